@@ -1,0 +1,26 @@
+//! Compiles the contract without a `protoc` on the machine.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::{env, fs};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    println!("cargo::rerun-if-changed=migrations");
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_imports(true).include_source_info(true);
+    // The error details go into the descriptor set too: a client that asks for the contract by
+    // reflection can only print the details it finds there.
+    compiler.open_files([
+        "douyin/settlement/v1/settlement.proto",
+        "google/rpc/code.proto",
+        "google/rpc/error_details.proto",
+        "google/rpc/status.proto",
+    ])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("descriptor_set.bin"), compiler.encode_file_descriptor_set())?;
+    tonic_prost_build::configure()
+        .extern_path(".google.rpc", "::tonic_types::pb")
+        .compile_fds(compiler.file_descriptor_set())?;
+    Ok(())
+}

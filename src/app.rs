@@ -1,0 +1,228 @@
+//! Wiring and lifecycle: what is built from what, and in which order it ends.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::codec::CompressionEncoding::Gzip;
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+use tracing::{error, info, warn};
+
+use crate::clock::Clock;
+use crate::config::{Config, StopConfig};
+use crate::douyin::{self, Client};
+use crate::gateway::Gateway;
+use crate::grpc::Service;
+use crate::poller::Poller;
+use crate::proto;
+use crate::proto::v1::settlement_service_server::SettlementServiceServer;
+use crate::store::{OpenError, Sqlite, SqliteOptions, Store};
+
+/// The gateway, built and bound, not yet serving.
+pub struct App {
+    listener: TcpListener,
+    addr: SocketAddr,
+    gateway: Gateway,
+    service: Service,
+    poller: Poller,
+    store: Store,
+    stop: StopConfig,
+}
+
+/// Why the gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error("cannot listen on {addr}: {cause}")]
+    Bind { addr: SocketAddr, cause: std::io::Error },
+    #[error("cannot open the store: {0}")]
+    Store(#[from] OpenError),
+    #[error("cannot build the client of Douyin: {0}")]
+    Douyin(#[from] douyin::BuildError),
+}
+
+/// How the gateway ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stopped {
+    /// Everything in flight was finished.
+    Gracefully,
+    /// The grace period ended first; what was in flight is durable and goes on after a restart.
+    Hard,
+}
+
+/// The largest request that is decoded; the largest sensible one has under 8 KiB.
+const REQUEST_BYTES_MAX: usize = 64 * 1024;
+/// Streams open at once on one connection; tonic has no limit of its own.
+const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
+/// Dead peers are found by pings, not by waiting.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often the health of the store is looked at.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
+const SERVICE_NAME: &str = "douyin.settlement.v1.SettlementService";
+
+impl App {
+    /// Binds, opens and wires everything; nothing is served or driven yet.
+    pub async fn build(config: Config, clock: Clock) -> Result<Self, BuildError> {
+        let addr = config.grpc_addr;
+        let bind = |cause| BuildError::Bind { addr, cause };
+        let listener = TcpListener::bind(addr).await.map_err(bind)?;
+        let addr = listener.local_addr().map_err(bind)?;
+        let sqlite = Sqlite::open(SqliteOptions::new(config.sqlite_path))?;
+        let store = Store::Sqlite(std::sync::Arc::new(sqlite));
+        let douyin = Client::new(config.douyin, config.apps, None, store.clone(), clock.clone())?;
+        let gateway = Gateway::new(config.gateway, store.clone(), douyin, clock);
+        let service = Service::new(gateway.clone(), config.grpc);
+        let poller = Poller::new(gateway.clone(), config.poller);
+        Ok(Self { listener, addr, gateway, service, poller, store, stop: config.stop })
+    }
+
+    /// Where gRPC listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Serves and drives until `stop`, then ends in order: say so, wait for balancers, end the
+    /// streams, finish what is in flight, close the store.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Stopped {
+        let health = Health::new(&self.store);
+        let (draining, polling) = (CancellationToken::new(), CancellationToken::new());
+        let tasks = TaskTracker::new();
+        let poller = self.poller;
+        let poll = polling.clone();
+        tasks.spawn(async move { poller.run(poll).await });
+        tasks.spawn(health.clone().watch_store(draining.clone()));
+        let (service, drain) = (self.service.clone(), draining.clone());
+        let server = serve(self.listener, service, health.service(), drain);
+        let server = tasks.spawn(server);
+        info!(addr = %self.addr, "serving");
+
+        stop.await;
+        info!(delay_ms = self.stop.drain_delay.as_millis(), "stopping: not serving any more");
+        health.stop().await;
+        tokio::time::sleep(self.stop.drain_delay).await;
+        self.gateway.drain();
+        draining.cancel();
+        health.end_watches().await;
+        let in_flight = async {
+            // A server that panicked has said so already.
+            let _ = server.await;
+            self.service.streams_ended().await;
+            self.gateway.finish().await;
+            polling.cancel();
+            tasks.close();
+            tasks.wait().await;
+        };
+        let stopped = match tokio::time::timeout(self.stop.grace, in_flight).await {
+            Ok(()) => Stopped::Gracefully,
+            Err(_) => Stopped::Hard,
+        };
+        self.store.close().await;
+        match stopped {
+            Stopped::Gracefully => info!("stopped gracefully"),
+            Stopped::Hard => warn!("stopped hard: the grace period ended with work in flight"),
+        }
+        stopped
+    }
+}
+
+async fn serve(
+    listener: TcpListener,
+    service: Service,
+    health: HealthServer<HealthService>,
+    draining: CancellationToken,
+) -> Result<(), tonic::transport::Error> {
+    let service = SettlementServiceServer::new(service)
+        .accept_compressed(Gzip)
+        .max_decoding_message_size(REQUEST_BYTES_MAX);
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let v1 = reflection().build_v1().expect("the compiled-in descriptors are sound");
+    let v1alpha = reflection().build_v1alpha().expect("the compiled-in descriptors are sound");
+    let server = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .max_concurrent_streams(Some(STREAMS_PER_CONNECTION_MAX))
+        .tcp_nodelay(true)
+        .add_service(service)
+        .add_service(health)
+        .add_service(v1.accept_compressed(Gzip))
+        .add_service(v1alpha.accept_compressed(Gzip))
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), draining.cancelled_owned());
+    server.await.inspect_err(|error| error!(%error, "the gRPC server failed"))
+}
+
+/// What `grpc.health.v1` says: serving while the store can commit and nobody stops us.
+#[derive(Clone)]
+struct Health {
+    reporter: HealthReporter,
+    store: Store,
+    /// Set by the stop, which nothing reverts. Guards every report, so that the last one wins.
+    stopping: std::sync::Arc<Mutex<bool>>,
+}
+
+impl Health {
+    fn new(store: &Store) -> Self {
+        let stopping = std::sync::Arc::default();
+        Self { reporter: HealthReporter::new(), store: store.clone(), stopping }
+    }
+
+    fn service(&self) -> HealthServer<HealthService> {
+        let service = HealthService::from_health_reporter(self.reporter.clone());
+        HealthServer::new(service).accept_compressed(Gzip)
+    }
+
+    async fn report(&self, status: ServingStatus) {
+        self.reporter.set_service_status("", status).await;
+        self.reporter.set_service_status(SERVICE_NAME, status).await;
+    }
+
+    async fn watch_store(self, stop: CancellationToken) {
+        let mut served = None;
+        loop {
+            let ping = self.store.ping().await;
+            let status = match ping {
+                Ok(()) => ServingStatus::Serving,
+                Err(_) => ServingStatus::NotServing,
+            };
+            let stopping = self.stopping.lock().await;
+            if *stopping {
+                return;
+            }
+            if served != Some(status) {
+                self.report(status).await;
+                match ping {
+                    Ok(()) => info!("the store can commit"),
+                    Err(error) => error!(%error, "not serving: the store cannot commit"),
+                }
+            }
+            served = Some(status);
+            drop(stopping);
+            tokio::select! {
+                () = tokio::time::sleep(HEALTH_INTERVAL) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    async fn stop(&self) {
+        let mut stopping = self.stopping.lock().await;
+        *stopping = true;
+        self.report(ServingStatus::NotServing).await;
+    }
+
+    /// A health watch ends only when its service is forgotten; a server waits for every stream.
+    async fn end_watches(&self) {
+        let mut reporter = self.reporter.clone();
+        reporter.clear_service_status("").await;
+        reporter.clear_service_status(SERVICE_NAME).await;
+    }
+}

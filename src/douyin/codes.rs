@@ -1,0 +1,228 @@
+//! THE ERROR TABLE: what every number of Douyin's means for money, for the caller and for the next
+//! try. A new number is one row in `codes/table.rs` and nothing else.
+//!
+//! What it must not know: how an answer is transported or parsed. `tonic::Code` is the one word of
+//! gRPC below the floor of gRPC, because the table has a column for it.
+
+mod table;
+
+use std::time::Duration;
+
+pub use table::TABLE;
+
+/// One number of Douyin's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Row {
+    pub err_no: i32,
+    /// The stable name. Numbers that share one share the gRPC code and the handling.
+    pub reason: &'static str,
+    pub code: tonic::Code,
+    pub handling: Handling,
+    pub retry: Retry,
+    /// The field of CreateSettleRequest that Douyin complains about, as in the proto.
+    pub field: Option<&'static str>,
+    /// What happened: one sentence.
+    pub meaning: &'static str,
+    pub meaning_zh: &'static str,
+    /// What to do: one sentence. Never under which out_settle_no: the outcome says that, and the
+    /// same number can come with any outcome.
+    pub advice: &'static str,
+}
+
+/// What a number says about the request that it answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Handling {
+    /// This request took no effect.
+    Refused,
+    /// It may have taken effect.
+    Unknown,
+    /// Something exists under its out_settle_no.
+    Exists,
+    /// It took no effect because of the access token: another token is worth one repeat.
+    Reauthenticate,
+    /// As `Unknown`, and the whole app must slow down.
+    Throttled,
+}
+
+/// When another try makes sense.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Retry {
+    /// After this delay, with nothing changed.
+    Now(Duration),
+    /// Something outside must happen first.
+    AfterChange,
+    Never,
+}
+
+/// The reason of every number that the table does not list; its gRPC code is UNKNOWN.
+pub const UNLISTED: &str = "DOUYIN_ERROR";
+
+/// The HTTP request was written and not answered in time.
+pub const UPSTREAM_TIMEOUT: &str = "UPSTREAM_TIMEOUT";
+/// Nothing left this machine: no connection to Douyin could be made.
+pub const UPSTREAM_UNREACHABLE: &str = "UPSTREAM_UNREACHABLE";
+/// The connection ended after the request may have been written.
+pub const UPSTREAM_CONNECTION_LOST: &str = "UPSTREAM_CONNECTION_LOST";
+/// The answer cannot be understood: HTML, empty, too large, wrong types.
+pub const UPSTREAM_BAD_ANSWER: &str = "UPSTREAM_BAD_ANSWER";
+/// An HTTP status that is no success, without a readable number.
+pub const UPSTREAM_HTTP_ERROR: &str = "UPSTREAM_HTTP_ERROR";
+/// `err_no` 0 and no `settle_id`: Douyin took the settle and did not name it.
+pub const ACCEPTED_WITHOUT_ID: &str = "ACCEPTED_WITHOUT_ID";
+/// Douyin rejects the app's client secret, or a freshly fetched token.
+pub const UPSTREAM_CREDENTIALS_REJECTED: &str = "UPSTREAM_CREDENTIALS_REJECTED";
+/// The permission to send had run out before the first byte: nothing left this machine.
+pub const SEND_TOO_LATE: &str = "SEND_TOO_LATE";
+
+/// The row of a number; `None` if no document lists it.
+pub fn row(err_no: i32) -> Option<&'static Row> {
+    let found = TABLE.binary_search_by_key(&err_no, |row| row.err_no).ok()?;
+    TABLE.get(found)
+}
+
+/// The row that speaks for a reason: the first of those that have it.
+pub fn row_for_reason(reason: &str) -> Option<&'static Row> {
+    TABLE.iter().find(|row| row.reason == reason)
+}
+
+/// The row that decides about an answer with a number and perhaps a second one below it: the second
+/// one if it is listed and not 0, else the first.
+///
+/// Except where a second number is shown that nobody lists below a first one that refuses or only
+/// names a class: 2190004 ("capability missing") was seen above an ordinary 23002, so it may stand
+/// above anything, also above a failure that is no refusal. Such a pair is an unlisted number.
+pub fn decisive(err_no: i32, sub_err_no: Option<i32>) -> Option<&'static Row> {
+    let Some(sub_err_no) = sub_err_no.filter(|sub_err_no| *sub_err_no != 0) else {
+        return row(err_no);
+    };
+    row(sub_err_no).or_else(|| row(err_no).filter(|parent| parent.speaks_for_any_second_number()))
+}
+
+impl Row {
+    fn speaks_for_any_second_number(&self) -> bool {
+        match self.handling {
+            Handling::Refused => false,
+            Handling::Unknown => self.reason != table::CLASS_ONLY.reason,
+            Handling::Exists | Handling::Reauthenticate | Handling::Throttled => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    #[test]
+    fn numbers_are_sorted_and_unique() {
+        assert!(TABLE.windows(2).all(|pair| pair[0].err_no < pair[1].err_no));
+        assert_eq!(row(0), None, "0 is no error");
+        for each in TABLE {
+            assert_eq!(row(each.err_no), Some(each));
+        }
+    }
+
+    #[test]
+    fn reasons_are_upper_snake_and_texts_are_sentences() {
+        for row in TABLE {
+            let upper_snake = |c: char| c.is_ascii_uppercase() || c == '_';
+            assert!(row.reason.chars().all(upper_snake), "{row:?}");
+            assert!(row.reason.len() <= 63, "{row:?}");
+            assert!(row.meaning.ends_with('.') && row.advice.ends_with('.'), "{row:?}");
+            assert!(row.meaning_zh.ends_with('。'), "{row:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_share_a_reason_share_code_and_handling() {
+        for row in TABLE {
+            let speaker = row_for_reason(row.reason).unwrap();
+            assert_eq!(row.code, speaker.code, "{row:?}");
+            assert_eq!(row.handling, speaker.handling, "{row:?}");
+        }
+        assert_eq!(row_for_reason(UNLISTED), None, "no row speaks for the unlisted numbers");
+    }
+
+    #[test]
+    fn a_retry_now_is_advised_exactly_where_nothing_outside_must_change() {
+        for row in TABLE {
+            let now = matches!(row.retry, Retry::Now(delay) if !delay.is_zero());
+            let transient = match row.handling {
+                Handling::Unknown | Handling::Throttled => true,
+                Handling::Refused | Handling::Exists | Handling::Reauthenticate => false,
+            };
+            assert_eq!(now, transient, "{row:?}");
+        }
+    }
+
+    /// The mapping that callers rely on; written out a second time on purpose.
+    #[test]
+    fn the_promised_codes_and_reasons_are_kept() {
+        let promised: &[(&[i32], Code, &str)] = &[
+            (&[10000], Code::InvalidArgument, "PARAM_ERROR"),
+            (&[23000], Code::Unavailable, "SYSTEM_ERROR"),
+            (&[2191000, 13000], Code::Unavailable, "SYSTEM_ERROR"),
+            (&[28001005, 2100004], Code::Unavailable, "SYSTEM_BUSY"),
+            (&[23024], Code::NotFound, "ITEM_ORDER_NOT_FOUND"),
+            (&[23025], Code::InvalidArgument, "ITEM_ORDER_MISMATCH"),
+            (&[23101], Code::NotFound, "ORDER_NOT_FOUND"),
+            (&[23102], Code::FailedPrecondition, "ORDER_NOT_PAID"),
+            (&[23107], Code::FailedPrecondition, "ORDER_NOT_FINISHED"),
+            (&[23111], Code::AlreadyExists, "OUT_SETTLE_NO_EXISTS"),
+            (&[23112], Code::FailedPrecondition, "NO_MONEY_TO_SETTLE"),
+            (&[23113], Code::FailedPrecondition, "ORDER_NOT_SETTLEABLE"),
+            (&[23117], Code::FailedPrecondition, "AUTOMATIC_SETTLEMENT_CONFIGURED"),
+            (&[23118], Code::FailedPrecondition, "ENTIRE_SETTLE_NOT_ALLOWED"),
+            (&[23124], Code::FailedPrecondition, "PARTIAL_SETTLE_NOT_ENABLED"),
+            (
+                &[28001003, 28001008, 2190002, 2190008, 10008, 11002, 11016],
+                Code::FailedPrecondition,
+                UPSTREAM_CREDENTIALS_REJECTED,
+            ),
+            (&[12001], Code::ResourceExhausted, "UPSTREAM_RATE_LIMITED"),
+            (
+                &[10020, 2190001, 28003017],
+                Code::ResourceExhausted,
+                "UPSTREAM_QUOTA_EXHAUSTED",
+            ),
+            (
+                &[28001014, 2190004, 10004, 28001018, 28001019, 2100007],
+                Code::FailedPrecondition,
+                "UPSTREAM_PERMISSION_MISSING",
+            ),
+            (&[2190016, 28001016], Code::PermissionDenied, "UPSTREAM_APP_DISABLED"),
+            (&[40006], Code::PermissionDenied, "UPSTREAM_IP_NOT_ALLOWED"),
+        ];
+        for (numbers, code, reason) in promised {
+            for err_no in *numbers {
+                let row = row(*err_no).unwrap();
+                assert_eq!((row.code, row.reason), (*code, *reason), "{err_no}");
+            }
+        }
+        for err_no in 23001..=23010 {
+            let row = row(err_no).unwrap();
+            assert_eq!(row.code, Code::InvalidArgument, "{err_no}");
+            assert!(row.field.is_some(), "{err_no}");
+        }
+    }
+
+    #[test]
+    fn the_second_number_decides_if_it_is_listed() {
+        let reason = |err_no, sub| decisive(err_no, sub).map(|row| row.reason);
+        assert_eq!(reason(2191009, Some(23112)), Some("NO_MONEY_TO_SETTLE"));
+        assert_eq!(reason(2190004, Some(23000)), Some("SYSTEM_ERROR"));
+        assert_eq!(reason(2190004, Some(0)), Some("UPSTREAM_PERMISSION_MISSING"));
+        assert_eq!(reason(2190004, None), Some("UPSTREAM_PERMISSION_MISSING"));
+        assert_eq!(reason(2190008, Some(11003)), Some(UPSTREAM_CREDENTIALS_REJECTED));
+        assert_eq!(reason(2191000, Some(99999)), Some("SYSTEM_ERROR"));
+    }
+
+    #[test]
+    fn an_unlisted_second_number_below_a_refusal_or_a_class_is_an_unlisted_number() {
+        assert_eq!(decisive(2190004, Some(99999)), None);
+        assert_eq!(decisive(2191009, Some(99999)), None);
+        assert_eq!(decisive(2191009, None).unwrap().handling, Handling::Unknown);
+        assert_eq!(decisive(99999, None), None);
+    }
+}

@@ -1,0 +1,83 @@
+//! What a client is built from, and why it cannot be.
+
+use std::fmt;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use crate::settle::AppId;
+
+/// One mini-program that the gateway calls for.
+#[derive(Clone)]
+pub struct App {
+    /// Also the `client_key` with which tokens are fetched.
+    pub app_id: AppId,
+    pub client_secret: SecretString,
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App").field("app_id", &self.app_id).finish_non_exhaustive()
+    }
+}
+
+/// The knobs of the client.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// Scheme and host of Douyin's platform, perhaps with a path in front of Douyin's own ones.
+    pub base_url: String,
+    /// The time to connect, TLS included. Default 2 s.
+    pub connect_timeout: Duration,
+    /// The time of one HTTP request, its connecting included. Default 5 s.
+    pub attempt_timeout: Duration,
+    /// The time of a whole call: token, request, one repeat after a token error. Nothing of a
+    /// create is sent later than this after its permission. Default 10 s.
+    pub call_timeout: Duration,
+    /// The largest answer that is read, after decompression. Default 1 MiB.
+    pub answer_bytes_max: usize,
+    /// How long an unused connection is kept: shorter than usual servers keep it, because a request
+    /// that meets the server's closing has an unknown outcome. Default 20 s.
+    pub idle_timeout: Duration,
+    /// The most unused connections that are kept. Default 256.
+    pub idle_connections_max: usize,
+    /// How long before its end a token is replaced. Default 4 min: Douyin keeps the token before
+    /// the newest one alive for 5 min, so whoever still holds the old one is not hurt.
+    pub refresh_ahead: Duration,
+    /// The least time between two fetches of a rejected token: Douyin keeps only the newest two
+    /// alive, so fetching in a hurry kills the tokens of others. Default 60 s.
+    pub refetch_gap: Duration,
+    /// The first pause of an app; doubles with each that follows without a good answer in between.
+    /// Default 1 s.
+    pub pause_min: Duration,
+    /// The longest pause of an app. Default 10 min.
+    pub pause_max: Duration,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            base_url: "https://open.douyin.com".to_owned(),
+            connect_timeout: Duration::from_secs(2),
+            attempt_timeout: Duration::from_secs(5),
+            call_timeout: Duration::from_secs(10),
+            answer_bytes_max: 1024 * 1024,
+            idle_timeout: Duration::from_secs(20),
+            idle_connections_max: 256,
+            refresh_ahead: Duration::from_secs(240),
+            refetch_gap: Duration::from_secs(60),
+            pause_min: Duration::from_secs(1),
+            pause_max: Duration::from_secs(600),
+        }
+    }
+}
+
+/// Why a client cannot be built.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error("base_url {base_url:?} is not an http(s) address of a host, without query or user")]
+    BaseUrl { base_url: String },
+    #[error("the app {0} is configured twice")]
+    DuplicateApp(AppId),
+    #[error("the HTTP client cannot be set up: {0}")]
+    Http(String),
+}

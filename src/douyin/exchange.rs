@@ -1,0 +1,139 @@
+//! One HTTP request to Douyin, and what can be read of its answer.
+//!
+//! What it must not know: what a number of Douyin's means for the call.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::codes::{
+    SEND_TOO_LATE, UPSTREAM_BAD_ANSWER, UPSTREAM_CONNECTION_LOST, UPSTREAM_HTTP_ERROR,
+    UPSTREAM_TIMEOUT, UPSTREAM_UNREACHABLE,
+};
+use super::pause::Pause;
+use super::transport::{Call, Deadline, Reply, SendError, Transport};
+use super::wire::{self, Answer};
+use crate::settle::Failure;
+
+const ACCESS_TOKEN: HeaderName = HeaderName::from_static("access-token");
+/// Exactly this: one client notes that Douyin takes no charset behind it.
+const APPLICATION_JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Makes requests, one at a time or many at once.
+#[derive(Clone)]
+pub(super) struct Exchange {
+    pub(super) transport: Transport,
+    pub(super) attempt_timeout: Duration,
+}
+
+/// An answer in one of Douyin's envelopes.
+pub(super) struct Heard {
+    pub(super) answer: Answer,
+    pub(super) http_status: u16,
+    pub(super) log_id: Option<String>,
+}
+
+/// A request, or a call of several, without a usable answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Failed {
+    pub(super) effect: Effect,
+    pub(super) failure: Failure,
+    pub(super) log_id: Option<String>,
+    /// For the log: never what an answer said.
+    pub(super) cause: String,
+}
+
+/// Whether it can have had one at Douyin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Effect {
+    Possible,
+    /// Proven: nothing left this machine, or all that did was turned away for its token.
+    None,
+}
+
+impl Exchange {
+    pub(super) async fn post(
+        &self,
+        path: &'static str,
+        token: Option<&SecretString>,
+        body: Bytes,
+        deadline: &Deadline,
+    ) -> Result<Heard, Failed> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, APPLICATION_JSON);
+        if let Some(token) = token {
+            let value = HeaderValue::from_str(token.expose_secret());
+            let mut value = value.map_err(|_| {
+                let failure = Failure::own(UPSTREAM_BAD_ANSWER);
+                Failed::not_sent(failure, "the access token cannot be a header")
+            })?;
+            value.set_sensitive(true);
+            headers.insert(ACCESS_TOKEN, value);
+        }
+        let timeout = self.attempt_timeout.min(deadline.left());
+        let call = Call { path, headers, body, timeout, deadline: deadline.clone() };
+        match self.transport.send(call).await {
+            Ok(reply) => heard(&reply),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+}
+
+fn heard(reply: &Reply) -> Result<Heard, Failed> {
+    let header = reply.log_id_header.clone();
+    match wire::read(&reply.content) {
+        Ok(answer) => {
+            let log_id = answer.log_id.clone().or(header);
+            Ok(Heard { answer, http_status: reply.status, log_id })
+        }
+        Err(unreadable) => Err(unusable(reply.status, header, unreadable)),
+    }
+}
+
+/// An answer that was written and cannot be used: the outcome is unknown, whatever its status.
+fn unusable(http_status: u16, log_id: Option<String>, why: wire::Unreadable) -> Failed {
+    let success = (200..300).contains(&http_status);
+    let reason = if success { UPSTREAM_BAD_ANSWER } else { UPSTREAM_HTTP_ERROR };
+    let cause = format!("HTTP {http_status}, {why}");
+    Failed { effect: Effect::Possible, failure: Failure::own(reason), log_id, cause }
+}
+
+fn failed(error: &SendError) -> Failed {
+    let (effect, reason) = match error {
+        SendError::NotSent(_) => (Effect::None, UPSTREAM_UNREACHABLE),
+        SendError::TooLate => (Effect::None, SEND_TOO_LATE),
+        SendError::Lost(_) => (Effect::Possible, UPSTREAM_CONNECTION_LOST),
+        SendError::Timeout => (Effect::Possible, UPSTREAM_TIMEOUT),
+        SendError::TooLarge => (Effect::Possible, UPSTREAM_BAD_ANSWER),
+    };
+    Failed { effect, failure: Failure::own(reason), log_id: None, cause: error.to_string() }
+}
+
+impl Heard {
+    /// Douyin's number. An answer in an envelope without one is as good as none.
+    pub(super) fn err_no(&self) -> Result<i32, Failed> {
+        self.answer.err_no.ok_or_else(|| self.unusable(wire::Unreadable("it has no err_no")))
+    }
+
+    pub(super) fn unusable(&self, why: wire::Unreadable) -> Failed {
+        unusable(self.http_status, self.log_id.clone(), why)
+    }
+
+    /// The failure to keep; what was sent is kept out of it.
+    pub(super) fn failure(&self, reason: &str, sent: &SecretString) -> Failure {
+        let said = self.answer.error(self.http_status, self.log_id.as_deref(), sent);
+        Failure { reason: reason.to_owned(), douyin: Some(said) }
+    }
+}
+
+impl Failed {
+    pub(super) fn not_sent(failure: Failure, cause: &str) -> Self {
+        Self { effect: Effect::None, failure, log_id: None, cause: cause.to_owned() }
+    }
+
+    pub(super) fn paused(pause: Pause) -> Self {
+        Self::not_sent(pause.failure, "the app is paused")
+    }
+}

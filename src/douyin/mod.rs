@@ -1,0 +1,40 @@
+//! Floor 1: the only code that knows Douyin's wire.
+//!
+//! ```text
+//!   client ──► token ──► exchange ──► transport ──► Douyin
+//!     ├──────────┼──────────►│
+//!     ▼          ▼           ▼
+//!   outcome    pause       wire
+//!     ▼          ▼           ▼
+//!   codes (THE ERROR TABLE)
+//! ```
+//!
+//! Read in this order: [`client`] (what a call is), `outcome` (what comes of it), [`codes`] (what a
+//! number of Douyin's means), [`wire`] (the JSON), `token` (who fetches an access token and when),
+//! [`transport`] (when a request has left this machine).
+//!
+//! What it must not know: gRPC (`tonic::Code` in the error table excepted), what becomes of a settle
+//! because of an answer, when to try again.
+
+pub mod client;
+pub mod codes;
+mod config;
+mod exchange;
+mod outcome;
+mod pause;
+#[cfg(test)]
+mod tests;
+mod token;
+pub mod transport;
+pub mod wire;
+
+pub use client::Client;
+pub use codes::{
+    ACCEPTED_WITHOUT_ID, SEND_TOO_LATE, UPSTREAM_BAD_ANSWER, UPSTREAM_CONNECTION_LOST,
+    UPSTREAM_CREDENTIALS_REJECTED, UPSTREAM_HTTP_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNREACHABLE,
+};
+pub use config::{App, BuildError, ClientConfig};
+pub use outcome::{CreateAnswer, QueryAnswer, QueryFailure};
+pub use pause::Pause;
+pub use transport::{Call, HttpTransport, Reply, SendError, Transport};
+pub use wire::{QueryBy, create_body, settle_params_text};

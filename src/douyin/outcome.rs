@@ -1,0 +1,204 @@
+//! What the outcome of a call means, and the line that is logged of it.
+//!
+//! Every outcome is accepted, refused or unknown. A request that may have been sent and was not
+//! answered in a way that can be understood is unknown, never refused.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tracing::{Span, debug, error, info, warn};
+
+use super::codes::{
+    ACCEPTED_WITHOUT_ID, Handling, Retry, Row, UNLISTED, UPSTREAM_CREDENTIALS_REJECTED,
+};
+use super::exchange::{Effect, Failed, Heard};
+use super::pause::is_throttling;
+use super::wire;
+use crate::settle::{Answers, Failure, Learned, Report};
+
+/// What a settle_create taught.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CreateAnswer {
+    pub learned: Learned,
+    pub answers: Answers,
+    pub log_id: Option<String>,
+    /// Douyin limits the app: nothing else of it should be sent now either.
+    pub throttled: bool,
+}
+
+/// The settles that a settle_query found; none is an answer, too.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct QueryAnswer {
+    pub reports: Vec<Report>,
+    pub log_id: Option<String>,
+}
+
+/// A settle_query that taught nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct QueryFailure {
+    pub failure: Failure,
+    /// Douyin limits the app: nothing else of it should be sent now either.
+    pub throttled: bool,
+    pub log_id: Option<String>,
+}
+
+/// An answer with a number of Douyin's.
+pub(super) struct Said {
+    heard: Heard,
+    /// 0 is success.
+    err_no: i32,
+    /// `None` for success, and for a number that the table does not list.
+    row: Option<&'static Row>,
+    /// What the request was sent with.
+    pub(super) token: SecretString,
+}
+
+impl Said {
+    pub(super) fn new(heard: Heard, token: SecretString) -> Result<Self, Failed> {
+        let (err_no, row) = (heard.err_no()?, heard.answer.row());
+        Ok(Self { heard, err_no, row, token })
+    }
+
+    pub(super) fn handling(&self) -> Option<Handling> {
+        self.row.map(|row| row.handling)
+    }
+
+    /// How long Douyin is to be left alone.
+    pub(super) fn delay(&self) -> Duration {
+        match self.row.map(|row| row.retry) {
+            Some(Retry::Now(delay)) => delay,
+            Some(Retry::AfterChange | Retry::Never) | None => Duration::ZERO,
+        }
+    }
+
+    pub(super) fn failure(&self) -> Failure {
+        self.heard.failure(self.row.map_or(UNLISTED, |row| row.reason), &self.token)
+    }
+
+    /// As a call that had no effect, because this answer turned its token away.
+    pub(super) fn turned_away(self) -> Failed {
+        Failed {
+            effect: Effect::None,
+            failure: self.failure(),
+            log_id: self.heard.log_id,
+            cause: "the token that replaced a rejected one is rejected, too".to_owned(),
+        }
+    }
+}
+
+/// The outcome of a create, for the life cycle.
+///
+/// `Answers::OneSend` says that this very send is accounted for. It is not where something exists
+/// that nobody named: that may be this send, and it must stay counted.
+pub(super) fn created(called: Result<Said, Failed>) -> CreateAnswer {
+    let said = match called {
+        Ok(said) => said,
+        Err(Failed { effect, failure, log_id, .. }) => {
+            let throttled = is_throttling(&failure);
+            let (learned, answers) = match effect {
+                Effect::None => (Learned::NotSent(failure), Answers::OneSend),
+                Effect::Possible => (Learned::Unknown(failure), Answers::Nothing),
+            };
+            return CreateAnswer { learned, answers, log_id, throttled };
+        }
+    };
+    let throttled = said.handling() == Some(Handling::Throttled);
+    let (learned, answers) = if said.err_no == 0 {
+        match wire::accepted_ids(&said.heard.answer.data) {
+            Some(ids) => (Learned::Accepted(ids), Answers::OneSend),
+            None => (Learned::Exists(Failure::own(ACCEPTED_WITHOUT_ID)), Answers::Nothing),
+        }
+    } else {
+        let failure = said.failure();
+        match said.handling() {
+            None => (Learned::Unlisted(failure), Answers::Nothing),
+            Some(Handling::Refused) => (Learned::Refused(failure), Answers::OneSend),
+            Some(Handling::Exists) => (Learned::Exists(failure), Answers::OneSend),
+            Some(Handling::Unknown | Handling::Throttled) => {
+                (Learned::Unknown(failure), Answers::Nothing)
+            }
+            Some(Handling::Reauthenticate) => (Learned::NotSent(failure), Answers::OneSend),
+        }
+    };
+    CreateAnswer { learned, answers, log_id: said.heard.log_id, throttled }
+}
+
+/// The outcome of a query. Any number but 0 is a failure: what it means for a create, it means for
+/// the money of a create.
+pub(super) fn found(said: Said) -> Result<QueryAnswer, Failed> {
+    if said.err_no != 0 {
+        let (failure, err_no) = (said.failure(), said.err_no);
+        let (effect, log_id) = (Effect::None, said.heard.log_id);
+        return Err(Failed { effect, failure, log_id, cause: format!("Douyin answers {err_no}") });
+    }
+    let reports = wire::reports(&said.heard.answer.data).map_err(|why| said.heard.unusable(why))?;
+    Ok(QueryAnswer { reports, log_id: said.heard.log_id })
+}
+
+/// The one line that is logged of a call.
+pub(super) struct Line<'a> {
+    outcome: &'static str,
+    tone: Tone,
+    failure: Option<&'a Failure>,
+    log_id: Option<&'a str>,
+}
+
+enum Tone {
+    Routine,
+    /// Douyin's ordinary no.
+    Refusal,
+    Trouble,
+    /// A person has to do something.
+    Alarm,
+}
+
+impl<'a> Line<'a> {
+    pub(super) fn of_create(answer: &'a CreateAnswer) -> Self {
+        let (outcome, tone, failure) = match &answer.learned {
+            Learned::Accepted(_) => ("accepted", Tone::Routine, None),
+            Learned::Refused(failure) => ("refused", Tone::Refusal, Some(failure)),
+            Learned::Unknown(failure) => ("unknown", Tone::Trouble, Some(failure)),
+            Learned::Unlisted(failure) => ("unlisted", Tone::Alarm, Some(failure)),
+            Learned::NotSent(failure) => ("not_sent", Tone::Trouble, Some(failure)),
+            Learned::Exists(failure) => ("exists", Tone::Trouble, Some(failure)),
+            Learned::Reported(_) | Learned::Absent => ("found", Tone::Routine, None),
+        };
+        Self { outcome, tone: tone.raised(failure), failure, log_id: answer.log_id.as_deref() }
+    }
+
+    pub(super) fn of_query(answer: &'a Result<QueryAnswer, QueryFailure>) -> Self {
+        let (outcome, tone, failure, log_id) = match answer {
+            Ok(answer) if answer.reports.is_empty() => ("absent", Tone::Routine, None, &answer.log_id),
+            Ok(answer) => ("found", Tone::Routine, None, &answer.log_id),
+            Err(QueryFailure { failure, log_id, .. }) => {
+                ("failed", Tone::Trouble, Some(failure), log_id)
+            }
+        };
+        Self { outcome, tone: tone.raised(failure), failure, log_id: log_id.as_deref() }
+    }
+
+    /// Within the span of the call.
+    pub(super) fn write(self, elapsed: Duration, cause: Option<&str>) {
+        let span = Span::current();
+        span.record("log_id", self.log_id);
+        span.record("outcome", self.outcome);
+        span.record("elapsed_ms", u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
+        let reason = self.failure.map(|failure| failure.reason.as_str());
+        let err_no = self.failure.and_then(|failure| failure.douyin.as_ref()).map(|it| it.err_no);
+        match self.tone {
+            Tone::Routine => debug!("called Douyin"),
+            Tone::Refusal => info!(reason, err_no, "Douyin refused"),
+            Tone::Trouble => warn!(reason, err_no, cause, "a call to Douyin failed"),
+            Tone::Alarm => error!(reason, err_no, cause, "a call to Douyin needs attention"),
+        }
+    }
+}
+
+impl Tone {
+    fn raised(self, failure: Option<&Failure>) -> Self {
+        match failure {
+            Some(failure) if failure.reason == UPSTREAM_CREDENTIALS_REJECTED => Tone::Alarm,
+            Some(_) | None => self,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! When an app may not call Douyin: after throttling, while its credentials are rejected, while no
+//! token can be had. The whole app waits, because no settle of it would fare better.
+//!
+//! Measured on the clock that never jumps: a wall clock set back must not pause an app for hours.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::codes::{self, Handling};
+use super::config::ClientConfig;
+use crate::clock::{Clock, Timestamp, Uptime};
+use crate::settle::Failure;
+
+/// An app that is not called now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pause {
+    pub until: Timestamp,
+    /// Why.
+    pub failure: Failure,
+}
+
+/// The pauses of one app.
+pub(super) struct Pauses {
+    clock: Clock,
+    min: Duration,
+    max: Duration,
+    /// Never held across an await.
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Pauses begun since the last good answer.
+    begun: u32,
+    current: Option<Current>,
+}
+
+struct Current {
+    since: Uptime,
+    length: Duration,
+    failure: Failure,
+}
+
+impl Pauses {
+    pub(super) fn new(clock: Clock, config: &ClientConfig) -> Self {
+        let state = Mutex::new(State::default());
+        Self { clock, min: config.pause_min, max: config.pause_max, state }
+    }
+
+    /// The pause that runs now.
+    pub(super) fn current(&self) -> Option<Pause> {
+        let state = self.lock();
+        let current = state.current.as_ref()?;
+        let left = self.left(current);
+        let until = self.clock.now().plus(left);
+        (!left.is_zero()).then(|| Pause { until, failure: current.failure.clone() })
+    }
+
+    /// Pauses the app, for longer the more often this happens in a row, and at least for `at_least`
+    /// (both up to the longest pause). Calls that were under way together count once.
+    pub(super) fn begin(&self, failure: Failure, at_least: Duration) {
+        let mut state = self.lock();
+        let left = state.current.as_ref().map_or(Duration::ZERO, |current| self.left(current));
+        let backoff = match left.is_zero() {
+            true => self.min.saturating_mul(2_u32.saturating_pow(state.begun)),
+            false => Duration::ZERO,
+        };
+        if left.is_zero() {
+            state.begun = state.begun.saturating_add(1);
+        }
+        let length = backoff.max(at_least).min(self.max);
+        if length > left {
+            state.current = Some(Current { since: self.clock.uptime(), length, failure });
+        }
+    }
+
+    /// A good answer: the next pause is a first one again. A running pause stays, because the
+    /// answer may be to a call from before it.
+    pub(super) fn answered(&self) {
+        let mut state = self.lock();
+        let running = state.current.as_ref().is_some_and(|current| !self.left(current).is_zero());
+        if !running {
+            *state = State::default();
+        }
+    }
+
+    fn left(&self, current: &Current) -> Duration {
+        current.length.saturating_sub(self.clock.uptime().since(current.since))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing can panic while it is held.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a failure means that Douyin limits the app.
+pub(super) fn is_throttling(failure: &Failure) -> bool {
+    codes::row_for_reason(&failure.reason).is_some_and(|row| row.handling == Handling::Throttled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pauses() -> (Clock, Pauses) {
+        let clock = Clock::runtime(Timestamp::from_ms(0));
+        let config = ClientConfig {
+            pause_min: Duration::from_secs(2),
+            pause_max: Duration::from_secs(60),
+            ..ClientConfig::default()
+        };
+        (clock.clone(), Pauses::new(clock, &config))
+    }
+
+    fn begin(pauses: &Pauses, at_least_secs: u64) -> Option<i64> {
+        pauses.begin(Failure::own("ANY"), Duration::from_secs(at_least_secs));
+        pauses.current().map(|pause| pause.until.as_ms())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_in_a_row_grow_and_a_good_answer_ends_the_row() {
+        let (_, pauses) = pauses();
+        assert_eq!(begin(&pauses, 0), Some(2_000));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(pauses.current(), None);
+        assert_eq!(begin(&pauses, 0), Some(6_000));
+        tokio::time::advance(Duration::from_secs(4)).await;
+        pauses.answered();
+        assert_eq!(begin(&pauses, 0), Some(8_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_that_fail_together_begin_one_pause() {
+        let (_, pauses) = pauses();
+        for _ in 0..50 {
+            assert_eq!(begin(&pauses, 0), Some(2_000));
+        }
+        assert_eq!(begin(&pauses, 5), Some(5_000), "the longer one counts");
+        assert_eq!(begin(&pauses, 3), Some(5_000));
+        pauses.answered();
+        assert!(pauses.current().is_some(), "an answer to an older call ends nothing");
+        assert_eq!(begin(&pauses, 4_000), Some(60_000), "bounded");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wall_clock_set_back_does_not_lengthen_a_pause() {
+        let (clock, pauses) = pauses();
+        begin(&pauses, 10);
+        clock.jump_ms(-3_600_000);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(pauses.current(), None);
+    }
+}

@@ -1,0 +1,351 @@
+//! Access tokens (client_token): who fetches one, when, and what a rejected one leads to.
+//!
+//! Douyin keeps only the newest two tokens of an app alive, and other systems of the same company
+//! may fetch with the same key. So a token is kept in the store, shared and outlives a restart;
+//! one call at a time fetches; and a rejected token leads to a fetch only if nobody has replaced it
+//! already, at most once per gap. If that one is rejected too, the app pauses.
+//!
+//! What it must not know: what a call is made for.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::MutexGuard;
+use tracing::{Instrument as _, debug, field, info, info_span, warn};
+
+use super::codes::{
+    Handling, Retry, SEND_TOO_LATE, UNLISTED, UPSTREAM_CREDENTIALS_REJECTED, UPSTREAM_TIMEOUT,
+    row_for_reason,
+};
+use super::config::{App, ClientConfig};
+use super::exchange::{Effect, Exchange, Failed};
+use super::pause::Pauses;
+use super::transport::Deadline;
+use super::wire::{self, Unreadable};
+use crate::clock::{Clock, Timestamp, Uptime};
+use crate::settle::Failure;
+use crate::store::{Store, StoredToken};
+
+const TOKEN_PATH: &str = "/oauth/client_token/";
+
+/// One app's access to Douyin.
+pub(super) struct Access {
+    pub(super) app: App,
+    pub(super) pauses: Pauses,
+    /// The token in use. Never held across an await.
+    held: Mutex<Option<Held>>,
+    /// Whoever has the turn may fetch; whoever waits for it looks first what came of that.
+    turn: tokio::sync::Mutex<Turn>,
+}
+
+#[derive(Clone)]
+struct Held {
+    token: StoredToken,
+    origin: Origin,
+}
+
+/// Where a token came from, as far as it says whether another fetch would be one in a hurry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// Fetched here because there was none, or the one before was about to end.
+    Fetched,
+    /// Fetched here because Douyin rejected the one before.
+    Refetched,
+    /// Found in the store: fetched by another process, or by this one in an earlier life.
+    Stored,
+}
+
+/// When this process last fetched. Kept from before the request on: if its caller vanishes
+/// meanwhile, Douyin may have made a token all the same.
+#[derive(Clone, Copy, Default)]
+struct Turn {
+    fetched: Option<Uptime>,
+    refetched: Option<Uptime>,
+}
+
+/// Gets tokens for calls.
+pub(super) struct Tokens {
+    exchange: Exchange,
+    store: Store,
+    clock: Clock,
+    refresh_ahead: Duration,
+    refetch_gap: Duration,
+}
+
+impl Access {
+    pub(super) fn new(app: App, clock: Clock, config: &ClientConfig) -> Self {
+        let pauses = Pauses::new(clock, config);
+        let (held, turn) = (Mutex::default(), tokio::sync::Mutex::default());
+        Self { app, pauses, held, turn }
+    }
+
+    fn held(&self) -> Option<Held> {
+        // Nothing can panic while it is held.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn hold(&self, token: StoredToken, origin: Origin) -> SecretString {
+        let secret = token.access_token.clone();
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = Some(Held { token, origin });
+        secret
+    }
+}
+
+impl Tokens {
+    pub(super) fn new(
+        exchange: Exchange,
+        store: Store,
+        clock: Clock,
+        config: &ClientConfig,
+    ) -> Self {
+        let (refresh_ahead, refetch_gap) = (config.refresh_ahead, config.refetch_gap);
+        Self { exchange, store, clock, refresh_ahead, refetch_gap }
+    }
+
+    /// A token to call with: the one in use, unless its time is over or about to be.
+    pub(super) async fn current(
+        &self,
+        access: &Access,
+        deadline: &Deadline,
+    ) -> Result<SecretString, Failed> {
+        let now = self.clock.now();
+        match access.held() {
+            Some(held) if self.is_fresh(&held.token, now) => Ok(held.token.access_token),
+            Some(held) if is_alive(&held.token, now) => {
+                Ok(self.refresh(access, held.token, deadline).await)
+            }
+            Some(_) | None => self.obtain(access, deadline).await,
+        }
+    }
+
+    /// Another token than the one that Douyin just rejected.
+    pub(super) async fn replace(
+        &self,
+        access: &Access,
+        failed: &SecretString,
+        rejection: &Failure,
+        deadline: &Deadline,
+    ) -> Result<SecretString, Failed> {
+        let mut turn = self.take_turn(access, deadline).await?;
+        let now = self.clock.now();
+        let is_other = |token: &StoredToken| {
+            token.access_token.expose_secret() != failed.expose_secret() && is_alive(token, now)
+        };
+        let held = access.held();
+        if let Some(held) = held.as_ref().filter(|held| is_other(&held.token)) {
+            return Ok(held.token.access_token.clone());
+        }
+        if let Some(stored) = self.stored(access).await.filter(is_other) {
+            debug!(app_id = %access.app.app_id, "taking the token that somebody else stored");
+            return Ok(access.hold(stored, Origin::Stored));
+        }
+        if let Some(pause) = access.pauses.current() {
+            return Err(Failed::paused(pause));
+        }
+        if let Some(left) = self.gap_left(*turn, held.as_ref(), now) {
+            access.pauses.begin(rejection.clone(), left);
+            let cause = "a freshly fetched token is rejected";
+            return Err(Failed::not_sent(rejection.clone(), cause));
+        }
+        warn!(app_id = %access.app.app_id, "Douyin rejects the access token: fetching another");
+        let fetched = self.fetch(access, &mut turn, Origin::Refetched, deadline).await;
+        fetched.map_err(|failed| self.pause(access, *turn, failed))
+    }
+
+    /// The token that replaced a rejected one was rejected, too: the app pauses.
+    pub(super) async fn give_up(
+        &self,
+        access: &Access,
+        rejection: &Failure,
+        deadline: &Deadline,
+    ) {
+        let turn = self.take_turn(access, deadline).await.map(|turn| *turn).unwrap_or_default();
+        let left = self.gap_left(turn, access.held().as_ref(), self.clock.now());
+        access.pauses.begin(rejection.clone(), left.unwrap_or_default());
+    }
+
+    /// The token in use is good for a little while: a failure here costs nothing.
+    async fn refresh(
+        &self,
+        access: &Access,
+        held: StoredToken,
+        deadline: &Deadline,
+    ) -> SecretString {
+        // Somebody is at it already.
+        let Ok(mut turn) = access.turn.try_lock() else {
+            return held.access_token;
+        };
+        let now = self.clock.now();
+        if let Some(newer) = access.held().filter(|held| self.is_fresh(&held.token, now)) {
+            return newer.token.access_token;
+        }
+        if let Some(stored) = self.stored(access).await.filter(|token| self.is_fresh(token, now)) {
+            return access.hold(stored, Origin::Stored);
+        }
+        if self.within_gap(turn.fetched).is_some() {
+            return held.access_token;
+        }
+        let fetched = self.fetch(access, &mut turn, Origin::Fetched, deadline).await;
+        fetched.unwrap_or(held.access_token)
+    }
+
+    /// There is no token in use.
+    async fn obtain(
+        &self,
+        access: &Access,
+        deadline: &Deadline,
+    ) -> Result<SecretString, Failed> {
+        let mut turn = self.take_turn(access, deadline).await?;
+        let now = self.clock.now();
+        if let Some(held) = access.held().filter(|held| is_alive(&held.token, now)) {
+            return Ok(held.token.access_token);
+        }
+        if let Some(stored) = self.stored(access).await.filter(|token| is_alive(token, now)) {
+            return Ok(access.hold(stored, Origin::Stored));
+        }
+        // What the one before found out holds for all who waited for it.
+        if let Some(pause) = access.pauses.current() {
+            return Err(Failed::paused(pause));
+        }
+        let fetched = self.fetch(access, &mut turn, Origin::Fetched, deadline).await;
+        fetched.map_err(|failed| self.pause(access, *turn, failed))
+    }
+
+    async fn take_turn<'a>(
+        &self,
+        access: &'a Access,
+        deadline: &Deadline,
+    ) -> Result<MutexGuard<'a, Turn>, Failed> {
+        let turn = tokio::time::timeout(deadline.left(), access.turn.lock()).await;
+        turn.map_err(|_| {
+            let failure = Failure::own(UPSTREAM_TIMEOUT);
+            Failed::not_sent(failure, "somebody else is still fetching the token")
+        })
+    }
+
+    async fn fetch(
+        &self,
+        access: &Access,
+        turn: &mut Turn,
+        origin: Origin,
+        deadline: &Deadline,
+    ) -> Result<SecretString, Failed> {
+        let (before, begun) = (*turn, self.clock.uptime());
+        turn.fetched = Some(begun);
+        match origin {
+            Origin::Refetched => turn.refetched = Some(begun),
+            Origin::Fetched | Origin::Stored => {}
+        }
+        let span = info_span!("client_token", app_id = %access.app.app_id, log_id = field::Empty);
+        let token = async {
+            let requested = self.request(access, deadline).await;
+            let elapsed_ms = self.clock.uptime().since(begun).as_millis();
+            match &requested {
+                Ok(_) => info!(elapsed_ms, "fetched an access token"),
+                Err(Failed { failure, cause, .. }) => {
+                    let reason = &failure.reason;
+                    warn!(elapsed_ms, reason, cause, "could not fetch an access token");
+                }
+            }
+            requested
+        };
+        let token = token.instrument(span).await.inspect_err(|failed| {
+            if failed.effect == Effect::None {
+                *turn = before;
+            }
+        })?;
+        if let Err(error) = self.store.save_token(&access.app.app_id, token.clone()).await {
+            warn!(app_id = %access.app.app_id, %error, "could not store the access token");
+        }
+        Ok(access.hold(token, origin))
+    }
+
+    async fn request(&self, access: &Access, deadline: &Deadline) -> Result<StoredToken, Failed> {
+        let body = wire::token_body(&access.app.app_id, &access.app.client_secret);
+        let body = Bytes::copy_from_slice(body.expose_secret().as_bytes());
+        // Before the request: the life of the token begins after this.
+        let fetched_at = self.clock.now();
+        let heard = self.exchange.post(TOKEN_PATH, None, body, deadline).await?;
+        tracing::Span::current().record("log_id", heard.log_id.as_deref());
+        match heard.answer.err_no {
+            None | Some(0) => {
+                let token = wire::token(&heard.answer.data).map_err(|why| heard.unusable(why))?;
+                let (access_token, life) = token;
+                if http::HeaderValue::from_str(access_token.expose_secret()).is_err() {
+                    return Err(heard.unusable(Unreadable("access_token")));
+                }
+                Ok(StoredToken { access_token, fetched_at, expires_at: fetched_at.plus(life) })
+            }
+            Some(err_no) => {
+                let reason = match heard.answer.row() {
+                    None => UNLISTED,
+                    Some(row) => match row.handling {
+                        Handling::Unknown | Handling::Throttled => row.reason,
+                        // Whatever it dislikes about this request are the key and the secret,
+                        // unless it says that the app may not have a token at all.
+                        Handling::Refused if row.reason.starts_with("UPSTREAM_") => row.reason,
+                        Handling::Refused | Handling::Exists | Handling::Reauthenticate => {
+                            UPSTREAM_CREDENTIALS_REJECTED
+                        }
+                    },
+                };
+                let failure = heard.failure(reason, &access.app.client_secret);
+                let cause = format!("Douyin answers {err_no}");
+                Err(Failed { effect: Effect::Possible, failure, log_id: heard.log_id, cause })
+            }
+        }
+    }
+
+    /// Nobody can call for this app now.
+    fn pause(&self, access: &Access, turn: Turn, failed: Failed) -> Failed {
+        if failed.failure.reason == SEND_TOO_LATE {
+            // Only this call ran out of time.
+            return failed;
+        }
+        let delay = match row_for_reason(&failed.failure.reason).map(|row| row.retry) {
+            Some(Retry::Now(delay)) => delay,
+            Some(Retry::AfterChange | Retry::Never) | None => Duration::ZERO,
+        };
+        let gap = self.within_gap(turn.refetched).unwrap_or_default();
+        access.pauses.begin(failed.failure.clone(), delay.max(gap));
+        // Whatever the token request did: the call that it was made for was not sent.
+        Failed { effect: Effect::None, ..failed }
+    }
+
+    /// A store that fails is no reason not to call: then the token is fetched.
+    async fn stored(&self, access: &Access) -> Option<StoredToken> {
+        let stored = self.store.token(&access.app.app_id).await;
+        stored.unwrap_or_else(|error| {
+            warn!(app_id = %access.app.app_id, %error, "could not read the stored access token");
+            None
+        })
+    }
+
+    /// What is left of the time in which a rejected token may not be replaced by fetching.
+    fn gap_left(&self, turn: Turn, held: Option<&Held>, now: Timestamp) -> Option<Duration> {
+        let own = self.within_gap(turn.refetched);
+        let others = held.filter(|held| held.origin == Origin::Stored).and_then(|held| {
+            let fetched_at = held.token.fetched_at;
+            let left = self.refetch_gap.checked_sub(now.since(fetched_at))?;
+            // From the future: a clock jumped, and the age is not known.
+            (!left.is_zero() && fetched_at <= now.plus(self.refetch_gap)).then_some(left)
+        });
+        own.max(others)
+    }
+
+    fn within_gap(&self, last: Option<Uptime>) -> Option<Duration> {
+        let since = self.clock.uptime().since(last?);
+        self.refetch_gap.checked_sub(since).filter(|left| !left.is_zero())
+    }
+
+    fn is_fresh(&self, token: &StoredToken, now: Timestamp) -> bool {
+        token.expires_at.minus(self.refresh_ahead) > now
+    }
+}
+
+fn is_alive(token: &StoredToken, now: Timestamp) -> bool {
+    token.expires_at > now
+}

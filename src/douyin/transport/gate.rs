@@ -1,0 +1,102 @@
+//! The gate between a request and its connection: decides once, for good, whether the body goes out.
+//!
+//! Connecting takes time, in which a deadline may pass and a machine may be suspended; and a caller
+//! that gives up does not stop the connection's own task at once. So the question is asked where
+//! the connection takes the body, and the answer is final.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::Deadline;
+
+/// What became of a body.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Handover {
+    /// Nobody has asked for it yet.
+    Waiting,
+    /// The connection has it.
+    Done,
+    /// The connection asked after the deadline and did not get it.
+    TooLate,
+    /// The sender gave up first; the connection will not get it.
+    Revoked,
+}
+
+pub(super) struct Gate {
+    /// Leaves `Waiting` once.
+    state: Mutex<Handover>,
+    deadline: Deadline,
+}
+
+impl Gate {
+    pub(super) fn new(deadline: Deadline) -> Self {
+        Self { state: Mutex::new(Handover::Waiting), deadline }
+    }
+
+    /// The connection wants the body. Whether it gets it.
+    fn pass(&self) -> bool {
+        let passed = self.deadline.passed();
+        let asked = if passed { Handover::TooLate } else { Handover::Done };
+        self.decide(asked) == Handover::Done
+    }
+
+    /// The sender gives up. What became of the body, for good.
+    pub(super) fn close(&self) -> Handover {
+        self.decide(Handover::Revoked)
+    }
+
+    fn decide(&self, wanted: Handover) -> Handover {
+        // Nothing can panic while it is held.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if *state == Handover::Waiting {
+            *state = wanted;
+        }
+        *state
+    }
+}
+
+/// A request body of known length behind a gate. It cannot be cloned, so no layer between here and
+/// the socket can send it twice.
+pub(super) struct GatedBody {
+    content: Option<Bytes>,
+    gate: Arc<Gate>,
+}
+
+impl GatedBody {
+    pub(super) fn new(content: Bytes, gate: Arc<Gate>) -> Self {
+        Self { content: Some(content), gate }
+    }
+}
+
+/// The connection may not have the body, and has to be given up.
+#[derive(Debug, thiserror::Error)]
+#[error("the request was withdrawn")]
+pub(super) struct Withdrawn;
+
+impl Body for GatedBody {
+    type Data = Bytes;
+    type Error = Withdrawn;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Withdrawn>>> {
+        let Some(content) = self.content.take() else {
+            return Poll::Ready(None);
+        };
+        Poll::Ready(Some(if self.gate.pass() { Ok(Frame::data(content)) } else { Err(Withdrawn) }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.content.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let bytes = self.content.as_ref().map_or(0, Bytes::len);
+        SizeHint::with_exact(bytes.try_into().unwrap_or(u64::MAX))
+    }
+}

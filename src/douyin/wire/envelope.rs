@@ -1,0 +1,131 @@
+//! The envelopes around an answer (1.8, "error envelopes seen"):
+//!
+//! ```text
+//! {err_no, err_msg, log_id, data}                        trade_basic
+//! {err_no, err_tips, log_id, data}                       some siblings, callbacks
+//! {data: {error_code, description}, extra: {error_code, description,
+//!         sub_error_code, sub_description, logid, now}}  apps/trade/v2, old gateway
+//! {data: {error_code, description, …}, message}          client_token
+//! {error, message}                                       one sample
+//! ```
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
+
+use super::Unreadable;
+use super::values::{Fields, integer};
+use crate::douyin::codes::{self, Row};
+use crate::settle::DouyinError;
+
+/// An answer out of its envelope.
+#[derive(Clone, PartialEq, Debug)]
+pub(in crate::douyin) struct Answer {
+    /// `None`: the answer carries no number at all.
+    pub(in crate::douyin) err_no: Option<i32>,
+    pub(in crate::douyin) sub_err_no: Option<i32>,
+    /// As Douyin wrote it; may echo what was sent.
+    err_msg: String,
+    pub(in crate::douyin) log_id: Option<String>,
+    /// `null` if there is none.
+    pub(in crate::douyin) data: Value,
+}
+
+/// What is kept of Douyin's message.
+const ERR_MSG_BYTES_MAX: usize = 512;
+/// What is kept of a log id; those seen have 34 to 60 bytes.
+const LOG_ID_BYTES_MAX: usize = 128;
+
+/// Takes an answer out of whichever envelope it is in.
+pub(in crate::douyin) fn read(content: &[u8]) -> Result<Answer, Unreadable> {
+    if content.is_empty() {
+        return Err(Unreadable("the answer is empty"));
+    }
+    // Bounded in depth by the parser, in size by the transport.
+    let root = serde_json::from_slice(content).map_err(|_| Unreadable("the answer is not JSON"))?;
+    let Value::Object(mut root) = root else {
+        return Err(Unreadable("the answer is not a JSON object"));
+    };
+    let data = root.remove("data").unwrap_or(Value::Null);
+    let none = Fields::new();
+    let extra = root.get("extra").and_then(Value::as_object).unwrap_or(&none);
+    let below = data.as_object().unwrap_or(&none);
+    let err_no = one_number([
+        number(&root, "err_no")?,
+        number(&root, "error")?,
+        number(below, "error_code")?,
+        number(extra, "error_code")?,
+    ])?;
+    let sub_err_no =
+        one_number([number(extra, "sub_error_code")?, number(below, "sub_error_code")?])?;
+    if err_no == Some(0) && sub_err_no.is_some_and(|sub_err_no| sub_err_no != 0) {
+        return Err(Unreadable("success with the number of an error below it"));
+    }
+    let message = first_text([
+        (extra, "sub_description"),
+        (&root, "err_msg"),
+        (&root, "err_tips"),
+        (extra, "description"),
+        (below, "description"),
+        (&root, "message"),
+    ]);
+    let log_id = first_text([(&root, "log_id"), (extra, "logid"), (&root, "logid")]);
+    let err_msg = message.unwrap_or_default().to_owned();
+    let log_id = log_id.map(|log_id| cut(log_id, LOG_ID_BYTES_MAX).to_owned());
+    Ok(Answer { err_no, sub_err_no, err_msg, log_id, data })
+}
+
+fn number(fields: &Fields, name: &'static str) -> Result<Option<i32>, Unreadable> {
+    let number = integer(fields, name)?;
+    number.map(|number| i32::try_from(number).map_err(|_| Unreadable(name))).transpose()
+}
+
+/// Envelopes repeat their number. Copies that differ are no answer: one of them may say that the
+/// money moves and the other that it does not.
+fn one_number<const N: usize>(copies: [Option<i32>; N]) -> Result<Option<i32>, Unreadable> {
+    let mut numbers = copies.into_iter().flatten();
+    let first = numbers.next();
+    match numbers.all(|number| Some(number) == first) {
+        true => Ok(first),
+        false => Err(Unreadable("the answer contradicts itself in its number")),
+    }
+}
+
+/// Texts only help people, so a wrong type is not worth the answer.
+fn first_text<'a, const N: usize>(places: [(&'a Fields, &str); N]) -> Option<&'a str> {
+    let text = |(fields, name): (&'a Fields, &str)| fields.get(name)?.as_str();
+    places.into_iter().filter_map(text).find(|text| !text.is_empty())
+}
+
+/// The longest beginning that fits and ends between two characters.
+fn cut(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
+}
+
+impl Answer {
+    /// The row of the error table that decides; `None` for numbers that no document lists.
+    pub(in crate::douyin) fn row(&self) -> Option<&'static Row> {
+        codes::decisive(self.err_no?, self.sub_err_no)
+    }
+
+    /// The error to keep. A secret that Douyin echoes is taken out before the text is cut, so that
+    /// no part of it remains.
+    pub(in crate::douyin) fn error(
+        &self,
+        http_status: u16,
+        log_id: Option<&str>,
+        sent: &SecretString,
+    ) -> DouyinError {
+        let secret = sent.expose_secret();
+        let err_msg = match secret.is_empty() {
+            true => self.err_msg.clone(),
+            false => self.err_msg.replace(secret, "[redacted]"),
+        };
+        DouyinError {
+            err_no: self.err_no.unwrap_or_default(),
+            sub_err_no: self.sub_err_no,
+            err_msg: cut(&err_msg, ERR_MSG_BYTES_MAX).to_owned(),
+            log_id: log_id.unwrap_or_default().to_owned(),
+            http_status,
+        }
+    }
+}

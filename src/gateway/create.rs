@@ -1,0 +1,350 @@
+//! CreateSettle: record, submit, answer; or find what was recorded before.
+//!
+//! The recording and the submission run in a task of their own: a caller that gives up, dies or
+//! runs out of time changes nothing about the settle.
+
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::Instant;
+
+use super::flights::Flight;
+use super::watch::Event;
+use super::{Gateway, Name, WatchRequest, Work};
+use crate::clock::Timestamp;
+use crate::douyin;
+use crate::settle::proof::adopted_has;
+use crate::settle::{
+    Content, Failure, Key, Origin, Record, Request, SettleId, Source, State, StateKind,
+};
+use crate::store::{self, Insert, NewDue};
+
+/// A parsed CreateSettle.
+#[derive(Clone, Debug)]
+pub struct Create {
+    pub key: Key,
+    pub content: Content,
+    /// `None`: the longest window.
+    pub submit_before: Option<Timestamp>,
+    pub return_when: ReturnWhen,
+    /// When the answer must leave.
+    pub deadline: Instant,
+}
+
+/// What the caller waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReturnWhen {
+    /// The settle is durable here.
+    Recorded,
+    /// Douyin accepted or refused it.
+    Accepted,
+    /// Douyin said its final word.
+    Final,
+}
+
+/// The settle that answers the create.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Created {
+    pub record: Record,
+    /// It was recorded by an earlier request.
+    pub replayed: bool,
+}
+
+/// Why a create is not answered with a settle. Each variant is a promise about money.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CreateError {
+    /// This request was not and will not be sent: it was turned away before it was recorded.
+    NotSent(NotSent),
+    /// The settle is REJECTED: nothing of it is alive, and nothing will be sent under its number.
+    Rejected { rejection: Failure, replayed: bool },
+    /// The number is proven to be somebody else's.
+    NumberTaken { settle_id: Option<SettleId> },
+    /// The number holds another content. Names the differing fields.
+    Conflict { fields: Vec<&'static str>, recorded: StateKind },
+    /// Recorded, or perhaps recorded; the gateway goes on with whatever is.
+    Unknown(Unknown),
+}
+
+/// Why a create was turned away.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NotSent {
+    Draining,
+    Overloaded,
+    /// The window that the caller asks for is over, too short, or too long.
+    Window {
+        earliest: Timestamp,
+        latest: Timestamp,
+    },
+    /// Douyin throttles the app or rejects its credentials.
+    Paused {
+        failure: Failure,
+        wait: Duration,
+    },
+    StoreUnavailable,
+    /// No time was left before the caller's deadline.
+    Deadline,
+}
+
+/// Why the outcome is not known yet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Unknown {
+    /// Douyin did not give a definite answer so far.
+    Douyin(Failure),
+    /// The answer's time was up first.
+    Deadline,
+    /// Whether the settle was recorded is not known.
+    Store,
+}
+
+impl Gateway {
+    /// Records and submits a settle, or finds the recorded one. Answers by `create.deadline`.
+    pub async fn create(&self, create: Create) -> Result<Created, CreateError> {
+        if Instant::now() >= create.deadline {
+            return Err(CreateError::NotSent(NotSent::Deadline));
+        }
+        let permit = self.admit(&create).await?;
+        let (deadline, return_when) = (create.deadline, create.return_when);
+        let (answer, answered) = oneshot::channel();
+        let gateway = self.clone();
+        let span = tracing::Span::current();
+        let turn = async move { gateway.record_and_submit(create, permit, answer).await };
+        self.0.turns.spawn(tracing::Instrument::instrument(turn, span));
+        let created = match tokio::time::timeout_at(deadline, answered).await {
+            Ok(Ok(created)) => created?,
+            // The task died before it answered, which only a bug can do: claim nothing.
+            Ok(Err(_)) => return Err(CreateError::Unknown(Unknown::Store)),
+            Err(_) => return Err(CreateError::Unknown(Unknown::Deadline)),
+        };
+        match return_when {
+            ReturnWhen::Recorded | ReturnWhen::Accepted => Ok(created),
+            ReturnWhen::Final => self.until_final(created, deadline).await,
+        }
+    }
+
+    /// What can turn a create away. A number that is recorded already is answered all the same.
+    async fn admit(&self, create: &Create) -> Result<OwnedSemaphorePermit, CreateError> {
+        if self.0.drain.is_cancelled() {
+            return Err(CreateError::NotSent(NotSent::Draining));
+        }
+        let permit = std::sync::Arc::clone(&self.0.creates).try_acquire_owned();
+        let permit = permit.map_err(|_| CreateError::NotSent(NotSent::Overloaded))?;
+        let pause = self.0.douyin.pause(&create.key.app_id);
+        if pause.is_none() && self.window_fits(create) {
+            return Ok(permit);
+        }
+        match self.0.store.get(&create.key).await {
+            Ok(Some(_)) => return Ok(permit),
+            Ok(None) => {}
+            Err(_) => return Err(CreateError::NotSent(NotSent::StoreUnavailable)),
+        }
+        let now = self.0.clock.now();
+        Err(CreateError::NotSent(match pause {
+            Some(pause) => NotSent::Paused { failure: pause.failure, wait: pause.until.since(now) },
+            None => NotSent::Window {
+                earliest: now.plus(self.0.config.policy.grace),
+                latest: now.plus(self.0.config.submit_window_max),
+            },
+        }))
+    }
+
+    /// Sending stops one grace before the window ends, so a window must be longer than that.
+    fn window_fits(&self, create: &Create) -> bool {
+        let now = self.0.clock.now();
+        create.submit_before.is_none_or(|end| {
+            end > now.plus(self.0.config.policy.grace)
+                && end <= now.plus(self.0.config.submit_window_max)
+        })
+    }
+
+    /// The task that survives its caller. Answers once; what it does after that is for the settle.
+    async fn record_and_submit(
+        self,
+        create: Create,
+        _permit: OwnedSemaphorePermit,
+        answer: oneshot::Sender<Result<Created, CreateError>>,
+    ) {
+        // Before the insert: whoever finds the record finds the flight.
+        let flight = self.0.flights.enter(&create.key);
+        let permitted = self.0.clock.uptime();
+        let now = self.0.clock.now();
+        let record = Record::submitted(create.key.clone(), self.request(&create, now), now);
+        let due = NewDue::LeasedUntil(now.plus(self.0.config.lease));
+        // FINAL waits by watching, from the record on.
+        let early = create.return_when != ReturnWhen::Accepted;
+        match self.0.store.insert(record.clone(), Source::Gateway, due).await {
+            Ok(Insert::Inserted) => {
+                let mut answer = Some(answer);
+                if early && let Some(answer) = answer.take() {
+                    // A caller that is gone has nobody to tell.
+                    let _ = answer.send(Ok(Created { record: record.clone(), replayed: false }));
+                }
+                let submitted = self.submit(Work::creator(record, permitted)).await;
+                drop(flight);
+                if let Some(answer) = answer {
+                    let _ = answer.send(submitted);
+                }
+            }
+            Ok(Insert::Existing(existing)) => {
+                let _ = answer.send(self.repeat(create, *existing, flight).await);
+            }
+            Err(store::Error::Unavailable(_) | store::Error::Unreadable(_)) => {
+                let _ = answer.send(Err(CreateError::NotSent(NotSent::StoreUnavailable)));
+            }
+            Err(store::Error::InDoubt(_)) => {
+                let _ = answer.send(Err(CreateError::Unknown(Unknown::Store)));
+            }
+        }
+    }
+
+    fn request(&self, create: &Create, now: Timestamp) -> Request {
+        let config = &self.0.config;
+        let sent_ext = Request::ext_for(&create.content, config.mark);
+        let body = douyin::create_body(
+            &create.key,
+            &create.content,
+            sent_ext.as_deref(),
+            config.notify_url.as_deref(),
+        );
+        let submit_before =
+            create.submit_before.unwrap_or_else(|| now.plus(config.submit_window_max));
+        Request::new(create.content.clone(), sent_ext, body, submit_before)
+    }
+
+    async fn submit(&self, work: Work) -> Result<Created, CreateError> {
+        match self.advance(work).await {
+            Ok(Some(record)) => answer_of(record, Replay::No),
+            Ok(None) | Err(_) => Err(CreateError::Unknown(Unknown::Store)),
+        }
+    }
+
+    /// A number that is recorded already: the same content is answered from the record, after the
+    /// call in flight or one that this repeat brings forward.
+    async fn repeat(
+        &self,
+        create: Create,
+        existing: Record,
+        flight: Flight,
+    ) -> Result<Created, CreateError> {
+        drop(flight);
+        self.compare(&create.content, &existing)?;
+        if existing.state != State::Submitting {
+            return answer_of(existing, Replay::Yes);
+        }
+        if create.return_when != ReturnWhen::Accepted {
+            self.bring_forward(&create).await;
+            return Ok(Created { record: existing, replayed: true });
+        }
+        let mut landings = self.0.flights.landings(&create.key);
+        let joined = landings.flying();
+        // Read after looking: a flight that landed before left its result here.
+        let record = self.recorded(&create).await?;
+        if !joined && record.state != State::Submitting {
+            return answer_of(record, Replay::Yes);
+        }
+        if !joined {
+            self.bring_forward(&create).await;
+        }
+        // The answer's own time limit ends the wait, not the flight.
+        let _ = tokio::time::timeout_at(create.deadline, landings.all_landed()).await;
+        let record = self.recorded(&create).await?;
+        answer_of(record, if joined { Replay::No } else { Replay::Yes })
+    }
+
+    /// The record of a repeat, which meanwhile may have turned out to be somebody else's.
+    async fn recorded(&self, create: &Create) -> Result<Record, CreateError> {
+        let record = match self.0.store.get(&create.key).await {
+            Ok(Some(record)) => record,
+            Ok(None) | Err(_) => return Err(CreateError::Unknown(Unknown::Store)),
+        };
+        self.compare(&create.content, &record)?;
+        Ok(record)
+    }
+
+    /// Whether the recorded settle is what this caller asked for.
+    fn compare(&self, content: &Content, recorded: &Record) -> Result<(), CreateError> {
+        match &recorded.origin {
+            Origin::Gateway(request) => {
+                let fields = request.content.differing_fields(content);
+                if fields.is_empty() {
+                    return Ok(());
+                }
+                Err(CreateError::Conflict { fields, recorded: recorded.state.kind() })
+            }
+            Origin::Platform if adopted_has(content, self.0.config.mark, &recorded.facts) => Ok(()),
+            Origin::Platform => {
+                Err(CreateError::NumberTaken { settle_id: recorded.state.settle_id().cloned() })
+            }
+        }
+    }
+
+    /// Stacked retries of mesh, client and poller bring forward one attempt per gap.
+    async fn bring_forward(&self, create: &Create) {
+        let now = self.0.clock.now();
+        // If the store fails here, the schedule stands as it was.
+        if self.0.store.nudge(&create.key, now, self.0.config.nudge_gap).await.is_ok() {
+            self.0.due.notify_one();
+        }
+    }
+
+    /// Waits for the final state; at the deadline the current one is the answer.
+    async fn until_final(
+        &self,
+        created: Created,
+        deadline: Instant,
+    ) -> Result<Created, CreateError> {
+        let Created { mut record, replayed } = created;
+        let own = record.request().is_some();
+        let request = WatchRequest {
+            name: Name::Key(record.key.clone()),
+            after_revision: record.revision,
+            heartbeat_interval: None,
+        };
+        let until = async {
+            let mut watch = self.watch(request).await.ok()?;
+            while let Ok(event) = watch.next().await {
+                if let Event::Settle(settle) = event {
+                    record = Record::clone(&settle);
+                }
+            }
+            Some(())
+        };
+        // Whatever ended the wait, the newest record seen is true and is the answer.
+        let _ = tokio::time::timeout_at(deadline, until).await;
+        if own && record.request().is_none() {
+            let settle_id = record.state.settle_id().cloned();
+            return Err(CreateError::NumberTaken { settle_id });
+        }
+        if record.state == State::Submitting {
+            return Ok(Created { record, replayed });
+        }
+        answer_of(record, if replayed { Replay::Yes } else { Replay::No })
+    }
+}
+
+/// Whether the record was there before the request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Replay {
+    Yes,
+    No,
+}
+
+/// What a record says to the create that asked for it.
+fn answer_of(record: Record, replay: Replay) -> Result<Created, CreateError> {
+    let replayed = replay == Replay::Yes;
+    match (&record.state, &record.origin) {
+        (State::Rejected { rejection }, _) => {
+            Err(CreateError::Rejected { rejection: rejection.clone(), replayed })
+        }
+        (State::Submitting, _) => {
+            let failure = record.last_error.clone();
+            let failure = failure.unwrap_or_else(|| Failure::own(douyin::UPSTREAM_TIMEOUT));
+            Err(CreateError::Unknown(Unknown::Douyin(failure)))
+        }
+        (state, Origin::Platform) if replay == Replay::No => {
+            Err(CreateError::NumberTaken { settle_id: state.settle_id().cloned() })
+        }
+        (State::Processing { .. } | State::Succeeded { .. } | State::Failed { .. }, _) => {
+            Ok(Created { record, replayed })
+        }
+    }
+}

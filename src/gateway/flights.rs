@@ -1,0 +1,102 @@
+//! Who works on which settle right now, on this replica: lets a repeated create join the call in
+//! flight instead of starting another one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::watch;
+
+use crate::settle::Key;
+
+/// The work in flight; cheap to clone.
+#[derive(Clone, Default)]
+pub struct Flights(Arc<Mutex<HashMap<Key, watch::Sender<Count>>>>);
+
+/// How many workers are on a settle, and how many have been since somebody looks.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Count {
+    pub flying: u32,
+    pub landed: u64,
+}
+
+/// One worker on one settle; lands when dropped.
+pub struct Flight {
+    flights: Flights,
+    key: Key,
+}
+
+/// Sees the flights of one settle end.
+pub struct Landings {
+    flights: Flights,
+    key: Key,
+    counts: Option<watch::Receiver<Count>>,
+    /// Flights that had landed when this began to look.
+    landed_before: u64,
+}
+
+impl Flights {
+    /// Takes off. Enter before the settle becomes visible to others, so that nobody who sees it
+    /// misses the flight.
+    pub fn enter(&self, key: &Key) -> Flight {
+        self.map().entry(key.clone()).or_default().send_modify(|count| count.flying += 1);
+        Flight { flights: self.clone(), key: key.clone() }
+    }
+
+    /// Begins to look at one settle's flights.
+    pub fn landings(&self, key: &Key) -> Landings {
+        let counts = self.map().entry(key.clone()).or_default().subscribe();
+        let landed_before = counts.borrow().landed;
+        let counts = Some(counts);
+        Landings { flights: self.clone(), key: key.clone(), counts, landed_before }
+    }
+
+    fn forget_if_idle(&self, key: &Key) {
+        let mut map = self.map();
+        if let Some(counts) = map.get(key)
+            && counts.receiver_count() == 0
+            && counts.borrow().flying == 0
+        {
+            map.remove(key);
+        }
+    }
+
+    fn map(&self) -> MutexGuard<'_, HashMap<Key, watch::Sender<Count>>> {
+        self.0.lock().expect("no code panics while holding this lock")
+    }
+}
+
+impl Landings {
+    /// Whether somebody works on the settle now.
+    pub fn flying(&self) -> bool {
+        self.counts.as_ref().is_some_and(|counts| counts.borrow().flying > 0)
+    }
+
+    /// Waits until at least one flight has landed since this began, and none is in the air.
+    pub async fn all_landed(&mut self) {
+        if let Some(counts) = &mut self.counts {
+            let before = self.landed_before;
+            let landed = |count: &Count| count.flying == 0 && count.landed > before;
+            // The sender stays in the map for as long as there is a receiver.
+            let _ = counts.wait_for(landed).await;
+        }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if let Some(counts) = self.flights.map().get(&self.key) {
+            counts.send_modify(|count| {
+                count.flying -= 1;
+                count.landed += 1;
+            });
+        }
+        self.flights.forget_if_idle(&self.key);
+    }
+}
+
+impl Drop for Landings {
+    fn drop(&mut self) {
+        self.counts = None;
+        self.flights.forget_if_idle(&self.key);
+    }
+}

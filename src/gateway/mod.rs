@@ -1,0 +1,198 @@
+//! Floor 2: the one place where a settle is driven and watched.
+//!
+//! Everything learned about a settle enters through [`Gateway::observe`]; every watcher leaves
+//! through [`Gateway::watch`]. [`create`] records and submits, [`advance`] is the turn of a worker
+//! (a create or the poller), [`adopt`] takes in settles that were made elsewhere.
+//!
+//! What it must not know: gRPC, HTTP, SQL.
+
+mod adopt;
+mod advance;
+mod create;
+mod flights;
+mod observe;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::douyin::Client;
+use crate::hub::Hub;
+use crate::schedule::{Schedule, Watched};
+use crate::settle::{AppId, HistoryEntry, Key, Mark, Policy, Record, SettleId};
+use crate::store::{self, Store};
+
+pub use adopt::LookupError;
+pub use advance::Work;
+pub use create::{Create, CreateError, Created, NotSent, ReturnWhen, Unknown};
+pub use observe::Observed;
+pub use watch::{Ending, Event, Watch, WatchRequest};
+
+use adopt::Lookups;
+use flights::Flights;
+
+/// The gateway; cheap to clone.
+#[derive(Clone)]
+pub struct Gateway(Arc<Inner>);
+
+struct Inner {
+    config: GatewayConfig,
+    store: Store,
+    douyin: Client,
+    clock: Clock,
+    hub: Hub,
+    flights: Flights,
+    lookups: Lookups,
+    /// Bounds the creates that are being recorded or submitted.
+    creates: Arc<Semaphore>,
+    /// Owns every turn: whoever stops the gateway waits for it.
+    turns: TaskTracker,
+    /// Cancelled when the gateway stops: watches end, new creates are refused.
+    drain: CancellationToken,
+    /// Told when a settle becomes due earlier than the poller expects.
+    due: Arc<Notify>,
+    chance: std::sync::Mutex<fastrand::Rng>,
+}
+
+/// The knobs of floor 2.
+#[derive(Clone, Debug)]
+pub struct GatewayConfig {
+    pub policy: Policy,
+    pub schedule: Schedule,
+    pub mark: Mark,
+    /// The longest submission window, and the one of a create that names none.
+    pub submit_window_max: Duration,
+    /// How long a lease outlives the moment it was taken or extended.
+    pub lease: Duration,
+    /// Creates being recorded or submitted at once; more are told to come back.
+    pub creates_max: usize,
+    /// How long the answer "Douyin knows no such settle" is believed.
+    pub absent_ttl: Duration,
+    /// A watched settle is read again at least this often, hint or no hint.
+    pub resync: Duration,
+    /// The longest life of one watch stream, ± 10 %.
+    pub watch_age_max: Duration,
+    /// The least time between two attempts that repeated creates bring forward.
+    pub nudge_gap: Duration,
+    /// The callback address sent when a create names none.
+    pub notify_url: Option<String>,
+    /// Seed of every random choice.
+    pub seed: u64,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            policy: Policy::default(),
+            schedule: Schedule::default(),
+            mark: Mark::On,
+            submit_window_max: Duration::from_secs(72 * 3600),
+            lease: Duration::from_secs(30),
+            creates_max: 1024,
+            absent_ttl: Duration::from_secs(5),
+            resync: Duration::from_secs(10),
+            watch_age_max: Duration::from_secs(1800),
+            nudge_gap: Duration::from_secs(2),
+            notify_url: None,
+            seed: 0,
+        }
+    }
+}
+
+/// Names a recorded settle by either number.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Name {
+    Key(Key),
+    SettleId(AppId, SettleId),
+}
+
+impl Gateway {
+    pub fn new(config: GatewayConfig, store: Store, douyin: Client, clock: Clock) -> Self {
+        let creates = Arc::new(Semaphore::new(config.creates_max));
+        let seed = config.seed;
+        Self(Arc::new(Inner {
+            config,
+            store,
+            douyin,
+            clock,
+            hub: Hub::default(),
+            flights: Flights::default(),
+            lookups: Lookups::default(),
+            creates,
+            turns: TaskTracker::new(),
+            drain: CancellationToken::new(),
+            due: Arc::new(Notify::new()),
+            chance: std::sync::Mutex::new(fastrand::Rng::with_seed(seed)),
+        }))
+    }
+
+    /// One recorded settle.
+    pub async fn get(&self, name: &Name) -> Result<Option<Record>, store::Error> {
+        match name {
+            Name::Key(key) => self.0.store.get(key).await,
+            Name::SettleId(app_id, settle_id) => {
+                self.0.store.get_by_settle_id(app_id, settle_id).await
+            }
+        }
+    }
+
+    /// The audit trail of one settle, oldest first.
+    pub async fn history(&self, key: &Key) -> Result<Vec<HistoryEntry>, store::Error> {
+        self.0.store.history(key, HISTORY_ENTRIES_MAX).await
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    pub fn douyin(&self) -> &Client {
+        &self.0.douyin
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    pub fn config(&self) -> &GatewayConfig {
+        &self.0.config
+    }
+
+    /// Wakes whoever sleeps until the next settle is due.
+    pub fn due(&self) -> &Arc<Notify> {
+        &self.0.due
+    }
+
+    /// Ends every watch and refuses new creates; what is in flight goes on.
+    pub fn drain(&self) {
+        self.0.drain.cancel();
+    }
+
+    /// Cancelled once the gateway drains.
+    pub fn draining(&self) -> &CancellationToken {
+        &self.0.drain
+    }
+
+    /// Waits for every turn in flight. Call after [`Gateway::drain`] and after the poller stopped.
+    pub async fn finish(&self) {
+        self.0.turns.close();
+        self.0.turns.wait().await;
+    }
+
+    fn wait(&self, key: &Key, backoff: u32) -> Duration {
+        let watched = if self.0.hub.is_watched(key) { Watched::Yes } else { Watched::No };
+        self.0.config.schedule.wait(backoff, watched, self.chance())
+    }
+
+    /// A number in 0..1 from the seed.
+    fn chance(&self) -> f64 {
+        self.0.chance.lock().expect("no code panics while holding this lock").f64()
+    }
+}
+
+/// A bound on an audit trail that grows only when something is news.
+const HISTORY_ENTRIES_MAX: u32 = 1_000;

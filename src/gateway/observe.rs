@@ -1,0 +1,208 @@
+//! The one door: everything learned about a settle becomes durable here, by one pure transition and
+//! one compare-and-swap.
+
+use tracing::{error, info, warn};
+
+use super::{Gateway, Work};
+use crate::settle::{
+    Alert, Answers, Context, Failure, Key, Lease, Observation, Record, Step, next_step, transition,
+};
+use crate::store::{self, Due, LeaseCheck, Release, Swap, Swapped};
+
+/// A swap that loses is tried again this often; each loss means that somebody else made progress.
+const TRIES_MAX: u32 = 16;
+
+/// The history's word for a report that contradicts a final state.
+const CONTRADICTION: &str = "CONTRADICTION";
+
+/// What an observation led to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Observed {
+    pub record: Record,
+    /// What the worker does next; `Rest` for everybody else.
+    pub step: Step,
+}
+
+impl Gateway {
+    /// Records one observation. Without a worker it counts as a fact learned by the way: negative
+    /// evidence is ignored and the schedule is only brought forward.
+    ///
+    /// `Ok(None)`: there is no such settle. On an error nothing may be told that depends on the
+    /// observation.
+    pub async fn observe(
+        &self,
+        key: &Key,
+        mut seen: Observation,
+        mut worker: Option<&mut Work>,
+    ) -> Result<Option<Observed>, store::Error> {
+        let mut in_doubt_at = None;
+        // A worker knows the record it acted on; the compare-and-swap tells if it is still true.
+        let mut known = worker.as_mut().and_then(|work| work.record.take());
+        for _ in 0..TRIES_MAX {
+            let before = match known.take() {
+                Some(record) => record,
+                None => match self.0.store.get(key).await? {
+                    Some(record) => record,
+                    None => return Ok(None),
+                },
+            };
+            // A commit that failed may have been kept. Once the row moved on, our own answer may be
+            // counted in it: it must not be subtracted twice.
+            if in_doubt_at.is_some_and(|version| before.version != version) {
+                seen.answers = Answers::Nothing;
+            }
+            match self.observe_once(&before, &seen, worker.as_deref_mut()).await {
+                Ok(Some(observed)) => return Ok(Some(observed)),
+                Ok(None) => {}
+                Err(store::Error::InDoubt(cause)) => {
+                    warn!(%key, cause, "a commit is in doubt: reading again");
+                    in_doubt_at = Some(before.version);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(store::Error::Unavailable(format!("{key} changed {TRIES_MAX} times meanwhile")))
+    }
+
+    /// One try; `None` if it must be decided again.
+    async fn observe_once(
+        &self,
+        before: &Record,
+        seen: &Observation,
+        worker: Option<&mut Work>,
+    ) -> Result<Option<Observed>, store::Error> {
+        let now = self.0.clock.now();
+        let lease = match &worker {
+            Some(work) if work.lease == Lease::Held => Lease::Held,
+            Some(_) | None => Lease::Lost,
+        };
+        let attempts = worker.as_ref().map_or(0, |work| work.attempts);
+        let context = Context { now, policy: &self.0.config.policy, lease, attempts };
+        let after = transition(before, seen, &context);
+        let step = match (&worker, lease) {
+            (Some(work), Lease::Held) => {
+                next_step(&after.record, &work.progress, now, context.policy)
+            }
+            (Some(_) | None, Lease::Held | Lease::Lost) => Step::Rest,
+        };
+        let news = after.record.revision > before.revision;
+        let due = match &worker {
+            Some(work) if lease == Lease::Held => self.due_after(work, &after.record, step, news),
+            Some(_) | None => due_of_a_fact(before, &after.record, now),
+        };
+        let check = worker.as_ref().filter(|_| lease == Lease::Held);
+        let check = check.map(|work| LeaseCheck { fence: work.fence, runs_past: now });
+        let swapped = self.write(before, &after.record, seen, due, check).await?;
+        match swapped {
+            Swapped::Done => {}
+            Swapped::Conflict => return Ok(None),
+            Swapped::LeaseLost => {
+                if let Some(work) = worker {
+                    work.lease = Lease::Lost;
+                }
+                return Ok(None);
+            }
+            Swapped::SettleIdTaken => {
+                error!(key = %before.key, "another number has this settle_id: left unchanged");
+                return Ok(Some(Observed { record: before.clone(), step: Step::Rest }));
+            }
+        }
+        if let Some(work) = worker {
+            work.released = matches!(due, Due::Remove | Due::Release(_));
+        }
+        self.tell(before, &after.record, seen, after.alert);
+        Ok(Some(Observed { record: after.record, step }))
+    }
+
+    async fn write(
+        &self,
+        before: &Record,
+        after: &Record,
+        seen: &Observation,
+        due: Due,
+        lease: Option<LeaseCheck>,
+    ) -> Result<Swapped, store::Error> {
+        if before == after {
+            return self.write_schedule(after, due, lease).await;
+        }
+        let news = after.revision > before.revision;
+        let history = news.then(|| {
+            let mut entry = after.history_entry(seen.source, seen.log_id.clone());
+            if before.contradiction != after.contradiction {
+                entry.error = Some(Failure::own(CONTRADICTION));
+            }
+            entry
+        });
+        let swap = Swap { record: after.clone(), history, due, lease };
+        self.0.store.swap(swap).await
+    }
+
+    /// Nothing was learned, but the worker may be done.
+    async fn write_schedule(
+        &self,
+        record: &Record,
+        due: Due,
+        lease: Option<LeaseCheck>,
+    ) -> Result<Swapped, store::Error> {
+        let Some(lease) = lease else {
+            return Ok(Swapped::Done);
+        };
+        let ours = match due {
+            Due::Keep | Due::Extend { .. } | Due::NotLater(_) => true,
+            Due::Remove => self.0.store.remove_due(&record.key, lease.fence).await?,
+            Due::Release(release) => {
+                self.0.store.release(&record.key, lease.fence, release).await?
+            }
+        };
+        Ok(if ours { Swapped::Done } else { Swapped::LeaseLost })
+    }
+
+    /// What a worker that holds the lease leaves in the due row.
+    fn due_after(&self, work: &Work, record: &Record, step: Step, news: bool) -> Due {
+        let now = self.0.clock.now();
+        match step {
+            Step::Send | Step::Query(_) => {
+                Due::Extend { lease_until: now.plus(self.0.config.lease) }
+            }
+            Step::Rest if record.is_final() => Due::Remove,
+            Step::Rest => Due::Release(self.release(work, record, news)),
+        }
+    }
+
+    /// The schedule after a turn: from the start again if something was news, else backing off.
+    pub(super) fn release(&self, work: &Work, record: &Record, news: bool) -> Release {
+        let now = self.0.clock.now();
+        let backoff = if news || work.news { 0 } else { work.backoff.saturating_add(1) };
+        let due_at = now.plus(self.wait(&record.key, backoff));
+        Release { due_at, attempted_at: now, attempts: work.attempts, backoff }
+    }
+
+    fn tell(&self, before: &Record, after: &Record, seen: &Observation, alert: Option<Alert>) {
+        let (key, log_id) = (&after.key, seen.log_id.as_deref().unwrap_or(""));
+        if let Some(alert) = alert {
+            error!(%key, ?alert, source = ?seen.source, log_id, "a person must look at this settle");
+        }
+        if after.revision == before.revision {
+            return;
+        }
+        let (state, revision) = (after.state.kind().as_str(), after.revision);
+        info!(%key, state, revision, source = ?seen.source, log_id, "settle changed");
+        self.0.hub.hint(key);
+        if !after.is_final() {
+            self.0.due.notify_one();
+        }
+    }
+}
+
+/// A fact learned by the way ends the schedule of a settle that it ends, and starts one for a
+/// contradiction, which is asked about once.
+fn due_of_a_fact(before: &Record, after: &Record, now: crate::clock::Timestamp) -> Due {
+    let disputed = before.contradiction.is_none() && after.contradiction.is_some();
+    match (disputed, after.is_final()) {
+        (true, true | false) => Due::NotLater(now),
+        (false, true) if before.is_final() => Due::Keep,
+        (false, true) => Due::Remove,
+        (false, false) if before == after => Due::Keep,
+        (false, false) => Due::NotLater(now),
+    }
+}

@@ -1,0 +1,195 @@
+//! WatchSettle: the current state first, then every newer one, and the final one last.
+//!
+//! Register with the hub, read the store, tell what is newer than what was told, end if it is
+//! final; else wait for a hint, the resync, a heartbeat or the end of the stream's life. The store
+//! is the truth: a lost hint costs a resync interval, never an event.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Gateway, LookupError, Name};
+use crate::clock::Timestamp;
+use crate::hub::{Joined, Subscription};
+use crate::settle::{Key, Record};
+use crate::store;
+
+/// A parsed WatchSettle.
+#[derive(Clone, Debug)]
+pub struct WatchRequest {
+    pub name: Name,
+    /// The last revision the caller saw; 0 for none.
+    pub after_revision: i64,
+    /// `None`: no heartbeats.
+    pub heartbeat_interval: Option<Duration>,
+}
+
+/// What a watcher is told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    Settle(Arc<Record>),
+    Heartbeat {
+        /// The last revision this watcher has.
+        revision: i64,
+        server_time: Timestamp,
+        /// Douyin's last word, news or not.
+        confirmed_time: Option<Timestamp>,
+        next_check_time: Option<Timestamp>,
+    },
+}
+
+/// Why a watch ends. Only `Final` ends well; after all others the caller comes back with its last
+/// revision.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// The final state was told in this watch.
+    Final,
+    Draining,
+    /// The watch reached its greatest age.
+    Rotated,
+    Store(store::Error),
+    /// Neither the gateway nor Douyin knows such a settle.
+    NotFound,
+    /// It is unknown here, and Douyin could not be asked.
+    Lookup(LookupError),
+    /// The caller's revision is newer than the newest one here: the store was restored from a
+    /// backup.
+    RevisionFromFuture {
+        revision: i64,
+    },
+}
+
+/// One watch. [`Watch::next`] until it ends.
+pub struct Watch {
+    gateway: Gateway,
+    seat: Subscription,
+    /// The last revision the caller has.
+    told: i64,
+    /// Nothing was told in this watch yet.
+    silent: bool,
+    /// The final state was told.
+    done: bool,
+    heartbeat_interval: Option<Duration>,
+    heartbeat_at: Option<Instant>,
+    rotate_at: Instant,
+}
+
+impl Gateway {
+    /// Opens a watch on a recorded settle, or on one that Douyin knows.
+    pub async fn watch(&self, request: WatchRequest) -> Result<Watch, Ending> {
+        if self.0.drain.is_cancelled() {
+            return Err(Ending::Draining);
+        }
+        let record = match self.get_or_adopt(&request.name).await {
+            Ok(Some(record)) => record,
+            Ok(None) => return Err(Ending::NotFound),
+            Err(LookupError::Store(error)) => return Err(Ending::Store(error)),
+            Err(error @ LookupError::Douyin(_)) => return Err(Ending::Lookup(error)),
+        };
+        let (seat, joined) = self.0.hub.subscribe(&record.key);
+        if joined == Joined::First && !record.is_final() {
+            self.look_sooner(&record).await;
+        }
+        let age = self.0.config.watch_age_max.mul_f64(0.9 + 0.2 * self.chance());
+        Ok(Watch {
+            gateway: self.clone(),
+            seat,
+            told: request.after_revision,
+            silent: true,
+            done: false,
+            heartbeat_interval: request.heartbeat_interval,
+            heartbeat_at: request.heartbeat_interval.map(|interval| Instant::now() + interval),
+            rotate_at: Instant::now() + age,
+        })
+    }
+
+    /// Somebody waits now: the next look must not be further away than the schedule of a watched
+    /// settle. If the store fails here, the schedule stands as it was.
+    async fn look_sooner(&self, record: &Record) {
+        let soon = self.0.clock.now().plus(self.0.config.schedule.first);
+        let gap = self.0.config.schedule.watched_cap;
+        if self.0.store.nudge(&record.key, soon, gap).await.is_ok() {
+            self.0.due.notify_one();
+        }
+    }
+}
+
+impl Watch {
+    /// The next event, or how the watch ended. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Result<Event, Ending> {
+        if self.done {
+            return Err(Ending::Final);
+        }
+        loop {
+            if let Some(event) = self.news().await? {
+                self.heartbeat_at = self.heartbeat_interval.map(|wait| Instant::now() + wait);
+                return Ok(event);
+            }
+            let resync = Instant::now() + self.gateway.0.config.resync;
+            let heartbeat_at = self.heartbeat_at;
+            tokio::select! {
+                () = self.seat.hinted() => {}
+                () = tokio::time::sleep_until(resync) => {}
+                () = at(heartbeat_at) => {
+                    self.heartbeat_at = self.heartbeat_interval.map(|wait| Instant::now() + wait);
+                    return self.heartbeat().await;
+                }
+                () = tokio::time::sleep_until(self.rotate_at) => return Err(Ending::Rotated),
+                () = self.gateway.0.drain.cancelled() => return Err(Ending::Draining),
+            }
+        }
+    }
+
+    /// What the caller does not have yet.
+    async fn news(&mut self) -> Result<Option<Event>, Ending> {
+        let config = &self.gateway.0.config;
+        let mut record = self.read(config.resync).await?;
+        if record.revision < self.told {
+            // The caller may know a revision whose hint is still on its way here.
+            record = self.read(Duration::ZERO).await?;
+        }
+        if record.revision < self.told {
+            return Err(Ending::RevisionFromFuture { revision: record.revision });
+        }
+        let first = std::mem::take(&mut self.silent);
+        let newer = record.revision > self.told;
+        if newer || (first && record.is_final()) {
+            self.told = record.revision;
+            self.done = record.is_final();
+            return Ok(Some(Event::Settle(record)));
+        }
+        if first && self.heartbeat_interval.is_some() {
+            return self.heartbeat().await.map(Some);
+        }
+        Ok(None)
+    }
+
+    async fn read(&mut self, age_max: Duration) -> Result<Arc<Record>, Ending> {
+        let read = self.seat.read(&self.gateway.0.store, age_max).await;
+        // A recorded settle is never deleted: a missing one means another, older store.
+        read.map_err(Ending::Store)?.ok_or(Ending::NotFound)
+    }
+
+    pub fn key(&self) -> &Key {
+        self.seat.key()
+    }
+
+    async fn heartbeat(&self) -> Result<Event, Ending> {
+        let gateway = &self.gateway.0;
+        let next = gateway.store.due_at(self.seat.key()).await.map_err(Ending::Store)?;
+        Ok(Event::Heartbeat {
+            revision: self.told,
+            server_time: gateway.clock.now(),
+            confirmed_time: self.seat.confirmed(),
+            next_check_time: next,
+        })
+    }
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,380 @@
+//! Between the contract and the domain: every request is parsed whole, so that a caller learns all
+//! its mistakes at once; every record is rendered whole.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::status::{self, Violation};
+use crate::clock::Timestamp;
+use crate::douyin;
+use crate::gateway::{Name, ReturnWhen};
+use crate::proto::v1;
+use crate::settle::{
+    AppId, Content, Contradiction, Ext, Failure, Fen, HistoryEntry, Invalid, ItemOrderId, Key,
+    MerchantUid, NotifyUrl, OutOrderNo, OutSettleNo, Record, SettleDesc, SettleId, SettleParam,
+    Source, State, StateKind, TradeSystem,
+};
+
+/// Douyin's bound on the receivers, serialized (settle_create, `settle_params` ≤ 512 bytes).
+const SETTLE_PARAMS_BYTES_MAX: usize = 512;
+
+/// Whether a receiver may be named twice. Douyin documents nothing: a knob, so that a change there
+/// needs no release.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DuplicateReceivers {
+    Refuse,
+    Allow,
+}
+
+/// A CreateSettle whose fields are all right.
+#[derive(Clone, Debug)]
+pub struct ParsedCreate {
+    pub key: Key,
+    pub content: Content,
+    pub submit_before: Option<Timestamp>,
+    pub return_when: ReturnWhen,
+}
+
+/// Collects what is wrong with a request.
+#[derive(Default)]
+pub struct Violations(Vec<Violation>);
+
+impl Violations {
+    pub fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
+        self.0.push(Violation { field: field.into(), description: description.into() });
+    }
+
+    fn text<T>(&mut self, field: &str, parsed: Result<T, Invalid>) -> Option<T> {
+        parsed.map_err(|invalid| self.add(field, invalid.to_string())).ok()
+    }
+
+    fn optional<T>(
+        &mut self,
+        field: &str,
+        text: String,
+        parse: impl FnOnce(String) -> Result<T, Invalid>,
+    ) -> Option<T> {
+        if text.is_empty() { None } else { self.text(field, parse(text)) }
+    }
+
+    fn enumeration<T: TryFrom<i32>>(&mut self, field: &str, value: i32) -> Option<T> {
+        let parsed = T::try_from(value);
+        parsed.map_err(|_| self.add(field, format!("{value} is not a known value"))).ok()
+    }
+
+    pub fn into_vec(self) -> Vec<Violation> {
+        self.0
+    }
+}
+
+/// Parses a CreateSettle; every violation at once.
+pub fn create(
+    request: v1::CreateSettleRequest,
+    default_app: Option<&AppId>,
+    duplicates: DuplicateReceivers,
+) -> Result<ParsedCreate, Vec<Violation>> {
+    let mut bad = Violations::default();
+    let app_id = app_id(&mut bad, request.app_id, default_app);
+    let trade_system = trade_system(&mut bad, request.trade_system);
+    let out_order_no = bad.text("out_order_no", OutOrderNo::parse(request.out_order_no));
+    let out_settle_no = bad.text("out_settle_no", OutSettleNo::parse(request.out_settle_no));
+    let settle_desc = bad.text("settle_desc", SettleDesc::parse(request.settle_desc));
+    let settle_params = settle_params(&mut bad, request.settle_params, duplicates);
+    let item_order_id = request.item_order_id;
+    let item_order_id =
+        bad.optional("item_order_id", item_order_id, |text| ItemOrderId::parse(text));
+    let ext = bad.optional("ext", request.ext, |text| Ext::parse(text));
+    let notify_url = bad.optional("notify_url", request.notify_url, |text| NotifyUrl::parse(text));
+    let submit_before = request.submit_before.and_then(|time| timestamp(&mut bad, time));
+    let return_when = return_when(&mut bad, request.return_when);
+    let all = (app_id, trade_system, out_order_no, out_settle_no, settle_desc, return_when);
+    let (
+        Some(app_id),
+        Some(trade_system),
+        Some(out_order_no),
+        Some(out_settle_no),
+        Some(settle_desc),
+        Some(return_when),
+    ) = all
+    else {
+        return Err(bad.into_vec());
+    };
+    if !bad.0.is_empty() {
+        return Err(bad.into_vec());
+    }
+    let key = Key { app_id, trade_system, out_settle_no };
+    let content =
+        Content { out_order_no, item_order_id, settle_desc, settle_params, ext, notify_url };
+    Ok(ParsedCreate { key, content, submit_before, return_when })
+}
+
+fn settle_params(
+    bad: &mut Violations,
+    params: Vec<v1::SettleParam>,
+    duplicates: DuplicateReceivers,
+) -> Vec<SettleParam> {
+    let mut seen = HashSet::new();
+    let mut parsed = Vec::with_capacity(params.len());
+    for (i, param) in params.into_iter().enumerate() {
+        let uid_field = format!("settle_params[{i}].merchant_uid");
+        let uid = bad.text(&uid_field, MerchantUid::parse(param.merchant_uid));
+        let amount = Fen::new(param.amount_fen);
+        if !amount.is_positive() {
+            bad.add(format!("settle_params[{i}].amount_fen"), "must be greater than 0");
+        }
+        let Some(merchant_uid) = uid else { continue };
+        let repeated = !seen.insert(merchant_uid.clone());
+        if repeated && duplicates == DuplicateReceivers::Refuse {
+            bad.add(uid_field, "is named twice");
+        }
+        parsed.push(SettleParam { merchant_uid, amount });
+    }
+    if Fen::checked_sum(parsed.iter().map(|param| param.amount)).is_none() {
+        bad.add("settle_params", "the sum of the amounts does not fit into 64 bits");
+    }
+    let bytes = douyin::settle_params_text(&parsed).len();
+    if !parsed.is_empty() && bytes > SETTLE_PARAMS_BYTES_MAX {
+        let invalid = Invalid::TooLong { bytes, bytes_max: SETTLE_PARAMS_BYTES_MAX };
+        bad.add("settle_params", format!("as JSON text {invalid}"));
+    }
+    parsed
+}
+
+fn app_id(bad: &mut Violations, text: String, default_app: Option<&AppId>) -> Option<AppId> {
+    match (text.is_empty(), default_app) {
+        (true, Some(app_id)) => Some(app_id.clone()),
+        (true, None) => {
+            bad.add("app_id", "must not be empty: the gateway has no default app");
+            None
+        }
+        (false, Some(_) | None) => bad.text("app_id", AppId::parse(text)),
+    }
+}
+
+fn trade_system(bad: &mut Violations, value: i32) -> Option<TradeSystem> {
+    match bad.enumeration("trade_system", value)? {
+        v1::TradeSystem::Unspecified | v1::TradeSystem::General => Some(TradeSystem::General),
+    }
+}
+
+fn return_when(bad: &mut Violations, value: i32) -> Option<ReturnWhen> {
+    match bad.enumeration("return_when", value)? {
+        v1::ReturnWhen::Recorded => Some(ReturnWhen::Recorded),
+        v1::ReturnWhen::Unspecified | v1::ReturnWhen::Accepted => Some(ReturnWhen::Accepted),
+        v1::ReturnWhen::Final => Some(ReturnWhen::Final),
+    }
+}
+
+fn timestamp(bad: &mut Violations, time: prost_types::Timestamp) -> Option<Timestamp> {
+    let ms = (0..1_000_000_000).contains(&time.nanos).then_some(time.nanos / 1_000_000);
+    let ms = ms.and_then(|ms| time.seconds.checked_mul(1_000)?.checked_add(i64::from(ms)));
+    if ms.is_none() {
+        bad.add("submit_before", "is not a valid time");
+    }
+    ms.map(Timestamp::from_ms)
+}
+
+/// Which settle a request names. The two oneofs of the contract have the same shape.
+pub enum NameKey {
+    OutSettleNo(String),
+    SettleId(String),
+    Missing,
+}
+
+/// Parses the name of a settle and `after_revision`; every violation at once.
+pub fn name(
+    app: String,
+    trade: i32,
+    key: NameKey,
+    after_revision: i64,
+    default_app: Option<&AppId>,
+) -> Result<Name, Vec<Violation>> {
+    let mut bad = Violations::default();
+    let app_id = app_id(&mut bad, app, default_app);
+    let trade_system = trade_system(&mut bad, trade);
+    if after_revision < 0 {
+        bad.add("after_revision", "must not be negative");
+    }
+    let name = match key {
+        NameKey::Missing => {
+            bad.add("key", "one of out_settle_no and settle_id is required");
+            None
+        }
+        NameKey::OutSettleNo(text) => {
+            let number = bad.text("out_settle_no", OutSettleNo::parse(text));
+            app_id.zip(trade_system).zip(number).map(|((app_id, trade_system), out_settle_no)| {
+                Name::Key(Key { app_id, trade_system, out_settle_no })
+            })
+        }
+        NameKey::SettleId(text) => {
+            let settle_id = bad.text("settle_id", SettleId::parse(text));
+            app_id.zip(settle_id).map(|(app_id, settle_id)| Name::SettleId(app_id, settle_id))
+        }
+    };
+    let violations = bad.into_vec();
+    match name {
+        Some(name) if violations.is_empty() => Ok(name),
+        Some(_) | None => Err(violations),
+    }
+}
+
+/// How often a watcher wants to hear something.
+pub fn heartbeat_interval(asked: Option<prost_types::Duration>) -> Duration {
+    const DEFAULT: Duration = Duration::from_secs(30);
+    const MIN: Duration = Duration::from_secs(1);
+    const MAX: Duration = Duration::from_secs(600);
+    match asked {
+        None => DEFAULT,
+        // A negative one is below the minimum like any other.
+        Some(asked) => Duration::try_from(asked).unwrap_or(MIN).clamp(MIN, MAX),
+    }
+}
+
+/// A record as callers see it.
+pub fn settle(record: &Record) -> v1::Settle {
+    let content = record.request().map(|request| &request.content);
+    let facts = &record.facts;
+    let own = |text: &str| text.to_owned();
+    let rejection = match &record.state {
+        State::Rejected { rejection } => Some(settle_error(rejection)),
+        State::Submitting
+        | State::Processing { .. }
+        | State::Succeeded { .. }
+        | State::Failed { .. } => None,
+    };
+    let (out_order_no, item_order_id, ext) = match content {
+        Some(content) => (
+            Some(own(content.out_order_no.as_str())),
+            content.item_order_id.as_ref().map(|id| own(id.as_str())),
+            content.ext.as_ref().map(|ext| own(ext.as_str())),
+        ),
+        None => (
+            facts.out_order_no.as_ref().map(|no| own(no.as_str())),
+            facts.item_order_id.as_ref().map(|id| own(id.as_str())),
+            facts.cp_extra.clone(),
+        ),
+    };
+    let params = content.map_or(&[][..], |content| &content.settle_params[..]);
+    let submit_before = record.request().map(|request| time(request.submit_before));
+    v1::Settle {
+        app_id: own(record.key.app_id.as_str()),
+        trade_system: match record.key.trade_system {
+            TradeSystem::General => v1::TradeSystem::General.into(),
+        },
+        out_settle_no: own(record.key.out_settle_no.as_str()),
+        out_order_no,
+        settle_desc: content.map(|content| own(content.settle_desc.as_str())),
+        settle_params: params.iter().map(settle_param).collect(),
+        item_order_id,
+        ext,
+        notify_url: content.and_then(|content| Some(own(content.notify_url.as_ref()?.as_str()))),
+        submit_before,
+        state: state(record.state.kind()).into(),
+        settle_status: facts.settle_status.clone(),
+        revision: record.revision,
+        settle_id: record.state.settle_id().map(|id| own(id.as_str())),
+        wallet_settle_id: facts.wallet_settle_id.as_ref().map(|id| own(id.as_str())),
+        order_id: facts.order_id.as_ref().map(|id| own(id.as_str())),
+        origin: match record.request() {
+            Some(_) => v1::SettleOrigin::Gateway.into(),
+            None => v1::SettleOrigin::Platform.into(),
+        },
+        result: result(record),
+        rejection,
+        last_error: record.last_error.as_ref().map(settle_error),
+        contradiction: record.contradiction.as_ref().map(contradiction),
+        create_time: Some(time(record.create_time)),
+        update_time: Some(time(record.update_time)),
+    }
+}
+
+fn settle_param(param: &SettleParam) -> v1::SettleParam {
+    let merchant_uid = param.merchant_uid.as_str().to_owned();
+    v1::SettleParam { merchant_uid, amount_fen: param.amount.get() }
+}
+
+/// `None` if Douyin has told nothing of it.
+fn result(record: &Record) -> Option<v1::SettleResult> {
+    let facts = &record.facts;
+    let result = v1::SettleResult {
+        settle_amount_fen: facts.settle_amount.map(Fen::get),
+        rake_fen: facts.rake.map(Fen::get),
+        commission_fen: facts.commission.map(Fen::get),
+        platform_ticket_fen: facts.platform_ticket.map(Fen::get),
+        settle_detail: facts.settle_detail.clone(),
+        message: facts.message.clone(),
+        settle_time: facts.settle_time.map(time),
+        auto_settle: facts.auto_settle,
+    };
+    (result != v1::SettleResult::default()).then_some(result)
+}
+
+/// A recorded failure, with the words of its table row.
+pub fn settle_error(failure: &Failure) -> v1::SettleError {
+    use crate::douyin::codes::Retry;
+    let words = status::words(failure);
+    let retry = match words.retry {
+        Retry::Now(_) => v1::Retry::Now,
+        Retry::AfterChange => v1::Retry::AfterChange,
+        Retry::Never => v1::Retry::Never,
+    };
+    v1::SettleError {
+        reason: words.reason.to_owned(),
+        domain: words.domain.to_owned(),
+        message: words.meaning.to_owned(),
+        retry: retry.into(),
+        douyin_error: failure.douyin.as_ref().map(|said| status::douyin_error(words.reason, said)),
+    }
+}
+
+fn contradiction(contradiction: &Contradiction) -> v1::Contradiction {
+    v1::Contradiction {
+        claimed_state: state(contradiction.claimed).into(),
+        settle_id: Some(contradiction.settle_id.as_str().to_owned()),
+        source: source(contradiction.source).into(),
+        time: Some(time(contradiction.time)),
+    }
+}
+
+/// One step of the audit trail.
+pub fn history_entry(entry: &HistoryEntry) -> v1::HistoryEntry {
+    v1::HistoryEntry {
+        revision: entry.revision,
+        state: state(entry.state).into(),
+        source: source(entry.source).into(),
+        log_id: entry.log_id.clone(),
+        error: entry.error.as_ref().map(settle_error),
+        time: Some(time(entry.time)),
+    }
+}
+
+fn state(kind: StateKind) -> v1::SettleState {
+    match kind {
+        StateKind::Submitting => v1::SettleState::Submitting,
+        StateKind::Processing => v1::SettleState::Processing,
+        StateKind::Succeeded => v1::SettleState::Succeeded,
+        StateKind::Failed => v1::SettleState::Failed,
+        StateKind::Rejected => v1::SettleState::Rejected,
+    }
+}
+
+fn source(source: Source) -> v1::ObservationSource {
+    match source {
+        Source::Create => v1::ObservationSource::Create,
+        Source::Query => v1::ObservationSource::Query,
+        Source::Callback => v1::ObservationSource::Callback,
+        Source::Gateway => v1::ObservationSource::Gateway,
+    }
+}
+
+/// A moment as the contract shows it.
+pub fn time(time: Timestamp) -> prost_types::Timestamp {
+    let nanos = i32::try_from(time.as_ms().rem_euclid(1_000) * 1_000_000)
+        .expect("less than a second of nanoseconds fits into 32 bits");
+    prost_types::Timestamp { seconds: time.as_ms().div_euclid(1_000), nanos }
+}
+
+/// A moment for people, as in JSON.
+pub fn rfc3339(moment: Timestamp) -> String {
+    time(moment).to_string()
+}

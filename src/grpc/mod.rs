@@ -1,0 +1,271 @@
+//! Floor 3: the gRPC edge. Each RPC parses, makes one call to the gateway, and renders.
+//!
+//! What it must not know: SQL, Douyin's wire, how a settle changes.
+
+pub mod convert;
+pub mod deadline;
+pub mod reasons;
+pub mod status;
+mod stream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+use tonic::{Request, Response, Status};
+use tracing::{Instrument as _, Span, field, info};
+
+use crate::gateway::{Create, Gateway, Name, WatchRequest};
+use crate::proto::v1;
+use crate::proto::v1::settlement_service_server::SettlementService;
+use crate::settle::AppId;
+use convert::{DuplicateReceivers, NameKey};
+use deadline::Deadline;
+use status::Outcome;
+pub use stream::WatchStream;
+
+/// The knobs of the gRPC edge.
+#[derive(Clone, Debug)]
+pub struct GrpcConfig {
+    /// The app of requests that name none.
+    pub default_app: Option<AppId>,
+    /// The gateway's own limit of a unary call.
+    pub unary_limit: Duration,
+    /// How long a ready message of a stream may stay untaken.
+    pub slow_consumer: Duration,
+    /// Watch streams open at once on this replica.
+    pub watches_max: usize,
+    pub duplicate_receivers: DuplicateReceivers,
+}
+
+impl Default for GrpcConfig {
+    fn default() -> Self {
+        Self {
+            default_app: None,
+            unary_limit: Duration::from_secs(20),
+            slow_consumer: Duration::from_secs(30),
+            watches_max: 20_000,
+            duplicate_receivers: DuplicateReceivers::Refuse,
+        }
+    }
+}
+
+/// The implementation of `SettlementService`; cheap to clone.
+#[derive(Clone)]
+pub struct Service {
+    gateway: Gateway,
+    config: Arc<GrpcConfig>,
+    watches: Arc<Semaphore>,
+    /// Owns the task of every stream.
+    streams: TaskTracker,
+}
+
+impl Service {
+    pub fn new(gateway: Gateway, config: GrpcConfig) -> Self {
+        let watches = Arc::new(Semaphore::new(config.watches_max));
+        Self { gateway, config: Arc::new(config), watches, streams: TaskTracker::new() }
+    }
+
+    /// Waits for the tasks of all streams; they end once the gateway drains.
+    pub async fn streams_ended(&self) {
+        self.streams.close();
+        self.streams.wait().await;
+    }
+
+    async fn create(
+        &self,
+        request: Request<v1::CreateSettleRequest>,
+    ) -> Result<v1::CreateSettleResponse, Status> {
+        let deadline = Deadline::of(request.metadata(), self.config.unary_limit);
+        let default_app = self.config.default_app.as_ref();
+        let parsed =
+            convert::create(request.into_inner(), default_app, self.config.duplicate_receivers);
+        let parsed = parsed
+            .map_err(|violations| status::invalid(violations, Some(Outcome::NotSent)))?;
+        name_span(&parsed.key.app_id, parsed.key.out_settle_no.as_str());
+        self.served(&parsed.key.app_id, Some(Outcome::NotSent))?;
+        let key = parsed.key.clone();
+        let create = Create {
+            key: parsed.key,
+            content: parsed.content,
+            submit_before: parsed.submit_before,
+            return_when: parsed.return_when,
+            deadline: deadline.at,
+        };
+        let created = self.gateway.create(create).await;
+        let created = created.map_err(|error| status::of_create(error, &key, deadline.limit))?;
+        let settle = Some(convert::settle(&created.record));
+        Ok(v1::CreateSettleResponse { settle, replayed: created.replayed })
+    }
+
+    async fn watch(
+        &self,
+        request: Request<v1::WatchSettleRequest>,
+    ) -> Result<WatchStream, Status> {
+        use v1::watch_settle_request::Key as Wire;
+        let request = request.into_inner();
+        let key = match request.key {
+            Some(Wire::OutSettleNo(number)) => NameKey::OutSettleNo(number),
+            Some(Wire::SettleId(settle_id)) => NameKey::SettleId(settle_id),
+            None => NameKey::Missing,
+        };
+        let after_revision = request.after_revision;
+        let name = self.name(request.app_id, request.trade_system, key, after_revision)?;
+        let seat = Arc::clone(&self.watches).try_acquire_owned();
+        let seat = seat.map_err(|_| status::own("WATCH_LIMIT_REACHED"))?;
+        let heartbeat = convert::heartbeat_interval(request.heartbeat_interval);
+        let (app_id, number) = parts(&name);
+        let request =
+            WatchRequest { name: name.clone(), after_revision, heartbeat_interval: Some(heartbeat) };
+        let watch = self.gateway.watch(request).await;
+        let watch = watch.map_err(|ending| {
+            status::of_ending(ending, app_id, number)
+                .expect("a watch that never began cannot have ended well")
+        })?;
+        let (stream, pump) = stream::watch_stream(watch, self.config.slow_consumer, seat);
+        self.streams.spawn(pump.run().instrument(Span::current()));
+        Ok(stream)
+    }
+
+    async fn get(
+        &self,
+        request: Request<v1::GetSettleRequest>,
+    ) -> Result<v1::GetSettleResponse, Status> {
+        use v1::get_settle_request::Key as Wire;
+        let request = request.into_inner();
+        if request.refresh {
+            return Err(status::own("RPC_NOT_AVAILABLE"));
+        }
+        let key = match request.key {
+            Some(Wire::OutSettleNo(number)) => NameKey::OutSettleNo(number),
+            Some(Wire::SettleId(settle_id)) => NameKey::SettleId(settle_id),
+            None => NameKey::Missing,
+        };
+        let name = self.name(request.app_id, request.trade_system, key, 0)?;
+        let record = self.gateway.get(&name).await.map_err(|error| status::of_store(&error))?;
+        let record = record.ok_or_else(|| status::not_found(parts(&name)))?;
+        let history = match request.include_history {
+            true => self.gateway.history(&record.key).await,
+            false => Ok(Vec::new()),
+        };
+        let history = history.map_err(|error| status::of_store(&error))?;
+        Ok(v1::GetSettleResponse {
+            settle: Some(convert::settle(&record)),
+            history: history.iter().map(convert::history_entry).collect(),
+        })
+    }
+
+    fn name(
+        &self,
+        app_id: String,
+        trade_system: i32,
+        key: NameKey,
+        after_revision: i64,
+    ) -> Result<Name, Status> {
+        let default_app = self.config.default_app.as_ref();
+        let name = convert::name(app_id, trade_system, key, after_revision, default_app);
+        let name = name.map_err(|violations| status::invalid(violations, None))?;
+        let (app_id, number) = parts(&name);
+        name_span(app_id, number.unwrap_or(""));
+        self.served(app_id, None)?;
+        Ok(name)
+    }
+
+    fn served(&self, app_id: &AppId, outcome: Option<Outcome>) -> Result<(), Status> {
+        if self.gateway.douyin().serves(app_id) {
+            return Ok(());
+        }
+        Err(status::app_not_configured(app_id.as_str(), outcome))
+    }
+}
+
+/// The app and, if that is how the settle is named, the number.
+fn parts(name: &Name) -> (&AppId, Option<&str>) {
+    match name {
+        Name::Key(key) => (&key.app_id, Some(key.out_settle_no.as_str())),
+        Name::SettleId(app_id, _) => (app_id, None),
+    }
+}
+
+fn rpc_span(rpc: &'static str) -> Span {
+    tracing::info_span!(
+        "rpc",
+        rpc,
+        app_id = field::Empty,
+        out_settle_no = field::Empty,
+        code = field::Empty,
+        outcome = field::Empty
+    )
+}
+
+fn name_span(app_id: &AppId, out_settle_no: &str) {
+    Span::current().record("app_id", app_id.as_str()).record("out_settle_no", out_settle_no);
+}
+
+/// Runs a call in its span and logs how it ended, once.
+async fn logged<T>(
+    rpc: &'static str,
+    call: impl Future<Output = Result<T, Status>>,
+) -> Result<Response<T>, Status> {
+    let span = rpc_span(rpc);
+    async {
+        let result = call.await;
+        let (code, message) = match &result {
+            Ok(_) => (tonic::Code::Ok, ""),
+            Err(status) => (status.code(), status.message()),
+        };
+        Span::current().record("code", field::debug(code));
+        info!(message, "answered");
+        result.map(Response::new)
+    }
+    .instrument(span)
+    .await
+}
+
+#[tonic::async_trait]
+impl SettlementService for Service {
+    async fn create_settle(
+        &self,
+        request: Request<v1::CreateSettleRequest>,
+    ) -> Result<Response<v1::CreateSettleResponse>, Status> {
+        logged("CreateSettle", self.create(request)).await
+    }
+
+    type WatchSettleStream = WatchStream;
+
+    async fn watch_settle(
+        &self,
+        request: Request<v1::WatchSettleRequest>,
+    ) -> Result<Response<WatchStream>, Status> {
+        logged("WatchSettle", self.watch(request)).await
+    }
+
+    async fn wait_settle(
+        &self,
+        _request: Request<v1::WaitSettleRequest>,
+    ) -> Result<Response<v1::WaitSettleResponse>, Status> {
+        Err(status::own("RPC_NOT_AVAILABLE"))
+    }
+
+    async fn get_settle(
+        &self,
+        request: Request<v1::GetSettleRequest>,
+    ) -> Result<Response<v1::GetSettleResponse>, Status> {
+        logged("GetSettle", self.get(request)).await
+    }
+
+    async fn query_settles(
+        &self,
+        _request: Request<v1::QuerySettlesRequest>,
+    ) -> Result<Response<v1::QuerySettlesResponse>, Status> {
+        Err(status::own("RPC_NOT_AVAILABLE"))
+    }
+
+    async fn list_settles(
+        &self,
+        _request: Request<v1::ListSettlesRequest>,
+    ) -> Result<Response<v1::ListSettlesResponse>, Status> {
+        Err(status::own("RPC_NOT_AVAILABLE"))
+    }
+}

@@ -1,0 +1,140 @@
+//! Who watches what, on this replica. Hints, never truth: a hint says "read the store again".
+//!
+//! One slot per watched settle, shared by all its watchers, however many: a slow watcher costs a
+//! slot and never a queue, and a thousand watchers of one settle cost one read per hint.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::clock::Timestamp;
+use crate::settle::{Key, Record};
+use crate::store::{self, Store};
+
+/// The slots of this replica; cheap to clone.
+#[derive(Clone, Default)]
+pub struct Hub(Arc<Mutex<HashMap<Key, Arc<Slot>>>>);
+
+struct Slot {
+    /// Counts hints. Written by whoever swapped a record of this key, read by its watchers.
+    hints: watch::Sender<u64>,
+    /// The last read of the store, shared; whoever needs a newer one reads for all.
+    latest: tokio::sync::Mutex<Option<Read>>,
+    /// When Douyin last answered about this settle, whether or not that was news.
+    confirmed: Mutex<Option<Timestamp>>,
+}
+
+#[derive(Clone)]
+struct Read {
+    /// The count of hints when the read began: it covers all of them.
+    hints: u64,
+    at: Instant,
+    record: Option<Arc<Record>>,
+}
+
+/// One watcher's place in a slot; gives it back when dropped.
+pub struct Subscription {
+    hub: Hub,
+    key: Key,
+    slot: Arc<Slot>,
+    hints: watch::Receiver<u64>,
+}
+
+/// Whether a subscription opened the slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Joined {
+    First,
+    Later,
+}
+
+impl Hub {
+    /// Registers a watcher. Register first, then read: a change in between leaves a hint.
+    pub fn subscribe(&self, key: &Key) -> (Subscription, Joined) {
+        let mut slots = self.slots();
+        let joined = if slots.contains_key(key) { Joined::Later } else { Joined::First };
+        let slot = slots.entry(key.clone()).or_insert_with(|| {
+            Arc::new(Slot {
+                hints: watch::Sender::new(0),
+                latest: tokio::sync::Mutex::new(None),
+                confirmed: Mutex::new(None),
+            })
+        });
+        let slot = Arc::clone(slot);
+        let hints = slot.hints.subscribe();
+        (Subscription { hub: self.clone(), key: key.clone(), slot, hints }, joined)
+    }
+
+    /// Says that the record of this key has changed.
+    pub fn hint(&self, key: &Key) {
+        if let Some(slot) = self.slots().get(key) {
+            slot.hints.send_modify(|hints| *hints += 1);
+        }
+    }
+
+    /// Says that Douyin answered about this settle just now.
+    pub fn confirm(&self, key: &Key, now: Timestamp) {
+        if let Some(slot) = self.slots().get(key) {
+            *slot.confirmed.lock().expect("no code panics while holding this lock") = Some(now);
+        }
+    }
+
+    pub fn is_watched(&self, key: &Key) -> bool {
+        self.slots().contains_key(key)
+    }
+
+    fn slots(&self) -> MutexGuard<'_, HashMap<Key, Arc<Slot>>> {
+        self.0.lock().expect("no code panics while holding this lock")
+    }
+}
+
+impl Subscription {
+    /// Waits for a hint that came after the last [`Subscription::read`] of this subscription.
+    pub async fn hinted(&mut self) {
+        // The sender lives in the slot that `self` holds: it cannot be gone.
+        let _ = self.hints.changed().await;
+    }
+
+    /// The record as of now: read by this watcher, or by another one since the last hint and at
+    /// most `age_max` ago.
+    pub async fn read(
+        &mut self,
+        store: &Store,
+        age_max: Duration,
+    ) -> Result<Option<Arc<Record>>, store::Error> {
+        let wanted = *self.hints.borrow_and_update();
+        let mut latest = self.slot.latest.lock().await;
+        if let Some(read) = &*latest
+            && read.hints >= wanted
+            && read.at.elapsed() < age_max
+        {
+            return Ok(read.record.clone());
+        }
+        let hints = *self.slot.hints.borrow();
+        let at = Instant::now();
+        let record = store.get(&self.key).await?.map(Arc::new);
+        *latest = Some(Read { hints, at, record: record.clone() });
+        Ok(record)
+    }
+
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// When Douyin last answered about this settle while somebody watched it here.
+    pub fn confirmed(&self) -> Option<Timestamp> {
+        *self.slot.confirmed.lock().expect("no code panics while holding this lock")
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut slots = self.hub.slots();
+        // The map's and ours: nobody else is left, and nobody can join while the map is locked.
+        if Arc::strong_count(&self.slot) == 2 {
+            slots.remove(&self.key);
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! A gRPC gateway to Douyin's settlement (分账, profit sharing): a settle that is recorded here is
+//! never lost, never doubled, always driven to Douyin's final word, and everyone watching learns it.
+//!
+//! ```text
+//!            callers (any language, mesh, grpcurl)      Douyin open platform
+//!        gRPC │   ▲ stream                                       ▲ REST
+//! floor       ▼   │                                              │
+//!   4     main · cli · setup · config · app · telemetry          │
+//!   3     grpc                    poller                         │
+//!           │create   ▲watch         │advance                    │
+//!           ▼         │              ▼                           │
+//!   2     gateway:  create · advance · observe · watch           │
+//!           │        (hub, schedule)                     │call   │
+//!           ▼                                            ▼       │
+//!   1     store (sqlite)                               douyin ───┘
+//!           ▼
+//!   0     settle (pure) · clock
+//! ```
+//!
+//! Read in this order: [`settle`] (what a settle is and how it changes), [`gateway`] (how it is
+//! driven and watched), [`store`] (what is durable), [`douyin`] (how Douyin is spoken to), [`grpc`]
+//! and [`poller`] (who calls), [`app`] (how it starts and stops).
+//!
+//! Modules use those on lower floors and on their own; a test holds them to it.
+
+pub mod app;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod douyin;
+pub mod gateway;
+pub mod grpc;
+pub mod hub;
+pub mod poller;
+pub mod proto;
+pub mod schedule;
+pub mod settle;
+pub mod setup;
+#[cfg(feature = "sandbox")]
+pub mod sim;
+pub mod store;
+pub mod telemetry;

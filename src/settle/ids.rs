@@ -1,0 +1,173 @@
+//! The names things have at Douyin and at its merchants. Each is parsed once, at the edge, and then
+//! cannot be empty, too long or unprintable any more.
+
+use std::fmt;
+
+/// Why a text is not a valid name. Limits are in bytes of UTF-8, as Douyin counts them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Invalid {
+    #[error("must not be empty")]
+    Empty,
+    #[error("is {bytes} bytes long in UTF-8; at most {bytes_max} are allowed")]
+    TooLong { bytes: usize, bytes_max: usize },
+    #[error("contains a control character")]
+    ControlCharacter,
+    #[error("must be an https:// address")]
+    NotHttps,
+}
+
+fn bounded(text: &str, bytes_max: usize) -> Result<(), Invalid> {
+    if text.is_empty() {
+        return Err(Invalid::Empty);
+    }
+    if text.len() > bytes_max {
+        return Err(Invalid::TooLong { bytes: text.len(), bytes_max });
+    }
+    Ok(())
+}
+
+fn printable(text: &str) -> Result<(), Invalid> {
+    if text.chars().any(char::is_control) { Err(Invalid::ControlCharacter) } else { Ok(()) }
+}
+
+macro_rules! text {
+    ($(#[$doc:meta])* $name:ident, $bytes_max:expr, $($check:path),*) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The most bytes of UTF-8 that are accepted.
+            pub const BYTES_MAX: usize = $bytes_max;
+
+            pub fn parse(text: impl Into<String>) -> Result<Self, Invalid> {
+                let text = text.into();
+                bounded(&text, Self::BYTES_MAX)?;
+                $($check(&text)?;)*
+                Ok(Self(text))
+            }
+
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+text!(
+    /// The mini-program. Douyin states no length; 64 bytes is our bound.
+    AppId, 64, printable
+);
+text!(
+    /// The caller's number of one settle and the idempotency key of everything (settle_create,
+    /// `out_settle_no` ≤ 64 bytes).
+    OutSettleNo, 64, printable
+);
+text!(
+    /// The caller's number of the order (settle_create, `out_order_no` ≤ 64 bytes).
+    OutOrderNo, 64, printable
+);
+text!(
+    /// Douyin's number of one item of an order. Douyin states no length; 64 bytes is our bound.
+    ItemOrderId, 64, printable
+);
+text!(
+    /// A merchant that Douyin onboarded (进件). Douyin states no length; 64 bytes is our bound, the
+    /// serialized receivers together are bounded anyway.
+    MerchantUid, 64, printable
+);
+text!(
+    /// What the settle is for (settle_create, `settle_desc` ≤ 512 bytes).
+    SettleDesc, 512,
+);
+text!(
+    /// Text that Douyin hands back as `cp_extra` (settle_create, `ext` ≤ 2048 bytes).
+    Ext, 2048,
+);
+text!(
+    /// Where Douyin shall send the callback of this settle (settle_create, `notify_url` ≤ 512
+    /// bytes, https).
+    NotifyUrl, 512, printable, https
+);
+text!(
+    /// Douyin's number of a settle (`ots…`). The bound is ours: wider than any id seen.
+    SettleId, 128, printable
+);
+text!(
+    /// Douyin's number in the wallet below. The bound is ours.
+    WalletSettleId, 128, printable
+);
+text!(
+    /// Douyin's number of an order (`mot…`). The bound is ours.
+    OrderId, 128, printable
+);
+
+fn https(text: &str) -> Result<(), Invalid> {
+    let host = text.strip_prefix("https://").ok_or(Invalid::NotHttps)?;
+    let named = !host.is_empty() && !host.starts_with(['/', '?', '#', ':', '@']);
+    if named && !host.contains(char::is_whitespace) { Ok(()) } else { Err(Invalid::NotHttps) }
+}
+
+/// Which of Douyin's settlement systems a settle lives in. Part of its key, because the systems
+/// number their settles independently.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum TradeSystem {
+    /// 通用交易系统, `trade_basic/v1`.
+    General,
+}
+
+/// Names one settle.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Key {
+    pub app_id: AppId,
+    pub trade_system: TradeSystem,
+    pub out_settle_no: OutSettleNo,
+}
+
+impl OutSettleNo {
+    /// The key of a settle that has no developer's number: Douyin's own number, which may be longer
+    /// than what a caller may choose.
+    pub fn of_settle_id(settle_id: &SettleId) -> Self {
+        Self(settle_id.as_str().to_owned())
+    }
+
+    /// A number as Douyin reports it, which may be longer than what a caller may choose.
+    pub fn reported(text: &str) -> Result<Self, Invalid> {
+        SettleId::parse(text).map(|text| Self(text.0))
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.app_id, self.out_settle_no)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_counted_in_bytes_of_utf8() {
+        assert!(OutSettleNo::parse("x".repeat(64)).is_ok());
+        let chinese = "分".repeat(22);
+        let too_long = Invalid::TooLong { bytes: 66, bytes_max: 64 };
+        assert_eq!(OutSettleNo::parse(chinese), Err(too_long));
+        assert_eq!(OutSettleNo::parse(""), Err(Invalid::Empty));
+        assert_eq!(OutSettleNo::parse("a\nb"), Err(Invalid::ControlCharacter));
+    }
+
+    #[test]
+    fn a_notify_url_is_https_and_names_a_host() {
+        assert!(NotifyUrl::parse("https://pay.example/cb?x=1").is_ok());
+        for bad in ["http://pay.example/", "https://", "https:///x", "ftp://x", "https://a b"] {
+            assert_eq!(NotifyUrl::parse(bad), Err(Invalid::NotHttps), "{bad}");
+        }
+    }
+}

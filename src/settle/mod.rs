@@ -1,0 +1,32 @@
+//! Floor 0: what a settle is. Pure: no I/O, no clock of its own, no wire format of anybody.
+//!
+//! Read in this order: [`record`] (what is known about a settle), [`state`] (how one observation
+//! changes it: the life-cycle table), [`proof`] (whose settle a report speaks of), [`step`] (what
+//! to do next). [`content`], [`ids`] and [`money`] are the words they use.
+
+pub mod content;
+pub mod ids;
+pub mod money;
+pub mod proof;
+pub mod record;
+pub mod state;
+pub mod step;
+
+pub use content::{Content, SettleParam};
+pub use ids::{
+    AppId, Ext, Invalid, ItemOrderId, Key, MerchantUid, NotifyUrl, OrderId, OutOrderNo,
+    OutSettleNo, SettleDesc, SettleId, TradeSystem, WalletSettleId,
+};
+pub use money::Fen;
+pub use record::{
+    Contradiction, DouyinError, Evidence, Facts, Failure, HistoryEntry, Mark, Origin, Record,
+    Report, ReportedStatus, Request, Source, State, StateKind, Unlisted,
+};
+pub use state::{
+    AcceptedIds, Alert, Answers, Context, Learned, Lease, Observation, Policy, Scope, Transition,
+    may_send, permit, transition,
+};
+pub use step::{Progress, Role, Step, next_step};
+
+#[cfg(test)]
+mod state_tests;

@@ -1,0 +1,68 @@
+//! Whose settle does a report speak of? Under one number Douyin may hold ours, a second one of
+//! ours (after a FAIL freed the number) and somebody else's.
+
+use super::content::Content;
+use super::record::{Facts, Mark, Origin, Record, Report, ReportedStatus, Request};
+
+/// What a report that does not carry our recorded `settle_id` proves by its other facts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Proof {
+    /// It has our content.
+    Ours,
+    /// It contradicts our order, item or mark: somebody else's settle.
+    Foreign,
+    /// It shows too little to tell.
+    Unproven,
+}
+
+/// Holds a report against the request that was sent from here.
+///
+/// `cp_extra` decides where Douyin shows it: it is the `ext` we sent, and with the mark it names
+/// the whole content. Where Douyin leaves it out, the same order is proof only while a send of
+/// ours is unaccounted for; otherwise the settle is more likely a stranger's.
+pub fn proof(record: &Record, report: &Report) -> Proof {
+    let Origin::Gateway(request) = &record.origin else {
+        return Proof::Foreign;
+    };
+    let content = &request.content;
+    let order = report.facts.out_order_no.as_ref();
+    if order.is_some_and(|order| *order != content.out_order_no) {
+        return Proof::Foreign;
+    }
+    let item = content.item_order_id.as_ref().map_or("", |item| item.as_str());
+    if report.item.as_ref().is_some_and(|seen| seen != item) {
+        return Proof::Foreign;
+    }
+    match (report.facts.cp_extra.as_deref(), request.sent_ext.as_deref()) {
+        (Some(seen), Some(sent)) if seen == sent => Proof::Ours,
+        (Some(_), Some(_)) => Proof::Foreign,
+        (Some(seen), None) if !seen.is_empty() => Proof::Foreign,
+        (Some(_) | None, None) if order.is_some() => Proof::Ours,
+        (None, Some(_)) if order.is_some() && record.evidence.unanswered > 0 => Proof::Ours,
+        (Some(_) | None, None) | (None, Some(_)) => Proof::Unproven,
+    }
+}
+
+/// Of several settles under one number, the one the record follows: ours that has not failed, then
+/// ours that failed (the recorded one first), then somebody else's.
+pub fn pick<'a>(record: &Record, reports: &'a [Report]) -> Option<&'a Report> {
+    let recorded = record.state.settle_id();
+    reports.iter().min_by_key(|report| {
+        let other = recorded != Some(&report.settle_id);
+        let failed = report.status == ReportedStatus::Fail;
+        match record.origin {
+            Origin::Gateway(_) => (proof(record, report) != Proof::Ours, failed, other),
+            Origin::Platform => (other, failed, false),
+        }
+    })
+}
+
+/// Whether a settle that was learned from Douyin is the one that this content asks for: a create
+/// whose record is older than itself (made by another gateway of the company, or adopted before the
+/// create's own insert). Only what goes out as `ext` proves it.
+pub fn adopted_has(content: &Content, mark: Mark, facts: &Facts) -> bool {
+    let sent_ext = Request::ext_for(content, mark);
+    let same_order = facts.out_order_no.as_ref().is_none_or(|seen| *seen == content.out_order_no);
+    let same_item = facts.item_order_id == content.item_order_id || facts.item_order_id.is_none();
+    sent_ext.is_some() && facts.cp_extra == sent_ext && same_order && same_item
+}

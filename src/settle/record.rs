@@ -1,0 +1,370 @@
+//! Everything the gateway knows about one settle: what is durable, and nothing else.
+
+use super::content::Content;
+use super::ids::{
+    Ext, ItemOrderId, Key, OrderId, OutOrderNo, OutSettleNo, SettleId, WalletSettleId,
+};
+use super::money::Fen;
+use crate::clock::Timestamp;
+
+/// One settle, as the store keeps it.
+///
+/// `State` says where it is, `Evidence` what is still in doubt, `Facts` what Douyin told about it.
+/// A record changes only through [`super::transition`] and [`super::permit`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Record {
+    pub key: Key,
+    pub origin: Origin,
+    pub state: State,
+    pub facts: Facts,
+    pub evidence: Evidence,
+    /// Why the settle is still `Submitting`, if something went wrong since it was recorded.
+    pub last_error: Option<Failure>,
+    /// The first word of Douyin that contradicts a final state; stays until an operator resolves it.
+    pub contradiction: Option<Contradiction>,
+    /// Counts every write of this row; what a compare-and-swap compares. Never shown to callers.
+    pub version: i64,
+    /// Counts what a caller can see, from 1, strictly increasing.
+    pub revision: i64,
+    pub create_time: Timestamp,
+    /// When `revision` grew last.
+    pub update_time: Timestamp,
+}
+
+/// Who made the settle.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// A caller of this gateway.
+    Gateway(Request),
+    /// Learned from Douyin: automatic settlement, another system of the company, a stranger.
+    Platform,
+}
+
+/// A caller's request, with the bytes that go to Douyin every time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Request {
+    pub content: Content,
+    /// What is sent as `ext`: the caller's own, else the mark, else (mark switched off) nothing.
+    pub sent_ext: Option<String>,
+    /// The exact JSON that was and will be sent. A re-send is safe only if it is the same bytes.
+    pub body: String,
+    /// The end of the submission window.
+    pub submit_before: Timestamp,
+}
+
+/// Position in the life cycle. The data lives in the variants: a success without an id, or a
+/// rejection without its reason, cannot be written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum State {
+    /// Durably recorded here; Douyin's acceptance is not known yet.
+    Submitting,
+    /// Douyin accepted it.
+    Processing { settle_id: SettleId },
+    /// Douyin's final word: the money was split.
+    Succeeded { settle_id: SettleId },
+    /// Douyin's final word: it was not.
+    Failed { settle_id: SettleId },
+    /// Nothing of ours is alive under this number and nothing will be sent under it any more.
+    Rejected { rejection: Failure },
+}
+
+/// The name of a state without its data, for history, filters and logs.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum StateKind {
+    Submitting,
+    Processing,
+    Succeeded,
+    Failed,
+    Rejected,
+}
+
+impl State {
+    pub fn kind(&self) -> StateKind {
+        match self {
+            State::Submitting => StateKind::Submitting,
+            State::Processing { .. } => StateKind::Processing,
+            State::Succeeded { .. } => StateKind::Succeeded,
+            State::Failed { .. } => StateKind::Failed,
+            State::Rejected { .. } => StateKind::Rejected,
+        }
+    }
+
+    pub fn settle_id(&self) -> Option<&SettleId> {
+        match self {
+            State::Submitting | State::Rejected { .. } => None,
+            State::Processing { settle_id }
+            | State::Succeeded { settle_id }
+            | State::Failed { settle_id } => Some(settle_id),
+        }
+    }
+}
+
+impl StateKind {
+    /// A number never leaves a final state; a new try takes a new number.
+    pub fn is_final(self) -> bool {
+        match self {
+            StateKind::Submitting | StateKind::Processing => false,
+            StateKind::Succeeded | StateKind::Failed | StateKind::Rejected => true,
+        }
+    }
+}
+
+/// What Douyin told about the settle. Each is filled in once and then kept; a differing later
+/// value is not taken over.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Facts {
+    pub wallet_settle_id: Option<WalletSettleId>,
+    pub order_id: Option<OrderId>,
+    /// Only for `Origin::Platform`: a caller's own settle has them in its content.
+    pub out_order_no: Option<OutOrderNo>,
+    pub item_order_id: Option<ItemOrderId>,
+    pub cp_extra: Option<String>,
+    /// Douyin's own word for its state, raw; follows the settle, so the one fact that may change.
+    pub settle_status: Option<String>,
+    pub settle_amount: Option<Fen>,
+    pub rake: Option<Fen>,
+    pub commission: Option<Fen>,
+    pub platform_ticket: Option<Fen>,
+    pub settle_detail: Option<String>,
+    pub message: Option<String>,
+    pub settle_time: Option<Timestamp>,
+    pub auto_settle: Option<bool>,
+}
+
+/// What decides whether a refusal, a FAIL or an empty answer may be believed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Evidence {
+    /// Sends whose outcome is unknown. Grows durably *before* a send may happen, shrinks on a
+    /// definite answer to one send or on proof that nothing left the machine.
+    pub unanswered: u32,
+    /// When the last send was permitted.
+    pub last_permit: Option<Timestamp>,
+    /// When 23111 was answered first (or something else that forbids another send was seen).
+    pub exists_seen: Option<Timestamp>,
+    /// The last refusal, which did not end the settle because another send was unanswered.
+    pub refused: Option<Failure>,
+    /// A settle of ours that Douyin reported as FAIL while another send was unanswered.
+    pub fail_seen: Option<SettleId>,
+    /// The same number, unknown to the error table, answered this many times in a row.
+    pub unlisted: Option<Unlisted>,
+    /// Empty queries begun after the submission window and after the grace.
+    pub empties_after_expiry: u32,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unlisted {
+    pub failure: Failure,
+    pub times: u32,
+}
+
+/// Something that went wrong, in the words of the error table.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// UPPER_SNAKE and stable: the key of the error table.
+    pub reason: String,
+    /// What Douyin said, if it said something.
+    pub douyin: Option<DouyinError>,
+}
+
+impl Failure {
+    /// A failure of which Douyin said nothing.
+    pub fn own(reason: &str) -> Self {
+        Self { reason: reason.to_owned(), douyin: None }
+    }
+
+    /// Whether a caller would treat both alike: what decides if a new error is news.
+    pub fn same_kind(&self, other: &Failure) -> bool {
+        let err_no = |failure: &Failure| failure.douyin.as_ref().map(|said| said.err_no);
+        self.reason == other.reason && err_no(self) == err_no(other)
+    }
+}
+
+/// Douyin's error, as it came.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DouyinError {
+    pub err_no: i32,
+    pub sub_err_no: Option<i32>,
+    pub err_msg: String,
+    pub log_id: String,
+    pub http_status: u16,
+}
+
+/// Douyin said something that cannot be true together with the recorded final state.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Contradiction {
+    pub claimed: StateKind,
+    pub settle_id: SettleId,
+    pub source: Source,
+    pub time: Timestamp,
+}
+
+/// Where something was learned.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Source {
+    /// Douyin's answer to settle_create.
+    Create,
+    /// Douyin's answer to settle_query.
+    Query,
+    /// Douyin's signed callback.
+    Callback,
+    /// The gateway's own act: it recorded the settle.
+    Gateway,
+}
+
+/// One step of a settle's audit trail; one per revision.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HistoryEntry {
+    pub revision: i64,
+    pub state: StateKind,
+    pub source: Source,
+    /// Douyin's log id of the message that caused the step.
+    pub log_id: Option<String>,
+    pub error: Option<Failure>,
+    pub time: Timestamp,
+}
+
+/// One settle as Douyin reports it, in an answer to a query or in a callback.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Report {
+    pub settle_id: SettleId,
+    pub status: ReportedStatus,
+    /// Absent, or equal to `settle_id`, for automatic settlement.
+    pub out_settle_no: Option<OutSettleNo>,
+    /// `Some("")` where Douyin says that a settle has no item; `None` where it says nothing.
+    pub item: Option<String>,
+    pub facts: Facts,
+}
+
+/// Douyin's `settle_status` (query) or `status` (callback).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReportedStatus {
+    Init,
+    Processing,
+    Success,
+    Fail,
+    /// A word no document lists: kept raw in the facts, changes no state.
+    Unlisted,
+}
+
+impl Record {
+    /// The record of a fresh create. The first send is already permitted: it is counted here, in
+    /// the same durable write that records the intent.
+    pub fn submitted(key: Key, request: Request, now: Timestamp) -> Self {
+        Self {
+            key,
+            origin: Origin::Gateway(request),
+            state: State::Submitting,
+            facts: Facts::default(),
+            evidence: Evidence { unanswered: 1, last_permit: Some(now), ..Evidence::default() },
+            last_error: None,
+            contradiction: None,
+            version: 1,
+            revision: 1,
+            create_time: now,
+            update_time: now,
+        }
+    }
+
+    /// The record of a settle that was not made here. Without a developer's number (automatic
+    /// settlement) Douyin's own number is the key.
+    pub fn adopted(key: Key, report: &Report, now: Timestamp) -> Self {
+        Self {
+            key,
+            origin: Origin::Platform,
+            state: report.state(),
+            facts: report.facts.clone(),
+            evidence: Evidence::default(),
+            last_error: None,
+            contradiction: None,
+            version: 1,
+            revision: 1,
+            create_time: now,
+            update_time: now,
+        }
+    }
+
+    pub fn is_final(&self) -> bool {
+        self.state.kind().is_final()
+    }
+
+    pub fn request(&self) -> Option<&Request> {
+        match &self.origin {
+            Origin::Gateway(request) => Some(request),
+            Origin::Platform => None,
+        }
+    }
+
+    /// What the audit trail keeps of the current revision.
+    pub fn history_entry(&self, source: Source, log_id: Option<String>) -> HistoryEntry {
+        let error = match &self.state {
+            State::Rejected { rejection } => Some(rejection.clone()),
+            State::Submitting
+            | State::Processing { .. }
+            | State::Succeeded { .. }
+            | State::Failed { .. } => self.last_error.clone(),
+        };
+        let state = self.state.kind();
+        HistoryEntry {
+            revision: self.revision,
+            state,
+            source,
+            log_id,
+            error,
+            time: self.update_time,
+        }
+    }
+}
+
+impl Request {
+    pub fn new(
+        content: Content,
+        sent_ext: Option<String>,
+        body: String,
+        submit_before: Timestamp,
+    ) -> Self {
+        Self { content, sent_ext, body, submit_before }
+    }
+
+    /// What goes out as `ext` for this content: the caller's own, else the mark if it is on.
+    pub fn ext_for(content: &Content, mark: Mark) -> Option<String> {
+        match (&content.ext, mark) {
+            (Some(ext), Mark::On | Mark::Off) => Some(Ext::as_str(ext).to_owned()),
+            (None, Mark::On) => Some(content.mark()),
+            (None, Mark::Off) => None,
+        }
+    }
+}
+
+/// Whether the gateway marks settles whose caller leaves `ext` empty.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mark {
+    On,
+    Off,
+}
+
+impl Report {
+    /// The state this report alone would put a settle into. An unlisted word means at least that
+    /// the settle exists.
+    pub fn state(&self) -> State {
+        let settle_id = self.settle_id.clone();
+        match self.status {
+            ReportedStatus::Init | ReportedStatus::Processing | ReportedStatus::Unlisted => {
+                State::Processing { settle_id }
+            }
+            ReportedStatus::Success => State::Succeeded { settle_id },
+            ReportedStatus::Fail => State::Failed { settle_id },
+        }
+    }
+}
+
+impl StateKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StateKind::Submitting => "SUBMITTING",
+            StateKind::Processing => "PROCESSING",
+            StateKind::Succeeded => "SUCCEEDED",
+            StateKind::Failed => "FAILED",
+            StateKind::Rejected => "REJECTED",
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Every interleaving of the small world of [`super::world`], breadth first, with the invariants of
+//! `settle_model.py` checked in every state. A violation prints the shortest way to it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
+
+use super::packed::{At, Gateway};
+use super::world::{Broken, Event, FULL, Owner, Rules, Settle, Status, Stranger, Told, World};
+use super::*;
+
+/// What must never be.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Never {
+    /// I1: the money of one intent moves twice.
+    PaidTwice,
+    /// I2 and I2R: called rejected, and yet a settle of ours was accepted.
+    RejectedButAccepted,
+    /// I2F: told FAILED, and another settle of ours is alive.
+    FailedButAlive,
+    /// I2X: told "somebody else's number", and a settle of ours is alive under it.
+    StrangersButAlive,
+    /// I3: our content shown for a stranger's settle.
+    ShownForAnother,
+    /// I5: a state that no settle at Douyin is in.
+    Misreported,
+    /// I6: a final state is left.
+    FinalLeft,
+    /// I4: no end is reachable any more.
+    Stuck,
+}
+
+#[derive(Default)]
+struct Quick(u64);
+
+impl Hasher for Quick {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u8(*byte);
+        }
+    }
+
+    fn write_u8(&mut self, byte: u8) {
+        self.write_u64(byte.into());
+    }
+
+    fn write_isize(&mut self, word: isize) {
+        self.write_u64(word.unsigned_abs().try_into().unwrap());
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+type Index = HashMap<World, u32, BuildHasherDefault<Quick>>;
+
+struct Explored {
+    states: usize,
+    found: BTreeMap<Never, Vec<String>>,
+}
+
+/// The states found so far, and how each was found first.
+struct Search {
+    index: Index,
+    order: Vec<World>,
+    parents: Vec<(u32, Event)>,
+    found: BTreeMap<Never, Vec<String>>,
+}
+
+const STATES_MAX: usize = 2_000_000;
+
+/// Explores the whole world, or until everything in `until` was found.
+fn explore(rules: Rules, until: &[Never]) -> Explored {
+    let mut gateway = Gateway::new(rules);
+    let mut search = Search::new(&rules);
+    let mut edges: Vec<(u32, u32)> = Vec::new();
+    let mut steps = Vec::new();
+    let mut at = 0;
+    while at < search.order.len() {
+        let world = search.order[at];
+        search.check(&world, at);
+        if !until.is_empty() && until.iter().all(|never| search.found.contains_key(never)) {
+            return Explored { states: search.order.len(), found: search.found };
+        }
+        world.steps(&mut gateway, &mut steps);
+        for (event, alone, next) in steps.drain(..) {
+            let found = search.visit(next, at, event);
+            if world.row.is_final() && world.row.kind() != next.row.kind() {
+                search.report(Never::FinalLeft, found);
+            }
+            if alone {
+                edges.push((number(found), number(at)));
+            }
+        }
+        at += 1;
+    }
+    search.report_stuck(edges, &rules);
+    Explored { states: search.order.len(), found: search.found }
+}
+
+fn number(place: usize) -> u32 {
+    u32::try_from(place).unwrap()
+}
+
+fn place(number: u32) -> usize {
+    usize::try_from(number).unwrap()
+}
+
+impl Search {
+    fn new(rules: &Rules) -> Self {
+        let start = World::start(rules);
+        let index = Index::from_iter([(start, 0)]);
+        let parents = vec![(0, Event::Recorded)];
+        Self { index, order: vec![start], parents, found: BTreeMap::new() }
+    }
+
+    fn visit(&mut self, world: World, from: usize, event: Event) -> usize {
+        let new = number(self.order.len());
+        let found = *self.index.entry(world).or_insert(new);
+        if found == new {
+            assert!(self.order.len() < STATES_MAX, "the world is too large");
+            self.order.push(world);
+            self.parents.push((number(from), event));
+        }
+        place(found)
+    }
+
+    fn check(&mut self, world: &World, at: usize) {
+        for never in broken(world) {
+            self.report(never, at);
+        }
+    }
+
+    fn report(&mut self, never: Never, at: usize) {
+        if !self.found.contains_key(&never) {
+            let trace = self.trace(at);
+            self.found.insert(never, trace);
+        }
+    }
+
+    fn trace(&self, mut at: usize) -> Vec<String> {
+        let mut trace = vec![format!("=> {:?}", self.order[at])];
+        while at > 0 {
+            let (parent, event) = self.parents[at];
+            trace.push(format!("{event:?}"));
+            at = place(parent);
+        }
+        trace.reverse();
+        trace
+    }
+
+    /// From every state an end can be reached without anybody's interference.
+    fn report_stuck(&mut self, mut edges: Vec<(u32, u32)>, rules: &Rules) {
+        edges.sort_unstable();
+        let ended = |world: &World| world.has_ended(rules);
+        let mut ends: Vec<bool> = self.order.iter().map(ended).collect();
+        let mut open: Vec<usize> = (0..ends.len()).filter(|at| ends[*at]).collect();
+        while let Some(at) = open.pop() {
+            let first = edges.partition_point(|edge| place(edge.0) < at);
+            for (to, from) in &edges[first..] {
+                if place(*to) != at {
+                    break;
+                }
+                if !std::mem::replace(&mut ends[place(*from)], true) {
+                    open.push(place(*from));
+                }
+            }
+        }
+        if let Some(stuck) = ends.iter().position(|ends| !ends) {
+            self.report(Never::Stuck, stuck);
+        }
+    }
+}
+
+/// Which invariants this state violates.
+fn broken(world: &World) -> Vec<Never> {
+    let ours = || world.settles.iter().flatten().filter(|settle| settle.owner == Owner::Us);
+    let alive = |settle: &Settle| settle.status != Status::Fail;
+    let any_ours = ours().count() > 0;
+    let alive_ours = ours().any(alive);
+    let paid = ours().filter(|settle| settle.status == Status::Success).count();
+    let row = &world.row;
+    let settle = row.settle_id().and_then(|id| world.settles[usize::from(id)]);
+    let misreported = match row.state {
+        At::Submitting | At::Rejected => false,
+        At::Processing(_) => settle.is_none(),
+        At::Succeeded(_) => settle.is_none_or(|settle| settle.status != Status::Success),
+        At::Failed(_) => settle.is_none_or(|settle| settle.status != Status::Fail),
+    };
+    let strangers = settle.is_some_and(|settle| settle.owner == Owner::Stranger);
+    let rejected = row.state == At::Rejected || world.told == Some(Told::Rejected);
+    [
+        (Never::PaidTwice, paid + usize::from(world.told.is_some()) > 1),
+        (Never::RejectedButAccepted, rejected && any_ours),
+        (Never::FailedButAlive, world.told == Some(Told::Failed) && alive_ours),
+        (Never::StrangersButAlive, world.told == Some(Told::SomebodyElses) && alive_ours),
+        (Never::ShownForAnother, !row.platform && strangers),
+        (Never::Misreported, misreported),
+    ]
+    .into_iter()
+    .filter_map(|(never, is)| is.then_some(never))
+    .collect()
+}
+
+/// No stranger, and no refusal burns the number.
+const ALONE: Rules = Rules { burns: false, stranger: Stranger::Nobody, ..FULL };
+
+fn expect_nothing_broken(rules: Rules) {
+    let explored = explore(rules, &[]);
+    eprintln!("{} states", explored.states);
+    let mut text = String::new();
+    for (never, trace) in &explored.found {
+        text += &format!("\n{never:?}\n    {}", trace.join("\n    "));
+    }
+    assert!(explored.found.is_empty(), "{text}");
+}
+
+/// A rule left out is noticed: otherwise the checks above would prove nothing.
+fn expect_broken(broken: Broken, rules: Rules, expected: &[Never]) {
+    let explored = explore(Rules { broken, ..rules }, expected);
+    let found: Vec<Never> = explored.found.into_keys().collect();
+    eprintln!("{broken:?}: {} states, {found:?}", explored.states);
+    assert!(expected.iter().all(|never| found.contains(never)), "{broken:?}: only {found:?}");
+}
+
+#[test]
+fn no_interleaving_pays_twice_or_tells_anything_false() {
+    expect_nothing_broken(FULL);
+}
+
+#[test]
+fn nor_without_the_mark_if_the_stranger_settles_another_order() {
+    let strangers = Rules { stranger: Stranger::OtherOrder, burns: false, ..FULL };
+    expect_nothing_broken(Rules { mark: Mark::Off, ..strangers });
+}
+
+#[test]
+fn nor_if_workers_do_exactly_what_the_next_step_says() {
+    expect_nothing_broken(Rules { obey: true, burns: false, ..FULL });
+}
+
+/// The fence keeps workers apart; the moments in the record keep the money safe without it.
+#[test]
+fn nor_if_a_worker_believes_in_a_lease_that_it_has_lost() {
+    expect_nothing_broken(Rules { broken: Broken::NoFence, ..ALONE });
+}
+
+#[test]
+fn nor_with_three_sends() {
+    expect_nothing_broken(Rules { sends_max: 3, ..ALONE });
+}
+
+#[test]
+fn nor_with_unlisted_numbers() {
+    expect_nothing_broken(Rules { unlists: true, ..ALONE });
+}
+
+#[test]
+fn nor_with_sends_that_never_left() {
+    expect_nothing_broken(Rules { stays_home: true, ..ALONE });
+}
+
+#[test]
+fn nor_if_a_fail_burns_the_number() {
+    expect_nothing_broken(Rules { fail_frees: false, ..FULL });
+}
+
+#[test]
+fn nor_with_requests_that_arrive_days_later_if_the_grace_proves_nothing() {
+    expect_nothing_broken(Rules { late: true, grace_proves: false, ..ALONE });
+}
+
+/// The known limit that the knob is for.
+#[test]
+fn requests_that_arrive_days_later_do_break_a_grace_that_proves() {
+    let expected = [Never::PaidTwice, Never::RejectedButAccepted];
+    expect_broken(Broken::Nothing, Rules { late: true, ..ALONE }, &expected);
+}
+
+#[test]
+fn every_rule_left_out_is_noticed() {
+    use Never::{FailedButAlive, PaidTwice, RejectedButAccepted, StrangersButAlive};
+    for broken in [
+        Broken::NoGrace,
+        Broken::RefusalAnswersTwoSends,
+        Broken::UnknownIsRefused,
+        Broken::BegunWhenRecorded,
+        Broken::NoPlusOne,
+    ] {
+        expect_broken(broken, ALONE, &[PaidTwice, RejectedButAccepted]);
+    }
+    let expected = [PaidTwice, FailedButAlive, StrangersButAlive];
+    expect_broken(Broken::CallbackSeesAll, FULL, &expected);
+}
+
+#[test]
+fn nor_with_acceptances_that_name_no_settle() {
+    expect_nothing_broken(Rules { nameless: true, burns: false, ..FULL });
+}
+
+#[test]
+fn an_acceptance_without_an_id_taken_for_an_answer_is_noticed() {
+    let expected = [Never::PaidTwice, Never::StrangersButAlive];
+    expect_broken(Broken::NamelessAnswersItsSend, Rules { nameless: true, ..FULL }, &expected);
+}

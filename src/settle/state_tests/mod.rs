@@ -1,0 +1,337 @@
+//! Tests of the life cycle: design.md section 5 cell by cell and rule by rule, written from the
+//! page and the model, not from the code.
+//!
+//! [`table`] has one test per row of the table, [`rules`] and [`evidence`] one per rule below it,
+//! [`steps`] what a worker does next, [`properties`] what holds for any sequence, [`traces`] the
+//! model's shortest ways to pay twice, and [`explore`] drives the real functions through every
+//! interleaving of a small world. This module holds the words in which they are written.
+
+mod evidence;
+mod explore;
+mod packed;
+mod properties;
+mod rules;
+mod steps;
+mod table;
+mod traces;
+mod world;
+
+use std::time::Duration;
+
+use super::content::tests::content;
+use super::*;
+use crate::clock::Timestamp;
+
+/// From the first permission to the moment from which a query must see the send: the call's total
+/// timeout and the visibility grace.
+const GRACE_OVER: i64 = 10 + 600;
+const HOUR: i64 = 3_600;
+const WINDOW_END: i64 = 72 * HOUR;
+/// The last second at which a send may be permitted is the one before this.
+const SENDING_ENDS: i64 = WINDOW_END - 600;
+
+/// Seconds after the settle was recorded.
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_ms(1_700_000_000_000 + seconds * 1_000)
+}
+
+fn just_before(moment: Timestamp) -> Timestamp {
+    moment.minus(Duration::from_millis(1))
+}
+
+fn key() -> Key {
+    Key {
+        app_id: AppId::parse("tt1").unwrap(),
+        trade_system: TradeSystem::General,
+        out_settle_no: OutSettleNo::parse("s-1").unwrap(),
+    }
+}
+
+fn request(mark: Mark) -> Request {
+    let sent_ext = Request::ext_for(&content(), mark);
+    Request::new(content(), sent_ext, "{}".to_owned(), at(WINDOW_END))
+}
+
+fn id(text: &str) -> SettleId {
+    SettleId::parse(text).unwrap()
+}
+
+fn accepted(settle_id: &str) -> Learned {
+    Learned::Accepted(AcceptedIds { settle_id: id(settle_id), wallet_settle_id: None })
+}
+
+fn failure(reason: &str, err_no: i32) -> Failure {
+    let douyin = DouyinError {
+        err_no,
+        sub_err_no: None,
+        err_msg: "said so".to_owned(),
+        log_id: "log-1".to_owned(),
+        http_status: 400,
+    };
+    Failure { reason: reason.to_owned(), douyin: Some(douyin) }
+}
+
+fn no_money() -> Failure {
+    failure("NO_MONEY_TO_SETTLE", 23112)
+}
+
+fn number_taken() -> Failure {
+    failure("OUT_SETTLE_NO_EXISTS", 23111)
+}
+
+fn refused() -> Learned {
+    Learned::Refused(no_money())
+}
+
+fn timeout() -> Learned {
+    Learned::Unknown(Failure::own("UPSTREAM_TIMEOUT"))
+}
+
+fn system_error() -> Learned {
+    Learned::Unknown(failure("SYSTEM_ERROR", 23000))
+}
+
+fn unlisted(err_no: i32) -> Learned {
+    Learned::Unlisted(failure("DOUYIN_ERROR", err_no))
+}
+
+fn not_sent() -> Learned {
+    Learned::NotSent(Failure::own("UPSTREAM_UNREACHABLE"))
+}
+
+fn exists() -> Learned {
+    Learned::Exists(number_taken())
+}
+
+fn found(reports: impl IntoIterator<Item = Report>) -> Learned {
+    Learned::Reported(reports.into_iter().collect())
+}
+
+/// A report that proves nothing but that the settle exists.
+fn bare(settle_id: &str, status: ReportedStatus) -> Report {
+    let word = match status {
+        ReportedStatus::Init => "INIT",
+        ReportedStatus::Processing => "PROCESSING",
+        ReportedStatus::Success => "SUCCESS",
+        ReportedStatus::Fail => "FAIL",
+        ReportedStatus::Unlisted => "FROZEN",
+    };
+    let facts = Facts { settle_status: Some(word.to_owned()), ..Facts::default() };
+    Report { settle_id: id(settle_id), status, out_settle_no: None, item: None, facts }
+}
+
+/// A report that carries our mark.
+fn ours(settle_id: &str, status: ReportedStatus) -> Report {
+    let mut report = bare(settle_id, status);
+    report.facts.cp_extra = Some(content().mark());
+    report
+}
+
+/// A report of the same order that carries another mark.
+fn theirs(settle_id: &str, status: ReportedStatus) -> Report {
+    let mut report = bare(settle_id, status);
+    report.facts.out_order_no = Some(content().out_order_no);
+    report.facts.cp_extra = Some("sg1:00000000000000000000000000000000".to_owned());
+    report
+}
+
+/// Douyin's answer to a send of ours, still counted.
+fn answer(learned: Learned) -> Observation {
+    let source = Source::Create;
+    let (scope, answers) = (Scope::Single, Answers::OneSend);
+    Observation { learned, source, begun: at(0), scope, answers, log_id: None }
+}
+
+/// The same, but whether it was subtracted already is in doubt.
+fn again(seen: Observation) -> Observation {
+    Observation { answers: Answers::Nothing, ..seen }
+}
+
+/// A query by `out_settle_no`, begun at this second.
+fn query(begun: i64, learned: Learned) -> Observation {
+    query_at(at(begun), learned)
+}
+
+fn query_at(begun: Timestamp, learned: Learned) -> Observation {
+    let (scope, answers) = (Scope::Number, Answers::Nothing);
+    Observation { learned, source: Source::Query, begun, scope, answers, log_id: None }
+}
+
+/// A query by `settle_id`, begun at this second.
+fn query_by_id(begun: i64, learned: Learned) -> Observation {
+    Observation { scope: Scope::Single, ..query(begun, learned) }
+}
+
+fn callback(report: Report) -> Observation {
+    let (scope, answers) = (Scope::Single, Answers::Nothing);
+    let learned = found([report]);
+    Observation { learned, source: Source::Callback, begun: at(0), scope, answers, log_id: None }
+}
+
+/// One settle being played: every step asserts what must hold for any step.
+#[derive(Clone)]
+struct Play {
+    record: Record,
+    policy: Policy,
+    now: Timestamp,
+    lease: Lease,
+    attempts: u32,
+}
+
+impl Play {
+    /// A settle just recorded, its first send permitted.
+    fn recorded() -> Self {
+        Self::with(Mark::On)
+    }
+
+    fn with(mark: Mark) -> Self {
+        Self {
+            record: Record::submitted(key(), request(mark), at(0)),
+            policy: Policy::default(),
+            now: at(0),
+            lease: Lease::Held,
+            attempts: 10,
+        }
+    }
+
+    /// As if the record had been played so far by somebody else.
+    fn of(record: &Record) -> Self {
+        Self { record: record.clone(), ..Self::recorded() }
+    }
+
+    fn at(&mut self, seconds: i64) -> &mut Self {
+        self.now = at(seconds);
+        self
+    }
+
+    /// Applies an observation; returns what a person must look at.
+    fn see(&mut self, seen: &Observation) -> Option<Alert> {
+        let context = Context {
+            now: self.now,
+            policy: &self.policy,
+            lease: self.lease,
+            attempts: self.attempts,
+        };
+        let Transition { record, alert } = transition(&self.record, seen, &context);
+        assert_counted(&self.record, &record);
+        self.record = record;
+        alert
+    }
+
+    /// Sees all of these and expects no alert.
+    fn sees<'a>(&mut self, all: impl IntoIterator<Item = &'a Observation>) -> &mut Self {
+        for seen in all {
+            assert_eq!(self.see(seen), None, "{seen:?}");
+        }
+        self
+    }
+
+    /// Whether another send was permitted.
+    fn sends(&mut self) -> bool {
+        match permit(&self.record, self.now, &self.policy) {
+            None => false,
+            Some(record) => {
+                assert_eq!(record.version, self.record.version + 1);
+                assert_eq!(record.revision, self.record.revision, "a send is not news");
+                assert_eq!(record.evidence.unanswered, self.record.evidence.unanswered + 1);
+                assert_eq!(record.evidence.last_permit, Some(self.now));
+                self.record = record;
+                true
+            }
+        }
+    }
+
+    fn kind(&self) -> StateKind {
+        self.record.state.kind()
+    }
+
+    fn unanswered(&self) -> u32 {
+        self.record.evidence.unanswered
+    }
+}
+
+/// What a caller can see of a record.
+fn visible(record: &Record) -> impl PartialEq + std::fmt::Debug {
+    let error = |failure: &Failure| {
+        (failure.reason.clone(), failure.douyin.as_ref().map(|said| said.err_no))
+    };
+    (
+        record.state.clone(),
+        record.origin.clone(),
+        record.facts.clone(),
+        record.contradiction.clone(),
+        record.last_error.as_ref().map(error),
+    )
+}
+
+/// `version` counts every write, `revision` every visible one; what never changes did not.
+fn assert_counted(before: &Record, after: &Record) {
+    assert_eq!(after.key, before.key);
+    assert_eq!(after.create_time, before.create_time);
+    let grown = i64::from(after != before);
+    assert_eq!(after.version, before.version + grown, "version");
+    let news = i64::from(visible(after) != visible(before));
+    assert_eq!(after.revision, before.revision + news, "revision of {after:#?}");
+    if news == 0 {
+        assert_eq!(after.update_time, before.update_time, "update_time");
+    }
+    assert!(after.evidence.unanswered <= before.evidence.unanswered, "only a permit adds");
+    assert!(
+        after.evidence.unanswered + 1 >= before.evidence.unanswered
+            || after.origin == Origin::Platform,
+        "one answer answers one send"
+    );
+}
+
+fn submitting(unanswered: u32) -> Record {
+    let mut play = Play::recorded();
+    if unanswered == 0 {
+        play.see(&answer(not_sent()));
+    }
+    for _ in 1..unanswered {
+        assert!(play.sends());
+    }
+    assert_eq!((play.kind(), play.unanswered()), (StateKind::Submitting, unanswered));
+    play.record
+}
+
+/// Submitting, with 23111 seen at second 0.
+fn submitting_exists(unanswered: u32) -> Record {
+    let mut play = Play::of(&submitting(unanswered + 1));
+    play.sees(&[answer(exists())]);
+    play.record
+}
+
+/// Douyin accepted it as `ots1`; `unanswered` other sends are in doubt.
+fn processing(unanswered: u32) -> Record {
+    let mut play = Play::of(&submitting(unanswered + 1));
+    play.sees(&[answer(accepted("ots1"))]);
+    play.record
+}
+
+fn succeeded() -> Record {
+    let mut play = Play::of(&processing(0));
+    play.sees(&[callback(ours("ots1", ReportedStatus::Success))]);
+    play.record
+}
+
+fn failed() -> Record {
+    let mut play = Play::of(&processing(0));
+    play.sees(&[callback(ours("ots1", ReportedStatus::Fail))]);
+    play.record
+}
+
+fn rejected() -> Record {
+    let mut play = Play::recorded();
+    play.sees(&[answer(refused())]);
+    play.record
+}
+
+/// Rejected because an empty query after the grace made a refusal of a re-send final.
+fn rejected_by_grace() -> Record {
+    let mut play = Play::of(&submitting(2));
+    play.sees(&[answer(refused())]);
+    play.at(GRACE_OVER).sees(&[query(GRACE_OVER, Learned::Absent)]);
+    assert_eq!((play.kind(), play.unanswered()), (StateKind::Rejected, 1));
+    play.record
+}

@@ -1,0 +1,127 @@
+//! What a worker does next for a settle. Pure; the loop that obeys is `gateway::advance`.
+
+use super::record::{Record, StateKind};
+use super::state::{Learned, Policy, Scope, may_send};
+use crate::clock::Timestamp;
+
+/// Who works on the settle.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// The create that recorded it: its first send was permitted by the insert, and its caller
+    /// waits for an answer.
+    Creator,
+    /// The poller: nobody waits, so it looks before it sends again.
+    Poller,
+}
+
+/// What one worker did so far in one turn.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Progress {
+    pub role: Role,
+    pub sends: u32,
+    pub queries: u32,
+    pub last: Last,
+}
+
+/// What the last call of this turn learned, as far as the next step depends on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Last {
+    Nothing,
+    Unknown,
+    NotSent,
+    /// The app is throttled: not even a query makes it better now.
+    Throttled,
+    Absent,
+    /// Accepted, refused, 23111 or reported.
+    Definite,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Send the recorded bytes, after the durable permission.
+    Send,
+    /// Ask Douyin, by number or by `settle_id`.
+    Query(Scope),
+    /// Give the lease back; the schedule says when to look again.
+    Rest,
+}
+
+/// Sends in one turn: a re-send at once repairs most lost answers, more would only pile up.
+const SENDS_PER_TURN: u32 = 2;
+/// Queries in one turn: one to look, one to learn what a 23111 or a refusal meant.
+const QUERIES_PER_TURN: u32 = 2;
+
+impl Progress {
+    pub fn new(role: Role) -> Self {
+        Self { role, sends: 0, queries: 0, last: Last::Nothing }
+    }
+
+    pub fn after_send(&mut self, learned: &Learned) {
+        self.sends += 1;
+        self.last = last(learned);
+    }
+
+    pub fn after_query(&mut self, learned: &Learned) {
+        self.queries += 1;
+        self.last = last(learned);
+    }
+}
+
+pub fn last(learned: &Learned) -> Last {
+    match learned {
+        Learned::Unknown(_) | Learned::Unlisted(_) => Last::Unknown,
+        Learned::NotSent(_) => Last::NotSent,
+        Learned::Absent => Last::Absent,
+        Learned::Accepted(_) | Learned::Refused(_) | Learned::Exists(_) | Learned::Reported(_) => {
+            Last::Definite
+        }
+    }
+}
+
+/// The next step of a turn.
+pub fn next_step(record: &Record, progress: &Progress, now: Timestamp, policy: &Policy) -> Step {
+    match record.state.kind() {
+        StateKind::Submitting => submitting(record, progress, now, policy),
+        StateKind::Processing => match progress.role {
+            Role::Poller if progress.queries == 0 => Step::Query(scope(record)),
+            Role::Poller | Role::Creator => Step::Rest,
+        },
+        // A contradiction keeps its due row for one more query.
+        StateKind::Succeeded | StateKind::Failed | StateKind::Rejected => {
+            if record.contradiction.is_some() && progress.queries == 0 {
+                Step::Query(scope(record))
+            } else {
+                Step::Rest
+            }
+        }
+    }
+}
+
+fn submitting(record: &Record, progress: &Progress, now: Timestamp, policy: &Policy) -> Step {
+    let may_send = may_send(record, now, policy) && progress.sends < SENDS_PER_TURN;
+    let query =
+        if progress.queries < QUERIES_PER_TURN { Step::Query(Scope::Number) } else { Step::Rest };
+    match (progress.last, progress.role) {
+        (Last::Nothing, Role::Creator) => Step::Send,
+        (Last::Nothing, Role::Poller) if record.evidence.unanswered == 0 && may_send => Step::Send,
+        (Last::Nothing, Role::Poller) => query,
+        (Last::Unknown, Role::Creator) if may_send => Step::Send,
+        (Last::Unknown, Role::Creator | Role::Poller) if progress.sends == 0 => Step::Rest,
+        (Last::Unknown, Role::Creator | Role::Poller) if progress.queries == 0 => query,
+        (Last::Unknown, Role::Creator | Role::Poller) => Step::Rest,
+        (Last::Absent, Role::Poller) if may_send && progress.sends == 0 => Step::Send,
+        (Last::Absent, Role::Creator | Role::Poller) => Step::Rest,
+        (Last::NotSent | Last::Throttled, Role::Creator | Role::Poller) => Step::Rest,
+        (Last::Definite, Role::Creator | Role::Poller) => query,
+    }
+}
+
+/// By number while a second settle of ours may exist under it, else by the id.
+fn scope(record: &Record) -> Scope {
+    let has_number = record.request().is_some();
+    if has_number && (record.evidence.unanswered > 0 || record.state.settle_id().is_none()) {
+        Scope::Number
+    } else {
+        Scope::Single
+    }
+}

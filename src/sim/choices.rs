@@ -1,0 +1,186 @@
+//! What Douyin leaves undocumented, one field per question.
+//!
+//! A test that must hold whatever the answer is draws them from a seed; a test about one answer
+//! sets it. Rows are those of `douyin-api.md`.
+
+use http::StatusCode;
+
+/// The longest time that an accepted settle may stay invisible to queries (a guess: §11.6).
+const VISIBLE_AFTER_MS_MAX: u64 = 600_000;
+
+/// The simulator's answers to the open questions about Douyin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choices {
+    /// Is 23111 checked before or after the rules of §1.5?
+    pub number_check: NumberCheck,
+    /// What a refusal by the rules does to its `out_settle_no`.
+    pub number_after_refusal: NumberFate,
+    /// What a FAIL does to its `out_settle_no`.
+    pub number_after_fail: NumberFate,
+    /// How long after its acceptance a settle stays invisible to queries, in milliseconds.
+    pub visible_after_ms: u64,
+    /// May 23111 be answered while the query is still empty? If not, it makes the settle visible.
+    pub exists_while_invisible: bool,
+    /// A FAIL turns into SUCCESS this long after, if its money is still there. In milliseconds.
+    pub fail_turns_success_after_ms: Option<u64>,
+    /// HTTP status of refusals by the settlement system: 400 (PAGE) or 200 (sibling pages), §1.7.
+    pub business_status: StatusCode,
+    /// HTTP status of refusals by the platform in front of it (tokens, quotas). Undocumented.
+    pub platform_status: StatusCode,
+    /// How refusals by the settlement system are wrapped.
+    pub business_envelope: Envelope,
+    /// How refusals by the platform in front of it are wrapped.
+    pub platform_envelope: Envelope,
+    /// `error_code` over a sub code in [`Envelope::Extra`]: 2191009, or 2190004 as in one sample.
+    pub parent_err_no: i64,
+    /// An unknown token: 28001003, 2190002, 10008 or 11002 (§1.8).
+    pub token_invalid_err_no: i64,
+    /// An expired or superseded token: 28001008, 2190008, 10008 or 11002 (§1.8).
+    pub token_expired_err_no: i64,
+    /// How long the second newest token of an app lives on, in milliseconds (§4: five minutes).
+    pub token_grace_ms: u64,
+    /// Where the log id is.
+    pub log_id: LogIdPlace,
+    /// How the developer's numbers are spelled in query answers (§2).
+    pub query_names: QueryNames,
+    /// How query answers write amounts and times (§2, last paragraph).
+    pub amounts: AmountForm,
+    /// Is a body without `app_id` refused (§1.3: three of four SDKs send it)?
+    pub app_id_required: bool,
+    /// What stands between two receivers in `settle_detail` (§2.1: unknown).
+    pub detail_separator: &'static str,
+}
+
+impl Default for Choices {
+    fn default() -> Self {
+        Self {
+            number_check: NumberCheck::BeforeRules,
+            number_after_refusal: NumberFate::Free,
+            number_after_fail: NumberFate::Burned,
+            visible_after_ms: 0,
+            exists_while_invisible: false,
+            fail_turns_success_after_ms: None,
+            business_status: StatusCode::BAD_REQUEST,
+            platform_status: StatusCode::OK,
+            business_envelope: Envelope::ErrMsg,
+            platform_envelope: Envelope::ErrMsg,
+            parent_err_no: 2_191_009,
+            token_invalid_err_no: 28_001_003,
+            token_expired_err_no: 28_001_008,
+            token_grace_ms: 300_000,
+            log_id: LogIdPlace::Body,
+            query_names: QueryNames::New,
+            amounts: AmountForm::Number,
+            app_id_required: true,
+            detail_separator: ",",
+        }
+    }
+}
+
+impl Choices {
+    /// Draws every choice. The same seed gives the same choices.
+    #[must_use]
+    pub fn from_seed(seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let one_of = &mut rng;
+        Self {
+            number_check: pick(one_of, &[NumberCheck::BeforeRules, NumberCheck::AfterRules]),
+            number_after_refusal: pick(one_of, &NumberFate::ALL),
+            number_after_fail: pick(one_of, &NumberFate::ALL),
+            // Half of all seeds show a settle at once, so that the other half is not the norm.
+            visible_after_ms: if one_of.bool() { 0 } else { one_of.u64(..=VISIBLE_AFTER_MS_MAX) },
+            exists_while_invisible: one_of.bool(),
+            fail_turns_success_after_ms: one_of.bool().then(|| one_of.u64(500..=60_000)),
+            business_status: pick(one_of, &[StatusCode::BAD_REQUEST, StatusCode::OK]),
+            platform_status: pick(
+                one_of,
+                &[StatusCode::OK, StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED],
+            ),
+            business_envelope: pick(one_of, &Envelope::ALL),
+            platform_envelope: pick(one_of, &Envelope::ALL),
+            parent_err_no: pick(one_of, &[2_191_009, 2_190_004]),
+            token_invalid_err_no: pick(one_of, &[28_001_003, 2_190_002, 10_008, 11_002]),
+            token_expired_err_no: pick(one_of, &[28_001_008, 2_190_008, 10_008, 11_002]),
+            token_grace_ms: 300_000,
+            log_id: pick(one_of, &[LogIdPlace::Body, LogIdPlace::HeaderOnly]),
+            query_names: pick(one_of, &[QueryNames::New, QueryNames::Of2023]),
+            amounts: pick(one_of, &[AmountForm::Number, AmountForm::Text]),
+            app_id_required: one_of.bool(),
+            detail_separator: pick(one_of, &[",", ";", "，", "\n"]),
+        }
+    }
+}
+
+/// When a create looks at whether its number was used before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NumberCheck {
+    /// A repeat of an accepted create gets 23111.
+    BeforeRules,
+    /// A repeat may get 23112 or 23118, because of what its first copy did.
+    AfterRules,
+}
+
+/// What becomes of a number that did not lead to a successful settle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NumberFate {
+    /// It can be used again.
+    Free,
+    /// It answers 23111 from now on.
+    Burned,
+}
+
+impl NumberFate {
+    const ALL: [Self; 2] = [Self::Free, Self::Burned];
+}
+
+/// The envelopes of §1.8, last paragraph but one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Envelope {
+    /// `{err_no, err_msg, log_id}`, the one of trade_basic.
+    ErrMsg,
+    /// The same with `err_tips`.
+    ErrTips,
+    /// `{data: {error_code, description}, extra: {…, sub_error_code, …, logid, now}}`.
+    Extra,
+    /// `{data: {error_code, description}, message}`.
+    DataMessage,
+    /// `{error, message}`.
+    ErrorMessage,
+}
+
+impl Envelope {
+    /// Every envelope, for tests that try them all.
+    pub const ALL: [Self; 5] =
+        [Self::ErrMsg, Self::ErrTips, Self::Extra, Self::DataMessage, Self::ErrorMessage];
+}
+
+/// Where an answer carries its log id. The header `x-tt-logid` is always there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogIdPlace {
+    /// In the body too, if the envelope has a place for it.
+    Body,
+    /// In the header only.
+    HeaderOnly,
+}
+
+/// The two spellings of the developer's numbers in query answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueryNames {
+    /// `out_settle_no`, `out_order_no`.
+    New,
+    /// `out_settle_id`, `out_order_id`; `wallet_settle_id` and `platform_ticket` are left out.
+    Of2023,
+}
+
+/// The two ways to write an int64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AmountForm {
+    /// As a JSON number (samples).
+    Number,
+    /// As a string (the official generator's reading).
+    Text,
+}
+
+fn pick<T: Copy>(rng: &mut fastrand::Rng, of: &[T]) -> T {
+    of[rng.usize(..of.len())]
+}

@@ -1,0 +1,336 @@
+//! The simulator without a wire: a request and the time go in, a [`Reply`] comes out.
+//!
+//! No I/O, no clock and no waiting in here: what takes time is handed back as a [`Reply`] whose
+//! [`Pending`] rest goes into [`Core::resume`] later. `http.rs` is one transport over it; the
+//! simulation of the whole service in one process can be another.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode, header};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::SimConfig;
+use super::answers::{Answer, Refusal, Writer};
+use super::books::Books;
+use super::create::settle_create;
+use super::endpoint::Endpoint;
+use super::faults::{Gate, Script, Scripts, Weather, Word};
+use super::fields::{PARAM_ERROR, peek};
+use super::forged;
+use super::ids;
+use super::query::{peek_key, settle_query};
+use super::received::{Received, Snapshot};
+use super::token::Tokens;
+
+/// Douyin, as far as a caller can tell.
+#[derive(Debug)]
+pub struct Core {
+    pub(super) books: Books,
+    pub(super) tokens: Tokens,
+    pub(super) scripts: Scripts,
+    seed: u64,
+    slow_ms: u64,
+    weather: Weather,
+    received: Received,
+    /// The `sim-lost` numbers whose first answer has been lost.
+    lost: HashSet<String>,
+    answers_total: u64,
+    /// Ends the requests that hang; replaced each time it is used.
+    release: CancellationToken,
+}
+
+/// One HTTP request.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub method: Method,
+    pub path: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// What a transport has to do with a request.
+#[derive(Debug)]
+pub enum Reply {
+    /// Send this.
+    Answer(Answer),
+    /// Resume after this long, whether or not the sender still waits.
+    Wait { delay_ms: u64, then: Box<Pending> },
+    /// Resume when the gate is open, whether or not the sender still waits.
+    Hold { gate: Gate, then: Box<Pending> },
+    /// Close the connection without an answer.
+    Drop,
+    /// Send the headers and half the body of this, then close the connection.
+    CloseMid(Answer),
+    /// Do nothing until the client goes or this is cancelled; then close the connection.
+    Hang { released: CancellationToken },
+}
+
+/// The rest of a request that waits.
+#[derive(Debug)]
+pub struct Pending {
+    call: Call,
+    script: Script,
+}
+
+/// A request that has passed the platform's front door.
+#[derive(Debug)]
+struct Call {
+    endpoint: Endpoint,
+    /// Of the token; empty for a token call.
+    app_id: String,
+    content_type_is_json: bool,
+    body: Bytes,
+    /// The true answer, once the request has been applied.
+    truth: Option<Answer>,
+}
+
+/// What a script or a word can be chosen by.
+struct Marks {
+    /// The keys of scripts, the first of which names the request.
+    keys: Vec<String>,
+    out_order_no: String,
+    nth: usize,
+}
+
+impl Core {
+    /// An empty Douyin with these apps.
+    #[must_use]
+    pub fn new(config: &SimConfig) -> Self {
+        let mut tokens = Tokens::new(config.seed, config.token_expires_in_s);
+        for app in &config.apps {
+            tokens.add_app(&app.app_id, &app.client_secret);
+        }
+        Self {
+            books: Books::new(config.seed, config.processing_ms, config.choices.clone()),
+            tokens,
+            scripts: Scripts::default(),
+            seed: config.seed,
+            slow_ms: config.slow_ms,
+            weather: Weather { seed: config.seed, faults_per_10_000: config.faults_per_10_000 },
+            received: Received::default(),
+            lost: HashSet::new(),
+            answers_total: 0,
+            release: CancellationToken::new(),
+        }
+    }
+
+    /// Treats one request at this time (unix, in milliseconds).
+    pub fn handle(&mut self, now_ms: u64, request: Request) -> Reply {
+        self.books.advance(now_ms);
+        let Some(endpoint) = Endpoint::of(&request.path) else {
+            self.received.stray();
+            return self.page(StatusCode::NOT_FOUND, "404 page not found");
+        };
+        if request.method != Method::POST {
+            self.received.stray();
+            return self.page(StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed");
+        }
+        let marks = self.note(endpoint, &request.body);
+        let app_id = match self.admit(endpoint, &request.headers) {
+            Ok(app_id) => app_id,
+            Err(refusal) => return Reply::Answer(self.writer().refusal(&refusal)),
+        };
+        let call = Call {
+            endpoint,
+            app_id,
+            // Exactly this, with no charset behind it (§1.2).
+            content_type_is_json: header_text(&request.headers, header::CONTENT_TYPE.as_str())
+                == "application/json",
+            body: request.body,
+            truth: None,
+        };
+        let script = self.script_for(endpoint, &marks);
+        self.perform(call, script)
+    }
+
+    /// Goes on with a request that waited.
+    pub fn resume(&mut self, now_ms: u64, pending: Pending) -> Reply {
+        self.books.advance(now_ms);
+        self.perform(pending.call, pending.script)
+    }
+
+    /// Ends the requests that hang, without an answer.
+    pub fn release(&mut self) {
+        std::mem::take(&mut self.release).cancel();
+    }
+
+    /// Everything that tests may look at.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            settles: self.books.settles().cloned().collect(),
+            received: self.received.clone(),
+            tokens: self.tokens.counts(),
+        }
+    }
+
+    /// Counts the request and finds what scripts may know it by. The body may be anything.
+    fn note(&mut self, endpoint: Endpoint, body: &Bytes) -> Marks {
+        let value: Value = serde_json::from_slice(body).unwrap_or_default();
+        match endpoint {
+            Endpoint::Token => {
+                let nth = self.received.token_call();
+                Marks { keys: vec![String::new()], out_order_no: String::new(), nth }
+            }
+            Endpoint::Create => {
+                let out_settle_no = peek(&value, "out_settle_no");
+                let nth = self.received.create(&out_settle_no, body);
+                let out_order_no = peek(&value, "out_order_no");
+                Marks { keys: vec![out_settle_no], out_order_no, nth }
+            }
+            Endpoint::Query => {
+                let key = peek_key(&value);
+                let nth = self.received.query(&key);
+                // A script for a number also meets queries by the id of its settle.
+                let number = self.books.number_of(&key).map(str::to_owned);
+                let keys = std::iter::once(key).chain(number).collect();
+                Marks { keys, out_order_no: String::new(), nth }
+            }
+        }
+    }
+
+    /// The platform in front of the settlement system looks at the token before anything else.
+    fn admit(&self, endpoint: Endpoint, headers: &HeaderMap) -> Result<String, Refusal> {
+        match endpoint {
+            Endpoint::Token => Ok(String::new()),
+            Endpoint::Create | Endpoint::Query => {
+                let token = header_text(headers, "access-token");
+                self.tokens.owner(self.books.now_ms(), token, &self.books.choices)
+            }
+        }
+    }
+
+    /// The four sources of `faults.rs`, in their order.
+    fn script_for(&mut self, endpoint: Endpoint, marks: &Marks) -> Script {
+        let scripts = &mut self.scripts;
+        if let Some(script) = marks.keys.iter().find_map(|key| scripts.next_once(endpoint, key)) {
+            return script;
+        }
+        if let Some(script) = self.scripts.always(endpoint) {
+            return script;
+        }
+        let name = marks.keys.first().map_or("", String::as_str);
+        match Word::of(&marks.out_order_no) {
+            Word::Err(err_no) => return Script::Refuse(err_no),
+            Word::Slow => {
+                let answer_late = Script::delay(self.slow_ms, Script::Normal);
+                return Script::apply_then(answer_late);
+            }
+            Word::Lost if self.lost.insert(name.to_owned()) => {
+                return Script::apply_then(Script::Drop);
+            }
+            Word::Lost | Word::Fail | Word::Hold | Word::None => {}
+        }
+        self.weather.fault(endpoint, name, marks.nth).unwrap_or(Script::Normal)
+    }
+
+    fn perform(&mut self, mut call: Call, script: Script) -> Reply {
+        match script {
+            Script::Normal => Reply::Answer(self.truth(&mut call)),
+            Script::ApplyThen(rest) => {
+                let truth = self.truth(&mut call);
+                call.truth = Some(truth);
+                self.perform(call, *rest)
+            }
+            Script::Delay(delay_ms, rest) => {
+                Reply::Wait { delay_ms, then: Box::new(Pending { call, script: *rest }) }
+            }
+            Script::Hold(gate) => {
+                gate.arrive();
+                Reply::Hold { gate, then: Box::new(Pending { call, script: Script::Normal }) }
+            }
+            Script::Drop => Reply::Drop,
+            Script::Hang => Reply::Hang { released: self.release.clone() },
+            Script::CloseMidAnswer => Reply::CloseMid(self.good_answer(call)),
+            Script::Huge(bytes) => {
+                let mut answer = self.good_answer(call);
+                let mut body = answer.body.to_vec();
+                body.resize(body.len().max(bytes), b' ');
+                answer.body = body.into();
+                Reply::Answer(answer)
+            }
+            Script::Refuse(err_no) => {
+                let refusal = Refusal::new(err_no);
+                Reply::Answer(match call.endpoint {
+                    Endpoint::Token => self.writer().token(Err(refusal)),
+                    Endpoint::Create | Endpoint::Query => self.writer().refusal(&refusal),
+                })
+            }
+            Script::Answer { status, body, content_type } => {
+                let status =
+                    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                Reply::Answer(self.writer().raw(status, &content_type, body))
+            }
+            Script::Html => self.page(StatusCode::BAD_GATEWAY, forged::BAD_GATEWAY_PAGE),
+            Script::Empty => self.ok_json(Bytes::new()),
+            Script::WrongTypes => self.ok_json(forged::wrong_types().to_string().into()),
+            Script::AcceptWithoutId => {
+                self.ok_json(forged::without_the_thing(call.endpoint).to_string().into())
+            }
+        }
+    }
+
+    /// Applies the request, unless that has been done, and answers truly.
+    fn truth(&mut self, call: &mut Call) -> Answer {
+        if let Some(answer) = call.truth.take() {
+            return answer;
+        }
+        let books = &mut self.books;
+        match call.endpoint {
+            Endpoint::Token => {
+                let now_ms = books.now_ms();
+                let result = if call.content_type_is_json {
+                    self.tokens.fetch(now_ms, &call.body, &books.choices)
+                } else {
+                    Err(Refusal::with(10_002, "content-type is not exactly application/json"))
+                };
+                self.writer().token(result)
+            }
+            Endpoint::Create | Endpoint::Query if !call.content_type_is_json => {
+                let detail = "content-type is not exactly application/json";
+                self.writer().refusal(&Refusal::with(PARAM_ERROR, detail))
+            }
+            Endpoint::Create => {
+                let result = settle_create(books, &call.app_id, &call.body);
+                self.writer().settlement(result)
+            }
+            Endpoint::Query => {
+                let result = settle_query(books, &call.app_id, &call.body);
+                self.writer().settlement(result)
+            }
+        }
+    }
+
+    /// The true answer if the request has been applied, else one that only looks as good.
+    fn good_answer(&mut self, call: Call) -> Answer {
+        if let Some(answer) = call.truth {
+            return answer;
+        }
+        let data = forged::good_data(call.endpoint, self.seed, &call.app_id);
+        match call.endpoint {
+            Endpoint::Token => self.writer().token(Ok(data)),
+            Endpoint::Create | Endpoint::Query => self.writer().settlement(Ok(data)),
+        }
+    }
+
+    fn page(&mut self, status: StatusCode, text: &'static str) -> Reply {
+        Reply::Answer(self.writer().raw(status, "text/html", Bytes::from_static(text.as_bytes())))
+    }
+
+    fn ok_json(&mut self, body: Bytes) -> Reply {
+        Reply::Answer(self.writer().raw(StatusCode::OK, "application/json", body))
+    }
+
+    fn writer(&mut self) -> Writer<'_> {
+        self.answers_total += 1;
+        let now_ms = self.books.now_ms();
+        let log_id = ids::log_id(self.seed, now_ms, self.answers_total);
+        Writer { choices: &self.books.choices, log_id, now_ms }
+    }
+}
+
+fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}

@@ -1,0 +1,229 @@
+//! What a request gets instead of, or before, its true answer.
+//!
+//! Four sources, in this order: a one-shot script for its number, a standing script for its
+//! endpoint, a word in its order number (`sim-lost-…`), and faults drawn from the seed. All four
+//! speak [`Script`]; what a script does to the books is `core.rs`'s business.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::endpoint::Endpoint;
+use super::ids;
+
+/// One way to treat one request.
+///
+/// Nothing is applied to the books unless the script says so ([`Script::ApplyThen`]) or ends in
+/// [`Script::Normal`].
+#[derive(Clone, Debug)]
+pub enum Script {
+    /// Apply and answer by the rules.
+    Normal,
+    /// Answer this `err_no` in the envelope that the choices name.
+    Refuse(i64),
+    /// Answer exactly this.
+    Answer { status: u16, body: Bytes, content_type: String },
+    /// Apply the request at once, then do the rest; `Normal` in there is the true answer.
+    ApplyThen(Box<Script>),
+    /// Wait (as a slow network would), then do the rest. In milliseconds.
+    Delay(u64, Box<Script>),
+    /// Wait until the test opens the gate, then treat the request normally, even if its sender
+    /// has gone: this is a request that was on its way for a long time.
+    Hold(Gate),
+    /// Close the connection without an answer.
+    Drop,
+    /// Send the headers and half the body of a good answer, then close the connection.
+    CloseMidAnswer,
+    /// Never answer. The connection ends when the client gives up, or unanswered at `release`.
+    Hang,
+    /// A good answer, padded with white space to this many bytes.
+    Huge(usize),
+    /// A gateway's error page: 502, `text/html`.
+    Html,
+    /// Status 200 and no body.
+    Empty,
+    /// Status 200 and JSON in which every field has a type that no document mentions.
+    WrongTypes,
+    /// `err_no` 0 without the thing that was asked for (id, data or token).
+    AcceptWithoutId,
+}
+
+impl Script {
+    /// Applies the request, then does `rest` instead of the true answer.
+    #[must_use]
+    pub fn apply_then(rest: Self) -> Self {
+        Self::ApplyThen(Box::new(rest))
+    }
+
+    /// Waits this long, then does `rest`.
+    #[must_use]
+    pub fn delay(delay_ms: u64, rest: Self) -> Self {
+        Self::Delay(delay_ms, Box::new(rest))
+    }
+
+    /// A raw JSON answer.
+    #[must_use]
+    pub fn json(status: u16, body: impl Into<Bytes>) -> Self {
+        Self::Answer { status, body: body.into(), content_type: "application/json".to_owned() }
+    }
+}
+
+/// A place where requests wait until a test lets them pass.
+#[derive(Clone, Debug)]
+pub struct Gate(Arc<GateState>);
+
+#[derive(Debug)]
+struct GateState {
+    /// How many requests have arrived; only ever grows.
+    arrivals: watch::Sender<usize>,
+    /// Once open, a gate stays open.
+    open: CancellationToken,
+}
+
+impl Gate {
+    /// A closed gate.
+    #[must_use]
+    pub fn new() -> Self {
+        let arrivals = watch::Sender::new(0);
+        Self(Arc::new(GateState { arrivals, open: CancellationToken::new() }))
+    }
+
+    /// Waits until a request has arrived; at once if one has been here before.
+    pub async fn arrived(&self) {
+        let mut arrivals = self.0.arrivals.subscribe();
+        arrivals.wait_for(|count| *count > 0).await.expect("self keeps the sender alive");
+    }
+
+    /// Lets everything pass, now and later.
+    pub fn open(&self) {
+        self.0.open.cancel();
+    }
+
+    /// Notes an arrival; called by the core when it holds a request here.
+    pub(super) fn arrive(&self) {
+        self.0.arrivals.send_modify(|count| *count += 1);
+    }
+
+    /// Waits until the gate is open.
+    pub async fn opened(&self) {
+        self.0.open.cancelled().await;
+    }
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The scripts that tests have queued.
+#[derive(Debug, Default)]
+pub(super) struct Scripts {
+    /// One-shot, by endpoint and key. A token has no key: its key is the empty string.
+    once: HashMap<(Endpoint, String), VecDeque<Script>>,
+    /// Standing, by endpoint.
+    always: HashMap<Endpoint, Script>,
+}
+
+impl Scripts {
+    /// Appends to what the next requests with this key get.
+    pub(super) fn queue(&mut self, endpoint: Endpoint, key: &str, scripts: Vec<Script>) {
+        self.once.entry((endpoint, key.to_owned())).or_default().extend(scripts);
+    }
+
+    /// Sets or clears what every request of this endpoint gets.
+    pub(super) fn set_always(&mut self, endpoint: Endpoint, script: Option<Script>) {
+        match script {
+            Some(script) => self.always.insert(endpoint, script),
+            None => self.always.remove(&endpoint),
+        };
+    }
+
+    /// The next one-shot script for this key; it is taken away.
+    pub(super) fn next_once(&mut self, endpoint: Endpoint, key: &str) -> Option<Script> {
+        let key = (endpoint, key.to_owned());
+        let queue = self.once.get_mut(&key)?;
+        let script = queue.pop_front();
+        if queue.is_empty() {
+            self.once.remove(&key);
+        }
+        script
+    }
+
+    /// The standing script.
+    pub(super) fn always(&self, endpoint: Endpoint) -> Option<Script> {
+        self.always.get(&endpoint).cloned()
+    }
+}
+
+/// What an `out_order_no` that begins with `sim-` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// `sim-err-<err_no>`: create answers that number.
+    Err(i64),
+    /// `sim-fail`: the settle ends FAIL.
+    Fail,
+    /// `sim-slow`: the answer takes seconds.
+    Slow,
+    /// `sim-lost`: the first answer is lost.
+    Lost,
+    /// `sim-hold`: the settle stays PROCESSING.
+    Hold,
+    /// Anything else: an ordinary order.
+    None,
+}
+
+impl Word {
+    pub(super) fn of(out_order_no: &str) -> Self {
+        let mut words = out_order_no.split('-');
+        if words.next() != Some("sim") {
+            return Self::None;
+        }
+        match words.next() {
+            Some("err") => {
+                words.next().and_then(|word| word.parse().ok()).map_or(Self::None, Self::Err)
+            }
+            Some("fail") => Self::Fail,
+            Some("slow") => Self::Slow,
+            Some("lost") => Self::Lost,
+            Some("hold") => Self::Hold,
+            Some(_) | None => Self::None,
+        }
+    }
+}
+
+/// The faults that the seed draws.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Weather {
+    pub(super) seed: u64,
+    /// How many of 10 000 requests meet one.
+    pub(super) faults_per_10_000: u32,
+}
+
+impl Weather {
+    /// What the nth request with this key meets.
+    ///
+    /// It depends on nothing else, so that a replay has the same weather however requests
+    /// interleave.
+    pub(super) fn fault(self, endpoint: Endpoint, key: &str, nth: usize) -> Option<Script> {
+        let mut rng = ids::draw(self.seed, &["weather", endpoint.name(), key, &nth.to_string()]);
+        if rng.u32(..10_000) >= self.faults_per_10_000 {
+            return None;
+        }
+        let fault = match rng.u8(..8) {
+            0 => Script::Drop,
+            1 => Script::CloseMidAnswer,
+            2 => Script::Html,
+            3 => Script::Empty,
+            4 => Script::WrongTypes,
+            5 => Script::Refuse(23_000),
+            6 => Script::json(504, r#"{"message":"upstream timed out"}"#),
+            _ => Script::delay(rng.u64(50..2_000), Script::Normal),
+        };
+        // Half of all faults happen to the request, the other half to the answer.
+        Some(if rng.bool() { Script::apply_then(fault) } else { fault })
+    }
+}

@@ -1,0 +1,55 @@
+//! Numbers that look like Douyin's, drawn from the seed and from what they name.
+//!
+//! They do not depend on the order of arrival, so that a replay of a seed names the same things
+//! the same way however its requests interleave. It knows nothing of what it names.
+
+/// A generator that depends on the seed and on every part, and on nothing else.
+pub(super) fn draw(seed: u64, parts: &[&str]) -> fastrand::Rng {
+    // FNV-1a: stable across Rust releases, which the standard hasher does not promise to be.
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ seed;
+    for part in parts {
+        for byte in part.bytes().chain([0xff]) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    fastrand::Rng::with_seed(hash)
+}
+
+/// `ots` and 23 digits, as in the samples of `douyin-api.md` §1.6.
+pub(super) fn settle_id(seed: u64, app_id: &str, name: &str, nth: usize) -> String {
+    let nth = nth.to_string();
+    format!("ots{}", platform_digits(seed, app_id, &["settle", app_id, name, &nth]))
+}
+
+/// 19 digits (§1.6, `wallet_settle_id`).
+pub(super) fn wallet_settle_id(seed: u64, settle_id: &str) -> String {
+    nineteen_digits(&mut draw(seed, &["wallet", settle_id]))
+}
+
+/// `motb` and 23 digits, as in the samples of §7.1.
+pub(super) fn order_id(seed: u64, app_id: &str, out_order_no: &str) -> String {
+    format!("motb{}", platform_digits(seed, app_id, &["order", app_id, out_order_no]))
+}
+
+/// `clt.` and 60 characters (§4).
+pub(super) fn token(seed: u64, app_id: &str, nth: u64) -> String {
+    let mut rng = draw(seed, &["token", app_id, &nth.to_string()]);
+    let tail: String = (0..60).map(|_| rng.alphanumeric()).collect();
+    format!("clt.{tail}")
+}
+
+/// 53 characters: `02`, the time, an address and six hex digits, as in the sample of §1.6.
+pub(super) fn log_id(seed: u64, now_ms: u64, nth: u64) -> String {
+    let tail = draw(seed, &["log", &nth.to_string()]).u32(..0x0100_0000);
+    format!("02{now_ms:013}00000000000000000000ffff0a707cb7{tail:06x}")
+}
+
+/// 19 digits of the thing and four that all things of one app share, as the samples suggest.
+fn platform_digits(seed: u64, app_id: &str, parts: &[&str]) -> String {
+    let suffix = draw(seed, &["app", app_id]).u16(..10_000);
+    format!("{}{suffix:04}", nineteen_digits(&mut draw(seed, parts)))
+}
+
+fn nineteen_digits(rng: &mut fastrand::Rng) -> String {
+    (7_000_000_000_000_000_000 + rng.u64(..1_000_000_000_000_000_000)).to_string()
+}

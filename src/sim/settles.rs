@@ -1,0 +1,105 @@
+//! What goes into the books and what they say about one settle.
+
+use bytes::Bytes;
+
+/// A settle in Douyin's books, ours or somebody else's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppliedSettle {
+    pub app_id: String,
+    pub out_settle_no: String,
+    pub settle_id: String,
+    pub wallet_settle_id: String,
+    pub order_id: String,
+    pub out_order_no: String,
+    /// `None`: the whole order.
+    pub item_order_id: Option<String>,
+    pub settle_params: Vec<Receiver>,
+    /// What came as `ext`; empty if nothing did.
+    pub cp_extra: String,
+    pub notify_url: Option<String>,
+    /// What it took from the order. In fen.
+    pub amount_fen: i64,
+    pub status: Status,
+    /// It came in through settle_create. Otherwise a test put it here.
+    pub by_gateway: bool,
+    pub is_auto_settle: bool,
+    pub accepted_at_ms: u64,
+    pub finished_at_ms: Option<u64>,
+    /// The exact bytes of the create; empty if a test put it here.
+    pub body: Bytes,
+}
+
+/// `settle_status` (`douyin-api.md` §2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Status {
+    Init,
+    Processing,
+    #[default]
+    Success,
+    Fail,
+}
+
+impl Status {
+    /// Douyin's word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Init => "INIT",
+            Self::Processing => "PROCESSING",
+            Self::Success => "SUCCESS",
+            Self::Fail => "FAIL",
+        }
+    }
+
+    /// SUCCESS or FAIL.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        match self {
+            Self::Success | Self::Fail => true,
+            Self::Init | Self::Processing => false,
+        }
+    }
+}
+
+/// An element of `settle_params` (§1.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receiver {
+    pub merchant_uid: String,
+    /// In fen.
+    pub amount_fen: i64,
+}
+
+/// A settle that did not come from the gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StrangerSettle {
+    pub out_order_no: String,
+    pub item_order_id: Option<String>,
+    pub settle_params: Vec<Receiver>,
+    pub cp_extra: String,
+    /// It stays so until a test moves it.
+    pub status: Status,
+    /// `None`: all that is left of the order. In fen.
+    pub amount_fen: Option<i64>,
+}
+
+/// A create that passed the rules.
+pub(super) struct Accepted {
+    pub(super) app_id: String,
+    pub(super) out_settle_no: String,
+    pub(super) out_order_no: String,
+    pub(super) item_order_id: Option<String>,
+    pub(super) settle_params: Vec<Receiver>,
+    pub(super) cp_extra: String,
+    pub(super) notify_url: Option<String>,
+    pub(super) amount_fen: i64,
+    pub(super) body: Bytes,
+}
+
+/// The four keys of settle_query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    SettleId(String),
+    OrderId(String),
+    OutSettleNo(String),
+    OutOrderNo(String),
+}

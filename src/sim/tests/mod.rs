@@ -1,0 +1,132 @@
+//! Tests of the simulator: the rules on the pure core, the faults over real HTTP.
+
+mod choices;
+mod course;
+mod create;
+mod faults;
+mod query;
+mod scripts;
+mod token;
+mod wire;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method};
+use serde_json::{Value, json};
+
+use super::{Answer, Core, Reply, Request, SimApp, SimConfig};
+
+const TOKEN: &str = "/oauth/client_token/";
+const CREATE: &str = "/api/trade_basic/v1/developer/settle_create/";
+const QUERY: &str = "/api/trade_basic/v1/developer/settle_query/";
+const APP: &str = "tt0123456789abcdef";
+const SECRET: &str = "not a secret";
+/// When every test of the core begins.
+const START_MS: u64 = 1_700_000_000_000;
+
+fn config() -> SimConfig {
+    let app = SimApp { app_id: APP.to_owned(), client_secret: SECRET.to_owned() };
+    let other = SimApp { app_id: "ttother".to_owned(), client_secret: SECRET.to_owned() };
+    SimConfig::loopback(7, vec![app, other])
+}
+
+/// A core, a clock and a good token.
+struct Desk {
+    core: Core,
+    now_ms: u64,
+    token: String,
+}
+
+impl Desk {
+    fn new() -> Self {
+        Self::with(&config())
+    }
+
+    fn with(config: &SimConfig) -> Self {
+        let mut desk =
+            Self { core: Core::new(config), now_ms: START_MS, token: "clt.none".to_owned() };
+        desk.token = desk.fetch();
+        desk
+    }
+
+    fn fetch(&mut self) -> String {
+        self.fetch_for(APP)
+    }
+
+    fn fetch_for(&mut self, app_id: &str) -> String {
+        let body = self.post(TOKEN, &edited(token_body(), "client_key", json!(app_id)));
+        body["data"]["access_token"].as_str().expect("a token").to_owned()
+    }
+
+    fn send(&mut self, path: &str, body: impl Into<Bytes>) -> Reply {
+        let request = request(path, &self.token, body.into());
+        self.core.handle(self.now_ms, request)
+    }
+
+    /// The JSON of an answer that comes at once.
+    fn post(&mut self, path: &str, body: &Value) -> Value {
+        json_of(&answer(self.send(path, body.to_string())))
+    }
+
+    fn create(&mut self, body: &Value) -> Value {
+        self.post(CREATE, body)
+    }
+
+    /// The number that a create is answered with.
+    fn create_err_no(&mut self, body: &Value) -> i64 {
+        self.create(body)["err_no"].as_i64().expect("a number")
+    }
+
+    fn query(&mut self, key: &str, value: &str) -> Vec<Value> {
+        let answer = self.post(QUERY, &json!({ "app_id": APP, key: value }));
+        assert_eq!(answer["err_no"], 0);
+        answer["data"].as_array().expect("an array").clone()
+    }
+}
+
+fn request(path: &str, token: &str, body: Bytes) -> Request {
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    headers.insert("access-token", HeaderValue::from_str(token).expect("tokens are ASCII"));
+    Request { method: Method::POST, path: path.to_owned(), headers, body }
+}
+
+fn answer(reply: Reply) -> Answer {
+    match reply {
+        Reply::Answer(answer) => answer,
+        other => panic!("no answer but {other:?}"),
+    }
+}
+
+fn json_of(answer: &Answer) -> Value {
+    serde_json::from_slice(&answer.body).expect("an answer in JSON")
+}
+
+fn token_body() -> Value {
+    json!({ "client_key": APP, "client_secret": SECRET, "grant_type": "client_credential" })
+}
+
+/// A whole-order create that nothing is wrong with.
+fn good_create(out_settle_no: &str, out_order_no: &str) -> Value {
+    json!({
+        "app_id": APP,
+        "out_order_no": out_order_no,
+        "out_settle_no": out_settle_no,
+        "settle_desc": "shares",
+        "settle_params": r#"[{"merchant_uid":"72789245768543296350","amount":400}]"#,
+        "ext": "mark",
+    })
+}
+
+fn item_create(out_settle_no: &str, out_order_no: &str, item_order_id: &str) -> Value {
+    edited(good_create(out_settle_no, out_order_no), "item_order_id", json!(item_order_id))
+}
+
+fn edited(mut body: Value, name: &str, value: Value) -> Value {
+    body[name] = value;
+    body
+}
+
+fn without(mut body: Value, name: &str) -> Value {
+    body.as_object_mut().expect("bodies are objects").remove(name);
+    body
+}

@@ -1,0 +1,175 @@
+//! Records and operations for tests of stores.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::settle::*;
+use crate::store::{
+    Claim, ClaimLimits, Due, Fence, Insert, LeaseCheck, NewDue, Release, Store, Swap,
+};
+
+/// When every test begins.
+pub(in crate::store) const NOW: Timestamp = Timestamp::from_ms(1_790_000_000_000);
+
+pub(in crate::store) fn after_ms(ms: u64) -> Timestamp {
+    NOW.plus(Duration::from_millis(ms))
+}
+
+pub(in crate::store) fn before_ms(ms: u64) -> Timestamp {
+    NOW.minus(Duration::from_millis(ms))
+}
+
+pub(in crate::store) fn app(name: &str) -> AppId {
+    AppId::parse(name).unwrap()
+}
+
+pub(in crate::store) fn key(number: &str) -> Key {
+    key_of("tt01", number)
+}
+
+pub(in crate::store) fn key_of(app_id: &str, number: &str) -> Key {
+    Key {
+        app_id: app(app_id),
+        trade_system: TradeSystem::General,
+        out_settle_no: OutSettleNo::parse(number).unwrap(),
+    }
+}
+
+pub(in crate::store) fn settle_id(text: &str) -> SettleId {
+    SettleId::parse(text).unwrap()
+}
+
+/// A failure with everything that Douyin may say.
+pub(in crate::store) fn failure(err_no: i32) -> Failure {
+    Failure {
+        reason: "NO_MONEY_TO_SETTLE".to_owned(),
+        douyin: Some(DouyinError {
+            err_no,
+            sub_err_no: Some(-1),
+            err_msg: "余额不足 \"quoted\" \\ \u{1F4B0}".to_owned(),
+            log_id: "2026081500".to_owned(),
+            http_status: 200,
+        }),
+    }
+}
+
+fn content() -> Content {
+    let receiver = |uid: &str, fen| SettleParam {
+        merchant_uid: MerchantUid::parse(uid).unwrap(),
+        amount: Fen::new(fen),
+    };
+    Content {
+        out_order_no: OutOrderNo::parse("order-1").unwrap(),
+        item_order_id: Some(ItemOrderId::parse("item-1").unwrap()),
+        settle_desc: SettleDesc::parse("门店分账\nline 2").unwrap(),
+        settle_params: vec![receiver("7002", i64::MAX), receiver("7001", 1)],
+        ext: Some(Ext::parse("caller's own").unwrap()),
+        notify_url: Some(NotifyUrl::parse("https://pay.example/cb").unwrap()),
+    }
+}
+
+pub(in crate::store) fn request() -> Request {
+    let body = "{\"out_settle_no\":\"1\"}".to_owned();
+    Request::new(content(), Some("caller's own".to_owned()), body, after_ms(72 * 3_600_000))
+}
+
+/// As a create records it: submitting, the first send permitted.
+pub(in crate::store) fn submitted(key: Key) -> Record {
+    Record::submitted(key, request(), NOW)
+}
+
+/// Learned from Douyin.
+pub(in crate::store) fn adopted(key: Key, state: State) -> Record {
+    Record {
+        key,
+        origin: Origin::Platform,
+        state,
+        facts: full_facts(),
+        evidence: Evidence::default(),
+        last_error: None,
+        contradiction: None,
+        version: 1,
+        revision: 1,
+        create_time: NOW,
+        update_time: NOW,
+    }
+}
+
+/// Facts with every field set, each to a value of its own.
+pub(in crate::store) fn full_facts() -> Facts {
+    Facts {
+        wallet_settle_id: Some(WalletSettleId::parse("wallet-1").unwrap()),
+        order_id: Some(OrderId::parse("mot1").unwrap()),
+        out_order_no: Some(OutOrderNo::parse("fact-order").unwrap()),
+        item_order_id: Some(ItemOrderId::parse("fact-item").unwrap()),
+        cp_extra: Some("sg1:00".to_owned()),
+        settle_status: Some("SUCCESS".to_owned()),
+        settle_amount: Some(Fen::new(1_001)),
+        rake: Some(Fen::new(-2)),
+        commission: Some(Fen::new(0)),
+        platform_ticket: Some(Fen::new(i64::MIN)),
+        settle_detail: Some("7001:120".to_owned()),
+        message: Some(String::new()),
+        settle_time: Some(after_ms(7)),
+        auto_settle: Some(false),
+    }
+}
+
+/// Evidence with every field set, each to a value of its own.
+pub(in crate::store) fn full_evidence() -> Evidence {
+    Evidence {
+        unanswered: 3,
+        last_permit: Some(after_ms(1)),
+        exists_seen: Some(after_ms(2)),
+        refused: Some(failure(23112)),
+        fail_seen: Some(settle_id("ots-failed")),
+        unlisted: Some(Unlisted { failure: failure(99_999), times: u32::MAX }),
+        empties_after_expiry: 2,
+    }
+}
+
+/// The next write of a record: a version more, and whatever `change` does.
+pub(in crate::store) fn next(record: &Record, change: impl FnOnce(&mut Record)) -> Record {
+    let mut next = record.clone();
+    next.version += 1;
+    change(&mut next);
+    next
+}
+
+/// A swap of a fact: no lease, no history, the due row as it is.
+pub(in crate::store) fn fact(record: Record) -> Swap {
+    Swap { record, history: None, due: Due::Keep, lease: None }
+}
+
+pub(in crate::store) fn under(fence: Fence, runs_past: Timestamp) -> Option<LeaseCheck> {
+    Some(LeaseCheck { fence, runs_past })
+}
+
+pub(in crate::store) fn rest_until(due_at: Timestamp) -> Release {
+    Release { due_at, attempted_at: NOW, attempts: 4, backoff: 2 }
+}
+
+/// Claims at `now`: leases of a minute, a horizon a day away.
+pub(in crate::store) fn claim_at(now: Timestamp, claims_max: u32) -> ClaimLimits {
+    ClaimLimits {
+        now,
+        lease_until: now.plus(Duration::from_secs(60)),
+        claims_max,
+        horizon: now.plus(Duration::from_secs(86_400)),
+    }
+}
+
+pub(in crate::store) async fn insert(store: &Store, record: &Record, due: NewDue) {
+    let inserted = store.insert(record.clone(), Source::Gateway, due).await;
+    assert_eq!(inserted, Ok(Insert::Inserted), "{}", record.key);
+}
+
+/// Claims everything of the app `tt01` that is due at `now`.
+pub(in crate::store) async fn claim(store: &Store, now: Timestamp) -> Vec<Claim> {
+    store.claim_due(&app("tt01"), claim_at(now, 1_000)).await.unwrap()
+}
+
+/// The numbers claimed, in order.
+pub(in crate::store) fn numbers(claims: &[Claim]) -> Vec<&str> {
+    claims.iter().map(|claim| claim.key.out_settle_no.as_str()).collect()
+}

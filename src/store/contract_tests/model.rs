@@ -1,0 +1,268 @@
+//! Random operations on a few settles, held against the contract written once more as a map.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::Duration;
+
+use super::Subject;
+use super::fixtures::*;
+use crate::clock::Timestamp;
+use crate::settle::*;
+use crate::store::{Claim, Due, FIRST_FENCE, Fence, Insert, NewDue, Release, Store, Swap, Swapped};
+
+const STEPS: u32 = 1_500;
+
+/// One settle as the contract sees it.
+struct Entry {
+    record: Record,
+    history: Vec<HistoryEntry>,
+    due: Option<Row>,
+    last_fence: i64,
+}
+
+#[derive(Clone, Copy)]
+struct Row {
+    due_at: Timestamp,
+    lease_until: Option<Timestamp>,
+    fence: i64,
+    attempted_at: Option<Timestamp>,
+    attempts: u32,
+    backoff: u32,
+}
+
+struct Run {
+    store: Store,
+    random: fastrand::Rng,
+    now: Timestamp,
+    model: BTreeMap<Key, Entry>,
+}
+
+/// `STORE_SEED` repeats a run.
+pub(super) async fn random_operations_end_as_in_the_model(subject: Subject) {
+    let given = std::env::var("STORE_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed: u64 = given.unwrap_or_else(|| RandomState::new().build_hasher().finish());
+    println!("STORE_SEED={seed}");
+    let random = fastrand::Rng::with_seed(seed);
+    let model = BTreeMap::new();
+    let mut run = Run { store: subject.store.clone(), random, now: NOW, model };
+    for _ in 0..STEPS {
+        run.now = run.now.plus(Duration::from_millis(run.random.u64(0..40)));
+        match run.random.u32(0..10) {
+            0 => run.insert().await,
+            1..=4 => run.swap().await,
+            5 => run.claim().await,
+            6 => run.release().await,
+            7 => run.nudge().await,
+            8 => run.remove_due().await,
+            _ => run.compare_schedule().await,
+        }
+    }
+    run.compare_everything().await;
+}
+
+impl Run {
+    fn key(&mut self) -> Key {
+        key(&format!("n{}", self.random.u32(0..12)))
+    }
+
+    fn soon(&mut self) -> Timestamp {
+        self.now.plus(Duration::from_millis(self.random.u64(0..400)))
+    }
+
+    fn fence(&mut self, key: &Key) -> Fence {
+        let due = self.model.get(key).and_then(|entry| entry.due);
+        Fence(due.map_or(1, |row| row.fence) - i64::from(self.random.u32(0..5) == 0))
+    }
+
+    async fn insert(&mut self) {
+        let (key, at) = (self.key(), self.soon());
+        let record = Record::submitted(key.clone(), request(), self.now);
+        let attempted_at = record.evidence.last_permit;
+        let row = |lease_until, fence| Row {
+            due_at: at,
+            lease_until,
+            fence,
+            attempted_at,
+            attempts: 0,
+            backoff: 0,
+        };
+        let (due, row) = match self.random.u32(0..3) {
+            0 => (NewDue::None, None),
+            1 => (NewDue::At(at), Some(row(None, 0))),
+            _ => (NewDue::LeasedUntil(at), Some(row(Some(at), FIRST_FENCE.0))),
+        };
+        let answer = self.store.insert(record.clone(), Source::Gateway, due).await.unwrap();
+        if let Some(entry) = self.model.get(&key) {
+            assert_eq!(answer, Insert::Existing(Box::new(entry.record.clone())));
+            return;
+        }
+        assert_eq!(answer, Insert::Inserted);
+        let history = vec![record.history_entry(Source::Gateway, None)];
+        self.model.insert(key, Entry { record, history, due: row, last_fence: 0 });
+    }
+
+    async fn swap(&mut self) {
+        let key = self.key();
+        let Some(before) = self.model.get(&key).map(|entry| entry.record.clone()) else {
+            return;
+        };
+        let mut record = next(&before, |_| {});
+        record.version -= i64::from(self.random.u32(0..6) == 0);
+        record.evidence.unanswered = self.random.u32(..);
+        if self.random.bool() {
+            record.revision += 1;
+            let id = settle_id(&format!("ots{}", self.random.u32(0..20)));
+            record.state = State::Processing { settle_id: id };
+        }
+        let grown = record.revision > before.revision;
+        let history = grown.then(|| record.history_entry(Source::Query, None));
+        let lease = match self.random.bool() {
+            true => under(self.fence(&key), self.now),
+            false => None,
+        };
+        let due = match self.random.u32(0..6) {
+            0 => Due::Remove,
+            1 => Due::Extend { lease_until: self.soon() },
+            2 => Due::Release(rest_until(self.soon())),
+            3 => Due::NotLater(self.soon()),
+            _ => Due::Keep,
+        };
+        let swap = Swap { record, history, due, lease };
+        let expected = self.swap_model(&key, &swap);
+        assert_eq!(self.store.swap(swap).await, Ok(expected));
+    }
+
+    fn swap_model(&mut self, key: &Key, swap: &Swap) -> Swapped {
+        let wanted = swap.record.state.settle_id();
+        let taken = self.model.iter().any(|(other, entry)| {
+            other != key && wanted.is_some() && entry.record.state.settle_id() == wanted
+        });
+        let entry = self.model.get_mut(key).unwrap();
+        if entry.record.version != swap.record.version - 1 {
+            return Swapped::Conflict;
+        }
+        let holds = |check: crate::store::LeaseCheck| {
+            entry.due.is_some_and(|row| {
+                row.fence == check.fence.0 && row.lease_until.is_some_and(|at| at > check.runs_past)
+            })
+        };
+        if !swap.lease.is_none_or(holds) {
+            return Swapped::LeaseLost;
+        }
+        if taken {
+            return Swapped::SettleIdTaken;
+        }
+        entry.record = swap.record.clone();
+        entry.history.extend(swap.history.clone());
+        match (swap.due, &mut entry.due) {
+            (Due::Keep, _) | (Due::Extend { .. } | Due::Release(_), None) => {}
+            (Due::Remove, _) => entry.remove(),
+            (Due::Extend { lease_until }, Some(row)) => row.lease_until = Some(lease_until),
+            (Due::Release(release), Some(row)) => row.release(release),
+            (Due::NotLater(at), Some(row)) => row.due_at = row.due_at.min(at),
+            (Due::NotLater(due_at), None) => {
+                let (fence, attempted_at) = (entry.last_fence, None);
+                entry.due = Some(Row {
+                    due_at,
+                    lease_until: None,
+                    fence,
+                    attempted_at,
+                    attempts: 0,
+                    backoff: 0,
+                });
+            }
+        }
+        Swapped::Done
+    }
+
+    async fn claim(&mut self) {
+        let (now, claims_max) = (self.now, self.random.usize(0..4));
+        let limits = claim_at(now, u32::try_from(claims_max).unwrap());
+        let limits = crate::store::ClaimLimits { lease_until: self.soon(), ..limits };
+        let free = |row: &Row| row.due_at <= now && row.lease_until.is_none_or(|at| at <= now);
+        let mut expected: Vec<(&Key, &mut Row)> = self
+            .model
+            .iter_mut()
+            .filter_map(|(key, entry)| entry.due.as_mut().map(|row| (key, row)))
+            .filter(|(_, row)| free(row))
+            .collect();
+        expected.sort_by_key(|(_, row)| row.due_at);
+        let claims = self.store.claim_due(&app("tt01"), limits).await.unwrap();
+        assert_eq!(claims.len(), claims_max.min(expected.len()));
+        let due_at = |claim: &Claim| {
+            expected.iter().find(|(key, _)| **key == claim.key).map(|(_, row)| row.due_at)
+        };
+        let order: Vec<_> = claims.iter().map(due_at).collect();
+        let longest: Vec<_> = expected.iter().map(|(_, row)| Some(row.due_at)).collect();
+        assert_eq!(order, longest[..claims.len()]);
+        for claim in claims {
+            let row = expected.iter_mut().find(|(key, _)| **key == claim.key).unwrap();
+            row.1.fence += 1;
+            row.1.lease_until = Some(limits.lease_until);
+            let Row { fence, attempts, backoff, .. } = *row.1;
+            assert_eq!((claim.fence.0, claim.attempts, claim.backoff), (fence, attempts, backoff));
+        }
+    }
+
+    fn leased(&mut self, key: &Key, fence: Fence) -> Option<&mut Entry> {
+        let held = |row: Row| row.fence == fence.0 && row.lease_until.is_some();
+        self.model.get_mut(key).filter(|entry| entry.due.is_some_and(held))
+    }
+
+    async fn release(&mut self) {
+        let (key, to) = (self.key(), rest_until(self.soon()));
+        let fence = self.fence(&key);
+        let expected = self.leased(&key, fence).and_then(|entry| entry.due.as_mut());
+        let ours = expected.map(|row| row.release(to)).is_some();
+        assert_eq!(self.store.release(&key, fence, to).await, Ok(ours));
+    }
+
+    async fn remove_due(&mut self) {
+        let key = self.key();
+        let fence = self.fence(&key);
+        let ours = self.leased(&key, fence).map(Entry::remove).is_some();
+        assert_eq!(self.store.remove_due(&key, fence).await, Ok(ours));
+    }
+
+    async fn nudge(&mut self) {
+        let (key, at, gap) = (self.key(), self.soon(), Duration::from_millis(90));
+        let row = self.model.get_mut(&key).and_then(|entry| entry.due.as_mut());
+        let expected = row.map(|row| {
+            let wanted = row.attempted_at.map_or(at, |attempted| at.max(attempted.plus(gap)));
+            row.due_at = row.due_at.min(wanted);
+            row.due_at
+        });
+        assert_eq!(self.store.nudge(&key, at, gap).await, Ok(expected));
+    }
+
+    async fn compare_schedule(&mut self) {
+        let rows = self.model.values().filter_map(|entry| entry.due);
+        let claimable = rows.map(|row| row.lease_until.map_or(row.due_at, |at| at.max(row.due_at)));
+        assert_eq!(self.store.next_due(&app("tt01")).await, Ok(claimable.min()));
+    }
+
+    async fn compare_everything(&self) {
+        for (key, entry) in &self.model {
+            assert_eq!(self.store.get(key).await, Ok(Some(entry.record.clone())));
+            assert_eq!(self.store.history(key, 10_000).await, Ok(entry.history.clone()));
+            let due_at = entry.due.map(|row| row.due_at);
+            assert_eq!(self.store.due_at(key).await, Ok(due_at));
+        }
+    }
+}
+
+impl Entry {
+    fn remove(&mut self) {
+        if let Some(row) = self.due.take() {
+            self.last_fence = row.fence;
+        }
+    }
+}
+
+impl Row {
+    fn release(&mut self, to: Release) {
+        let Release { due_at, attempted_at, attempts, backoff } = to;
+        let attempted_at = Some(attempted_at);
+        *self = Row { due_at, lease_until: None, attempted_at, attempts, backoff, ..*self };
+    }
+}

@@ -1,0 +1,275 @@
+//! Inserting, reading, and what nobody may touch.
+
+use secrecy::ExposeSecret;
+
+use super::Subject;
+use super::fixtures::*;
+use crate::settle::*;
+use crate::store::{Due, Error, FIRST_FENCE, Insert, NewDue, StoredToken, Swapped};
+
+/// Each state, each origin, each source; everything optional once set and once not.
+fn all_kinds_of_records() -> Vec<Record> {
+    let settle_id = |number: usize| settle_id(&format!("ots{number}"));
+    let states = |number: usize| {
+        let settle_id = settle_id(number);
+        [
+            State::Submitting,
+            State::Processing { settle_id: settle_id.clone() },
+            State::Succeeded { settle_id: settle_id.clone() },
+            State::Failed { settle_id },
+            State::Rejected { rejection: Failure::own("SUBMISSION_EXPIRED") },
+        ]
+    };
+    let sources = [Source::Create, Source::Query, Source::Callback, Source::Gateway];
+    let kinds = [
+        StateKind::Submitting,
+        StateKind::Processing,
+        StateKind::Succeeded,
+        StateKind::Failed,
+        StateKind::Rejected,
+    ];
+    let mut records = Vec::new();
+    for number in 0..20 {
+        let state = states(number)[number % 5].clone();
+        let mut record = adopted(key(&format!("n{number}")), state);
+        record.version = 7;
+        record.revision = 5;
+        record.update_time = after_ms(11);
+        if number % 2 == 0 {
+            record.origin = Origin::Gateway(request());
+        }
+        if number % 4 < 2 {
+            record.evidence = full_evidence();
+            record.last_error = Some(failure(23_000));
+            record.contradiction = Some(Contradiction {
+                claimed: kinds[(number + 1) % 5],
+                settle_id: settle_id(100 + number),
+                source: sources[number / 5],
+                time: after_ms(3),
+            });
+        } else {
+            record.facts = Facts { auto_settle: Some(true), ..Facts::default() };
+        }
+        if let (Origin::Gateway(request), true) = (&mut record.origin, number % 3 == 0) {
+            request.content.item_order_id = None;
+            request.content.ext = None;
+            request.content.notify_url = None;
+            request.content.settle_params.clear();
+            request.sent_ext = None;
+        }
+        records.push(record);
+    }
+    records
+}
+
+pub(super) async fn every_field_of_a_record_comes_back_by_either_id(subject: Subject) {
+    let store = &subject.store;
+    for record in all_kinds_of_records() {
+        insert(store, &record, NewDue::At(NOW)).await;
+        assert_eq!(store.get(&record.key).await, Ok(Some(record.clone())));
+        if let Some(settle_id) = record.state.settle_id() {
+            let found = store.get_by_settle_id(&record.key.app_id, settle_id).await;
+            assert_eq!(found, Ok(Some(record.clone())));
+        }
+    }
+    // A swap writes the same fields by another way.
+    let mut templates = all_kinds_of_records();
+    templates.rotate_left(2);
+    for (old, template) in all_kinds_of_records().into_iter().zip(templates) {
+        let new = Record {
+            facts: template.facts,
+            evidence: template.evidence,
+            last_error: template.last_error,
+            contradiction: template.contradiction,
+            ..next(&old, |record| record.revision += 1)
+        };
+        assert_eq!(store.swap(fact(new.clone())).await, Ok(Swapped::Done));
+        assert_eq!(store.get(&new.key).await, Ok(Some(new)));
+    }
+}
+
+pub(super) async fn an_absent_settle_is_none(subject: Subject) {
+    let store = &subject.store;
+    assert_eq!(store.get(&key("1")).await, Ok(None));
+    assert_eq!(store.get_by_settle_id(&app("tt01"), &settle_id("ots1")).await, Ok(None));
+    assert_eq!(store.due_at(&key("1")).await, Ok(None));
+    assert_eq!(store.next_due(&app("tt01")).await, Ok(None));
+    assert_eq!(store.history(&key("1"), 10).await, Ok(Vec::new()));
+    assert_eq!(store.nudge(&key("1"), NOW, std::time::Duration::ZERO).await, Ok(None));
+    assert_eq!(store.release(&key("1"), FIRST_FENCE, rest_until(NOW)).await, Ok(false));
+    assert_eq!(store.remove_due(&key("1"), FIRST_FENCE).await, Ok(false));
+    let orphan = next(&submitted(key("1")), |_| {});
+    assert_eq!(store.swap(fact(orphan)).await, Ok(Swapped::Conflict));
+}
+
+pub(super) async fn a_second_insert_of_a_key_finds_the_first_record(subject: Subject) {
+    let store = &subject.store;
+    let first = submitted(key("1"));
+    insert(store, &first, NewDue::LeasedUntil(after_ms(20))).await;
+    let mut second = submitted(key("1"));
+    second.create_time = after_ms(5);
+    let answer = store.insert(second, Source::Gateway, NewDue::At(NOW)).await;
+    assert_eq!(answer, Ok(Insert::Existing(Box::new(first.clone()))));
+    assert_eq!(store.get(&first.key).await, Ok(Some(first.clone())));
+    assert_eq!(store.due_at(&first.key).await, Ok(Some(after_ms(20))));
+    assert_eq!(store.history(&first.key, 10).await.unwrap().len(), 1);
+}
+
+pub(super) async fn an_insert_with_a_known_settle_id_finds_its_record(subject: Subject) {
+    let store = &subject.store;
+    let ours = submitted(key("1"));
+    insert(store, &ours, NewDue::LeasedUntil(after_ms(20))).await;
+    let accepted = next(&ours, |record| {
+        record.state = State::Processing { settle_id: settle_id("ots1") };
+    });
+    assert_eq!(store.swap(fact(accepted.clone())).await, Ok(Swapped::Done));
+    let callback = adopted(key("ots1"), accepted.state.clone());
+    let answer = store.insert(callback, Source::Callback, NewDue::At(NOW)).await;
+    assert_eq!(answer, Ok(Insert::Existing(Box::new(accepted))));
+    assert_eq!(store.get(&key("ots1")).await, Ok(None));
+}
+
+pub(super) async fn the_key_is_found_before_the_settle_id(subject: Subject) {
+    let store = &subject.store;
+    let by_key = submitted(key("1"));
+    insert(store, &by_key, NewDue::At(NOW)).await;
+    let by_id = adopted(key("2"), State::Processing { settle_id: settle_id("ots2") });
+    insert(store, &by_id, NewDue::At(NOW)).await;
+    let both = adopted(key("1"), by_id.state.clone());
+    let answer = store.insert(both, Source::Query, NewDue::At(NOW)).await;
+    assert_eq!(answer, Ok(Insert::Existing(Box::new(by_key))));
+}
+
+pub(super) async fn the_same_numbers_in_another_app_are_another_settle(subject: Subject) {
+    let store = &subject.store;
+    let state = State::Succeeded { settle_id: settle_id("ots1") };
+    let (here, there) =
+        (adopted(key_of("tt01", "1"), state.clone()), adopted(key_of("tt02", "1"), state));
+    insert(store, &here, NewDue::None).await;
+    insert(store, &there, NewDue::None).await;
+    assert_eq!(store.get(&there.key).await, Ok(Some(there.clone())));
+    let found = store.get_by_settle_id(&app("tt01"), &settle_id("ots1")).await;
+    assert_eq!(found, Ok(Some(here)));
+}
+
+pub(super) async fn of_a_hundred_concurrent_inserts_of_a_key_one_is_inserted(subject: Subject) {
+    let mut inserts = tokio::task::JoinSet::new();
+    for caller in 0..100 {
+        let store = subject.store.clone();
+        let mut record = submitted(key("1"));
+        record.create_time = after_ms(caller);
+        inserts.spawn(async move {
+            let answer = store.insert(record.clone(), Source::Gateway, NewDue::At(NOW)).await;
+            (record, answer.unwrap())
+        });
+    }
+    let answers = inserts.join_all().await;
+    let winners: Vec<&Record> = answers
+        .iter()
+        .filter(|(_, answer)| *answer == Insert::Inserted)
+        .map(|(record, _)| record)
+        .collect();
+    assert_eq!(winners.len(), 1);
+    for (record, answer) in &answers {
+        match answer {
+            Insert::Inserted => assert_eq!(record, winners[0]),
+            Insert::Existing(existing) => assert_eq!(&**existing, winners[0]),
+        }
+    }
+    assert_eq!(subject.store.history(&key("1"), 10).await.unwrap().len(), 1);
+    assert_eq!(claim(&subject.store, NOW).await.len(), 1);
+}
+
+pub(super) async fn an_insert_begins_the_history(subject: Subject) {
+    let store = &subject.store;
+    let mut rejected = submitted(key("1"));
+    rejected.state = State::Rejected { rejection: failure(23_112) };
+    assert_eq!(
+        store.insert(rejected.clone(), Source::Create, NewDue::None).await,
+        Ok(Insert::Inserted)
+    );
+    let first = rejected.history_entry(Source::Create, None);
+    assert_eq!(first.error, Some(failure(23_112)));
+    assert_eq!(store.history(&key("1"), 10).await, Ok(vec![first]));
+}
+
+pub(super) async fn a_row_with_an_unknown_word_is_neither_read_nor_claimed_nor_rewritten(
+    subject: Subject,
+) {
+    let store = &subject.store;
+    let columns =
+        ["state", "origin", "trade_system", "contradiction_claimed", "contradiction_source"];
+    for column in columns {
+        let number = settle_id(&format!("ots-{column}"));
+        let state = State::Processing { settle_id: number.clone() };
+        let mut record = adopted(key(column), state);
+        record.contradiction = Some(Contradiction {
+            claimed: StateKind::Failed,
+            settle_id: settle_id("ots-other"),
+            source: Source::Callback,
+            time: NOW,
+        });
+        insert(store, &record, NewDue::At(NOW)).await;
+        subject.overwrite(&record.key, column, "FROM_THE_FUTURE");
+
+        let read = store.get_by_settle_id(&record.key.app_id, &number).await;
+        assert!(matches!(read, Err(Error::Unreadable(_))), "{column}: {read:?}");
+        assert_eq!(claim(store, NOW).await, [], "{column}");
+        assert_eq!(store.next_due(&record.key.app_id).await, Ok(None), "{column}");
+        let again = adopted(key(&format!("{column}-again")), record.state.clone());
+        let inserted = store.insert(again, Source::Query, NewDue::At(NOW)).await;
+        assert!(matches!(inserted, Err(Error::Unreadable(_))), "{column}: {inserted:?}");
+        if column == "trade_system" {
+            // Its key cannot even be named.
+            continue;
+        }
+        let mut swap = fact(next(&record, |_| {}));
+        swap.due = Due::Remove;
+        let swapped = store.swap(swap).await;
+        assert!(matches!(swapped, Err(Error::Unreadable(_))), "{column}: {swapped:?}");
+        let nudged = store.nudge(&record.key, before_ms(1), std::time::Duration::ZERO).await;
+        assert!(matches!(nudged, Err(Error::Unreadable(_))), "{column}: {nudged:?}");
+    }
+}
+
+pub(super) async fn a_row_with_an_unknown_structure_is_not_read(subject: Subject) {
+    let store = &subject.store;
+    for column in ["last_error", "refused", "unlisted"] {
+        let mut record = submitted(key(column));
+        record.evidence = full_evidence();
+        record.last_error = Some(failure(23_000));
+        insert(store, &record, NewDue::At(NOW)).await;
+        subject.overwrite(&record.key, column, r#"{"reason":"X","novelty":1}"#);
+        let read = store.get(&record.key).await;
+        assert!(matches!(read, Err(Error::Unreadable(_))), "{column}: {read:?}");
+    }
+}
+
+pub(super) async fn the_token_saved_last_comes_back(subject: Subject) {
+    let store = &subject.store;
+    assert!(store.token(&app("tt01")).await.unwrap().is_none());
+    for (text, at) in [("clt.first", after_ms(1)), ("clt.second", after_ms(2))] {
+        let token = StoredToken {
+            access_token: text.to_owned().into(),
+            fetched_at: at,
+            expires_at: at.plus(std::time::Duration::from_secs(7_200)),
+        };
+        store.save_token(&app("tt01"), token.clone()).await.unwrap();
+        let stored = store.token(&app("tt01")).await.unwrap().unwrap();
+        assert_eq!(stored.access_token.expose_secret(), text);
+        assert_eq!((stored.fetched_at, stored.expires_at), (at, token.expires_at));
+    }
+    assert!(store.token(&app("tt02")).await.unwrap().is_none());
+}
+
+pub(super) async fn a_closed_store_is_unavailable(subject: Subject) {
+    let store = &subject.store;
+    assert_eq!(store.ping().await, Ok(()));
+    store.close().await;
+    store.close().await;
+    let unavailable = |error| matches!(error, Error::Unavailable(_));
+    assert!(unavailable(store.ping().await.unwrap_err()));
+    assert!(unavailable(store.get(&key("1")).await.unwrap_err()));
+    let late = store.insert(submitted(key("1")), Source::Gateway, NewDue::None).await;
+    assert!(unavailable(late.unwrap_err()));
+}

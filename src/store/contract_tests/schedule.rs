@@ -1,0 +1,181 @@
+//! Due rows: claims, leases, fences, and the moments in between.
+
+use std::time::Duration;
+
+use super::Subject;
+use super::fixtures::*;
+use crate::settle::*;
+use crate::store::{ClaimLimits, FIRST_FENCE, Fence, NewDue, Store};
+
+async fn due(store: &Store, number: &str, due_at: crate::clock::Timestamp) -> Record {
+    let mut record = submitted(key(number));
+    record.evidence = Evidence::default();
+    insert(store, &record, NewDue::At(due_at)).await;
+    record
+}
+
+pub(super) async fn an_insert_leaves_exactly_the_due_row_it_asked_for(subject: Subject) {
+    let store = &subject.store;
+    let succeeded = State::Succeeded { settle_id: settle_id("ots1") };
+    insert(store, &adopted(key("none"), succeeded), NewDue::None).await;
+    insert(store, &submitted(key("at")), NewDue::At(after_ms(30))).await;
+    insert(store, &submitted(key("leased")), NewDue::LeasedUntil(after_ms(20))).await;
+    assert_eq!(store.due_at(&key("none")).await, Ok(None));
+    assert_eq!(store.due_at(&key("at")).await, Ok(Some(after_ms(30))));
+    assert_eq!(store.due_at(&key("leased")).await, Ok(Some(after_ms(20))));
+    assert_eq!(claim(store, after_ms(19)).await, []);
+    let claims = claim(store, after_ms(30)).await;
+    assert_eq!(numbers(&claims), ["leased", "at"]);
+    assert_eq!((claims[0].fence, claims[1].fence), (Fence(2), Fence(1)));
+    assert_eq!((claims[0].attempts, claims[0].backoff), (0, 0));
+    assert_eq!(claims[0].lease_until, after_ms(30).plus(Duration::from_secs(60)));
+}
+
+pub(super) async fn claims_take_the_longest_due_first_up_to_the_limit(subject: Subject) {
+    let store = &subject.store;
+    for (number, ms) in [("c", 3), ("a", 1), ("e", 5), ("b", 2), ("d", 4)] {
+        due(store, number, after_ms(ms)).await;
+    }
+    let claim = async |now, claims_max| {
+        store.claim_due(&app("tt01"), claim_at(now, claims_max)).await.unwrap()
+    };
+    assert_eq!(claim(after_ms(4), 0).await, []);
+    assert_eq!(numbers(&claim(after_ms(4), 2).await), ["a", "b"]);
+    assert_eq!(numbers(&claim(after_ms(4), 9).await), ["c", "d"]);
+    assert_eq!(numbers(&claim(after_ms(5), 9).await), ["e"]);
+}
+
+pub(super) async fn a_lease_keeps_others_out_until_it_ends(subject: Subject) {
+    let store = &subject.store;
+    due(store, "1", NOW).await;
+    let mut now = NOW;
+    for fence in 1..4 {
+        let claims = claim(store, now).await;
+        assert_eq!(claims.len(), 1);
+        assert_eq!(claims[0].fence, Fence(fence));
+        let lease_until = claims[0].lease_until;
+        assert_eq!(claim(store, lease_until.minus(Duration::from_millis(1))).await, []);
+        now = lease_until;
+    }
+}
+
+pub(super) async fn claims_stay_within_their_app(subject: Subject) {
+    let store = &subject.store;
+    insert(store, &submitted(key_of("tt02", "1")), NewDue::At(NOW)).await;
+    assert_eq!(claim(store, NOW).await, []);
+    assert_eq!(store.next_due(&app("tt01")).await, Ok(None));
+    assert_eq!(store.next_due(&app("tt02")).await, Ok(Some(NOW)));
+    let claims = store.claim_due(&app("tt02"), claim_at(NOW, 9)).await.unwrap();
+    assert_eq!(claims[0].key, key_of("tt02", "1"));
+}
+
+pub(super) async fn what_lies_beyond_the_horizon_is_due(subject: Subject) {
+    let store = &subject.store;
+    let horizon = after_ms(1_000);
+    let limits = ClaimLimits { now: NOW, lease_until: after_ms(10), claims_max: 9, horizon };
+    due(store, "at-horizon", horizon).await;
+    due(store, "beyond", after_ms(1_001)).await;
+    due(store, "now", NOW).await;
+    let first = store.claim_due(&app("tt01"), limits).await.unwrap();
+    assert_eq!(numbers(&first), ["now", "beyond"]);
+    // Their leases run, and end.
+    assert_eq!(store.claim_due(&app("tt01"), limits).await, Ok(Vec::new()));
+
+    // A lease from a clock that was ahead keeps nobody out, whether due before or after.
+    let ahead = ClaimLimits { lease_until: after_ms(2_000), ..claim_at(after_ms(10), 9) };
+    let jumped = store.claim_due(&app("tt01"), ahead).await.unwrap();
+    assert_eq!(numbers(&jumped), ["now"]);
+    let again = store.claim_due(&app("tt01"), limits).await.unwrap();
+    assert_eq!(numbers(&again), ["now"]);
+    assert_eq!(again[0].fence, Fence(3));
+}
+
+pub(super) async fn concurrent_claims_share_no_row(subject: Subject) {
+    for number in 0..50 {
+        due(&subject.store, &format!("n{number}"), NOW).await;
+    }
+    let mut workers = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let store = subject.store.clone();
+        workers
+            .spawn(async move { store.claim_due(&app("tt01"), claim_at(NOW, 7)).await.unwrap() });
+    }
+    let claims: Vec<_> = workers.join_all().await.into_iter().flatten().collect();
+    let mut keys = numbers(&claims);
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!((claims.len(), keys.len()), (50, 50));
+    assert!(claims.iter().all(|claim| claim.fence == FIRST_FENCE));
+}
+
+pub(super) async fn only_the_holder_releases_and_only_once(subject: Subject) {
+    let store = &subject.store;
+    let record = due(store, "1", NOW).await;
+    let fence = claim(store, NOW).await[0].fence;
+    let release = async |fence| store.release(&record.key, fence, rest_until(after_ms(5))).await;
+    assert_eq!(release(Fence(fence.0 - 1)).await, Ok(false));
+    assert_eq!(release(Fence(fence.0 + 1)).await, Ok(false));
+    assert_eq!(store.due_at(&record.key).await, Ok(Some(NOW)));
+    assert_eq!(release(fence).await, Ok(true));
+    assert_eq!(release(fence).await, Ok(false));
+    assert_eq!(store.get(&record.key).await, Ok(Some(record.clone())));
+    assert_eq!(store.due_at(&record.key).await, Ok(Some(after_ms(5))));
+    let claims = claim(store, after_ms(5)).await;
+    assert_eq!((claims[0].attempts, claims[0].backoff), (4, 2));
+    assert!(claims[0].fence > fence);
+}
+
+pub(super) async fn only_the_holder_removes_the_due_row(subject: Subject) {
+    let store = &subject.store;
+    let record = due(store, "1", NOW).await;
+    assert_eq!(store.remove_due(&record.key, Fence(0)).await, Ok(false));
+    let fence = claim(store, NOW).await[0].fence;
+    assert_eq!(store.remove_due(&record.key, Fence(fence.0 + 1)).await, Ok(false));
+    assert_eq!(store.due_at(&record.key).await, Ok(Some(NOW)));
+    assert_eq!(store.remove_due(&record.key, fence).await, Ok(true));
+    assert_eq!(store.remove_due(&record.key, fence).await, Ok(false));
+    assert_eq!(store.due_at(&record.key).await, Ok(None));
+    assert_eq!(store.get(&record.key).await, Ok(Some(record)));
+}
+
+pub(super) async fn next_due_is_the_earliest_moment_of_a_claim(subject: Subject) {
+    let store = &subject.store;
+    let next_due = async || store.next_due(&app("tt01")).await.unwrap();
+    insert(store, &submitted(key("leased")), NewDue::LeasedUntil(after_ms(50))).await;
+    assert_eq!(next_due().await, Some(after_ms(50)));
+    due(store, "early", after_ms(10)).await;
+    due(store, "late", after_ms(90_000)).await;
+    assert_eq!(next_due().await, Some(after_ms(10)));
+    // While "early" is leased for a minute, the lease that ends first is next.
+    assert_eq!(numbers(&claim(store, after_ms(10)).await), ["early"]);
+    assert_eq!(next_due().await, Some(after_ms(50)));
+    assert_eq!(numbers(&claim(store, after_ms(50)).await), ["leased"]);
+    assert_eq!(next_due().await, Some(after_ms(60_010)));
+}
+
+pub(super) async fn a_nudge_brings_forward_but_keeps_the_gap(subject: Subject) {
+    let store = &subject.store;
+    let nudge = async |number: &str, at| {
+        store.nudge(&key(number), at, Duration::from_secs(2)).await.unwrap()
+    };
+    // Never attempted: no gap to keep.
+    due(store, "fresh", after_ms(60_000)).await;
+    assert_eq!(nudge("fresh", after_ms(1)).await, Some(after_ms(1)));
+    assert_eq!(store.due_at(&key("fresh")).await, Ok(Some(after_ms(1))));
+
+    // The insert permitted a send: that was an attempt.
+    insert(store, &submitted(key("sent")), NewDue::LeasedUntil(after_ms(60_000))).await;
+    assert_eq!(nudge("sent", after_ms(1)).await, Some(after_ms(2_000)));
+    assert_eq!(nudge("sent", after_ms(1)).await, Some(after_ms(2_000)));
+    assert_eq!(store.due_at(&key("sent")).await, Ok(Some(after_ms(2_000))));
+    // Brought forward, it is still leased.
+    assert_eq!(numbers(&claim(store, after_ms(2_000)).await), ["fresh"]);
+}
+
+pub(super) async fn a_nudge_never_postpones(subject: Subject) {
+    let store = &subject.store;
+    due(store, "1", after_ms(5)).await;
+    let nudged = store.nudge(&key("1"), after_ms(900), Duration::ZERO).await;
+    assert_eq!(nudged, Ok(Some(after_ms(5))));
+    assert_eq!(store.due_at(&key("1")).await, Ok(Some(after_ms(5))));
+}

@@ -1,0 +1,233 @@
+//! Compare-and-swap, and what it does to history and schedule.
+
+use super::Subject;
+use super::fixtures::*;
+use crate::settle::*;
+use crate::store::{Due, FIRST_FENCE, Fence, NewDue, Store, Swap, Swapped};
+
+async fn created(store: &Store) -> Record {
+    let record = submitted(key("1"));
+    insert(store, &record, NewDue::LeasedUntil(after_ms(100))).await;
+    record
+}
+
+pub(super) async fn a_swap_replaces_exactly_its_predecessor(subject: Subject) {
+    let store = &subject.store;
+    let mut record = created(store).await;
+    for _ in 0..3 {
+        record = next(&record, |record| record.evidence.unanswered += 1);
+        assert_eq!(store.swap(fact(record.clone())).await, Ok(Swapped::Done));
+        assert_eq!(store.get(&record.key).await, Ok(Some(record.clone())));
+    }
+}
+
+pub(super) async fn a_swap_onto_another_version_conflicts_and_changes_nothing(subject: Subject) {
+    let store = &subject.store;
+    let first = created(store).await;
+    let second = next(&first, |record| record.evidence.unanswered = 9);
+    assert_eq!(store.swap(fact(second.clone())).await, Ok(Swapped::Done));
+    let from_the_future = next(&next(&second, |_| {}), |_| {});
+    for loser in [first.clone(), second.clone(), from_the_future] {
+        let swap = Swap {
+            history: Some(HistoryEntry {
+                revision: 77,
+                ..loser.history_entry(Source::Query, None)
+            }),
+            record: loser,
+            due: Due::Remove,
+            lease: None,
+        };
+        assert_eq!(store.swap(swap).await, Ok(Swapped::Conflict));
+    }
+    assert_eq!(store.get(&first.key).await, Ok(Some(second)));
+    assert_eq!(store.history(&first.key, 10).await.unwrap().len(), 1);
+    assert_eq!(store.due_at(&first.key).await, Ok(Some(after_ms(100))));
+}
+
+pub(super) async fn of_concurrent_swaps_onto_one_version_one_wins(subject: Subject) {
+    let record = created(&subject.store).await;
+    let mut swaps = tokio::task::JoinSet::new();
+    for unanswered in 10..60 {
+        let store = subject.store.clone();
+        let record = next(&record, |record| record.evidence.unanswered = unanswered);
+        swaps.spawn(async move { (unanswered, store.swap(fact(record)).await.unwrap()) });
+    }
+    let answers = swaps.join_all().await;
+    let winners: Vec<_> = answers.iter().filter(|(_, answer)| *answer == Swapped::Done).collect();
+    assert_eq!(winners.len(), 1);
+    let stored = subject.store.get(&record.key).await.unwrap().unwrap();
+    assert_eq!((stored.version, stored.evidence.unanswered), (2, winners[0].0));
+}
+
+pub(super) async fn a_swap_under_a_lease_applies_only_while_that_lease_runs(subject: Subject) {
+    let store = &subject.store;
+    let record = created(store).await;
+    let write = |lease| Swap { lease, ..fact(next(&record, |_| {})) };
+    let lost = [
+        under(Fence(0), NOW),
+        under(Fence(2), NOW),
+        under(FIRST_FENCE, after_ms(100)),
+        under(FIRST_FENCE, after_ms(101)),
+    ];
+    for lease in lost {
+        assert_eq!(store.swap(write(lease)).await, Ok(Swapped::LeaseLost), "{lease:?}");
+    }
+    assert_eq!(store.get(&record.key).await, Ok(Some(record.clone())));
+    let held = write(under(FIRST_FENCE, after_ms(99)));
+    assert_eq!(store.swap(held).await, Ok(Swapped::Done));
+
+    // Another worker claims it once the lease is over: from then on the first one has lost it.
+    let claims = claim(store, after_ms(100)).await;
+    assert_eq!(claims[0].fence, Fence(2));
+    let record = next(&record, |_| {});
+    let write = |lease| Swap { lease, ..fact(next(&record, |_| {})) };
+    let stale = write(under(FIRST_FENCE, NOW));
+    assert_eq!(store.swap(stale).await, Ok(Swapped::LeaseLost));
+    let held = write(under(Fence(2), after_ms(100)));
+    assert_eq!(store.swap(held).await, Ok(Swapped::Done));
+}
+
+pub(super) async fn a_conflict_is_told_before_a_lost_lease(subject: Subject) {
+    let store = &subject.store;
+    let record = created(store).await;
+    let lease = under(Fence(9), NOW);
+    let both = Swap { lease, ..fact(record) };
+    assert_eq!(store.swap(both).await, Ok(Swapped::Conflict));
+}
+
+pub(super) async fn a_swap_to_a_taken_settle_id_is_told_and_changes_nothing(subject: Subject) {
+    let store = &subject.store;
+    let other = adopted(key("other"), State::Processing { settle_id: settle_id("ots1") });
+    insert(store, &other, NewDue::None).await;
+    let record = created(store).await;
+    let taken = next(&record, |record| {
+        record.state = State::Processing { settle_id: settle_id("ots1") };
+        record.revision = 2;
+    });
+    let swap = Swap {
+        history: Some(taken.history_entry(Source::Create, None)),
+        record: taken,
+        due: Due::Remove,
+        lease: None,
+    };
+    assert_eq!(store.swap(swap).await, Ok(Swapped::SettleIdTaken));
+    assert_eq!(store.get(&record.key).await, Ok(Some(record.clone())));
+    assert_eq!(store.get(&other.key).await, Ok(Some(other)));
+    assert_eq!(store.history(&record.key, 10).await.unwrap().len(), 1);
+    assert_eq!(store.due_at(&record.key).await, Ok(Some(after_ms(100))));
+}
+
+pub(super) async fn a_settle_taken_over_by_the_platform_loses_its_request(subject: Subject) {
+    let store = &subject.store;
+    let record = created(store).await;
+    let theirs = next(&record, |record| {
+        record.origin = Origin::Platform;
+        record.evidence = Evidence::default();
+        record.facts = full_facts();
+        record.state = State::Succeeded { settle_id: settle_id("ots1") };
+    });
+    assert_eq!(store.swap(fact(theirs.clone())).await, Ok(Swapped::Done));
+    assert_eq!(store.get(&record.key).await, Ok(Some(theirs)));
+}
+
+pub(super) async fn history_grows_with_entries_and_is_read_oldest_first(subject: Subject) {
+    let store = &subject.store;
+    let mut record = created(store).await;
+    let mut expected = vec![record.history_entry(Source::Gateway, None)];
+    for (source, error) in [
+        (Source::Create, Some(failure(23_000))),
+        (Source::Query, Some(Failure::own("TIMEOUT"))),
+        (Source::Callback, None),
+    ] {
+        record = next(&record, |record| {
+            record.revision += 1;
+            record.last_error = error;
+            record.update_time = after_ms(1);
+        });
+        let entry = record.history_entry(source, Some(format!("log-{}", record.revision)));
+        expected.push(entry.clone());
+        let swap = Swap { history: Some(entry), ..fact(record.clone()) };
+        assert_eq!(store.swap(swap).await, Ok(Swapped::Done));
+        // A write that nobody can see leaves no trace there.
+        record = next(&record, |record| record.evidence.unanswered += 1);
+        assert_eq!(store.swap(fact(record.clone())).await, Ok(Swapped::Done));
+    }
+    assert_eq!(store.history(&record.key, 2).await, Ok(expected[..2].to_vec()));
+    assert_eq!(store.history(&record.key, 100).await, Ok(expected));
+}
+
+pub(super) async fn a_release_ends_the_lease_and_leaves_the_schedule(subject: Subject) {
+    let store = &subject.store;
+    let record = created(store).await;
+    let swap = Swap {
+        due: Due::Release(rest_until(after_ms(50))),
+        lease: under(FIRST_FENCE, NOW),
+        ..fact(next(&record, |_| {}))
+    };
+    assert_eq!(store.swap(swap).await, Ok(Swapped::Done));
+    assert_eq!(store.due_at(&record.key).await, Ok(Some(after_ms(50))));
+    let record = next(&record, |_| {});
+    let late = Swap { lease: under(FIRST_FENCE, NOW), ..fact(next(&record, |_| {})) };
+    assert_eq!(store.swap(late).await, Ok(Swapped::LeaseLost));
+    assert_eq!(claim(store, after_ms(49)).await, []);
+    let claims = claim(store, after_ms(50)).await;
+    assert_eq!(claims.len(), 1);
+    assert_eq!((claims[0].fence, claims[0].attempts, claims[0].backoff), (Fence(2), 4, 2));
+}
+
+pub(super) async fn an_extended_lease_keeps_its_fence(subject: Subject) {
+    let store = &subject.store;
+    let record = created(store).await;
+    let swap = Swap {
+        due: Due::Extend { lease_until: after_ms(900) },
+        lease: under(FIRST_FENCE, NOW),
+        ..fact(next(&record, |_| {}))
+    };
+    assert_eq!(store.swap(swap).await, Ok(Swapped::Done));
+    assert_eq!(claim(store, after_ms(899)).await, []);
+    let record = next(&record, |_| {});
+    let held = Swap { lease: under(FIRST_FENCE, after_ms(899)), ..fact(next(&record, |_| {})) };
+    assert_eq!(store.swap(held).await, Ok(Swapped::Done));
+    assert_eq!(claim(store, after_ms(900)).await.len(), 1);
+}
+
+pub(super) async fn not_later_brings_forward_and_never_postpones(subject: Subject) {
+    let store = &subject.store;
+    let mut record = submitted(key("1"));
+    insert(store, &record, NewDue::At(after_ms(100))).await;
+    for (wanted, due_at) in [(200, 100), (40, 40), (60, 40)] {
+        record = next(&record, |_| {});
+        let due = Due::NotLater(after_ms(wanted));
+        assert_eq!(store.swap(Swap { due, ..fact(record.clone()) }).await, Ok(Swapped::Done));
+        assert_eq!(store.due_at(&record.key).await, Ok(Some(after_ms(due_at))));
+    }
+    // It takes no lease away.
+    assert_eq!(claim(store, after_ms(40)).await.len(), 1);
+    record = next(&record, |_| {});
+    let due = Due::NotLater(NOW);
+    assert_eq!(store.swap(Swap { due, ..fact(record.clone()) }).await, Ok(Swapped::Done));
+    assert_eq!(claim(store, after_ms(41)).await, []);
+}
+
+pub(super) async fn a_removed_due_row_can_come_back_with_a_greater_fence(subject: Subject) {
+    let store = &subject.store;
+    let mut record = created(store).await;
+    let mut fences = vec![FIRST_FENCE];
+    for round in 1..4 {
+        record = next(&record, |_| {});
+        let swap = Swap { due: Due::Remove, ..fact(record.clone()) };
+        assert_eq!(store.swap(swap).await, Ok(Swapped::Done));
+        assert_eq!(store.due_at(&record.key).await, Ok(None));
+        assert_eq!(store.next_due(&record.key.app_id).await, Ok(None));
+        assert_eq!(claim(store, after_ms(1_000_000 * round)).await, []);
+
+        record = next(&record, |_| {});
+        let swap = Swap { due: Due::NotLater(NOW), ..fact(record.clone()) };
+        assert_eq!(store.swap(swap).await, Ok(Swapped::Done));
+        // The worker of an earlier lease must not be taken for the holder of a later one.
+        let claims = claim(store, after_ms(1_000_000 * round)).await;
+        assert_eq!(claims.len(), 1);
+        assert!(claims[0].fence > fences[fences.len() - 1], "{:?} after {fences:?}", claims[0]);
+        fences.push(claims[0].fence);
+    }
+}

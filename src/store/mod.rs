@@ -1,0 +1,292 @@
+//! Floor 1: what is durable. The one truth about every settle; everything in memory is a hint.
+//!
+//! # The contract, whatever the backend
+//!
+//! - **One transaction per operation.** A settle, its evidence, its history and its due row change
+//!   together or not at all. `Ok` means durable: flushed, or it did not happen.
+//! - **Compare-and-swap.** [`Store::swap`] writes a record only onto its predecessor
+//!   (`version - 1`). Whoever loses reads again and decides again.
+//! - **The lease is the right to call Douyin.** A due row carries `lease_until` and a `fence` that
+//!   grows with each claim. A write that names a fence applies only while that very lease runs.
+//! - **Every settle that is not final has exactly one due row.** A final one has none, except while
+//!   a contradiction waits for its one query.
+//! - **A row with a value this version does not know** (written by a newer one) is neither claimed
+//!   nor rewritten; reading it is [`Error::Unreadable`].
+//! - **Unique** are the key (`app_id`, `trade_system`, `out_settle_no`) and, once known,
+//!   (`app_id`, `settle_id`).
+//! - **Errors tell what is durable.** [`Error::Unavailable`]: nothing of this operation.
+//!   [`Error::InDoubt`]: perhaps all of it; read again.
+//!
+//! What it must not know: gRPC, Douyin's wire, what a transition is.
+
+mod sqlite;
+
+#[cfg(test)]
+mod contract_tests;
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+
+use crate::clock::Timestamp;
+use crate::settle::{AppId, HistoryEntry, Key, Record, SettleId, Source};
+
+pub use sqlite::{Committer, OpenError, Sqlite, SqliteOptions};
+
+/// A handle to the store; cheap to clone.
+#[derive(Clone)]
+pub enum Store {
+    Sqlite(Arc<Sqlite>),
+}
+
+/// Why an operation failed, in terms of what is durable.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing of the operation is durable.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// The commit failed in a way that may have kept it.
+    #[error("the store does not know whether it committed: {0}")]
+    InDoubt(String),
+    /// A row holds a value that this version does not know. It was left as it is.
+    #[error("a row was written by a newer version: {0}")]
+    Unreadable(String),
+}
+
+/// Names one lease of one settle: grows with each claim, so that a worker whose lease ran out
+/// cannot act for its successor.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Fence(pub i64);
+
+/// The fence of the lease that an insert hands to its creator.
+pub const FIRST_FENCE: Fence = Fence(1);
+
+/// What [`Store::insert`] did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Insert {
+    Inserted,
+    /// The key (or, for an adopted settle, its `settle_id`) was there already: this is its record.
+    Existing(Box<Record>),
+}
+
+/// The due row of a new settle; a final one needs none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NewDue {
+    /// Final from the start (adopted in its final state).
+    None,
+    /// Any worker may take it from this moment on.
+    At(Timestamp),
+    /// The creator holds [`FIRST_FENCE`] until this moment, and the row is due then.
+    LeasedUntil(Timestamp),
+}
+
+/// One compare-and-swap.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Swap {
+    /// The new record; replaces exactly the one with `version - 1`.
+    pub record: Record,
+    /// The audit trail of the new revision, if `revision` grew.
+    pub history: Option<HistoryEntry>,
+    pub due: Due,
+    /// The write applies only under this lease; `None` records a fact, lease or no lease.
+    pub lease: Option<LeaseCheck>,
+}
+
+/// The lease must be this one and still run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LeaseCheck {
+    pub fence: Fence,
+    /// The lease must run longer than this moment.
+    pub runs_past: Timestamp,
+}
+
+/// What becomes of the due row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Due {
+    Keep,
+    Remove,
+    /// The worker goes on: its lease is extended.
+    Extend {
+        lease_until: Timestamp,
+    },
+    /// The worker is done for now: the lease ends, the schedule is written.
+    Release(Release),
+    /// Someone without a lease wants it looked at by then; never postpones, creates the row if it
+    /// is missing.
+    NotLater(Timestamp),
+}
+
+/// The schedule a worker leaves behind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Release {
+    pub due_at: Timestamp,
+    /// When the last call to Douyin was made: what spaces out nudges.
+    pub attempted_at: Timestamp,
+    /// Calls to Douyin since the settle was created.
+    pub attempts: u32,
+    /// Steps of back-off since something was news.
+    pub backoff: u32,
+}
+
+/// What [`Store::swap`] did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Swapped {
+    Done,
+    /// The record has another version by now (or is gone).
+    Conflict,
+    /// The lease ran out or belongs to somebody else.
+    LeaseLost,
+    /// Another settle of the app has this `settle_id`.
+    SettleIdTaken,
+}
+
+/// One settle that a worker may now work on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Claim {
+    pub key: Key,
+    pub fence: Fence,
+    pub lease_until: Timestamp,
+    pub attempts: u32,
+    pub backoff: u32,
+}
+
+/// Which due rows to claim.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ClaimLimits {
+    pub now: Timestamp,
+    pub lease_until: Timestamp,
+    pub claims_max: u32,
+    /// A `due_at` or `lease_until` later than this can only come from a clock that jumped: such a
+    /// row is due.
+    pub horizon: Timestamp,
+}
+
+/// An app's access token, shared by all processes on this store.
+#[derive(Clone, Debug)]
+pub struct StoredToken {
+    pub access_token: SecretString,
+    pub fetched_at: Timestamp,
+    pub expires_at: Timestamp,
+}
+
+impl Store {
+    /// Records a new settle with its first history entry and its due row, or finds the one that
+    /// has its key or its `settle_id`.
+    pub async fn insert(
+        &self,
+        record: Record,
+        source: Source,
+        due: NewDue,
+    ) -> Result<Insert, Error> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.insert(record, source, due).await,
+        }
+    }
+
+    pub async fn get(&self, key: &Key) -> Result<Option<Record>, Error> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.get(key).await,
+        }
+    }
+
+    pub async fn get_by_settle_id(
+        &self,
+        app_id: &AppId,
+        settle_id: &SettleId,
+    ) -> Result<Option<Record>, Error> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.get_by_settle_id(app_id, settle_id).await,
+        }
+    }
+
+    pub async fn swap(&self, swap: Swap) -> Result<Swapped, Error> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.swap(swap).await,
+        }
+    }
+
+    /// Leases up to `claims_max` due rows of one app, the longest due first.
+    pub async fn claim_due(
+        &self,
+        app_id: &AppId,
+        limits: ClaimLimits,
+    ) -> Result<Vec<Claim>, Error> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.claim_due(app_id, limits).await,
+        }
+    }
+
+    /// Ends a lease without changing the record. `false`: the lease was not ours any more.
+    pub async fn release(&self, key: &Key, fence: Fence, release: Release) -> Result<bool, Error> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.release(key, fence, release).await,
+        }
+    }
+
+    /// Removes the due row of a final settle whose last query is done.
+    pub async fn remove_due(&self, key: &Key, fence: Fence) -> Result<bool, Error> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.remove_due(key, fence).await,
+        }
+    }
+
+    /// Brings the next look at a settle forward to `not_before` or to `gap` after its last
+    /// attempt, whichever is later; never postpones. Returns when it is due now.
+    pub async fn nudge(
+        &self,
+        key: &Key,
+        not_before: Timestamp,
+        gap: std::time::Duration,
+    ) -> Result<Option<Timestamp>, Error> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.nudge(key, not_before, gap).await,
+        }
+    }
+
+    /// The earliest moment at which a row of the app can be claimed, if it has rows.
+    pub async fn next_due(&self, app_id: &AppId) -> Result<Option<Timestamp>, Error> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.next_due(app_id).await,
+        }
+    }
+
+    /// The schedule of one settle: when it is looked at next, if it is not final.
+    pub async fn due_at(&self, key: &Key) -> Result<Option<Timestamp>, Error> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.due_at(key).await,
+        }
+    }
+
+    /// The audit trail, oldest first, at most `entries_max`.
+    pub async fn history(&self, key: &Key, entries_max: u32) -> Result<Vec<HistoryEntry>, Error> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.history(key, entries_max).await,
+        }
+    }
+
+    pub async fn token(&self, app_id: &AppId) -> Result<Option<StoredToken>, Error> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.token(app_id).await,
+        }
+    }
+
+    pub async fn save_token(&self, app_id: &AppId, token: StoredToken) -> Result<(), Error> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.save_token(app_id, token).await,
+        }
+    }
+
+    /// Proves that a write can become durable now.
+    pub async fn ping(&self) -> Result<(), Error> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.ping().await,
+        }
+    }
+
+    /// Finishes what is queued and closes the store. Operations after it are `Unavailable`.
+    pub async fn close(&self) {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.close().await,
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! How a connection to the database file is set up, for writing and for reading.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+/// Pages in the log after which they are moved into the database file: 16 MiB, so that a burst of
+/// batches is not interrupted by a checkpoint each.
+const CHECKPOINT_PAGES: i64 = 4_096;
+
+/// What is kept of a log that a burst, or a long backup, made longer.
+const LOG_BYTES_MAX: i64 = 64 * 1024 * 1024;
+
+/// More than there are different statements.
+const STATEMENTS_MAX: usize = 64;
+
+/// Opens an existing database for writing; never creates one.
+pub(super) fn connect_writer(path: &Path, busy_wait: Duration) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = connect(path, flags, busy_wait)?;
+    // `wal` persists in the file; asking again mends a file that a tool has switched back.
+    let mode: String =
+        connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(no_wal());
+    }
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)?;
+    Ok(connection)
+}
+
+pub(super) fn connect_reader(path: &Path, busy_wait: Duration) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    connect(path, flags, busy_wait)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that opens connections")]
+fn connect(path: &Path, flags: OpenFlags, busy_wait: Duration) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(busy_wait)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    Ok(connection)
+}
+
+fn no_wal() -> rusqlite::Error {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
+    let why = "the file system does not support write-ahead logging; use a local disk";
+    rusqlite::Error::SqliteFailure(code, Some(why.to_owned()))
+}
+
+/// Makes a write durable that means nothing else.
+pub(super) fn prove_write(connection: &Connection) -> rusqlite::Result<()> {
+    connection.prepare_cached("UPDATE proof_of_write SET times = times + 1")?.execute([])?;
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! One operation on its way to the writer, and the way back of its answer.
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::super::Error;
+use super::columns::Fault;
+
+/// What the writer knows of an operation.
+pub(super) trait Job: Send {
+    /// May run more than once, each time on a database that has seen nothing of it.
+    fn apply(&mut self, connection: &Connection) -> Result<(), Fault>;
+
+    /// Tells the caller.
+    fn reply(self: Box<Self>, verdict: Verdict);
+
+    fn urgency(&self) -> Urgency;
+}
+
+/// How one operation ended.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    Durable,
+    Failed(Error),
+}
+
+/// What an operation means to a store that is down.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Urgency {
+    /// Fails fast if the store was tried a moment ago.
+    Ordinary,
+    /// The store is tried again for it.
+    Probe,
+}
+
+/// The job that every operation uses: a closure, and where its answer goes.
+pub(super) struct Write<T, F> {
+    run: F,
+    urgency: Urgency,
+    done: Option<T>,
+    reply: oneshot::Sender<Result<T, Error>>,
+}
+
+impl<T, F> Write<T, F> {
+    pub(super) fn new(urgency: Urgency, run: F) -> (Self, oneshot::Receiver<Result<T, Error>>) {
+        let (reply, answer) = oneshot::channel();
+        (Self { run, urgency, done: None, reply }, answer)
+    }
+}
+
+impl<T, F> Job for Write<T, F>
+where
+    T: Send,
+    F: FnMut(&Connection) -> Result<T, Fault> + Send,
+{
+    fn apply(&mut self, connection: &Connection) -> Result<(), Fault> {
+        self.done = Some((self.run)(connection)?);
+        Ok(())
+    }
+
+    fn reply(self: Box<Self>, verdict: Verdict) {
+        let answer = match verdict {
+            Verdict::Durable => Ok(self.done.expect("only a job that ran through is durable")),
+            Verdict::Failed(error) => Err(error),
+        };
+        // The caller may have gone away: that changes nothing.
+        let _ = self.reply.send(answer);
+    }
+
+    fn urgency(&self) -> Urgency {
+        self.urgency
+    }
+}

@@ -1,0 +1,38 @@
+//! One gateway per database: the lock that the kernel takes back when its process ends, however it
+//! ends.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Holds `<database>.lock`. The file stays when the lock ends: removing it would let two processes
+/// lock two files of the same name.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+/// Why there is no lock.
+#[derive(Debug)]
+pub(super) enum NoLock {
+    Held,
+    Io(io::Error),
+}
+
+pub(super) fn lock_path(database: &Path) -> PathBuf {
+    super::files::beside(database, ".lock")
+}
+
+impl Lock {
+    pub(super) fn take(database: &Path) -> Result<Self, NoLock> {
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).write(true).mode(0o600);
+        let file = options.open(lock_path(database)).map_err(NoLock::Io)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(NoLock::Held),
+            Err(TryLockError::Error(error)) => Err(NoLock::Io(error)),
+        }
+    }
+}

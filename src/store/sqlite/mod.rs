@@ -1,0 +1,225 @@
+//! The store in one SQLite file, for one gateway process. The default backend.
+//!
+//! A write goes through [`queue`] to the one [`writer`], which commits in batches; a read goes to
+//! one of the [`readers`]. [`open`] decides whether a file is ours to use. What an operation does
+//! is in [`settles`] (insert, swap) and [`schedule`] (leases); how a record becomes a row is in
+//! [`rows`].
+
+mod columns;
+mod connect;
+mod files;
+mod history;
+mod job;
+mod lock;
+mod migrations;
+mod open;
+mod queue;
+mod readers;
+mod rows;
+mod schedule;
+mod settles;
+mod tokens;
+mod words;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::{
+    Claim, ClaimLimits, Error, Fence, Insert, NewDue, Release, StoredToken, Swap, Swapped,
+};
+use crate::clock::Timestamp;
+use crate::settle::{AppId, HistoryEntry, Key, Record, SettleId, Source};
+use columns::Fault;
+use job::{Urgency, Write};
+use queue::Queue;
+use readers::Readers;
+use writer::Writer;
+
+pub use open::{OpenError, SqliteOptions};
+pub use queue::Committer;
+
+/// The open database.
+pub struct Sqlite {
+    queue: Queue,
+    readers: Readers,
+    /// The writer's thread; `None` once it was joined, or if somebody else commits.
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Whose threads do the work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Threads {
+    /// A writer thread, and the runtime's threads for blocking work.
+    Own,
+    /// The thread that calls: nothing happens behind its back.
+    Callers,
+}
+
+impl Sqlite {
+    /// Opens the database, or creates it, and starts its writer. Blocks for as long as the check
+    /// of the file takes.
+    pub fn open(options: SqliteOptions) -> Result<Self, OpenError> {
+        let (sqlite, committer) = Self::assemble(&options, Threads::Own)?;
+        let thread = thread::Builder::new().name("store-writer".to_owned());
+        let thread = thread.spawn(move || committer.run()).map_err(|error| OpenError::Io {
+            path: options.path,
+            doing: "start its writer",
+            error,
+        })?;
+        *sqlite.thread() = Some(thread);
+        Ok(sqlite)
+    }
+
+    /// Opens the database without any thread: writes wait until [`Committer::commit_queued`] is
+    /// called, reads run where they are called.
+    pub fn open_stepped(options: &SqliteOptions) -> Result<(Self, Committer), OpenError> {
+        Self::assemble(options, Threads::Callers)
+    }
+
+    fn assemble(options: &SqliteOptions, threads: Threads) -> Result<(Self, Committer), OpenError> {
+        let opened = open::open(options)?;
+        let path = opened.path.clone();
+        let readers = Readers::open(opened.path, options, threads).map_err(|error| {
+            OpenError::Sqlite { path: path.clone(), doing: "open it for reading", error }
+        })?;
+        let (busy_wait, clock) = (options.busy_wait, options.clock.clone());
+        let writer = Writer::new(opened.connection, opened.lock, path, busy_wait, clock);
+        let (queue, committer) = queue::queue(writer, options);
+        Ok((Self { queue, readers, thread: Mutex::new(None) }, committer))
+    }
+
+    fn thread(&self) -> std::sync::MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn write<T, F>(&self, urgency: Urgency, run: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
+    {
+        let (job, answer) = Write::new(urgency, run);
+        self.queue.push(Box::new(job))?;
+        let unanswered = "the writer ended before it answered";
+        answer.await.unwrap_or_else(|_| Err(Error::InDoubt(unanswered.to_owned())))
+    }
+
+    pub(super) async fn insert(
+        &self,
+        record: Record,
+        source: Source,
+        due: NewDue,
+    ) -> Result<Insert, Error> {
+        let insert = move |db: &Connection| settles::insert(db, &record, source, due);
+        self.write(Urgency::Ordinary, insert).await
+    }
+
+    pub(super) async fn get(&self, key: &Key) -> Result<Option<Record>, Error> {
+        let key = key.clone();
+        self.readers.read(move |db| rows::record_by_key(db, &key)).await
+    }
+
+    pub(super) async fn get_by_settle_id(
+        &self,
+        app_id: &AppId,
+        settle_id: &SettleId,
+    ) -> Result<Option<Record>, Error> {
+        let (app_id, settle_id) = (app_id.clone(), settle_id.clone());
+        self.readers.read(move |db| rows::record_by_settle_id(db, &app_id, &settle_id)).await
+    }
+
+    pub(super) async fn swap(&self, swap: Swap) -> Result<Swapped, Error> {
+        self.write(Urgency::Ordinary, move |db| settles::swap(db, &swap)).await
+    }
+
+    pub(super) async fn claim_due(
+        &self,
+        app_id: &AppId,
+        limits: ClaimLimits,
+    ) -> Result<Vec<Claim>, Error> {
+        let app_id = app_id.clone();
+        let claim = move |db: &Connection| schedule::claim_due(db, &app_id, &limits);
+        self.write(Urgency::Ordinary, claim).await
+    }
+
+    pub(super) async fn release(
+        &self,
+        key: &Key,
+        fence: Fence,
+        release: Release,
+    ) -> Result<bool, Error> {
+        let key = key.clone();
+        let release = move |db: &Connection| schedule::release_lease(db, &key, fence, release);
+        self.write(Urgency::Ordinary, release).await
+    }
+
+    pub(super) async fn remove_due(&self, key: &Key, fence: Fence) -> Result<bool, Error> {
+        let key = key.clone();
+        let remove = move |db: &Connection| schedule::remove_leased(db, &key, fence);
+        self.write(Urgency::Ordinary, remove).await
+    }
+
+    pub(super) async fn nudge(
+        &self,
+        key: &Key,
+        not_before: Timestamp,
+        gap: Duration,
+    ) -> Result<Option<Timestamp>, Error> {
+        let key = key.clone();
+        let nudge = move |db: &Connection| schedule::nudge(db, &key, not_before, gap);
+        self.write(Urgency::Ordinary, nudge).await
+    }
+
+    pub(super) async fn next_due(&self, app_id: &AppId) -> Result<Option<Timestamp>, Error> {
+        let app_id = app_id.clone();
+        self.readers.read(move |db| schedule::next_due(db, &app_id)).await
+    }
+
+    pub(super) async fn due_at(&self, key: &Key) -> Result<Option<Timestamp>, Error> {
+        let key = key.clone();
+        self.readers.read(move |db| schedule::due_at(db, &key)).await
+    }
+
+    pub(super) async fn history(
+        &self,
+        key: &Key,
+        entries_max: u32,
+    ) -> Result<Vec<HistoryEntry>, Error> {
+        let key = key.clone();
+        self.readers.read(move |db| history::history_by_key(db, &key, entries_max)).await
+    }
+
+    pub(super) async fn token(&self, app_id: &AppId) -> Result<Option<StoredToken>, Error> {
+        let app_id = app_id.clone();
+        self.readers.read(move |db| tokens::token(db, &app_id)).await
+    }
+
+    pub(super) async fn save_token(&self, app_id: &AppId, token: StoredToken) -> Result<(), Error> {
+        let app_id = app_id.clone();
+        let save = move |db: &Connection| tokens::save_token(db, &app_id, &token);
+        self.write(Urgency::Ordinary, save).await
+    }
+
+    pub(super) async fn ping(&self) -> Result<(), Error> {
+        self.write(Urgency::Probe, |db| Ok(connect::prove_write(db)?)).await
+    }
+
+    /// Reading ends first, so that the writer is the last one to close the file and leaves no log.
+    #[expect(clippy::disallowed_methods, reason = "it is awaited right here")]
+    pub(super) async fn close(&self) {
+        self.readers.close().await;
+        self.queue.close();
+        let thread = self.thread().take();
+        if let Some(thread) = thread
+            && let Ok(Err(_)) = tokio::task::spawn_blocking(move || thread.join()).await
+        {
+            tracing::error!("the store's writer panicked, a bug");
+        }
+    }
+}

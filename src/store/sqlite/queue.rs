@@ -1,0 +1,91 @@
+//! The bounded queue before the writer: one end for the operations, one for whoever commits.
+
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+
+use super::super::Error;
+use super::job::Job;
+use super::writer::Writer;
+
+/// Where operations queue up.
+pub(super) struct Queue {
+    /// `None`: the store was closed.
+    jobs: Mutex<Option<mpsc::Sender<Box<dyn Job>>>>,
+}
+
+/// Commits what has queued up. The writer's thread drives it; a simulation drives it by itself.
+pub struct Committer {
+    jobs: mpsc::Receiver<Box<dyn Job>>,
+    writer: Writer,
+    batch_jobs_max: usize,
+}
+
+pub(super) fn queue(writer: Writer, options: &super::SqliteOptions) -> (Queue, Committer) {
+    let (sender, jobs) = mpsc::channel(options.queue_jobs_max.max(1));
+    let queue = Queue { jobs: Mutex::new(Some(sender)) };
+    (queue, Committer { jobs, writer, batch_jobs_max: options.batch_jobs_max.max(1) })
+}
+
+impl Queue {
+    pub(super) fn push(&self, job: Box<dyn Job>) -> Result<(), Error> {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let pushed = match &*jobs {
+            Some(jobs) => jobs.try_send(job).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => "too many writes are waiting",
+                mpsc::error::TrySendError::Closed(_) => "its writer has ended",
+            }),
+            None => Err("it is closed"),
+        };
+        pushed.map_err(|why| Error::Unavailable(why.to_owned()))
+    }
+
+    /// What is queued is still committed; nothing more is taken.
+    pub(super) fn close(&self) {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+impl Committer {
+    /// The number of operations that wait.
+    pub fn queued(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Commits one batch of what is queued and answers it; returns its size.
+    pub fn commit_queued(&mut self) -> usize {
+        let mut batch = Vec::new();
+        while batch.len() < self.batch_jobs_max
+            && let Ok(job) = self.jobs.try_recv()
+        {
+            batch.push(job);
+        }
+        let jobs = batch.len();
+        if jobs > 0 {
+            self.writer.commit_batch(batch);
+        }
+        jobs
+    }
+
+    /// Commits batch after batch until the queue is closed and empty. Blocks its thread.
+    pub(super) fn run(mut self) {
+        loop {
+            let mut batch = Vec::with_capacity(self.batch_jobs_max);
+            if self.jobs.blocking_recv_many(&mut batch, self.batch_jobs_max) == 0 {
+                return self.close();
+            }
+            self.writer.commit_batch(batch);
+        }
+    }
+
+    /// Where tests put their hooks.
+    #[cfg(test)]
+    pub(super) fn connection(&mut self) -> &mut rusqlite::Connection {
+        self.writer.connection()
+    }
+
+    /// Closes the database. Operations that were not committed are answered `InDoubt`.
+    pub fn close(self) {
+        self.writer.close();
+    }
+}

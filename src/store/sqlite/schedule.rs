@@ -1,0 +1,281 @@
+//! The due rows: when a settle is looked at again, and who may. A lease is a `lease_until` with the
+//! fence of the claim that set it; both change only here.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::super::{Claim, ClaimLimits, Fence, LeaseCheck, Release};
+use super::columns::{Cursor, Fault};
+use super::settles::find;
+use super::words::{Word, readable_sql};
+use crate::clock::Timestamp;
+use crate::settle::{AppId, Key, OutSettleNo, Record};
+
+/// The due row of a settle that was inserted just now.
+pub(super) struct NewRow {
+    pub(super) due_at: Timestamp,
+    pub(super) lease_until: Option<Timestamp>,
+    pub(super) fence: Fence,
+}
+
+/// A send that the record's own insert permits counts as an attempt: it spaces out nudges.
+pub(super) fn insert(
+    connection: &Connection,
+    id: i64,
+    record: &Record,
+    row: NewRow,
+) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO due (settle, app_id, due_at_ms, lease_until_ms, fence, attempted_at_ms)
+         VALUES (?, ?, ?, ?, ?, ?)",
+    )?;
+    statement.execute(params![
+        id,
+        record.key.app_id.as_str(),
+        row.due_at.as_ms(),
+        row.lease_until.map(Timestamp::as_ms),
+        row.fence.0,
+        record.evidence.last_permit.map(Timestamp::as_ms),
+    ])?;
+    Ok(())
+}
+
+pub(super) fn holds(connection: &Connection, id: i64, check: LeaseCheck) -> rusqlite::Result<bool> {
+    let mut statement = connection.prepare_cached(
+        "SELECT 1 FROM due WHERE settle = ? AND fence = ? AND lease_until_ms > ?",
+    )?;
+    statement.exists(params![id, check.fence.0, check.runs_past.as_ms()])
+}
+
+/// The fence outlives the row, so that a later row never grants an old one again.
+pub(super) fn remove(connection: &Connection, id: i64) -> rusqlite::Result<()> {
+    let mut statement =
+        connection.prepare_cached("DELETE FROM due WHERE settle = ? RETURNING fence")?;
+    let fence: Option<i64> = statement.query_row([id], |row| row.get(0)).optional()?;
+    if let Some(fence) = fence {
+        let mut statement =
+            connection.prepare_cached("UPDATE settle SET last_fence = ? WHERE id = ?")?;
+        statement.execute([fence, id])?;
+    }
+    Ok(())
+}
+
+pub(super) fn extend(
+    connection: &Connection,
+    id: i64,
+    lease_until: Timestamp,
+) -> rusqlite::Result<()> {
+    let mut statement =
+        connection.prepare_cached("UPDATE due SET lease_until_ms = ? WHERE settle = ?")?;
+    statement.execute([lease_until.as_ms(), id])?;
+    Ok(())
+}
+
+pub(super) fn release(connection: &Connection, id: i64, to: Release) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(
+        "UPDATE due SET lease_until_ms = NULL, due_at_ms = ?, attempted_at_ms = ?, attempts = ?,
+                backoff = ?
+         WHERE settle = ?",
+    )?;
+    let (due_at, attempted_at) = (to.due_at.as_ms(), to.attempted_at.as_ms());
+    statement.execute(params![due_at, attempted_at, to.attempts, to.backoff, id])?;
+    Ok(())
+}
+
+pub(super) fn not_later(
+    connection: &Connection,
+    id: i64,
+    app_id: &AppId,
+    due_at: Timestamp,
+) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO due (settle, app_id, due_at_ms, fence)
+         VALUES (?1, ?2, ?3, (SELECT last_fence FROM settle WHERE id = ?1))
+         ON CONFLICT (settle) DO UPDATE SET due_at_ms = min(due_at_ms, excluded.due_at_ms)",
+    )?;
+    statement.execute(params![id, app_id.as_str(), due_at.as_ms()])?;
+    Ok(())
+}
+
+/// Walks the schedule of one app in its order; the join must not turn around.
+static DUE_OF_APP: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "FROM due CROSS JOIN settle ON settle.id = due.settle
+         WHERE due.app_id = ?1 AND {}",
+        readable_sql(),
+    )
+});
+
+/// The condition on `due_at` decides which part of the schedule is walked.
+fn select_claims(due_at: &str) -> String {
+    format!(
+        "SELECT due.settle, settle.trade_system, settle.out_settle_no, due.fence, due.attempts,
+                due.backoff
+         {} AND due.due_at_ms {due_at}
+         AND (due.lease_until_ms <= ?2 OR due.lease_until_ms > ?3) IS NOT FALSE
+         ORDER BY due.due_at_ms, due.settle LIMIT ?4",
+        *DUE_OF_APP,
+    )
+}
+
+static SELECT_DUE: LazyLock<String> = LazyLock::new(|| select_claims("<= ?2"));
+static SELECT_BEYOND_HORIZON: LazyLock<String> = LazyLock::new(|| select_claims("> max(?2, ?3)"));
+
+pub(super) fn claim_due(
+    connection: &Connection,
+    app_id: &AppId,
+    limits: &ClaimLimits,
+) -> Result<Vec<Claim>, Fault> {
+    let mut free = select_free(connection, &SELECT_DUE, app_id, limits, limits.claims_max)?;
+    let found = u32::try_from(free.len()).unwrap_or(u32::MAX);
+    let left = limits.claims_max.saturating_sub(found);
+    free.extend(select_free(connection, &SELECT_BEYOND_HORIZON, app_id, limits, left)?);
+    let mut lease = connection
+        .prepare_cached("UPDATE due SET lease_until_ms = ?, fence = ? WHERE settle = ?")?;
+    let mut claims = Vec::with_capacity(free.len());
+    for (id, claim) in free {
+        lease.execute([claim.lease_until.as_ms(), claim.fence.0, id])?;
+        claims.push(claim);
+    }
+    Ok(claims)
+}
+
+/// The claims to make, with their rows' ids.
+fn select_free(
+    connection: &Connection,
+    select: &str,
+    app_id: &AppId,
+    limits: &ClaimLimits,
+    rows_max: u32,
+) -> Result<Vec<(i64, Claim)>, Fault> {
+    let mut statement = connection.prepare_cached(select)?;
+    let (now, horizon) = (limits.now.as_ms(), limits.horizon.as_ms());
+    let mut rows = statement.query(params![app_id.as_str(), now, horizon, rows_max])?;
+    let mut free = Vec::new();
+    while let Some(row) = rows.next()? {
+        let mut cursor = Cursor::new(row);
+        let id = cursor.int()?;
+        let (trade_system, out_settle_no) = (cursor.word()?, cursor.name(OutSettleNo::parse)?);
+        let claim = Claim {
+            key: Key { app_id: app_id.clone(), trade_system, out_settle_no },
+            fence: Fence(cursor.int()? + 1),
+            lease_until: limits.lease_until,
+            attempts: cursor.count()?,
+            backoff: cursor.count()?,
+        };
+        free.push((id, claim));
+    }
+    Ok(free)
+}
+
+/// The row's id if the lease with this fence was neither given back nor claimed by another.
+fn leased(connection: &Connection, key: &Key, fence: Fence) -> Result<Option<i64>, Fault> {
+    let Some(found) = find(connection, key)? else {
+        return Ok(None);
+    };
+    let mut statement = connection.prepare_cached(
+        "SELECT 1 FROM due WHERE settle = ? AND fence = ? AND lease_until_ms IS NOT NULL",
+    )?;
+    Ok(statement.exists([found.id, fence.0])?.then_some(found.id))
+}
+
+pub(super) fn release_lease(
+    connection: &Connection,
+    key: &Key,
+    fence: Fence,
+    to: Release,
+) -> Result<bool, Fault> {
+    let Some(id) = leased(connection, key, fence)? else {
+        return Ok(false);
+    };
+    release(connection, id, to)?;
+    Ok(true)
+}
+
+pub(super) fn remove_leased(
+    connection: &Connection,
+    key: &Key,
+    fence: Fence,
+) -> Result<bool, Fault> {
+    let Some(id) = leased(connection, key, fence)? else {
+        return Ok(false);
+    };
+    remove(connection, id)?;
+    Ok(true)
+}
+
+/// A settle that was never attempted has no gap to keep.
+pub(super) fn nudge(
+    connection: &Connection,
+    key: &Key,
+    not_before: Timestamp,
+    gap: Duration,
+) -> Result<Option<Timestamp>, Fault> {
+    let Some(found) = find(connection, key)? else {
+        return Ok(None);
+    };
+    let mut statement =
+        connection.prepare_cached("SELECT due_at_ms, attempted_at_ms FROM due WHERE settle = ?")?;
+    let mut rows = statement.query([found.id])?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    let mut cursor = Cursor::new(row);
+    let (due_at, attempted_at) = (cursor.time()?, cursor.time_opt()?);
+    let wanted = attempted_at.map_or(not_before, |at| not_before.max(at.plus(gap)));
+    if wanted >= due_at {
+        return Ok(Some(due_at));
+    }
+    let mut statement =
+        connection.prepare_cached("UPDATE due SET due_at_ms = ? WHERE settle = ?")?;
+    statement.execute([wanted.as_ms(), found.id])?;
+    Ok(Some(wanted))
+}
+
+static SELECT_SCHEDULE: LazyLock<String> = LazyLock::new(|| {
+    format!("SELECT due.due_at_ms, due.lease_until_ms {} ORDER BY due.due_at_ms", *DUE_OF_APP)
+});
+
+/// Stops at the first row that is due later than the best one can be claimed, so it walks over
+/// running leases only.
+pub(super) fn next_due(
+    connection: &Connection,
+    app_id: &AppId,
+) -> Result<Option<Timestamp>, Fault> {
+    let mut statement = connection.prepare_cached(&SELECT_SCHEDULE)?;
+    let mut rows = statement.query([app_id.as_str()])?;
+    let mut earliest: Option<Timestamp> = None;
+    while let Some(row) = rows.next()? {
+        let mut cursor = Cursor::new(row);
+        let (due_at, lease_until) = (cursor.time()?, cursor.time_opt()?);
+        if earliest.is_some_and(|earliest| earliest <= due_at) {
+            break;
+        }
+        let claimable = lease_until.map_or(due_at, |lease_until| lease_until.max(due_at));
+        earliest = Some(earliest.map_or(claimable, |earliest| earliest.min(claimable)));
+    }
+    Ok(earliest)
+}
+
+pub(super) fn due_at(connection: &Connection, key: &Key) -> Result<Option<Timestamp>, Fault> {
+    let mut statement = connection.prepare_cached(
+        "SELECT due.due_at_ms FROM settle CROSS JOIN due ON due.settle = settle.id
+         WHERE settle.app_id = ? AND settle.trade_system = ? AND settle.out_settle_no = ?",
+    )?;
+    let key = params![key.app_id.as_str(), key.trade_system.word(), key.out_settle_no.as_str()];
+    let due_at: Option<i64> = statement.query_row(key, |row| row.get(0)).optional()?;
+    Ok(due_at.map(Timestamp::from_ms))
+}
+
+/// Ends the leases that a process which is gone left behind. What its workers were about to do is
+/// due as of their last attempt: recovery need not wait for anybody.
+pub(super) fn void_leases(connection: &Connection) -> rusqlite::Result<usize> {
+    connection.execute(
+        "UPDATE due SET lease_until_ms = NULL,
+                due_at_ms = min(due_at_ms, coalesce(attempted_at_ms, due_at_ms))
+         WHERE lease_until_ms IS NOT NULL",
+        [],
+    )
+}

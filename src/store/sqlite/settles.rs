@@ -1,0 +1,117 @@
+//! The writes of a settle: insert it, replace it. Each runs inside its savepoint, so a fault after
+//! a first statement leaves nothing behind.
+
+use std::sync::LazyLock;
+
+use rusqlite::{Connection, params};
+
+use super::super::{Due, FIRST_FENCE, Fence, Insert, NewDue, Swap, Swapped};
+use super::columns::{Cursor, Fault};
+use super::history::insert_history;
+use super::rows::{insert_record, record_by_key, record_by_settle_id, update_record};
+use super::schedule;
+use super::words::{OriginKind, Word, readable_sql};
+use crate::settle::{Key, Record, Source};
+
+pub(super) fn insert(
+    connection: &Connection,
+    record: &Record,
+    source: Source,
+    due: NewDue,
+) -> Result<Insert, Fault> {
+    let Some(id) = insert_record(connection, record)? else {
+        return existing(connection, record);
+    };
+    insert_history(connection, id, &record.history_entry(source, None))?;
+    let row = match due {
+        NewDue::None => return Ok(Insert::Inserted),
+        NewDue::At(due_at) => schedule::NewRow { due_at, lease_until: None, fence: Fence(0) },
+        NewDue::LeasedUntil(lease_until) => schedule::NewRow {
+            due_at: lease_until,
+            lease_until: Some(lease_until),
+            fence: FIRST_FENCE,
+        },
+    };
+    schedule::insert(connection, id, record, row)?;
+    Ok(Insert::Inserted)
+}
+
+/// The row that kept `record` out: the one with its key, else the one with its `settle_id`.
+fn existing(connection: &Connection, record: &Record) -> Result<Insert, Fault> {
+    if let Some(same_key) = record_by_key(connection, &record.key)? {
+        return Ok(Insert::Existing(Box::new(same_key)));
+    }
+    let settle_id = record.state.settle_id().expect("without an id only the key can be taken");
+    let same_id = record_by_settle_id(connection, &record.key.app_id, settle_id)?;
+    let same_id = same_id.expect("the index that refused the row holds the other one");
+    Ok(Insert::Existing(Box::new(same_id)))
+}
+
+pub(super) fn swap(connection: &Connection, swap: &Swap) -> Result<Swapped, Fault> {
+    let record = &swap.record;
+    let found = match find(connection, &record.key)? {
+        Some(found) if found.version == record.version - 1 => found,
+        Some(_) | None => return Ok(Swapped::Conflict),
+    };
+    if let Some(check) = swap.lease
+        && !schedule::holds(connection, found.id, check)?
+    {
+        return Ok(Swapped::LeaseLost);
+    }
+    match update_record(connection, found.id, found.origin, record) {
+        Ok(()) => {}
+        Err(error) if is_unique_violation(&error) => return Ok(Swapped::SettleIdTaken),
+        Err(error) => return Err(error.into()),
+    }
+    if let Some(entry) = &swap.history {
+        insert_history(connection, found.id, entry)?;
+    }
+    match swap.due {
+        Due::Keep => {}
+        Due::Remove => schedule::remove(connection, found.id)?,
+        Due::Extend { lease_until } => schedule::extend(connection, found.id, lease_until)?,
+        Due::Release(release) => schedule::release(connection, found.id, release)?,
+        Due::NotLater(due_at) => {
+            schedule::not_later(connection, found.id, &record.key.app_id, due_at)?;
+        }
+    }
+    Ok(Swapped::Done)
+}
+
+/// The only unique column that a swap changes is `settle_id`, and its statement is the first one
+/// that writes: nothing of the swap has to be undone.
+fn is_unique_violation(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    code == Some(rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE)
+}
+
+/// What a change of a settle must know of the row it changes.
+pub(super) struct Found {
+    pub(super) id: i64,
+    version: i64,
+    origin: OriginKind,
+}
+
+static SELECT_FOUND: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT id, {}, version, origin FROM settle
+         WHERE app_id = ? AND trade_system = ? AND out_settle_no = ?",
+        readable_sql(),
+    )
+});
+
+/// The row under a key, for a change; refuses one that holds an unknown word.
+pub(super) fn find(connection: &Connection, key: &Key) -> Result<Option<Found>, Fault> {
+    let mut statement = connection.prepare_cached(&SELECT_FOUND)?;
+    let key = params![key.app_id.as_str(), key.trade_system.word(), key.out_settle_no.as_str()];
+    let mut rows = statement.query(key)?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    let mut cursor = Cursor::new(row);
+    let id = cursor.int()?;
+    if cursor.flag_opt()? != Some(true) {
+        return Err(Fault::Unreadable("the settle holds an unknown word".to_owned()));
+    }
+    Ok(Some(Found { id, version: cursor.int()?, origin: cursor.word()? }))
+}

@@ -1,0 +1,153 @@
+//! The files of a database that is ours: how they are made, kept, and found again after a kill.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::super::files::beside;
+use super::super::{Sqlite, SqliteOptions};
+use crate::settle::Source;
+use crate::store::contract_tests::fixtures::*;
+use crate::store::{Fence, NewDue, Store};
+
+fn open(path: &Path) -> Store {
+    Store::Sqlite(Sqlite::open(SqliteOptions::new(path)).unwrap().into())
+}
+
+fn mode(path: PathBuf) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// Copies what a killed process would leave on the disk.
+fn copy_as_killed(from: &Path, to: &Path) {
+    for suffix in ["", "-wal"] {
+        fs::copy(beside(from, suffix), beside(to, suffix)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_new_database_is_private_durable_and_marked_as_ours() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data").join("settles.db");
+    let store = open(&path);
+    assert_eq!(store.ping().await, Ok(()));
+    for suffix in ["", "-wal", "-shm", ".lock"] {
+        assert_eq!(mode(beside(&path, suffix)), 0o600, "{suffix}");
+    }
+    assert!(!beside(&path, ".new").exists());
+
+    let writer = super::super::connect::connect_writer(&path, Duration::ZERO).unwrap();
+    let pragma = |name: &str| -> String {
+        writer
+            .query_row(&format!("SELECT CAST({name} AS TEXT) FROM pragma_{name}"), [], |row| {
+                row.get(0)
+            })
+            .unwrap()
+    };
+    let pragmas = ["journal_mode", "synchronous", "foreign_keys", "user_version", "application_id"];
+    let ours = i32::from_be_bytes(*b"SetG").to_string();
+    assert_eq!(pragmas.map(pragma), ["wal", "2", "1", "1", &ours]);
+    drop(writer);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn only_the_last_directory_of_the_path_is_created() {
+    let directory = tempfile::tempdir().unwrap();
+    let deep = directory.path().join("a").join("b").join("settles.db");
+    assert!(Sqlite::open(SqliteOptions::new(deep)).is_err());
+    assert!(!directory.path().join("a").exists());
+}
+
+#[tokio::test]
+async fn a_closed_store_leaves_one_complete_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("settles.db");
+    let store = open(&path);
+    insert(&store, &submitted(key("1")), NewDue::At(NOW)).await;
+    assert!(store.get(&key("1")).await.unwrap().is_some());
+    store.close().await;
+    assert!(!beside(&path, "-wal").exists());
+    let moved = directory.path().join("moved.db");
+    fs::rename(&path, &moved).unwrap();
+    let store = open(&moved);
+    assert!(store.get(&key("1")).await.unwrap().is_some());
+    store.close().await;
+}
+
+#[tokio::test]
+async fn every_answered_write_survives_a_kill() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("settles.db");
+    let store = open(&path);
+    for number in 0..100 {
+        let record = submitted(key(&format!("n{number}")));
+        insert(&store, &record, NewDue::LeasedUntil(after_ms(60_000))).await;
+        let swap = fact(next(&record, |record| record.evidence.unanswered = number));
+        store.swap(swap).await.unwrap();
+        if number % 20 != 0 {
+            continue;
+        }
+        let copy = directory.path().join(format!("copy{number}.db"));
+        copy_as_killed(&path, &copy);
+        let reopened = open(&copy);
+        for answered in 0..=number {
+            let record = reopened.get(&key(&format!("n{answered}"))).await.unwrap().unwrap();
+            assert_eq!(record.evidence.unanswered, answered);
+        }
+        reopened.close().await;
+    }
+    store.close().await;
+}
+
+#[tokio::test]
+async fn the_leases_of_a_killed_process_are_void_and_fences_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("settles.db");
+    let store = open(&path);
+    insert(&store, &submitted(key("create")), NewDue::LeasedUntil(after_ms(60_000))).await;
+    insert(&store, &submitted(key("poll")), NewDue::At(before_ms(5))).await;
+    insert(&store, &submitted(key("later")), NewDue::At(after_ms(60_000))).await;
+    assert_eq!(numbers(&claim(&store, NOW).await), ["poll"]);
+    assert_eq!(claim(&store, NOW).await, []);
+    let copy = directory.path().join("copy.db");
+    copy_as_killed(&path, &copy);
+    let reopened = open(&copy);
+    let claims = claim(&reopened, NOW).await;
+    assert_eq!(numbers(&claims), ["poll", "create"]);
+    assert!(claims.iter().all(|claim| claim.fence == Fence(2)));
+    assert_eq!(reopened.next_due(&app("tt01")).await, Ok(Some(after_ms(60_000))));
+    reopened.close().await;
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_database_that_others_could_read_is_made_private() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("settles.db");
+    open(&path).close().await;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    open(&path).close().await;
+    assert_eq!(mode(path), 0o600);
+}
+
+#[tokio::test]
+async fn a_check_that_takes_too_long_is_cut_short_and_refuses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("settles.db");
+    let store = open(&path);
+    let mut inserts = tokio::task::JoinSet::new();
+    for number in 0..2_000 {
+        let store = store.clone();
+        let record = submitted(key(&format!("n{number}")));
+        inserts.spawn(async move { store.insert(record, Source::Gateway, NewDue::At(NOW)).await });
+    }
+    assert!(inserts.join_all().await.iter().all(Result::is_ok));
+    store.close().await;
+    let mut options = SqliteOptions::new(&path);
+    options.check_time_max = Duration::ZERO;
+    let store = Store::Sqlite(Sqlite::open(options).unwrap().into());
+    assert_eq!(store.ping().await, Ok(()));
+    store.close().await;
+}

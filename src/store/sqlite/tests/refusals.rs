@@ -1,0 +1,197 @@
+//! What is refused at start, with which words, and that it is left as it was.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::super::files::beside;
+use super::super::{OpenError, Sqlite, SqliteOptions};
+use crate::settle::Source;
+use crate::store::contract_tests::fixtures::*;
+use crate::store::contract_tests::sqlite::as_another_program;
+use crate::store::{NewDue, Store};
+
+struct Files {
+    path: PathBuf,
+    directory: tempfile::TempDir,
+}
+
+impl Files {
+    fn none() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Self { path: directory.path().join("settles.db"), directory }
+    }
+
+    /// A database with enough rows to have pages of every kind, closed.
+    async fn closed() -> Self {
+        let files = Self::none();
+        let store = files.open();
+        let mut inserts = tokio::task::JoinSet::new();
+        for number in 0..200 {
+            let store = store.clone();
+            let record = submitted(key(&format!("n{number}")));
+            let due = NewDue::At(NOW);
+            inserts.spawn(async move { store.insert(record, Source::Gateway, due).await });
+        }
+        assert!(inserts.join_all().await.iter().all(Result::is_ok));
+        store.close().await;
+        files
+    }
+
+    fn open(&self) -> Store {
+        Store::Sqlite(Sqlite::open(SqliteOptions::new(&self.path)).unwrap().into())
+    }
+
+    /// Opens what must be refused, and holds the files against what they were.
+    fn refused(&self) -> OpenError {
+        let contents = || ["", "-wal"].map(|suffix| fs::read(beside(&self.path, suffix)).ok());
+        let before = contents();
+        let mut options = SqliteOptions::new(&self.path);
+        options.busy_wait = Duration::from_millis(1);
+        let Err(error) = Sqlite::open(options) else {
+            panic!("{} was not refused", self.path.display());
+        };
+        let [database, log] = contents();
+        assert!(before[0] == database, "the database was changed");
+        // Looking at a database in WAL mode may leave an empty log.
+        assert!(before[1].clone().unwrap_or_default() == log.unwrap_or_default());
+        assert!(error.to_string().contains("settles.db"), "{error}");
+        error
+    }
+
+    fn sql(&self, sql: &str) {
+        as_another_program(&self.path).execute_batch(sql).unwrap();
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = fs::read(&self.path).unwrap();
+        change(&mut bytes);
+        fs::write(&self.path, bytes).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_refused_and_both_versions_are_named() {
+    let files = Files::closed().await;
+    files.sql("PRAGMA user_version = 7");
+    let error = files.refused();
+    assert!(matches!(error, OpenError::Newer { found: 7, known: 1, .. }), "{error:?}");
+    let message = error.to_string();
+    assert!(message.contains("version 7") && message.contains("up to 1"), "{message}");
+}
+
+/// The newer version was killed: what it wrote is still in the log only.
+#[tokio::test]
+async fn a_newer_version_is_noticed_in_the_log_of_a_killed_process() {
+    let files = Files::closed().await;
+    let newer = as_another_program(&files.path);
+    newer.execute_batch("PRAGMA user_version = 7").unwrap();
+    let killed = Files::none();
+    for suffix in ["", "-wal"] {
+        fs::copy(beside(&files.path, suffix), beside(&killed.path, suffix)).unwrap();
+    }
+    let error = killed.refused();
+    assert!(matches!(error, OpenError::Newer { found: 7, .. }), "{error:?}");
+    drop(newer);
+}
+
+#[tokio::test]
+async fn what_is_not_a_database_is_refused() {
+    let contents: [&[u8]; 3] = [b"hello", &[0; 8_192], b"SQLite format 3\0 but no more"];
+    for content in contents {
+        let files = Files::none();
+        fs::write(&files.path, content).unwrap();
+        let error = files.refused();
+        assert!(matches!(error, OpenError::NotSqlite { .. }), "{error:?}");
+    }
+    let files = Files::none();
+    fs::write(&files.path, b"").unwrap();
+    assert!(matches!(files.refused(), OpenError::Empty { .. }));
+    let files = Files::none();
+    fs::create_dir(&files.path).unwrap();
+    assert!(matches!(files.refused(), OpenError::Io { .. }));
+}
+
+#[tokio::test]
+async fn a_database_of_another_program_is_refused() {
+    for mode in ["delete", "wal"] {
+        let files = Files::none();
+        files.sql(&format!("PRAGMA journal_mode = {mode}; CREATE TABLE settle (id INTEGER)"));
+        let error = files.refused();
+        assert!(matches!(error, OpenError::NotOurs { application_id: 0, .. }), "{error:?}");
+        let beside: Vec<_> = fs::read_dir(files.directory.path()).unwrap().collect();
+        assert_eq!(beside.len(), 2, "the database and our lock: {beside:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_truncated_database_is_refused() {
+    for kept in [1, 2, 3, 7] {
+        let files = Files::closed().await;
+        files.change(|bytes| bytes.truncate(bytes.len() * kept / 8));
+        let error = files.refused();
+        assert!(matches!(error, OpenError::Damaged { .. }), "{kept}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_with_a_garbage_page_is_refused_whichever_page_it_is() {
+    let files = Files::closed().await;
+    let whole = fs::read(&files.path).unwrap();
+    let pages = whole.len() / 4_096;
+    assert!(pages > 20, "{pages}");
+    for page in 0..pages {
+        files.change(|bytes| {
+            bytes.clone_from(&whole);
+            bytes[page * 4_096..(page + 1) * 4_096].fill(0xA5);
+        });
+        let error = files.refused();
+        let refused = match page {
+            0 => matches!(error, OpenError::NotSqlite { .. }),
+            _ => matches!(error, OpenError::Damaged { .. }),
+        };
+        assert!(refused, "{page}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_in_use_by_another_gateway_is_refused_under_any_name() {
+    let files = Files::closed().await;
+    let store = files.open();
+    let error = files.refused();
+    assert!(matches!(error, OpenError::InUse { .. }), "{error:?}");
+    assert!(error.to_string().contains("settles.db.lock"), "{error}");
+
+    let link = files.directory.path().join("other.db");
+    std::os::unix::fs::symlink(&files.path, &link).unwrap();
+    let linked = Sqlite::open(SqliteOptions::new(&link));
+    assert!(matches!(linked, Err(OpenError::InUse { .. })));
+
+    // The first one is not disturbed, and the lock ends with it.
+    assert_eq!(store.ping().await, Ok(()));
+    store.close().await;
+    files.open().close().await;
+}
+
+#[tokio::test]
+async fn a_database_locked_by_another_program_is_refused() {
+    for lock in ["BEGIN IMMEDIATE", "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE"] {
+        let files = Files::closed().await;
+        let other = as_another_program(&files.path);
+        other.execute_batch(lock).unwrap();
+        let error = files.refused();
+        assert!(matches!(error, OpenError::Locked { .. }), "{lock}: {error:?}");
+        drop(other);
+        files.open().close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_log_without_its_database_is_refused() {
+    let files = Files::none();
+    let log: &Path = &beside(&files.path, "-wal");
+    fs::write(log, b"left over").unwrap();
+    assert!(matches!(files.refused(), OpenError::Orphan { .. }));
+    fs::remove_file(log).unwrap();
+    files.open().close().await;
+}

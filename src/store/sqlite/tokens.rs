@@ -1,0 +1,40 @@
+//! Access tokens as rows. A token leaves its secret type only to be bound.
+
+use rusqlite::{Connection, OptionalExtension, params};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::super::StoredToken;
+use super::columns::Fault;
+use crate::clock::Timestamp;
+use crate::settle::AppId;
+
+pub(super) fn token(connection: &Connection, app_id: &AppId) -> Result<Option<StoredToken>, Fault> {
+    let mut statement = connection.prepare_cached(
+        "SELECT access_token, fetched_at_ms, expires_at_ms FROM token WHERE app_id = ?",
+    )?;
+    let stored = statement.query_row([app_id.as_str()], |row| {
+        Ok(StoredToken {
+            access_token: SecretString::from(row.get::<_, String>(0)?),
+            fetched_at: Timestamp::from_ms(row.get(1)?),
+            expires_at: Timestamp::from_ms(row.get(2)?),
+        })
+    });
+    Ok(stored.optional()?)
+}
+
+pub(super) fn save_token(
+    connection: &Connection,
+    app_id: &AppId,
+    token: &StoredToken,
+) -> Result<(), Fault> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO token (app_id, access_token, fetched_at_ms, expires_at_ms)
+         VALUES (?, ?, ?, ?)
+         ON CONFLICT (app_id) DO UPDATE SET access_token = excluded.access_token,
+             fetched_at_ms = excluded.fetched_at_ms, expires_at_ms = excluded.expires_at_ms",
+    )?;
+    let (fetched_at, expires_at) = (token.fetched_at.as_ms(), token.expires_at.as_ms());
+    let access_token = token.access_token.expose_secret();
+    statement.execute(params![app_id.as_str(), access_token, fetched_at, expires_at])?;
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! How closed enums and small structures are spelled in the tables: one word per variant, JSON for
+//! what is only read as a whole.
+//!
+//! The spelling is the store's own, so that renaming something in the code never changes a file. A
+//! word that this version does not know makes its row unreadable, in Rust and (by
+//! [`readable_sql`]) in SQL. It must not know which columns there are otherwise.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::settle::{
+    DouyinError, Failure, Fen, MerchantUid, SettleParam, Source, StateKind, TradeSystem,
+};
+
+/// An enum that is stored as a word.
+pub(super) trait Word: Copy + 'static {
+    const ALL: &'static [Self];
+
+    fn word(self) -> &'static str;
+
+    /// `None`: a newer version wrote it.
+    fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|known| known.word() == word)
+    }
+}
+
+/// One list per enum gives both directions, so that none can forget a variant.
+macro_rules! words {
+    ($name:ident { $($variant:ident = $word:literal,)* }) => {
+        impl Word for $name {
+            const ALL: &'static [Self] = &[$($name::$variant),*];
+
+            fn word(self) -> &'static str {
+                match self { $($name::$variant => $word),* }
+            }
+        }
+    };
+}
+
+/// An `Origin` without its data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum OriginKind {
+    Gateway,
+    Platform,
+}
+
+words!(TradeSystem { General = "GENERAL", });
+words!(OriginKind { Gateway = "GATEWAY", Platform = "PLATFORM", });
+words!(StateKind {
+    Submitting = "SUBMITTING",
+    Processing = "PROCESSING",
+    Succeeded = "SUCCEEDED",
+    Failed = "FAILED",
+    Rejected = "REJECTED",
+});
+words!(Source {
+    Create = "CREATE",
+    Query = "QUERY",
+    Callback = "CALLBACK",
+    Gateway = "GATEWAY",
+});
+
+/// The SQL condition that a row of `settle` holds only words that this version knows.
+pub(super) fn readable_sql() -> String {
+    let columns = [
+        ("trade_system", list::<TradeSystem>()),
+        ("origin", list::<OriginKind>()),
+        ("state", list::<StateKind>()),
+        // A comparison with NULL is not false, so a settle without a contradiction passes.
+        ("contradiction_claimed", list::<StateKind>()),
+        ("contradiction_source", list::<Source>()),
+    ];
+    let conditions =
+        columns.map(|(column, words)| format!("(settle.{column} IN ({words})) IS NOT FALSE"));
+    conditions.join(" AND ")
+}
+
+fn list<W: Word>() -> String {
+    let quoted: Vec<String> = W::ALL.iter().map(|known| format!("'{}'", known.word())).collect();
+    quoted.join(", ")
+}
+
+/// A [`Failure`] as it is stored. A field more needs a migration: see `0001_settles.sql`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FailureJson<'a> {
+    #[serde(borrow)]
+    reason: Cow<'a, str>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    douyin: Option<DouyinErrorJson<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DouyinErrorJson<'a> {
+    err_no: i32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sub_err_no: Option<i32>,
+    #[serde(borrow)]
+    err_msg: Cow<'a, str>,
+    #[serde(borrow)]
+    log_id: Cow<'a, str>,
+    http_status: u16,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SettleParamJson<'a> {
+    #[serde(borrow)]
+    merchant_uid: Cow<'a, str>,
+    amount_fen: i64,
+}
+
+pub(super) fn failure_json(failure: &Failure) -> String {
+    let stored = FailureJson {
+        reason: Cow::Borrowed(&failure.reason),
+        douyin: failure.douyin.as_ref().map(|said| DouyinErrorJson {
+            err_no: said.err_no,
+            sub_err_no: said.sub_err_no,
+            err_msg: Cow::Borrowed(&said.err_msg),
+            log_id: Cow::Borrowed(&said.log_id),
+            http_status: said.http_status,
+        }),
+    };
+    serde_json::to_string(&stored).expect("strings and numbers always have a JSON form")
+}
+
+/// `None`: not JSON that this version wrote.
+pub(super) fn failure_from_json(json: &str) -> Option<Failure> {
+    let stored: FailureJson<'_> = serde_json::from_str(json).ok()?;
+    Some(Failure {
+        reason: stored.reason.into_owned(),
+        douyin: stored.douyin.map(|said| DouyinError {
+            err_no: said.err_no,
+            sub_err_no: said.sub_err_no,
+            err_msg: said.err_msg.into_owned(),
+            log_id: said.log_id.into_owned(),
+            http_status: said.http_status,
+        }),
+    })
+}
+
+pub(super) fn settle_params_json(params: &[SettleParam]) -> String {
+    let stored: Vec<SettleParamJson<'_>> = params
+        .iter()
+        .map(|param| SettleParamJson {
+            merchant_uid: Cow::Borrowed(param.merchant_uid.as_str()),
+            amount_fen: param.amount.get(),
+        })
+        .collect();
+    serde_json::to_string(&stored).expect("strings and numbers always have a JSON form")
+}
+
+/// `None`: not JSON that this version wrote.
+pub(super) fn settle_params_from_json(json: &str) -> Option<Vec<SettleParam>> {
+    let stored: Vec<SettleParamJson<'_>> = serde_json::from_str(json).ok()?;
+    let param = |stored: SettleParamJson<'_>| {
+        let merchant_uid = MerchantUid::parse(stored.merchant_uid).ok()?;
+        Some(SettleParam { merchant_uid, amount: Fen::new(stored.amount_fen) })
+    };
+    stored.into_iter().map(param).collect()
+}

@@ -1,0 +1,286 @@
+"""Calls the gateway as a person at a terminal would: the real binary with its sandbox, the real
+grpcurl (reflection v1alpha) and buf (reflection v1).
+
+Prints a line `ok - …` or `not ok - …` per check; fails on anything unexpected. Run by scripts/test,
+which sets SETTLEMENT_GATEWAY, SETTLEMENT_GRPCURL and SETTLEMENT_BUF.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+GATEWAY = os.path.abspath(os.environ["SETTLEMENT_GATEWAY"])
+GRPCURL = os.environ["SETTLEMENT_GRPCURL"]
+BUF = os.environ["SETTLEMENT_BUF"]
+
+SERVICE = "douyin.settlement.v1.SettlementService"
+HEALTH = "grpc.health.v1.Health"
+METHODS = {
+    f"{SERVICE}/{rpc}"
+    for rpc in [
+        "CreateSettle",
+        "GetSettle",
+        "ListSettles",
+        "QuerySettles",
+        "WaitSettle",
+        "WatchSettle",
+    ]
+}
+
+START_SECONDS_MAX = 15
+CALL_SECONDS_MAX = 10
+WATCH_SECONDS_MAX = 5
+STOP_SECONDS_MAX = 20
+
+# What grpcurl adds to the gRPC code to make its exit code.
+GRPCURL_EXIT = 64
+INVALID_ARGUMENT, NOT_FOUND = 3, 5
+
+RUN = f"{os.getpid()}-{time.time_ns()}"
+SETTLE = {
+    "outOrderNo": f"order-{RUN}",
+    "outSettleNo": f"settle-{RUN}",
+    "settleDesc": "门店分账",
+    "settleParams": [{"merchantUid": "7001", "amountFen": "100"}],
+}
+KEY = {"outSettleNo": SETTLE["outSettleNo"]}
+
+
+class Gateway:
+    """The gateway as a process of its own in a directory of its own."""
+
+    def __init__(self, directory):
+        self.lines = []
+        self.address = None
+        self.log = open(os.path.join(directory, "stderr"), "w+", encoding="utf-8")
+        self.process = subprocess.Popen(
+            [GATEWAY, "serve", "--sandbox", "--grpc-addr", "127.0.0.1:0"],
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+        )
+        self.found = threading.Event()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        """Reads all that is printed; the address is in the grpcurl lines that are to be pasted."""
+        for line in self.process.stdout:
+            self.lines.append(line)
+            match = re.search(r"grpcurl .*-plaintext .*?(127\.0\.0\.1:\d+)", line)
+            if match and self.address is None:
+                self.address = match.group(1)
+                self.found.set()
+        self.found.set()
+
+    def wait_until_serving(self):
+        self.found.wait(START_SECONDS_MAX)
+        expect(self.address is not None, "the gateway printed no grpcurl line with its address")
+        health = [GRPCURL, "-plaintext", self.address, f"{HEALTH}/Check"]
+        end = time.monotonic() + START_SECONDS_MAX
+        while subprocess.run(health, capture_output=True, timeout=CALL_SECONDS_MAX).returncode != 0:
+            expect(self.process.poll() is None, "the gateway ended")
+            expect(time.monotonic() < end, "the gateway does not serve")
+            time.sleep(0.05)
+
+    def printed(self):
+        self.log.seek(0)
+        return "".join(self.lines) + self.log.read()
+
+
+class Unexpected(Exception):
+    pass
+
+
+def expect(condition, message):
+    if not condition:
+        raise Unexpected(message)
+
+
+def equal(seen, wanted):
+    expect(seen == wanted, f"wanted {wanted!r}, got {seen!r}")
+
+
+def call(command, exit_code=0):
+    """What the command printed: standard output if it is to succeed, else standard error."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=CALL_SECONDS_MAX)
+    expect(
+        done.returncode == exit_code,
+        f"exit code {done.returncode}, not {exit_code}: {done.stdout}{done.stderr}",
+    )
+    return done.stdout if exit_code == 0 else done.stderr
+
+
+def grpcurl(gateway, *arguments, request=None, exit_code=0):
+    """The first argument that is not an option comes after the address."""
+    data = [] if request is None else ["-d", json.dumps(request)]
+    options = ["-plaintext", "-format-error", "-max-time", str(CALL_SECONDS_MAX), *data]
+    return call([GRPCURL, *options, gateway.address, *arguments], exit_code)
+
+
+def messages(text):
+    """The JSON values that grpcurl printed one after the other."""
+    decoder, values, position = json.JSONDecoder(), [], 0
+    text = text.strip()
+    while position < len(text):
+        value, position = decoder.raw_decode(text, position)
+        values.append(value)
+        position += len(text[position:]) - len(text[position:].lstrip())
+    return values
+
+
+def error(gateway, method, request, code):
+    """The details of an error by their type; every one is decoded and there at most once."""
+    text = grpcurl(gateway, method, request=request, exit_code=GRPCURL_EXIT + code)
+    expect("not recognized" not in text, f"details that grpcurl cannot decode: {text}")
+    status = json.loads(text[text.index("{") :])
+    equal(status["code"], code)
+    details = {detail["@type"].rpartition("/")[2]: detail for detail in status["details"]}
+    equal(len(details), len(status["details"]))
+    return details
+
+
+def reflection_lists_the_services(gateway):
+    services = set(grpcurl(gateway, "list").split())
+    reflection = {name for name in services if name.startswith("grpc.reflection.")}
+    equal(services - reflection, {SERVICE, HEALTH})
+
+
+def reflection_describes_methods_messages_and_details(gateway):
+    described = grpcurl(gateway, "describe", SERVICE)
+    found = set(re.findall(r"rpc (\w+) ", described))
+    equal({f"{SERVICE}/{rpc}" for rpc in found}, METHODS)
+    expect("returns ( stream .douyin.settlement.v1.WatchSettleResponse )" in described, described)
+    for name in [
+        "douyin.settlement.v1.Settle",
+        "douyin.settlement.v1.DouyinError",
+        "google.rpc.BadRequest",
+        "google.rpc.ErrorInfo",
+        "google.rpc.RetryInfo",
+    ]:
+        expect(f"{name} is a message" in grpcurl(gateway, "describe", name), name)
+
+
+def reflection_v1_lists_the_methods(gateway):
+    listed = call(
+        [
+            *[BUF, "curl", "--protocol", "grpc", "--http2-prior-knowledge"],
+            *["--reflect-protocol", "grpc-v1", "--list-methods", f"http://{gateway.address}"],
+        ]
+    )
+    methods = {line for line in listed.split() if not line.startswith("grpc.")}
+    equal(methods, METHODS)
+
+
+def health_is_serving(gateway):
+    for service in ["", SERVICE]:
+        answer = grpcurl(gateway, f"{HEALTH}/Check", request={"service": service})
+        equal(messages(answer), [{"status": "SERVING"}])
+
+
+def health_of_an_unknown_service_is_not_found(gateway):
+    request = {"service": "no.such.Service"}
+    grpcurl(gateway, f"{HEALTH}/Check", request=request, exit_code=GRPCURL_EXIT + NOT_FOUND)
+
+
+def a_settle_is_accepted_and_watched_to_its_end(gateway):
+    began = time.monotonic()
+    (created,) = messages(grpcurl(gateway, f"{SERVICE}/CreateSettle", request=SETTLE))
+    settle = created["settle"]
+    equal(created.get("replayed", False), False)
+    equal({name: settle[name] for name in SETTLE}, SETTLE)
+    equal(settle["state"], "SETTLE_STATE_PROCESSING")
+    expect(settle.get("settleId"), "no settleId")
+
+    events = messages(grpcurl(gateway, f"{SERVICE}/WatchSettle", request=KEY))
+    took = time.monotonic() - began
+    expect(took < WATCH_SECONDS_MAX, f"took {took:.1f} s")
+    seen = [event["settle"] for event in events if "settle" in event]
+    equal(len(seen) + sum("heartbeat" in event for event in events), len(events))
+    revisions = [int(settle["revision"]) for settle in seen]
+    equal(revisions, sorted(set(revisions)))
+    equal(events[-1].get("settle", {}).get("state"), "SETTLE_STATE_SUCCEEDED")
+    equal(events[-1]["settle"]["settleId"], settle["settleId"])
+
+
+def a_repeat_is_answered_from_the_record(gateway):
+    (repeated,) = messages(grpcurl(gateway, f"{SERVICE}/CreateSettle", request=SETTLE))
+    equal(repeated["replayed"], True)
+    equal(repeated["settle"]["state"], "SETTLE_STATE_SUCCEEDED")
+
+
+def an_invalid_request_names_every_wrong_field(gateway):
+    request = {**SETTLE, "outOrderNo": "", "settleParams": [{"merchantUid": "7001"}]}
+    details = error(gateway, f"{SERVICE}/CreateSettle", request, INVALID_ARGUMENT)
+    violations = details["google.rpc.BadRequest"]["fieldViolations"]
+    fields = {violation["field"] for violation in violations}
+    equal(fields, {"out_order_no", "settle_params[0].amount_fen"})
+    expect(all(violation["description"] for violation in violations), violations)
+    info = details["google.rpc.ErrorInfo"]
+    equal(info["reason"], "INVALID_REQUEST")
+    equal(info["domain"], "douyin.settlement.v1")
+    equal(info["metadata"]["outcome"], "not_sent")
+
+
+def an_unknown_settle_is_not_found(gateway):
+    request = {"outSettleNo": f"nobody-{RUN}"}
+    details = error(gateway, f"{SERVICE}/GetSettle", request, NOT_FOUND)
+    equal(details["google.rpc.ErrorInfo"]["reason"], "SETTLE_NOT_FOUND")
+
+
+def it_stops_when_told_to(gateway):
+    gateway.process.send_signal(signal.SIGTERM)
+    equal(gateway.process.wait(STOP_SECONDS_MAX), 0)
+    expect("panicked" not in gateway.printed(), "a panic")
+
+
+# In this order: the last checks rely on the settle that the first ones made, and on no call after
+# the stop.
+CHECKS = [
+    reflection_lists_the_services,
+    reflection_describes_methods_messages_and_details,
+    reflection_v1_lists_the_methods,
+    health_is_serving,
+    health_of_an_unknown_service_is_not_found,
+    a_settle_is_accepted_and_watched_to_its_end,
+    a_repeat_is_answered_from_the_record,
+    an_invalid_request_names_every_wrong_field,
+    an_unknown_settle_is_not_found,
+    it_stops_when_told_to,
+]
+
+
+def main():
+    failed = 0
+    with tempfile.TemporaryDirectory() as directory:
+        gateway = Gateway(directory)
+        try:
+            gateway.wait_until_serving()
+            for check in CHECKS:
+                name = check.__name__.replace("_", " ")
+                try:
+                    check(gateway)
+                    print(f"ok - grpcurl: {name}", flush=True)
+                except (Unexpected, LookupError, ValueError, subprocess.TimeoutExpired) as problem:
+                    failed += 1
+                    print(f"not ok - grpcurl: {name}: {problem!r}", flush=True)
+        except Unexpected as problem:
+            failed += 1
+            print(f"not ok - grpcurl: the gateway starts: {problem}", flush=True)
+        finally:
+            gateway.process.kill()
+            gateway.process.wait()
+        if failed:
+            print(gateway.printed())
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
