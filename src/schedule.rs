@@ -36,6 +36,7 @@ pub enum Watched {
 impl Schedule {
     /// The wait after `backoff` fruitless looks: doubled each time, capped, and spread over
     /// ± 20 % by `chance` in 0..1.
+    #[expect(clippy::float_arithmetic, reason = "jitter needs no exact arithmetic")]
     pub fn wait(&self, backoff: u32, watched: Watched, chance: f64) -> Duration {
         let doubled = self.first.saturating_mul(1_u32.checked_shl(backoff).unwrap_or(u32::MAX));
         let cap = match watched {

@@ -89,6 +89,8 @@ mod sandbox {
         config.apps = vec![App { app_id: app_id.clone(), client_secret }];
         config.grpc.default_app = Some(app_id);
         config.gateway.seed = seed;
+        // No balancer has to notice that a sandbox goes away.
+        config.stop.drain_delay = std::time::Duration::ZERO;
         overrides(&mut config, &serve);
         let url = simulator.url();
         let store = config.sqlite_path.display().to_string();

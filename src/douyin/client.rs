@@ -129,7 +129,7 @@ impl Client {
             let cause = called.as_ref().err().map(|failed| failed.cause.clone());
             let answer = called.map_err(|Failed { failure, log_id, .. }| QueryFailure {
                 throttled: is_throttling(&failure),
-                failure,
+                failure: *failure,
                 log_id,
             });
             Line::of_query(&answer).write(self.0.clock.uptime().since(begun), cause.as_deref());

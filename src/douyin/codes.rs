@@ -181,11 +181,7 @@ mod tests {
                 UPSTREAM_CREDENTIALS_REJECTED,
             ),
             (&[12001], Code::ResourceExhausted, "UPSTREAM_RATE_LIMITED"),
-            (
-                &[10020, 2190001, 28003017],
-                Code::ResourceExhausted,
-                "UPSTREAM_QUOTA_EXHAUSTED",
-            ),
+            (&[10020, 2190001, 28003017], Code::ResourceExhausted, "UPSTREAM_QUOTA_EXHAUSTED"),
             (
                 &[28001014, 2190004, 10004, 28001018, 28001019, 2100007],
                 Code::FailedPrecondition,

@@ -39,7 +39,7 @@ pub(super) struct Heard {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Failed {
     pub(super) effect: Effect,
-    pub(super) failure: Failure,
+    pub(super) failure: Box<Failure>,
     pub(super) log_id: Option<String>,
     /// For the log: never what an answer said.
     pub(super) cause: String,
@@ -97,7 +97,8 @@ fn unusable(http_status: u16, log_id: Option<String>, why: wire::Unreadable) -> 
     let success = (200..300).contains(&http_status);
     let reason = if success { UPSTREAM_BAD_ANSWER } else { UPSTREAM_HTTP_ERROR };
     let cause = format!("HTTP {http_status}, {why}");
-    Failed { effect: Effect::Possible, failure: Failure::own(reason), log_id, cause }
+    let failure = Box::new(Failure::own(reason));
+    Failed { effect: Effect::Possible, failure, log_id, cause }
 }
 
 fn failed(error: &SendError) -> Failed {
@@ -108,7 +109,8 @@ fn failed(error: &SendError) -> Failed {
         SendError::Timeout => (Effect::Possible, UPSTREAM_TIMEOUT),
         SendError::TooLarge => (Effect::Possible, UPSTREAM_BAD_ANSWER),
     };
-    Failed { effect, failure: Failure::own(reason), log_id: None, cause: error.to_string() }
+    let failure = Box::new(Failure::own(reason));
+    Failed { effect, failure, log_id: None, cause: error.to_string() }
 }
 
 impl Heard {
@@ -130,7 +132,8 @@ impl Heard {
 
 impl Failed {
     pub(super) fn not_sent(failure: Failure, cause: &str) -> Self {
-        Self { effect: Effect::None, failure, log_id: None, cause: cause.to_owned() }
+        let (failure, cause) = (Box::new(failure), cause.to_owned());
+        Self { effect: Effect::None, failure, log_id: None, cause }
     }
 
     pub(super) fn paused(pause: Pause) -> Self {

@@ -79,7 +79,7 @@ impl Said {
     pub(super) fn turned_away(self) -> Failed {
         Failed {
             effect: Effect::None,
-            failure: self.failure(),
+            failure: Box::new(self.failure()),
             log_id: self.heard.log_id,
             cause: "the token that replaced a rejected one is rejected, too".to_owned(),
         }
@@ -96,8 +96,8 @@ pub(super) fn created(called: Result<Said, Failed>) -> CreateAnswer {
         Err(Failed { effect, failure, log_id, .. }) => {
             let throttled = is_throttling(&failure);
             let (learned, answers) = match effect {
-                Effect::None => (Learned::NotSent(failure), Answers::OneSend),
-                Effect::Possible => (Learned::Unknown(failure), Answers::Nothing),
+                Effect::None => (Learned::NotSent(*failure), Answers::OneSend),
+                Effect::Possible => (Learned::Unknown(*failure), Answers::Nothing),
             };
             return CreateAnswer { learned, answers, log_id, throttled };
         }
@@ -127,7 +127,7 @@ pub(super) fn created(called: Result<Said, Failed>) -> CreateAnswer {
 /// the money of a create.
 pub(super) fn found(said: Said) -> Result<QueryAnswer, Failed> {
     if said.err_no != 0 {
-        let (failure, err_no) = (said.failure(), said.err_no);
+        let (failure, err_no) = (Box::new(said.failure()), said.err_no);
         let (effect, log_id) = (Effect::None, said.heard.log_id);
         return Err(Failed { effect, failure, log_id, cause: format!("Douyin answers {err_no}") });
     }
@@ -168,7 +168,9 @@ impl<'a> Line<'a> {
 
     pub(super) fn of_query(answer: &'a Result<QueryAnswer, QueryFailure>) -> Self {
         let (outcome, tone, failure, log_id) = match answer {
-            Ok(answer) if answer.reports.is_empty() => ("absent", Tone::Routine, None, &answer.log_id),
+            Ok(answer) if answer.reports.is_empty() => {
+                ("absent", Tone::Routine, None, &answer.log_id)
+            }
             Ok(answer) => ("found", Tone::Routine, None, &answer.log_id),
             Err(QueryFailure { failure, log_id, .. }) => {
                 ("failed", Tone::Trouble, Some(failure), log_id)

@@ -156,12 +156,7 @@ impl Tokens {
     }
 
     /// The token that replaced a rejected one was rejected, too: the app pauses.
-    pub(super) async fn give_up(
-        &self,
-        access: &Access,
-        rejection: &Failure,
-        deadline: &Deadline,
-    ) {
+    pub(super) async fn give_up(&self, access: &Access, rejection: &Failure, deadline: &Deadline) {
         let turn = self.take_turn(access, deadline).await.map(|turn| *turn).unwrap_or_default();
         let left = self.gap_left(turn, access.held().as_ref(), self.clock.now());
         access.pauses.begin(rejection.clone(), left.unwrap_or_default());
@@ -193,11 +188,7 @@ impl Tokens {
     }
 
     /// There is no token in use.
-    async fn obtain(
-        &self,
-        access: &Access,
-        deadline: &Deadline,
-    ) -> Result<SecretString, Failed> {
+    async fn obtain(&self, access: &Access, deadline: &Deadline) -> Result<SecretString, Failed> {
         let mut turn = self.take_turn(access, deadline).await?;
         let now = self.clock.now();
         if let Some(held) = access.held().filter(|held| is_alive(&held.token, now)) {
@@ -292,7 +283,7 @@ impl Tokens {
                         }
                     },
                 };
-                let failure = heard.failure(reason, &access.app.client_secret);
+                let failure = Box::new(heard.failure(reason, &access.app.client_secret));
                 let cause = format!("Douyin answers {err_no}");
                 Err(Failed { effect: Effect::Possible, failure, log_id: heard.log_id, cause })
             }
@@ -310,7 +301,7 @@ impl Tokens {
             Some(Retry::AfterChange | Retry::Never) | None => Duration::ZERO,
         };
         let gap = self.within_gap(turn.refetched).unwrap_or_default();
-        access.pauses.begin(failed.failure.clone(), delay.max(gap));
+        access.pauses.begin((*failed.failure).clone(), delay.max(gap));
         // Whatever the token request did: the call that it was made for was not sent.
         Failed { effect: Effect::None, ..failed }
     }

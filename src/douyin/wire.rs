@@ -150,10 +150,7 @@ fn json(body: &impl Serialize) -> String {
 
 /// settle_create, response `data` (1.6). `None`: Douyin names no settle, or not in a usable way.
 pub(super) fn accepted_ids(data: &Value) -> Option<AcceptedIds> {
-    let fields = match data {
-        Value::Array(items) if items.len() == 1 => items.first()?.as_object()?,
-        other => other.as_object()?,
-    };
+    let fields = data.as_object()?;
     let settle_id = SettleId::parse(values::text(fields, &["settle_id"]).ok()??).ok()?;
     // Worth less than the acceptance itself: an unusable one is left out.
     let wallet_settle_id = values::text(fields, &["wallet_settle_id"]).ok().flatten();

@@ -60,7 +60,7 @@ impl Gateway {
         if absent_since.is_some_and(|at| at.elapsed() < self.0.config.absent_ttl) {
             return Ok(None);
         }
-        let adopted = self.look_up(name).await?;
+        let adopted = Box::pin(self.look_up(name)).await?;
         if adopted.is_some() {
             self.0.lookups.forget(name);
         } else {

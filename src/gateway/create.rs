@@ -107,7 +107,7 @@ impl Gateway {
         let (answer, answered) = oneshot::channel();
         let gateway = self.clone();
         let span = tracing::Span::current();
-        let turn = async move { gateway.record_and_submit(create, permit, answer).await };
+        let turn = Box::pin(gateway.record_and_submit(create, permit, answer));
         self.0.turns.spawn(tracing::Instrument::instrument(turn, span));
         let created = match tokio::time::timeout_at(deadline, answered).await {
             Ok(Ok(created)) => created?,

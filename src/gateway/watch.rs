@@ -91,7 +91,7 @@ impl Gateway {
         if joined == Joined::First && !record.is_final() {
             self.look_sooner(&record).await;
         }
-        let age = self.0.config.watch_age_max.mul_f64(0.9 + 0.2 * self.chance());
+        let age = self.watch_age();
         Ok(Watch {
             gateway: self.clone(),
             seat,
@@ -102,6 +102,12 @@ impl Gateway {
             heartbeat_at: request.heartbeat_interval.map(|interval| Instant::now() + interval),
             rotate_at: Instant::now() + age,
         })
+    }
+
+    /// Streams opened together do not all end together.
+    #[expect(clippy::float_arithmetic, reason = "jitter needs no exact arithmetic")]
+    fn watch_age(&self) -> Duration {
+        self.0.config.watch_age_max.mul_f64(0.9 + 0.2 * self.chance())
     }
 
     /// Somebody waits now: the next look must not be further away than the schedule of a watched

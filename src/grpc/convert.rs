@@ -82,9 +82,9 @@ pub fn create(
     let settle_params = settle_params(&mut bad, request.settle_params, duplicates);
     let item_order_id = request.item_order_id;
     let item_order_id =
-        bad.optional("item_order_id", item_order_id, |text| ItemOrderId::parse(text));
-    let ext = bad.optional("ext", request.ext, |text| Ext::parse(text));
-    let notify_url = bad.optional("notify_url", request.notify_url, |text| NotifyUrl::parse(text));
+        bad.optional("item_order_id", item_order_id, ItemOrderId::parse);
+    let ext = bad.optional("ext", request.ext, Ext::parse);
+    let notify_url = bad.optional("notify_url", request.notify_url, NotifyUrl::parse);
     let submit_before = request.submit_before.and_then(|time| timestamp(&mut bad, time));
     let return_when = return_when(&mut bad, request.return_when);
     let all = (app_id, trade_system, out_order_no, out_settle_no, settle_desc, return_when);

@@ -318,6 +318,7 @@ impl Problem {
         }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the one place that builds a status")]
     fn status(mut self) -> Status {
         if let Some(field) = self.words.field {
             let description = self.words.meaning.to_owned();
@@ -437,5 +438,5 @@ fn any(name: &str, message: &impl prost::Message) -> Any {
 
 /// The text, cut to at most `bytes_max` bytes at a character's border.
 fn cut(text: &str, bytes_max: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes_max)]
+    text.split_at(text.floor_char_boundary(bytes_max)).0
 }

@@ -180,25 +180,6 @@ impl Gateway {
         let mut settles = self.watch_to_end(out_settle_no).await.expect("the watch ends well");
         settles.pop().expect("a watch that ends well carried the final state")
     }
-
-    /// Waits until the recorded settle is as wanted.
-    pub async fn until(
-        &self,
-        out_settle_no: &str,
-        wanted: impl Fn(&v1::Settle) -> bool,
-    ) -> v1::Settle {
-        let looking = async {
-            loop {
-                if let Ok(settle) = self.get(out_settle_no).await
-                    && wanted(&settle)
-                {
-                    return settle;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        within("the settle to be as wanted", looking).await
-    }
 }
 
 impl Drop for Gateway {

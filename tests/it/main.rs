@@ -2,6 +2,7 @@
 //! simulator), a real SQLite file. One file per behaviour.
 
 #![cfg(test)]
+#![expect(clippy::disallowed_methods, reason = "tests spawn, kill and abort on purpose")]
 
 mod create;
 mod deadlines;

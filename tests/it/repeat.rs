@@ -1,19 +1,19 @@
 //! Repeating a create is always safe: it joins, replays or conflicts, and never sends again.
 
-use settlement_gateway::proto::v1::SettleState;
-use settlement_gateway::sim::{Gate, Script};
+use settlement_gateway::proto::v1::{CreateSettleRequest, CreateSettleResponse, SettleState};
+use settlement_gateway::sim::Script;
 use tokio::task::JoinSet;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use crate::harness::{Gateway, assert_create_error, create_on, create_request, number, within};
 
-/// Starts 100 creates of one number while Douyin's answer is held back, then lets it go.
+/// Starts 100 creates of one number, which Douyin answers only when all of them are there.
 async fn hundred(
     gateway: &Gateway,
-    request: settlement_gateway::proto::v1::CreateSettleRequest,
-) -> Vec<Result<settlement_gateway::proto::v1::CreateSettleResponse, tonic::Status>> {
-    let gate = Gate::new();
-    gateway.sim.script(&request.out_settle_no, vec![Script::Hold(gate.clone())]);
+    answer: Script,
+    request: CreateSettleRequest,
+) -> Vec<Result<CreateSettleResponse, Status>> {
+    gateway.sim.script(&request.out_settle_no, vec![Script::delay(500, answer)]);
     let mut calls = JoinSet::new();
     for _ in 0..100 {
         let (mut client, request) = (gateway.client.clone(), request.clone());
@@ -21,10 +21,6 @@ async fn hundred(
             async move { client.create_settle(request).await.map(tonic::Response::into_inner) },
         );
     }
-    within("the first send to arrive", gate.arrived()).await;
-    // The others have nothing to wait for but the one in flight: let them all get there.
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-    gate.open();
     within("100 answers", calls.join_all()).await
 }
 
@@ -32,7 +28,7 @@ async fn hundred(
 async fn a_hundred_identical_creates_cost_one_send_and_get_one_answer() {
     let gateway = Gateway::spawn().await;
     let number = number("hundred");
-    let answers = hundred(&gateway, create_request(&number)).await;
+    let answers = hundred(&gateway, Script::Normal, create_request(&number)).await;
     let first = answers[0].as_ref().unwrap();
     assert_eq!(first.settle.as_ref().unwrap().state(), SettleState::Processing);
     for answer in &answers {
@@ -45,7 +41,7 @@ async fn a_hundred_identical_creates_cost_one_send_and_get_one_answer() {
 async fn a_hundred_identical_creates_get_one_refusal() {
     let gateway = Gateway::spawn().await;
     let number = number("hundred-refused");
-    let answers = hundred(&gateway, create_on(&number, "sim-err-23112-1")).await;
+    let answers = hundred(&gateway, Script::Refuse(23112), create_request(&number)).await;
     let first = answers[0].as_ref().unwrap_err();
     assert_create_error(first, Code::FailedPrecondition, "NO_MONEY_TO_SETTLE", "refused");
     for answer in &answers {

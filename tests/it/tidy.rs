@@ -55,7 +55,7 @@ fn modules_use_only_their_own_floor_and_lower_ones() {
             let code = line.split("//").next().unwrap();
             for used in code.split("crate::").skip(1) {
                 let end = used.find(|c: char| !c.is_ascii_lowercase() && c != '_');
-                let used = &used[..end.unwrap_or(used.len())];
+                let used = used.split_at(end.unwrap_or(used.len())).0;
                 if !used.is_empty() && floor(used) > floor(&module) {
                     wrong.push(format!("{}:{} uses {used}", file.display(), number + 1));
                 }

@@ -19,7 +19,10 @@ async fn every_token_number_costs_one_refetch_and_one_repeat() {
             config.douyin.refetch_gap = Duration::from_millis(100);
         })
         .await;
-        gateway.create(create_request(&number("warm"))).await.unwrap();
+        let warm = number("warm");
+        gateway.create(create_request(&warm)).await.unwrap();
+        // Nothing else may use the token meanwhile.
+        gateway.end(&warm).await;
         gateway.sim.expire_tokens(APP_ID);
         tokio::time::sleep(Duration::from_millis(120)).await;
         let number = number("expired-token");

@@ -25,10 +25,7 @@ const PARAM_ERROR: Row = Row {
 };
 
 /// family: one field is wrong. The gateway checks most of them itself, so they mean a changed rule.
-const FIELD: Row = Row {
-    advice: "Correct the field named in BadRequest.",
-    ..PARAM_ERROR
-};
+const FIELD: Row = Row { advice: "Correct the field named in BadRequest.", ..PARAM_ERROR };
 
 /// settle_create: "re-send the same parameters". platform: internal errors, mostly timeouts.
 const SYSTEM_ERROR: Row = Row {

@@ -98,7 +98,7 @@ fn first_text<'a, const N: usize>(places: [(&'a Fields, &str); N]) -> Option<&'a
 
 /// The longest beginning that fits and ends between two characters.
 fn cut(text: &str, bytes_max: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes_max)]
+    text.get(..text.floor_char_boundary(bytes_max)).unwrap_or_default()
 }
 
 impl Answer {

@@ -1,0 +1,419 @@
+//! What goes out, byte by byte, and what is understood of what comes back.
+
+use proptest::prelude::*;
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::clock::Timestamp;
+use crate::settle::content::tests::content;
+use crate::settle::{Fen, ItemOrderId, NotifyUrl, ReportedStatus, TradeSystem};
+
+fn key() -> Key {
+    Key {
+        app_id: AppId::parse("tt1").unwrap(),
+        trade_system: TradeSystem::General,
+        out_settle_no: OutSettleNo::parse("no-1").unwrap(),
+    }
+}
+
+fn answer(body: &Value) -> Answer {
+    read(body.to_string().as_bytes()).unwrap()
+}
+
+fn said(body: &Value) -> (Option<i32>, Option<i32>, String, Option<String>) {
+    let answer = answer(body);
+    let message = answer.error(400, None, &"".into()).err_msg;
+    (answer.err_no, answer.sub_err_no, message, answer.log_id)
+}
+
+#[test]
+fn a_create_leaves_out_what_is_unset_and_sends_the_receivers_as_a_string() {
+    let mut content = content();
+    assert_eq!(
+        create_body(&key(), &content, None, None),
+        r#"{"app_id":"tt1","out_order_no":"order-1","out_settle_no":"no-1","#.to_owned()
+            + r#""settle_desc":"store share","settle_params":"[{\"merchant_uid\":\"7001\","#
+            + r#"\"amount\":120},{\"merchant_uid\":\"7002\",\"amount\":30}]"}"#
+    );
+    content.settle_params.clear();
+    assert_eq!(
+        create_body(&key(), &content, None, None),
+        r#"{"app_id":"tt1","out_order_no":"order-1","out_settle_no":"no-1","#.to_owned()
+            + r#""settle_desc":"store share"}"#
+    );
+}
+
+#[test]
+fn a_create_with_everything_sends_everything() {
+    let mut content = content();
+    content.item_order_id = Some(ItemOrderId::parse("motb1").unwrap());
+    content.settle_params.truncate(1);
+    let body = create_body(&key(), &content, Some("sg1:x\"y"), Some("https://a.example/"));
+    let body: Value = serde_json::from_str(&body).unwrap();
+    let expected = json!({
+        "app_id": "tt1", "out_order_no": "order-1", "out_settle_no": "no-1",
+        "item_order_id": "motb1", "settle_desc": "store share", "ext": "sg1:x\"y",
+        "settle_params": r#"[{"merchant_uid":"7001","amount":120}]"#,
+        "notify_url": "https://a.example/",
+    });
+    assert_eq!(body, expected);
+    content.notify_url = Some(NotifyUrl::parse("https://own.example/").unwrap());
+    let body = create_body(&key(), &content, None, Some("https://a.example/"));
+    assert!(body.ends_with(r#","notify_url":"https://own.example/"}"#), "{body}");
+}
+
+/// The arithmetic that the contract tells callers: 2 bytes, and per receiver 29, its id and its
+/// digits, with a comma between two.
+#[test]
+fn the_receivers_have_the_documented_length() {
+    let params = content().settle_params;
+    assert_eq!(settle_params_text(&params).len(), 2 + (29 + 4 + 3) + 1 + (29 + 4 + 2));
+    assert_eq!(settle_params_text(&[]), "[]");
+}
+
+#[test]
+fn a_query_sends_exactly_one_key() {
+    let app_id = AppId::parse("tt1").unwrap();
+    let settle_id = SettleId::parse("ots1").unwrap();
+    let order_id = OrderId::parse("mot1").unwrap();
+    let out_order_no = OutOrderNo::parse("order-1").unwrap();
+    let out_settle_no = OutSettleNo::parse("no-1").unwrap();
+    let cases = [
+        (QueryBy::SettleId(&settle_id), "settle_id", "ots1"),
+        (QueryBy::OrderId(&order_id), "order_id", "mot1"),
+        (QueryBy::OutOrderNo(&out_order_no), "out_order_no", "order-1"),
+        (QueryBy::OutSettleNo(&out_settle_no), "out_settle_no", "no-1"),
+    ];
+    for (by, name, value) in cases {
+        let body: Value = serde_json::from_str(&query_body(&app_id, by)).unwrap();
+        assert_eq!(body, json!({ "app_id": "tt1", name: value }));
+    }
+}
+
+#[test]
+fn every_envelope_is_understood() {
+    let (message, log_id) = ("order not pay".to_owned(), Some("log-1".to_owned()));
+    let flat = (Some(23102), None, message.clone(), log_id.clone());
+    let err_msg = json!({ "err_no": 23102, "err_msg": "order not pay", "log_id": "log-1" });
+    assert_eq!(said(&err_msg), flat);
+    let err_tips = json!({ "err_no": "23102", "err_tips": "order not pay", "log_id": "log-1" });
+    assert_eq!(said(&err_tips), flat);
+    let two_levels = json!({
+        "data": { "error_code": 2191009, "description": "failed" },
+        "extra": {
+            "error_code": 2191009, "description": "failed", "sub_error_code": 23102,
+            "sub_description": "order not pay", "logid": "log-1", "now": 1700000000,
+        },
+    });
+    assert_eq!(said(&two_levels), (Some(2191009), Some(23102), message.clone(), log_id));
+    let client_token = json!({
+        "data": { "error_code": 10013, "description": "secret wrong" }, "message": "error",
+    });
+    assert_eq!(said(&client_token), (Some(10013), None, "secret wrong".to_owned(), None));
+    let bare = json!({ "error": 28001005, "message": "order not pay" });
+    assert_eq!(said(&bare), (Some(28001005), None, message, None));
+    let rows: Vec<_> = [err_msg, err_tips, two_levels, client_token, bare]
+        .iter()
+        .map(|body| answer(body).row().unwrap().err_no)
+        .collect();
+    assert_eq!(rows, [23102, 23102, 23102, 10013, 28001005]);
+}
+
+#[test]
+fn success_is_understood_in_every_envelope() {
+    let success = [
+        json!({ "err_no": 0, "err_msg": "", "log_id": "log-1", "data": { "settle_id": "ots1" } }),
+        json!({ "err_no": "0", "err_tips": "success", "data": { "settle_id": "ots1" } }),
+        json!({
+            "data": { "error_code": 0, "settle_id": "ots1" },
+            "extra": { "error_code": 0, "sub_error_code": 0, "logid": "log-1" },
+        }),
+    ];
+    for body in success {
+        let answer = answer(&body);
+        assert_eq!((answer.err_no, answer.row()), (Some(0), None), "{body}");
+        assert_eq!(accepted_ids(&answer.data).unwrap().settle_id.as_str(), "ots1");
+    }
+}
+
+#[test]
+fn an_answer_that_contradicts_itself_is_no_answer() {
+    let contradictions = [
+        json!({ "err_no": 0, "data": { "error_code": 23112, "settle_id": "ots1" } }),
+        json!({ "err_no": 23112, "extra": { "error_code": 0 } }),
+        json!({ "data": { "error_code": 0 }, "extra": { "sub_error_code": 23112 } }),
+        json!({ "err_no": 0, "extra": { "error_code": 0, "sub_error_code": 13000 } }),
+    ];
+    for body in contradictions {
+        assert!(read(body.to_string().as_bytes()).is_err(), "{body}");
+    }
+}
+
+#[test]
+fn what_is_no_answer_is_told_apart_and_never_panics() {
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let deep_inside = format!(r#"{{"err_no":0,"data":{deep}}}"#);
+    let huge = format!(r#"{{"err_no":23102,"err_msg":"{}"}}"#, "分".repeat(3_500_000));
+    for unreadable in [
+        &b""[..],
+        b"<html>502</html>",
+        b"null",
+        b"[]",
+        b"\"0\"",
+        b"{\"err_no\":",
+        b"{\"err_no\":true}",
+        b"{\"err_no\":0.5}",
+        b"{\"err_no\":1e3}",
+        b"{\"err_no\":99999999999}",
+        b"{\"err_no\":\"abc\"}",
+        b"{\"err_no\":{}}",
+        b"\xff\xfe{}",
+        b"{\"err_no\":0,\"err_msg\":\"\xc3\x28\"}",
+        deep.as_bytes(),
+        deep_inside.as_bytes(),
+    ] {
+        assert!(read(unreadable).is_err());
+    }
+    let answer = read(huge.as_bytes()).unwrap();
+    let kept = answer.error(400, None, &"".into()).err_msg;
+    assert_eq!(kept.len(), 510, "cut between two characters");
+    assert_eq!(read(b"{}").unwrap().err_no, None, "readable, but without a number");
+}
+
+#[test]
+fn a_secret_that_douyin_echoes_is_not_kept() {
+    let padding = "x".repeat(500);
+    let body =
+        json!({ "err_no": 10008, "err_msg": format!("bad clt.s3cret, {padding} clt.s3cret") });
+    let kept = answer(&body).error(200, Some("log-1"), &"clt.s3cret".into());
+    assert!(kept.err_msg.starts_with("bad [redacted], xxx"), "{}", kept.err_msg);
+    assert!(!kept.err_msg.contains("clt"));
+    assert_eq!((kept.err_no, kept.http_status, kept.log_id.as_str()), (10008, 200, "log-1"));
+}
+
+#[test]
+fn an_acceptance_names_its_ids_as_strings_or_numbers() {
+    let ids = |data: Value| accepted_ids(&data);
+    let both = ids(json!({ "settle_id": "ots1", "wallet_settle_id": 7273456075280828716_u64 }));
+    let both = both.unwrap();
+    assert_eq!(both.settle_id.as_str(), "ots1");
+    assert_eq!(both.wallet_settle_id.unwrap().as_str(), "7273456075280828716");
+    let one = ids(json!({ "settle_id": 17, "wallet_settle_id": null })).unwrap();
+    assert_eq!((one.settle_id.as_str(), one.wallet_settle_id), ("17", None));
+    let odd = ids(json!({ "settle_id": "ots1", "wallet_settle_id": { "no": 1 } })).unwrap();
+    assert_eq!(odd.wallet_settle_id, None, "worth less than the acceptance");
+    for nameless in [
+        json!(null),
+        json!([]),
+        json!({}),
+        json!({ "settle_id": "" }),
+        json!({ "settle_id": null }),
+        json!({ "settle_id": true }),
+        json!({ "settle_id": 1.5e300 }),
+        json!({ "settle_id": "x".repeat(129) }),
+    ] {
+        assert_eq!(ids(nameless.clone()), None, "{nameless}");
+    }
+}
+
+fn full_item() -> Value {
+    json!({
+        "settle_id": "ots1", "wallet_settle_id": "727", "out_settle_no": "no-1",
+        "order_id": "mot1", "out_order_no": "order-1", "item_order_id": "motb1",
+        "settle_status": "SUCCESS", "settle_amount": 20, "settle_detail": "detail", "rake": 0,
+        "commission": 16, "platform_ticket": 4, "settle_at": 1693540334000_i64,
+        "cp_extra": "sg1:x", "a_new_field": { "of": ["any", "kind"] },
+    })
+}
+
+#[test]
+fn a_found_settle_becomes_a_report() {
+    let report = reports(&json!([full_item()])).unwrap().remove(0);
+    assert_eq!(report.settle_id.as_str(), "ots1");
+    assert_eq!(report.status, ReportedStatus::Success);
+    assert_eq!(report.out_settle_no.unwrap().as_str(), "no-1");
+    assert_eq!(report.item.as_deref(), Some("motb1"));
+    let facts = report.facts;
+    assert_eq!(facts.wallet_settle_id.unwrap().as_str(), "727");
+    assert_eq!(facts.order_id.unwrap().as_str(), "mot1");
+    assert_eq!(facts.out_order_no.unwrap().as_str(), "order-1");
+    assert_eq!(facts.item_order_id.unwrap().as_str(), "motb1");
+    assert_eq!(facts.cp_extra.as_deref(), Some("sg1:x"));
+    assert_eq!(facts.settle_status.as_deref(), Some("SUCCESS"));
+    assert_eq!(facts.settle_amount, Some(Fen::new(20)));
+    assert_eq!((facts.rake, facts.commission), (Some(Fen::new(0)), Some(Fen::new(16))));
+    assert_eq!(facts.platform_ticket, Some(Fen::new(4)));
+    assert_eq!(facts.settle_detail.as_deref(), Some("detail"));
+    assert_eq!(facts.settle_time, Some(Timestamp::from_ms(1_693_540_334_000)));
+    assert_eq!((facts.message, facts.auto_settle), (None, None));
+}
+
+#[test]
+fn spellings_types_and_shapes_do_not_matter() {
+    let full = reports(&json!([full_item()])).unwrap();
+    assert_eq!(reports(&full_item()).unwrap(), full, "a single object is a list of one");
+    let mut old = full_item();
+    let fields = old.as_object_mut().unwrap();
+    for (new, old) in [
+        ("out_settle_no", "out_settle_id"),
+        ("out_order_no", "out_order_id"),
+        ("settle_at", "settle_time"),
+    ] {
+        let value = fields.remove(new).unwrap();
+        fields.insert(old.to_owned(), value);
+    }
+    for name in ["settle_amount", "rake", "commission", "platform_ticket", "settle_time"] {
+        let text = fields[name].to_string();
+        fields.insert(name.to_owned(), json!(text));
+    }
+    fields.insert("wallet_settle_id".to_owned(), json!(727));
+    assert_eq!(reports(&json!([old])).unwrap(), full);
+}
+
+#[test]
+fn what_is_not_said_is_unset() {
+    let bare = json!({ "settle_id": "ots1", "settle_status": "INIT" });
+    let bare = reports(&bare).unwrap().remove(0);
+    assert_eq!((bare.status, bare.item, bare.out_settle_no), (ReportedStatus::Init, None, None));
+    let empty = json!({
+        "settle_id": "ots1", "settle_status": "PAUSED", "wallet_settle_id": "",
+        "out_settle_no": null, "order_id": "", "out_order_no": "", "item_order_id": "",
+        "settle_amount": "", "rake": null, "settle_detail": "", "settle_at": 0, "cp_extra": "",
+    });
+    let empty = reports(&empty).unwrap().remove(0);
+    assert_eq!(empty.status, ReportedStatus::Unlisted);
+    assert_eq!(empty.item.as_deref(), Some(""), "Douyin says that there is no item");
+    let expected = crate::settle::Facts {
+        settle_status: Some("PAUSED".to_owned()),
+        cp_extra: Some(String::new()),
+        ..Default::default()
+    };
+    assert_eq!(empty.facts, expected);
+}
+
+#[test]
+fn one_malformed_item_spoils_the_answer() {
+    let wrong = [
+        ("settle_id", json!(null)),
+        ("settle_id", json!("x".repeat(129))),
+        ("settle_id", json!(7.2e30)),
+        ("settle_status", json!("")),
+        ("out_settle_no", json!("n".repeat(65))),
+        ("out_settle_no", json!(["no-1"])),
+        ("settle_amount", json!(0.5)),
+        ("settle_amount", json!("12.5")),
+        ("settle_amount", json!(9_223_372_036_854_775_808_u64)),
+        ("rake", json!(true)),
+        ("settle_at", json!(-1)),
+        ("is_auto_settle", json!("perhaps")),
+        ("cp_extra", json!({})),
+    ];
+    for (name, value) in wrong {
+        let mut item = full_item();
+        item[name] = value.clone();
+        let data = json!([full_item(), item]);
+        assert!(reports(&data).is_err(), "{name}: {value}");
+    }
+    assert!(reports(&json!([full_item(), 7])).is_err());
+}
+
+#[test]
+fn only_an_empty_array_says_that_there_is_nothing() {
+    assert_eq!(reports(&json!([])).unwrap(), []);
+    for broken in [json!(null), json!(""), json!("[]"), json!(0), json!(false), json!({})] {
+        assert!(reports(&broken).is_err(), "{broken}");
+    }
+}
+
+#[test]
+fn a_token_and_its_life_are_read() {
+    let (secret, life) = token(&json!({ "access_token": "clt.1", "expires_in": "7200" })).unwrap();
+    assert_eq!((secret.expose_secret(), life.as_secs()), ("clt.1", 7200));
+    assert_eq!(token(&json!({ "access_token": "clt.1" })).unwrap().1.as_secs(), 7200);
+    for broken in [
+        json!(null),
+        json!({}),
+        json!({ "access_token": "" }),
+        json!({ "access_token": "clt.1", "expires_in": -1 }),
+        json!({ "access_token": "clt.1", "expires_in": 1.5 }),
+        json!({ "access_token": ["clt.1"] }),
+    ] {
+        assert!(token(&broken).is_err(), "{broken}");
+    }
+}
+
+/// Everything that is read of an answer, as the client would.
+fn read_all(content: &[u8]) {
+    if let Ok(answer) = read(content) {
+        let _ = (answer.row(), accepted_ids(&answer.data), reports(&answer.data));
+        let _ = (token(&answer.data).is_ok(), answer.error(200, None, &"e".into()));
+    }
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        (-5..5_i64).prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+        "[0-9.+-]{0,20}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 48, 6, |inner| {
+        let name = prop::sample::select(vec![
+            "err_no",
+            "err_msg",
+            "err_tips",
+            "log_id",
+            "data",
+            "extra",
+            "error_code",
+            "logid",
+            "sub_error_code",
+            "description",
+            "error",
+            "message",
+            "settle_id",
+            "settle_status",
+            "out_settle_no",
+            "item_order_id",
+            "settle_amount",
+            "settle_at",
+            "cp_extra",
+            "access_token",
+            "expires_in",
+            "is_auto_settle",
+            "wallet_settle_id",
+        ]);
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(name.prop_map(str::to_owned), inner, 0..8)
+                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_without_a_panic(content in prop::collection::vec(any::<u8>(), 0..512)) {
+        read_all(&content);
+    }
+
+    #[test]
+    fn any_json_is_read_without_a_panic(value in any_json()) {
+        read_all(value.to_string().as_bytes());
+    }
+
+    #[test]
+    fn any_amount_survives_as_number_and_as_string(fen in any::<i64>()) {
+        for amount in [json!(fen), json!(fen.to_string())] {
+            let mut item = full_item();
+            item["settle_amount"] = amount;
+            let report = reports(&item).unwrap().remove(0);
+            prop_assert_eq!(report.facts.settle_amount, Some(Fen::new(fen)));
+        }
+    }
+}

@@ -142,6 +142,11 @@ fn answer(learned: Learned) -> Observation {
     Observation { learned, source, begun: at(0), scope, answers, log_id: None }
 }
 
+/// The same for a send begun at this second.
+fn answer_at(begun: i64, learned: Learned) -> Observation {
+    Observation { begun: at(begun), ..answer(learned) }
+}
+
 /// The same, but whether it was subtracted already is in doubt.
 fn again(seen: Observation) -> Observation {
     Observation { answers: Answers::Nothing, ..seen }

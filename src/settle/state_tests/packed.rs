@@ -3,11 +3,11 @@
 
 use std::collections::HashMap;
 
+use super::super::step::Last;
 use super::world::{
     ALL_SEEN, Begun, Broken, EXISTS_ABSENT, GRACE, News, Owner, Rules, Shown, Status, Stranger,
     TIMEOUT, Told, World,
 };
-use super::super::step::Last;
 use super::*;
 
 /// A record without what no decision depends on.
@@ -44,14 +44,8 @@ pub(super) struct Turn {
     last: u8,
 }
 
-const LASTS: [Last; 6] = [
-    Last::Nothing,
-    Last::Unknown,
-    Last::NotSent,
-    Last::Throttled,
-    Last::Absent,
-    Last::Definite,
-];
+const LASTS: [Last; 6] =
+    [Last::Nothing, Last::Unknown, Last::NotSent, Last::Throttled, Last::Absent, Last::Definite];
 
 impl Turn {
     pub(super) const POLLER: Turn = Turn { creator: false, sends: 0, queries: 0, last: 0 };
@@ -165,7 +159,10 @@ impl Packed {
             exists: evidence.exists_seen.is_some(),
             refused: evidence.refused.is_some(),
             fail_seen: evidence.fail_seen.as_ref().map(number),
-            unlisted: evidence.unlisted.as_ref().map_or(0, |last| u8::try_from(last.times).unwrap()),
+            unlisted: evidence
+                .unlisted
+                .as_ref()
+                .map_or(0, |last| u8::try_from(last.times).unwrap()),
             empties: u8::try_from(evidence.empties_after_expiry).unwrap(),
             contradicted: record.contradiction.is_some(),
         }
@@ -190,25 +187,23 @@ impl Packed {
             source: Source::Create,
             time: moment(NOW),
         };
-        let platform = self.platform;
-        Record {
-            origin: if platform { Origin::Platform } else { Origin::Gateway(request.clone()) },
-            state,
-            evidence: Evidence {
-                unanswered: self.unanswered.into(),
-                last_permit: (!platform).then(|| past(ALL_SEEN, begun.after_grace)),
-                exists_seen: self.exists.then(|| past(EXISTS_ABSENT, begun.after_exists)),
-                refused: self.refused.then(no_money),
-                fail_seen: self.fail_seen.map(numbered),
-                unlisted: (self.unlisted > 0).then(|| Unlisted {
-                    failure: failure("DOUYIN_ERROR", 99),
-                    times: self.unlisted.into(),
-                }),
-                empties_after_expiry: self.empties.into(),
-            },
-            contradiction: self.contradicted.then_some(contradiction),
-            ..Record::submitted(key(), request, moment(NOW))
+        let mut record = Record::submitted(key(), request, moment(NOW));
+        if self.platform {
+            record.origin = Origin::Platform;
         }
+        record.state = state;
+        record.contradiction = self.contradicted.then_some(contradiction);
+        let evidence = &mut record.evidence;
+        evidence.unanswered = self.unanswered.into();
+        evidence.last_permit = (!self.platform).then(|| past(ALL_SEEN, begun.after_grace));
+        evidence.exists_seen = self.exists.then(|| past(EXISTS_ABSENT, begun.after_exists));
+        evidence.refused = self.refused.then(no_money);
+        evidence.fail_seen = self.fail_seen.map(numbered);
+        let failure = failure("DOUYIN_ERROR", 99);
+        let times = self.unlisted.into();
+        evidence.unlisted = (self.unlisted > 0).then_some(Unlisted { failure, times });
+        evidence.empties_after_expiry = self.empties.into();
+        record
     }
 
     /// With the last moment at which a send may be permitted one ahead, or just passed.
@@ -235,12 +230,8 @@ fn milliseconds(moments: u8) -> Duration {
     Duration::from_millis(moments.into())
 }
 
-const NOT_BEGUN: Begun = Begun {
-    by_number: false,
-    after_grace: false,
-    after_exists: false,
-    after_window: false,
-};
+const NOT_BEGUN: Begun =
+    Begun { by_number: false, after_grace: false, after_exists: false, after_window: false };
 const ALL_BEGUN: Begun =
     Begun { by_number: true, after_grace: true, after_exists: true, after_window: true };
 
@@ -258,7 +249,13 @@ impl Gateway {
             policy.grace = Duration::ZERO;
             policy.call_timeout = Duration::ZERO;
         }
-        Self { rules, policy, known: HashMap::new(), permits: HashMap::new(), nexts: HashMap::new() }
+        Self {
+            rules,
+            policy,
+            known: HashMap::new(),
+            permits: HashMap::new(),
+            nexts: HashMap::new(),
+        }
     }
 
     /// The +1, if it is permitted.

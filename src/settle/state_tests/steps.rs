@@ -113,12 +113,7 @@ fn what_the_poller_does_with_a_settle_that_is_submitting() {
             vec![Learned::Absent, timeout()],
             vec![Query(Number), Send, Rest],
         ),
-        (
-            "found",
-            submitting(1),
-            vec![found([ours("ots1", Success)])],
-            vec![Query(Number), Rest],
-        ),
+        ("found", submitting(1), vec![found([ours("ots1", Success)])], vec![Query(Number), Rest]),
         ("an unanswered query", submitting(1), vec![timeout()], vec![Query(Number), Rest]),
         (
             "23111 to its send",

@@ -58,8 +58,7 @@ fn accepted_makes_it_processing_or_fills_in_or_contradicts() {
 #[test]
 fn an_acceptance_fills_in_the_wallet_id_wherever_the_settle_is() {
     let wallet = WalletSettleId::parse("7273").unwrap();
-    let with_wallet =
-        AcceptedIds { settle_id: id("ots1"), wallet_settle_id: Some(wallet.clone()) };
+    let with_wallet = AcceptedIds { settle_id: id("ots1"), wallet_settle_id: Some(wallet.clone()) };
     let seen = &again(answer(Learned::Accepted(with_wallet)));
     for (before, state) in [
         (submitting(1), In::Processing),

@@ -313,9 +313,10 @@ impl World {
     /// What a worker may do that holds the lease, or believes so.
     fn decides(&self, worker: usize, gateway: &mut Gateway, out: &mut Vec<Step>) {
         let sendable_time = self.window_left > GRACE;
-        let next = gateway.rules.obey.then(|| {
-            gateway.next(self.row, self.workers[worker].turn, sendable_time)
-        });
+        let next = gateway
+            .rules
+            .obey
+            .then(|| gateway.next(self.row, self.workers[worker].turn, sendable_time));
         let may_send = next.is_none_or(|next| next == step::Step::Send);
         if may_send
             && self.sends < gateway.rules.sends_max

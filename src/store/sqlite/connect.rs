@@ -12,6 +12,9 @@ const CHECKPOINT_PAGES: i64 = 4_096;
 /// What is kept of a log that a burst, or a long backup, made longer.
 const LOG_BYTES_MAX: i64 = 64 * 1024 * 1024;
 
+/// Memory for pages that the writer keeps at hand.
+const CACHE_KIB: i64 = 16 * 1024;
+
 /// More than there are different statements.
 const STATEMENTS_MAX: usize = 64;
 
@@ -27,6 +30,8 @@ pub(super) fn connect_writer(path: &Path, busy_wait: Duration) -> rusqlite::Resu
     }
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    // Savepoints are kept in memory: no temporary files, whose directory may be read-only.
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)?;
     Ok(connection)
