@@ -91,6 +91,8 @@ impl App {
     /// streams, finish what is in flight, close the store.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Stopped {
         let health = Health::new(&self.store);
+        // Known from the first request on; serving once the store has shown that it can commit.
+        health.report(ServingStatus::NotServing).await;
         let (draining, polling) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
         let poller = self.poller;

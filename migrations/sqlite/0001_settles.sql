@@ -38,6 +38,7 @@ CREATE TABLE settle (
     unlisted                TEXT,               -- JSON failure
     unlisted_times          INTEGER,
     empties_after_expiry    INTEGER NOT NULL,
+    last_counted_ms         INTEGER,
 
     wallet_settle_id        TEXT,
     order_id                TEXT,

@@ -82,7 +82,7 @@ impl Exchange {
 }
 
 fn heard(reply: &Reply) -> Result<Heard, Failed> {
-    let header = reply.log_id_header.clone();
+    let header = reply.log_id_header.as_deref().map(wire::bounded_log_id);
     match wire::read(&reply.content) {
         Ok(answer) => {
             let log_id = answer.log_id.clone().or(header);

@@ -13,8 +13,8 @@
 //! number of Douyin's means), [`wire`] (the JSON), `token` (who fetches an access token and when),
 //! [`transport`] (when a request has left this machine).
 //!
-//! What it must not know: gRPC (`tonic::Code` in the error table excepted), what becomes of a settle
-//! because of an answer, when to try again.
+//! What it must not know: gRPC (`tonic::Code` in the error table excepted), when to call, and what
+//! becomes of a settle because of an answer.
 
 pub mod client;
 pub mod codes;

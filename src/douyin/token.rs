@@ -248,10 +248,12 @@ impl Tokens {
                 *turn = before;
             }
         })?;
-        if let Err(error) = self.store.save_token(&access.app.app_id, token.clone()).await {
+        // Held before it is stored: a caller that vanishes in between must not cost another fetch.
+        let secret = access.hold(token.clone(), origin);
+        if let Err(error) = self.store.save_token(&access.app.app_id, token).await {
             warn!(app_id = %access.app.app_id, %error, "could not store the access token");
         }
-        Ok(access.hold(token, origin))
+        Ok(secret)
     }
 
     async fn request(&self, access: &Access, deadline: &Deadline) -> Result<StoredToken, Failed> {

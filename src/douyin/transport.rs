@@ -94,9 +94,11 @@ impl Deadline {
 
 impl Transport {
     pub async fn send(&self, call: Call) -> Result<Reply, SendError> {
+        if call.deadline.passed() {
+            return Err(SendError::TooLate);
+        }
         match self {
             Transport::Http(http) => http.send(call).await,
-            Transport::InProcess(_) if call.deadline.passed() => Err(SendError::TooLate),
             Transport::InProcess(answer) => {
                 let reply = tokio::time::timeout(call.timeout, answer(call)).await;
                 reply.unwrap_or(Err(SendError::Timeout))
@@ -152,6 +154,7 @@ impl HttpTransport {
     /// On a kept connection that the server closes at that moment, hyper-util sends the request
     /// again over another one, but only if it was never begun: it still has the body in its gate.
     async fn send(&self, call: Call) -> Result<Reply, SendError> {
+        let deadline = call.deadline.clone();
         let gate = Arc::new(Gate::new(call.deadline));
         let body = GatedBody::new(call.body, Arc::clone(&gate));
         let url = format!("{}{}", self.base_url, call.path);
@@ -166,6 +169,7 @@ impl HttpTransport {
         Err(match gate.close() {
             Handover::Done => error,
             Handover::TooLate => SendError::TooLate,
+            Handover::Waiting | Handover::Revoked if deadline.passed() => SendError::TooLate,
             Handover::Waiting | Handover::Revoked => SendError::NotSent(error.to_string()),
         })
     }

@@ -23,7 +23,7 @@ use crate::settle::{
     WalletSettleId,
 };
 
-pub(super) use envelope::{Answer, read};
+pub(super) use envelope::{Answer, bounded_log_id, read};
 pub(super) use items::reports;
 
 /// Why an answer cannot be understood. Says what is wrong with it, never what it said.
@@ -80,7 +80,7 @@ struct Receiver<'a> {
 }
 
 /// The JSON of a create. It is stored and sent as the same bytes every time, so a change of its
-/// form takes effect for new settles only. `ext` is what goes out as such: the caller's or the mark.
+/// form takes effect for new settles only. `ext` goes out as it is: the caller's, or the mark.
 pub fn create_body(
     key: &Key,
     content: &Content,

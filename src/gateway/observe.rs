@@ -178,15 +178,16 @@ impl Gateway {
     }
 
     fn tell(&self, before: &Record, after: &Record, seen: &Observation, alert: Option<Alert>) {
-        let (key, log_id) = (&after.key, seen.log_id.as_deref().unwrap_or(""));
+        let (key, source) = (&after.key, seen.source);
+        let log_id = seen.log_id.as_deref().unwrap_or("");
         if let Some(alert) = alert {
-            error!(%key, ?alert, source = ?seen.source, log_id, "a person must look at this settle");
+            error!(%key, ?alert, ?source, log_id, "a person must look at this settle");
         }
         if after.revision == before.revision {
             return;
         }
         let (state, revision) = (after.state.kind().as_str(), after.revision);
-        info!(%key, state, revision, source = ?seen.source, log_id, "settle changed");
+        info!(%key, state, revision, ?source, log_id, "settle changed");
         self.0.hub.hint(key);
         if !after.is_final() {
             self.0.due.notify_one();

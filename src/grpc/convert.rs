@@ -81,8 +81,7 @@ pub fn create(
     let settle_desc = bad.text("settle_desc", SettleDesc::parse(request.settle_desc));
     let settle_params = settle_params(&mut bad, request.settle_params, duplicates);
     let item_order_id = request.item_order_id;
-    let item_order_id =
-        bad.optional("item_order_id", item_order_id, ItemOrderId::parse);
+    let item_order_id = bad.optional("item_order_id", item_order_id, ItemOrderId::parse);
     let ext = bad.optional("ext", request.ext, Ext::parse);
     let notify_url = bad.optional("notify_url", request.notify_url, NotifyUrl::parse);
     let submit_before = request.submit_before.and_then(|time| timestamp(&mut bad, time));

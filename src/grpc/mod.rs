@@ -81,8 +81,8 @@ impl Service {
         let default_app = self.config.default_app.as_ref();
         let parsed =
             convert::create(request.into_inner(), default_app, self.config.duplicate_receivers);
-        let parsed = parsed
-            .map_err(|violations| status::invalid(violations, Some(Outcome::NotSent)))?;
+        let parsed =
+            parsed.map_err(|violations| status::invalid(violations, Some(Outcome::NotSent)))?;
         name_span(&parsed.key.app_id, parsed.key.out_settle_no.as_str());
         self.served(&parsed.key.app_id, Some(Outcome::NotSent))?;
         let key = parsed.key.clone();
@@ -99,10 +99,7 @@ impl Service {
         Ok(v1::CreateSettleResponse { settle, replayed: created.replayed })
     }
 
-    async fn watch(
-        &self,
-        request: Request<v1::WatchSettleRequest>,
-    ) -> Result<WatchStream, Status> {
+    async fn watch(&self, request: Request<v1::WatchSettleRequest>) -> Result<WatchStream, Status> {
         use v1::watch_settle_request::Key as Wire;
         let request = request.into_inner();
         let key = match request.key {
@@ -116,8 +113,11 @@ impl Service {
         let seat = seat.map_err(|_| status::own("WATCH_LIMIT_REACHED"))?;
         let heartbeat = convert::heartbeat_interval(request.heartbeat_interval);
         let (app_id, number) = parts(&name);
-        let request =
-            WatchRequest { name: name.clone(), after_revision, heartbeat_interval: Some(heartbeat) };
+        let request = WatchRequest {
+            name: name.clone(),
+            after_revision,
+            heartbeat_interval: Some(heartbeat),
+        };
         let watch = self.gateway.watch(request).await;
         let watch = watch.map_err(|ending| {
             status::of_ending(ending, app_id, number)

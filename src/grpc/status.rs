@@ -73,7 +73,11 @@ pub struct Words {
 /// The words for a recorded failure. The gateway's several causes of "no usable answer" are one
 /// reason to a caller: none of them changes what the caller does.
 pub fn words(failure: &Failure) -> Words {
-    if let Some(row) = codes::row_for_reason(&failure.reason) {
+    // Several numbers may share a reason; the number itself has the exact words.
+    let said = failure.douyin.as_ref();
+    let exact = said.and_then(|said| codes::decisive(said.err_no, said.sub_err_no));
+    let exact = exact.filter(|row| row.reason == failure.reason);
+    if let Some(row) = exact.or_else(|| codes::row_for_reason(&failure.reason)) {
         return Words {
             code: row.code,
             reason: row.reason,

@@ -138,7 +138,7 @@ impl OutSettleNo {
     }
 
     /// A number as Douyin reports it, which may be longer than what a caller may choose.
-    pub fn reported(text: &str) -> Result<Self, Invalid> {
+    pub fn reported(text: impl Into<String>) -> Result<Self, Invalid> {
         SettleId::parse(text).map(|text| Self(text.0))
     }
 }

@@ -1,14 +1,17 @@
 //! Floor 0: what a settle is. Pure: no I/O, no clock of its own, no wire format of anybody.
 //!
-//! Read in this order: [`record`] (what is known about a settle), [`state`] (how one observation
-//! changes it: the life-cycle table), [`proof`] (whose settle a report speaks of), [`step`] (what
-//! to do next). [`content`], [`ids`] and [`money`] are the words they use.
+//! Read in this order: [`record`] (what is known about a settle), [`observation`] (what can be
+//! learned), [`state`] (how that changes it: the life-cycle table), [`proof`] (whose settle a
+//! report speaks of), [`step`] (what to do next). [`content`], [`ids`] and [`money`] are the words
+//! they use.
 
 pub mod content;
 pub mod ids;
 pub mod money;
+pub mod observation;
 pub mod proof;
 pub mod record;
+mod report;
 pub mod state;
 pub mod step;
 
@@ -18,14 +21,14 @@ pub use ids::{
     OutSettleNo, SettleDesc, SettleId, TradeSystem, WalletSettleId,
 };
 pub use money::Fen;
+pub use observation::{
+    AcceptedIds, Alert, Answers, Context, Learned, Lease, Observation, Policy, Scope, Transition,
+};
 pub use record::{
     Contradiction, DouyinError, Evidence, Facts, Failure, HistoryEntry, Mark, Origin, Record,
     Report, ReportedStatus, Request, Source, State, StateKind, Unlisted,
 };
-pub use state::{
-    AcceptedIds, Alert, Answers, Context, Learned, Lease, Observation, Policy, Scope, Transition,
-    may_send, permit, transition,
-};
+pub use state::{may_send, permit, transition};
 pub use step::{Progress, Role, Step, next_step};
 
 #[cfg(test)]

@@ -24,6 +24,10 @@ pub fn proof(record: &Record, report: &Report) -> Proof {
     let Origin::Gateway(request) = &record.origin else {
         return Proof::Foreign;
     };
+    let number = report.out_settle_no.as_ref();
+    if number.is_some_and(|number| *number != record.key.out_settle_no) {
+        return Proof::Foreign;
+    }
     let content = &request.content;
     let order = report.facts.out_order_no.as_ref();
     if order.is_some_and(|order| *order != content.out_order_no) {
@@ -35,6 +39,8 @@ pub fn proof(record: &Record, report: &Report) -> Proof {
     }
     match (report.facts.cp_extra.as_deref(), request.sent_ext.as_deref()) {
         (Some(seen), Some(sent)) if seen == sent => Proof::Ours,
+        // Our mark comes back as it went; a caller's own text may come back altered.
+        (Some(_), Some(_)) if content.ext.is_some() && order.is_some() => Proof::Unproven,
         (Some(_), Some(_)) => Proof::Foreign,
         (Some(seen), None) if !seen.is_empty() => Proof::Foreign,
         (Some(_) | None, None) if order.is_some() => Proof::Ours,
@@ -51,7 +57,7 @@ pub fn pick<'a>(record: &Record, reports: &'a [Report]) -> Option<&'a Report> {
         let other = recorded != Some(&report.settle_id);
         let failed = report.status == ReportedStatus::Fail;
         match record.origin {
-            Origin::Gateway(_) => (proof(record, report) != Proof::Ours, failed, other),
+            Origin::Gateway(_) => (other && proof(record, report) != Proof::Ours, failed, other),
             Origin::Platform => (other, failed, false),
         }
     })

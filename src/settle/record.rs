@@ -149,6 +149,8 @@ pub struct Evidence {
     pub unlisted: Option<Unlisted>,
     /// Empty queries begun after the submission window and after the grace.
     pub empties_after_expiry: u32,
+    /// When the last observation of a kind that is counted began (the two fields above).
+    pub last_counted: Option<Timestamp>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -174,8 +176,9 @@ impl Failure {
 
     /// Whether a caller would treat both alike: what decides if a new error is news.
     pub fn same_kind(&self, other: &Failure) -> bool {
-        let err_no = |failure: &Failure| failure.douyin.as_ref().map(|said| said.err_no);
-        self.reason == other.reason && err_no(self) == err_no(other)
+        let numbers =
+            |failure: &Failure| failure.douyin.as_ref().map(|said| (said.err_no, said.sub_err_no));
+        self.reason == other.reason && numbers(self) == numbers(other)
     }
 }
 
@@ -272,7 +275,7 @@ impl Record {
             key,
             origin: Origin::Platform,
             state: report.state(),
-            facts: report.facts.clone(),
+            facts: report.lasting_facts(),
             evidence: Evidence::default(),
             last_error: None,
             contradiction: None,
@@ -343,6 +346,25 @@ pub enum Mark {
 }
 
 impl Report {
+    /// What the report tells for good. Before the end Douyin shows amounts that may still change (no
+    /// document says they do not), and facts are kept as they came first: those are left out.
+    pub fn lasting_facts(&self) -> Facts {
+        let facts = self.facts.clone();
+        match self.status {
+            ReportedStatus::Success | ReportedStatus::Fail => facts,
+            ReportedStatus::Init | ReportedStatus::Processing | ReportedStatus::Unlisted => Facts {
+                settle_amount: None,
+                rake: None,
+                commission: None,
+                platform_ticket: None,
+                settle_detail: None,
+                message: None,
+                settle_time: None,
+                ..facts
+            },
+        }
+    }
+
     /// The state this report alone would put a settle into. An unlisted word means at least that
     /// the settle exists.
     pub fn state(&self) -> State {

@@ -2,152 +2,18 @@
 //!
 //! [`transition`] is the only function that changes a record because of something learned, and
 //! [`permit`] the only one that allows a send. Both are pure; the caller makes the result durable
-//! by one compare-and-swap. ARCHITECTURE.md prints the table; every row and rule has a test in
-//! `state_tests.rs`. The rules close concrete ways to pay twice or to tell a caller something
-//! false: none may be relaxed because it looks redundant.
+//! by one compare-and-swap. What Douyin reports is judged in `report.rs`. ARCHITECTURE.md prints the
+//! table; every row and rule has a test in `state_tests`. The rules close concrete ways to pay
+//! twice or to tell a caller something false: none may be relaxed because it looks redundant.
 
-use std::time::Duration;
-
-use super::ids::{SettleId, WalletSettleId};
-use super::proof::{Proof, pick, proof};
-use super::record::{
-    Contradiction, Evidence, Facts, Failure, Origin, Record, Report, ReportedStatus, Source, State,
-    StateKind, Unlisted,
+use super::observation::{
+    AcceptedIds, Alert, Answers, Context, Learned, Lease, Observation, Policy, Scope, Transition,
 };
+use super::record::{
+    Contradiction, Evidence, Facts, Failure, Origin, Record, Report, Source, State, Unlisted,
+};
+use super::report::reported;
 use crate::clock::Timestamp;
-
-/// Something learned about a settle, and how.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Observation {
-    pub learned: Learned,
-    pub source: Source,
-    /// When the call that learned it began. An empty query proves something only about the time
-    /// before it began.
-    pub begun: Timestamp,
-    pub scope: Scope,
-    pub answers: Answers,
-    /// Douyin's log id of the message.
-    pub log_id: Option<String>,
-}
-
-/// What was learned.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Learned {
-    /// Douyin accepted the send.
-    Accepted(AcceptedIds),
-    /// Douyin refused this send. Proves nothing about any other send.
-    Refused(Failure),
-    /// Nobody knows whether the send took effect: timeout, reset, 5xx, 23000 and its like.
-    Unknown(Failure),
-    /// As `Unknown`, by a number that no table lists.
-    Unlisted(Failure),
-    /// Nothing left this machine.
-    NotSent(Failure),
-    /// Something exists under the number: 23111, or an acceptance that names no settle.
-    Exists(Failure),
-    /// Settles that Douyin holds under the number or id. Never empty: that is `Absent`.
-    Reported(Vec<Report>),
-    /// A query found nothing.
-    Absent,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AcceptedIds {
-    pub settle_id: SettleId,
-    pub wallet_settle_id: Option<WalletSettleId>,
-}
-
-/// Whether the observation can have seen every settle under the number.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Scope {
-    /// A query by `out_settle_no`.
-    Number,
-    /// One settle: an answer to a send, a callback, a query by `settle_id`.
-    Single,
-}
-
-/// Whether the observation is the definite answer to one of our sends, still counted in
-/// `unanswered`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Answers {
-    OneSend,
-    /// Not to a send; or to one, but whether it was subtracted already is itself in doubt. Too
-    /// large a count only costs time, too small a one costs money.
-    Nothing,
-}
-
-/// Whether the observer still holds the right to call Douyin for this settle. Negative evidence
-/// counts only then; acceptance and reports are facts that anyone may record, late or not.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Lease {
-    Held,
-    Lost,
-}
-
-/// The knobs of the life cycle.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Policy {
-    /// How long after a send took effect a query may still not see it ("visibility grace").
-    pub grace: Duration,
-    /// Whether an empty query begun after the grace proves that nothing took effect. If not,
-    /// settles in doubt stay for an operator.
-    pub grace_proves: bool,
-    /// The most time between the permission to send and the last byte of the answer.
-    pub call_timeout: Duration,
-    /// How long a number may answer 23111 and yet be absent from queries before that is final.
-    pub exists_absent_max: Duration,
-    /// Calls to Douyin that must have been tried before the submission window may expire: clocks
-    /// jump, attempts do not.
-    pub expiry_attempts_min: u32,
-    /// The same number, unknown to the table, counts as a refusal when it came this often.
-    pub unlisted_times_max: u32,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            grace: Duration::from_secs(600),
-            grace_proves: true,
-            call_timeout: Duration::from_secs(10),
-            exists_absent_max: Duration::from_secs(3600),
-            expiry_attempts_min: 10,
-            unlisted_times_max: 3,
-        }
-    }
-}
-
-/// What a transition depends on besides the record and the observation.
-#[derive(Clone, Copy, Debug)]
-pub struct Context<'a> {
-    pub now: Timestamp,
-    pub policy: &'a Policy,
-    pub lease: Lease,
-    /// Calls to Douyin for this settle since it was created.
-    pub attempts: u32,
-}
-
-/// The record after an observation; equal to the one before it if nothing changed.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Transition {
-    pub record: Record,
-    /// Something a person must look at.
-    pub alert: Option<Alert>,
-}
-
-/// What a person must look at.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Alert {
-    /// Douyin holds a settle of ours under a number that we called rejected.
-    AliveAfterRejection,
-    /// Douyin reports somebody else's settle under a number of ours.
-    ForeignSettle,
-    /// Douyin's word contradicts a final state.
-    Contradiction,
-    /// A fact differs from what Douyin said before; the first value was kept.
-    DifferingFact,
-    /// 23111 was answered, and yet no query finds the settle.
-    ExistsButAbsent,
-}
 
 /// The rejection reason when the window ends without Douyin ever having accepted the settle.
 pub const SUBMISSION_EXPIRED: &str = "SUBMISSION_EXPIRED";
@@ -164,11 +30,11 @@ pub fn transition(before: &Record, seen: &Observation, context: &Context<'_>) ->
         Learned::Exists(failure) => exists(&mut after, failure, seen, context),
         Learned::Reported(reports) => reported(&mut after, reports, seen, context),
         Learned::Refused(failure) if held => refused(&mut after, failure, seen),
-        Learned::Unknown(failure) if held => unknown(&mut after, failure, None),
-        Learned::Unlisted(failure) if held => unknown(&mut after, failure, Some(failure)),
+        Learned::Unknown(failure) if held => unknown(&mut after, failure, None, seen),
+        Learned::Unlisted(failure) if held => unknown(&mut after, failure, Some(failure), seen),
         Learned::NotSent(failure) if held => {
             answered(&mut after, seen);
-            unknown(&mut after, failure, None)
+            unknown(&mut after, failure, None, seen)
         }
         Learned::Absent if held => absent(&mut after, seen, context),
         Learned::Refused(_)
@@ -238,8 +104,12 @@ fn accepted(
     seen: &Observation,
     context: &Context<'_>,
 ) -> Option<Alert> {
-    answered(after, seen);
     let accepted = State::Processing { settle_id: ids.settle_id.clone() };
+    if is_second_acceptance(after, ids) {
+        // Not subtracted: the settle stays in doubt until a query shows both.
+        return contradict(after, &accepted, seen.source, context.now);
+    }
+    answered(after, seen);
     let facts = Facts { wallet_settle_id: ids.wallet_settle_id.clone(), ..Facts::default() };
     match &after.state {
         State::Submitting => {
@@ -262,10 +132,23 @@ fn accepted(
             follow(after, accepted);
             fill(after, &facts)
         }
-        State::Processing { .. } | State::Succeeded { .. } | State::Failed { .. } => {
+        // The settle that failed, accepted late: the record follows the other one already.
+        State::Processing { .. } => None,
+        State::Succeeded { .. } | State::Failed { .. } => {
             contradict(after, &accepted, seen.source, context.now)
         }
     }
+}
+
+/// Whether Douyin accepted two sends under one number. It does so only after the first settle failed
+/// and freed the number; which of the two that was is unknown until a FAIL is seen, because
+/// acceptances may arrive in either order.
+fn is_second_acceptance(record: &Record, ids: &AcceptedIds) -> bool {
+    let State::Processing { settle_id } = &record.state else {
+        return false;
+    };
+    let failed = record.evidence.fail_seen.as_ref();
+    *settle_id != ids.settle_id && failed != Some(settle_id) && failed != Some(&ids.settle_id)
 }
 
 /// A refusal ends the settle only if no other send is unanswered: 23112 to a re-send may mean that
@@ -284,11 +167,21 @@ fn refused(after: &mut Record, failure: &Failure, seen: &Observation) -> Option<
     None
 }
 
-fn unknown(after: &mut Record, failure: &Failure, unlisted: Option<&Failure>) -> Option<Alert> {
+/// No definite answer. The same unlisted number, answered to one send after the other, is counted: it
+/// may be a refusal that no document names.
+fn unknown(
+    after: &mut Record,
+    failure: &Failure,
+    unlisted: Option<&Failure>,
+    seen: &Observation,
+) -> Option<Alert> {
     if after.state != State::Submitting {
         return None;
     }
     after.last_error = Some(failure.clone());
+    if seen.source != Source::Create || (unlisted.is_some() && !counts_anew(after, seen)) {
+        return None;
+    }
     let times = match (&after.evidence.unlisted, unlisted) {
         (_, None) => None,
         (Some(last), Some(now)) if last.failure.same_kind(now) => Some(last.times + 1),
@@ -296,6 +189,16 @@ fn unknown(after: &mut Record, failure: &Failure, unlisted: Option<&Failure>) ->
     };
     after.evidence.unlisted = times.map(|times| Unlisted { failure: failure.clone(), times });
     None
+}
+
+/// Whether an observation of a kind that is counted was not counted before: one that is observed
+/// again after a commit in doubt is the same one.
+fn counts_anew(after: &mut Record, seen: &Observation) -> bool {
+    let anew = after.evidence.last_counted.is_none_or(|last| seen.begun > last);
+    if anew {
+        after.evidence.last_counted = Some(seen.begun);
+    }
+    anew
 }
 
 fn exists(
@@ -316,146 +219,6 @@ fn exists(
     }
 }
 
-fn reported(
-    after: &mut Record,
-    reports: &[Report],
-    seen: &Observation,
-    context: &Context<'_>,
-) -> Option<Alert> {
-    note_recorded_failure(after, reports);
-    let report = pick(after, reports)?;
-    let proven = proof(after, report);
-    let recorded = after.state.settle_id() == Some(&report.settle_id);
-    match after.state.kind() {
-        StateKind::Submitting => match proven {
-            Proof::Ours => reported_while_submitting(after, report, seen, context),
-            Proof::Foreign if !in_doubt(after, seen, context) => {
-                take_over(after, report);
-                None
-            }
-            Proof::Foreign | Proof::Unproven => {
-                stop_sending(after, context.now);
-                None
-            }
-        },
-        StateKind::Processing if recorded => {
-            reported_while_processing(after, report, seen, context)
-        }
-        StateKind::Processing => reported_other_settle(after, report, proven),
-        StateKind::Succeeded | StateKind::Failed => {
-            let alive = proven == Proof::Ours && report.status != ReportedStatus::Fail;
-            match (recorded, alive) {
-                (true, _) => reported_when_final(after, report, seen, context),
-                (false, true) => contradict(after, &report.state(), seen.source, context.now),
-                (false, false) => Some(Alert::ForeignSettle),
-            }
-        }
-        StateKind::Rejected => reported_after_rejection(after, report, proven),
-    }
-}
-
-/// A FAIL of the recorded settle is remembered while it may not end it: a second settle of ours may
-/// have taken the number that it freed.
-fn note_recorded_failure(after: &mut Record, reports: &[Report]) {
-    let State::Processing { settle_id } = &after.state else {
-        return;
-    };
-    let failed =
-        |report: &Report| report.settle_id == *settle_id && report.status == ReportedStatus::Fail;
-    if after.evidence.unanswered > 0 && reports.iter().any(failed) {
-        after.evidence.fail_seen = Some(settle_id.clone());
-    }
-}
-
-fn reported_while_submitting(
-    after: &mut Record,
-    report: &Report,
-    seen: &Observation,
-    context: &Context<'_>,
-) -> Option<Alert> {
-    match report.status {
-        ReportedStatus::Init | ReportedStatus::Processing | ReportedStatus::Success => {}
-        ReportedStatus::Fail if !in_doubt(after, seen, context) => {}
-        ReportedStatus::Fail => {
-            stop_sending(after, context.now);
-            after.evidence.fail_seen = Some(report.settle_id.clone());
-            return None;
-        }
-        ReportedStatus::Unlisted => {
-            stop_sending(after, context.now);
-            keep_status(after, &report.facts);
-            return None;
-        }
-    }
-    enter(after, report.state());
-    fill(after, &report.facts)
-}
-
-fn reported_while_processing(
-    after: &mut Record,
-    report: &Report,
-    seen: &Observation,
-    context: &Context<'_>,
-) -> Option<Alert> {
-    match report.status {
-        ReportedStatus::Init | ReportedStatus::Processing | ReportedStatus::Unlisted => {}
-        ReportedStatus::Fail if in_doubt(after, seen, context) => return None,
-        ReportedStatus::Success | ReportedStatus::Fail => enter(after, report.state()),
-    }
-    fill(after, &report.facts)
-}
-
-/// A report of another settle than the recorded one: followed only if the recorded one failed and
-/// this one is proven ours.
-fn reported_other_settle(after: &mut Record, report: &Report, proven: Proof) -> Option<Alert> {
-    let failed = after.evidence.fail_seen.as_ref() == after.state.settle_id();
-    let alive = match report.status {
-        ReportedStatus::Init | ReportedStatus::Processing | ReportedStatus::Success => true,
-        ReportedStatus::Fail | ReportedStatus::Unlisted => false,
-    };
-    if failed && alive && proven == Proof::Ours {
-        follow(after, report.state());
-        return fill(after, &report.facts);
-    }
-    Some(Alert::ForeignSettle)
-}
-
-fn reported_when_final(
-    after: &mut Record,
-    report: &Report,
-    seen: &Observation,
-    context: &Context<'_>,
-) -> Option<Alert> {
-    let other_word = match (after.state.kind(), report.status) {
-        (StateKind::Succeeded, ReportedStatus::Fail) => true,
-        (StateKind::Failed, ReportedStatus::Success) => true,
-        (_, ReportedStatus::Init | ReportedStatus::Processing | ReportedStatus::Unlisted) => false,
-        (_, ReportedStatus::Success | ReportedStatus::Fail) => false,
-    };
-    if other_word {
-        return contradict(after, &report.state(), seen.source, context.now);
-    }
-    fill(after, &report.facts)
-}
-
-/// What must not happen, and is told if it does: the money has moved.
-fn reported_after_rejection(after: &mut Record, report: &Report, proven: Proof) -> Option<Alert> {
-    match (proven, report.status) {
-        (Proof::Foreign | Proof::Unproven, _) => Some(Alert::ForeignSettle),
-        (Proof::Ours, ReportedStatus::Fail | ReportedStatus::Unlisted) => {
-            Some(Alert::AliveAfterRejection)
-        }
-        (
-            Proof::Ours,
-            ReportedStatus::Init | ReportedStatus::Processing | ReportedStatus::Success,
-        ) => {
-            enter(after, report.state());
-            fill(after, &report.facts);
-            Some(Alert::AliveAfterRejection)
-        }
-    }
-}
-
 /// A query that found nothing. Only while submitting does that mean something, and it becomes proof
 /// only if the query began when everything we sent would have been visible.
 fn absent(after: &mut Record, seen: &Observation, context: &Context<'_>) -> Option<Alert> {
@@ -464,30 +227,21 @@ fn absent(after: &mut Record, seen: &Observation, context: &Context<'_>) -> Opti
     }
     let policy = context.policy;
     let after_grace = grace_over(&after.evidence, seen.begun, policy);
-    let none_unanswered = after.evidence.unanswered == 0;
     if let Some(since) = after.evidence.exists_seen {
-        if seen.begun < since.plus(policy.exists_absent_max) {
-            return None;
-        }
-        if none_unanswered && after_grace {
-            let last = after.evidence.refused.clone().or_else(|| after.last_error.clone());
-            reject(after, last.unwrap_or_else(|| Failure::own(OUT_SETTLE_NO_EXISTS)));
-        }
-        return Some(Alert::ExistsButAbsent);
+        let long = seen.begun >= since.plus(policy.exists_absent_max);
+        return if long { exists_but_absent(after, after_grace) } else { None };
     }
-    let proves = none_unanswered || (after_grace && policy.grace_proves);
-    if !proves {
+    if after.evidence.unanswered > 0 && !(after_grace && policy.grace_proves) {
         return None;
     }
-    if let Some(failure) = refusal(&after.evidence, policy) {
-        let failure = failure.clone();
+    if let Some(failure) = refusal(&after.evidence, policy).cloned() {
         if after_grace {
             reject(after, failure);
         }
         return None;
     }
     let expired = after.request().is_some_and(|request| seen.begun >= request.submit_before);
-    if expired && after_grace {
+    if expired && after_grace && counts_anew(after, seen) {
         after.evidence.empties_after_expiry += 1;
         let enough = after.evidence.empties_after_expiry >= 2;
         if enough && context.attempts >= policy.expiry_attempts_min {
@@ -495,6 +249,22 @@ fn absent(after: &mut Record, seen: &Observation, context: &Context<'_>) -> Opti
         }
     }
     None
+}
+
+/// Something exists under the number and no query finds it, for long. Ends only if every send of
+/// ours was answered, and by the truest word that was heard; else it stays for an operator.
+fn exists_but_absent(after: &mut Record, after_grace: bool) -> Option<Alert> {
+    if after.evidence.unanswered == 0 && after_grace {
+        if let Some(settle_id) = after.evidence.fail_seen.clone() {
+            enter(after, State::Failed { settle_id });
+        } else {
+            let taken = |error: &Failure| error.reason == OUT_SETTLE_NO_EXISTS;
+            let taken = after.last_error.clone().filter(taken);
+            let heard = after.evidence.refused.clone().or(taken);
+            reject(after, heard.unwrap_or_else(|| Failure::own(OUT_SETTLE_NO_EXISTS)));
+        }
+    }
+    Some(Alert::ExistsButAbsent)
 }
 
 /// What an empty query after the grace would make final: an answered refusal, or the same unlisted
@@ -515,7 +285,7 @@ fn grace_over(evidence: &Evidence, begun: Timestamp, policy: &Policy) -> bool {
 
 /// Whether another send of ours may have taken effect unseen, so that a FAIL or a stranger's settle
 /// must not end this one yet.
-fn in_doubt(after: &Record, seen: &Observation, context: &Context<'_>) -> bool {
+pub(super) fn in_doubt(after: &Record, seen: &Observation, context: &Context<'_>) -> bool {
     let policy = context.policy;
     let sees_all = seen.scope == Scope::Number
         && context.lease == Lease::Held
@@ -532,18 +302,18 @@ fn answered(after: &mut Record, seen: &Observation) {
     }
 }
 
-fn stop_sending(after: &mut Record, now: Timestamp) {
+pub(super) fn stop_sending(after: &mut Record, now: Timestamp) {
     after.evidence.exists_seen.get_or_insert(now);
 }
 
-fn enter(after: &mut Record, state: State) {
+pub(super) fn enter(after: &mut Record, state: State) {
     after.state = state;
     after.last_error = None;
     after.evidence.refused = None;
 }
 
 /// Leaves a settle that failed for another one of ours: none of the old one's facts are its facts.
-fn follow(after: &mut Record, state: State) {
+pub(super) fn follow(after: &mut Record, state: State) {
     enter(after, state);
     after.facts = Facts::default();
     after.contradiction = None;
@@ -555,15 +325,15 @@ fn reject(after: &mut Record, rejection: Failure) {
 
 /// The number is somebody else's and nothing of ours is alive under it: the record becomes theirs,
 /// so that our content is never shown for their settle.
-fn take_over(after: &mut Record, report: &Report) {
+pub(super) fn take_over(after: &mut Record, report: &Report) {
     after.origin = Origin::Platform;
     after.evidence = Evidence::default();
-    after.facts = report.facts.clone();
+    after.facts = report.lasting_facts();
     after.last_error = None;
     after.state = report.state();
 }
 
-fn contradict(
+pub(super) fn contradict(
     after: &mut Record,
     claimed: &State,
     source: Source,
@@ -576,7 +346,7 @@ fn contradict(
 }
 
 /// Fills in what is missing. What differs from an earlier word is kept out and told.
-fn fill(after: &mut Record, new: &Facts) -> Option<Alert> {
+pub(super) fn fill(after: &mut Record, new: &Facts) -> Option<Alert> {
     fn one<T: Clone + PartialEq>(old: &mut Option<T>, new: &Option<T>, differs: &mut bool) {
         match (&old, new) {
             (_, None) => {}
@@ -607,7 +377,7 @@ fn fill(after: &mut Record, new: &Facts) -> Option<Alert> {
 }
 
 /// Keeps Douyin's raw word, unless a later one is known already: reports arrive in any order.
-fn keep_status(after: &mut Record, new: &Facts) {
+pub(super) fn keep_status(after: &mut Record, new: &Facts) {
     let rank = |status: &Option<String>| match status.as_deref() {
         None => 0,
         Some("INIT") => 1,

@@ -1,7 +1,8 @@
 //! What a worker does next for a settle. Pure; the loop that obeys is `gateway::advance`.
 
+use super::observation::{Learned, Policy, Scope};
 use super::record::{Record, StateKind};
-use super::state::{Learned, Policy, Scope, may_send};
+use super::state::may_send;
 use crate::clock::Timestamp;
 
 /// Who works on the settle.
@@ -119,7 +120,10 @@ fn submitting(record: &Record, progress: &Progress, now: Timestamp, policy: &Pol
 /// By number while a second settle of ours may exist under it, else by the id.
 fn scope(record: &Record) -> Scope {
     let has_number = record.request().is_some();
-    if has_number && (record.evidence.unanswered > 0 || record.state.settle_id().is_none()) {
+    let recorded = record.state.settle_id();
+    let about = record.contradiction.as_ref().map(|claim| &claim.settle_id);
+    let other = about.is_some() && about != recorded;
+    if has_number && (record.evidence.unanswered > 0 || recorded.is_none() || other) {
         Scope::Number
     } else {
         Scope::Single

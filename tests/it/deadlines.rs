@@ -13,12 +13,18 @@ use crate::harness::{
 
 #[tokio::test]
 async fn the_deadline_is_told_with_details_before_it_passes_and_the_settle_goes_on() {
-    let gateway = Gateway::spawn().await;
+    let gateway = Gateway::spawn_with(simulator().await, |config| {
+        config.douyin.attempt_timeout = Duration::from_secs(5);
+        config.douyin.call_timeout = Duration::from_secs(5);
+        config.gateway.policy.call_timeout = Duration::from_secs(5);
+        config.gateway.lease = Duration::from_secs(10);
+    })
+    .await;
     let number = number("deadline");
     let gate = Gate::new();
     gateway.sim.script(&number, vec![Script::Hold(gate.clone())]);
     let mut request = tonic::Request::new(create_request(&number));
-    let limit = Duration::from_millis(400);
+    let limit = Duration::from_secs(2);
     request.set_timeout(limit);
     let began = Instant::now();
     let status = gateway.client.clone().create_settle(request).await.unwrap_err();

@@ -167,7 +167,7 @@ pub static TABLE: &[Row] = &[
     Row { err_no: 10020, retry: Retry::Now(Duration::from_secs(300)), ..QUOTA_EXHAUSTED },
     Row { err_no: 11001, ..PERMISSION },
     Row { err_no: 11002, ..CREDENTIALS },
-    // Only the signed variants check one; here it would mean that Douyin changed how calls are made.
+    // Only the signed variants check one; here it would mean that Douyin changed its calls.
     Row {
         err_no: 11004,
         reason: "UPSTREAM_SIGNATURE_REJECTED",
@@ -313,7 +313,7 @@ pub static TABLE: &[Row] = &[
     Row {
         err_no: 23107,
         reason: "ORDER_NOT_FINISHED",
-        meaning: "The order is not fulfilled, or not long enough ago for the app's settlement rule.",
+        meaning: "The order is not fulfilled, or not for as long as the app's rule asks.",
         meaning_zh: "订单未履约完成，或未到可分账时间。",
         advice: "Settle it once the time of the app's settlement rule has come.",
         ..ORDER

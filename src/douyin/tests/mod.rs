@@ -1,1 +1,93 @@
-//! The client against a server of its own and against a transport in the process.
+//! The client against scripted peers: [`outcomes`] and [`tokens`] within the process and on paused
+//! time, [`http`] and [`leaks`] over loopback sockets. This module holds what they share.
+
+mod http;
+mod leaks;
+mod outcomes;
+mod peer;
+mod server;
+mod tokens;
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use super::*;
+use crate::clock::{Clock, Timestamp};
+use crate::settle::{AppId, OutSettleNo};
+use crate::store::{Sqlite, SqliteOptions, Store, StoredToken};
+
+const SECRET: &str = "the-client-secret";
+const BODY: &str = r#"{"app_id":"tt1","out_settle_no":"no-1","settle_desc":"private text"}"#;
+
+fn app_id() -> AppId {
+    AppId::parse("tt1").unwrap()
+}
+
+fn apps() -> Vec<App> {
+    vec![App { app_id: app_id(), client_secret: SECRET.into() }]
+}
+
+fn number() -> OutSettleNo {
+    OutSettleNo::parse("no-1").unwrap()
+}
+
+fn accepted() -> Value {
+    json!({ "err_no": 0, "err_msg": "", "log_id": "log-1", "data": { "settle_id": "ots1" } })
+}
+
+fn refused(err_no: i32) -> Value {
+    json!({ "err_no": err_no, "err_msg": "no", "log_id": "log-2" })
+}
+
+/// A store that commits in a task of the test's own runtime, which therefore is never idle: paused
+/// time stands still unless a test moves it.
+struct Stepped {
+    clock: Clock,
+    store: Store,
+    _committing: JoinSet<()>,
+    _dir: TempDir,
+}
+
+impl Stepped {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = SqliteOptions::new(dir.path().join("settlement.db"));
+        let (sqlite, mut committer) = Sqlite::open_stepped(&options).unwrap();
+        let mut committing = JoinSet::new();
+        committing.spawn(async move {
+            loop {
+                committer.commit_queued();
+                tokio::task::yield_now().await;
+            }
+        });
+        Self {
+            clock: Clock::runtime(Timestamp::from_ms(1_700_000_000_000)),
+            store: Store::Sqlite(Arc::new(sqlite)),
+            _committing: committing,
+            _dir: dir,
+        }
+    }
+
+    /// A process of its own on this store.
+    fn client(&self, config: ClientConfig, transport: Transport) -> Client {
+        Client::new(config, apps(), Some(transport), self.store.clone(), self.clock.clone())
+            .unwrap()
+    }
+
+    async fn stored(&self) -> Option<StoredToken> {
+        self.store.token(&app_id()).await.unwrap()
+    }
+
+    async fn store_token(&self, access_token: &str, age_secs: u64, life_secs: u64) {
+        let age = std::time::Duration::from_secs(age_secs);
+        let life = std::time::Duration::from_secs(life_secs);
+        let fetched_at = self.clock.now().minus(age);
+        let access_token = SecretString::from(access_token);
+        let token = StoredToken { access_token, fetched_at, expires_at: fetched_at.plus(life) };
+        self.store.save_token(&app_id(), token).await.unwrap();
+    }
+}

@@ -1,4 +1,4 @@
-//! The gate between a request and its connection: decides once, for good, whether the body goes out.
+//! The gate between a request and its connection: decides once, for good, if the body goes out.
 //!
 //! Connecting takes time, in which a deadline may pass and a machine may be suspended; and a caller
 //! that gives up does not stop the connection's own task at once. So the question is asked where
@@ -98,5 +98,52 @@ impl Body for GatedBody {
     fn size_hint(&self) -> SizeHint {
         let bytes = self.content.as_ref().map_or(0, Bytes::len);
         SizeHint::with_exact(bytes.try_into().unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::{Clock, Timestamp};
+
+    fn gated() -> (Arc<Gate>, Pin<Box<GatedBody>>) {
+        let clock = Clock::runtime(Timestamp::from_ms(0));
+        let (from, within) = (clock.uptime(), Duration::from_secs(10));
+        let gate = Arc::new(Gate::new(Deadline { clock, from, within }));
+        (Arc::clone(&gate), Box::pin(GatedBody::new(Bytes::from_static(b"{}"), gate)))
+    }
+
+    fn taken(body: &mut Pin<Box<GatedBody>>) -> bool {
+        let frame = body.as_mut().poll_frame(&mut Context::from_waker(std::task::Waker::noop()));
+        matches!(frame, Poll::Ready(Some(Ok(_))))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_was_taken_stays_sent() {
+        let (gate, mut body) = gated();
+        assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(2), false));
+        assert!(taken(&mut body));
+        assert!(!taken(&mut body), "once");
+        assert!(body.is_end_stream());
+        assert_eq!(gate.close(), Handover::Done);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_was_withdrawn_is_never_taken() {
+        let (gate, mut body) = gated();
+        assert_eq!(gate.close(), Handover::Revoked);
+        assert!(!taken(&mut body));
+        assert_eq!(gate.close(), Handover::Revoked);
+    }
+
+    /// As after a suspend between connecting and sending.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_is_not_taken_once_the_deadline_has_passed() {
+        let (gate, mut body) = gated();
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert!(!taken(&mut body));
+        assert_eq!(gate.close(), Handover::TooLate);
     }
 }

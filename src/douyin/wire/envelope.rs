@@ -57,7 +57,8 @@ pub(in crate::douyin) fn read(content: &[u8]) -> Result<Answer, Unreadable> {
     ])?;
     let sub_err_no =
         one_number([number(extra, "sub_error_code")?, number(below, "sub_error_code")?])?;
-    if err_no == Some(0) && sub_err_no.is_some_and(|sub_err_no| sub_err_no != 0) {
+    let sub_err_no = sub_err_no.filter(|sub_err_no| *sub_err_no != 0);
+    if err_no == Some(0) && sub_err_no.is_some() {
         return Err(Unreadable("success with the number of an error below it"));
     }
     let message = first_text([
@@ -70,8 +71,13 @@ pub(in crate::douyin) fn read(content: &[u8]) -> Result<Answer, Unreadable> {
     ]);
     let log_id = first_text([(&root, "log_id"), (extra, "logid"), (&root, "logid")]);
     let err_msg = message.unwrap_or_default().to_owned();
-    let log_id = log_id.map(|log_id| cut(log_id, LOG_ID_BYTES_MAX).to_owned());
+    let log_id = log_id.map(bounded_log_id);
     Ok(Answer { err_no, sub_err_no, err_msg, log_id, data })
+}
+
+/// What is kept of a log id, wherever it was.
+pub(in crate::douyin) fn bounded_log_id(log_id: &str) -> String {
+    cut(log_id, LOG_ID_BYTES_MAX).to_owned()
 }
 
 fn number(fields: &Fields, name: &'static str) -> Result<Option<i32>, Unreadable> {

@@ -335,7 +335,7 @@ fn the_same_empty_query_recorded_twice_is_one_empty_query() {
 fn the_same_unlisted_answer_recorded_twice_is_one_answer() {
     let mut play = Play::recorded();
     let seen = again(answer(unlisted(99)));
-    play.sees(&[seen.clone()]);
+    play.sees([&seen]);
     let once = play.record.clone();
     play.sees(&[seen]);
     assert_eq!(play.record, once);

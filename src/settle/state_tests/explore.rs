@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::packed::{At, Gateway};
-use super::world::{Broken, Event, FULL, Owner, Rules, Settle, Status, Stranger, Told, World};
+use super::setting::{Broken, Event, FULL, Owner, Rules, Settle, Status, Stranger, Told};
+use super::world::World;
 use super::*;
 
 /// What must never be.
@@ -208,6 +209,8 @@ fn broken(world: &World) -> Vec<Never> {
 
 /// No stranger, and no refusal burns the number.
 const ALONE: Rules = Rules { burns: false, stranger: Stranger::Nobody, ..FULL };
+/// A number is used once, by us or by a stranger.
+const ONCE: Rules = Rules { burns: false, fail_frees: false, ..FULL };
 
 fn expect_nothing_broken(rules: Rules) {
     let explored = explore(rules, &[]);
@@ -234,13 +237,15 @@ fn no_interleaving_pays_twice_or_tells_anything_false() {
 
 #[test]
 fn nor_without_the_mark_if_the_stranger_settles_another_order() {
-    let strangers = Rules { stranger: Stranger::OtherOrder, burns: false, ..FULL };
-    expect_nothing_broken(Rules { mark: Mark::Off, ..strangers });
+    let mark = Mark::Off;
+    expect_nothing_broken(Rules { mark, ..ALONE });
+    expect_nothing_broken(Rules { mark, stranger: Stranger::OtherOrder, ..ONCE });
 }
 
 #[test]
 fn nor_if_workers_do_exactly_what_the_next_step_says() {
-    expect_nothing_broken(Rules { obey: true, burns: false, ..FULL });
+    expect_nothing_broken(Rules { obey: true, ..ALONE });
+    expect_nothing_broken(Rules { obey: true, ..ONCE });
 }
 
 /// The fence keeps workers apart; the moments in the record keep the money safe without it.

@@ -11,6 +11,7 @@ mod explore;
 mod packed;
 mod properties;
 mod rules;
+mod setting;
 mod steps;
 mod table;
 mod traces;

@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 
 use super::super::step::Last;
-use super::world::{
+use super::setting::{
     ALL_SEEN, Begun, Broken, EXISTS_ABSENT, GRACE, News, Owner, Rules, Shown, Status, Stranger,
-    TIMEOUT, Told, World,
+    TIMEOUT, Told,
 };
+use super::world::World;
 use super::*;
 
 /// A record without what no decision depends on.
@@ -283,9 +284,10 @@ impl Gateway {
     pub(super) fn after(&self, turn: Turn, news: News) -> Turn {
         let learned = self.observation(news, false).learned;
         let mut progress = turn.unpack();
-        match news {
-            News::Asked(..) => progress.after_query(&learned),
-            _ => progress.after_send(&learned),
+        if matches!(news, News::Asked(..)) {
+            progress.after_query(&learned);
+        } else {
+            progress.after_send(&learned);
         }
         Turn::pack(&progress)
     }
@@ -304,11 +306,10 @@ impl Gateway {
     fn decide(&self, row: Packed, news: News, held: bool) -> Packed {
         let broken = self.rules.broken;
         let sees_all = matches!(news, News::Callback(..)) && broken == Broken::CallbackSeesAll;
-        let begun = match news {
-            News::Asked(begun, _) => begun,
-            _ if sees_all => ALL_BEGUN,
-            _ => NOT_BEGUN,
-        };
+        let mut begun = if sees_all { ALL_BEGUN } else { NOT_BEGUN };
+        if let News::Asked(of_query, _) = news {
+            begun = of_query;
+        }
         let seen = self.observation(news, sees_all);
         let lease = if held || sees_all { Lease::Held } else { Lease::Lost };
         let context = Context { now: moment(NOW), policy: &self.policy, lease, attempts: 10 };

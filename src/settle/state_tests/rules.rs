@@ -130,11 +130,28 @@ fn the_callers_own_ext_goes_out_instead_of_the_mark() {
     assert_eq!(Request::ext_for(&content(), Mark::Off), None);
 }
 
+/// Foreign contradicts "our settle_id, order, item or mark". A caller's own text of up to 2048
+/// bytes may come back trimmed or re-encoded; calling the settle a stranger's then pays it twice.
+#[test]
+fn a_callers_own_ext_that_comes_back_altered_makes_no_stranger_of_our_settle() {
+    let mut play = Play::recorded();
+    let own = Content { ext: Some(Ext::parse("mine \r\n").unwrap()), ..content() };
+    let sent_ext = Request::ext_for(&own, Mark::On);
+    let request = Request::new(own, sent_ext, "{}".to_owned(), at(WINDOW_END));
+    play.record.origin = Origin::Gateway(request);
+    let mut report = bare("ots1", Processing);
+    report.facts.out_order_no = Some(content().out_order_no);
+    report.facts.cp_extra = Some("mine".to_owned());
+    play.at(GRACE_OVER).see(&query(GRACE_OVER, found([report])));
+    assert!(play.record.request().is_some(), "told: somebody else's number");
+}
+
 #[test]
 fn a_settle_that_proves_nothing_only_stops_sending_while_a_send_is_unanswered() {
     for status in [Init, Processing, Success, Fail, Unlisted] {
         let mut play = Play::of(&submitting(1));
-        play.sees(&[query(GRACE_OVER, found([bare("ots1", status)]))]);
+        let alert = play.at(GRACE_OVER).see(&query(GRACE_OVER, found([bare("ots1", status)])));
+        assert_eq!(alert, Some(Alert::Unproven), "nothing but a person can end it");
         assert_eq!(play.kind(), In::Submitting);
         assert!(play.record.request().is_some());
         assert!(!play.sends());
@@ -208,13 +225,13 @@ fn the_record_leaves_a_failed_settle_for_a_live_one_of_ours_and_takes_none_of_it
     for status in [Init, Processing, Success] {
         let mut play = Play::of(&processing(1));
         let mut first = ours("ots1", Processing);
-        first.facts.settle_amount = Some(Fen::new(10));
+        first.facts.order_id = Some(OrderId::parse("mot1").unwrap());
         play.sees(&[callback(first), callback(ours("ots1", Fail))]);
         let mut second = ours("ots2", status);
-        second.facts.settle_amount = Some(Fen::new(20));
+        second.facts.order_id = Some(OrderId::parse("mot2").unwrap());
         play.sees(&[query(1, found([ours("ots1", Fail), second]))]);
         assert_eq!(play.record.state.settle_id(), Some(&id("ots2")));
-        assert_eq!(play.record.facts.settle_amount, Some(Fen::new(20)));
+        assert_eq!(play.record.facts.order_id, Some(OrderId::parse("mot2").unwrap()));
         assert_eq!(play.record.contradiction, None);
     }
 }
@@ -286,7 +303,7 @@ fn a_second_settle_of_ours_after_a_final_state_is_a_contradiction() {
 
 #[test]
 fn missing_facts_are_filled_in_even_in_a_final_state_and_differing_ones_kept_out() {
-    for (before, status) in [(processing(0), Init), (succeeded(), Success), (failed(), Fail)] {
+    for (before, status) in [(succeeded(), Success), (failed(), Fail)] {
         let mut play = Play::of(&before);
         let mut report = ours("ots1", status);
         report.facts.settle_amount = Some(Fen::new(100));
@@ -299,6 +316,24 @@ fn missing_facts_are_filled_in_even_in_a_final_state_and_differing_ones_kept_out
         assert_eq!(play.record.facts.settle_amount, Some(Fen::new(100)));
         assert_eq!(play.record.facts.rake, Some(Fen::new(1)), "the rest is filled in");
         assert_eq!(play.kind(), before.state.kind());
+    }
+}
+
+/// Nobody documents that what Douyin shows before the end is what it shows at the end.
+#[test]
+fn amounts_shown_before_the_end_are_not_kept() {
+    for early in [Init, Processing] {
+        let mut play = Play::of(&processing(0));
+        let mut report = ours("ots1", early);
+        report.facts.rake = Some(Fen::new(0));
+        report.facts.order_id = Some(OrderId::parse("mot1").unwrap());
+        play.sees(&[callback(report)]);
+        assert_eq!(play.record.facts.rake, None);
+        assert!(play.record.facts.order_id.is_some(), "an id does not change");
+        let mut last = ours("ots1", Success);
+        last.facts.rake = Some(Fen::new(7));
+        play.sees(&[callback(last)]);
+        assert_eq!(play.record.facts.rake, Some(Fen::new(7)));
     }
 }
 

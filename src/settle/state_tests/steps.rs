@@ -180,10 +180,7 @@ fn a_contradiction_about_another_settle_is_checked_by_number() {
 }
 
 fn callback_or_answer(before: &Record) -> Observation {
-    match before.state.kind() {
-        StateKind::Processing => answer(accepted("ots2")),
-        _ => callback(ours("ots2", Processing)),
-    }
+    if before.is_final() { callback(ours("ots2", Processing)) } else { answer(accepted("ots2")) }
 }
 
 /// No record, however odd, keeps a worker busy, lets it send more than twice or send without the

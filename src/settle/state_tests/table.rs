@@ -165,13 +165,14 @@ fn exists_is_remembered_and_ends_nothing() {
 #[test]
 fn reported_init_or_processing_makes_it_processing() {
     for status in [Init, Processing] {
-        for seen in [&callback(ours("ots1", status)), &query(0, found([ours("ots1", status)]))] {
+        let report = ours("ots1", status);
+        for seen in [&callback(report.clone()), &query(0, found([report.clone()]))] {
             let after = on(submitting(1), seen).gives(In::Processing, Visible, None);
             assert_eq!(after.state, State::Processing { settle_id: id("ots1") });
             assert_eq!(after.evidence.unanswered, 1, "a report answers no send");
             on(submitting_exists(2), seen).gives(In::Processing, Visible, None);
             let after = on(processing(0), seen).gives(In::Processing, Visible, None);
-            assert_eq!(after.facts.settle_status, seen_status(seen));
+            assert_eq!(after.facts.settle_status, report.facts.settle_status);
             on(succeeded(), seen).gives(In::Succeeded, Nothing, None);
             on(failed(), seen).gives(In::Failed, Nothing, None);
             let alert = Some(Alert::AliveAfterRejection);
@@ -265,11 +266,4 @@ fn absent_changes_nothing_before_it_proves_something() {
     on(succeeded(), seen).gives(In::Succeeded, Nothing, None);
     on(failed(), seen).gives(In::Failed, Nothing, None);
     on(rejected(), seen).gives(In::Rejected, Nothing, None);
-}
-
-fn seen_status(seen: &Observation) -> Option<String> {
-    match &seen.learned {
-        Learned::Reported(reports) => reports[0].facts.settle_status.clone(),
-        _ => None,
-    }
 }

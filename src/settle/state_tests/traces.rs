@@ -3,7 +3,7 @@
 //! told its caller to pay again.
 //!
 //! Not here, because floor 0 has no part in them: `but-not_sent-frees` (a promise of the contract)
-//! and the fence of the +1 (a condition of the store's write; what `permit` itself refuses is here).
+//! and the fence of the +1 (a condition of the store's write; what `permit` refuses is here).
 
 use super::*;
 use ReportedStatus::{Fail, Processing, Success};
@@ -220,7 +220,7 @@ fn mutant_no_fence() {
 }
 
 /// Not in the model: an acceptance that names no settle ("err_no 0 without an id"). It must be
-/// handed in as an answer to nothing, for it is the opposite of a proof that nothing of ours exists.
+/// handed in as an answer to nothing: it is the opposite of a proof that nothing of ours exists.
 #[test]
 fn an_acceptance_without_an_id_leaves_its_send_in_doubt() {
     let nameless = again(answer(Learned::Exists(Failure::own("ACCEPTED_WITHOUT_ID"))));

@@ -127,7 +127,13 @@ pub(super) async fn a_settle_taken_over_by_the_platform_loses_its_request(subjec
         record.state = State::Succeeded { settle_id: settle_id("ots1") };
     });
     assert_eq!(store.swap(fact(theirs.clone())).await, Ok(Swapped::Done));
-    assert_eq!(store.get(&record.key).await, Ok(Some(theirs)));
+    assert_eq!(store.get(&record.key).await, Ok(Some(theirs.clone())));
+    // No rule gives it another one, but nothing of the first may be in the way.
+    let mut other = request();
+    other.body = "other bytes".to_owned();
+    let ours = next(&theirs, |record| record.origin = Origin::Gateway(other));
+    assert_eq!(store.swap(fact(ours.clone())).await, Ok(Swapped::Done));
+    assert_eq!(store.get(&record.key).await, Ok(Some(ours)));
 }
 
 pub(super) async fn history_grows_with_entries_and_is_read_oldest_first(subject: Subject) {

@@ -27,19 +27,20 @@ pub(super) fn insert_history(
     Ok(())
 }
 
+pub(super) const SELECT_HISTORY: &str = "
+    SELECT history.revision, history.state, history.source, history.log_id, history.error,
+           history.time_ms
+    FROM settle CROSS JOIN history ON history.settle = settle.id
+    WHERE settle.app_id = ? AND settle.trade_system = ? AND settle.out_settle_no = ?
+    ORDER BY history.revision LIMIT ?";
+
 /// Oldest first.
 pub(super) fn history_by_key(
     connection: &Connection,
     key: &Key,
     entries_max: u32,
 ) -> Result<Vec<HistoryEntry>, Fault> {
-    let mut statement = connection.prepare_cached(
-        "SELECT history.revision, history.state, history.source, history.log_id, history.error,
-                history.time_ms
-         FROM settle CROSS JOIN history ON history.settle = settle.id
-         WHERE settle.app_id = ? AND settle.trade_system = ? AND settle.out_settle_no = ?
-         ORDER BY history.revision LIMIT ?",
-    )?;
+    let mut statement = connection.prepare_cached(SELECT_HISTORY)?;
     let mut rows = statement.query(params![
         key.app_id.as_str(),
         key.trade_system.word(),

@@ -17,7 +17,7 @@ use crate::settle::{
 const FIXED: [&str; 4] = ["app_id", "trade_system", "out_settle_no", "create_time_ms"];
 
 /// What every write of a settle writes.
-const CHANGING: [&str; 34] = [
+const CHANGING: [&str; 35] = [
     "version",
     "revision",
     "update_time_ms",
@@ -38,6 +38,7 @@ const CHANGING: [&str; 34] = [
     "unlisted",
     "unlisted_times",
     "empties_after_expiry",
+    "last_counted_ms",
     "wallet_settle_id",
     "order_id",
     "out_order_no",
@@ -88,12 +89,12 @@ static SELECT_RECORD: LazyLock<String> = LazyLock::new(|| {
     format!("SELECT {columns} FROM settle LEFT JOIN request ON request.settle = settle.id WHERE")
 });
 
-static SELECT_BY_KEY: LazyLock<String> = LazyLock::new(|| {
+pub(super) static SELECT_BY_KEY: LazyLock<String> = LazyLock::new(|| {
     let by_key = "settle.app_id = ? AND settle.trade_system = ? AND settle.out_settle_no = ?";
     format!("{} {by_key}", *SELECT_RECORD)
 });
 
-static SELECT_BY_SETTLE_ID: LazyLock<String> =
+pub(super) static SELECT_BY_SETTLE_ID: LazyLock<String> =
     LazyLock::new(|| format!("{} settle.app_id = ? AND settle.settle_id = ?", *SELECT_RECORD));
 
 pub(super) fn record_by_key(connection: &Connection, key: &Key) -> Result<Option<Record>, Fault> {
@@ -216,7 +217,8 @@ fn bind_evidence(binder: &mut Binder<'_, '_>, evidence: &Evidence) -> rusqlite::
     let unlisted = evidence.unlisted.as_ref();
     binder.put(unlisted.map(|unlisted| failure_json(&unlisted.failure)))?;
     binder.put(unlisted.map(|unlisted| unlisted.times))?;
-    binder.put(evidence.empties_after_expiry)
+    binder.put(evidence.empties_after_expiry)?;
+    binder.time_opt(evidence.last_counted)
 }
 
 fn bind_facts(binder: &mut Binder<'_, '_>, facts: &Facts) -> rusqlite::Result<()> {
@@ -241,7 +243,7 @@ fn read_record(row: &Row<'_>) -> Result<Record, Fault> {
     let key = Key {
         app_id: cursor.name(AppId::parse)?,
         trade_system: cursor.word()?,
-        out_settle_no: cursor.name(OutSettleNo::parse)?,
+        out_settle_no: cursor.name(OutSettleNo::reported)?,
     };
     let create_time = cursor.time()?;
     let version = cursor.int()?;
@@ -325,6 +327,7 @@ fn read_evidence(cursor: &mut Cursor<'_>) -> Result<Evidence, Fault> {
             }
         },
         empties_after_expiry: cursor.count()?,
+        last_counted: cursor.time_opt()?,
     })
 }
 

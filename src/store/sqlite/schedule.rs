@@ -120,8 +120,9 @@ fn select_claims(due_at: &str) -> String {
     )
 }
 
-static SELECT_DUE: LazyLock<String> = LazyLock::new(|| select_claims("<= ?2"));
-static SELECT_BEYOND_HORIZON: LazyLock<String> = LazyLock::new(|| select_claims("> max(?2, ?3)"));
+pub(super) static SELECT_DUE: LazyLock<String> = LazyLock::new(|| select_claims("<= ?2"));
+pub(super) static SELECT_BEYOND_HORIZON: LazyLock<String> =
+    LazyLock::new(|| select_claims("> max(?2, ?3)"));
 
 pub(super) fn claim_due(
     connection: &Connection,
@@ -157,7 +158,7 @@ fn select_free(
     while let Some(row) = rows.next()? {
         let mut cursor = Cursor::new(row);
         let id = cursor.int()?;
-        let (trade_system, out_settle_no) = (cursor.word()?, cursor.name(OutSettleNo::parse)?);
+        let (trade_system, out_settle_no) = (cursor.word()?, cursor.name(OutSettleNo::reported)?);
         let claim = Claim {
             key: Key { app_id: app_id.clone(), trade_system, out_settle_no },
             fence: Fence(cursor.int()? + 1),
@@ -234,7 +235,7 @@ pub(super) fn nudge(
     Ok(Some(wanted))
 }
 
-static SELECT_SCHEDULE: LazyLock<String> = LazyLock::new(|| {
+pub(super) static SELECT_SCHEDULE: LazyLock<String> = LazyLock::new(|| {
     format!("SELECT due.due_at_ms, due.lease_until_ms {} ORDER BY due.due_at_ms", *DUE_OF_APP)
 });
 
@@ -259,11 +260,12 @@ pub(super) fn next_due(
     Ok(earliest)
 }
 
+pub(super) const SELECT_DUE_AT: &str = "
+    SELECT due.due_at_ms FROM settle CROSS JOIN due ON due.settle = settle.id
+    WHERE settle.app_id = ? AND settle.trade_system = ? AND settle.out_settle_no = ?";
+
 pub(super) fn due_at(connection: &Connection, key: &Key) -> Result<Option<Timestamp>, Fault> {
-    let mut statement = connection.prepare_cached(
-        "SELECT due.due_at_ms FROM settle CROSS JOIN due ON due.settle = settle.id
-         WHERE settle.app_id = ? AND settle.trade_system = ? AND settle.out_settle_no = ?",
-    )?;
+    let mut statement = connection.prepare_cached(SELECT_DUE_AT)?;
     let key = params![key.app_id.as_str(), key.trade_system.word(), key.out_settle_no.as_str()];
     let due_at: Option<i64> = statement.query_row(key, |row| row.get(0)).optional()?;
     Ok(due_at.map(Timestamp::from_ms))

@@ -92,7 +92,7 @@ pub(super) struct Found {
     origin: OriginKind,
 }
 
-static SELECT_FOUND: LazyLock<String> = LazyLock::new(|| {
+pub(super) static SELECT_FOUND: LazyLock<String> = LazyLock::new(|| {
     format!(
         "SELECT id, {}, version, origin FROM settle
          WHERE app_id = ? AND trade_system = ? AND out_settle_no = ?",

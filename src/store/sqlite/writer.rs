@@ -31,23 +31,14 @@ pub(super) struct Writer {
     path: PathBuf,
     busy_wait: Duration,
     clock: Clock,
-    /// `None`: the store is down.
-    connection: Option<Connection>,
+    /// Without one the store is down, for this reason.
+    connection: Result<Connection, String>,
     /// Batches that broke their connection since one was committed.
     breaks_in_a_row: u32,
     /// When a new connection was tried last.
     tried: Uptime,
     /// Held for as long as anything here may write.
     lock: Lock,
-}
-
-/// How a batch ended as a whole.
-enum Ending {
-    Committed,
-    /// Nothing of it is durable; the connection is as good as before.
-    Nothing,
-    /// The connection is not to be trusted any more.
-    Broken(String),
 }
 
 impl Writer {
@@ -59,7 +50,7 @@ impl Writer {
         clock: Clock,
     ) -> Self {
         let tried = clock.uptime();
-        let connection = Some(connection);
+        let connection = Ok(connection);
         Self { path, busy_wait, clock, connection, breaks_in_a_row: 0, tried, lock }
     }
 
@@ -73,8 +64,11 @@ impl Writer {
             self.revive();
         }
         match &self.connection {
-            None => fail_rest(&mut errors, &Error::Unavailable("the database is down".to_owned())),
-            Some(connection) => match transact(connection, &mut batch, &mut errors) {
+            Err(why) => {
+                let down = format!("the database is down: {why}");
+                fail_rest(&mut errors, &Error::Unavailable(down));
+            }
+            Ok(connection) => match transact(connection, &mut batch, &mut errors) {
                 Ending::Committed => self.breaks_in_a_row = 0,
                 Ending::Nothing => {}
                 Ending::Broken(why) => self.broken(&why),
@@ -87,7 +81,7 @@ impl Writer {
 
     /// Moves the log into the database file, closes it and lets other processes have it.
     pub(super) fn close(self) {
-        let Some(connection) = self.connection else {
+        let Ok(connection) = self.connection else {
             return;
         };
         // Closing the last connection does the same, but tells nobody if it fails.
@@ -102,7 +96,7 @@ impl Writer {
 
     #[cfg(test)]
     pub(super) fn connection(&mut self) -> &mut Connection {
-        self.connection.as_mut().expect("the store is up")
+        self.connection.as_mut().expect("a test uses the connection while the store is up")
     }
 
     fn gap_is_over(&self) -> bool {
@@ -111,26 +105,26 @@ impl Writer {
 
     fn broken(&mut self, why: &str) {
         self.breaks_in_a_row += 1;
-        // Dropping it rolls back what is left of the transaction, as far as SQLite can.
-        self.connection = None;
-        self.tried = self.clock.uptime();
         tracing::error!(path = %self.path.display(), why, "a batch broke the database connection");
+        // Dropping it rolls back what is left of the transaction, as far as SQLite can.
+        self.connection = Err(why.to_owned());
+        self.tried = self.clock.uptime();
         if self.breaks_in_a_row < BREAKS_MAX {
             self.connect();
         }
-        if self.connection.is_none() {
-            tracing::error!(path = %self.path.display(), "the store is down");
+        if let Err(why) = &self.connection {
+            tracing::error!(path = %self.path.display(), why, "the store is down");
         }
     }
 
     /// Brings a store that is down up again, if it can be.
     fn revive(&mut self) {
-        if self.connection.is_some() {
+        if self.connection.is_ok() {
             return;
         }
         self.tried = self.clock.uptime();
         self.connect();
-        if self.connection.is_some() {
+        if self.connection.is_ok() {
             self.breaks_in_a_row = 0;
             tracing::info!(path = %self.path.display(), "the store is up again");
         }
@@ -141,15 +135,21 @@ impl Writer {
     /// would leave.
     fn connect(&mut self) {
         let connection = connect_writer(&self.path, self.busy_wait);
-        let proven =
-            connection.and_then(|connection| prove_write(&connection).map(|()| connection));
-        match proven {
-            Ok(connection) => self.connection = Some(connection),
-            Err(error) => {
-                tracing::warn!(path = %self.path.display(), %error, "the database stays closed");
-            }
-        }
+        let proven = connection.and_then(|connection| {
+            prove_write(&connection)?;
+            Ok(connection)
+        });
+        self.connection = proven.map_err(|error| error.to_string());
     }
+}
+
+/// How a batch ended as a whole.
+enum Ending {
+    Committed,
+    /// Nothing of it is durable; the connection is as good as before.
+    Nothing,
+    /// The connection is not to be trusted any more.
+    Broken(String),
 }
 
 /// Runs a batch in one transaction. Afterwards `errors` holds the error of each job of which

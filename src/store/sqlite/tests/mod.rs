@@ -3,6 +3,7 @@
 mod batches;
 mod failures;
 mod files;
+mod plans;
 mod refusals;
 
 use std::future::Future;

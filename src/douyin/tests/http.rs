@@ -1,0 +1,262 @@
+//! The client over real sockets: what goes over the wire, and what is proven when it breaks.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::server::{Act, Server, json as answer, raw};
+use super::*;
+use crate::settle::{Answers, Failure, Learned};
+
+struct Desk {
+    client: Client,
+    clock: Clock,
+    _dir: TempDir,
+}
+
+impl Desk {
+    async fn at(base_url: &str) -> Self {
+        Self::with(ClientConfig { base_url: base_url.to_owned(), ..ClientConfig::default() }).await
+    }
+
+    /// With a token in the store, so that the server sees the calls only.
+    async fn with(config: ClientConfig) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = SqliteOptions::new(dir.path().join("settlement.db"));
+        let store = Store::Sqlite(Arc::new(Sqlite::open(options).unwrap()));
+        let clock = Clock::system();
+        let token = StoredToken {
+            access_token: "clt.stored".into(),
+            fetched_at: clock.now(),
+            expires_at: clock.now().plus(Duration::from_secs(7_200)),
+        };
+        store.save_token(&app_id(), token).await.unwrap();
+        let client = Client::new(config, apps(), None, store, clock.clone()).unwrap();
+        Self { client, clock, _dir: dir }
+    }
+
+    async fn create(&self) -> CreateAnswer {
+        self.client.create(&app_id(), BODY, self.clock.uptime()).await
+    }
+}
+
+async fn unknown(act: Act, reason: &str) {
+    let server = Server::start([act.clone()]).await;
+    let config = ClientConfig {
+        base_url: server.url(),
+        attempt_timeout: Duration::from_millis(300),
+        answer_bytes_max: 10_000,
+        ..ClientConfig::default()
+    };
+    let answer = Desk::with(config).await.create().await;
+    assert_eq!(answer.learned, Learned::Unknown(Failure::own(reason)), "{act:?}");
+    assert_eq!((answer.answers, answer.throttled), (Answers::Nothing, false));
+    assert_eq!(server.requests().len(), 1, "sent once: {act:?}");
+}
+
+#[tokio::test]
+async fn a_create_goes_out_exactly_as_documented() {
+    let server = Server::start([Act::Say(answer("200 OK", &accepted()))]).await;
+    let learned = Desk::at(&server.url()).await.create().await.learned;
+    assert!(matches!(learned, Learned::Accepted(_)), "{learned:?}");
+    let requests = server.requests();
+    let (head, body) = requests[0].split_once("\r\n\r\n").unwrap();
+    let mut lines: Vec<&str> = head.lines().collect();
+    assert_eq!(lines.remove(0), "POST /api/trade_basic/v1/developer/settle_create/ HTTP/1.1");
+    lines.sort_unstable();
+    let host = format!("host: {}", server.address);
+    let length = format!("content-length: {}", BODY.len());
+    let agent = format!("user-agent: settlement-gateway/{}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        lines,
+        [
+            "accept-encoding: gzip",
+            "accept: */*",
+            "access-token: clt.stored",
+            length.as_str(),
+            "content-type: application/json",
+            host.as_str(),
+            agent.as_str(),
+        ]
+    );
+    assert_eq!(body, BODY, "the very bytes that were given");
+}
+
+#[tokio::test]
+async fn a_query_and_a_token_go_out_as_documented() {
+    let token = json!({ "data": { "access_token": "clt.new", "error_code": 0 } });
+    let server = Server::start([
+        Act::Say(answer("200 OK", &json!({ "err_no": 28001008, "err_msg": "expired" }))),
+        Act::Say(answer("200 OK", &token)),
+        Act::Say(answer("200 OK", &json!({ "err_no": 0, "data": [] }))),
+    ])
+    .await;
+    let config = ClientConfig {
+        base_url: format!("{}/", server.url()),
+        refetch_gap: Duration::ZERO,
+        ..ClientConfig::default()
+    };
+    let desk = Desk::with(config).await;
+    let found = desk.client.query(&app_id(), QueryBy::OutSettleNo(&number())).await.unwrap();
+    assert_eq!(found.reports, []);
+    let requests = server.requests();
+    let query = r#"{"app_id":"tt1","out_settle_no":"no-1"}"#;
+    for (request, token) in [(&requests[0], "clt.stored"), (&requests[2], "clt.new")] {
+        assert!(request.starts_with("POST /api/trade_basic/v1/developer/settle_query/ HTTP/1.1"));
+        assert!(request.contains(&format!("\r\naccess-token: {token}\r\n")), "{request}");
+        assert!(request.ends_with(&format!("\r\n\r\n{query}")), "{request}");
+    }
+    assert!(requests[1].starts_with("POST /oauth/client_token/ HTTP/1.1\r\n"));
+    assert!(!requests[1].contains("access-token"));
+    assert!(requests[1].contains("\r\ncontent-type: application/json\r\n"));
+    let (_, body) = requests[1].split_once("\r\n\r\n").unwrap();
+    let secret = r#""client_secret":"the-client-secret""#;
+    let expected = format!(r#"{{"client_key":"tt1",{secret},"grant_type":"client_credential"}}"#);
+    assert_eq!(body, expected);
+}
+
+#[tokio::test]
+async fn a_refusal_with_status_400_is_read() {
+    let server = Server::start([Act::Say(answer("400 Bad Request", &refused(23102)))]).await;
+    let answer = Desk::at(&server.url()).await.create().await;
+    let Learned::Refused(failure) = &answer.learned else { panic!("{answer:?}") };
+    let said = failure.douyin.as_ref().unwrap();
+    assert_eq!((failure.reason.as_str(), said.err_no), ("ORDER_NOT_PAID", 23102));
+    assert_eq!((said.http_status, answer.answers), (400, Answers::OneSend));
+}
+
+#[tokio::test]
+async fn the_log_id_comes_from_the_header_if_the_body_has_none() {
+    let body = json!({ "err_no": 23102, "err_msg": "order not pay" });
+    let server = Server::start([Act::Say(answer("200 OK", &body))]).await;
+    let answer = Desk::at(&server.url()).await.create().await;
+    assert_eq!(answer.log_id.as_deref(), Some("log-header"));
+}
+
+#[tokio::test]
+async fn silence_after_the_request_is_unknown() {
+    unknown(Act::Hang, UPSTREAM_TIMEOUT).await;
+}
+
+#[tokio::test]
+async fn a_reset_after_the_request_is_unknown() {
+    unknown(Act::Reset, UPSTREAM_CONNECTION_LOST).await;
+}
+
+#[tokio::test]
+async fn a_close_after_the_request_is_unknown() {
+    unknown(Act::SayAndClose(Vec::new()), UPSTREAM_CONNECTION_LOST).await;
+}
+
+#[tokio::test]
+async fn a_close_within_the_answer_is_unknown() {
+    let mut whole = answer("200 OK", &accepted());
+    whole.truncate(whole.len() - 10);
+    unknown(Act::SayAndClose(whole.clone()), UPSTREAM_CONNECTION_LOST).await;
+    unknown(Act::Say(whole.clone()), UPSTREAM_TIMEOUT).await;
+    whole.truncate(20);
+    unknown(Act::SayAndClose(whole), UPSTREAM_CONNECTION_LOST).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_douyins_is_unknown() {
+    let html = "content-type: text/html\r\n";
+    let page = raw("200 OK", html, "<html>maintenance</html>");
+    unknown(Act::Say(page), UPSTREAM_BAD_ANSWER).await;
+    unknown(Act::Say(raw("502 Bad Gateway", html, "<html>")), UPSTREAM_HTTP_ERROR).await;
+    unknown(Act::Say(raw("200 OK", "", "")), UPSTREAM_BAD_ANSWER).await;
+    unknown(Act::Say(answer("200 OK", &json!({ "err_no": {} }))), UPSTREAM_BAD_ANSWER).await;
+    let huge = json!({ "err_no": 0, "err_msg": "x".repeat(20_000) });
+    unknown(Act::Say(answer("200 OK", &huge)), UPSTREAM_BAD_ANSWER).await;
+    unknown(Act::SayAndClose(b"SSH-2.0-OpenSSH\r\n".to_vec()), UPSTREAM_CONNECTION_LOST).await;
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    for status in ["301 Moved Permanently", "302 Found", "307 Temporary Redirect"] {
+        unknown(Act::Say(raw(status, "location: /elsewhere/\r\n", "")), UPSTREAM_HTTP_ERROR).await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_on_a_kept_connection_that_dies_is_not_sent_again() {
+    let first = Act::Say(answer("200 OK", &accepted()));
+    let server = Server::start([first, Act::SayAndClose(Vec::new())]).await;
+    let desk = Desk::at(&server.url()).await;
+    assert!(matches!(desk.create().await.learned, Learned::Accepted(_)));
+    let lost = desk.create().await;
+    assert_eq!(lost.learned, Learned::Unknown(Failure::own(UPSTREAM_CONNECTION_LOST)));
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_request_whose_time_is_over_is_not_written() {
+    let server = Server::start([]).await;
+    let config = ClientConfig {
+        base_url: server.url(),
+        call_timeout: Duration::ZERO,
+        ..ClientConfig::default()
+    };
+    let answer = Desk::with(config).await.create().await;
+    assert_eq!(answer.learned, Learned::NotSent(Failure::own(SEND_TOO_LATE)));
+    assert_eq!(server.requests(), Vec::<String>::new());
+}
+
+/// As after a suspend: the deadline passes on the machine's clock while a connection is made.
+#[tokio::test]
+async fn a_request_whose_time_ends_while_connecting_is_not_written() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = ClientConfig {
+        base_url: format!("https://{}", listener.local_addr().unwrap()),
+        call_timeout: Duration::from_millis(100),
+        ..ClientConfig::default()
+    };
+    let answer = Desk::with(config).await.create().await;
+    assert_eq!(answer.learned, Learned::NotSent(Failure::own(SEND_TOO_LATE)));
+}
+
+#[tokio::test]
+async fn a_connection_that_cannot_be_made_has_sent_nothing() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let answer = Desk::at(&format!("http://{address}")).await.create().await;
+    assert_eq!(answer.learned, Learned::NotSent(Failure::own(UPSTREAM_UNREACHABLE)));
+    assert_eq!(answer.answers, Answers::OneSend);
+}
+
+#[tokio::test]
+async fn a_handshake_that_fails_or_hangs_has_sent_nothing() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base_url = format!("https://{}", listener.local_addr().unwrap());
+    let mut serving = JoinSet::new();
+    serving.spawn(async move {
+        let (closed, _) = listener.accept().await.unwrap();
+        drop(closed);
+        let _hanging = listener.accept().await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let config = ClientConfig {
+        base_url,
+        connect_timeout: Duration::from_millis(100),
+        ..ClientConfig::default()
+    };
+    let desk = Desk::with(config).await;
+    for _ in 0..2 {
+        let answer = desk.create().await;
+        assert_eq!(answer.learned, Learned::NotSent(Failure::own(UPSTREAM_UNREACHABLE)));
+    }
+}
+
+/// The whole time of an attempt may be over while a connection is still being made.
+#[tokio::test]
+async fn an_attempt_that_ends_while_connecting_has_sent_nothing() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = ClientConfig {
+        base_url: format!("https://{}", listener.local_addr().unwrap()),
+        attempt_timeout: Duration::from_millis(100),
+        ..ClientConfig::default()
+    };
+    let answer = Desk::with(config).await.create().await;
+    assert_eq!(answer.learned, Learned::NotSent(Failure::own(UPSTREAM_UNREACHABLE)));
+}

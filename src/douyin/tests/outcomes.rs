@@ -1,0 +1,311 @@
+//! What each thing that can come back means, for the money and for the app.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::super::codes::{Handling, Retry, TABLE, UNLISTED};
+use super::peer::{Act, Peer};
+use super::*;
+use crate::settle::{Answers, Failure, Learned};
+
+struct Desk {
+    world: Stepped,
+    peer: Peer,
+    client: Client,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let (world, peer) = (Stepped::new(), Peer::default());
+        let client = world.client(ClientConfig::default(), peer.transport());
+        Self { world, peer, client }
+    }
+
+    async fn create(&self, act: Act) -> CreateAnswer {
+        self.peer.script([act]);
+        self.client.create(&app_id(), BODY, self.world.clock.uptime()).await
+    }
+
+    async fn query(&self, act: Act) -> Result<QueryAnswer, QueryFailure> {
+        self.peer.script([act]);
+        self.client.query(&app_id(), QueryBy::OutSettleNo(&number())).await
+    }
+}
+
+fn failure(learned: &Learned) -> &Failure {
+    match learned {
+        Learned::Refused(failure)
+        | Learned::Unknown(failure)
+        | Learned::Unlisted(failure)
+        | Learned::NotSent(failure)
+        | Learned::Exists(failure) => failure,
+        Learned::Accepted(_) | Learned::Reported(_) | Learned::Absent => {
+            panic!("no failure: {learned:?}")
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_acceptance_with_its_id_answers_the_send() {
+    let answer = Desk::new().create(Act::Say(accepted())).await;
+    let Learned::Accepted(ids) = &answer.learned else { panic!("{answer:?}") };
+    assert_eq!(ids.settle_id.as_str(), "ots1");
+    assert_eq!((answer.answers, answer.throttled), (Answers::OneSend, false));
+    assert_eq!(answer.log_id.as_deref(), Some("log-1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_acceptance_without_an_id_stays_counted_as_unanswered() {
+    for data in [json!(null), json!({}), json!({ "settle_id": "" }), json!([])] {
+        let answer = Desk::new().create(Act::Say(json!({ "err_no": 0, "data": data }))).await;
+        assert_eq!(answer.learned, Learned::Exists(Failure::own(ACCEPTED_WITHOUT_ID)));
+        assert_eq!(answer.answers, Answers::Nothing);
+        assert_eq!(answer.log_id.as_deref(), Some("log-header"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_number_of_the_table_is_handled_as_the_table_says() {
+    for row in TABLE {
+        let desk = Desk::new();
+        let answer = desk.create(Act::Say(refused(row.err_no))).await;
+        let (learned, answers) = (&answer.learned, answer.answers);
+        match row.handling {
+            Handling::Refused => {
+                assert!(matches!(learned, Learned::Refused(_)), "{answer:?}");
+                assert_eq!(answers, Answers::OneSend, "{answer:?}");
+            }
+            Handling::Exists => {
+                assert!(matches!(learned, Learned::Exists(_)), "{answer:?}");
+                assert_eq!(answers, Answers::OneSend, "{answer:?}");
+            }
+            Handling::Unknown | Handling::Throttled => {
+                assert!(matches!(learned, Learned::Unknown(_)), "{answer:?}");
+                assert_eq!(answers, Answers::Nothing, "{answer:?}");
+            }
+            // Its repeat was accepted; `tokens` has the rest.
+            Handling::Reauthenticate => {
+                assert!(matches!(learned, Learned::Accepted(_)), "{answer:?}");
+                continue;
+            }
+        }
+        let failure = failure(learned);
+        assert_eq!(failure.reason, row.reason);
+        let said = failure.douyin.as_ref().unwrap();
+        assert_eq!((said.err_no, said.err_msg.as_str()), (row.err_no, "no"));
+        assert_eq!((said.log_id.as_str(), said.http_status), ("log-2", 200));
+        assert_eq!(answer.throttled, row.handling == Handling::Throttled);
+        assert_eq!(desk.client.pause(&app_id()).is_some(), answer.throttled);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_number_decides_whatever_the_http_status_is() {
+    for status in [200, 201, 302, 400, 401, 403, 404, 429, 500, 502] {
+        let refusal = Act::SayWith(status, br#"{"err_no":23102,"err_msg":"order not pay"}"#);
+        let answer = Desk::new().create(refusal).await;
+        assert!(matches!(answer.learned, Learned::Refused(_)), "{status}: {answer:?}");
+        let said = failure(&answer.learned).douyin.clone().unwrap();
+        assert_eq!(said.http_status, status);
+        let acceptance = Act::SayWith(status, br#"{"err_no":0,"data":{"settle_id":"ots1"}}"#);
+        let answer = Desk::new().create(acceptance).await;
+        assert!(matches!(answer.learned, Learned::Accepted(_)), "{status}: {answer:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_readable_number_the_outcome_is_unknown() {
+    let html = b"<html>no</html>";
+    let cases = [
+        (Act::SayWith(200, html), UPSTREAM_BAD_ANSWER),
+        (Act::SayWith(200, b""), UPSTREAM_BAD_ANSWER),
+        (Act::SayWith(200, b"{}"), UPSTREAM_BAD_ANSWER),
+        (Act::SayWith(200, br#"{"err_no":true,"data":7}"#), UPSTREAM_BAD_ANSWER),
+        (Act::SayWith(200, br#"{"data":{"settle_id":"ots1"}}"#), UPSTREAM_BAD_ANSWER),
+        (Act::SayWith(301, html), UPSTREAM_HTTP_ERROR),
+        (Act::SayWith(401, b""), UPSTREAM_HTTP_ERROR),
+        (Act::SayWith(403, html), UPSTREAM_HTTP_ERROR),
+        (Act::SayWith(404, html), UPSTREAM_HTTP_ERROR),
+        (Act::SayWith(429, b"{}"), UPSTREAM_HTTP_ERROR),
+        (Act::SayWith(502, html), UPSTREAM_HTTP_ERROR),
+        (Act::Fail(SendError::Lost("reset".to_owned())), UPSTREAM_CONNECTION_LOST),
+        (Act::Fail(SendError::Timeout), UPSTREAM_TIMEOUT),
+        (Act::Fail(SendError::TooLarge), UPSTREAM_BAD_ANSWER),
+    ];
+    for (act, reason) in cases {
+        let answer = Desk::new().create(act).await;
+        assert_eq!(answer.learned, Learned::Unknown(Failure::own(reason)));
+        assert_eq!((answer.answers, answer.throttled), (Answers::Nothing, false));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_number_that_nobody_lists_is_told_as_such() {
+    let pairs = [
+        json!({ "err_no": 99999 }),
+        json!({ "extra": { "error_code": 2191009, "sub_error_code": 99999 } }),
+    ];
+    for body in pairs {
+        let answer = Desk::new().create(Act::Say(body)).await;
+        assert!(matches!(answer.learned, Learned::Unlisted(_)), "{answer:?}");
+        assert_eq!(failure(&answer.learned).reason, UNLISTED);
+        assert_eq!(answer.answers, Answers::Nothing);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_did_not_leave_the_machine_answers_its_send() {
+    let cases = [
+        (SendError::NotSent("no route".to_owned()), UPSTREAM_UNREACHABLE),
+        (SendError::TooLate, SEND_TOO_LATE),
+    ];
+    for (error, reason) in cases {
+        let answer = Desk::new().create(Act::Fail(error)).await;
+        assert_eq!(answer.learned, Learned::NotSent(Failure::own(reason)));
+        assert_eq!(answer.answers, Answers::OneSend);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_once_the_permission_has_run_out() {
+    let desk = Desk::new();
+    let permitted = desk.world.clock.uptime();
+    tokio::time::advance(Duration::from_secs(10)).await;
+    let answer = desk.client.create(&app_id(), BODY, permitted).await;
+    assert_eq!(answer.learned, Learned::NotSent(Failure::own(SEND_TOO_LATE)));
+    assert_eq!(answer.answers, Answers::OneSend);
+    assert_eq!((desk.peer.token_calls(), desk.peer.calls().len()), (0, 0));
+    assert_eq!(desk.client.pause(&app_id()), None, "it says nothing about the app");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_repeat_after_a_token_error_has_the_same_permission() {
+    let desk = Desk::new();
+    let slow = Act::After(4, Box::new(Act::Say(refused(28001003))));
+    desk.peer.script([slow]);
+    desk.peer.script_tokens([Act::After(4, Box::new(Act::SayWith(500, b"")))]);
+    desk.world.store_token(&desk.peer.issue(), 3_600, 7_200).await;
+    let permitted = desk.world.clock.uptime();
+    tokio::time::advance(Duration::from_secs(6)).await;
+    let answer = desk.client.create(&app_id(), BODY, permitted).await;
+    assert_eq!(answer.learned, Learned::NotSent(Failure::own(SEND_TOO_LATE)));
+    assert_eq!(desk.peer.calls().len(), 1);
+    assert_eq!(desk.peer.token_calls(), 0, "a token is not fetched for nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn throttling_pauses_the_whole_app_and_a_pause_sends_nothing() {
+    let desk = Desk::new();
+    assert!(desk.create(Act::Say(refused(12001))).await.throttled);
+    let pause = desk.client.pause(&app_id()).unwrap();
+    assert_eq!(pause.until, desk.world.clock.now().plus(Duration::from_secs(3)));
+    let calls = desk.peer.calls().len();
+
+    let answer = desk.create(Act::Say(accepted())).await;
+    assert_eq!(failure(&answer.learned).reason, "UPSTREAM_RATE_LIMITED");
+    assert!(matches!(answer.learned, Learned::NotSent(_)), "{answer:?}");
+    assert_eq!((answer.answers, answer.throttled), (Answers::OneSend, true));
+    let found = desk.client.query(&app_id(), QueryBy::OutSettleNo(&number())).await;
+    assert!(found.unwrap_err().throttled);
+    assert_eq!(desk.peer.calls().len(), calls);
+
+    tokio::time::advance(Duration::from_secs(3)).await;
+    assert_eq!(desk.client.pause(&app_id()), None);
+    let answer = desk.client.create(&app_id(), BODY, desk.world.clock.uptime()).await;
+    assert!(matches!(answer.learned, Learned::Accepted(_)), "{answer:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_pauses_for_as_long_as_its_row_says() {
+    for row in TABLE.iter().filter(|row| row.handling == Handling::Throttled) {
+        let desk = Desk::new();
+        desk.create(Act::Say(refused(row.err_no))).await;
+        let Retry::Now(delay) = row.retry else { panic!("{row:?}") };
+        let until = desk.client.pause(&app_id()).unwrap().until;
+        assert_eq!(until, desk.world.clock.now().plus(delay), "{row:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_finds_settles_or_none_or_fails() {
+    let desk = Desk::new();
+    let item = json!({ "settle_id": "ots1", "settle_status": "SUCCESS", "settle_amount": 20 });
+    let found = desk.query(Act::Say(json!({ "err_no": 0, "data": [item] }))).await.unwrap();
+    assert_eq!(found.reports.len(), 1);
+    assert_eq!(found.log_id.as_deref(), Some("log-header"));
+    let none = desk.query(Act::Say(json!({ "err_no": 0, "data": [] }))).await.unwrap();
+    assert_eq!(none.reports, []);
+
+    let failures = [
+        (Act::Say(json!({ "err_no": 0 })), UPSTREAM_BAD_ANSWER),
+        (Act::Say(json!({ "err_no": 0, "data": [{ "settle_id": "ots1" }] })), UPSTREAM_BAD_ANSWER),
+        (Act::Say(refused(23000)), "SYSTEM_ERROR"),
+        (Act::Say(refused(99999)), UNLISTED),
+        (Act::SayWith(502, b"<html>"), UPSTREAM_HTTP_ERROR),
+        (Act::Fail(SendError::Timeout), UPSTREAM_TIMEOUT),
+    ];
+    for (act, reason) in failures {
+        let failed = desk.query(act).await.unwrap_err();
+        assert_eq!((failed.failure.reason.as_str(), failed.throttled), (reason, false));
+    }
+    let throttled = desk.query(Act::Say(refused(12001))).await.unwrap_err();
+    assert!(throttled.throttled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_hangs_ends_in_time() {
+    let desk = Desk::new();
+    desk.peer.script([Act::Hang]);
+    let app_id = app_id();
+    let create = desk.client.create(&app_id, BODY, desk.world.clock.uptime());
+    let patience = async {
+        while desk.peer.calls().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::advance(Duration::from_secs(5)).await;
+    };
+    let (answer, ()) = tokio::join!(create, patience);
+    assert_eq!(answer.learned, Learned::Unknown(Failure::own(UPSTREAM_TIMEOUT)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_app_that_is_not_configured_is_not_called() {
+    let desk = Desk::new();
+    let other = AppId::parse("tt2").unwrap();
+    assert!(desk.client.serves(&app_id()) && !desk.client.serves(&other));
+    assert_eq!(desk.client.apps().collect::<Vec<_>>(), [&app_id()]);
+    let answer = desk.client.create(&other, BODY, desk.world.clock.uptime()).await;
+    assert_eq!(answer.learned, Learned::NotSent(Failure::own("APP_NOT_CONFIGURED")));
+    assert_eq!(desk.client.pause(&other), None);
+}
+
+#[test]
+fn an_app_is_configured_once_and_the_address_is_one() {
+    let build = |config: ClientConfig, apps: Vec<App>| {
+        let dir = tempfile::tempdir().unwrap();
+        let options = SqliteOptions::new(dir.path().join("settlement.db"));
+        let (sqlite, _committer) = Sqlite::open_stepped(&options).unwrap();
+        let store = Store::Sqlite(Arc::new(sqlite));
+        Client::new(config, apps, None, store, Clock::system()).map(drop)
+    };
+    let loopback = || ClientConfig {
+        base_url: "http://127.0.0.1:9/below/".to_owned(),
+        ..ClientConfig::default()
+    };
+    assert_eq!(build(loopback(), apps()), Ok(()));
+    let twice = [apps(), apps()].concat();
+    assert_eq!(build(loopback(), twice), Err(BuildError::DuplicateApp(app_id())));
+    for wrong in [
+        "",
+        "open.douyin.com",
+        "ftp://a.example",
+        "https://",
+        "https://a.example/?x=1",
+        "https://user:word@a.example",
+    ] {
+        let config = ClientConfig { base_url: wrong.to_owned(), ..ClientConfig::default() };
+        let error = BuildError::BaseUrl { base_url: wrong.to_owned() };
+        assert_eq!(build(config, apps()), Err(error));
+    }
+}

@@ -1,0 +1,306 @@
+//! Tokens are shared, short-lived and cancel each other: fetched as rarely as possible.
+
+use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+
+use super::super::codes::{Handling, TABLE};
+use super::peer::{Act, Peer};
+use super::*;
+use crate::settle::{Answers, Learned};
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+async fn create(world: &Stepped, client: &Client) -> CreateAnswer {
+    client.create(&app_id(), BODY, world.clock.uptime()).await
+}
+
+async fn accepted_by(world: &Stepped, client: &Client) {
+    let answer = create(world, client).await;
+    assert!(matches!(answer.learned, Learned::Accepted(_)), "{answer:?}");
+}
+
+fn not_sent(answer: &CreateAnswer) -> &str {
+    let Learned::NotSent(failure) = &answer.learned else { panic!("{answer:?}") };
+    assert_eq!(answer.answers, Answers::OneSend);
+    &failure.reason
+}
+
+fn one() -> (Stepped, Peer, Client) {
+    let (world, peer) = (Stepped::new(), Peer::default());
+    let client = world.client(ClientConfig::default(), peer.transport());
+    (world, peer, client)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_fetched_once_stored_and_used_until_it_nears_its_end() {
+    let (world, peer, client) = one();
+    accepted_by(&world, &client).await;
+    let stored = world.stored().await.unwrap();
+    assert_eq!(stored.access_token.expose_secret(), "clt.1");
+    assert_eq!(stored.fetched_at, world.clock.now());
+    assert_eq!(stored.expires_at, world.clock.now().plus(secs(7_200)));
+    tokio::time::advance(secs(7_200 - 241)).await;
+    accepted_by(&world, &client).await;
+    assert_eq!((peer.token_calls(), peer.calls()), (1, vec!["clt.1".to_owned(); 2]));
+    tokio::time::advance(secs(1)).await;
+    accepted_by(&world, &client).await;
+    assert_eq!(peer.token_calls(), 2);
+    assert_eq!(peer.calls()[2], "clt.2", "replaced four minutes before its end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_fetches_no_token() {
+    let (world, peer, client) = one();
+    accepted_by(&world, &client).await;
+    drop(client);
+    let restarted = world.client(ClientConfig::default(), peer.transport());
+    accepted_by(&world, &restarted).await;
+    assert_eq!((peer.token_calls(), peer.calls()), (1, vec!["clt.1".to_owned(); 2]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_token_number_leads_to_one_fetch_and_one_repeat() {
+    for row in TABLE.iter().filter(|row| row.handling == Handling::Reauthenticate) {
+        let envelopes = [
+            json!({ "err_no": row.err_no, "err_msg": "bad access_token" }),
+            json!({ "data": { "error_code": row.err_no, "description": "expired" } }),
+            json!({ "extra": { "error_code": 2190004, "sub_error_code": row.err_no } }),
+        ];
+        for rejection in envelopes {
+            let (world, peer, client) = one();
+            peer.reject_with(rejection);
+            accepted_by(&world, &client).await;
+            peer.kill_tokens();
+            accepted_by(&world, &client).await;
+            assert_eq!(peer.token_calls(), 2, "{row:?}");
+            assert_eq!(peer.calls(), ["clt.1", "clt.1", "clt.4"], "{row:?}");
+            assert_eq!(client.pause(&app_id()), None);
+            accepted_by(&world, &client).await;
+            assert_eq!(peer.token_calls(), 2, "the new token stays");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_repeats_with_another_token_too() {
+    let (world, peer, client) = one();
+    accepted_by(&world, &client).await;
+    peer.kill_tokens();
+    peer.script([Act::Say(json!({ "err_no": 0, "data": [] }))]);
+    let found = client.query(&app_id(), QueryBy::OutSettleNo(&number())).await.unwrap();
+    assert_eq!((found.reports.len(), peer.token_calls()), (0, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_calls_with_a_dead_token_fetch_one() {
+    let (world, peer, client) = one();
+    accepted_by(&world, &client).await;
+    peer.kill_tokens();
+    let mut calls = JoinSet::new();
+    for _ in 0..100 {
+        let (client, permitted) = (client.clone(), world.clock.uptime());
+        calls.spawn(async move { client.create(&app_id(), BODY, permitted).await });
+    }
+    for answer in calls.join_all().await {
+        assert!(matches!(answer.learned, Learned::Accepted(_)), "{answer:?}");
+    }
+    assert_eq!((peer.token_calls(), peer.calls().len()), (2, 1 + 100 + 100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_first_calls_fetch_one_token() {
+    let (world, peer, client) = one();
+    let mut calls = JoinSet::new();
+    for _ in 0..100 {
+        let (client, permitted) = (client.clone(), world.clock.uptime());
+        calls.spawn(async move { client.create(&app_id(), BODY, permitted).await });
+    }
+    calls.join_all().await;
+    assert_eq!((peer.token_calls(), peer.calls().len()), (1, 100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_somebody_else_stored_is_taken_without_fetching() {
+    let (world, peer, client) = one();
+    accepted_by(&world, &client).await;
+    peer.kill_tokens();
+    let foreign = peer.issue();
+    world.store_token(&foreign, 0, 7_200).await;
+    accepted_by(&world, &client).await;
+    assert_eq!((peer.token_calls(), peer.calls()[2].as_str()), (1, foreign.as_str()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_fetcher_costs_one_fetch_per_gap_and_pauses_in_between() {
+    let (world, peer, client) = one();
+    accepted_by(&world, &client).await;
+    peer.kill_tokens();
+    accepted_by(&world, &client).await;
+    assert_eq!(peer.token_calls(), 2);
+    for round in 0..3 {
+        peer.kill_tokens();
+        tokio::time::advance(secs(20)).await;
+        let answer = create(&world, &client).await;
+        assert_eq!(not_sent(&answer), UPSTREAM_CREDENTIALS_REJECTED);
+        let until = client.pause(&app_id()).unwrap().until;
+        assert_eq!(until, world.clock.now().plus(secs(40)), "the rest of the gap");
+        assert_eq!(peer.token_calls(), 2 + round);
+        tokio::time::advance(secs(40)).await;
+        accepted_by(&world, &client).await;
+        assert_eq!(peer.token_calls(), 3 + round);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fresh_token_that_is_rejected_too_ends_the_call_unsent_and_pauses_the_app() {
+    let (world, peer, client) = one();
+    accepted_by(&world, &client).await;
+    peer.kill_tokens();
+    peer.script([Act::Say(refused(2190008))]);
+    let answer = create(&world, &client).await;
+    assert_eq!(not_sent(&answer), UPSTREAM_CREDENTIALS_REJECTED);
+    let Learned::NotSent(failure) = &answer.learned else { panic!("{answer:?}") };
+    assert_eq!(failure.douyin.as_ref().unwrap().err_no, 2190008);
+    assert_eq!((answer.throttled, answer.log_id.as_deref()), (false, Some("log-2")));
+    assert_eq!((peer.token_calls(), peer.calls().len()), (2, 3));
+    let pause = client.pause(&app_id()).unwrap();
+    assert_eq!(pause.failure, *failure);
+    assert_eq!(pause.until, world.clock.now().plus(secs(60)));
+    assert_eq!(not_sent(&create(&world, &client).await), UPSTREAM_CREDENTIALS_REJECTED);
+    assert_eq!(peer.calls().len(), 3, "a pause sends nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_young_token_of_an_earlier_life_is_not_replaced_in_a_hurry() {
+    let (world, peer, client) = one();
+    world.store_token("clt.unknown", 10, 7_200).await;
+    assert_eq!(not_sent(&create(&world, &client).await), UPSTREAM_CREDENTIALS_REJECTED);
+    let until = client.pause(&app_id()).unwrap().until;
+    assert_eq!((peer.token_calls(), until), (0, world.clock.now().plus(secs(50))));
+    tokio::time::advance(secs(50)).await;
+    accepted_by(&world, &client).await;
+    assert_eq!(peer.token_calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_from_the_future_is_replaced_all_the_same() {
+    let (world, peer, client) = one();
+    world.store_token("clt.unknown", 0, 7_200).await;
+    world.clock.jump_ms(-3_600_000);
+    accepted_by(&world, &client).await;
+    assert_eq!(peer.token_calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_secret_is_told_once_to_douyin_and_pauses_the_app() {
+    for err_no in [10002, 10003, 10013] {
+        let (world, peer, client) = one();
+        let wrong = json!({ "data": { "error_code": err_no, "description": "wrong" } });
+        peer.script_tokens(vec![Act::Say(wrong); 9]);
+        let mut calls = JoinSet::new();
+        for _ in 0..20 {
+            let (client, permitted) = (client.clone(), world.clock.uptime());
+            calls.spawn(async move { client.create(&app_id(), BODY, permitted).await });
+        }
+        for answer in calls.join_all().await {
+            assert_eq!(not_sent(&answer), UPSTREAM_CREDENTIALS_REJECTED);
+        }
+        assert_eq!((peer.token_calls(), peer.calls().len()), (1, 0));
+        assert_eq!(client.pause(&app_id()).unwrap().until, world.clock.now().plus(secs(1)));
+        tokio::time::advance(secs(1)).await;
+        create(&world, &client).await;
+        assert_eq!(client.pause(&app_id()).unwrap().until, world.clock.now().plus(secs(2)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_cannot_be_had_leaves_the_call_unsent_with_the_cause() {
+    let throttled = json!({ "data": { "error_code": 10020, "description": "too many" } });
+    let garbage = json!({ "data": { "access_token": "two\nlines", "expires_in": 7200 } });
+    let cases = [
+        (Act::Say(throttled), "UPSTREAM_QUOTA_EXHAUSTED", true),
+        (Act::Say(garbage), UPSTREAM_BAD_ANSWER, false),
+        (Act::Say(json!({ "data": {}, "message": "success" })), UPSTREAM_BAD_ANSWER, false),
+        (Act::Say(json!({ "err_no": 2190004 })), "UPSTREAM_PERMISSION_MISSING", false),
+        (Act::SayWith(502, b"<html>"), UPSTREAM_HTTP_ERROR, false),
+        (Act::Fail(SendError::Timeout), UPSTREAM_TIMEOUT, false),
+        (Act::Fail(SendError::Lost("reset".to_owned())), UPSTREAM_CONNECTION_LOST, false),
+        (Act::Fail(SendError::NotSent("refused".to_owned())), UPSTREAM_UNREACHABLE, false),
+    ];
+    for (act, reason, throttled) in cases {
+        let (world, peer, client) = one();
+        peer.script_tokens([act]);
+        let answer = create(&world, &client).await;
+        assert_eq!((not_sent(&answer), answer.throttled), (reason, throttled));
+        assert!(client.pause(&app_id()).is_some(), "{reason}");
+        assert!(peer.calls().is_empty());
+        tokio::time::advance(secs(600)).await;
+        accepted_by(&world, &client).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_fails_costs_a_valid_token_nothing() {
+    let (world, peer, client) = one();
+    accepted_by(&world, &client).await;
+    tokio::time::advance(secs(7_200 - 200)).await;
+    peer.script_tokens([Act::SayWith(502, b"<html>")]);
+    for _ in 0..3 {
+        accepted_by(&world, &client).await;
+    }
+    assert_eq!((peer.token_calls(), client.pause(&app_id())), (2, None));
+    tokio::time::advance(secs(60)).await;
+    accepted_by(&world, &client).await;
+    assert_eq!((peer.token_calls(), peer.calls()[4].as_str()), (3, "clt.2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_another_process_refreshed_is_taken() {
+    let (world, peer, client) = one();
+    let other = world.client(ClientConfig::default(), peer.transport());
+    accepted_by(&world, &client).await;
+    tokio::time::advance(secs(7_200 - 200)).await;
+    accepted_by(&world, &other).await;
+    accepted_by(&world, &client).await;
+    assert_eq!((peer.token_calls(), peer.calls()[2].as_str()), (2, "clt.2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_call_that_hangs_ends_in_time_for_everybody() {
+    let (world, peer, client) = one();
+    peer.script_tokens([Act::Hang]);
+    let mut calls = JoinSet::new();
+    for _ in 0..10 {
+        let (client, permitted) = (client.clone(), world.clock.uptime());
+        calls.spawn(async move { client.create(&app_id(), BODY, permitted).await });
+    }
+    while peer.token_calls() == 0 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::advance(secs(5)).await;
+    for answer in calls.join_all().await {
+        assert_eq!(not_sent(&answer), UPSTREAM_TIMEOUT);
+    }
+    assert_eq!((peer.token_calls(), peer.calls().len()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_vanishes_while_fetching_leaves_nothing_locked() {
+    let (world, peer, client) = one();
+    peer.script_tokens([Act::Hang]);
+    let vanishing = create(&world, &client);
+    tokio::select! {
+        answer = vanishing => panic!("{answer:?}"),
+        () = async {
+            while peer.token_calls() == 0 {
+                tokio::task::yield_now().await;
+            }
+        } => {}
+    }
+    accepted_by(&world, &client).await;
+    assert_eq!(peer.token_calls(), 2);
+}

@@ -1,0 +1,183 @@
+//! What Douyin reports, in an answer to a query or in a callback: whose settle it is, and what that
+//! means for the record.
+
+use super::observation::{Alert, Context, Observation, Scope};
+use super::proof::{Proof, pick, proof};
+use super::record::{Record, Report, ReportedStatus, Source, State, StateKind};
+use super::state::{
+    contradict, enter, fill, follow, in_doubt, keep_status, stop_sending, take_over,
+};
+
+/// Judges the settles that Douyin reports, and follows the right one.
+pub(super) fn reported(
+    after: &mut Record,
+    reports: &[Report],
+    seen: &Observation,
+    context: &Context<'_>,
+) -> Option<Alert> {
+    note_recorded_failure(after, reports);
+    let report = pick(after, reports)?;
+    let proven = proof(after, report);
+    let recorded = after.state.settle_id() == Some(&report.settle_id);
+    match after.state.kind() {
+        StateKind::Submitting => first_report(after, report, seen, context),
+        StateKind::Processing if recorded => {
+            reported_while_processing(after, report, seen, context)
+        }
+        StateKind::Processing => reported_other_settle(after, report, proven),
+        StateKind::Succeeded | StateKind::Failed => {
+            let alive = proven == Proof::Ours && report.status != ReportedStatus::Fail;
+            match (recorded, alive) {
+                (true, _) => reported_when_final(after, report, seen, context),
+                (false, true) => contradict(after, &report.state(), seen.source, context.now),
+                (false, false) => Some(Alert::ForeignSettle),
+            }
+        }
+        StateKind::Rejected => reported_after_rejection(after, report, proven),
+    }
+}
+
+/// The first report while submitting: is it ours? A stranger's settle ends ours only if nothing of
+/// ours can be alive under the number.
+fn first_report(
+    after: &mut Record,
+    report: &Report,
+    seen: &Observation,
+    context: &Context<'_>,
+) -> Option<Alert> {
+    let doubt = in_doubt(after, seen, context);
+    match proof(after, report) {
+        Proof::Ours if seen.source == Source::Callback && !is_marked(after, report) => {
+            // A callback shows no order: a query decides.
+            stop_sending(after, context.now);
+            None
+        }
+        Proof::Ours => reported_while_submitting(after, report, seen, context),
+        Proof::Foreign if !doubt => {
+            take_over(after, report);
+            None
+        }
+        Proof::Unproven if after.evidence.unanswered == 0 && seen.scope == Scope::Number => {
+            take_over(after, report);
+            None
+        }
+        Proof::Unproven => {
+            stop_sending(after, context.now);
+            if doubt { None } else { Some(Alert::Unproven) }
+        }
+        Proof::Foreign => {
+            stop_sending(after, context.now);
+            None
+        }
+    }
+}
+
+/// Whether the report carries what we sent as `ext`.
+fn is_marked(record: &Record, report: &Report) -> bool {
+    let sent = record.request().and_then(|request| request.sent_ext.as_deref());
+    sent.is_some() && report.facts.cp_extra.as_deref() == sent
+}
+
+/// A FAIL of the recorded settle is remembered while it may not end it: a second settle of ours may
+/// have taken the number that it freed.
+fn note_recorded_failure(after: &mut Record, reports: &[Report]) {
+    let State::Processing { settle_id } = &after.state else {
+        return;
+    };
+    let failed =
+        |report: &Report| report.settle_id == *settle_id && report.status == ReportedStatus::Fail;
+    if after.evidence.unanswered > 0 && reports.iter().any(failed) {
+        after.evidence.fail_seen = Some(settle_id.clone());
+    }
+}
+
+fn reported_while_submitting(
+    after: &mut Record,
+    report: &Report,
+    seen: &Observation,
+    context: &Context<'_>,
+) -> Option<Alert> {
+    match report.status {
+        ReportedStatus::Init | ReportedStatus::Processing | ReportedStatus::Success => {}
+        ReportedStatus::Fail if !in_doubt(after, seen, context) => {}
+        ReportedStatus::Fail => {
+            stop_sending(after, context.now);
+            after.evidence.fail_seen = Some(report.settle_id.clone());
+            return None;
+        }
+        ReportedStatus::Unlisted => {
+            stop_sending(after, context.now);
+            keep_status(after, &report.facts);
+            return None;
+        }
+    }
+    enter(after, report.state());
+    fill(after, &report.lasting_facts())
+}
+
+fn reported_while_processing(
+    after: &mut Record,
+    report: &Report,
+    seen: &Observation,
+    context: &Context<'_>,
+) -> Option<Alert> {
+    match report.status {
+        ReportedStatus::Init | ReportedStatus::Processing | ReportedStatus::Unlisted => {}
+        ReportedStatus::Fail if in_doubt(after, seen, context) => return None,
+        ReportedStatus::Success | ReportedStatus::Fail => enter(after, report.state()),
+    }
+    fill(after, &report.lasting_facts())
+}
+
+/// A report of another settle than the recorded one: followed only if the recorded one failed and
+/// this one is proven ours.
+fn reported_other_settle(after: &mut Record, report: &Report, proven: Proof) -> Option<Alert> {
+    let failed = after.evidence.fail_seen.as_ref() == after.state.settle_id();
+    let alive = match report.status {
+        ReportedStatus::Init | ReportedStatus::Processing | ReportedStatus::Success => true,
+        ReportedStatus::Fail | ReportedStatus::Unlisted => false,
+    };
+    if failed && alive && proven == Proof::Ours {
+        follow(after, report.state());
+        return fill(after, &report.lasting_facts());
+    }
+    // The one that failed and was left is no stranger.
+    let left = after.evidence.fail_seen.as_ref() == Some(&report.settle_id) && !alive;
+    if left { None } else { Some(Alert::ForeignSettle) }
+}
+
+fn reported_when_final(
+    after: &mut Record,
+    report: &Report,
+    seen: &Observation,
+    context: &Context<'_>,
+) -> Option<Alert> {
+    let other_word = match (after.state.kind(), report.status) {
+        (StateKind::Succeeded, ReportedStatus::Fail) => true,
+        (StateKind::Failed, ReportedStatus::Success) => true,
+        (_, ReportedStatus::Init | ReportedStatus::Processing | ReportedStatus::Unlisted) => false,
+        (_, ReportedStatus::Success | ReportedStatus::Fail) => false,
+    };
+    if other_word {
+        return contradict(after, &report.state(), seen.source, context.now);
+    }
+    fill(after, &report.lasting_facts())
+}
+
+/// What must not happen, and is told if it does: the money has moved.
+fn reported_after_rejection(after: &mut Record, report: &Report, proven: Proof) -> Option<Alert> {
+    match (proven, report.status) {
+        (Proof::Foreign | Proof::Unproven, _) => Some(Alert::ForeignSettle),
+        (Proof::Ours, ReportedStatus::Fail | ReportedStatus::Unlisted) => {
+            Some(Alert::AliveAfterRejection)
+        }
+        (
+            Proof::Ours,
+            ReportedStatus::Init | ReportedStatus::Processing | ReportedStatus::Success,
+        ) => {
+            enter(after, report.state());
+            fill(after, &report.lasting_facts());
+            Some(Alert::AliveAfterRejection)
+        }
+    }
+}
