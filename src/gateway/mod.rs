@@ -8,11 +8,13 @@
 
 mod adopt;
 mod advance;
+mod budget;
 mod create;
 mod flights;
 mod observe;
 mod watch;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +31,7 @@ use crate::store::{self, Store};
 
 pub use adopt::LookupError;
 pub use advance::Work;
+pub use budget::Budget;
 pub use create::{Create, CreateError, Created, NotSent, ReturnWhen, Unknown};
 pub use observe::Observed;
 pub use watch::{Ending, Event, Watch, WatchRequest};
@@ -79,6 +82,8 @@ pub struct GatewayConfig {
     pub watch_age_max: Duration,
     /// The least time between two attempts that repeated creates bring forward.
     pub nudge_gap: Duration,
+    /// The request budget of each app; one that is not listed has the default.
+    pub budgets: HashMap<AppId, Budget>,
     /// The callback address sent when a create names none.
     pub notify_url: Option<String>,
     /// Seed of every random choice.
@@ -98,6 +103,7 @@ impl Default for GatewayConfig {
             resync: Duration::from_secs(10),
             watch_age_max: Duration::from_secs(1800),
             nudge_gap: Duration::from_secs(2),
+            budgets: HashMap::new(),
             notify_url: None,
             seed: 0,
         }

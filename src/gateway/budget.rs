@@ -1,0 +1,250 @@
+//! How much of Douyin one app may use: requests per second and requests in flight.
+//!
+//! A quarter of both is polling's, so that a flood of creates never keeps a settle from its end;
+//! creates go first in the rest, so that a backlog of polls never keeps a caller waiting. Each app
+//! has its own budget: one app's flood takes nothing from another.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+/// The budget of one app.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Budget {
+    /// Requests to Douyin per second, and how many may go out at once after a pause.
+    pub requests_per_second: u32,
+    /// Requests to Douyin that wait for their answer at once.
+    pub requests_in_flight: u32,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { requests_per_second: 20, requests_in_flight: 64 }
+    }
+}
+
+/// The state of one app's budget. Waits use the runtime's timer.
+pub(super) struct Purse {
+    creates: Lane,
+    polls: Lane,
+    /// Creates that wait for a request: while there are any, polls keep to their own quarter.
+    waiting: AtomicU32,
+}
+
+/// A part of the budget: a rate and a number of places.
+struct Lane {
+    pace: Mutex<Pace>,
+    places: Arc<Semaphore>,
+    /// Lets one waiter at a time look for a request, in the order they came.
+    queue: tokio::sync::Mutex<()>,
+}
+
+/// A generic cell rate: each request moves the moment at which the lane is even again.
+struct Pace {
+    /// The time that one request is worth.
+    interval: Duration,
+    /// How far ahead of the clock the lane may run: its burst.
+    ahead_max: Duration,
+    even_at: Instant,
+}
+
+/// The right to one request to Douyin; its place is free again when this is dropped.
+pub struct Request {
+    _place: OwnedSemaphorePermit,
+}
+
+/// No request is free: when to ask again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Exhausted {
+    pub wait: Duration,
+}
+
+/// The share of polling: one in this many.
+const POLLS_SHARE: u32 = 4;
+
+impl Purse {
+    pub(super) fn new(budget: Budget) -> Self {
+        let share = |whole: u32| (whole / POLLS_SHARE).max(1);
+        let rest = |whole: u32| whole.saturating_sub(share(whole)).max(1);
+        let (rate, places) = (budget.requests_per_second, budget.requests_in_flight);
+        Self {
+            creates: Lane::new(rest(rate), rest(places)),
+            polls: Lane::new(share(rate), share(places)),
+            waiting: AtomicU32::new(0),
+        }
+    }
+
+    /// A request for a create, as soon as one is free, at the latest at `deadline`.
+    pub(super) async fn for_create(&self, deadline: Instant) -> Result<Request, Exhausted> {
+        let _waiting = Waiting::new(&self.waiting);
+        self.creates.take_by(deadline).await
+    }
+
+    /// A request for polling, if one is free now: from its own quarter, else from what creates
+    /// leave.
+    pub(super) fn for_poll(&self) -> Result<Request, Exhausted> {
+        self.polls.take().or_else(|exhausted| {
+            if self.waiting.load(Ordering::Relaxed) > 0 {
+                return Err(exhausted);
+            }
+            self.creates.take().map_err(|rest| Exhausted { wait: rest.wait.min(exhausted.wait) })
+        })
+    }
+
+    /// A request that polling waits for: the later calls of a turn.
+    pub(super) async fn for_poll_by(&self, deadline: Instant) -> Result<Request, Exhausted> {
+        match self.for_poll() {
+            Ok(request) => Ok(request),
+            Err(_) => self.polls.take_by(deadline).await,
+        }
+    }
+}
+
+impl Lane {
+    fn new(per_second: u32, places: u32) -> Self {
+        let interval = Duration::from_secs(1) / per_second;
+        let pace = Pace {
+            interval,
+            ahead_max: interval * (per_second - 1),
+            even_at: Instant::now(),
+        };
+        let places = usize::try_from(places).unwrap_or(Semaphore::MAX_PERMITS);
+        Self {
+            pace: Mutex::new(pace),
+            places: Arc::new(Semaphore::new(places)),
+            queue: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    fn take(&self) -> Result<Request, Exhausted> {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        // A place is free as soon as some answer comes.
+        let place = place.map_err(|_| Exhausted { wait: Duration::from_millis(50) })?;
+        self.pace.lock().expect("no code panics while holding this lock").take(Instant::now())?;
+        Ok(Request { _place: place })
+    }
+
+    async fn take_by(&self, deadline: Instant) -> Result<Request, Exhausted> {
+        let late = Exhausted { wait: Duration::from_secs(1) };
+        let turn = tokio::time::timeout_at(deadline, self.queue.lock()).await;
+        let _turn = turn.map_err(|_| late)?;
+        let place = Arc::clone(&self.places).acquire_owned();
+        let place = tokio::time::timeout_at(deadline, place).await.map_err(|_| late)?;
+        let place = place.expect("the places are never closed");
+        loop {
+            let now = Instant::now();
+            let taken = self.pace.lock().expect("no panic holds this lock").take(now);
+            let Err(exhausted) = taken else {
+                return Ok(Request { _place: place });
+            };
+            if now + exhausted.wait > deadline {
+                return Err(exhausted);
+            }
+            tokio::time::sleep(exhausted.wait).await;
+        }
+    }
+}
+
+impl Pace {
+    fn take(&mut self, now: Instant) -> Result<(), Exhausted> {
+        let even_at = self.even_at.max(now);
+        let ahead = even_at.duration_since(now);
+        if ahead > self.ahead_max {
+            return Err(Exhausted { wait: ahead - self.ahead_max });
+        }
+        self.even_at = even_at + self.interval;
+        Ok(())
+    }
+}
+
+/// Counts one waiting create for as long as it lives.
+struct Waiting<'a>(&'a AtomicU32);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicU32) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn purse(requests_per_second: u32, requests_in_flight: u32) -> Purse {
+        Purse::new(Budget { requests_per_second, requests_in_flight })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn creates_get_three_quarters_of_the_rate_and_wait_for_more() {
+        let purse = purse(20, 1_000);
+        let began = Instant::now();
+        let deadline = began + Duration::from_secs(60);
+        for _ in 0..15 {
+            purse.for_create(deadline).await.unwrap();
+        }
+        assert_eq!(began.elapsed(), Duration::ZERO, "a second's worth goes out at once");
+        for _ in 0..30 {
+            purse.for_create(deadline).await.unwrap();
+        }
+        let took = began.elapsed().as_millis();
+        assert!((1_900..=2_100).contains(&took), "{took} ms for two more seconds' worth");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_create_that_cannot_be_served_in_time_is_told_when() {
+        let purse = purse(4, 1_000);
+        let now = Instant::now();
+        for _ in 0..3 {
+            purse.for_create(now).await.unwrap();
+        }
+        let exhausted = purse.for_create(now).await.map(drop).unwrap_err();
+        assert!(exhausted.wait > Duration::ZERO && exhausted.wait <= Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_creates_leaves_polling_its_quarter() {
+        let purse = purse(20, 1_000);
+        let now = Instant::now();
+        while purse.for_create(now).await.is_ok() {}
+        let polls = std::iter::from_fn(|| purse.for_poll().ok()).count();
+        assert_eq!(polls, 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn polls_use_what_creates_leave_but_not_while_one_waits() {
+        let purse = purse(20, 1_000);
+        let polls = std::iter::from_fn(|| purse.for_poll().ok()).count();
+        assert_eq!(polls, 20, "nobody creates: all of it is polling's");
+        let create = purse.for_create(Instant::now() + Duration::from_secs(5));
+        let polling = async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert!(purse.for_poll().is_err());
+        };
+        let (create, ()) = tokio::join!(create, polling);
+        create.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn places_in_flight_are_kept_apart_too() {
+        let purse = purse(1_000, 4);
+        let now = Instant::now();
+        let mut held = Vec::new();
+        while let Ok(request) = purse.for_create(now).await {
+            held.push(request);
+        }
+        assert_eq!(held.len(), 3);
+        assert!(purse.for_poll().is_ok());
+        held.clear();
+        assert!(purse.for_create(now).await.is_ok());
+    }
+}
