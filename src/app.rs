@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
-use tokio::sync::Mutex;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::codec::CompressionEncoding::Gzip;
@@ -14,7 +14,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 use tracing::{error, info, warn};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, duration_ms};
 use crate::config::{Config, StopConfig};
 use crate::douyin::{self, Client};
 use crate::gateway::Gateway;
@@ -62,8 +62,14 @@ const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
 /// Dead peers are found by pings, not by waiting.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Accepted connections that wait for the server.
+const ACCEPTED_MAX: usize = 64;
+/// How long to wait when no connection can be accepted.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// How long a stopping server may take to write its last answers.
+const LINGER: Duration = Duration::from_secs(2);
 /// How often the health of the store is looked at.
-const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
+const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
 const SERVICE_NAME: &str = "douyin.settlement.v1.SettlementService";
 
 impl App {
@@ -100,23 +106,34 @@ impl App {
         tasks.spawn(async move { poller.run(poll).await });
         tasks.spawn(health.clone().watch_store(draining.clone()));
         let (service, drain) = (self.service.clone(), draining.clone());
-        let server = serve(self.listener, service, health.service(), drain);
-        let server = tasks.spawn(server);
+        let (sockets, incoming) = mpsc::channel(ACCEPTED_MAX);
+        tasks.spawn(accept(self.listener, sockets, draining.clone()));
+        let server = serve(incoming, service, health.service(), drain);
+        let cut = CancellationToken::new();
+        let cut_off = cut.clone();
+        let mut server = tasks.spawn(async move {
+            tokio::select! {
+                _ = server => {}
+                () = cut_off.cancelled() => {}
+            }
+        });
         info!(addr = %self.addr, "serving");
 
         stop.await;
-        info!(delay_ms = self.stop.drain_delay.as_millis(), "stopping: not serving any more");
+        info!(delay_ms = duration_ms(self.stop.drain_delay), "stopping: not serving any more");
         health.stop().await;
         tokio::time::sleep(self.stop.drain_delay).await;
         self.gateway.drain();
         draining.cancel();
         health.end_watches().await;
         let in_flight = async {
-            // A server that panicked has said so already.
-            let _ = server.await;
             self.service.streams_ended().await;
             self.gateway.finish().await;
             polling.cancel();
+            // Everything of ours is answered. A stream of somebody else's (reflection, a request
+            // whose body never ends) is not waited for.
+            let _ = tokio::time::timeout(LINGER, &mut server).await;
+            cut.cancel();
             tasks.close();
             tasks.wait().await;
         };
@@ -133,8 +150,34 @@ impl App {
     }
 }
 
+/// Accepts connections. When the process has no file descriptors left, it waits for some instead of
+/// trying again at once.
+async fn accept(listener: TcpListener, sockets: mpsc::Sender<Accepted>, stop: CancellationToken) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => return,
+        };
+        match accepted {
+            Ok((socket, _)) => {
+                // A connection without it is only slower.
+                let _ = socket.set_nodelay(true);
+                if sockets.send(Ok(socket)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                warn!(%error, "cannot accept connections");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}
+
+type Accepted = Result<TcpStream, std::io::Error>;
+
 async fn serve(
-    listener: TcpListener,
+    incoming: mpsc::Receiver<Accepted>,
     service: Service,
     health: HealthServer<HealthService>,
     draining: CancellationToken,
@@ -153,12 +196,11 @@ async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(Some(STREAMS_PER_CONNECTION_MAX))
-        .tcp_nodelay(true)
         .add_service(service)
         .add_service(health)
         .add_service(v1.accept_compressed(Gzip))
         .add_service(v1alpha.accept_compressed(Gzip))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), draining.cancelled_owned());
+        .serve_with_incoming_shutdown(ReceiverStream::new(incoming), draining.cancelled_owned());
     server.await.inspect_err(|error| error!(%error, "the gRPC server failed"))
 }
 

@@ -1,15 +1,17 @@
 //! Time, as the gateway reads it. Floor 0: nothing here knows what the time is used for.
 //!
-//! Two clocks, because they answer different questions. `now` is the wall clock: it is written into
-//! records, compared across restarts and may jump. `uptime` never jumps and keeps running while the
-//! machine is suspended: it answers "how long ago did this process decide to send?", the question
-//! on which money depends.
+//! Two clocks, because they answer different questions. `now` is the time of day: it is written
+//! into records and compared across restarts. It is read from the machine once, when the process
+//! starts, and then runs with `uptime`, so that it cannot jump while the process lives; whatever
+//! the machine's clock does shows at the next start. `uptime` never jumps and keeps running while
+//! the machine is suspended: it answers "how long ago did this process decide to send?", the
+//! question on which money depends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A moment of the wall clock: milliseconds since the Unix epoch, UTC.
+/// A time of day: milliseconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Timestamp(i64);
 
@@ -61,20 +63,26 @@ pub struct Clock(Arc<Source>);
 
 #[derive(Debug)]
 enum Source {
-    System,
+    /// The machine's time of day and uptime when this clock was made.
+    System { start: Timestamp, origin: Uptime },
     /// Runs with the runtime's timer, so that a test that pauses or advances the runtime's time
-    /// moves this clock too. `jump_ms` displaces the wall clock only.
-    Runtime {
-        start: Timestamp,
-        origin: tokio::time::Instant,
-        jump_ms: AtomicI64,
-    },
+    /// moves this clock too. `jump_ms` displaces the time of day only.
+    Runtime { start: Timestamp, origin: tokio::time::Instant, jump_ms: AtomicI64 },
 }
 
 impl Clock {
     /// The machine's clocks.
     pub fn system() -> Self {
-        Self(Arc::new(Source::System))
+        Self(Arc::new(Source::System { start: time_of_day(), origin: boot_time() }))
+    }
+
+    /// How far the machine's time of day has moved away from this clock's since the start, in
+    /// milliseconds: somebody set it.
+    pub fn machine_moved_ms(&self) -> i64 {
+        match &*self.0 {
+            Source::System { .. } => time_of_day().0.saturating_sub(self.now().0),
+            Source::Runtime { .. } => 0,
+        }
     }
 
     /// A clock that starts at `start` and runs with the runtime's timer (tests, simulation).
@@ -86,14 +94,10 @@ impl Clock {
         }))
     }
 
-    /// The wall clock.
+    /// The time of day.
     pub fn now(&self) -> Timestamp {
         match &*self.0 {
-            #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
-            Source::System => match SystemTime::now().duration_since(UNIX_EPOCH) {
-                Ok(since_epoch) => Timestamp(duration_ms(since_epoch)),
-                Err(before_epoch) => Timestamp(-duration_ms(before_epoch.duration())),
-            },
+            Source::System { start, origin } => start.plus(boot_time().since(*origin)),
             Source::Runtime { start, origin, jump_ms } => {
                 let now = start.plus(origin.elapsed());
                 Timestamp(now.0.saturating_add(jump_ms.load(Ordering::Relaxed)))
@@ -104,26 +108,36 @@ impl Clock {
     /// The clock that never jumps and runs through suspend (`CLOCK_BOOTTIME`).
     pub fn uptime(&self) -> Uptime {
         match &*self.0 {
-            Source::System => {
-                let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-                let secs = u64::try_from(time.tv_sec).unwrap_or(0);
-                let nanos = u32::try_from(time.tv_nsec).unwrap_or(0);
-                Uptime(Duration::new(secs, nanos))
-            }
+            Source::System { .. } => boot_time(),
             Source::Runtime { origin, .. } => Uptime(origin.elapsed()),
         }
     }
 
-    /// Moves the wall clock of a runtime clock by `ms`, as an operator or NTP would; the machine's
-    /// own clock does not listen.
+    /// Moves the time of day of a runtime clock by `ms`, as between two starts of a process; the
+    /// machine's own clock does not listen.
     pub fn jump_ms(&self, ms: i64) {
         match &*self.0 {
-            Source::System => {}
+            Source::System { .. } => {}
             Source::Runtime { jump_ms, .. } => {
                 jump_ms.fetch_add(ms, Ordering::Relaxed);
             }
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+fn time_of_day() -> Timestamp {
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since_epoch) => Timestamp(duration_ms(since_epoch)),
+        Err(before_epoch) => Timestamp(-duration_ms(before_epoch.duration())),
+    }
+}
+
+fn boot_time() -> Uptime {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let secs = u64::try_from(time.tv_sec).unwrap_or(0);
+    let nanos = u32::try_from(time.tv_nsec).unwrap_or(0);
+    Uptime(Duration::new(secs, nanos))
 }
 
 #[cfg(test)]
@@ -140,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_jump_moves_the_wall_clock_and_not_the_uptime() {
+    async fn a_jump_moves_the_time_of_day_and_not_the_uptime() {
         let clock = Clock::runtime(Timestamp::from_ms(1_000));
         let up = clock.uptime();
         clock.jump_ms(-500);

@@ -39,7 +39,8 @@ struct Read {
 pub struct Subscription {
     hub: Hub,
     key: Key,
-    slot: Arc<Slot>,
+    /// `None` only while dropping.
+    slot: Option<Arc<Slot>>,
     hints: watch::Receiver<u64>,
 }
 
@@ -64,7 +65,8 @@ impl Hub {
         });
         let slot = Arc::clone(slot);
         let hints = slot.hints.subscribe();
-        (Subscription { hub: self.clone(), key: key.clone(), slot, hints }, joined)
+        let (hub, key, slot) = (self.clone(), key.clone(), Some(slot));
+        (Subscription { hub, key, slot, hints }, joined)
     }
 
     /// Says that the record of this key has changed.
@@ -105,14 +107,14 @@ impl Subscription {
         age_max: Duration,
     ) -> Result<Option<Arc<Record>>, store::Error> {
         let wanted = *self.hints.borrow_and_update();
-        let mut latest = self.slot.latest.lock().await;
+        let mut latest = self.slot().latest.lock().await;
         if let Some(read) = &*latest
             && read.hints >= wanted
             && read.at.elapsed() < age_max
         {
             return Ok(read.record.clone());
         }
-        let hints = *self.slot.hints.borrow();
+        let hints = *self.slot().hints.borrow();
         let at = Instant::now();
         let record = store.get(&self.key).await?.map(Arc::new);
         *latest = Some(Read { hints, at, record: record.clone() });
@@ -123,18 +125,50 @@ impl Subscription {
         &self.key
     }
 
+    fn slot(&self) -> &Slot {
+        self.slot.as_ref().expect("a subscription has its slot until it is dropped")
+    }
+
     /// When Douyin last answered about this settle while somebody watched it here.
     pub fn confirmed(&self) -> Option<Timestamp> {
-        *self.slot.confirmed.lock().expect("no code panics while holding this lock")
+        *self.slot().confirmed.lock().expect("no code panics while holding this lock")
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
         let mut slots = self.hub.slots();
-        // The map's and ours: nobody else is left, and nobody can join while the map is locked.
-        if Arc::strong_count(&self.slot) == 2 {
+        // Given back while the map is locked: of two that leave together the second one sees it.
+        self.slot = None;
+        if slots.get(&self.key).is_some_and(|slot| Arc::strong_count(slot) == 1) {
             slots.remove(&self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settle::{AppId, OutSettleNo, TradeSystem};
+
+    #[test]
+    fn watchers_that_leave_together_leave_no_slot_behind() {
+        let hub = Hub::default();
+        let key = Key {
+            app_id: AppId::parse("tt1").unwrap(),
+            trade_system: TradeSystem::General,
+            out_settle_no: OutSettleNo::parse("s1").unwrap(),
+        };
+        for _ in 0..5_000 {
+            let (one, joined) = hub.subscribe(&key);
+            assert_eq!(joined, Joined::First);
+            let (other, joined) = hub.subscribe(&key);
+            assert_eq!(joined, Joined::Later);
+            std::thread::scope(|scope| {
+                scope.spawn(|| drop(one));
+                drop(other);
+            });
+            assert!(!hub.is_watched(&key));
         }
     }
 }

@@ -23,14 +23,6 @@
 //!
 //! Modules use those on lower floors and on their own; a test holds them to it.
 
-#![cfg_attr(
-    test,
-    expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "a test may take the one variant it wants; the library itself is checked too"
-    )
-)]
-
 pub mod app;
 pub mod cli;
 pub mod clock;

@@ -10,12 +10,12 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument as _, warn};
+use tracing::{Instrument as _, error, warn};
 
 use crate::clock::Timestamp;
-use crate::gateway::{Gateway, Work};
+use crate::gateway::{Gateway, Request, Work};
 use crate::settle::AppId;
-use crate::store::{self, ClaimLimits};
+use crate::store::{self, ClaimLimits, SweepCursor};
 
 /// The knobs of the poller.
 #[derive(Clone, Debug)]
@@ -24,11 +24,21 @@ pub struct PollerConfig {
     pub turns_max: usize,
     /// The longest sleep: clocks jump, hints get lost.
     pub sleep_max: Duration,
+    /// How often the whole schedule is checked against the settles.
+    pub sweep_interval: Duration,
 }
+
+/// Rows that one step of a sweep looks at, and the rest between two steps.
+const SWEEP_ROWS_MAX: u32 = 500;
+const SWEEP_STEP: Duration = Duration::from_millis(200);
 
 impl Default for PollerConfig {
     fn default() -> Self {
-        Self { turns_max: 32, sleep_max: Duration::from_secs(2) }
+        Self {
+            turns_max: 32,
+            sleep_max: Duration::from_secs(2),
+            sweep_interval: Duration::from_secs(60),
+        }
     }
 }
 
@@ -52,69 +62,130 @@ impl Poller {
     /// Runs until stopped; then claims nothing more and waits for the turns in flight, whose leases
     /// end with them.
     pub async fn run(&self, stop: CancellationToken) {
+        self.report_parked().await;
+        tokio::join!(self.poll(&stop), self.sweep(&stop));
+        self.turns.close();
+        self.turns.wait().await;
+    }
+
+    /// Settles of apps that are not configured any more stay as they are until their app comes back.
+    async fn report_parked(&self) {
+        let open = match self.gateway.store().open_settles().await {
+            Ok(open) => open,
+            Err(error) => return warn!(%error, "cannot count the open settles"),
+        };
+        for (app_id, settles) in open {
+            if !self.apps.iter().any(|(configured, _)| *configured == app_id) {
+                warn!(%app_id, settles, "open settles of an app that is not configured: parked");
+            }
+        }
+    }
+
+    /// Holds the schedule against the settles, a few rows at a time, round after round.
+    async fn sweep(&self, stop: &CancellationToken) {
+        let mut cursor = SweepCursor::default();
         while !stop.is_cancelled() {
-            let sleep = match self.step().await {
-                Ok(next_due) => self.until(next_due),
+            let now = self.gateway.clock().now();
+            let swept = self.gateway.store().sweep(now, cursor.clone(), SWEEP_ROWS_MAX).await;
+            let pause = match swept {
+                Ok(swept) => {
+                    if swept.missing > 0 || swept.superfluous > 0 {
+                        let (missing, superfluous) = (swept.missing, swept.superfluous);
+                        error!(missing, superfluous, "repaired the schedule: please report this");
+                        self.gateway.due().notify_one();
+                    }
+                    cursor = swept.next;
+                    if swept.wrapped { self.config.sweep_interval } else { SWEEP_STEP }
+                }
                 Err(error) => {
-                    warn!(%error, "cannot claim due settles: trying again");
-                    self.config.sleep_max
+                    warn!(%error, "cannot check the schedule: trying again");
+                    self.config.sweep_interval
                 }
             };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
+    async fn poll(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            let next = self.step().await;
+            let sleep = self.until(next);
             tokio::select! {
                 () = tokio::time::sleep(sleep) => {}
                 () = self.gateway.due().notified() => {}
                 () = stop.cancelled() => {}
             }
         }
-        self.turns.close();
-        self.turns.wait().await;
     }
 
     /// Claims what is due now and has room, starts a turn for each, and tells when to step again.
-    pub async fn step(&self) -> Result<Option<Timestamp>, store::Error> {
+    /// An app whose rows cannot be claimed keeps no other from its own.
+    pub async fn step(&self) -> Option<Timestamp> {
         let mut next: Option<Timestamp> = None;
         for (app_id, room) in &self.apps {
-            if let Some(pause) = self.gateway.douyin().pause(app_id) {
-                next = earlier(next, Some(pause.until));
-                continue;
-            }
-            if room.available_permits() == 0 {
-                // A turn that ends wakes the loop.
-                continue;
-            }
-            self.claim(app_id, room).await?;
-            if room.available_permits() > 0 {
-                next = earlier(next, self.gateway.store().next_due(app_id).await?);
+            match self.step_app(app_id, room).await {
+                Ok(due) => next = earlier(next, due),
+                Err(error) => warn!(%app_id, %error, "cannot claim due settles: trying again"),
             }
         }
-        Ok(next)
+        next
     }
 
-    async fn claim(&self, app_id: &AppId, room: &Arc<Semaphore>) -> Result<(), store::Error> {
+    async fn step_app(
+        &self,
+        app_id: &AppId,
+        room: &Arc<Semaphore>,
+    ) -> Result<Option<Timestamp>, store::Error> {
+        if let Some(pause) = self.gateway.douyin().pause(app_id) {
+            return Ok(Some(pause.until));
+        }
+        let requests = self.gateway.requests_for_polls(app_id, room.available_permits());
+        if requests.taken.is_empty() {
+            // A turn that ends, or the budget of a moment later, wakes the loop.
+            return Ok(requests.retry_at);
+        }
+        self.claim(app_id, room, requests.taken).await?;
+        let due = self.gateway.store().next_due(app_id).await?;
+        // What is due already waits for the budget.
+        let now = self.gateway.clock().now();
+        Ok(due.map(|due| if due <= now { requests.retry_at.unwrap_or(due) } else { due }))
+    }
+
+    /// Claims one due settle for each request that the budget grants.
+    async fn claim(
+        &self,
+        app_id: &AppId,
+        room: &Arc<Semaphore>,
+        mut requests: Vec<Request>,
+    ) -> Result<(), store::Error> {
         let now = self.gateway.clock().now();
         let config = self.gateway.config();
         let limits = ClaimLimits {
             now,
             lease_until: now.plus(config.lease),
-            claims_max: u32::try_from(room.available_permits()).unwrap_or(u32::MAX),
+            claims_max: u32::try_from(requests.len()).unwrap_or(u32::MAX),
             horizon: now.plus(config.schedule.wait_max().max(config.lease)),
         };
         for claim in self.gateway.store().claim_due(app_id, limits).await? {
-            let permit = Arc::clone(room).try_acquire_owned();
-            let permit = permit.expect("only this loop takes permits, and it claimed no more");
+            let request = requests.pop().expect("it claims no more than it was allowed");
+            let place = Arc::clone(room).try_acquire_owned();
+            let place = place.expect("only this loop takes places, and it claimed no more");
             let gateway = self.gateway.clone();
-            let span =
-                tracing::info_span!("turn", %app_id, out_settle_no = %claim.key.out_settle_no);
+            let number = claim.key.out_settle_no.clone();
+            let span = tracing::info_span!("turn", %app_id, out_settle_no = %number);
             let turn = async move {
-                let key = claim.key.clone();
-                if let Err(error) = gateway.advance(Work::claimed(claim)).await {
-                    warn!(%key, %error, "turn ended early: its lease runs out by itself");
+                if let Err(error) = gateway.advance(Work::claimed(claim, request)).await {
+                    warn!(%error, "turn ended early: its lease runs out by itself");
                 }
-                drop(permit);
+                drop(place);
                 gateway.due().notify_one();
             };
             self.turns.spawn(turn.instrument(span));
         }
+        requests.into_iter().for_each(Request::give_back);
         Ok(())
     }
 

@@ -53,12 +53,21 @@ CREATE TABLE settle (
     settle_detail           TEXT,
     message                 TEXT,
     settle_time_ms          INTEGER,
-    auto_settle             INTEGER
+    auto_settle             INTEGER,
+
+    -- The order that a list finds it by: the request's, else the one above.
+    listed_order_no         TEXT
 ) STRICT;
 
 CREATE UNIQUE INDEX settle_by_key ON settle (app_id, trade_system, out_settle_no);
 CREATE UNIQUE INDEX settle_by_settle_id ON settle (app_id, settle_id)
     WHERE settle_id IS NOT NULL;
+
+-- One for each way to list, each in the order of a list. The row's id is their last column.
+CREATE INDEX settle_by_time ON settle (app_id, create_time_ms);
+CREATE INDEX settle_by_state ON settle (app_id, state, create_time_ms);
+CREATE INDEX settle_by_order ON settle (app_id, listed_order_no, create_time_ms)
+    WHERE listed_order_no IS NOT NULL;
 
 -- A caller's request with the bytes that are sent. Written once, never changed; deleted only when
 -- the number turns out to be somebody else's settle. One row for each settle of origin GATEWAY.
@@ -95,6 +104,9 @@ CREATE TABLE due (
     -- Null: nobody holds it.
     lease_until_ms  INTEGER,
     fence           INTEGER NOT NULL,
+    -- The earliest moment wanted by somebody else since this lease began; null: nobody asked. What
+    -- the holder leaves as due_at_ms must not be later.
+    wanted_at_ms    INTEGER,
     -- Null: Douyin was not called yet.
     attempted_at_ms INTEGER,
     attempts        INTEGER NOT NULL DEFAULT 0,

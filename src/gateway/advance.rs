@@ -1,10 +1,9 @@
 //! One worker's turn on one settle: ask the pure core what to do, do it, record what came back.
 
-use std::time::Duration;
+use tokio::time::Instant;
+use tracing::Instrument as _;
 
-use tracing::{Instrument as _, warn};
-
-use super::Gateway;
+use super::{Gateway, budget};
 use crate::clock::Uptime;
 use crate::douyin::{QueryBy, QueryFailure};
 use crate::settle::step::Last;
@@ -15,7 +14,6 @@ use crate::settle::{
 use crate::store::{self, Claim, Due, FIRST_FENCE, Fence, LeaseCheck, Swap, Swapped};
 
 /// The right to work on one settle, and what was done with it.
-#[derive(Clone, PartialEq, Debug)]
 pub struct Work {
     pub key: Key,
     pub fence: Fence,
@@ -28,29 +26,34 @@ pub struct Work {
     pub(super) record: Option<Record>,
     /// A send that is permitted durably and not made yet, and since when.
     permitted: Option<Uptime>,
+    /// The budget for the first call of the turn.
+    request: Option<budget::Request>,
     /// Something was news in this turn: the next look comes soon.
     pub(super) news: bool,
     /// The due row was written and the lease given back.
     pub(super) released: bool,
 }
 
-/// A settle whose turn just ended on an unreachable store is left to its lease.
-const STORE_RETRY: Duration = Duration::from_millis(100);
-
 impl Work {
     /// The work of the create that recorded the settle: its insert permitted the first send.
-    pub(super) fn creator(record: Record, permitted: Uptime) -> Self {
+    pub(super) fn creator(
+        record: Record,
+        permitted: Uptime,
+        request: Option<budget::Request>,
+    ) -> Self {
         Self {
             permitted: Some(permitted),
+            request,
             record: Some(record.clone()),
             ..Self::new(record.key, FIRST_FENCE, Role::Creator)
         }
     }
 
     /// The work of the poller on a settle it claimed.
-    pub fn claimed(claim: Claim) -> Self {
+    pub fn claimed(claim: Claim, request: budget::Request) -> Self {
         let work = Self::new(claim.key, claim.fence, Role::Poller);
-        Self { attempts: claim.attempts, backoff: claim.backoff, ..work }
+        let request = Some(request);
+        Self { attempts: claim.attempts, backoff: claim.backoff, request, ..work }
     }
 
     fn new(key: Key, fence: Fence, role: Role) -> Self {
@@ -63,6 +66,7 @@ impl Work {
             backoff: 0,
             record: None,
             permitted: None,
+            request: None,
             news: false,
             released: false,
         }
@@ -90,7 +94,8 @@ impl Gateway {
             match seen {
                 Turn::Saw(seen) => {
                     work.record = Some(record.clone());
-                    let observed = self.observe_or_retry(&mut work, *seen).await?;
+                    let key = work.key.clone();
+                    let observed = self.observe(&key, *seen, Some(&mut work)).await?;
                     let Some(observed) = observed else { return Ok(None) };
                     (record, step) = (observed.record, observed.step);
                 }
@@ -111,6 +116,10 @@ impl Gateway {
 
     /// Sends the recorded bytes, after the permission is durable.
     async fn send(&self, work: &mut Work, record: &mut Record) -> Result<Turn, store::Error> {
+        // Before the permission: what is permitted goes out at once.
+        let Some(_request) = self.budgeted(work).await else {
+            return Ok(Turn::Blind);
+        };
         let permitted = match work.permitted.take() {
             Some(permitted) => permitted,
             None => match self.permit(work, record).await? {
@@ -168,8 +177,28 @@ impl Gateway {
         }
     }
 
+    /// The budget for one call of a turn; `None`: the turn ends here, the settle waits.
+    async fn budgeted(&self, work: &mut Work) -> Option<budget::Request> {
+        if let Some(request) = work.request.take() {
+            return Some(request);
+        }
+        let purse = self.purse(&work.key.app_id);
+        let patience = Instant::now() + self.0.config.budget_wait;
+        let request = match work.progress.role {
+            Role::Creator => purse.for_create(patience).await,
+            Role::Poller => purse.for_poll_by(patience).await,
+        };
+        if request.is_err() {
+            work.progress.last = Last::Throttled;
+        }
+        request.ok()
+    }
+
     /// Asks Douyin. A query that fails teaches nothing: it is not an observation.
     async fn ask(&self, work: &mut Work, record: &Record, scope: Scope) -> Turn {
+        let Some(_request) = self.budgeted(work).await else {
+            return Turn::Blind;
+        };
         let begun = self.0.clock.now();
         let key = &record.key;
         let by = match (scope, record.state.settle_id()) {
@@ -208,29 +237,14 @@ impl Gateway {
         }
     }
 
-    /// What was learned is worth one more try when the store fails for a moment.
-    async fn observe_or_retry(
-        &self,
-        work: &mut Work,
-        seen: Observation,
-    ) -> Result<Option<super::Observed>, store::Error> {
-        let key = work.key.clone();
-        match self.observe(&key, seen.clone(), Some(&mut *work)).await {
-            Err(store::Error::Unavailable(cause)) => {
-                warn!(%key, cause, "the store failed: trying once more");
-                tokio::time::sleep(STORE_RETRY).await;
-                self.observe(&key, seen, Some(work)).await
-            }
-            done @ (Ok(_) | Err(store::Error::InDoubt(_) | store::Error::Unreadable(_))) => done,
-        }
-    }
-
     /// Ends the turn in the store, unless the last observation did.
     async fn give_back(&self, work: &mut Work, record: &Record) -> Result<(), store::Error> {
         if work.released || work.lease == Lease::Lost {
             return Ok(());
         }
-        if record.is_final() {
+        let unasked = record.contradiction.is_some()
+            && !matches!(work.progress.last, Last::Definite | Last::Absent);
+        if record.is_final() && !unasked {
             self.0.store.remove_due(&work.key, work.fence).await?;
         } else {
             let release = self.release(work, record, false);

@@ -11,6 +11,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use crate::clock::Timestamp;
+
 /// The budget of one app.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Budget {
@@ -36,7 +38,7 @@ pub(super) struct Purse {
 
 /// A part of the budget: a rate and a number of places.
 struct Lane {
-    pace: Mutex<Pace>,
+    pace: Arc<Mutex<Pace>>,
     places: Arc<Semaphore>,
     /// Lets one waiter at a time look for a request, in the order they came.
     queue: tokio::sync::Mutex<()>,
@@ -54,6 +56,22 @@ struct Pace {
 /// The right to one request to Douyin; its place is free again when this is dropped.
 pub struct Request {
     _place: OwnedSemaphorePermit,
+    pace: Arc<Mutex<Pace>>,
+}
+
+impl Request {
+    /// Nothing was requested: the next one need not wait for it.
+    pub fn give_back(self) {
+        let mut pace = self.pace.lock().expect("no code panics while holding this lock");
+        pace.even_at = pace.even_at.checked_sub(pace.interval).unwrap_or(pace.even_at);
+    }
+}
+
+/// What a budget grants to polling at one moment.
+pub struct PollRequests {
+    pub taken: Vec<Request>,
+    /// When there is more, if this was not all that was asked for.
+    pub retry_at: Option<Timestamp>,
 }
 
 /// No request is free: when to ask again.
@@ -106,14 +124,11 @@ impl Purse {
 impl Lane {
     fn new(per_second: u32, places: u32) -> Self {
         let interval = Duration::from_secs(1) / per_second;
-        let pace = Pace {
-            interval,
-            ahead_max: interval * (per_second - 1),
-            even_at: Instant::now(),
-        };
+        let pace =
+            Pace { interval, ahead_max: interval * (per_second - 1), even_at: Instant::now() };
         let places = usize::try_from(places).unwrap_or(Semaphore::MAX_PERMITS);
         Self {
-            pace: Mutex::new(pace),
+            pace: Arc::new(Mutex::new(pace)),
             places: Arc::new(Semaphore::new(places)),
             queue: tokio::sync::Mutex::new(()),
         }
@@ -124,7 +139,7 @@ impl Lane {
         // A place is free as soon as some answer comes.
         let place = place.map_err(|_| Exhausted { wait: Duration::from_millis(50) })?;
         self.pace.lock().expect("no code panics while holding this lock").take(Instant::now())?;
-        Ok(Request { _place: place })
+        Ok(Request { _place: place, pace: Arc::clone(&self.pace) })
     }
 
     async fn take_by(&self, deadline: Instant) -> Result<Request, Exhausted> {
@@ -138,7 +153,7 @@ impl Lane {
             let now = Instant::now();
             let taken = self.pace.lock().expect("no panic holds this lock").take(now);
             let Err(exhausted) = taken else {
-                return Ok(Request { _place: place });
+                return Ok(Request { _place: place, pace: Arc::clone(&self.pace) });
             };
             if now + exhausted.wait > deadline {
                 return Err(exhausted);
@@ -209,6 +224,17 @@ mod tests {
         }
         let exhausted = purse.for_create(now).await.map(drop).unwrap_err();
         assert!(exhausted.wait > Duration::ZERO && exhausted.wait <= Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_was_not_made_costs_nothing() {
+        let purse = purse(4, 1_000);
+        let now = Instant::now();
+        for _ in 0..100 {
+            purse.for_create(now).await.unwrap().give_back();
+        }
+        let creates = std::iter::from_fn(|| purse.creates.take().ok()).count();
+        assert_eq!(creates, 3);
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,17 +3,19 @@
 //! The recording and the submission run in a task of their own: a caller that gives up, dies or
 //! runs out of time changes nothing about the settle.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
+use super::budget;
 use super::flights::Flight;
 use super::watch::Event;
 use super::{Gateway, Name, WatchRequest, Work};
 use crate::clock::Timestamp;
 use crate::douyin;
-use crate::settle::proof::adopted_has;
+use crate::settle::proof::{Proof, proof_of_adopted};
 use crate::settle::{
     Content, Failure, Key, Origin, Record, Request, SettleId, Source, State, StateKind,
 };
@@ -57,12 +59,29 @@ pub enum CreateError {
     NotSent(NotSent),
     /// The settle is REJECTED: nothing of it is alive, and nothing will be sent under its number.
     Rejected { rejection: Failure, replayed: bool },
-    /// The number is proven to be somebody else's.
-    NumberTaken { settle_id: Option<SettleId> },
+    /// Another settle has the number. Only where it is proven to be somebody else's is it sure that
+    /// nothing of this content is alive under it.
+    NumberTaken { settle_id: Option<SettleId>, proven: Proof },
     /// The number holds another content. Names the differing fields.
     Conflict { fields: Vec<&'static str>, recorded: StateKind },
     /// Recorded, or perhaps recorded; the gateway goes on with whatever is.
     Unknown(Unknown),
+}
+
+impl CreateError {
+    /// Douyin's log id of the answer that the error tells of, if there was one.
+    pub fn log_id(&self) -> Option<&str> {
+        let failure = match self {
+            CreateError::Rejected { rejection, .. } => rejection,
+            CreateError::NotSent(NotSent::Paused { failure, .. })
+            | CreateError::Unknown(Unknown::Douyin(failure)) => failure,
+            CreateError::NotSent(_)
+            | CreateError::NumberTaken { .. }
+            | CreateError::Conflict { .. }
+            | CreateError::Unknown(Unknown::Deadline | Unknown::Store) => return None,
+        };
+        failure.douyin.as_ref().map(|said| said.log_id.as_str())
+    }
 }
 
 /// Why a create was turned away.
@@ -78,6 +97,10 @@ pub enum NotSent {
     /// Douyin throttles the app or rejects its credentials.
     Paused {
         failure: Failure,
+        wait: Duration,
+    },
+    /// The app's request budget is used up for longer than a create waits.
+    OverBudget {
         wait: Duration,
     },
     StoreUnavailable,
@@ -102,12 +125,14 @@ impl Gateway {
         if Instant::now() >= create.deadline {
             return Err(CreateError::NotSent(NotSent::Deadline));
         }
-        let permit = self.admit(&create).await?;
+        let admitted = tokio::time::timeout_at(create.deadline, self.admit(&create)).await;
+        let admitted = admitted.map_err(|_| CreateError::NotSent(NotSent::Deadline))??;
         let (deadline, return_when) = (create.deadline, create.return_when);
+        let content = create.content.clone();
         let (answer, answered) = oneshot::channel();
         let gateway = self.clone();
         let span = tracing::Span::current();
-        let turn = Box::pin(gateway.record_and_submit(create, permit, answer));
+        let turn = Box::pin(gateway.record_and_submit(create, admitted, answer));
         self.0.turns.spawn(tracing::Instrument::instrument(turn, span));
         let created = match tokio::time::timeout_at(deadline, answered).await {
             Ok(Ok(created)) => created?,
@@ -117,34 +142,43 @@ impl Gateway {
         };
         match return_when {
             ReturnWhen::Recorded | ReturnWhen::Accepted => Ok(created),
-            ReturnWhen::Final => self.until_final(created, deadline).await,
+            ReturnWhen::Final => self.until_final(content, created, deadline).await,
         }
     }
 
     /// What can turn a create away. A number that is recorded already is answered all the same.
-    async fn admit(&self, create: &Create) -> Result<OwnedSemaphorePermit, CreateError> {
+    async fn admit(&self, create: &Create) -> Result<Admitted, CreateError> {
         if self.0.drain.is_cancelled() {
             return Err(CreateError::NotSent(NotSent::Draining));
         }
-        let permit = std::sync::Arc::clone(&self.0.creates).try_acquire_owned();
-        let permit = permit.map_err(|_| CreateError::NotSent(NotSent::Overloaded))?;
-        let pause = self.0.douyin.pause(&create.key.app_id);
-        if pause.is_none() && self.window_fits(create) {
-            return Ok(permit);
-        }
+        let place = Arc::clone(&self.0.creates).try_acquire_owned();
+        let place = place.map_err(|_| CreateError::NotSent(NotSent::Overloaded))?;
+        let refusal = match self.request_for(create).await {
+            Ok(request) => return Ok(Admitted { place, request: Some(request) }),
+            Err(refusal) => refusal,
+        };
         match self.0.store.get(&create.key).await {
-            Ok(Some(_)) => return Ok(permit),
-            Ok(None) => {}
-            Err(_) => return Err(CreateError::NotSent(NotSent::StoreUnavailable)),
+            Ok(Some(_)) => Ok(Admitted { place, request: None }),
+            Ok(None) => Err(CreateError::NotSent(refusal)),
+            Err(_) => Err(CreateError::NotSent(NotSent::StoreUnavailable)),
         }
+    }
+
+    /// The request to Douyin that a new settle begins with.
+    async fn request_for(&self, create: &Create) -> Result<budget::Request, NotSent> {
         let now = self.0.clock.now();
-        Err(CreateError::NotSent(match pause {
-            Some(pause) => NotSent::Paused { failure: pause.failure, wait: pause.until.since(now) },
-            None => NotSent::Window {
+        if let Some(pause) = self.0.douyin.pause(&create.key.app_id) {
+            return Err(NotSent::Paused { failure: pause.failure, wait: pause.until.since(now) });
+        }
+        if !self.window_fits(create) {
+            return Err(NotSent::Window {
                 earliest: now.plus(self.0.config.policy.grace),
                 latest: now.plus(self.0.config.submit_window_max),
-            },
-        }))
+            });
+        }
+        let patience = create.deadline.min(Instant::now() + self.0.config.budget_wait);
+        let request = self.purse(&create.key.app_id).for_create(patience).await;
+        request.map_err(|exhausted| NotSent::OverBudget { wait: exhausted.wait })
     }
 
     /// Sending stops one grace before the window ends, so a window must be longer than that.
@@ -160,9 +194,11 @@ impl Gateway {
     async fn record_and_submit(
         self,
         create: Create,
-        _permit: OwnedSemaphorePermit,
+        admitted: Admitted,
         answer: oneshot::Sender<Result<Created, CreateError>>,
     ) {
+        // A number that was there when this was admitted is there now.
+        let Admitted { place, request } = admitted;
         // Before the insert: whoever finds the record finds the flight.
         let flight = self.0.flights.enter(&create.key);
         let permitted = self.0.clock.uptime();
@@ -178,13 +214,19 @@ impl Gateway {
                     // A caller that is gone has nobody to tell.
                     let _ = answer.send(Ok(Created { record: record.clone(), replayed: false }));
                 }
-                let submitted = self.submit(Work::creator(record, permitted)).await;
+                let work = Work::creator(record, permitted, request);
+                let submitted = self.submit(&create.content, work).await;
                 drop(flight);
                 if let Some(answer) = answer {
                     let _ = answer.send(submitted);
                 }
             }
             Ok(Insert::Existing(existing)) => {
+                // Waiting for somebody else's work takes no place from new creates.
+                drop(place);
+                if let Some(request) = request {
+                    request.give_back();
+                }
                 let _ = answer.send(self.repeat(create, *existing, flight).await);
             }
             Err(store::Error::Unavailable(_) | store::Error::Unreadable(_)) => {
@@ -210,9 +252,13 @@ impl Gateway {
         Request::new(create.content.clone(), sent_ext, body, submit_before)
     }
 
-    async fn submit(&self, work: Work) -> Result<Created, CreateError> {
-        match self.advance(work).await {
-            Ok(Some(record)) => answer_of(record, Replay::No),
+    async fn submit(&self, content: &Content, work: Work) -> Result<Created, CreateError> {
+        match Box::pin(self.advance(work)).await {
+            Ok(Some(record)) => {
+                // The number may have turned out to be somebody else's.
+                self.compare(content, &record)?;
+                answer_of(record, Replay::No)
+            }
             Ok(None) | Err(_) => Err(CreateError::Unknown(Unknown::Store)),
         }
     }
@@ -225,7 +271,7 @@ impl Gateway {
         existing: Record,
         flight: Flight,
     ) -> Result<Created, CreateError> {
-        drop(flight);
+        flight.cancel();
         self.compare(&create.content, &existing)?;
         if existing.state != State::Submitting {
             return answer_of(existing, Replay::Yes);
@@ -235,19 +281,18 @@ impl Gateway {
             return Ok(Created { record: existing, replayed: true });
         }
         let mut landings = self.0.flights.landings(&create.key);
-        let joined = landings.flying();
+        // The answer's own time limit ends the wait, not the flight.
+        let _ = tokio::time::timeout_at(create.deadline, landings.none_flying()).await;
         // Read after looking: a flight that landed before left its result here.
         let record = self.recorded(&create).await?;
-        if !joined && record.state != State::Submitting {
+        if record.state != State::Submitting || landings.landed() {
             return answer_of(record, Replay::Yes);
         }
-        if !joined {
-            self.bring_forward(&create).await;
+        if self.bring_forward(&create).await == Soon::No {
+            return answer_of(record, Replay::Yes);
         }
-        // The answer's own time limit ends the wait, not the flight.
         let _ = tokio::time::timeout_at(create.deadline, landings.all_landed()).await;
-        let record = self.recorded(&create).await?;
-        answer_of(record, if joined { Replay::No } else { Replay::Yes })
+        answer_of(self.recorded(&create).await?, Replay::Yes)
     }
 
     /// The record of a repeat, which meanwhile may have turned out to be somebody else's.
@@ -270,30 +315,42 @@ impl Gateway {
                 }
                 Err(CreateError::Conflict { fields, recorded: recorded.state.kind() })
             }
-            Origin::Platform if adopted_has(content, self.0.config.mark, &recorded.facts) => Ok(()),
             Origin::Platform => {
-                Err(CreateError::NumberTaken { settle_id: recorded.state.settle_id().cloned() })
+                let proven = proof_of_adopted(content, self.0.config.mark, &recorded.facts);
+                let settle_id = recorded.state.settle_id().cloned();
+                match proven {
+                    Proof::Ours => Ok(()),
+                    Proof::Foreign | Proof::Unproven => {
+                        Err(CreateError::NumberTaken { settle_id, proven })
+                    }
+                }
             }
         }
     }
 
-    /// Stacked retries of mesh, client and poller bring forward one attempt per gap.
-    async fn bring_forward(&self, create: &Create) {
+    /// Stacked retries of mesh, client and poller bring forward one attempt per gap. Tells whether
+    /// that attempt comes soon enough to wait for it. If the store fails here, the schedule stands.
+    async fn bring_forward(&self, create: &Create) -> Soon {
+        if self.0.douyin.pause(&create.key.app_id).is_some() {
+            return Soon::No;
+        }
         let now = self.0.clock.now();
-        // If the store fails here, the schedule stands as it was.
-        if self.0.store.nudge(&create.key, now, self.0.config.nudge_gap).await.is_ok() {
-            self.0.due.notify_one();
+        let due = self.0.store.nudge(&create.key, now, self.0.config.nudge_gap).await;
+        self.0.due.notify_one();
+        match due {
+            Ok(Some(due)) if Instant::now() + due.since(now) < create.deadline => Soon::Yes,
+            Ok(Some(_) | None) | Err(_) => Soon::No,
         }
     }
 
     /// Waits for the final state; at the deadline the current one is the answer.
     async fn until_final(
         &self,
+        content: Content,
         created: Created,
         deadline: Instant,
     ) -> Result<Created, CreateError> {
         let Created { mut record, replayed } = created;
-        let own = record.request().is_some();
         let request = WatchRequest {
             name: Name::Key(record.key.clone()),
             after_revision: record.revision,
@@ -310,15 +367,26 @@ impl Gateway {
         };
         // Whatever ended the wait, the newest record seen is true and is the answer.
         let _ = tokio::time::timeout_at(deadline, until).await;
-        if own && record.request().is_none() {
-            let settle_id = record.state.settle_id().cloned();
-            return Err(CreateError::NumberTaken { settle_id });
-        }
+        self.compare(&content, &record)?;
         if record.state == State::Submitting {
             return Ok(Created { record, replayed });
         }
         answer_of(record, if replayed { Replay::Yes } else { Replay::No })
     }
+}
+
+/// The right to go on: a place among the creates, and the first request to Douyin. `None`: the
+/// number is recorded already, nothing new will be sent.
+struct Admitted {
+    place: OwnedSemaphorePermit,
+    request: Option<budget::Request>,
+}
+
+/// Whether an attempt that was brought forward comes before the caller's answer must leave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Soon {
+    Yes,
+    No,
 }
 
 /// Whether the record was there before the request.
@@ -331,19 +399,16 @@ enum Replay {
 /// What a record says to the create that asked for it.
 fn answer_of(record: Record, replay: Replay) -> Result<Created, CreateError> {
     let replayed = replay == Replay::Yes;
-    match (&record.state, &record.origin) {
-        (State::Rejected { rejection }, _) => {
+    match &record.state {
+        State::Rejected { rejection } => {
             Err(CreateError::Rejected { rejection: rejection.clone(), replayed })
         }
-        (State::Submitting, _) => {
+        State::Submitting => {
             let failure = record.last_error.clone();
             let failure = failure.unwrap_or_else(|| Failure::own(douyin::UPSTREAM_TIMEOUT));
             Err(CreateError::Unknown(Unknown::Douyin(failure)))
         }
-        (state, Origin::Platform) if replay == Replay::No => {
-            Err(CreateError::NumberTaken { settle_id: state.settle_id().cloned() })
-        }
-        (State::Processing { .. } | State::Succeeded { .. } | State::Failed { .. }, _) => {
+        State::Processing { .. } | State::Succeeded { .. } | State::Failed { .. } => {
             Ok(Created { record, replayed })
         }
     }

@@ -23,6 +23,8 @@ pub struct Count {
 pub struct Flight {
     flights: Flights,
     key: Key,
+    /// What its end adds to the landed ones.
+    landing: u64,
 }
 
 /// Sees the flights of one settle end.
@@ -39,7 +41,7 @@ impl Flights {
     /// misses the flight.
     pub fn enter(&self, key: &Key) -> Flight {
         self.map().entry(key.clone()).or_default().send_modify(|count| count.flying += 1);
-        Flight { flights: self.clone(), key: key.clone() }
+        Flight { flights: self.clone(), key: key.clone(), landing: 1 }
     }
 
     /// Begins to look at one settle's flights.
@@ -65,19 +67,35 @@ impl Flights {
     }
 }
 
+impl Flight {
+    /// Ends a flight that found nothing to do: nobody was waiting for that.
+    pub fn cancel(mut self) {
+        self.landing = 0;
+    }
+}
+
 impl Landings {
-    /// Whether somebody works on the settle now.
-    pub fn flying(&self) -> bool {
-        self.counts.as_ref().is_some_and(|counts| counts.borrow().flying > 0)
+    /// Waits until nobody works on the settle; at once if nobody does.
+    pub async fn none_flying(&mut self) {
+        self.until(|count| count.flying == 0).await;
     }
 
     /// Waits until at least one flight has landed since this began, and none is in the air.
     pub async fn all_landed(&mut self) {
+        let before = self.landed_before;
+        self.until(|count| count.flying == 0 && count.landed > before).await;
+    }
+
+    /// Whether a flight has landed since this began.
+    pub fn landed(&self) -> bool {
+        let before = self.landed_before;
+        self.counts.as_ref().is_some_and(|counts| counts.borrow().landed > before)
+    }
+
+    async fn until(&mut self, wanted: impl FnMut(&Count) -> bool) {
         if let Some(counts) = &mut self.counts {
-            let before = self.landed_before;
-            let landed = |count: &Count| count.flying == 0 && count.landed > before;
             // The sender stays in the map for as long as there is a receiver.
-            let _ = counts.wait_for(landed).await;
+            let _ = counts.wait_for(wanted).await;
         }
     }
 }
@@ -87,7 +105,7 @@ impl Drop for Flight {
         if let Some(counts) = self.flights.map().get(&self.key) {
             counts.send_modify(|count| {
                 count.flying -= 1;
-                count.landed += 1;
+                count.landed += self.landing;
             });
         }
         self.flights.forget_if_idle(&self.key);

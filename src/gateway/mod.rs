@@ -2,16 +2,17 @@
 //!
 //! Everything learned about a settle enters through [`Gateway::observe`]; every watcher leaves
 //! through [`Gateway::watch`]. [`create`] records and submits, [`advance`] is the turn of a worker
-//! (a create or the poller), [`adopt`] takes in settles that were made elsewhere.
+//! (a create or the poller), [`query`] asks Douyin on request and takes in settles that were made
+//! elsewhere. [`budget`] says how much of Douyin each app may use.
 //!
 //! What it must not know: gRPC, HTTP, SQL.
 
-mod adopt;
 mod advance;
 mod budget;
 mod create;
 mod flights;
 mod observe;
+mod query;
 mod watch;
 
 use std::collections::HashMap;
@@ -22,22 +23,23 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::douyin::Client;
 use crate::hub::Hub;
 use crate::schedule::{Schedule, Watched};
 use crate::settle::{AppId, HistoryEntry, Key, Mark, Policy, Record, SettleId};
 use crate::store::{self, Store};
 
-pub use adopt::LookupError;
 pub use advance::Work;
-pub use budget::Budget;
+pub use budget::{Budget, PollRequests, Request};
 pub use create::{Create, CreateError, Created, NotSent, ReturnWhen, Unknown};
 pub use observe::Observed;
+pub use query::{QueryError, Question};
 pub use watch::{Ending, Event, Watch, WatchRequest};
 
-use adopt::Lookups;
+use budget::Purse;
 use flights::Flights;
+use query::Lookups;
 
 /// The gateway; cheap to clone.
 #[derive(Clone)]
@@ -48,9 +50,12 @@ struct Inner {
     store: Store,
     douyin: Client,
     clock: Clock,
+    /// When this gateway began to work.
+    started: Timestamp,
     hub: Hub,
     flights: Flights,
     lookups: Lookups,
+    purses: HashMap<AppId, Purse>,
     /// Bounds the creates that are being recorded or submitted.
     creates: Arc<Semaphore>,
     /// Owns every turn: whoever stops the gateway waits for it.
@@ -80,6 +85,8 @@ pub struct GatewayConfig {
     pub resync: Duration,
     /// The longest life of one watch stream, ± 10 %.
     pub watch_age_max: Duration,
+    /// How long a create waits for its app's budget before it is turned away.
+    pub budget_wait: Duration,
     /// The least time between two attempts that repeated creates bring forward.
     pub nudge_gap: Duration,
     /// The request budget of each app; one that is not listed has the default.
@@ -102,6 +109,7 @@ impl Default for GatewayConfig {
             absent_ttl: Duration::from_secs(5),
             resync: Duration::from_secs(10),
             watch_age_max: Duration::from_secs(1800),
+            budget_wait: Duration::from_secs(2),
             nudge_gap: Duration::from_secs(2),
             budgets: HashMap::new(),
             notify_url: None,
@@ -121,14 +129,21 @@ impl Gateway {
     pub fn new(config: GatewayConfig, store: Store, douyin: Client, clock: Clock) -> Self {
         let creates = Arc::new(Semaphore::new(config.creates_max));
         let seed = config.seed;
+        let purse = |app_id: &AppId| {
+            let budget = config.budgets.get(app_id).copied().unwrap_or_default();
+            (app_id.clone(), Purse::new(budget))
+        };
+        let purses = douyin.apps().map(purse).collect();
         Self(Arc::new(Inner {
             config,
             store,
             douyin,
+            started: clock.now(),
             clock,
             hub: Hub::default(),
             flights: Flights::default(),
             lookups: Lookups::default(),
+            purses,
             creates,
             turns: TaskTracker::new(),
             drain: CancellationToken::new(),
@@ -192,6 +207,22 @@ impl Gateway {
     fn wait(&self, key: &Key, backoff: u32) -> Duration {
         let watched = if self.0.hub.is_watched(key) { Watched::Yes } else { Watched::No };
         self.0.config.schedule.wait(backoff, watched, self.chance())
+    }
+
+    /// Up to `requests_max` requests that the app's budget grants to polling now.
+    pub fn requests_for_polls(&self, app_id: &AppId, requests_max: usize) -> PollRequests {
+        let (mut taken, mut retry_at) = (Vec::new(), None);
+        while taken.len() < requests_max && retry_at.is_none() {
+            match self.purse(app_id).for_poll() {
+                Ok(request) => taken.push(request),
+                Err(exhausted) => retry_at = Some(self.0.clock.now().plus(exhausted.wait)),
+            }
+        }
+        PollRequests { taken, retry_at }
+    }
+
+    fn purse(&self, app_id: &AppId) -> &Purse {
+        self.0.purses.get(app_id).expect("only apps that are served get this far")
     }
 
     /// A number in 0..1 from the seed.

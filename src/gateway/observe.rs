@@ -1,6 +1,8 @@
 //! The one door: everything learned about a settle becomes durable here, by one pure transition and
 //! one compare-and-swap.
 
+use std::time::Duration;
+
 use tracing::{error, info, warn};
 
 use super::{Gateway, Work};
@@ -8,6 +10,34 @@ use crate::settle::{
     Alert, Answers, Context, Failure, Key, Lease, Observation, Record, Step, next_step, transition,
 };
 use crate::store::{self, Due, LeaseCheck, Release, Swap, Swapped};
+
+/// Whether a commit of this observation failed in a way that may have kept it.
+enum Doubt {
+    None,
+    /// The version it would have replaced.
+    At(i64),
+}
+
+impl Doubt {
+    /// Whether the row moved on since: perhaps by the commit in doubt.
+    fn moved(&self, now: &Record) -> bool {
+        match self {
+            Doubt::None => false,
+            Doubt::At(version) => now.version != *version,
+        }
+    }
+
+    /// No error after a doubt may say that nothing is durable.
+    fn spoil(&self, error: store::Error) -> store::Error {
+        match (self, error) {
+            (Doubt::At(_), store::Error::Unavailable(cause)) => store::Error::InDoubt(cause),
+            (Doubt::None | Doubt::At(_), error) => error,
+        }
+    }
+}
+
+/// How long a store that fails gets to recover.
+const STORE_RETRY: Duration = Duration::from_millis(100);
 
 /// A swap that loses is tried again this often; each loss means that somebody else made progress.
 const TRIES_MAX: u32 = 16;
@@ -35,33 +65,60 @@ impl Gateway {
         mut seen: Observation,
         mut worker: Option<&mut Work>,
     ) -> Result<Option<Observed>, store::Error> {
-        let mut in_doubt_at = None;
+        let mut doubt = Doubt::None;
         // A worker knows the record it acted on; the compare-and-swap tells if it is still true.
         let mut known = worker.as_mut().and_then(|work| work.record.take());
+        let mut outages = 0;
         for _ in 0..TRIES_MAX {
-            let before = match known.take() {
-                Some(record) => record,
-                None => match self.0.store.get(key).await? {
-                    Some(record) => record,
-                    None => return Ok(None),
+            let tried = match known.take() {
+                Some(before) => self.try_observe(before, &mut seen, &mut doubt, &mut worker).await,
+                None => match self.0.store.get(key).await {
+                    Ok(Some(before)) => {
+                        self.try_observe(before, &mut seen, &mut doubt, &mut worker).await
+                    }
+                    Ok(None) => return Ok(None),
+                    Err(error) => Err(error),
                 },
             };
-            // A commit that failed may have been kept. Once the row moved on, our own answer may be
-            // counted in it: it must not be subtracted twice.
-            if in_doubt_at.is_some_and(|version| before.version != version) {
-                seen.answers = Answers::Nothing;
-            }
-            match self.observe_once(&before, &seen, worker.as_deref_mut()).await {
+            match tried {
                 Ok(Some(observed)) => return Ok(Some(observed)),
                 Ok(None) => {}
-                Err(store::Error::InDoubt(cause)) => {
-                    warn!(%key, cause, "a commit is in doubt: reading again");
-                    in_doubt_at = Some(before.version);
+                // What was learned is worth one more try when the store fails for a moment.
+                Err(store::Error::Unavailable(cause)) if outages == 0 => {
+                    outages += 1;
+                    warn!(%key, cause, "the store failed: trying once more");
+                    tokio::time::sleep(STORE_RETRY).await;
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(doubt.spoil(error)),
             }
         }
-        Err(store::Error::Unavailable(format!("{key} changed {TRIES_MAX} times meanwhile")))
+        let cause = format!("{key} changed {TRIES_MAX} times meanwhile");
+        Err(doubt.spoil(store::Error::Unavailable(cause)))
+    }
+
+    /// One try that remembers a commit in doubt for the next one.
+    async fn try_observe(
+        &self,
+        before: Record,
+        seen: &mut Observation,
+        doubt: &mut Doubt,
+        worker: &mut Option<&mut Work>,
+    ) -> Result<Option<Observed>, store::Error> {
+        if doubt.moved(&before) {
+            // Our own answer may be counted in what was kept: it must not be subtracted twice. And
+            // whoever waits for what was kept has heard nothing of it.
+            seen.answers = Answers::Nothing;
+            self.0.hub.hint(&before.key);
+            self.0.due.notify_one();
+        }
+        let version = before.version;
+        let observed = self.observe_once(&before, seen, worker.as_deref_mut()).await;
+        if let Err(store::Error::InDoubt(cause)) = observed {
+            warn!(key = %before.key, cause, "a commit is in doubt: reading again");
+            *doubt = Doubt::At(version);
+            return Ok(None);
+        }
+        observed
     }
 
     /// One try; `None` if it must be decided again.
@@ -77,7 +134,8 @@ impl Gateway {
             Some(_) | None => Lease::Lost,
         };
         let attempts = worker.as_ref().map_or(0, |work| work.attempts);
-        let context = Context { now, policy: &self.0.config.policy, lease, attempts };
+        let (started, policy) = (self.0.started, &self.0.config.policy);
+        let context = Context { now, started, policy, lease, attempts };
         let after = transition(before, seen, &context);
         let step = match (&worker, lease) {
             (Some(work), Lease::Held) => {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Gateway, LookupError, Name};
+use super::{Gateway, Name, QueryError};
 use crate::clock::Timestamp;
 use crate::hub::{Joined, Subscription};
 use crate::settle::{Key, Record};
@@ -52,7 +52,7 @@ pub enum Ending {
     /// Neither the gateway nor Douyin knows such a settle.
     NotFound,
     /// It is unknown here, and Douyin could not be asked.
-    Lookup(LookupError),
+    Lookup(QueryError),
     /// The caller's revision is newer than the newest one here: the store was restored from a
     /// backup.
     RevisionFromFuture {
@@ -81,11 +81,17 @@ impl Gateway {
         if self.0.drain.is_cancelled() {
             return Err(Ending::Draining);
         }
-        let record = match self.get_or_adopt(&request.name).await {
+        let found = tokio::select! {
+            found = self.get_or_adopt(&request.name) => found,
+            () = self.0.drain.cancelled() => return Err(Ending::Draining),
+        };
+        let record = match found {
             Ok(Some(record)) => record,
             Ok(None) => return Err(Ending::NotFound),
-            Err(LookupError::Store(error)) => return Err(Ending::Store(error)),
-            Err(error @ LookupError::Douyin(_)) => return Err(Ending::Lookup(error)),
+            Err(QueryError::Store(error)) => return Err(Ending::Store(error)),
+            Err(error @ (QueryError::Douyin(_) | QueryError::OverBudget { .. })) => {
+                return Err(Ending::Lookup(error));
+            }
         };
         let (seat, joined) = self.0.hub.subscribe(&record.key);
         if joined == Joined::First && !record.is_final() {
@@ -102,6 +108,22 @@ impl Gateway {
             heartbeat_at: request.heartbeat_interval.map(|interval| Instant::now() + interval),
             rotate_at: Instant::now() + age,
         })
+    }
+
+    /// The unary twin of a watch: the settle as soon as it is newer than the caller's revision or
+    /// final, else as it is at the deadline.
+    pub async fn wait_for(
+        &self,
+        request: WatchRequest,
+        deadline: Instant,
+    ) -> Result<Arc<Record>, Ending> {
+        let mut watch = self.watch(request).await?;
+        match tokio::time::timeout_at(deadline, watch.next()).await {
+            Ok(Ok(Event::Settle(record))) => Ok(record),
+            Ok(Err(ending)) => Err(ending),
+            // Nobody asked for heartbeats.
+            Ok(Ok(Event::Heartbeat { .. })) | Err(_) => watch.read(Duration::ZERO).await,
+        }
     }
 
     /// Streams opened together do not all end together.

@@ -4,16 +4,18 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::status::{self, Violation};
+use super::page;
+use super::status::{self, Outcome, Violation};
 use crate::clock::Timestamp;
 use crate::douyin;
-use crate::gateway::{Name, ReturnWhen};
+use crate::gateway::{Name, Question, ReturnWhen};
 use crate::proto::v1;
 use crate::settle::{
     AppId, Content, Contradiction, Ext, Failure, Fen, HistoryEntry, Invalid, ItemOrderId, Key,
-    MerchantUid, NotifyUrl, OutOrderNo, OutSettleNo, Record, SettleDesc, SettleId, SettleParam,
-    Source, State, StateKind, TradeSystem,
+    MerchantUid, NotifyUrl, OrderId, OutOrderNo, OutSettleNo, Record, SettleDesc, SettleId,
+    SettleParam, Source, State, StateKind, TradeSystem,
 };
+use crate::store::ListQuery;
 
 /// Douyin's bound on the receivers, serialized (settle_create, `settle_params` ≤ 512 bytes).
 const SETTLE_PARAMS_BYTES_MAX: usize = 512;
@@ -84,7 +86,7 @@ pub fn create(
     let item_order_id = bad.optional("item_order_id", item_order_id, ItemOrderId::parse);
     let ext = bad.optional("ext", request.ext, Ext::parse);
     let notify_url = bad.optional("notify_url", request.notify_url, NotifyUrl::parse);
-    let submit_before = request.submit_before.and_then(|time| timestamp(&mut bad, time));
+    let submit_before = optional_time(&mut bad, "submit_before", request.submit_before);
     let return_when = return_when(&mut bad, request.return_when);
     let all = (app_id, trade_system, out_order_no, out_settle_no, settle_desc, return_when);
     let (
@@ -164,11 +166,16 @@ fn return_when(bad: &mut Violations, value: i32) -> Option<ReturnWhen> {
     }
 }
 
-fn timestamp(bad: &mut Violations, time: prost_types::Timestamp) -> Option<Timestamp> {
+fn optional_time(
+    bad: &mut Violations,
+    field: &str,
+    time: Option<prost_types::Timestamp>,
+) -> Option<Timestamp> {
+    let time = time?;
     let ms = (0..1_000_000_000).contains(&time.nanos).then_some(time.nanos / 1_000_000);
     let ms = ms.and_then(|ms| time.seconds.checked_mul(1_000)?.checked_add(i64::from(ms)));
     if ms.is_none() {
-        bad.add("submit_before", "is not a valid time");
+        bad.add(field, "is not a valid time");
     }
     ms.map(Timestamp::from_ms)
 }
@@ -217,6 +224,107 @@ pub fn name(
     }
 }
 
+/// The four keys by which Douyin is asked.
+pub enum QuestionKey {
+    SettleId(String),
+    OrderId(String),
+    OutSettleNo(String),
+    OutOrderNo(String),
+    Missing,
+}
+
+/// Parses a QuerySettles; every violation at once.
+pub fn question(
+    app: String,
+    trade: i32,
+    key: QuestionKey,
+    default_app: Option<&AppId>,
+) -> Result<(AppId, Question), Vec<Violation>> {
+    let mut bad = Violations::default();
+    let app_id = app_id(&mut bad, app, default_app);
+    trade_system(&mut bad, trade);
+    let question = match key {
+        QuestionKey::Missing => {
+            bad.add("key", "one of settle_id, order_id, out_settle_no, out_order_no is required");
+            None
+        }
+        QuestionKey::SettleId(text) => {
+            bad.text("settle_id", SettleId::parse(text)).map(Question::SettleId)
+        }
+        QuestionKey::OrderId(text) => {
+            bad.text("order_id", OrderId::parse(text)).map(Question::OrderId)
+        }
+        QuestionKey::OutSettleNo(text) => {
+            bad.text("out_settle_no", OutSettleNo::parse(text)).map(Question::OutSettleNo)
+        }
+        QuestionKey::OutOrderNo(text) => {
+            bad.text("out_order_no", OutOrderNo::parse(text)).map(Question::OutOrderNo)
+        }
+    };
+    let violations = bad.into_vec();
+    match app_id.zip(question) {
+        Some(parsed) if violations.is_empty() => Ok(parsed),
+        Some(_) | None => Err(violations),
+    }
+}
+
+/// Settles in a page: when the caller does not say, and at most.
+const PAGE_DEFAULT: u32 = 50;
+const PAGE_MAX: u32 = 500;
+
+/// Parses a ListSettles; every violation at once.
+pub fn list(
+    request: v1::ListSettlesRequest,
+    default_app: Option<&AppId>,
+) -> Result<ListQuery, Vec<Violation>> {
+    let mut bad = Violations::default();
+    let app_id = app_id(&mut bad, request.app_id, default_app);
+    let out_order_no = bad.optional("out_order_no", request.out_order_no, OutOrderNo::parse);
+    let mut states = Vec::new();
+    for (i, value) in request.states.into_iter().enumerate() {
+        let field = format!("states[{i}]");
+        match bad.enumeration(&field, value) {
+            Some(v1::SettleState::Unspecified) => bad.add(field, "must be a state"),
+            Some(v1::SettleState::Submitting) => states.push(StateKind::Submitting),
+            Some(v1::SettleState::Processing) => states.push(StateKind::Processing),
+            Some(v1::SettleState::Succeeded) => states.push(StateKind::Succeeded),
+            Some(v1::SettleState::Failed) => states.push(StateKind::Failed),
+            Some(v1::SettleState::Rejected) => states.push(StateKind::Rejected),
+            None => {}
+        }
+    }
+    states.sort_unstable_by_key(|state| state.as_str());
+    states.dedup();
+    let from = optional_time(&mut bad, "create_time_from", request.create_time_from);
+    let until = optional_time(&mut bad, "create_time_until", request.create_time_until);
+    if let (Some(from), Some(until)) = (from, until)
+        && until <= from
+    {
+        bad.add("create_time_until", "must be later than create_time_from");
+    }
+    let settles_max = match u32::try_from(request.page_size) {
+        Ok(0) => PAGE_DEFAULT,
+        Ok(size) => size.min(PAGE_MAX),
+        Err(_) => {
+            bad.add("page_size", "must not be negative");
+            PAGE_DEFAULT
+        }
+    };
+    let Some(app_id) = app_id else {
+        return Err(bad.into_vec());
+    };
+    let mut query =
+        ListQuery { app_id, out_order_no, states, from, until, after: None, settles_max };
+    if !request.page_token.is_empty() {
+        query.after = page::position(&query, &request.page_token);
+        if query.after.is_none() {
+            bad.add("page_token", "was not made by the gateway for these filters");
+        }
+    }
+    let violations = bad.into_vec();
+    if violations.is_empty() { Ok(query) } else { Err(violations) }
+}
+
 /// How often a watcher wants to hear something.
 pub fn heartbeat_interval(asked: Option<prost_types::Duration>) -> Duration {
     const DEFAULT: Duration = Duration::from_secs(30);
@@ -224,7 +332,9 @@ pub fn heartbeat_interval(asked: Option<prost_types::Duration>) -> Duration {
     const MAX: Duration = Duration::from_secs(600);
     match asked {
         None => DEFAULT,
-        // A negative one is below the minimum like any other.
+        // Compared before it is converted: the conversion of an absurd one overflows.
+        Some(asked) if asked.seconds < 1 => MIN,
+        Some(asked) if asked.seconds >= 600 => MAX,
         Some(asked) => Duration::try_from(asked).unwrap_or(MIN).clamp(MIN, MAX),
     }
 }
@@ -235,7 +345,7 @@ pub fn settle(record: &Record) -> v1::Settle {
     let facts = &record.facts;
     let own = |text: &str| text.to_owned();
     let rejection = match &record.state {
-        State::Rejected { rejection } => Some(settle_error(rejection)),
+        State::Rejected { rejection } => Some(settle_error(rejection, Outcome::Refused)),
         State::Submitting
         | State::Processing { .. }
         | State::Succeeded { .. }
@@ -280,7 +390,10 @@ pub fn settle(record: &Record) -> v1::Settle {
         },
         result: result(record),
         rejection,
-        last_error: record.last_error.as_ref().map(settle_error),
+        last_error: record
+            .last_error
+            .as_ref()
+            .map(|failure| settle_error(failure, Outcome::Unknown)),
         contradiction: record.contradiction.as_ref().map(contradiction),
         create_time: Some(time(record.create_time)),
         update_time: Some(time(record.update_time)),
@@ -309,9 +422,9 @@ fn result(record: &Record) -> Option<v1::SettleResult> {
 }
 
 /// A recorded failure, with the words of its table row.
-pub fn settle_error(failure: &Failure) -> v1::SettleError {
+fn settle_error(failure: &Failure, outcome: Outcome) -> v1::SettleError {
     use crate::douyin::codes::Retry;
-    let words = status::words(failure);
+    let words = status::words_for(failure, outcome);
     let retry = match words.retry {
         Retry::Now(_) => v1::Retry::Now,
         Retry::AfterChange => v1::Retry::AfterChange,
@@ -337,12 +450,19 @@ fn contradiction(contradiction: &Contradiction) -> v1::Contradiction {
 
 /// One step of the audit trail.
 pub fn history_entry(entry: &HistoryEntry) -> v1::HistoryEntry {
+    let outcome = match entry.state {
+        StateKind::Rejected => Outcome::Refused,
+        StateKind::Submitting
+        | StateKind::Processing
+        | StateKind::Succeeded
+        | StateKind::Failed => Outcome::Unknown,
+    };
     v1::HistoryEntry {
         revision: entry.revision,
         state: state(entry.state).into(),
         source: source(entry.source).into(),
         log_id: entry.log_id.clone(),
-        error: entry.error.as_ref().map(settle_error),
+        error: entry.error.as_ref().map(|failure| settle_error(failure, outcome)),
         time: Some(time(entry.time)),
     }
 }

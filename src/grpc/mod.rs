@@ -4,6 +4,7 @@
 
 pub mod convert;
 pub mod deadline;
+mod page;
 pub mod reasons;
 pub mod status;
 mod stream;
@@ -11,16 +12,16 @@ mod stream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument as _, Span, field, info};
 
-use crate::gateway::{Create, Gateway, Name, WatchRequest};
+use crate::gateway::{Create, Ending, Gateway, Name, QueryError, WatchRequest};
 use crate::proto::v1;
 use crate::proto::v1::settlement_service_server::SettlementService;
 use crate::settle::AppId;
-use convert::{DuplicateReceivers, NameKey};
+use convert::{DuplicateReceivers, NameKey, QuestionKey};
 use deadline::Deadline;
 use status::Outcome;
 pub use stream::WatchStream;
@@ -94,7 +95,13 @@ impl Service {
             deadline: deadline.at,
         };
         let created = self.gateway.create(create).await;
-        let created = created.map_err(|error| status::of_create(error, &key, deadline.limit))?;
+        let created = created.map_err(|error| {
+            let span = Span::current();
+            span.record("outcome", status::outcome(&error).as_str());
+            span.record("log_id", error.log_id());
+            status::of_create(error, &key, deadline.limit)
+        })?;
+        Span::current().record("outcome", created.record.state.kind().as_str());
         let settle = Some(convert::settle(&created.record));
         Ok(v1::CreateSettleResponse { settle, replayed: created.replayed })
     }
@@ -109,8 +116,7 @@ impl Service {
         };
         let after_revision = request.after_revision;
         let name = self.name(request.app_id, request.trade_system, key, after_revision)?;
-        let seat = Arc::clone(&self.watches).try_acquire_owned();
-        let seat = seat.map_err(|_| status::own("WATCH_LIMIT_REACHED"))?;
+        let seat = self.seat()?;
         let heartbeat = convert::heartbeat_interval(request.heartbeat_interval);
         let (app_id, number) = parts(&name);
         let request = WatchRequest {
@@ -119,11 +125,13 @@ impl Service {
             heartbeat_interval: Some(heartbeat),
         };
         let watch = self.gateway.watch(request).await;
-        let watch = watch.map_err(|ending| {
-            status::of_ending(ending, app_id, number)
-                .expect("a watch that never began cannot have ended well")
-        })?;
-        let (stream, pump) = stream::watch_stream(watch, self.config.slow_consumer, seat);
+        let watch = watch.map_err(|ending| ended(ending, app_id, number))?;
+        let (stream, pump) = stream::watch_stream(
+            watch,
+            self.gateway.draining().clone(),
+            self.config.slow_consumer,
+            seat,
+        );
         self.streams.spawn(pump.run().instrument(Span::current()));
         Ok(stream)
     }
@@ -134,16 +142,18 @@ impl Service {
     ) -> Result<v1::GetSettleResponse, Status> {
         use v1::get_settle_request::Key as Wire;
         let request = request.into_inner();
-        if request.refresh {
-            return Err(status::own("RPC_NOT_AVAILABLE"));
-        }
         let key = match request.key {
             Some(Wire::OutSettleNo(number)) => NameKey::OutSettleNo(number),
             Some(Wire::SettleId(settle_id)) => NameKey::SettleId(settle_id),
             None => NameKey::Missing,
         };
         let name = self.name(request.app_id, request.trade_system, key, 0)?;
-        let record = self.gateway.get(&name).await.map_err(|error| status::of_store(&error))?;
+        let (app_id, _) = parts(&name);
+        let record = match request.refresh {
+            true => self.gateway.refresh(&name).await,
+            false => self.gateway.get(&name).await.map_err(QueryError::Store),
+        };
+        let record = record.map_err(|error| status::of_query(error, app_id))?;
         let record = record.ok_or_else(|| status::not_found(parts(&name)))?;
         let history = match request.include_history {
             true => self.gateway.history(&record.key).await,
@@ -154,6 +164,75 @@ impl Service {
             settle: Some(convert::settle(&record)),
             history: history.iter().map(convert::history_entry).collect(),
         })
+    }
+
+    async fn wait(
+        &self,
+        request: Request<v1::WaitSettleRequest>,
+    ) -> Result<v1::WaitSettleResponse, Status> {
+        use v1::wait_settle_request::Key as Wire;
+        let deadline = Deadline::of(request.metadata(), self.config.unary_limit);
+        let request = request.into_inner();
+        let key = match request.key {
+            Some(Wire::OutSettleNo(number)) => NameKey::OutSettleNo(number),
+            Some(Wire::SettleId(settle_id)) => NameKey::SettleId(settle_id),
+            None => NameKey::Missing,
+        };
+        let after_revision = request.after_revision;
+        let name = self.name(request.app_id, request.trade_system, key, after_revision)?;
+        let _seat = self.seat()?;
+        let (app_id, number) = parts(&name);
+        let request = WatchRequest { name: name.clone(), after_revision, heartbeat_interval: None };
+        let record = self.gateway.wait_for(request, deadline.at).await;
+        let record = record.map_err(|ending| ended(ending, app_id, number))?;
+        Ok(v1::WaitSettleResponse { settle: Some(convert::settle(&record)) })
+    }
+
+    async fn query(
+        &self,
+        request: Request<v1::QuerySettlesRequest>,
+    ) -> Result<v1::QuerySettlesResponse, Status> {
+        use v1::query_settles_request::Key as Wire;
+        let request = request.into_inner();
+        let key = match request.key {
+            Some(Wire::SettleId(text)) => QuestionKey::SettleId(text),
+            Some(Wire::OrderId(text)) => QuestionKey::OrderId(text),
+            Some(Wire::OutSettleNo(text)) => QuestionKey::OutSettleNo(text),
+            Some(Wire::OutOrderNo(text)) => QuestionKey::OutOrderNo(text),
+            None => QuestionKey::Missing,
+        };
+        let default_app = self.config.default_app.as_ref();
+        let parsed = convert::question(request.app_id, request.trade_system, key, default_app);
+        let (app_id, question) = parsed.map_err(|violations| status::invalid(violations, None))?;
+        name_span(&app_id, "");
+        self.served(&app_id, None)?;
+        let records = self.gateway.query(&app_id, &question).await;
+        let records = records.map_err(|error| status::of_query(error, &app_id))?;
+        Ok(v1::QuerySettlesResponse { settles: records.iter().map(convert::settle).collect() })
+    }
+
+    async fn list(
+        &self,
+        request: Request<v1::ListSettlesRequest>,
+    ) -> Result<v1::ListSettlesResponse, Status> {
+        let default_app = self.config.default_app.as_ref();
+        let query = convert::list(request.into_inner(), default_app);
+        let query = query.map_err(|violations| status::invalid(violations, None))?;
+        name_span(&query.app_id, "");
+        self.served(&query.app_id, None)?;
+        let listed = self.gateway.store().list(&query).await;
+        let listed = listed.map_err(|error| status::of_store(&error))?;
+        let next = listed.next.map(|position| page::token(&query, position));
+        Ok(v1::ListSettlesResponse {
+            settles: listed.records.iter().map(convert::settle).collect(),
+            next_page_token: next.unwrap_or_default(),
+        })
+    }
+
+    /// A place among the watchers.
+    fn seat(&self) -> Result<OwnedSemaphorePermit, Status> {
+        let seat = Arc::clone(&self.watches).try_acquire_owned();
+        seat.map_err(|_| status::own("WATCH_LIMIT_REACHED"))
     }
 
     fn name(
@@ -180,6 +259,12 @@ impl Service {
     }
 }
 
+/// The status of a watch that ended before it told anything.
+fn ended(ending: Ending, app_id: &AppId, out_settle_no: Option<&str>) -> Status {
+    status::of_ending(ending, app_id, out_settle_no)
+        .expect("a watch ends well only after it told the final state")
+}
+
 /// The app and, if that is how the settle is named, the number.
 fn parts(name: &Name) -> (&AppId, Option<&str>) {
     match name {
@@ -195,12 +280,22 @@ fn rpc_span(rpc: &'static str) -> Span {
         app_id = field::Empty,
         out_settle_no = field::Empty,
         code = field::Empty,
-        outcome = field::Empty
+        outcome = field::Empty,
+        log_id = field::Empty
     )
 }
 
 fn name_span(app_id: &AppId, out_settle_no: &str) {
     Span::current().record("app_id", app_id.as_str()).record("out_settle_no", out_settle_no);
+}
+
+/// Ends a call whose time is up. Not for creates: those promise an outcome.
+async fn by<T>(
+    deadline: Deadline,
+    call: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    let answer = tokio::time::timeout_at(deadline.at, Box::pin(call)).await;
+    answer.unwrap_or_else(|_| Err(status::of_limit(deadline.limit)))
 }
 
 /// Runs a call in its span and logs how it ended, once.
@@ -209,6 +304,7 @@ async fn logged<T>(
     call: impl Future<Output = Result<T, Status>>,
 ) -> Result<Response<T>, Status> {
     let span = rpc_span(rpc);
+    let call = Box::pin(call);
     async {
         let result = call.await;
         let (code, message) = match &result {
@@ -216,7 +312,7 @@ async fn logged<T>(
             Err(status) => (status.code(), status.message()),
         };
         Span::current().record("code", field::debug(code));
-        info!(message, "answered");
+        info!(error = message, "answered");
         result.map(Response::new)
     }
     .instrument(span)
@@ -238,34 +334,38 @@ impl SettlementService for Service {
         &self,
         request: Request<v1::WatchSettleRequest>,
     ) -> Result<Response<WatchStream>, Status> {
-        logged("WatchSettle", self.watch(request)).await
+        let deadline = Deadline::of(request.metadata(), self.config.unary_limit);
+        logged("WatchSettle", by(deadline, self.watch(request))).await
     }
 
     async fn wait_settle(
         &self,
-        _request: Request<v1::WaitSettleRequest>,
+        request: Request<v1::WaitSettleRequest>,
     ) -> Result<Response<v1::WaitSettleResponse>, Status> {
-        Err(status::own("RPC_NOT_AVAILABLE"))
+        logged("WaitSettle", self.wait(request)).await
     }
 
     async fn get_settle(
         &self,
         request: Request<v1::GetSettleRequest>,
     ) -> Result<Response<v1::GetSettleResponse>, Status> {
-        logged("GetSettle", self.get(request)).await
+        let deadline = Deadline::of(request.metadata(), self.config.unary_limit);
+        logged("GetSettle", by(deadline, self.get(request))).await
     }
 
     async fn query_settles(
         &self,
-        _request: Request<v1::QuerySettlesRequest>,
+        request: Request<v1::QuerySettlesRequest>,
     ) -> Result<Response<v1::QuerySettlesResponse>, Status> {
-        Err(status::own("RPC_NOT_AVAILABLE"))
+        let deadline = Deadline::of(request.metadata(), self.config.unary_limit);
+        logged("QuerySettles", by(deadline, self.query(request))).await
     }
 
     async fn list_settles(
         &self,
-        _request: Request<v1::ListSettlesRequest>,
+        request: Request<v1::ListSettlesRequest>,
     ) -> Result<Response<v1::ListSettlesResponse>, Status> {
-        Err(status::own("RPC_NOT_AVAILABLE"))
+        let deadline = Deadline::of(request.metadata(), self.config.unary_limit);
+        logged("ListSettles", by(deadline, self.list(request))).await
     }
 }

@@ -90,14 +90,6 @@ pub static TABLE: &[Row] = &[
         advice: "Open a new stream with after_revision 0.",
     },
     Row {
-        reason: "RPC_NOT_AVAILABLE",
-        code: Code::Unimplemented,
-        retry: Retry::Never,
-        meaning: "This version of the gateway does not serve this call yet.",
-        meaning_zh: "当前版本的网关尚不支持该调用。",
-        advice: "Use GetSettle without refresh, or WatchSettle.",
-    },
-    Row {
         reason: "SEND_TOO_LATE",
         code: Code::Unavailable,
         retry: SOON,

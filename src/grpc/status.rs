@@ -15,8 +15,9 @@ use tonic_types::pb;
 use super::reasons;
 use crate::douyin;
 use crate::douyin::codes::{self, Retry};
-use crate::gateway::{CreateError, Ending, LookupError, NotSent, Unknown};
+use crate::gateway::{CreateError, Ending, NotSent, QueryError, Unknown};
 use crate::proto::v1;
+use crate::settle::proof::Proof;
 use crate::settle::{AppId, DouyinError, Failure, Key, StateKind};
 use crate::store;
 
@@ -37,6 +38,16 @@ pub enum Outcome {
     NotSent,
     Refused,
     Unknown,
+}
+
+impl Outcome {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::NotSent => "not_sent",
+            Outcome::Refused => "refused",
+            Outcome::Unknown => "unknown",
+        }
+    }
 }
 
 /// One wrong field of a request.
@@ -109,6 +120,21 @@ pub fn words(failure: &Failure) -> Words {
     }
 }
 
+/// The words for a failure of a create whose outcome is known: while it is unknown, coming back with
+/// the same number is right whatever the last answer was; once it is refused, it never is.
+pub fn words_for(failure: &Failure, outcome: Outcome) -> Words {
+    let mut words = words(failure);
+    match (outcome, words.retry) {
+        (Outcome::Unknown, Retry::Never) => words.retry = Retry::Now(Duration::from_secs(5)),
+        (Outcome::Refused, Retry::Now(_)) => {
+            words.retry = Retry::Never;
+            words.advice = "Pay the intent under another out_settle_no if it is still wanted.";
+        }
+        (Outcome::Unknown | Outcome::Refused | Outcome::NotSent, _) => {}
+    }
+    words
+}
+
 fn own_words(reason: &str) -> Words {
     let row = reasons::row(reason).or_else(|| reasons::row("INTERNAL_ERROR"));
     let row = row.expect("the table has INTERNAL_ERROR");
@@ -127,6 +153,11 @@ fn own_words(reason: &str) -> Words {
 /// An error with a reason of the gateway's own.
 pub fn own(reason: &str) -> Status {
     Problem::own(reason).status()
+}
+
+/// The time of a call other than a create is up.
+pub fn of_limit(limit: Limit) -> Status {
+    Problem::of_limit(limit).status()
 }
 
 /// A request whose fields are wrong.
@@ -153,46 +184,63 @@ pub enum Limit {
 
 /// What a failed create says to its caller.
 pub fn of_create(error: CreateError, key: &Key, limit: Limit) -> Status {
-    let problem = match error {
+    let outcome = outcome(&error);
+    let mut problem = match error {
         CreateError::NotSent(not_sent) => of_not_sent(not_sent, limit),
         CreateError::Rejected { rejection, replayed } => {
-            let problem = Problem::of(&rejection, Outcome::Refused);
+            let problem = Problem::of(&rejection, outcome);
             if replayed { problem.with("replayed", "true") } else { problem }
         }
-        CreateError::NumberTaken { settle_id } => {
+        CreateError::NumberTaken { settle_id, proven: _ } => {
             let taken = Failure::own(crate::settle::state::OUT_SETTLE_NO_EXISTS);
-            let problem = Problem::of(&taken, Outcome::Refused);
+            let mut problem = Problem::of(&taken, outcome);
+            problem.words.advice = match outcome {
+                Outcome::Refused => "Pay the intent under another out_settle_no.",
+                Outcome::NotSent | Outcome::Unknown => {
+                    "Whose settle it is cannot be proven: ask the gateway's operator."
+                }
+            };
             match settle_id {
                 Some(settle_id) => problem.with("settle_id", settle_id.as_str()),
                 None => problem,
             }
         }
-        CreateError::Conflict { fields, recorded } => {
-            let mut problem = Problem::own("OUT_SETTLE_NO_CONFLICT");
-            problem.outcome = Some(match recorded {
-                StateKind::Rejected => Outcome::Refused,
-                StateKind::Submitting
-                | StateKind::Processing
-                | StateKind::Succeeded
-                | StateKind::Failed => Outcome::NotSent,
-            });
-            problem.with("differing_fields", &fields.join(","))
+        CreateError::Conflict { fields, recorded: _ } => {
+            Problem::own("OUT_SETTLE_NO_CONFLICT").with("differing_fields", &fields.join(","))
         }
-        CreateError::Unknown(Unknown::Douyin(failure)) => Problem::of(&failure, Outcome::Unknown),
-        CreateError::Unknown(Unknown::Deadline) => {
-            Problem { outcome: Some(Outcome::Unknown), ..Problem::of_limit(limit) }
-        }
-        CreateError::Unknown(Unknown::Store) => {
-            Problem { outcome: Some(Outcome::Unknown), ..Problem::own("STORE_UNAVAILABLE") }
-        }
+        CreateError::Unknown(Unknown::Douyin(failure)) => Problem::of(&failure, outcome),
+        CreateError::Unknown(Unknown::Deadline) => Problem::of_limit(limit),
+        CreateError::Unknown(Unknown::Store) => Problem::own("STORE_UNAVAILABLE"),
     };
+    problem.outcome = Some(outcome);
     problem.about(key).status()
 }
 
+/// The promise about the money that a failed create makes.
+pub fn outcome(error: &CreateError) -> Outcome {
+    match error {
+        CreateError::NotSent(_) => Outcome::NotSent,
+        CreateError::Rejected { .. } => Outcome::Refused,
+        CreateError::NumberTaken { proven, .. } => match proven {
+            Proof::Foreign => Outcome::Refused,
+            Proof::Ours | Proof::Unproven => Outcome::Unknown,
+        },
+        CreateError::Conflict { recorded, .. } => match recorded {
+            StateKind::Rejected => Outcome::Refused,
+            StateKind::Submitting
+            | StateKind::Processing
+            | StateKind::Succeeded
+            | StateKind::Failed => Outcome::NotSent,
+        },
+        CreateError::Unknown(_) => Outcome::Unknown,
+    }
+}
+
 fn of_not_sent(not_sent: NotSent, limit: Limit) -> Problem {
-    let mut problem = match not_sent {
+    match not_sent {
         NotSent::Draining => Problem::own("SERVER_DRAINING"),
         NotSent::Overloaded => Problem::own("OVERLOADED"),
+        NotSent::OverBudget { wait } => Problem::own("OVERLOADED").after(wait),
         NotSent::StoreUnavailable => Problem::own("STORE_UNAVAILABLE"),
         NotSent::Deadline => Problem::of_limit(limit),
         NotSent::Window { earliest, latest } => {
@@ -205,15 +253,13 @@ fn of_not_sent(not_sent: NotSent, limit: Limit) -> Problem {
             problem
         }
         NotSent::Paused { failure, wait } => {
-            let mut problem = Problem::of(&failure, Outcome::NotSent);
-            if let Retry::Now(_) = problem.words.retry {
-                problem.words.retry = Retry::Now(wait.max(Duration::from_millis(100)));
+            let problem = Problem::of(&failure, Outcome::NotSent);
+            match problem.words.retry {
+                Retry::Now(_) => problem.after(wait),
+                Retry::AfterChange | Retry::Never => problem,
             }
-            problem
         }
-    };
-    problem.outcome = Some(Outcome::NotSent);
-    problem
+    }
 }
 
 /// How a watch ended; `None` if it ended well.
@@ -224,8 +270,7 @@ pub fn of_ending(ending: Ending, app_id: &AppId, out_settle_no: Option<&str>) ->
         Ending::Rotated => Problem::own("STREAM_ROTATED"),
         Ending::Store(error) => Problem::of_store(&error),
         Ending::NotFound => Problem::own("SETTLE_NOT_FOUND"),
-        Ending::Lookup(LookupError::Store(error)) => Problem::of_store(&error),
-        Ending::Lookup(LookupError::Douyin(failure)) => Problem::of_failure(&failure),
+        Ending::Lookup(error) => Problem::of_query(error),
         Ending::RevisionFromFuture { revision } => {
             Problem::own("REVISION_FROM_FUTURE").with("revision", &revision.to_string())
         }
@@ -244,6 +289,11 @@ pub fn not_found((app_id, out_settle_no): (&AppId, Option<&str>)) -> Status {
         Some(out_settle_no) => problem.with("out_settle_no", out_settle_no).status(),
         None => problem.status(),
     }
+}
+
+/// Douyin could not be asked.
+pub fn of_query(error: QueryError, app_id: &AppId) -> Status {
+    Problem::of_query(error).with("app_id", app_id.as_str()).status()
 }
 
 /// The store failed under a read.
@@ -277,18 +327,20 @@ impl Problem {
         }
     }
 
+    fn of_query(error: QueryError) -> Self {
+        match error {
+            QueryError::Store(error) => Self::of_store(&error),
+            QueryError::Douyin(failure) => Self::of_failure(&failure),
+            QueryError::OverBudget { wait } => Self::own("OVERLOADED").after(wait),
+        }
+    }
+
     /// A recorded failure, told to a create. While the outcome is unknown, coming back with the
     /// same number is always right, whatever the last answer was.
     fn of(failure: &Failure, outcome: Outcome) -> Self {
         let mut problem = Self::of_failure(failure);
         problem.outcome = Some(outcome);
-        match (outcome, problem.words.retry) {
-            (Outcome::Unknown, Retry::Never) => {
-                problem.words.retry = Retry::Now(Duration::from_secs(5));
-            }
-            (Outcome::Refused, Retry::Now(_)) => problem.words.retry = Retry::Never,
-            (Outcome::Unknown | Outcome::Refused | Outcome::NotSent, _) => {}
-        }
+        problem.words = words_for(failure, outcome);
         problem
     }
 
@@ -299,6 +351,12 @@ impl Problem {
             return problem;
         }
         problem.with("cause", &failure.reason)
+    }
+
+    /// Come back after this long.
+    fn after(mut self, wait: Duration) -> Self {
+        self.words.retry = Retry::Now(wait.max(Duration::from_millis(100)));
+        self
     }
 
     fn about(self, key: &Key) -> Self {
@@ -379,12 +437,7 @@ impl Problem {
         };
         metadata.insert("retry".to_owned(), retry.to_owned());
         if let Some(outcome) = self.outcome {
-            let outcome = match outcome {
-                Outcome::NotSent => "not_sent",
-                Outcome::Refused => "refused",
-                Outcome::Unknown => "unknown",
-            };
-            metadata.insert("outcome".to_owned(), outcome.to_owned());
+            metadata.insert("outcome".to_owned(), outcome.as_str().to_owned());
         }
         if let Some(said) = &self.douyin {
             metadata.insert("err_no".to_owned(), said.err_no.to_string());

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::Stream;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
+use tracing::info;
 
 use super::{convert, status};
 use crate::gateway::{Event, Watch};
@@ -27,6 +29,8 @@ pub struct WatchStream {
 pub struct Pump {
     watch: Watch,
     key: Key,
+    /// Ends the stream also while its caller does not read.
+    drain: CancellationToken,
     /// How long a ready message may stay untaken.
     patience: Duration,
     messages: mpsc::Sender<v1::WatchSettleResponse>,
@@ -37,6 +41,7 @@ pub struct Pump {
 /// A stream and the task that fills it, which the caller runs.
 pub fn watch_stream(
     watch: Watch,
+    drain: CancellationToken,
     patience: Duration,
     seat: OwnedSemaphorePermit,
 ) -> (WatchStream, Pump) {
@@ -44,7 +49,7 @@ pub fn watch_stream(
     let ending = Arc::new(OnceLock::new());
     let stream = WatchStream { messages: receiver, ending: Arc::clone(&ending), ended: false };
     let key = watch.key().clone();
-    (stream, Pump { watch, key, patience, messages: sender, ending, _seat: seat })
+    (stream, Pump { watch, key, drain, patience, messages: sender, ending, _seat: seat })
 }
 
 impl Pump {
@@ -52,13 +57,13 @@ impl Pump {
     pub async fn run(mut self) {
         loop {
             // There is room exactly when the message before was taken.
-            let room = tokio::time::timeout(self.patience, self.messages.reserve());
-            let room = match room.await {
-                Ok(Ok(room)) => room,
-                // The caller is gone: nobody is left to tell.
-                Ok(Err(_)) => return,
-                Err(_) => return self.end(status::own("SLOW_CONSUMER")),
+            let room = tokio::select! {
+                room = self.messages.reserve() => room,
+                () = tokio::time::sleep(self.patience) => return self.end("SLOW_CONSUMER"),
+                () = self.drain.cancelled() => return self.end("SERVER_DRAINING"),
             };
+            // The caller is gone: nobody is left to tell.
+            let Ok(room) = room else { return };
             let event = tokio::select! {
                 event = self.watch.next() => event,
                 () = self.messages.closed() => return,
@@ -67,8 +72,9 @@ impl Pump {
                 Ok(event) => room.send(render(event)),
                 Err(ending) => {
                     let number = Some(self.key.out_settle_no.as_str());
-                    if let Some(status) = status::of_ending(ending, &self.key.app_id, number) {
-                        self.end(status);
+                    match status::of_ending(ending, &self.key.app_id, number) {
+                        Some(status) => self.end_with(status),
+                        None => info!("watch ended with the final state"),
                     }
                     return;
                 }
@@ -76,7 +82,12 @@ impl Pump {
         }
     }
 
-    fn end(&self, status: Status) {
+    fn end(&self, reason: &str) {
+        self.end_with(status::own(reason));
+    }
+
+    fn end_with(&self, status: Status) {
+        info!(code = ?status.code(), error = status.message(), "watch ended");
         // Set once, here: the pump ends right after it.
         let _ = self.ending.set(status);
     }

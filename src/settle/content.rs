@@ -6,6 +6,10 @@ use std::fmt::Write as _;
 use super::ids::{Ext, ItemOrderId, MerchantUid, NotifyUrl, OutOrderNo, SettleDesc};
 use super::money::Fen;
 
+/// What every mark begins with. The version lets the encoding change without old settles becoming
+/// unrecognisable.
+pub const MARK_PREFIX: &str = "sg1:";
+
 /// One receiver other than the seller.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SettleParam {
@@ -31,11 +35,10 @@ impl Content {
     /// The text that proves a settle found at Douyin to be this content: sent as `ext` when the
     /// caller leaves it empty, handed back by Douyin as `cp_extra`.
     ///
-    /// `sg1:` and the first 128 bits of a SHA-256 in hex. The version in the prefix lets the
-    /// encoding change without old settles becoming unrecognisable.
+    /// [`MARK_PREFIX`] and the first 128 bits of a SHA-256 in hex.
     pub fn mark(&self) -> String {
         let digest = ring::digest::digest(&ring::digest::SHA256, &self.canonical_bytes());
-        let mut mark = String::from("sg1:");
+        let mut mark = String::from(MARK_PREFIX);
         for byte in &digest.as_ref()[..16] {
             write!(mark, "{byte:02x}").expect("writing to a String cannot fail");
         }

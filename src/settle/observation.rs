@@ -110,6 +110,9 @@ impl Default for Policy {
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
     pub now: Timestamp,
+    /// When this process began to work. Whatever an earlier one sent, it sent before that, however
+    /// the machine's clock was set in between.
+    pub started: Timestamp,
     pub policy: &'a Policy,
     pub lease: Lease,
     /// Calls to Douyin for this settle since it was created.

@@ -1,7 +1,7 @@
 //! Whose settle does a report speak of? Under one number Douyin may hold ours, a second one of
 //! ours (after a FAIL freed the number) and somebody else's.
 
-use super::content::Content;
+use super::content::{Content, MARK_PREFIX};
 use super::record::{Facts, Mark, Origin, Record, Report, ReportedStatus, Request};
 
 /// What a report that does not carry our recorded `settle_id` proves by its other facts.
@@ -64,11 +64,27 @@ pub fn pick<'a>(record: &Record, reports: &'a [Report]) -> Option<&'a Report> {
 }
 
 /// Whether a settle that was learned from Douyin is the one that this content asks for: a create
-/// whose record is older than itself (made by another gateway of the company, or adopted before the
-/// create's own insert). Only what goes out as `ext` proves it.
-pub fn adopted_has(content: &Content, mark: Mark, facts: &Facts) -> bool {
-    let sent_ext = Request::ext_for(content, mark);
-    let same_order = facts.out_order_no.as_ref().is_none_or(|seen| *seen == content.out_order_no);
-    let same_item = facts.item_order_id == content.item_order_id || facts.item_order_id.is_none();
-    sent_ext.is_some() && facts.cp_extra == sent_ext && same_order && same_item
+/// whose record is older than itself (made by another gateway of the company, from a lost database,
+/// or adopted before the create's own insert). Only our mark, or the caller's own `ext`, proves it;
+/// only a fact that contradicts proves the opposite.
+pub fn proof_of_adopted(content: &Content, mark: Mark, facts: &Facts) -> Proof {
+    let order = facts.out_order_no.as_ref();
+    let item = facts.item_order_id.as_ref();
+    if order.is_some_and(|seen| *seen != content.out_order_no)
+        || item.is_some_and(|seen| Some(seen) != content.item_order_id.as_ref())
+    {
+        return Proof::Foreign;
+    }
+    // A settle of the whole order shows no item, and neither does one that Douyin says little of.
+    let whole = item == content.item_order_id.as_ref();
+    match (facts.cp_extra.as_deref(), Request::ext_for(content, mark)) {
+        // The mark names the item, too; a caller's own text does not.
+        (Some(seen), Some(sent)) if seen == sent && (whole || content.ext.is_none()) => Proof::Ours,
+        // Another mark is another content, and so is another text of the caller's.
+        (Some(seen), _) if seen.starts_with(MARK_PREFIX) => Proof::Foreign,
+        (Some(seen), Some(sent)) if content.ext.is_some() && seen.trim() != sent.trim() => {
+            Proof::Foreign
+        }
+        (Some(_) | None, Some(_) | None) => Proof::Unproven,
+    }
 }

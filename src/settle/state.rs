@@ -226,7 +226,7 @@ fn absent(after: &mut Record, seen: &Observation, context: &Context<'_>) -> Opti
         return None;
     }
     let policy = context.policy;
-    let after_grace = grace_over(&after.evidence, seen.begun, policy);
+    let after_grace = grace_over(&after.evidence, seen.begun, context);
     if let Some(since) = after.evidence.exists_seen {
         let long = seen.begun >= since.plus(policy.exists_absent_max);
         return if long { exists_but_absent(after, after_grace) } else { None };
@@ -275,12 +275,16 @@ fn refusal<'a>(evidence: &'a Evidence, policy: &Policy) -> Option<&'a Failure> {
     evidence.refused.as_ref().or(unlisted.map(|unlisted| &unlisted.failure))
 }
 
-/// Whether a query begun at `begun` must see everything that we ever sent.
-fn grace_over(evidence: &Evidence, begun: Timestamp, policy: &Policy) -> bool {
+/// Whether a query begun at `begun` must see everything that we ever sent: the grace is over since
+/// the last send that was permitted here, or, for sends of an earlier process, since this one began.
+/// Times written by an earlier process are not compared: the clock may have been set in between.
+fn grace_over(evidence: &Evidence, begun: Timestamp, context: &Context<'_>) -> bool {
     let Some(last_permit) = evidence.last_permit else {
         return true;
     };
-    begun >= last_permit.plus(policy.call_timeout).plus(policy.grace)
+    let ours = context.started <= last_permit && last_permit <= context.now;
+    let last_send = if ours { last_permit } else { context.started };
+    begun >= last_send.plus(context.policy.call_timeout).plus(context.policy.grace)
 }
 
 /// Whether another send of ours may have taken effect unseen, so that a FAIL or a stranger's settle
@@ -289,7 +293,7 @@ pub(super) fn in_doubt(after: &Record, seen: &Observation, context: &Context<'_>
     let policy = context.policy;
     let sees_all = seen.scope == Scope::Number
         && context.lease == Lease::Held
-        && grace_over(&after.evidence, seen.begun, policy);
+        && grace_over(&after.evidence, seen.begun, context);
     after.evidence.unanswered > 0 && !(policy.grace_proves && sees_all)
 }
 

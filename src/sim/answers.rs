@@ -35,7 +35,8 @@ impl Refusal {
         Self { err_no, detail: detail.into() }
     }
 
-    fn text(&self) -> String {
+    /// The documented text, and the detail.
+    pub(super) fn text(&self) -> String {
         let text = text(self.err_no);
         if self.detail.is_empty() { text.to_owned() } else { format!("{text}: {}", self.detail) }
     }

@@ -1,17 +1,23 @@
 //! The books: settles, the orders they belong to, and what becomes of both as time passes.
 //!
 //! Pure state. Time comes in as `now_ms` (unix time in milliseconds), nothing goes out but values,
-//! and the same calls give the same books. It does not know HTTP, JSON or tokens.
+//! and the same calls give the same books. It does not know HTTP, JSON or tokens. What happens to
+//! orders, and what the platform does by itself, is in `books/orders.rs`.
+
+mod orders;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 
+use super::SimConfig;
 use super::choices::{Choices, NumberFate};
 use super::faults::Word;
 use super::ids;
-use super::rules::{AppRules, OrderSetup, Settled, left_fen};
+use super::orders::Orders;
+use super::rules::{AppRules, Settled, commission_fen, left_fen};
 use super::settles::{Accepted, AppliedSettle, Key, Status, StrangerSettle};
+use super::weather::Weather;
 
 /// A bound on memory: the create after this many settles answers 23000.
 const SETTLES_MAX: usize = 1_000_000;
@@ -20,12 +26,15 @@ const SETTLES_MAX: usize = 1_000_000;
 #[derive(Debug)]
 pub(super) struct Books {
     pub(super) choices: Choices,
+    /// Some settles are visible late because of it.
+    pub(super) weather: Weather,
     seed: u64,
     processing_ms: u64,
     now_ms: u64,
-    /// Apps and orders that a test has configured; all others are like the default.
+    /// What holds for the apps that nobody has configured.
+    rules: AppRules,
     apps: HashMap<String, AppRules>,
-    orders: HashMap<(String, String), OrderSetup>,
+    orders: Orders,
     /// In order of acceptance; an index is a settle's name within this module.
     settles: Vec<Entry>,
     /// By (`app_id`, `out_settle_no`). Several, if a FAIL frees its number.
@@ -48,10 +57,11 @@ struct Entry {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Event {
-    index: usize,
-    generation: u32,
-    step: Step,
+enum Event {
+    /// A settle takes its next step, unless a test has interfered since.
+    Settle { index: usize, generation: u32, step: Step },
+    /// Something of an order falls due; the platform may settle it by itself.
+    OrderDue { index: usize },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,14 +74,16 @@ enum Step {
 }
 
 impl Books {
-    pub(super) fn new(seed: u64, processing_ms: u64, choices: Choices) -> Self {
+    pub(super) fn new(config: &SimConfig) -> Self {
         Self {
-            choices,
-            seed,
-            processing_ms,
+            choices: config.choices.clone(),
+            weather: Weather::new(config),
+            seed: config.seed,
+            processing_ms: config.processing_ms,
             now_ms: 0,
+            rules: config.rules.clone(),
             apps: HashMap::new(),
-            orders: HashMap::new(),
+            orders: Orders::default(),
             settles: Vec::new(),
             by_number: HashMap::new(),
             by_order_id: HashMap::new(),
@@ -84,15 +96,17 @@ impl Books {
 
     /// Lets everything happen that is due. Time never runs backwards here.
     pub(super) fn advance(&mut self, now_ms: u64) {
-        self.now_ms = self.now_ms.max(now_ms);
         while let Some(first) = self.timeline.first_entry() {
             let (at_ms, _) = *first.key();
-            if at_ms > self.now_ms {
-                return;
+            if at_ms > now_ms {
+                break;
             }
             let event = first.remove();
-            self.happen(event, at_ms);
+            // What an event brings about happens then, and not at the end of a long jump.
+            self.now_ms = self.now_ms.max(at_ms);
+            self.happen(event);
         }
+        self.now_ms = self.now_ms.max(now_ms);
     }
 
     pub(super) fn now_ms(&self) -> u64 {
@@ -128,13 +142,13 @@ impl Books {
 
     /// Takes a settle in and plans its course.
     pub(super) fn accept(&mut self, accepted: Accepted) -> &AppliedSettle {
-        let word = Word::of(&accepted.out_order_no);
         let nth = self.under_number(&accepted.app_id, &accepted.out_settle_no);
         let name = &accepted.out_settle_no;
         let settle_id = ids::settle_id(self.seed, &accepted.app_id, name, nth);
         let index = self.enter(AppliedSettle {
             wallet_settle_id: ids::wallet_settle_id(self.seed, &settle_id),
             order_id: self.order_id(&accepted.app_id, &accepted.out_order_no),
+            commission_fen: commission_fen(accepted.amount_fen, accepted.promotion),
             app_id: accepted.app_id,
             out_settle_no: accepted.out_settle_no,
             settle_id,
@@ -151,17 +165,10 @@ impl Books {
             finished_at_ms: None,
             body: accepted.body,
         });
-        self.settles[index].visible_at_ms += self.choices.visible_after_ms;
-        // INIT for the first third, so that a poller has a chance to see all three.
-        self.plan(index, self.processing_ms / 3, Step::Process);
-        match word {
-            Word::Hold => {}
-            Word::Fail => self.plan(index, self.processing_ms, Step::Fail),
-            Word::Err(_) | Word::Slow | Word::Lost | Word::None => {
-                self.plan(index, self.processing_ms, Step::Succeed);
-            }
-        }
-        self.advance(self.now_ms);
+        let facts = &self.settles[index].facts;
+        let late_ms = self.weather.late_ms(&facts.app_id, &facts.settle_id);
+        self.settles[index].visible_at_ms += late_ms.max(self.choices.visible_after_ms);
+        self.plan_course(index);
         &self.settles[index].facts
     }
 
@@ -176,10 +183,10 @@ impl Books {
         let name = out_settle_no.unwrap_or(&stranger.out_order_no);
         let settle_id = ids::settle_id(self.seed, app_id, name, nth);
         let order_id = self.order_id(app_id, &stranger.out_order_no);
-        let left_fen = left_fen(
-            self.order(app_id, &stranger.out_order_no).total_fen,
-            &self.settled(app_id, &stranger.out_order_no),
-        );
+        let order = self.order_on_the_fly(app_id, &stranger.out_order_no);
+        let left_fen =
+            left_fen(order.setup.total_fen, &self.settled(app_id, &stranger.out_order_no));
+        let amount_fen = stranger.amount_fen.unwrap_or(left_fen);
         self.enter(AppliedSettle {
             app_id: app_id.to_owned(),
             // The platform fills its own number in (§3.2).
@@ -192,7 +199,8 @@ impl Books {
             settle_params: stranger.settle_params,
             cp_extra: stranger.cp_extra,
             notify_url: None,
-            amount_fen: stranger.amount_fen.unwrap_or(left_fen),
+            amount_fen,
+            commission_fen: commission_fen(amount_fen, order.setup.promotion),
             status: stranger.status,
             by_gateway: false,
             is_auto_settle: out_settle_no.is_none(),
@@ -209,9 +217,9 @@ impl Books {
             return false;
         };
         self.settles[index].generation += 1;
-        self.mark(index, status, self.now_ms);
+        self.mark(index, status);
         if status == Status::Fail {
-            self.plan_revival(index, self.now_ms);
+            self.plan_revival(index);
         }
         true
     }
@@ -222,7 +230,7 @@ impl Books {
             return false;
         };
         self.settles[index].generation += 1;
-        self.mark(index, status, self.now_ms);
+        self.mark(index, status);
         true
     }
 
@@ -245,31 +253,20 @@ impl Books {
     }
 
     /// All settles, in order of acceptance.
-    pub(super) fn settles(&self) -> impl Iterator<Item = &AppliedSettle> {
+    pub(super) fn settles(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = &AppliedSettle> + ExactSizeIterator {
         self.settles.iter().map(|entry| &entry.facts)
+    }
+
+    pub(super) fn settle(&self, settle_id: &str) -> Option<&AppliedSettle> {
+        self.by_settle_id.get(settle_id).map(|&index| &self.settles[index].facts)
     }
 
     /// The developer's number of a settle.
     pub(super) fn number_of(&self, settle_id: &str) -> Option<&str> {
         let index = *self.by_settle_id.get(settle_id)?;
         Some(&self.settles[index].facts.out_settle_no)
-    }
-
-    pub(super) fn set_app(&mut self, app_id: &str, rules: AppRules) {
-        self.apps.insert(app_id.to_owned(), rules);
-    }
-
-    pub(super) fn app(&self, app_id: &str) -> AppRules {
-        self.apps.get(app_id).cloned().unwrap_or_default()
-    }
-
-    pub(super) fn set_order(&mut self, app_id: &str, out_order_no: &str, order: OrderSetup) {
-        self.orders.insert((app_id.to_owned(), out_order_no.to_owned()), order);
-    }
-
-    pub(super) fn order(&self, app_id: &str, out_order_no: &str) -> OrderSetup {
-        let key = (app_id.to_owned(), out_order_no.to_owned());
-        self.orders.get(&key).cloned().unwrap_or_default()
     }
 
     /// The settles of an order that did not fail.
@@ -305,52 +302,73 @@ impl Books {
         ids::order_id(self.seed, app_id, out_order_no)
     }
 
-    fn plan(&mut self, index: usize, after_ms: u64, step: Step) {
-        self.plan_at(index, self.now_ms + after_ms, step);
+    /// From acceptance to the end, as the order's number wants it.
+    fn plan_course(&mut self, index: usize) {
+        // INIT for the first third, so that a poller has a chance to see all three.
+        self.plan(index, self.processing_ms / 3, Step::Process);
+        match Word::of(&self.settles[index].facts.out_order_no) {
+            Word::Hold => {}
+            Word::Fail => self.plan(index, self.processing_ms, Step::Fail),
+            Word::Err(_) | Word::Slow | Word::Lost | Word::None => {
+                self.plan(index, self.processing_ms, Step::Succeed);
+            }
+        }
+        self.advance(self.now_ms);
     }
 
-    fn plan_at(&mut self, index: usize, at_ms: u64, step: Step) {
-        let event = Event { index, generation: self.settles[index].generation, step };
+    fn plan(&mut self, index: usize, after_ms: u64, step: Step) {
+        let generation = self.settles[index].generation;
+        self.schedule(self.now_ms + after_ms, Event::Settle { index, generation, step });
+    }
+
+    fn schedule(&mut self, at_ms: u64, event: Event) {
         self.timeline.insert((at_ms, self.scheduled), event);
         self.scheduled += 1;
     }
 
-    fn plan_revival(&mut self, index: usize, failed_at_ms: u64) {
+    fn plan_revival(&mut self, index: usize) {
         if let Some(after_ms) = self.choices.fail_turns_success_after_ms {
-            self.plan_at(index, failed_at_ms + after_ms, Step::Revive);
+            self.plan(index, after_ms, Step::Revive);
         }
     }
 
-    fn happen(&mut self, event: Event, at_ms: u64) {
-        if self.settles[event.index].generation != event.generation {
-            return;
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Settle { index, generation, step } => {
+                if self.settles[index].generation == generation {
+                    self.take_step(index, step);
+                }
+            }
+            Event::OrderDue { index } => self.visit_order(index),
         }
-        match event.step {
-            Step::Process => self.mark(event.index, Status::Processing, at_ms),
-            Step::Succeed => self.mark(event.index, Status::Success, at_ms),
+    }
+
+    fn take_step(&mut self, index: usize, step: Step) {
+        match step {
+            Step::Process => self.mark(index, Status::Processing),
+            Step::Succeed => self.mark(index, Status::Success),
             Step::Fail => {
-                self.mark(event.index, Status::Fail, at_ms);
-                self.plan_revival(event.index, at_ms);
+                self.mark(index, Status::Fail);
+                self.plan_revival(index);
             }
-            Step::Revive if self.money_is_still_there(event.index) => {
-                self.mark(event.index, Status::Success, at_ms);
-            }
+            Step::Revive if self.money_is_still_there(index) => self.mark(index, Status::Success),
             Step::Revive => {}
         }
     }
 
     /// Douyin would not pay the same money twice, whatever else it does.
-    fn money_is_still_there(&self, index: usize) -> bool {
-        let facts = &self.settles[index].facts;
+    fn money_is_still_there(&mut self, index: usize) -> bool {
+        let facts = self.settles[index].facts.clone();
         let settled = self.settled(&facts.app_id, &facts.out_order_no);
-        let order = self.order(&facts.app_id, &facts.out_order_no);
+        let order = self.order_on_the_fly(&facts.app_id, &facts.out_order_no);
         let same_item = |other: &Settled| other.item_order_id == facts.item_order_id;
-        !settled.iter().any(same_item) && facts.amount_fen <= left_fen(order.total_fen, &settled)
+        let left_fen = left_fen(order.setup.total_fen, &settled);
+        !settled.iter().any(same_item) && facts.amount_fen <= left_fen
     }
 
-    fn mark(&mut self, index: usize, status: Status, at_ms: u64) {
+    fn mark(&mut self, index: usize, status: Status) {
         let facts = &mut self.settles[index].facts;
         facts.status = status;
-        facts.finished_at_ms = status.is_final().then_some(at_ms);
+        facts.finished_at_ms = status.is_final().then_some(self.now_ms);
     }
 }

@@ -49,6 +49,12 @@ pub struct Choices {
     pub app_id_required: bool,
     /// What stands between two receivers in `settle_detail` (§2.1: unknown).
     pub detail_separator: &'static str,
+    /// More receivers than this are a parameter error. Guaranteed payment has 4 (§6.3); none is
+    /// documented for trade_basic.
+    pub receivers_max: Option<usize>,
+    /// Further settles of one order get 23113 (a guess). Guaranteed payment has 50 (§6.3); none is
+    /// documented for trade_basic.
+    pub settles_per_order_max: Option<usize>,
 }
 
 impl Default for Choices {
@@ -73,6 +79,8 @@ impl Default for Choices {
             amounts: AmountForm::Number,
             app_id_required: true,
             detail_separator: ",",
+            receivers_max: None,
+            settles_per_order_max: None,
         }
     }
 }
@@ -107,6 +115,8 @@ impl Choices {
             amounts: pick(one_of, &[AmountForm::Number, AmountForm::Text]),
             app_id_required: one_of.bool(),
             detail_separator: pick(one_of, &[",", ";", "，", "\n"]),
+            receivers_max: pick(one_of, &[None, Some(4)]),
+            settles_per_order_max: pick(one_of, &[None, Some(50)]),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::SimConfig;
@@ -16,7 +16,7 @@ use super::answers::{Answer, Refusal, Writer};
 use super::books::Books;
 use super::create::settle_create;
 use super::endpoint::Endpoint;
-use super::faults::{Gate, Script, Scripts, Weather, Word};
+use super::faults::{Gate, Script, Scripts, Word};
 use super::fields::{PARAM_ERROR, peek};
 use super::forged;
 use super::ids;
@@ -32,7 +32,6 @@ pub struct Core {
     pub(super) scripts: Scripts,
     seed: u64,
     slow_ms: u64,
-    weather: Weather,
     received: Received,
     /// The `sim-lost` numbers whose first answer has been lost.
     lost: HashSet<String>,
@@ -98,17 +97,12 @@ impl Core {
     /// An empty Douyin with these apps.
     #[must_use]
     pub fn new(config: &SimConfig) -> Self {
-        let mut tokens = Tokens::new(config.seed, config.token_expires_in_s);
-        for app in &config.apps {
-            tokens.add_app(&app.app_id, &app.client_secret);
-        }
         Self {
-            books: Books::new(config.seed, config.processing_ms, config.choices.clone()),
-            tokens,
+            books: Books::new(config),
+            tokens: Tokens::new(config),
             scripts: Scripts::default(),
             seed: config.seed,
             slow_ms: config.slow_ms,
-            weather: Weather { seed: config.seed, faults_per_10_000: config.faults_per_10_000 },
             received: Received::default(),
             lost: HashSet::new(),
             answers_total: 0,
@@ -154,6 +148,16 @@ impl Core {
     /// Ends the requests that hang, without an answer.
     pub fn release(&mut self) {
         std::mem::take(&mut self.release).cancel();
+    }
+
+    /// Changes how many of 10 000 requests, settles and tokens meet a fault from now on.
+    pub(super) fn set_faults_per_10_000(&mut self, faults_per_10_000: u32) {
+        self.books.weather.faults_per_10_000 = faults_per_10_000;
+        self.tokens.weather.faults_per_10_000 = faults_per_10_000;
+    }
+
+    pub(super) fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// Everything that tests may look at.
@@ -209,7 +213,7 @@ impl Core {
             return script;
         }
         if let Some(script) = self.scripts.always(endpoint) {
-            return script;
+            return script.clone();
         }
         let name = marks.keys.first().map_or("", String::as_str);
         match Word::of(&marks.out_order_no) {
@@ -223,7 +227,7 @@ impl Core {
             }
             Word::Lost | Word::Fail | Word::Hold | Word::None => {}
         }
-        self.weather.fault(endpoint, name, marks.nth).unwrap_or(Script::Normal)
+        self.books.weather.fault(endpoint, name, marks.nth).unwrap_or(Script::Normal)
     }
 
     fn perform(&mut self, mut call: Call, script: Script) -> Reply {
@@ -266,6 +270,7 @@ impl Core {
             Script::Html => self.page(StatusCode::BAD_GATEWAY, forged::BAD_GATEWAY_PAGE),
             Script::Empty => self.ok_json(Bytes::new()),
             Script::WrongTypes => self.ok_json(forged::wrong_types().to_string().into()),
+            Script::FindNothing => Reply::Answer(self.writer().settlement(Ok(json!([])))),
             Script::AcceptWithoutId => {
                 self.ok_json(forged::without_the_thing(call.endpoint).to_string().into())
             }

@@ -10,6 +10,7 @@ use super::answers::Refusal;
 use super::books::Books;
 use super::choices::{Choices, NumberCheck, NumberFate};
 use super::fields::{Fields, PARAM_ERROR};
+use super::orders::Order;
 use super::rules::{Case, amount_to_settle};
 use super::settles::{Accepted, Receiver};
 
@@ -28,11 +29,12 @@ pub(super) fn settle_create(
     if books.is_full() {
         return Err(Refusal::with(SYSTEM_ERROR, "the simulator's books are full"));
     }
+    let order = books.see_order(app_id, &asked.out_order_no);
     let taken = books.number_taken(app_id, &asked.out_settle_no);
     if taken && books.choices.number_check == NumberCheck::BeforeRules {
         return Err(exists(books, app_id, &asked));
     }
-    let amount_fen = match judge(books, app_id, &asked) {
+    let amount_fen = match judge(books, &order, &asked) {
         Ok(amount_fen) => amount_fen,
         Err(refusal) => {
             if !taken && books.choices.number_after_refusal == NumberFate::Burned {
@@ -53,6 +55,7 @@ pub(super) fn settle_create(
         cp_extra: asked.ext,
         notify_url: asked.notify_url,
         amount_fen,
+        promotion: order.setup.promotion,
         body: body.clone(),
     });
     Ok(json!({
@@ -69,19 +72,23 @@ fn exists(books: &mut Books, app_id: &str, asked: &Asked) -> Refusal {
     Refusal::new(EXISTS)
 }
 
-fn judge(books: &Books, app_id: &str, asked: &Asked) -> Result<i64, Refusal> {
+fn judge(books: &Books, order: &Order, asked: &Asked) -> Result<i64, Refusal> {
     let receivers_fen = asked
         .settle_params
         .iter()
         .try_fold(0_i64, |sum, receiver| sum.checked_add(receiver.amount_fen))
         .ok_or_else(|| Refusal::with(PARAM_ERROR, "settle_params add up to too much"))?;
+    let settled = books.settled(&order.app_id, &order.out_order_no);
+    if books.choices.settles_per_order_max.is_some_and(|max| settled.len() >= max) {
+        return Err(Refusal::with(23_113, "too many settles of this order"));
+    }
     amount_to_settle(&Case {
-        app: &books.app(app_id),
-        order: &books.order(app_id, &asked.out_order_no),
-        out_order_no: &asked.out_order_no,
+        app: &books.app(&order.app_id),
+        order,
         item_order_id: asked.item_order_id.as_deref(),
         receivers_fen,
-        settled: &books.settled(app_id, &asked.out_order_no),
+        settled: &settled,
+        now_ms: books.now_ms(),
     })
 }
 
@@ -117,14 +124,18 @@ impl Asked {
         if notify_url.as_ref().is_some_and(|url| !url.starts_with("https://")) {
             return Err(Refusal::with(PARAM_ERROR, "notify_url is not https"));
         }
+        let settle_params = match fields.optional("settle_params", 512)? {
+            Some(text) => receivers(&text)?,
+            None => Vec::new(),
+        };
+        if choices.receivers_max.is_some_and(|max| settle_params.len() > max) {
+            return Err(Refusal::with(PARAM_ERROR, "settle_params: too many receivers"));
+        }
         Ok(Self {
             out_order_no: fields.required("out_order_no", 64)?,
             out_settle_no: fields.required("out_settle_no", 64)?,
             item_order_id: fields.optional("item_order_id", 64)?,
-            settle_params: match fields.optional("settle_params", 512)? {
-                Some(text) => receivers(&text)?,
-                None => Vec::new(),
-            },
+            settle_params,
             ext: fields.blankable("ext", 2048)?.unwrap_or_default(),
             notify_url,
         })

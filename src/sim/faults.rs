@@ -1,8 +1,8 @@
 //! What a request gets instead of, or before, its true answer.
 //!
 //! Four sources, in this order: a one-shot script for its number, a standing script for its
-//! endpoint, a word in its order number (`sim-lost-…`), and faults drawn from the seed. All four
-//! speak [`Script`]; what a script does to the books is `core.rs`'s business.
+//! endpoint, a word in its order number (`sim-lost-…`), and faults drawn from the seed
+//! (`weather.rs`). All four speak [`Script`]; what one does to the books is `core.rs`'s business.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,7 +12,6 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::endpoint::Endpoint;
-use super::ids;
 
 /// One way to treat one request.
 ///
@@ -49,6 +48,8 @@ pub enum Script {
     WrongTypes,
     /// `err_no` 0 without the thing that was asked for (id, data or token).
     AcceptWithoutId,
+    /// `err_no` 0 and an empty array, as a query gets that finds nothing.
+    FindNothing,
 }
 
 impl Script {
@@ -154,8 +155,8 @@ impl Scripts {
     }
 
     /// The standing script.
-    pub(super) fn always(&self, endpoint: Endpoint) -> Option<Script> {
-        self.always.get(&endpoint).cloned()
+    pub(super) fn always(&self, endpoint: Endpoint) -> Option<&Script> {
+        self.always.get(&endpoint)
     }
 }
 
@@ -192,38 +193,5 @@ impl Word {
             Some("hold") => Self::Hold,
             Some(_) | None => Self::None,
         }
-    }
-}
-
-/// The faults that the seed draws.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Weather {
-    pub(super) seed: u64,
-    /// How many of 10 000 requests meet one.
-    pub(super) faults_per_10_000: u32,
-}
-
-impl Weather {
-    /// What the nth request with this key meets.
-    ///
-    /// It depends on nothing else, so that a replay has the same weather however requests
-    /// interleave.
-    pub(super) fn fault(self, endpoint: Endpoint, key: &str, nth: usize) -> Option<Script> {
-        let mut rng = ids::draw(self.seed, &["weather", endpoint.name(), key, &nth.to_string()]);
-        if rng.u32(..10_000) >= self.faults_per_10_000 {
-            return None;
-        }
-        let fault = match rng.u8(..8) {
-            0 => Script::Drop,
-            1 => Script::CloseMidAnswer,
-            2 => Script::Html,
-            3 => Script::Empty,
-            4 => Script::WrongTypes,
-            5 => Script::Refuse(23_000),
-            6 => Script::json(504, r#"{"message":"upstream timed out"}"#),
-            _ => Script::delay(rng.u64(50..2_000), Script::Normal),
-        };
-        // Half of all faults happen to the request, the other half to the answer.
-        Some(if rng.bool() { Script::apply_then(fault) } else { fault })
     }
 }

@@ -18,9 +18,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::Shared;
 use super::answers::Answer;
+use super::control;
 use super::core::{Reply, Request};
+use super::simulator::Shared;
 
 /// A larger request body gets 413.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -97,6 +98,10 @@ async fn exchange(
         headers: head.headers,
         body,
     };
+    if control::is_for(&request.path) {
+        let query = head.uri.query().unwrap_or_default();
+        return Ok(control::respond(&shared, &request, query).map(Payload::whole));
+    }
     let ending = match Ending::of(shared.with(|core, now_ms| core.handle(now_ms, request))) {
         Ok(ending) => ending,
         // In a task of its own: a request that is on its way arrives although its sender is gone.

@@ -67,7 +67,7 @@ fn item(settle: &AppliedSettle, choices: &Choices) -> Value {
     put("settle_status", json!(settle.status.word()));
     put("settle_amount", amount(settle.amount_fen));
     put("rake", amount(rake_fen(settle.amount_fen)));
-    put("commission", amount(0));
+    put("commission", amount(settle.commission_fen));
     put("settle_detail", json!(detail(settle, choices.detail_separator)));
     put("cp_extra", json!(settle.cp_extra));
     // Absent until finished (an inference of §2). In milliseconds.
@@ -95,7 +95,8 @@ fn detail(settle: &AppliedSettle, separator: &str) -> String {
         return String::new();
     }
     let receivers_fen: i64 = settle.settle_params.iter().map(|receiver| receiver.amount_fen).sum();
-    let rest_fen = settle.amount_fen - rake_fen(settle.amount_fen) - receivers_fen;
+    let costs_fen = rake_fen(settle.amount_fen) + settle.commission_fen;
+    let rest_fen = settle.amount_fen - costs_fen - receivers_fen;
     let mut shares: Vec<String> = settle
         .settle_params
         .iter()

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use super::orders::Promotion;
+
 /// A settle in Douyin's books, ours or somebody else's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppliedSettle {
@@ -19,13 +21,15 @@ pub struct AppliedSettle {
     pub notify_url: Option<String>,
     /// What it took from the order. In fen.
     pub amount_fen: i64,
+    /// What of it a promotion costs. In fen.
+    pub commission_fen: i64,
     pub status: Status,
-    /// It came in through settle_create. Otherwise a test put it here.
+    /// It came in through settle_create. Otherwise a test or the platform itself put it here.
     pub by_gateway: bool,
     pub is_auto_settle: bool,
     pub accepted_at_ms: u64,
     pub finished_at_ms: Option<u64>,
-    /// The exact bytes of the create; empty if a test put it here.
+    /// The exact bytes of the create; empty if there was none.
     pub body: Bytes,
 }
 
@@ -40,6 +44,9 @@ pub enum Status {
 }
 
 impl Status {
+    /// Every status.
+    pub const ALL: [Self; 4] = [Self::Init, Self::Processing, Self::Success, Self::Fail];
+
     /// Douyin's word.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -92,6 +99,8 @@ pub(super) struct Accepted {
     pub(super) cp_extra: String,
     pub(super) notify_url: Option<String>,
     pub(super) amount_fen: i64,
+    /// How its order was sold.
+    pub(super) promotion: Promotion,
     pub(super) body: Bytes,
 }
 

@@ -6,10 +6,12 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::{Value, json};
 
+use super::SimConfig;
 use super::answers::Refusal;
 use super::choices::Choices;
 use super::fields::Fields;
 use super::ids;
+use super::weather::Weather;
 
 const PARAMETER: i64 = 10_002;
 const CLIENT_KEY_UNKNOWN: i64 = 10_003;
@@ -27,6 +29,8 @@ const REMEMBERED_MAX: usize = 64;
 pub(super) struct Tokens {
     seed: u64,
     expires_in_s: u64,
+    /// Some tokens die early because of it.
+    pub(super) weather: Weather,
     apps: BTreeMap<String, App>,
 }
 
@@ -57,11 +61,25 @@ struct Issued {
 }
 
 impl Tokens {
-    pub(super) fn new(seed: u64, expires_in_s: u64) -> Self {
-        Self { seed, expires_in_s, apps: BTreeMap::new() }
+    pub(super) fn new(config: &SimConfig) -> Self {
+        let mut tokens = Self {
+            seed: config.seed,
+            expires_in_s: config.token_expires_in_s,
+            weather: Weather::new(config),
+            apps: BTreeMap::new(),
+        };
+        for app in &config.apps {
+            tokens.add_app(&app.app_id, &app.client_secret);
+        }
+        tokens
     }
 
+    /// Adds an app, or changes the secret of the one with this id.
     pub(super) fn add_app(&mut self, app_id: &str, client_secret: &str) {
+        if let Some(app) = self.apps.get_mut(app_id) {
+            client_secret.clone_into(&mut app.client_secret);
+            return;
+        }
         let app = App {
             client_secret: client_secret.to_owned(),
             issued: VecDeque::new(),
@@ -120,6 +138,21 @@ impl Tokens {
         }
     }
 
+    pub(super) fn app_ids(&self) -> Vec<String> {
+        self.apps.keys().cloned().collect()
+    }
+
+    /// How many tokens of an app are good now.
+    pub(super) fn alive(&self, now_ms: u64, app_id: &str) -> usize {
+        let issued = self.apps.get(app_id).into_iter().flat_map(|app| &app.issued);
+        issued.filter(|issued| issued.expires_at_ms > now_ms).count()
+    }
+
+    /// Of one app: tokens fetched over the wire and handed out, and tokens stolen.
+    pub(super) fn count(&self, app_id: &str) -> (u64, u64) {
+        self.apps.get(app_id).map_or((0, 0), |app| (app.fetched, app.stolen))
+    }
+
     /// Per app: tokens fetched over the wire and handed out, and tokens stolen.
     pub(super) fn counts(&self) -> BTreeMap<String, (u64, u64)> {
         self.apps.iter().map(|(id, app)| (id.clone(), (app.fetched, app.stolen))).collect()
@@ -133,11 +166,10 @@ impl Tokens {
             issued.expires_at_ms = issued.expires_at_ms.min(ends_at_ms);
         }
         let token = ids::token(self.seed, app_id, app.issued_total);
+        let promised_ms = self.expires_in_s * 1000;
+        let life_ms = self.weather.token_life_ms(app_id, app.issued_total, promised_ms);
         app.issued_total += 1;
-        app.issued.push_back(Issued {
-            token: token.clone(),
-            expires_at_ms: now_ms + self.expires_in_s * 1000,
-        });
+        app.issued.push_back(Issued { token: token.clone(), expires_at_ms: now_ms + life_ms });
         if app.issued.len() > REMEMBERED_MAX {
             app.issued.pop_front();
         }

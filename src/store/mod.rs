@@ -8,6 +8,8 @@
 //!   (`version - 1`). Whoever loses reads again and decides again.
 //! - **The lease is the right to call Douyin.** A due row carries `lease_until` and a `fence` that
 //!   grows with each claim. A write that names a fence applies only while that very lease runs.
+//! - **A wake-up is never lost.** Whoever wants a settle looked at while another one holds its
+//!   lease is heard when that lease is given back.
 //! - **Every settle that is not final has exactly one due row.** A final one has none, except while
 //!   a contradiction waits for its one query.
 //! - **A row with a value this version does not know** (written by a newer one) is neither claimed
@@ -29,7 +31,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 use crate::clock::Timestamp;
-use crate::settle::{AppId, HistoryEntry, Key, Record, SettleId, Source};
+use crate::settle::{AppId, HistoryEntry, Key, OutOrderNo, Record, SettleId, Source, StateKind};
 
 pub use sqlite::{Committer, OpenError, Sqlite, SqliteOptions};
 
@@ -112,13 +114,14 @@ pub enum Due {
     /// The worker is done for now: the lease ends, the schedule is written.
     Release(Release),
     /// Someone without a lease wants it looked at by then; never postpones, creates the row if it
-    /// is missing.
+    /// is missing. If another one holds the lease, it applies when that is given back.
     NotLater(Timestamp),
 }
 
 /// The schedule a worker leaves behind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Release {
+    /// The row is due at this moment, or earlier if somebody asked for that since the lease began.
     pub due_at: Timestamp,
     /// When the last call to Douyin was made: what spaces out nudges.
     pub attempted_at: Timestamp,
@@ -159,6 +162,71 @@ pub struct ClaimLimits {
     /// A `due_at` or `lease_until` later than this can only come from a clock that jumped: such a
     /// row is due.
     pub horizon: Timestamp,
+}
+
+/// Which recorded settles to list: newest first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListQuery {
+    pub app_id: AppId,
+    /// The caller's order; for a settle that was not made here, the one that Douyin named.
+    pub out_order_no: Option<OutOrderNo>,
+    /// Empty: any.
+    pub states: Vec<StateKind>,
+    /// Created then or later.
+    pub from: Option<Timestamp>,
+    /// Created before then.
+    pub until: Option<Timestamp>,
+    /// Where the page before ended; `None` begins with the newest.
+    pub after: Option<Position>,
+    /// At least 1 is taken.
+    pub settles_max: u32,
+}
+
+/// Where a page ended: everything older comes after it, whatever is inserted meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Position {
+    pub create_time: Timestamp,
+    /// Which of the settles of that moment; grows in the order of their inserts.
+    pub row: i64,
+}
+
+/// One page of a list.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listed {
+    pub records: Vec<Record>,
+    /// `None`: the last page. A page can be shorter than asked for, even empty, and not the last.
+    pub next: Option<Position>,
+}
+
+/// Where the last sweep ended. The default begins a round, which goes first through the due rows
+/// and then through the settles that are not final.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SweepCursor {
+    /// Among the due rows, after this one.
+    Due { after_row: i64 },
+    /// Before the settles of the first app after this one.
+    App { after: Option<AppId> },
+    /// Among the settles of an app in a state, oldest first.
+    Open { app_id: AppId, state: StateKind, after: Position },
+}
+
+impl Default for SweepCursor {
+    fn default() -> Self {
+        SweepCursor::Due { after_row: i64::MIN }
+    }
+}
+
+/// What [`Store::sweep`] did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Swept {
+    /// Settles that are not final and had no due row; they have one now.
+    pub missing: u32,
+    /// Due rows that nobody needed; they are gone.
+    pub superfluous: u32,
+    /// Where the next sweep goes on.
+    pub next: SweepCursor,
+    /// The round is complete: `next` begins another one.
+    pub wrapped: bool,
 }
 
 /// An app's access token, shared by all processes on this store.
@@ -231,7 +299,8 @@ impl Store {
     }
 
     /// Brings the next look at a settle forward to `not_before` or to `gap` after its last
-    /// attempt, whichever is later; never postpones. Returns when it is due now.
+    /// attempt, whichever is later; never postpones. Returns when it is due now. If somebody holds
+    /// the lease, it applies when that is given back.
     pub async fn nudge(
         &self,
         key: &Key,
@@ -261,6 +330,41 @@ impl Store {
     pub async fn history(&self, key: &Key, entries_max: u32) -> Result<Vec<HistoryEntry>, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.history(key, entries_max).await,
+        }
+    }
+
+    /// One page of the recorded settles of an app, newest first. Reads no more rows than the page
+    /// needs, however many there are.
+    ///
+    /// A settle that this version cannot read is not left out: the page it belongs to is
+    /// [`Error::Unreadable`]. One in an unknown state may be in any and belongs to every filter.
+    pub async fn list(&self, query: &ListQuery) -> Result<Listed, Error> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.list(query).await,
+        }
+    }
+
+    /// Settles that are not final, by app: what an operator must know of apps that are not
+    /// configured any more. One in a state that this version does not know counts. Costs as much
+    /// as there are such settles.
+    pub async fn open_settles(&self) -> Result<Vec<(AppId, u64)>, Error> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.open_settles().await,
+        }
+    }
+
+    /// Repairs the schedule: a settle that is not final without a due row gets one (due now), a due
+    /// row of a final settle without an open contradiction is removed, unless somebody holds its
+    /// lease. Bounded: looks at no more than `rows_max` rows from where the last sweep ended, so
+    /// that it can run for ever in small steps. As long as nothing is wrong it only reads.
+    pub async fn sweep(
+        &self,
+        now: Timestamp,
+        cursor: SweepCursor,
+        rows_max: u32,
+    ) -> Result<Swept, Error> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.sweep(now, cursor, rows_max).await,
         }
     }
 

@@ -137,18 +137,3 @@ async fn a_settle_that_nobody_recorded_is_not_found() {
     assert_eq!(status.code(), Code::NotFound);
     assert_eq!(details(&status).info.reason, "SETTLE_NOT_FOUND");
 }
-
-#[tokio::test]
-async fn calls_of_the_next_version_say_that_they_are_not_available() {
-    let gateway = Gateway::spawn().await;
-    let mut client = gateway.client.clone();
-    let statuses = [
-        client.wait_settle(v1::WaitSettleRequest::default()).await.map(drop).unwrap_err(),
-        client.query_settles(v1::QuerySettlesRequest::default()).await.map(drop).unwrap_err(),
-        client.list_settles(v1::ListSettlesRequest::default()).await.map(drop).unwrap_err(),
-    ];
-    for status in statuses {
-        assert_eq!(status.code(), Code::Unimplemented);
-        assert_eq!(details(&status).info.reason, "RPC_NOT_AVAILABLE");
-    }
-}

@@ -8,9 +8,10 @@ use std::time::Duration;
 use prost::Message as _;
 use secrecy::SecretString;
 use settlement_gateway::app::{App, Stopped};
-use settlement_gateway::clock::Clock;
+use settlement_gateway::clock::{Clock, Timestamp, duration_ms};
 use settlement_gateway::config::Config;
 use settlement_gateway::douyin;
+use settlement_gateway::gateway::Budget;
 use settlement_gateway::proto::v1;
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
 use settlement_gateway::proto::v1::watch_settle_response::Event;
@@ -36,6 +37,8 @@ pub struct Gateway {
     pub url: String,
     dir: Option<TempDir>,
     tune: fn(&mut Config),
+    /// How far the machine's clock is off at the next start.
+    clock_ahead_ms: i64,
     stop: CancellationToken,
     running: Option<JoinHandle<Stopped>>,
 }
@@ -74,6 +77,8 @@ pub fn config(sim_url: String, sqlite_path: PathBuf) -> Config {
     gateway.schedule.watched_cap = Duration::from_millis(100);
     gateway.lease = Duration::from_secs(4);
     gateway.nudge_gap = Duration::from_millis(100);
+    let budget = Budget { requests_per_second: 10_000, requests_in_flight: 1_000 };
+    gateway.budgets.insert(AppId::parse(APP_ID).unwrap(), budget);
     config.stop.drain_delay = Duration::from_millis(50);
     config.stop.grace = Duration::from_secs(10);
     config
@@ -87,21 +92,34 @@ impl Gateway {
     /// `tune` is applied at every restart too.
     pub async fn spawn_with(sim: Simulator, tune: fn(&mut Config)) -> Self {
         let dir = TempDir::new().expect("the machine has a temporary folder");
-        Self::start(sim, dir, tune).await
+        Self::start(sim, dir, tune, 0).await
     }
 
-    async fn start(sim: Simulator, dir: TempDir, tune: fn(&mut Config)) -> Self {
+    /// On a database that the test prepared.
+    pub async fn start(
+        sim: Simulator,
+        dir: TempDir,
+        tune: fn(&mut Config),
+        clock_ahead_ms: i64,
+    ) -> Self {
         settlement_gateway::telemetry::start();
         let mut config = config(sim.url(), dir.path().join("settlement.db"));
         tune(&mut config);
-        let app = App::build(config, Clock::system()).await.expect("the gateway can be built");
+        let clock = match clock_ahead_ms {
+            0 => Clock::system(),
+            ahead => {
+                let now = Clock::system().now().as_ms();
+                Clock::runtime(Timestamp::from_ms(now + ahead))
+            }
+        };
+        let app = App::build(config, clock).await.expect("the gateway can be built");
         let url = format!("http://{}", app.addr());
         let stop = CancellationToken::new();
         let running = tokio::spawn(app.run(stop.clone().cancelled_owned()));
         let channel = Endpoint::from_shared(url.clone()).unwrap().connect_lazy();
         let client = SettlementServiceClient::new(channel);
         let (dir, running) = (Some(dir), Some(running));
-        Self { sim, client, url, dir, tune, stop, running }
+        Self { sim, client, url, dir, tune, clock_ahead_ms, stop, running }
     }
 
     /// Stops in order and waits for it.
@@ -116,6 +134,11 @@ impl Gateway {
         self.tune = tune;
     }
 
+    /// Somebody sets the machine's clock before the next start.
+    pub fn set_clock(&mut self, ahead: Duration, back: Duration) {
+        self.clock_ahead_ms = duration_ms(ahead) - duration_ms(back);
+    }
+
     /// Stops, and starts again on the same database.
     pub async fn restart(mut self) -> Self {
         assert_eq!(self.stop().await, Stopped::Gracefully);
@@ -125,7 +148,7 @@ impl Gateway {
     /// Starts a stopped gateway again, on the same database.
     pub async fn started_again(mut self) -> Self {
         let dir = self.dir.take().expect("a running gateway has its folder");
-        Self::start(self.sim.clone(), dir, self.tune).await
+        Self::start(self.sim.clone(), dir, self.tune, self.clock_ahead_ms).await
     }
 
     pub fn database(&self) -> PathBuf {

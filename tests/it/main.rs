@@ -4,15 +4,34 @@
 #![cfg(test)]
 #![expect(clippy::disallowed_methods, reason = "tests spawn, kill and abort on purpose")]
 
+mod apps;
+mod backlog;
+mod clock_jumps;
 mod create;
+mod credentials;
 mod deadlines;
+mod envelopes;
 mod exists;
 mod harness;
+mod health;
 mod kill;
+mod list;
+mod logs;
+mod lookups;
 mod lost_answers;
+mod mark;
+mod process;
+mod query;
+mod reflection;
 mod repeat;
+mod requests;
+mod return_when;
+mod signals;
 mod stop;
+mod store_faults;
 mod tidy;
 mod tokens;
+mod undocumented;
 mod validation;
+mod wait;
 mod watch;

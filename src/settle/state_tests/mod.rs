@@ -32,6 +32,9 @@ const WINDOW_END: i64 = 72 * HOUR;
 const SENDING_ENDS: i64 = WINDOW_END - 600;
 
 /// Seconds after the settle was recorded.
+/// The process of these tests began before everything they do.
+const START: Timestamp = Timestamp::from_ms(-1_000_000_000);
+
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_ms(1_700_000_000_000 + seconds * 1_000)
 }
@@ -214,6 +217,7 @@ impl Play {
     fn see(&mut self, seen: &Observation) -> Option<Alert> {
         let context = Context {
             now: self.now,
+            started: START,
             policy: &self.policy,
             lease: self.lease,
             attempts: self.attempts,

@@ -312,7 +312,13 @@ impl Gateway {
         }
         let seen = self.observation(news, sees_all);
         let lease = if held || sees_all { Lease::Held } else { Lease::Lost };
-        let context = Context { now: moment(NOW), policy: &self.policy, lease, attempts: 10 };
+        let context = Context {
+            now: moment(NOW),
+            started: moment(i64::MIN / 2),
+            policy: &self.policy,
+            lease,
+            attempts: 10,
+        };
         let mut record = row.unpack(self.rules.mark, begun);
         assert_eq!(Packed::pack(&record), row, "packing loses nothing");
         record = transition(&record, &seen, &context).record;

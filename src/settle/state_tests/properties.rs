@@ -213,8 +213,9 @@ proptest! {
             if seen.answers == Answers::OneSend || counts {
                 return;
             }
-            let now = after.update_time.plus(Duration::from_secs(60));
-            let context = Context { now, policy, lease: *lease, attempts: 10 };
+            let permitted = after.evidence.last_permit.unwrap_or(after.update_time);
+            let now = after.update_time.max(permitted).plus(Duration::from_secs(60));
+            let context = Context { now, started: START, policy, lease: *lease, attempts: 10 };
             let twice = transition(after, seen, &context);
             assert_eq!(twice.record, *after, "{seen:?} twice on {before:?}");
         });

@@ -412,3 +412,23 @@ fn history_names_the_error_of_the_revision() {
     let entry = play.record.history_entry(Source::Create, None);
     assert_eq!(entry.error, Some(Failure::own("UPSTREAM_TIMEOUT")));
 }
+
+/// The machine's clock may be set between two processes, by days.
+#[test]
+fn the_grace_of_an_earlier_process_begins_with_this_one_whatever_its_clock_said() {
+    let policy = Policy::default();
+    let days = Duration::from_secs(3 * 24 * 3600);
+    let started = at(1_000_000);
+    for permitted in [started.minus(days), started.plus(days)] {
+        let mut record = submitting(1);
+        record.evidence.last_permit = Some(permitted);
+        record.evidence.refused = Some(no_money());
+        let over = started.plus(policy.call_timeout).plus(policy.grace);
+        for (begun, kind) in [(just_before(over), In::Submitting), (over, In::Rejected)] {
+            let lease = Lease::Held;
+            let context = Context { now: begun, started, policy: &policy, lease, attempts: 1 };
+            let seen = query_at(begun, Learned::Absent);
+            assert_eq!(transition(&record, &seen, &context).record.state.kind(), kind);
+        }
+    }
+}

@@ -144,3 +144,47 @@ fn a_seed_draws_the_same_choices_again_and_seeds_differ() {
     assert!(drawn.iter().any(|choices| choices.visible_after_ms > 0));
     assert!(drawn.iter().all(|choices| choices.visible_after_ms <= 600_000));
 }
+
+#[test]
+fn a_seed_draws_all_that_the_documents_leave_open() {
+    let drawn: Vec<Choices> = (0..200).map(Choices::from_seed).collect();
+    for (name, default) in Choices::default().named() {
+        let of = |choices: &Choices| choices.named().into_iter().find(|(known, _)| *known == name);
+        let values: HashSet<_> = drawn.iter().map(of).collect();
+        // How long a superseded token lives on is documented.
+        assert_eq!(values.len() > 1, name != "token_grace_ms", "{name}, by default {default}");
+    }
+}
+
+#[test]
+fn every_choice_can_be_changed_by_name_to_all_that_a_seed_draws() {
+    for seed in 0..50 {
+        let (mut copy, drawn) = (Choices::default(), Choices::from_seed(seed));
+        for (name, value) in drawn.named() {
+            assert_eq!(copy.set(name, &value), Ok(()), "{name}");
+        }
+        assert_eq!(copy, drawn);
+    }
+}
+
+#[test]
+fn a_choice_that_cannot_be_made_says_what_can() {
+    let cases = [
+        ("number_check", "later", "number_check must be before-rules or after-rules, not"),
+        ("app_id_required", "maybe", "app_id_required must be yes or no, not"),
+        ("visible_after_ms", "soon", "visible_after_ms must be milliseconds up to"),
+        ("visible_after_ms", "18446744073709551615", "visible_after_ms must be milliseconds"),
+        ("fail_turns_success_after_ms", "x", "must be never or milliseconds up to"),
+        ("business_status", "100", "business_status must be 200 or 400 to 599, not"),
+        ("business_status", "304", "business_status must be 200 or 400 to 599, not"),
+        ("parent_err_no", "x", "parent_err_no must be a number, not"),
+        ("receivers_max", "-1", "receivers_max must be none or a number, not"),
+        ("nothing", "1", "there is no choice nothing"),
+    ];
+    for (name, text, sentence) in cases {
+        let mut choices = Choices::default();
+        let problem = choices.set(name, text).expect_err(name);
+        assert!(problem.contains(sentence), "{problem}");
+        assert_eq!(choices, Choices::default());
+    }
+}

@@ -202,13 +202,9 @@ fn items_must_exist_belong_and_be_allowed() {
     let mut desk = Desk::new();
     assert_eq!(desk.create_err_no(&item_create("s1", "o1", "i1-of-o2")), 23_025);
     assert_eq!(desk.create_err_no(&item_create("s1", "o1", "i1-of-o1")), 0);
-    let item = |id: &str, fulfilled| ItemSetup {
-        item_order_id: id.to_owned(),
-        amount_fen: 700,
-        fulfilled,
-    };
-    let items = Some(vec![item("used", true), item("unused", false)]);
-    let order = OrderSetup { stage: OrderStage::Paid, total_fen: 1_400, items };
+    let items = Some(vec![ItemSetup::used("used", 700), ItemSetup::unused("unused", 700)]);
+    let order =
+        OrderSetup { stage: OrderStage::Paid, total_fen: 1_400, items, ..OrderSetup::default() };
     desk.core.books.set_order(APP, "o3", order);
     assert_eq!(desk.create_err_no(&item_create("s3", "o3", "used")), 0);
     assert_eq!(desk.create_err_no(&item_create("s4", "o3", "unused")), 23_107);

@@ -1,27 +1,38 @@
 //! Tests of the simulator: the rules on the pure core, the faults over real HTTP.
 
+mod automatic;
+mod cards;
 mod choices;
+mod control;
 mod course;
 mod create;
 mod faults;
+mod page;
 mod query;
+mod script_text;
 mod scripts;
+mod standalone;
+mod timing;
 mod token;
+mod weather;
 mod wire;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use serde_json::{Value, json};
 
-use super::{Answer, Core, Reply, Request, SimApp, SimConfig};
+use super::{Answer, AppRules, Core, OrderSetup, Reply, Request, SimApp, SimConfig, Timing};
 
 const TOKEN: &str = "/oauth/client_token/";
 const CREATE: &str = "/api/trade_basic/v1/developer/settle_create/";
 const QUERY: &str = "/api/trade_basic/v1/developer/settle_query/";
 const APP: &str = "tt0123456789abcdef";
 const SECRET: &str = "not a secret";
-/// When every test of the core begins.
+/// When every test of the core begins: 06:13:20 in China.
 const START_MS: u64 = 1_700_000_000_000;
+const DAY_MS: u64 = 86_400_000;
+/// From then to the next midnight in China.
+const TO_MIDNIGHT_MS: u64 = 64_000_000;
 
 fn config() -> SimConfig {
     let app = SimApp { app_id: APP.to_owned(), client_secret: SECRET.to_owned() };
@@ -55,6 +66,26 @@ impl Desk {
     fn fetch_for(&mut self, app_id: &str) -> String {
         let body = self.post(TOKEN, &edited(token_body(), "client_key", json!(app_id)));
         body["data"]["access_token"].as_str().expect("a token").to_owned()
+    }
+
+    /// Moves the clock, and fetches a token that is good then.
+    fn later_by_ms(&mut self, ms: u64) {
+        self.now_ms += ms;
+        self.token = self.fetch();
+    }
+
+    fn set_order(&mut self, out_order_no: &str, order: OrderSetup) {
+        self.core.books.advance(self.now_ms);
+        self.core.books.set_order(APP, out_order_no, order);
+    }
+
+    fn set_app(&mut self, rules: AppRules) {
+        self.core.books.advance(self.now_ms);
+        self.core.books.set_app(APP, rules);
+    }
+
+    fn set_timing(&mut self, timing: Timing) {
+        self.set_app(AppRules { timing, ..AppRules::default() });
     }
 
     fn send(&mut self, path: &str, body: impl Into<Bytes>) -> Reply {
@@ -93,7 +124,11 @@ fn request(path: &str, token: &str, body: Bytes) -> Request {
 fn answer(reply: Reply) -> Answer {
     match reply {
         Reply::Answer(answer) => answer,
-        other => panic!("no answer but {other:?}"),
+        other @ (Reply::Wait { .. }
+        | Reply::Hold { .. }
+        | Reply::Drop
+        | Reply::CloseMid(_)
+        | Reply::Hang { .. }) => panic!("no answer but {other:?}"),
     }
 }
 

@@ -2,14 +2,15 @@
 //!
 //! A write goes through [`queue`] to the one [`writer`], which commits in batches; a read goes to
 //! one of the [`readers`]. [`open`] decides whether a file is ours to use. What an operation does
-//! is in [`settles`] (insert, swap) and [`schedule`] (leases); how a record becomes a row is in
-//! [`rows`].
+//! is in [`settles`] (insert, swap), [`schedule`] (leases), [`list`] (pages) and [`sweep`] (repairs);
+//! how a record becomes a row is in [`rows`].
 
 mod columns;
 mod connect;
 mod files;
 mod history;
 mod job;
+mod list;
 mod lock;
 mod migrations;
 mod open;
@@ -18,6 +19,7 @@ mod readers;
 mod rows;
 mod schedule;
 mod settles;
+mod sweep;
 mod tokens;
 mod words;
 mod writer;
@@ -32,7 +34,8 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::{
-    Claim, ClaimLimits, Error, Fence, Insert, NewDue, Release, StoredToken, Swap, Swapped,
+    Claim, ClaimLimits, Error, Fence, Insert, ListQuery, Listed, NewDue, Release, StoredToken,
+    Swap, Swapped, SweepCursor, Swept,
 };
 use crate::clock::Timestamp;
 use crate::settle::{AppId, HistoryEntry, Key, Record, SettleId, Source};
@@ -193,6 +196,29 @@ impl Sqlite {
     ) -> Result<Vec<HistoryEntry>, Error> {
         let key = key.clone();
         self.readers.read(move |db| history::history_by_key(db, &key, entries_max)).await
+    }
+
+    pub(super) async fn list(&self, query: &ListQuery) -> Result<Listed, Error> {
+        let query = query.clone();
+        self.readers.read(move |db| list::list(db, &query)).await
+    }
+
+    pub(super) async fn open_settles(&self) -> Result<Vec<(AppId, u64)>, Error> {
+        self.readers.read(list::open_settles).await
+    }
+
+    pub(super) async fn sweep(
+        &self,
+        now: Timestamp,
+        cursor: SweepCursor,
+        rows_max: u32,
+    ) -> Result<Swept, Error> {
+        let looked = self.readers.read(move |db| sweep::look(db, now, cursor, rows_max)).await?;
+        if looked.is_clean() {
+            return Ok(looked.swept(0, 0));
+        }
+        let repair = move |db: &Connection| sweep::repair(db, now, &looked);
+        self.write(Urgency::Ordinary, repair).await
     }
 
     pub(super) async fn token(&self, app_id: &AppId) -> Result<Option<StoredToken>, Error> {

@@ -55,6 +55,9 @@ const CHANGING: [&str; 35] = [
     "auto_settle",
 ];
 
+/// What lists find a settle by and a record has elsewhere.
+const LISTED: &str = "listed_order_no";
+
 const REQUEST: [&str; 9] = [
     "out_order_no",
     "item_order_id",
@@ -68,13 +71,21 @@ const REQUEST: [&str; 9] = [
 ];
 
 static INSERT_SETTLE: LazyLock<String> = LazyLock::new(|| {
-    let marks = vec!["?"; FIXED.len() + CHANGING.len()].join(", ");
+    let marks = vec!["?"; FIXED.len() + CHANGING.len() + 1].join(", ");
     let (fixed, changing) = (FIXED.join(", "), CHANGING.join(", "));
-    format!("INSERT INTO settle ({fixed}, {changing}) VALUES ({marks}) ON CONFLICT DO NOTHING")
+    format!(
+        "INSERT INTO settle ({fixed}, {changing}, {LISTED}) VALUES ({marks})
+         ON CONFLICT DO NOTHING"
+    )
 });
 
 static UPDATE_SETTLE: LazyLock<String> =
     LazyLock::new(|| format!("UPDATE settle SET {} = ? WHERE id = ?", CHANGING.join(" = ?, ")));
+
+/// Apart from the rest, so that no write of a settle made here touches the index for nothing.
+pub(super) static UPDATE_LISTED: LazyLock<String> = LazyLock::new(|| {
+    format!("UPDATE settle SET {LISTED} = ?1 WHERE id = ?2 AND {LISTED} IS NOT ?1")
+});
 
 static INSERT_REQUEST: LazyLock<String> = LazyLock::new(|| {
     let marks = vec!["?"; 1 + REQUEST.len()].join(", ");
@@ -93,6 +104,9 @@ pub(super) static SELECT_BY_KEY: LazyLock<String> = LazyLock::new(|| {
     let by_key = "settle.app_id = ? AND settle.trade_system = ? AND settle.out_settle_no = ?";
     format!("{} {by_key}", *SELECT_RECORD)
 });
+
+pub(super) static SELECT_BY_ROW: LazyLock<String> =
+    LazyLock::new(|| format!("{} settle.id = ?", *SELECT_RECORD));
 
 pub(super) static SELECT_BY_SETTLE_ID: LazyLock<String> =
     LazyLock::new(|| format!("{} settle.app_id = ? AND settle.settle_id = ?", *SELECT_RECORD));
@@ -114,6 +128,13 @@ pub(super) fn record_by_settle_id(
     rows.next()?.map(read_record).transpose()
 }
 
+/// The record of a row that was found just now, in the same transaction.
+pub(super) fn record_by_row(connection: &Connection, id: i64) -> Result<Record, Fault> {
+    let mut statement = connection.prepare_cached(&SELECT_BY_ROW)?;
+    let mut rows = statement.query([id])?;
+    read_record(rows.next()?.expect("a transaction sees its rows until it ends"))
+}
+
 /// Returns the row's id, or `None` if its key or its `settle_id` is taken.
 pub(super) fn insert_record(
     connection: &Connection,
@@ -126,6 +147,7 @@ pub(super) fn insert_record(
     binder.put(record.key.out_settle_no.as_str())?;
     binder.time(record.create_time)?;
     bind_changing(&mut binder, record)?;
+    binder.put(listed_order_no(record))?;
     if binder.execute()? == 0 {
         return Ok(None);
     }
@@ -150,7 +172,8 @@ pub(super) fn update_record(
     binder.put(id)?;
     binder.execute()?;
     match (before, &record.origin) {
-        (OriginKind::Gateway, Origin::Gateway(_)) | (OriginKind::Platform, Origin::Platform) => {}
+        (OriginKind::Gateway, Origin::Gateway(_)) => return Ok(()),
+        (OriginKind::Platform, Origin::Platform) => {}
         (OriginKind::Gateway, Origin::Platform) => {
             connection.prepare_cached("DELETE FROM request WHERE settle = ?")?.execute([id])?;
         }
@@ -158,7 +181,18 @@ pub(super) fn update_record(
             insert_request(connection, id, request)?;
         }
     }
+    let mut statement = connection.prepare_cached(&UPDATE_LISTED)?;
+    statement.execute(params![listed_order_no(record), id])?;
     Ok(())
+}
+
+/// A caller's settle is of the order in its request, whatever Douyin says.
+fn listed_order_no(record: &Record) -> Option<&str> {
+    let order = match &record.origin {
+        Origin::Gateway(request) => Some(&request.content.out_order_no),
+        Origin::Platform => record.facts.out_order_no.as_ref(),
+    };
+    order.map(OutOrderNo::as_str)
 }
 
 fn insert_request(connection: &Connection, id: i64, request: &Request) -> rusqlite::Result<()> {

@@ -73,11 +73,12 @@ pub(super) fn extend(
     Ok(())
 }
 
+/// Whoever asked for a look while the lease ran may have asked after the holder looked.
 pub(super) fn release(connection: &Connection, id: i64, to: Release) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
-        "UPDATE due SET lease_until_ms = NULL, due_at_ms = ?, attempted_at_ms = ?, attempts = ?,
-                backoff = ?
-         WHERE settle = ?",
+        "UPDATE due SET lease_until_ms = NULL, due_at_ms = coalesce(min(?1, wanted_at_ms), ?1),
+                wanted_at_ms = NULL, attempted_at_ms = ?2, attempts = ?3, backoff = ?4
+         WHERE settle = ?5",
     )?;
     let (due_at, attempted_at) = (to.due_at.as_ms(), to.attempted_at.as_ms());
     statement.execute(params![due_at, attempted_at, to.attempts, to.backoff, id])?;
@@ -93,7 +94,8 @@ pub(super) fn not_later(
     let mut statement = connection.prepare_cached(
         "INSERT INTO due (settle, app_id, due_at_ms, fence)
          VALUES (?1, ?2, ?3, (SELECT last_fence FROM settle WHERE id = ?1))
-         ON CONFLICT (settle) DO UPDATE SET due_at_ms = min(due_at_ms, excluded.due_at_ms)",
+         ON CONFLICT (settle) DO UPDATE SET due_at_ms = min(due_at_ms, ?3),
+             wanted_at_ms = iif(lease_until_ms IS NULL, NULL, coalesce(min(wanted_at_ms, ?3), ?3))",
     )?;
     statement.execute(params![id, app_id.as_str(), due_at.as_ms()])?;
     Ok(())
@@ -133,8 +135,10 @@ pub(super) fn claim_due(
     let found = u32::try_from(free.len()).unwrap_or(u32::MAX);
     let left = limits.claims_max.saturating_sub(found);
     free.extend(select_free(connection, &SELECT_BEYOND_HORIZON, app_id, limits, left)?);
-    let mut lease = connection
-        .prepare_cached("UPDATE due SET lease_until_ms = ?, fence = ? WHERE settle = ?")?;
+    // What was wanted of an earlier holder is what this one is about to do.
+    let mut lease = connection.prepare_cached(
+        "UPDATE due SET lease_until_ms = ?, fence = ?, wanted_at_ms = NULL WHERE settle = ?",
+    )?;
     let mut claims = Vec::with_capacity(free.len());
     for (id, claim) in free {
         lease.execute([claim.lease_until.as_ms(), claim.fence.0, id])?;
@@ -217,22 +221,21 @@ pub(super) fn nudge(
     let Some(found) = find(connection, key)? else {
         return Ok(None);
     };
-    let mut statement =
-        connection.prepare_cached("SELECT due_at_ms, attempted_at_ms FROM due WHERE settle = ?")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT due_at_ms, attempted_at_ms, lease_until_ms IS NOT NULL FROM due WHERE settle = ?",
+    )?;
     let mut rows = statement.query([found.id])?;
     let Some(row) = rows.next()? else {
         return Ok(None);
     };
     let mut cursor = Cursor::new(row);
     let (due_at, attempted_at) = (cursor.time()?, cursor.time_opt()?);
+    let leased = cursor.flag_opt()? == Some(true);
     let wanted = attempted_at.map_or(not_before, |at| not_before.max(at.plus(gap)));
-    if wanted >= due_at {
-        return Ok(Some(due_at));
+    if leased || wanted < due_at {
+        not_later(connection, found.id, &key.app_id, wanted)?;
     }
-    let mut statement =
-        connection.prepare_cached("UPDATE due SET due_at_ms = ? WHERE settle = ?")?;
-    statement.execute([wanted.as_ms(), found.id])?;
-    Ok(Some(wanted))
+    Ok(Some(due_at.min(wanted)))
 }
 
 pub(super) static SELECT_SCHEDULE: LazyLock<String> = LazyLock::new(|| {
@@ -275,7 +278,7 @@ pub(super) fn due_at(connection: &Connection, key: &Key) -> Result<Option<Timest
 /// due as of their last attempt: recovery need not wait for anybody.
 pub(super) fn void_leases(connection: &Connection) -> rusqlite::Result<usize> {
     connection.execute(
-        "UPDATE due SET lease_until_ms = NULL,
+        "UPDATE due SET lease_until_ms = NULL, wanted_at_ms = NULL,
                 due_at_ms = min(due_at_ms, coalesce(attempted_at_ms, due_at_ms))
          WHERE lease_until_ms IS NOT NULL",
         [],

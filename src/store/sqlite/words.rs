@@ -81,6 +81,15 @@ fn one_of<W: Word>(column: &str) -> String {
     format!("({}) IS NOT FALSE", equals.join(" OR "))
 }
 
+/// The SQL condition that a settle is in one of the states `wanted`. A state that this version does
+/// not know is never wanted.
+pub(super) fn state_in_sql(wanted: fn(StateKind) -> bool) -> String {
+    let states = StateKind::ALL.iter().copied().filter(|state| wanted(*state));
+    let equals: Vec<String> =
+        states.map(|state| format!("settle.state = '{}'", state.word())).collect();
+    format!("({})", equals.join(" OR "))
+}
+
 /// A [`Failure`] as it is stored. A field more needs a migration: see `0001_settles.sql`.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,0 +1,199 @@
+//! Asking Douyin because somebody wants to know: what it says is recorded, and settles that were
+//! not made here are taken in.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Gateway, Name};
+use crate::douyin::{QueryBy, QueryFailure};
+use crate::settle::{
+    Answers, AppId, Failure, Key, Learned, Observation, OrderId, OutOrderNo, OutSettleNo, Record,
+    Report, ReportedStatus, Scope, SettleId, Source, TradeSystem,
+};
+use crate::store::{self, Insert, NewDue};
+
+/// What Douyin is asked by: one of its four keys.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Question {
+    SettleId(SettleId),
+    OrderId(OrderId),
+    OutSettleNo(OutSettleNo),
+    OutOrderNo(OutOrderNo),
+}
+
+/// Why nobody can say what Douyin has.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum QueryError {
+    Store(store::Error),
+    /// Douyin could not be asked, or did not answer.
+    Douyin(Failure),
+    /// The app's request budget is used up.
+    OverBudget {
+        wait: Duration,
+    },
+}
+
+/// Lookups of unknown settles: one at a time per name, and a short memory of what the last one
+/// brought: "no such settle", or why Douyin could not be asked.
+#[derive(Default)]
+pub(super) struct Lookups(Mutex<HashMap<Name, Arc<Slot>>>);
+
+type Slot = tokio::sync::Mutex<Option<(Instant, Result<(), QueryError>)>>;
+
+/// Names remembered at once; beyond that the memory is cleared, which costs a query each.
+const NAMES_MAX: usize = 10_000;
+
+impl Lookups {
+    fn slot(&self, name: &Name) -> Arc<Slot> {
+        let mut slots = self.0.lock().expect("no code panics while holding this lock");
+        if slots.len() >= NAMES_MAX && !slots.contains_key(name) {
+            // Those in use stay alive through their users.
+            slots.clear();
+        }
+        Arc::clone(slots.entry(name.clone()).or_default())
+    }
+
+    fn forget(&self, name: &Name) {
+        self.0.lock().expect("no code panics while holding this lock").remove(name);
+    }
+}
+
+impl Gateway {
+    /// Asks Douyin and records what it says. Returns the settles as recorded, in Douyin's order;
+    /// none if Douyin shows none now.
+    pub async fn query(
+        &self,
+        app_id: &AppId,
+        question: &Question,
+    ) -> Result<Vec<Record>, QueryError> {
+        if let Some(pause) = self.0.douyin.pause(app_id) {
+            return Err(QueryError::Douyin(pause.failure));
+        }
+        let patience = Instant::now() + self.0.config.budget_wait;
+        let request = self.purse(app_id).for_poll_by(patience).await;
+        let _request = request.map_err(|over| QueryError::OverBudget { wait: over.wait })?;
+        let begun = self.0.clock.now();
+        let by = match question {
+            Question::SettleId(settle_id) => QueryBy::SettleId(settle_id),
+            Question::OrderId(order_id) => QueryBy::OrderId(order_id),
+            Question::OutSettleNo(number) => QueryBy::OutSettleNo(number),
+            Question::OutOrderNo(number) => QueryBy::OutOrderNo(number),
+        };
+        let answer = self.0.douyin.query(app_id, by).await;
+        let answer = answer.map_err(|QueryFailure { failure, .. }| QueryError::Douyin(failure))?;
+        let mut records = Vec::new();
+        for (key, reports) in by_key(app_id, question, answer.reports) {
+            // Only the number that was asked for is shown whole.
+            let whole = *question == Question::OutSettleNo(key.out_settle_no.clone());
+            let scope = if whole { Scope::Number } else { Scope::Single };
+            let seen = Observation {
+                learned: Learned::Reported(reports),
+                source: Source::Query,
+                begun,
+                scope,
+                answers: Answers::Nothing,
+                log_id: answer.log_id.clone(),
+            };
+            let record = self.adopt(key, seen).await.map_err(QueryError::Store)?;
+            records.extend(record);
+        }
+        Ok(records)
+    }
+
+    /// The recorded settle, after asking Douyin about it.
+    pub async fn refresh(&self, name: &Name) -> Result<Option<Record>, QueryError> {
+        let known = self.get(name).await.map_err(QueryError::Store)?;
+        let by_id = known.filter(|record| record.evidence.unanswered == 0);
+        let by_id = by_id.and_then(|record| record.state.settle_id().cloned());
+        let (app_id, question) = match (name, by_id) {
+            (Name::Key(key), Some(settle_id)) => (&key.app_id, Question::SettleId(settle_id)),
+            (Name::Key(key), None) => {
+                (&key.app_id, Question::OutSettleNo(key.out_settle_no.clone()))
+            }
+            (Name::SettleId(app_id, settle_id), Some(_) | None) => {
+                (app_id, Question::SettleId(settle_id.clone()))
+            }
+        };
+        self.query(app_id, &question).await?;
+        self.get(name).await.map_err(QueryError::Store)
+    }
+
+    /// The recorded settle, or the one that Douyin knows by this name, which is then recorded.
+    pub async fn get_or_adopt(&self, name: &Name) -> Result<Option<Record>, QueryError> {
+        if let Some(record) = self.get(name).await.map_err(QueryError::Store)? {
+            return Ok(Some(record));
+        }
+        let slot = self.0.lookups.slot(name);
+        let asked = Instant::now();
+        let mut last = slot.lock().await;
+        // Whoever held the slot before may have found it.
+        if let Some(record) = self.get(name).await.map_err(QueryError::Store)? {
+            return Ok(Some(record));
+        }
+        match &*last {
+            Some((at, Ok(()))) if at.elapsed() < self.0.config.absent_ttl => return Ok(None),
+            // The one that we waited for speaks for us, too.
+            Some((at, Err(error))) if *at >= asked => return Err(error.clone()),
+            Some((_, Ok(()) | Err(_))) | None => {}
+        }
+        let found = Box::pin(self.refresh(name)).await;
+        match &found {
+            Ok(Some(_)) => self.0.lookups.forget(name),
+            Ok(None) => *last = Some((Instant::now(), Ok(()))),
+            Err(error) => *last = Some((Instant::now(), Err(error.clone()))),
+        }
+        found
+    }
+
+    /// Insert or observe: whoever records the settle first, everybody's facts are kept.
+    async fn adopt(&self, key: Key, seen: Observation) -> Result<Option<Record>, store::Error> {
+        let Learned::Reported(reports) = &seen.learned else {
+            return Ok(None);
+        };
+        // A record follows the one that lives rather than one that failed.
+        let alive = reports.iter().min_by_key(|report| report.status == ReportedStatus::Fail);
+        let Some(report) = alive else {
+            return Ok(None);
+        };
+        let now = self.0.clock.now();
+        let record = Record::adopted(key, report, now);
+        let due = match record.is_final() {
+            true => NewDue::None,
+            false => NewDue::At(now.plus(self.wait(&record.key, 0))),
+        };
+        match self.0.store.insert(record.clone(), seen.source, due).await? {
+            Insert::Inserted => {
+                self.0.due.notify_one();
+                Ok(Some(record))
+            }
+            Insert::Existing(existing) => {
+                let observed = self.observe(&existing.key, seen, None).await?;
+                Ok(observed.map(|observed| observed.record))
+            }
+        }
+    }
+}
+
+/// The reports of each settle number, in Douyin's order. A report without a number belongs to the
+/// one that was asked for, else (automatic settlement) Douyin's own number is its key.
+fn by_key(app_id: &AppId, question: &Question, reports: Vec<Report>) -> Vec<(Key, Vec<Report>)> {
+    let asked = match question {
+        Question::OutSettleNo(number) => Some(number),
+        Question::SettleId(_) | Question::OrderId(_) | Question::OutOrderNo(_) => None,
+    };
+    let mut grouped: Vec<(Key, Vec<Report>)> = Vec::new();
+    for report in reports {
+        let number = report.out_settle_no.as_ref().or(asked).cloned();
+        let out_settle_no = number.unwrap_or_else(|| OutSettleNo::of_settle_id(&report.settle_id));
+        let (app_id, trade_system) = (app_id.clone(), TradeSystem::General);
+        let key = Key { app_id, trade_system, out_settle_no };
+        match grouped.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, reports)) => reports.push(report),
+            None => grouped.push((key, vec![report])),
+        }
+    }
+    grouped
+}

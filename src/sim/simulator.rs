@@ -1,0 +1,273 @@
+//! The handle on a running simulator: what a test can do to it and see of it.
+//!
+//! It locks, tells the time and wakes those who wait for changes; what anything means is below.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use super::choices::Choices;
+use super::clock::Clock;
+use super::core::Core;
+use super::endpoint::Endpoint;
+use super::faults::Script;
+use super::http;
+use super::orders::{OrderFacts, OrderSetup};
+use super::received::Snapshot;
+use super::rules::AppRules;
+use super::settles::{Status, StrangerSettle};
+use super::{SimApp, SimConfig};
+
+/// A running simulator. Clones are the same one; the last one dropped stops it.
+#[derive(Clone, Debug)]
+pub struct Simulator {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    _stop_when_dropped: Arc<DropGuard>,
+}
+
+/// What the handle and the tasks have in common.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// Never held across an await.
+    core: Mutex<Core>,
+    pub(super) clock: Clock,
+    /// Grows after every change, for [`Simulator::until`].
+    changes: watch::Sender<u64>,
+    pub(super) stop: CancellationToken,
+    /// Every task of this simulator; [`Simulator::stop`] waits for them.
+    pub(super) tasks: TaskTracker,
+}
+
+impl Simulator {
+    /// Binds the address and serves until stopped.
+    ///
+    /// # Errors
+    /// The address cannot be listened on.
+    pub async fn start(config: SimConfig) -> io::Result<Self> {
+        let listener = TcpListener::bind(config.listen).await?;
+        let address = listener.local_addr()?;
+        let stop = CancellationToken::new();
+        let shared = Arc::new(Shared {
+            core: Mutex::new(Core::new(&config)),
+            clock: Clock::start(),
+            changes: watch::Sender::new(0),
+            stop: stop.clone(),
+            tasks: TaskTracker::new(),
+        });
+        shared.tasks.spawn(http::serve(listener, Arc::clone(&shared)));
+        let (seed, faults_per_10_000) = (config.seed, config.faults_per_10_000);
+        tracing::info!(seed, faults_per_10_000, %address, "simulator started");
+        Ok(Self { shared, address, _stop_when_dropped: Arc::new(stop.drop_guard()) })
+    }
+
+    /// Where it is, without a slash at the end.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The page where a person can look into it and change it.
+    #[must_use]
+    pub fn control_url(&self) -> String {
+        format!("{}/sim/", self.url())
+    }
+
+    /// Closes every connection and waits until no task is left.
+    pub async fn stop(&self) {
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+
+    /// What is in the books and what has arrived, now.
+    #[must_use]
+    pub fn books(&self) -> Snapshot {
+        self.shared.look()
+    }
+
+    /// Waits until the books are as wanted. They are looked at after every request and every
+    /// change by a test, not when time passes: for that, move the time or query.
+    pub async fn until(&self, wanted: impl Fn(&Snapshot) -> bool) -> Snapshot {
+        let mut changes = self.shared.changes.subscribe();
+        loop {
+            changes.borrow_and_update();
+            let snapshot = self.shared.look();
+            if wanted(&snapshot) {
+                return snapshot;
+            }
+            changes.changed().await.expect("self keeps the sender alive");
+        }
+    }
+
+    /// Moves the simulator's clock forward; everything that falls due happens.
+    pub fn advance(&self, by: Duration) {
+        self.shared.advance(by);
+    }
+
+    /// Queues what the next creates of this number get, one each.
+    pub fn script(&self, out_settle_no: &str, scripts: Vec<Script>) {
+        self.queue(Endpoint::Create, out_settle_no, scripts);
+    }
+
+    /// Queues what the next queries with this key get. A number also stands for its settle's id.
+    pub fn script_query(&self, key: &str, scripts: Vec<Script>) {
+        self.queue(Endpoint::Query, key, scripts);
+    }
+
+    /// Queues what the next token calls get.
+    pub fn script_token(&self, scripts: Vec<Script>) {
+        self.queue(Endpoint::Token, "", scripts);
+    }
+
+    /// What every create gets that has no script of its own; `None` ends that.
+    pub fn always_create(&self, script: Option<Script>) {
+        self.set_always(Endpoint::Create, script);
+    }
+
+    /// What every query gets that has no script of its own; `None` ends that.
+    pub fn always_query(&self, script: Option<Script>) {
+        self.set_always(Endpoint::Query, script);
+    }
+
+    /// What every token call gets that has no script of its own; `None` ends that.
+    pub fn always_token(&self, script: Option<Script>) {
+        self.set_always(Endpoint::Token, script);
+    }
+
+    /// Ends the requests that hang now, without an answer.
+    pub fn release(&self) {
+        self.shared.with(|core, _| core.release());
+    }
+
+    /// Changes Douyin's undocumented habits.
+    pub fn set_choices(&self, choices: Choices) {
+        self.shared.with(|core, _| core.books.choices = choices);
+    }
+
+    /// Changes how many of 10 000 requests, settles and tokens meet a fault from now on.
+    pub fn set_faults_per_10_000(&self, faults_per_10_000: u32) {
+        self.shared.with(|core, _| core.set_faults_per_10_000(faults_per_10_000));
+    }
+
+    /// Adds an app, or changes the secret of the one with this id.
+    pub fn add_app(&self, app: &SimApp) {
+        self.shared.with(|core, _| core.tokens.add_app(&app.app_id, &app.client_secret));
+    }
+
+    /// Changes what is switched on for an app.
+    pub fn set_app_rules(&self, app_id: &str, rules: AppRules) {
+        self.shared.with(|core, _| core.books.set_app(app_id, rules));
+    }
+
+    /// Makes an order what a test needs, from now on; what it was before keeps its time.
+    pub fn set_order(&self, app_id: &str, out_order_no: &str, order: OrderSetup) {
+        self.shared.with(|core, _| core.books.set_order(app_id, out_order_no, order));
+    }
+
+    /// What is known of an order. `None`: nobody has set it, and no create has named it.
+    #[must_use]
+    pub fn order(&self, app_id: &str, out_order_no: &str) -> Option<OrderFacts> {
+        self.shared.locked(|core, _| {
+            let order = core.books.order(app_id, out_order_no)?;
+            Some(core.books.order_facts(order))
+        })
+    }
+
+    /// Puts somebody else's settle under a number; the answer is its `settle_id`.
+    pub fn stranger_settle(
+        &self,
+        app_id: &str,
+        out_settle_no: &str,
+        settle: StrangerSettle,
+    ) -> String {
+        self.shared.with(|core, _| core.books.accept_stranger(app_id, Some(out_settle_no), settle))
+    }
+
+    /// Puts an automatic settlement in: its number is the `settle_id` that is answered.
+    pub fn platform_settle(&self, app_id: &str, settle: StrangerSettle) -> String {
+        self.shared.with(|core, _| core.books.accept_stranger(app_id, None, settle))
+    }
+
+    /// Ends a settle now, as if its time had come. `false`: no such settle.
+    pub fn finish(&self, settle_id: &str, status: Status) -> bool {
+        self.shared.with(|core, _| core.books.finish(settle_id, status))
+    }
+
+    /// Pins a settle to a status, however absurd; nothing else follows. `false`: no such settle.
+    pub fn set_status(&self, settle_id: &str, status: Status) -> bool {
+        self.shared.with(|core, _| core.books.set_status(settle_id, status))
+    }
+
+    /// Somebody else fetches a token with the same key; the answer is that token. `None`: no such
+    /// app, or its quota of token calls is used up.
+    pub fn steal_token(&self, app_id: &str) -> Option<String> {
+        self.shared.with(|core, now_ms| core.tokens.steal(now_ms, app_id, &core.books.choices))
+    }
+
+    /// Ends every token of an app now.
+    pub fn expire_tokens(&self, app_id: &str) {
+        self.shared.with(|core, now_ms| core.tokens.expire_all(now_ms, app_id));
+    }
+
+    /// How it is set, for [`super::banner`].
+    pub(super) fn setting(&self) -> Setting {
+        self.shared.locked(|core, _| Setting {
+            seed: core.seed(),
+            apps: core.tokens.app_ids(),
+            faults_per_10_000: core.books.weather.faults_per_10_000,
+            choices: core.books.choices.clone(),
+        })
+    }
+
+    fn queue(&self, endpoint: Endpoint, key: &str, scripts: Vec<Script>) {
+        self.shared.with(|core, _| core.scripts.queue(endpoint, key, scripts));
+    }
+
+    fn set_always(&self, endpoint: Endpoint, script: Option<Script>) {
+        self.shared.with(|core, _| core.scripts.set_always(endpoint, script));
+    }
+}
+
+/// How a simulator is set now.
+pub(super) struct Setting {
+    pub(super) seed: u64,
+    pub(super) apps: Vec<String>,
+    pub(super) faults_per_10_000: u32,
+    pub(super) choices: Choices,
+}
+
+impl Shared {
+    /// Moves the clock forward; everything that falls due happens.
+    pub(super) fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+        self.with(|core, now_ms| core.books.advance(now_ms));
+    }
+
+    /// Does something with the core at the present time, and tells those who wait for changes.
+    pub(super) fn with<T>(&self, action: impl FnOnce(&mut Core, u64) -> T) -> T {
+        let result = self.locked(action);
+        self.changes.send_modify(|count| *count += 1);
+        result
+    }
+
+    /// So that looking does not wake the one who looks.
+    fn look(&self) -> Snapshot {
+        self.locked(|core, _| core.snapshot())
+    }
+
+    /// As [`Shared::with`], but telling nobody: for what changes nothing.
+    pub(super) fn locked<T>(&self, action: impl FnOnce(&mut Core, u64) -> T) -> T {
+        let now_ms = self.clock.now_ms();
+        // A panic elsewhere leaves the books readable for the test that reports it.
+        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        core.books.advance(now_ms);
+        action(&mut core, now_ms)
+    }
+}

@@ -1,0 +1,84 @@
+//! The simulator as a process of its own: run it, and tell a person where it is.
+
+use std::fmt::Write as _;
+use std::future::Future;
+use std::io;
+use std::str::FromStr;
+
+use super::choices::Choices;
+use super::simulator::Simulator;
+use super::{SimApp, SimConfig};
+
+/// Runs a simulator until `stop` is ready. `started` is told once it answers; it may print the
+/// [`banner`].
+///
+/// # Errors
+/// The address cannot be listened on.
+pub async fn run(
+    config: SimConfig,
+    started: impl FnOnce(&Simulator),
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let simulator = Simulator::start(config).await?;
+    started(&simulator);
+    stop.await;
+    simulator.stop().await;
+    Ok(())
+}
+
+/// What a person needs to use it, and to have the same again. Secrets are not in it.
+#[must_use]
+pub fn banner(simulator: &Simulator) -> String {
+    let setting = simulator.setting();
+    let url = simulator.url();
+    let apps = if setting.apps.is_empty() { "none".to_owned() } else { setting.apps.join(", ") };
+    let mut text = format!(
+        "Douyin simulator: no account, no money\n\
+         \n\
+         address    {url}\n\
+         control    {}\n\
+         apps       {apps}\n\
+         seed       {} (the same seed makes the same numbers and faults)\n\
+         faults     {} of 10 000\n",
+        simulator.control_url(),
+        setting.seed,
+        setting.faults_per_10_000,
+    );
+    for (name, value) in differing(&setting.choices) {
+        writeln!(text, "choice     {name} = {value}").expect("a string takes everything");
+    }
+    write!(
+        text,
+        "\n\
+         curl {url}/sim/settles\n\
+         curl -d advance_days=3 {url}/sim/clock\n\
+         curl -d create='apply-then drop' {url}/sim/faults\n\
+         \n\
+         An out_order_no that begins with sim- chooses an outcome: sim-fail-1 fails,\n\
+         sim-err-23102-1 is refused, sim-slow-1 takes seconds, sim-lost-1 loses the answer.\n\
+         Stop with Ctrl-C.\n\n"
+    )
+    .expect("a string takes everything");
+    text
+}
+
+/// The choices that are not the default ones.
+fn differing(choices: &Choices) -> Vec<(&'static str, String)> {
+    let usual = Choices::default().named();
+    let differs = |choice: &(&'static str, String)| !usual.contains(choice);
+    choices.named().into_iter().filter(differs).collect()
+}
+
+impl FromStr for SimApp {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // The problem does not repeat the text: half of it is a secret.
+        match text.split_once('=') {
+            Some((app_id, secret)) if !app_id.is_empty() && !secret.is_empty() => {
+                Ok(Self { app_id: app_id.to_owned(), client_secret: secret.to_owned() })
+            }
+            Some(_) | None => Err("an app is written APP_ID=SECRET".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Finds where settles and due rows do not fit together, and mends it. Such a place is a bug or a
+//! hand in the database, so a sweep reads with a reader and troubles the writer only if it found
+//! one, which then looks again.
+
+use std::sync::LazyLock;
+
+use rusqlite::{Connection, params};
+
+use super::super::{Position, SweepCursor, Swept};
+use super::columns::{Cursor, Fault};
+use super::list::next_app;
+use super::schedule;
+use super::words::{Word, readable_sql, state_in_sql};
+use crate::clock::Timestamp;
+use crate::settle::{AppId, StateKind};
+
+/// That nobody needs the due row. A lease that runs is left to its holder.
+static SUPERFLUOUS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "{} AND settle.contradiction_claimed IS NULL
+         AND (due.lease_until_ms <= ?2) IS NOT FALSE AND {}",
+        state_in_sql(StateKind::is_final),
+        readable_sql(),
+    )
+});
+
+pub(super) static SELECT_DUE_ROWS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT due.settle, {} FROM due CROSS JOIN settle ON settle.id = due.settle
+         WHERE due.settle > ?1 ORDER BY due.settle LIMIT ?3",
+        *SUPERFLUOUS,
+    )
+});
+
+pub(super) static SELECT_SUPERFLUOUS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT 1 FROM due CROSS JOIN settle ON settle.id = due.settle
+         WHERE due.settle = ?1 AND {}",
+        *SUPERFLUOUS,
+    )
+});
+
+pub(super) const SELECT_OPEN: &str = "
+    SELECT create_time_ms, id, NOT EXISTS (SELECT 1 FROM due WHERE due.settle = settle.id)
+    FROM settle INDEXED BY settle_by_state
+    WHERE app_id = ? AND state = ? AND (create_time_ms, id) > (?, ?)
+    ORDER BY create_time_ms, id LIMIT ?";
+
+pub(super) static INSERT_MISSING: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "INSERT INTO due (settle, app_id, due_at_ms, fence)
+         SELECT id, app_id, ?2, last_fence FROM settle WHERE id = ?1 AND {} AND {}
+         ON CONFLICT DO NOTHING",
+        state_in_sql(|state| !state.is_final()),
+        readable_sql(),
+    )
+});
+
+/// What a sweep found, and where it stopped.
+pub(super) struct Looked {
+    /// Rows of settles that seem to need a due row.
+    missing: Vec<i64>,
+    /// Rows of settles that seem not to need theirs.
+    superfluous: Vec<i64>,
+    /// `None`: the round is complete.
+    next: Option<SweepCursor>,
+}
+
+impl Looked {
+    pub(super) fn is_clean(&self) -> bool {
+        self.missing.is_empty() && self.superfluous.is_empty()
+    }
+
+    /// What to answer if this many were really repaired.
+    pub(super) fn swept(&self, missing: u32, superfluous: u32) -> Swept {
+        let next = self.next.clone().unwrap_or_default();
+        Swept { missing, superfluous, next, wrapped: self.next.is_none() }
+    }
+}
+
+pub(super) fn look(
+    connection: &Connection,
+    now: Timestamp,
+    from: SweepCursor,
+    rows_max: u32,
+) -> Result<Looked, Fault> {
+    let (missing, superfluous) = (Vec::new(), Vec::new());
+    let mut walk = Walk { connection, now, rows_left: rows_max, missing, superfluous };
+    let mut next = Some(from);
+    while let Some(from) = next.take_if(|_| walk.rows_left > 0) {
+        next = match from {
+            SweepCursor::Due { after_row } => Some(walk.due_rows(after_row)?),
+            SweepCursor::App { after } => walk.next_app(after.as_ref())?,
+            SweepCursor::Open { app_id, state, after } => Some(walk.open(app_id, state, after)?),
+        };
+    }
+    Ok(Looked { missing: walk.missing, superfluous: walk.superfluous, next })
+}
+
+/// The state of one sweep while it looks. Each step takes up where it is told and says where the
+/// next one does.
+struct Walk<'a> {
+    connection: &'a Connection,
+    now: Timestamp,
+    rows_left: u32,
+    missing: Vec<i64>,
+    superfluous: Vec<i64>,
+}
+
+impl Walk<'_> {
+    fn due_rows(&mut self, after_row: i64) -> Result<SweepCursor, Fault> {
+        let mut statement = self.connection.prepare_cached(&SELECT_DUE_ROWS)?;
+        let mut rows = statement.query(params![after_row, self.now.as_ms(), self.rows_left])?;
+        let mut last = None;
+        while let Some(row) = rows.next()? {
+            let mut cursor = Cursor::new(row);
+            let id = cursor.int()?;
+            if cursor.flag_opt()? == Some(true) {
+                self.superfluous.push(id);
+            }
+            self.rows_left -= 1;
+            last = Some(id);
+        }
+        Ok(match last {
+            Some(after_row) if self.rows_left == 0 => SweepCursor::Due { after_row },
+            Some(_) | None => SweepCursor::App { after: None },
+        })
+    }
+
+    /// To find an app counts as a row.
+    fn next_app(&mut self, after: Option<&AppId>) -> Result<Option<SweepCursor>, Fault> {
+        self.rows_left -= 1;
+        let first = next_open(None).expect("a settle is not final when it begins");
+        let app_id = next_app(self.connection, after)?;
+        Ok(app_id.map(|app_id| SweepCursor::Open { app_id, state: first, after: OLDEST }))
+    }
+
+    fn open(
+        &mut self,
+        app_id: AppId,
+        state: StateKind,
+        after: Position,
+    ) -> Result<SweepCursor, Fault> {
+        let mut statement = self.connection.prepare_cached(SELECT_OPEN)?;
+        let mut rows = statement.query(params![
+            app_id.as_str(),
+            state.word(),
+            after.create_time.as_ms(),
+            after.row,
+            self.rows_left,
+        ])?;
+        let mut last = None;
+        while let Some(row) = rows.next()? {
+            let mut cursor = Cursor::new(row);
+            let position = Position { create_time: cursor.time()?, row: cursor.int()? };
+            if cursor.flag_opt()? == Some(true) {
+                self.missing.push(position.row);
+            }
+            self.rows_left -= 1;
+            last = Some(position);
+        }
+        if let (Some(after), 0) = (last, self.rows_left) {
+            return Ok(SweepCursor::Open { app_id, state, after });
+        }
+        Ok(match next_open(Some(state)) {
+            Some(state) => SweepCursor::Open { app_id, state, after: OLDEST },
+            None => SweepCursor::App { after: Some(app_id) },
+        })
+    }
+}
+
+/// Before every settle of an app and a state.
+const OLDEST: Position = Position { create_time: Timestamp::from_ms(i64::MIN), row: i64::MIN };
+
+/// The states that are not final, in the order in which a settle passes through them, so that none
+/// slips past a sweep by moving on.
+fn next_open(after: Option<StateKind>) -> Option<StateKind> {
+    let mut open = StateKind::ALL.iter().copied().filter(|state| !state.is_final());
+    match after {
+        None => open.next(),
+        Some(after) => open.skip_while(|state| *state != after).nth(1),
+    }
+}
+
+/// Repairs what is still as it looked.
+pub(super) fn repair(
+    connection: &Connection,
+    now: Timestamp,
+    looked: &Looked,
+) -> Result<Swept, Fault> {
+    let (mut missing, mut superfluous) = (0, 0);
+    let mut insert = connection.prepare_cached(&INSERT_MISSING)?;
+    for row in &looked.missing {
+        if insert.execute([*row, now.as_ms()])? > 0 {
+            missing += 1;
+        }
+    }
+    let mut still = connection.prepare_cached(&SELECT_SUPERFLUOUS)?;
+    for row in &looked.superfluous {
+        if still.exists([*row, now.as_ms()])? {
+            schedule::remove(connection, *row)?;
+            superfluous += 1;
+        }
+    }
+    Ok(looked.swept(missing, superfluous))
+}

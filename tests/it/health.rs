@@ -1,0 +1,74 @@
+//! What balancers see: `grpc.health.v1` by Check and by Watch, for the server and for the service.
+
+use settlement_gateway::app::Stopped;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Streaming};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+
+use crate::harness::{Gateway, simulator, within};
+
+pub const SERVICE: &str = "douyin.settlement.v1.SettlementService";
+const BOTH: [&str; 2] = ["", SERVICE];
+
+pub fn client(url: &str) -> HealthClient<Channel> {
+    HealthClient::new(Endpoint::from_shared(url.to_owned()).unwrap().connect_lazy())
+}
+
+pub async fn watch(
+    client: &HealthClient<Channel>,
+    service: &str,
+) -> Streaming<HealthCheckResponse> {
+    let request = HealthCheckRequest { service: service.to_owned() };
+    let watching = async { client.clone().watch(request).await };
+    within("the health watch", watching).await.unwrap().into_inner()
+}
+
+/// Reads a health watch until it says this.
+pub async fn until(statuses: &mut Streaming<HealthCheckResponse>, wanted: ServingStatus) {
+    let told = async {
+        while statuses.message().await.unwrap().expect("the watch goes on").status() != wanted {}
+    };
+    within(wanted.as_str_name(), told).await;
+}
+
+#[tokio::test]
+async fn check_and_watch_say_serving_for_the_server_and_the_service() {
+    let gateway = Gateway::spawn().await;
+    let client = client(&gateway.url);
+    for service in BOTH {
+        until(&mut watch(&client, service).await, ServingStatus::Serving).await;
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let answer = client.clone().check(request).await.unwrap().into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving, "{service:?}");
+    }
+    let request = HealthCheckRequest { service: "no.such.Service".to_owned() };
+    assert_eq!(client.clone().check(request).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn both_watches_hear_of_a_stop_and_then_end() {
+    let mut gateway = Gateway::spawn_with(simulator().await, |config| {
+        config.stop.drain_delay = std::time::Duration::from_millis(300);
+    })
+    .await;
+    let client = client(&gateway.url);
+    let mut watches = Vec::new();
+    for service in BOTH {
+        let mut statuses = watch(&client, service).await;
+        until(&mut statuses, ServingStatus::Serving).await;
+        watches.push(statuses);
+    }
+    let told = async {
+        for mut statuses in watches {
+            until(&mut statuses, ServingStatus::NotServing).await;
+            // It ends instead of holding the stop up, well or not.
+            while let Ok(Some(answer)) = within("the end", statuses.message()).await {
+                assert_ne!(answer.status(), ServingStatus::Serving);
+            }
+        }
+    };
+    let (stopped, ()) = tokio::join!(gateway.stop(), told);
+    assert_eq!(stopped, Stopped::Gracefully);
+}

@@ -1,0 +1,146 @@
+//! ListSettles: newest first, stable under concurrent inserts, bound to its filters.
+
+use settlement_gateway::proto::v1::{self, SettleState};
+use tonic::Code;
+
+use crate::harness::{APP_ID, Gateway, create_on, details, number, within};
+
+async fn list(
+    gateway: &Gateway,
+    request: v1::ListSettlesRequest,
+) -> Result<v1::ListSettlesResponse, tonic::Status> {
+    let mut client = gateway.client.clone();
+    within("ListSettles", client.list_settles(request)).await.map(tonic::Response::into_inner)
+}
+
+fn request() -> v1::ListSettlesRequest {
+    v1::ListSettlesRequest { app_id: APP_ID.to_owned(), ..Default::default() }
+}
+
+fn numbers(settles: &[v1::Settle]) -> Vec<String> {
+    settles.iter().map(|settle| settle.out_settle_no.clone()).collect()
+}
+
+/// All pages, each of `page_size`, with something done between two of them.
+async fn pages(
+    gateway: &Gateway,
+    mut request: v1::ListSettlesRequest,
+    mut between: impl AsyncFnMut(),
+) -> Vec<String> {
+    let mut all = Vec::new();
+    loop {
+        let page = list(gateway, request.clone()).await.unwrap();
+        all.extend(numbers(&page.settles));
+        if page.next_page_token.is_empty() {
+            return all;
+        }
+        request.page_token = page.next_page_token;
+        between().await;
+    }
+}
+
+#[tokio::test]
+async fn pages_are_newest_first_and_do_not_move_while_settles_are_created() {
+    let gateway = Gateway::spawn().await;
+    let mut made = Vec::new();
+    for _ in 0..7 {
+        let number = number("page");
+        gateway.create(create_on(&number, &format!("order-of-{number}"))).await.unwrap();
+        made.push(number);
+    }
+    made.reverse();
+    let listing = v1::ListSettlesRequest { page_size: 3, ..request() };
+    let seen = pages(&gateway, listing, async || {
+        let late = number("late");
+        gateway.create(create_on(&late, &format!("order-of-{late}"))).await.unwrap();
+    })
+    .await;
+    assert_eq!(seen, made, "each once, none of the late ones, in order");
+}
+
+#[tokio::test]
+async fn each_filter_lists_what_it_says() {
+    let gateway = Gateway::spawn().await;
+    let (held, refused, other) = (number("held"), number("refused"), number("other"));
+    gateway.create(create_on(&held, "sim-hold-1")).await.unwrap();
+    gateway.create(create_on(&refused, "sim-err-23101-1")).await.unwrap_err();
+    let settle = gateway.create(create_on(&other, "sim-hold-2")).await.unwrap();
+
+    let by_order = v1::ListSettlesRequest { out_order_no: "sim-hold-1".to_owned(), ..request() };
+    assert_eq!(numbers(&list(&gateway, by_order).await.unwrap().settles), [held.clone()]);
+
+    let states = |states: &[SettleState]| v1::ListSettlesRequest {
+        states: states.iter().map(|state| i32::from(*state)).collect(),
+        ..request()
+    };
+    let rejected = list(&gateway, states(&[SettleState::Rejected])).await.unwrap().settles;
+    assert_eq!(numbers(&rejected), [refused.clone()]);
+    let both = [SettleState::Processing, SettleState::Rejected];
+    let both = list(&gateway, states(&both)).await.unwrap().settles;
+    assert_eq!(numbers(&both), [other.clone(), refused.clone(), held.clone()]);
+
+    let from = settle.create_time.unwrap();
+    let window = v1::ListSettlesRequest { create_time_from: Some(from), ..request() };
+    assert_eq!(numbers(&list(&gateway, window).await.unwrap().settles), [other.clone()]);
+    let window = v1::ListSettlesRequest { create_time_until: Some(from), ..request() };
+    assert_eq!(numbers(&list(&gateway, window).await.unwrap().settles), [refused, held]);
+}
+
+#[tokio::test]
+async fn a_page_token_is_bound_to_its_filters_and_cannot_be_made_up() {
+    let gateway = Gateway::spawn().await;
+    for _ in 0..3 {
+        let number = number("bound");
+        gateway.create(create_on(&number, &format!("order-of-{number}"))).await.unwrap();
+    }
+    let first = v1::ListSettlesRequest { page_size: 1, ..request() };
+    let token = list(&gateway, first.clone()).await.unwrap().next_page_token;
+    let sized = v1::ListSettlesRequest { page_size: 500, page_token: token.clone(), ..request() };
+    assert_eq!(list(&gateway, sized).await.unwrap().settles.len(), 2, "the size may differ");
+    let state = i32::from(SettleState::Failed);
+    let others = [
+        v1::ListSettlesRequest { states: vec![state], page_token: token.clone(), ..request() },
+        v1::ListSettlesRequest { page_token: "made-up".to_owned(), ..request() },
+        v1::ListSettlesRequest { page_token: token.replace('0', "1"), ..request() },
+    ];
+    for other in others {
+        let status = list(&gateway, other).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(details(&status).fields, ["page_token"]);
+    }
+}
+
+#[tokio::test]
+async fn bad_filters_are_named_all_at_once() {
+    let gateway = Gateway::spawn().await;
+    let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+    let bad = v1::ListSettlesRequest {
+        out_order_no: "x".repeat(65),
+        states: vec![0, 1, 99],
+        create_time_from: time(10),
+        create_time_until: time(10),
+        page_size: -1,
+        page_token: "?".to_owned(),
+        ..request()
+    };
+    let mut fields = details(&list(&gateway, bad).await.unwrap_err()).fields;
+    fields.sort();
+    let expected =
+        ["create_time_until", "out_order_no", "page_size", "page_token", "states[0]", "states[2]"];
+    assert_eq!(fields, expected);
+}
+
+#[tokio::test]
+async fn a_page_is_never_larger_than_its_limit() {
+    let gateway = Gateway::spawn().await;
+    for _ in 0..51 {
+        let number = number("many");
+        gateway.create(create_on(&number, &format!("order-of-{number}"))).await.unwrap();
+    }
+    let page = list(&gateway, request()).await.unwrap();
+    assert_eq!(page.settles.len(), 50, "the default");
+    assert!(!page.next_page_token.is_empty());
+    let all = v1::ListSettlesRequest { page_size: 100_000, ..request() };
+    let page = list(&gateway, all).await.unwrap();
+    assert_eq!((page.settles.len(), page.next_page_token.as_str()), (51, ""));
+}

@@ -1,0 +1,158 @@
+//! The gateway as an operator runs it: a process with a configuration file, whose log, signals and
+//! exit code are seen.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Output, Stdio};
+
+use settlement_gateway::proto::v1;
+use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
+use settlement_gateway::sim::Simulator;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::harness::{APP_ID, SECRET, drain, watch_request, within};
+
+/// What a test chooses.
+#[derive(Default)]
+pub struct Setting {
+    /// What is logged, as in `RUST_LOG`; `None`: the default.
+    pub log: Option<&'static str>,
+    pub drain_delay_ms: u64,
+}
+
+pub struct Process {
+    pub client: SettlementServiceClient<Channel>,
+    pub channel: Channel,
+    /// What it printed before it served.
+    pub banner: String,
+    child: Child,
+    /// What it has logged so far; closed when it has ended.
+    log: watch::Receiver<String>,
+}
+
+impl Process {
+    /// Runs until dropped; its database is in `dir`.
+    pub async fn start(sim: &Simulator, dir: &Path, setting: Setting) -> Self {
+        let mut command = command(sim, dir, &setting);
+        let mut child = command.spawn().expect("the binary was built for this test");
+        let log = follow(BufReader::new(child.stderr.take().unwrap()));
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut banner = String::new();
+        let addr = async {
+            loop {
+                let line = lines.next_line().await.unwrap();
+                let line = line.unwrap_or_else(|| panic!("not started: {}", *log.borrow()));
+                banner.push_str(&line);
+                if let Some((_, addr)) = line.split_once("gRPC ") {
+                    return addr.trim().to_owned();
+                }
+            }
+        };
+        let url = format!("http://{}", within("the address", addr).await);
+        let channel = Endpoint::from_shared(url).unwrap().connect_lazy();
+        let client = SettlementServiceClient::new(channel.clone());
+        Self { client, channel, banner, child, log }
+    }
+
+    /// A start that must not succeed: its exit code and what it said.
+    pub async fn refused(sim: &Simulator, dir: &Path) -> (Option<i32>, String) {
+        let output = command(sim, dir, &Setting::default()).output();
+        let Output { status, stdout, stderr } = within("the refusal", output).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&stdout), "", "it claims to serve");
+        (status.code(), String::from_utf8(stderr).unwrap())
+    }
+
+    /// The final state, by watching.
+    pub async fn end(&self, out_settle_no: &str) -> v1::Settle {
+        let call = watch_request(out_settle_no, 0);
+        let stream = within("WatchSettle", self.client.clone().watch_settle(call)).await.unwrap();
+        let mut settles = drain(stream.into_inner()).await.expect("the watch ends well");
+        settles.pop().expect("a watch that ends well carried the final state")
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
+    /// `TERM`, `INT`: as from a terminal or an orchestrator.
+    pub async fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().await.unwrap().success());
+    }
+
+    /// Waits until it has logged this.
+    pub async fn logged(&self, text: &str) {
+        let mut log = self.log.clone();
+        let found = within(text, log.wait_for(|log| log.contains(text))).await.is_ok();
+        assert!(found, "it ended without logging {text:?}: {}", *self.log.borrow());
+    }
+
+    /// Waits until it ends by itself: how it ended, and its whole log.
+    pub async fn ended(mut self) -> (ExitStatus, String) {
+        let status = within("the process to end", self.child.wait()).await.unwrap();
+        let closed = async { while self.log.changed().await.is_ok() {} };
+        within("the end of the log", closed).await;
+        let log = self.log.borrow().clone();
+        (status, log)
+    }
+}
+
+fn command(sim: &Simulator, dir: &Path, setting: &Setting) -> Command {
+    // A write beyond a limit on file sizes is an error like that of a full disk, not a signal.
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"])
+        .args([env!("CARGO_BIN_EXE_settlement-gateway"), "serve", "--config"])
+        .arg(configuration(sim, dir, setting))
+        .env("TEST_SECRET", SECRET)
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    if let Some(log) = setting.log {
+        command.env("RUST_LOG", log);
+    }
+    command
+}
+
+fn configuration(sim: &Simulator, dir: &Path, setting: &Setting) -> PathBuf {
+    let text = format!(
+        "default_app = \"{APP_ID}\"\n\
+         [server]\ngrpc_addr = \"127.0.0.1:0\"\ndrain_delay_ms = {}\n\
+         [store]\nsqlite_path = \"{}\"\n\
+         [douyin]\nbase_url = \"{}\"\nrefetch_gap_ms = 100\n\
+         [settle]\nvisibility_grace_ms = 500\npoll_first_ms = 50\npoll_cap_ms = 300\n\
+         poll_watched_cap_ms = 100\n\
+         [[apps]]\napp_id = \"{APP_ID}\"\nclient_secret_env = \"TEST_SECRET\"\n",
+        setting.drain_delay_ms,
+        database(dir).display(),
+        sim.url(),
+    );
+    let file = dir.join("gateway.toml");
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
+/// Where a process keeps its database.
+pub fn database(dir: &Path) -> PathBuf {
+    dir.join("settlement.db")
+}
+
+/// Collects lines as they come.
+fn follow(log: BufReader<tokio::process::ChildStderr>) -> watch::Receiver<String> {
+    let (sender, receiver) = watch::channel(String::new());
+    // Ends with the process.
+    drop(tokio::spawn(async move {
+        let mut lines = log.lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            sender.send_modify(|log| {
+                log.push_str(&line);
+                log.push('\n');
+            });
+        }
+    }));
+    receiver
+}

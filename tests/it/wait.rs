@@ -1,0 +1,147 @@
+//! WaitSettle: the unary twin of a watch.
+
+use std::time::{Duration, Instant};
+
+use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
+use settlement_gateway::proto::v1::{self, SettleState};
+use settlement_gateway::sim::Status;
+use tokio::task::JoinSet;
+use tonic::Code;
+
+use crate::harness::{
+    APP_ID, Gateway, create_on, create_request, details, number, simulator_with, within,
+};
+
+fn wait_request(out_settle_no: &str, after_revision: i64) -> v1::WaitSettleRequest {
+    v1::WaitSettleRequest {
+        app_id: APP_ID.to_owned(),
+        key: Some(v1::wait_settle_request::Key::OutSettleNo(out_settle_no.to_owned())),
+        after_revision,
+        ..Default::default()
+    }
+}
+
+async fn wait(
+    gateway: &Gateway,
+    request: v1::WaitSettleRequest,
+    limit: Duration,
+) -> Result<v1::Settle, tonic::Status> {
+    let mut request = tonic::Request::new(request);
+    request.set_timeout(limit);
+    let mut client = gateway.client.clone();
+    let answer = within("WaitSettle", client.wait_settle(request)).await?;
+    Ok(answer.into_inner().settle.unwrap())
+}
+
+const LONG: Duration = Duration::from_secs(15);
+
+#[tokio::test]
+async fn a_loop_of_waits_sees_the_settle_to_its_end() {
+    let gateway = Gateway::spawn().await;
+    let number = number("loop");
+    gateway.create(create_request(&number)).await.unwrap();
+    let (mut revision, mut state) = (0, SettleState::Unspecified);
+    while state != SettleState::Succeeded {
+        let settle = wait(&gateway, wait_request(&number, revision), LONG).await.unwrap();
+        assert!(settle.revision > revision);
+        (revision, state) = (settle.revision, settle.state());
+    }
+    // A final settle is answered at once, whatever the caller knows.
+    let settle = wait(&gateway, wait_request(&number, revision), LONG).await.unwrap();
+    assert_eq!(settle.revision, revision);
+}
+
+#[tokio::test]
+async fn a_wait_without_news_answers_the_current_state_just_before_the_deadline() {
+    let gateway = Gateway::spawn().await;
+    let number = number("no-news");
+    gateway.create(create_on(&number, "sim-hold-1")).await.unwrap();
+    // The first query fills in facts.
+    let settle = wait(&gateway, wait_request(&number, 2), LONG).await.unwrap();
+    let limit = Duration::from_secs(1);
+    let began = Instant::now();
+    let same = wait(&gateway, wait_request(&number, settle.revision), limit).await.unwrap();
+    let took = began.elapsed();
+    assert_eq!((same.revision, same.state()), (settle.revision, SettleState::Processing));
+    assert!(took < limit && took > limit / 2, "{took:?}");
+}
+
+#[tokio::test]
+async fn the_gateways_own_limit_ends_a_wait_too() {
+    let gateway = Gateway::spawn_with(crate::harness::simulator().await, |config| {
+        config.grpc.unary_limit = Duration::from_millis(300);
+    })
+    .await;
+    let number = number("limit");
+    gateway.create(create_on(&number, "sim-hold-1")).await.unwrap();
+    let settle = wait(&gateway, wait_request(&number, 2), LONG).await.unwrap();
+    let same = wait(&gateway, wait_request(&number, settle.revision), LONG).await.unwrap();
+    assert_eq!(same.revision, settle.revision);
+}
+
+#[tokio::test]
+async fn a_wait_says_what_is_wrong_as_a_watch_does() {
+    let gateway = Gateway::spawn().await;
+    let status = wait(&gateway, wait_request("nowhere", 0), LONG).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+    let status = wait(&gateway, wait_request("x", -1), LONG).await.unwrap_err();
+    assert_eq!(details(&status).fields, ["after_revision"]);
+    let number = number("future");
+    gateway.create(create_request(&number)).await.unwrap();
+    let status = wait(&gateway, wait_request(&number, 99), LONG).await.unwrap_err();
+    assert_eq!(details(&status).info.reason, "REVISION_FROM_FUTURE");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_watchers_and_waiters_of_one_settle_cost_one_query_per_interval() {
+    let sim = simulator_with(|config| config.processing_ms = 60_000).await;
+    let gateway = Gateway::spawn_with(sim, |config| {
+        config.gateway.schedule.first = Duration::from_millis(500);
+        config.gateway.schedule.watched_cap = Duration::from_millis(500);
+    })
+    .await;
+    let number = number("crowd");
+    let settle = gateway.create(create_request(&number)).await.unwrap();
+    // One connection carries at most 1,024 streams.
+    let connect = || {
+        let endpoint = tonic::transport::Endpoint::from_shared(gateway.url.clone()).unwrap();
+        SettlementServiceClient::new(endpoint.connect_lazy())
+    };
+    let clients: Vec<_> = (0..10).map(|_| connect()).collect();
+    let mut crowd = JoinSet::new();
+    for i in 0..2_000 {
+        let (gateway_client, number) = (clients[i % clients.len()].clone(), number.clone());
+        if i < 1_000 {
+            let request = crate::harness::watch_request(&number, 0);
+            let stream = { gateway_client }.watch_settle(request).await.unwrap().into_inner();
+            crowd.spawn(async move {
+                crate::harness::drain(stream).await.unwrap().pop().unwrap().state()
+            });
+        } else {
+            crowd.spawn(async move {
+                let mut revision = 0;
+                loop {
+                    let request = wait_request(&number, revision);
+                    let answer = gateway_client.clone().wait_settle(request).await.unwrap();
+                    let settle = answer.into_inner().settle.unwrap();
+                    revision = settle.revision;
+                    if settle.state() == SettleState::Succeeded {
+                        return settle.state();
+                    }
+                }
+            });
+        }
+    }
+    let (began, before) = (Instant::now(), gateway.sim.books().queries_total());
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let (took, after) = (began.elapsed(), gateway.sim.books().queries_total());
+    // An interval is 500 ms, less 20 % jitter.
+    let intervals = took.as_millis() / 400 + 1;
+    let queries = after - before;
+    println!("{queries} queries for 2,000 followers in {took:?}");
+    assert!(queries >= 4 && u128::try_from(queries).unwrap() <= intervals, "{queries}");
+    assert!(gateway.sim.finish(settle.settle_id(), Status::Success));
+    for state in within("all to hear the end", crowd.join_all()).await {
+        assert_eq!(state, SettleState::Succeeded);
+    }
+}
