@@ -1,9 +1,9 @@
 //! Floor 2: the one place where a settle is driven and watched.
 //!
 //! Everything learned about a settle enters through [`Gateway::observe`]; every watcher leaves
-//! through [`Gateway::watch`]. [`create`] records and submits, [`advance`] is the turn of a worker
-//! (a create or the poller), [`query`] asks Douyin on request and takes in settles that were made
-//! elsewhere. [`budget`] says how much of Douyin each app may use.
+//! through [`Gateway::watch`]. `create` records and submits, `advance` is the turn of a worker
+//! (a create or the poller), `query` asks Douyin on request and takes in settles that were made
+//! elsewhere. `budget` says how much of Douyin each app may use.
 //!
 //! What it must not know: gRPC, HTTP, SQL.
 

@@ -265,3 +265,19 @@ fn due_of_a_fact(before: &Record, after: &Record, now: crate::clock::Timestamp) 
         (false, false) => Due::NotLater(now),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A commit that was kept and then an outage must not read as "nothing is durable": whoever
+    /// then tried again would subtract one answer twice, and tell a refusal that is none.
+    #[test]
+    fn no_error_after_a_doubt_says_that_nothing_is_durable() {
+        let outage = || store::Error::Unavailable("down".to_owned());
+        let doubt = store::Error::InDoubt("down".to_owned());
+        assert_eq!(Doubt::At(3).spoil(outage()), doubt);
+        assert_eq!(Doubt::At(3).spoil(doubt.clone()), doubt);
+        assert_eq!(Doubt::None.spoil(outage()), outage());
+    }
+}

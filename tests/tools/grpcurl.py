@@ -40,7 +40,7 @@ STOP_SECONDS_MAX = 20
 
 # What grpcurl adds to the gRPC code to make its exit code.
 GRPCURL_EXIT = 64
-INVALID_ARGUMENT, NOT_FOUND = 3, 5
+INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION, UNAVAILABLE = 3, 5, 9, 14
 
 RUN = f"{os.getpid()}-{time.time_ns()}"
 SETTLE = {
@@ -229,6 +229,25 @@ def an_invalid_request_names_every_wrong_field(gateway):
     equal(info["metadata"]["outcome"], "not_sent")
 
 
+def a_refusal_says_what_douyin_said(gateway):
+    request = {**SETTLE, "outSettleNo": "refused", "outOrderNo": "sim-err-23102-1"}
+    details = error(gateway, f"{SERVICE}/CreateSettle", request, FAILED_PRECONDITION)
+    said = details["douyin.settlement.v1.DouyinError"]
+    equal(said["errNo"], 23102)
+    info = details["google.rpc.ErrorInfo"]
+    equal((info["reason"], info["domain"]), ("ORDER_NOT_PAID", "open.douyin.com"))
+    equal((info["metadata"]["outcome"], info["metadata"]["retry"]), ("refused", "after_change"))
+    equal(details["google.rpc.RequestInfo"]["requestId"], said["logId"])
+
+
+def an_unknown_outcome_says_when_to_come_back(gateway):
+    request = {**SETTLE, "outSettleNo": "unknown", "outOrderNo": "sim-err-23000-1"}
+    details = error(gateway, f"{SERVICE}/CreateSettle", request, UNAVAILABLE)
+    info = details["google.rpc.ErrorInfo"]
+    equal((info["reason"], info["metadata"]["outcome"]), ("SYSTEM_ERROR", "unknown"))
+    expect(details["google.rpc.RetryInfo"]["retryDelay"].endswith("s"), details)
+
+
 def an_unknown_settle_is_not_found(gateway):
     request = {"outSettleNo": f"nobody-{RUN}"}
     details = error(gateway, f"{SERVICE}/GetSettle", request, NOT_FOUND)
@@ -252,6 +271,8 @@ CHECKS = [
     a_settle_is_accepted_and_watched_to_its_end,
     a_repeat_is_answered_from_the_record,
     an_invalid_request_names_every_wrong_field,
+    a_refusal_says_what_douyin_said,
+    an_unknown_outcome_says_when_to_come_back,
     an_unknown_settle_is_not_found,
     it_stops_when_told_to,
 ]
