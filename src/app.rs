@@ -79,7 +79,7 @@ impl App {
         let bind = |cause| BuildError::Bind { addr, cause };
         let listener = TcpListener::bind(addr).await.map_err(bind)?;
         let addr = listener.local_addr().map_err(bind)?;
-        let sqlite = Sqlite::open(SqliteOptions::new(config.sqlite_path))?;
+        let sqlite = Sqlite::open(SqliteOptions { clock: clock.clone(), ..config.sqlite })?;
         let store = Store::Sqlite(std::sync::Arc::new(sqlite));
         let douyin = Client::new(config.douyin, config.apps, None, store.clone(), clock.clone())?;
         let gateway = Gateway::new(config.gateway, store.clone(), douyin, clock);

@@ -1,10 +1,14 @@
 //! What `serve` needs before anything is built: the configuration, and in a sandbox the simulator
-//! it points to.
+//! it points to. And what ends it.
 
 use std::net::SocketAddr;
+use std::process::ExitCode;
 
-use crate::cli::Serve;
-use crate::config::{Config, Problems};
+use tracing::warn;
+
+use crate::cli::{EX_USAGE, Serve};
+use crate::clock::Clock;
+use crate::config::{Config, Environment, Flags, Loaded, Problems, Source};
 
 /// Everything that `serve` starts from.
 pub struct Setup {
@@ -26,18 +30,24 @@ pub enum SetupError {
     Simulator(std::io::Error),
 }
 
+impl SetupError {
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            SetupError::Config(_) => ExitCode::from(EX_USAGE),
+            #[cfg(feature = "sandbox")]
+            SetupError::Simulator(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
 /// Reads the configuration; for a sandbox, starts the simulator and points the gateway to it.
 pub async fn prepare(serve: Serve) -> Result<Setup, SetupError> {
+    let environment = Environment::of_process();
     #[cfg(feature = "sandbox")]
     if serve.sandbox {
-        return sandbox::prepare(serve).await;
+        return sandbox::prepare(serve, environment).await;
     }
-    let config =
-        serve.config.as_deref().map(|path| Config::load(path, &|name| std::env::var(name).ok()));
-    let mut config = config.unwrap_or_else(|| {
-        Err(Problems(vec!["no configuration file was given: use --config FILE".to_owned()]))
-    })?;
-    overrides(&mut config, &serve);
+    let config = load(serve.file.source(), &environment, flags(&serve), seed())?;
     let banner = |addr| format!("settlement gateway\n  gRPC       {addr}\n");
     Ok(Setup {
         config,
@@ -47,55 +57,91 @@ pub async fn prepare(serve: Serve) -> Result<Setup, SetupError> {
     })
 }
 
-fn overrides(config: &mut Config, serve: &Serve) {
-    if let Some(addr) = serve.grpc_addr {
-        config.grpc_addr = addr;
+fn load(
+    source: Source<'_>,
+    environment: &Environment,
+    flags: Flags,
+    seed: u64,
+) -> Result<Config, Problems> {
+    let Loaded { mut config, warnings, .. } = Config::load(source, environment, flags)?;
+    for warning in warnings {
+        warn!("{warning}");
     }
-    if let Some(dir) = &serve.data_dir {
-        config.sqlite_path = dir.join("settlement.db");
-    }
+    config.gateway.seed = seed;
+    Ok(config)
+}
+
+fn flags(serve: &Serve) -> Flags {
+    Flags { grpc_addr: serve.grpc_addr, data_dir: serve.data_dir.clone() }
+}
+
+/// Another one in each run, so that replicas started together do not ask Douyin together.
+pub fn seed() -> u64 {
+    u64::try_from(Clock::system().now().as_ms()).unwrap_or(0)
+}
+
+/// The first SIGTERM or SIGINT; a second one ends the process at once.
+pub async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be handled");
+    let mut interrupt = signal(SignalKind::interrupt()).expect("SIGINT can be handled");
+    let mut either = async move || {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    either().await;
+    let at_once = async move {
+        either().await;
+        #[expect(clippy::exit, reason = "whoever asks twice wants no drain")]
+        std::process::exit(1);
+    };
+    #[expect(clippy::disallowed_methods, reason = "ends with the process, which it may end")]
+    tokio::spawn(at_once);
 }
 
 #[cfg(feature = "sandbox")]
 mod sandbox {
-    use secrecy::SecretString;
-
-    use super::{Config, Serve, Setup, SetupError, SocketAddr, overrides};
-    use crate::clock::Clock;
-    use crate::config::Problems;
-    use crate::douyin::App;
-    use crate::settle::AppId;
+    use super::{Environment, Problems, Serve, Setup, SetupError, SocketAddr, Source, flags, load};
     use crate::sim::{SimApp, SimConfig, Simulator};
 
     const APP_ID: &str = "ttsandbox0000000001";
     const CLIENT_SECRET: &str = "the-sandbox-has-no-secrets";
+    const CLIENT_SECRET_VARIABLE: &str = "SANDBOX_CLIENT_SECRET";
 
     /// One app, which is the default one, against a simulator in this process.
-    pub async fn prepare(serve: Serve) -> Result<Setup, SetupError> {
-        if serve.config.is_some() {
-            let problem = "--sandbox takes no --config: it brings its own".to_owned();
-            return Err(SetupError::Config(Problems(vec![problem])));
-        }
+    pub async fn prepare(serve: Serve, environment: Environment) -> Result<Setup, SetupError> {
+        keep_out_the_real_one(&environment)?;
         // Another run must not make the settle ids of settles that the database still holds.
-        let seed = u64::try_from(Clock::system().now().as_ms()).unwrap_or(0);
+        let seed = super::seed();
         let (app_id, client_secret) = (APP_ID.to_owned(), CLIENT_SECRET.to_owned());
         let sim = SimConfig::loopback(seed, vec![SimApp { app_id, client_secret }]);
         let simulator = Simulator::start(sim).await.map_err(SetupError::Simulator)?;
-
-        let mut config = Config::default();
-        config.douyin.base_url = simulator.url();
-        let app_id = AppId::parse(APP_ID).expect("the sandbox's app_id is a valid one");
-        let client_secret = SecretString::from(CLIENT_SECRET);
-        config.apps = vec![App { app_id: app_id.clone(), client_secret }];
-        config.grpc.default_app = Some(app_id);
-        config.gateway.seed = seed;
-        // No balancer has to notice that a sandbox goes away.
-        config.stop.drain_delay = std::time::Duration::ZERO;
-        overrides(&mut config, &serve);
         let url = simulator.url();
-        let store = config.sqlite_path.display().to_string();
+        // No balancer has to notice that a sandbox goes away.
+        let file = format!(
+            "default_app = \"{APP_ID}\"\n\
+             [server]\ndrain_delay_ms = 0\n\
+             [douyin]\nbase_url = \"{url}\"\n\
+             [[apps]]\napp_id = \"{APP_ID}\"\nclient_secret_env = \"{CLIENT_SECRET_VARIABLE}\"\n"
+        );
+        let environment = environment.with(CLIENT_SECRET_VARIABLE, CLIENT_SECRET);
+        let source = Source::Text { name: "the sandbox", text: &file };
+        let config = load(source, &environment, flags(&serve), seed)?;
+        let store = config.sqlite.path.display().to_string();
         let banner = move |addr| banner(addr, &url, &store, seed);
         Ok(Setup { config, banner: Box::new(banner), simulator: Some(simulator) })
+    }
+
+    /// What makes a sandbox one is not for variables to change: whoever set them for a real gateway
+    /// and starts a sandbox in the same shell would play with real money.
+    fn keep_out_the_real_one(environment: &Environment) -> Result<(), Problems> {
+        let own = ["SETTLEMENT_DEFAULT_APP", "SETTLEMENT_DOUYIN_BASE_URL"];
+        let ours = |name: &&str| own.contains(name) || name.starts_with("SETTLEMENT_APPS_");
+        let problem = |name| format!("{name}: a sandbox brings its own; unset it");
+        let problems: Vec<String> = environment.names().filter(ours).map(problem).collect();
+        if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
     }
 
     /// Commands that work as they are pasted. The number is new in each run, because a number that

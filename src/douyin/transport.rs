@@ -191,7 +191,8 @@ impl HttpTransport {
     }
 }
 
-fn base_url(text: &str) -> Result<Url, BuildError> {
+/// Parses an address that Douyin may be at.
+pub fn base_url(text: &str) -> Result<Url, BuildError> {
     let wrong = || BuildError::BaseUrl { base_url: text.to_owned() };
     let url = Url::parse(text).map_err(|_| wrong())?;
     let plain = url.query().is_none()

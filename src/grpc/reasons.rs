@@ -71,7 +71,7 @@ pub static TABLE: &[Row] = &[
         retry: Retry::Never,
         meaning: "The number is recorded here with other content.",
         meaning_zh: "该 out_settle_no 已用于内容不同的分账。",
-        advice: "Read the recorded settle with GetSettle; another intent needs a number of its own.",
+        advice: "Read the recorded settle with GetSettle; another intent needs its own number.",
     },
     Row {
         reason: "OVERLOADED",

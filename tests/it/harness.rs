@@ -59,7 +59,7 @@ pub async fn simulator_with(tune: impl FnOnce(&mut SimConfig)) -> Simulator {
 /// The knobs of the tests: everything that takes minutes in life takes a fraction of a second.
 pub fn config(sim_url: String, sqlite_path: PathBuf) -> Config {
     let mut config = Config { grpc_addr: ([127, 0, 0, 1], 0).into(), ..Config::default() };
-    config.sqlite_path = sqlite_path;
+    config.sqlite.path = sqlite_path;
     config.douyin.base_url = sim_url;
     config.douyin.connect_timeout = Duration::from_millis(500);
     config.douyin.attempt_timeout = Duration::from_millis(700);

@@ -7,6 +7,9 @@
 mod apps;
 mod backlog;
 mod clock_jumps;
+mod commands;
+mod config;
+mod container;
 mod create;
 mod credentials;
 mod deadlines;

@@ -2,7 +2,7 @@
 grpcurl (reflection v1alpha) and buf (reflection v1).
 
 Prints a line `ok - …` or `not ok - …` per check; fails on anything unexpected. Run by scripts/test,
-which sets SETTLEMENT_GATEWAY, SETTLEMENT_GRPCURL and SETTLEMENT_BUF.
+which sets CHECK_GATEWAY, CHECK_GRPCURL and CHECK_BUF.
 """
 
 import json
@@ -15,9 +15,9 @@ import tempfile
 import threading
 import time
 
-GATEWAY = os.path.abspath(os.environ["SETTLEMENT_GATEWAY"])
-GRPCURL = os.environ["SETTLEMENT_GRPCURL"]
-BUF = os.environ["SETTLEMENT_BUF"]
+GATEWAY = os.path.abspath(os.environ["CHECK_GATEWAY"])
+GRPCURL = os.environ["CHECK_GRPCURL"]
+BUF = os.environ["CHECK_BUF"]
 
 SERVICE = "douyin.settlement.v1.SettlementService"
 HEALTH = "grpc.health.v1.Health"

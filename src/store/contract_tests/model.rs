@@ -24,6 +24,8 @@ struct Entry {
 struct Row {
     due_at: Timestamp,
     lease_until: Option<Timestamp>,
+    /// The earliest moment that somebody asked for while the lease ran.
+    wanted_at: Option<Timestamp>,
     fence: i64,
     attempted_at: Option<Timestamp>,
     attempts: u32,
@@ -81,6 +83,7 @@ impl Run {
         let row = |lease_until, fence| Row {
             due_at: at,
             lease_until,
+            wanted_at: None,
             fence,
             attempted_at,
             attempts: 0,
@@ -159,12 +162,13 @@ impl Run {
             (Due::Remove, _) => entry.remove(),
             (Due::Extend { lease_until }, Some(row)) => row.lease_until = Some(lease_until),
             (Due::Release(release), Some(row)) => row.release(release),
-            (Due::NotLater(at), Some(row)) => row.due_at = row.due_at.min(at),
+            (Due::NotLater(at), Some(row)) => row.not_later(at),
             (Due::NotLater(due_at), None) => {
                 let (fence, attempted_at) = (entry.last_fence, None);
                 entry.due = Some(Row {
                     due_at,
                     lease_until: None,
+                    wanted_at: None,
                     fence,
                     attempted_at,
                     attempts: 0,
@@ -199,6 +203,7 @@ impl Run {
             let row = expected.iter_mut().find(|(key, _)| **key == claim.key).unwrap();
             row.1.fence += 1;
             row.1.lease_until = Some(limits.lease_until);
+            row.1.wanted_at = None;
             let Row { fence, attempts, backoff, .. } = *row.1;
             assert_eq!((claim.fence.0, claim.attempts, claim.backoff), (fence, attempts, backoff));
         }
@@ -229,7 +234,7 @@ impl Run {
         let row = self.model.get_mut(&key).and_then(|entry| entry.due.as_mut());
         let expected = row.map(|row| {
             let wanted = row.attempted_at.map_or(at, |attempted| at.max(attempted.plus(gap)));
-            row.due_at = row.due_at.min(wanted);
+            row.not_later(wanted);
             row.due_at
         });
         assert_eq!(self.store.nudge(&key, at, gap).await, Ok(expected));
@@ -260,9 +265,18 @@ impl Entry {
 }
 
 impl Row {
+    fn not_later(&mut self, at: Timestamp) {
+        self.due_at = self.due_at.min(at);
+        if self.lease_until.is_some() {
+            self.wanted_at = Some(self.wanted_at.map_or(at, |wanted| wanted.min(at)));
+        }
+    }
+
     fn release(&mut self, to: Release) {
         let Release { due_at, attempted_at, attempts, backoff } = to;
+        let due_at = self.wanted_at.map_or(due_at, |wanted| wanted.min(due_at));
         let attempted_at = Some(attempted_at);
-        *self = Row { due_at, lease_until: None, attempted_at, attempts, backoff, ..*self };
+        let (lease_until, wanted_at) = (None, None);
+        *self = Row { due_at, lease_until, wanted_at, attempted_at, attempts, backoff, ..*self };
     }
 }

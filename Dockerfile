@@ -1,0 +1,52 @@
+# The gateway as an image: without the simulator, without need of a shell, as user 10001.
+#
+#   docker build --tag settlement-gateway .
+#
+# How to run it: docs/configuration.md, "In a container". scripts/test lints this file, and
+# scripts/container-check builds it and runs the image.
+
+FROM rust:1.95-bookworm AS build
+WORKDIR /build
+# First the dependencies, for a package that is empty: this layer stays while Cargo.lock does. What
+# was built of the package itself is removed, because it may be newer than the sources that follow.
+COPY Cargo.toml Cargo.lock ./
+RUN mkdir src \
+    && echo 'fn main() {}' >build.rs \
+    && cp build.rs src/main.rs \
+    && touch src/lib.rs \
+    && cargo build --locked --release --no-default-features \
+    && cargo clean --locked --release --package settlement-gateway
+COPY build.rs ./
+COPY proto proto
+COPY migrations migrations
+COPY src src
+RUN cargo build --locked --release --no-default-features \
+    && mkdir /data
+
+# Nothing runs while this stage is built, so any base with glibc will do that has no shell either.
+FROM debian:bookworm-slim
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="settlement-gateway" \
+      org.opencontainers.image.description="A gRPC gateway to Douyin's settlement (分账) API" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.revision="$REVISION"
+COPY LICENSE /usr/share/doc/settlement-gateway/
+# The certificates by which Douyin is recognised.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY --from=build --chown=10001:10001 /data /data
+COPY --from=build /build/target/release/settlement-gateway /usr/local/bin/
+# A loopback address would be the container's own. There is no TLS and no authentication yet: do not
+# publish the port to anybody who must not move money.
+ENV SETTLEMENT_SERVER_GRPC_ADDR=0.0.0.0:50051 \
+    SETTLEMENT_STORE_SQLITE_PATH=/data/settlement.db
+USER 10001:10001
+WORKDIR /data
+VOLUME ["/data"]
+EXPOSE 50051
+# drain_delay_ms and stop_grace_ms together are 30 s: give it more than that before SIGKILL.
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
+    CMD ["/usr/local/bin/settlement-gateway", "healthcheck"]
+ENTRYPOINT ["/usr/local/bin/settlement-gateway"]
+CMD ["serve", "--config", "/etc/settlement-gateway/gateway.toml"]

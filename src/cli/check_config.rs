@@ -1,0 +1,85 @@
+//! `check-config`: everything that is wrong with a configuration, before it is needed.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use super::{ConfigFile, EX_USAGE, complain, print};
+use crate::config::{self, Config, Environment, Flags, Loaded};
+
+#[derive(Debug, Args)]
+pub struct CheckConfig {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Prints every knob there is instead: as the tables of docs/configuration.md, or as
+    /// examples/gateway.toml.
+    #[arg(long, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "markdown")]
+    print_knobs: Option<Format>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Markdown,
+    Toml,
+}
+
+impl CheckConfig {
+    pub fn run(&self) -> ExitCode {
+        match self.print_knobs {
+            Some(Format::Markdown) => print(&config::markdown()),
+            Some(Format::Toml) => print(&config::toml()),
+            None => return self.check(),
+        }
+        ExitCode::SUCCESS
+    }
+
+    fn check(&self) -> ExitCode {
+        let environment = Environment::of_process();
+        match Config::load(self.file.source(), &environment, Flags::default()) {
+            Ok(loaded) => {
+                for warning in &loaded.warnings {
+                    complain(format_args!("warning: {warning}"));
+                }
+                print(&summary(&loaded));
+                ExitCode::SUCCESS
+            }
+            Err(problems) => {
+                complain(problems);
+                ExitCode::from(EX_USAGE)
+            }
+        }
+    }
+}
+
+/// What would run. Says where secrets are kept, never what they are.
+fn summary(Loaded { config, set, .. }: &Loaded) -> String {
+    let mut text = format!(
+        "ok\n\n\
+         gRPC     {}\n\
+         store    {}\n\
+         Douyin   {}\n\
+         apps     {}\n",
+        config.grpc_addr,
+        config.sqlite.path.display(),
+        config.douyin.base_url,
+        config.apps.len(),
+    );
+    for app in &config.apps {
+        let budget = config.gateway.budgets.get(&app.app_id).copied().unwrap_or_default();
+        let is_default = config.grpc.default_app.as_ref() == Some(&app.app_id);
+        let _ = writeln!(
+            text,
+            "         {}: {} requests/s, {} in flight{}",
+            app.app_id,
+            budget.requests_per_second,
+            budget.requests_in_flight,
+            if is_default { ", the default app" } else { "" },
+        );
+    }
+    text += "\nSet (everything else is at its default):\n";
+    for (path, value, origin) in set {
+        let _ = writeln!(text, "  {path} = {value}  ({origin})");
+    }
+    text
+}

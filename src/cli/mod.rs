@@ -1,0 +1,121 @@
+//! The command line, and the commands that print something and end. What `serve` runs is in
+//! [`crate::setup`] and [`crate::app`].
+
+pub mod check_config;
+pub mod errors;
+pub mod healthcheck;
+#[cfg(feature = "sandbox")]
+pub mod simulate;
+
+use std::fmt;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Source;
+
+/// A gRPC gateway to Douyin's settlement (分账, profit sharing) that never loses or doubles a
+/// settle.
+///
+/// Every key of the configuration can also be set by a variable, which beats the file:
+/// SETTLEMENT_SERVER_GRPC_ADDR is grpc_addr of the table server. An option beats both. Secrets come
+/// from files or variables that the configuration names, never from an option.
+#[derive(Debug, Parser)]
+#[command(name = "settlement-gateway", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs the gateway.
+    Serve(Serve),
+    /// Reads the configuration as `serve` would, and tells all that is wrong with it. Changes
+    /// nothing and opens no database. Exit code 0 if it is right, 64 if not.
+    CheckConfig(check_config::CheckConfig),
+    /// Prints every error that callers can meet: Douyin's numbers and the gateway's own reasons.
+    Errors(errors::Errors),
+    /// Asks a gateway by grpc.health.v1 whether it serves. Exit code 0 only if it says SERVING
+    /// within 2 s.
+    Healthcheck(healthcheck::Healthcheck),
+    /// Runs the Douyin simulator by itself: no account, no money.
+    #[cfg(feature = "sandbox")]
+    Simulate(simulate::Simulate),
+}
+
+/// Where the configuration is.
+#[derive(Debug, Args)]
+pub struct ConfigFile {
+    /// The configuration file (TOML). Without one, the environment must say everything that is
+    /// required.
+    #[arg(long, value_name = "FILE", env = "SETTLEMENT_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Serve {
+    #[command(flatten)]
+    pub file: ConfigFile,
+    /// Runs against a Douyin simulator in this process: no account, no money.
+    #[cfg(feature = "sandbox")]
+    #[arg(long, conflicts_with = "config")]
+    pub sandbox: bool,
+    /// Where gRPC listens; overrides the configuration.
+    #[arg(long, value_name = "ADDR")]
+    pub grpc_addr: Option<SocketAddr>,
+    /// The folder of the database; overrides the configuration.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    pub fn source(&self) -> Source<'_> {
+        self.config.as_deref().map_or(Source::None, Source::Path)
+    }
+}
+
+/// The conventional exit code of a command line or a configuration that cannot be used.
+pub const EX_USAGE: u8 = 64;
+
+/// Says what is wrong with the command line; or prints the help or the version, if that was asked
+/// for.
+pub fn explain(error: &clap::Error) -> ExitCode {
+    // Whoever closed our output does not read it.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS }
+}
+
+/// Prints what a command is for. Whoever closed our output does not read it.
+pub fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Says why a command failed.
+pub fn complain(problem: impl fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "settlement-gateway: {problem}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    /// The variable is named twice: an attribute takes no constant of another module.
+    #[test]
+    fn the_variable_of_the_file_is_the_one_that_the_configuration_knows() {
+        let command = Cli::command();
+        let serve = command.find_subcommand("serve").unwrap();
+        let config = serve.get_arguments().find(|argument| argument.get_id() == "config").unwrap();
+        assert_eq!(config.get_env().unwrap(), crate::config::CONFIG_VARIABLE);
+    }
+}

@@ -1,0 +1,69 @@
+//! `simulate`: the Douyin simulator as a process of its own.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{complain, print};
+use crate::setup;
+use crate::sim::{self, Choices, SimApp, SimConfig};
+
+#[derive(Debug, Args)]
+pub struct Simulate {
+    /// Where it listens. Port 0 takes a free one, which is printed.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
+    listen: SocketAddr,
+    /// Every number that it makes up and every fault that it draws come from here. Default: another
+    /// one in each run, which is printed.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// How many of 10 000 requests, settles and tokens meet a fault drawn from the seed.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    faults: u32,
+    /// What Douyin does where its documents leave it open; may be repeated. A name that there is
+    /// not tells them all.
+    #[arg(long = "choice", value_name = "NAME=VALUE")]
+    choices: Vec<String>,
+    /// An app and its client secret; may be repeated. A simulator's secrets protect nothing, so
+    /// they may stand on a command line.
+    #[arg(long = "app", value_name = "APP_ID=SECRET")]
+    #[arg(default_value = "ttsandbox0000000001=the-sandbox-has-no-secrets")]
+    apps: Vec<SimApp>,
+}
+
+impl Simulate {
+    pub async fn run(self) -> ExitCode {
+        let mut config =
+            SimConfig::at(self.listen, self.seed.unwrap_or_else(setup::seed), self.apps);
+        config.faults_per_10_000 = self.faults;
+        for choice in &self.choices {
+            if let Err(problem) = choose(&mut config.choices, choice) {
+                complain(format_args!("--choice {choice}: {problem}"));
+                return ExitCode::from(super::EX_USAGE);
+            }
+        }
+        let started = |simulator: &sim::Simulator| print(&sim::banner(simulator));
+        match sim::run(config, started, setup::stop_signal()).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                complain(format_args!("cannot listen on {}: {error}", self.listen));
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn choose(choices: &mut Choices, text: &str) -> Result<(), String> {
+    let (name, value) = text.split_once('=').ok_or("it must be NAME=VALUE")?;
+    choices.set(name, value).map_err(|problem| {
+        let known = choices.named();
+        match known.iter().any(|(known, _)| *known == name) {
+            true => problem,
+            false => {
+                let names: Vec<_> = known.into_iter().map(|(name, _)| name).collect();
+                format!("{problem}; there are {}", names.join(", "))
+            }
+        }
+    })
+}

@@ -1,0 +1,76 @@
+//! Whether the values fit each other. A value that was not taken is in no check: it has been
+//! reported, and its default says nothing.
+
+use super::Config;
+use super::knobs::{Slot, path};
+use super::reading::Reading;
+use super::table::{ORDERS, Relation, SECTIONS};
+
+/// Checks what no single knob can know.
+pub fn check(reading: &mut Reading) {
+    for order in ORDERS {
+        let (shorter, longer) = (knob(reading, order.shorter), knob(reading, order.longer));
+        let (Some(shorter), Some(longer)) = (shorter, longer) else { continue };
+        let (fits, must) = match order.relation {
+            Relation::Less => (shorter.ms < longer.ms, "less than"),
+            Relation::AtMost => (shorter.ms <= longer.ms, "at most"),
+        };
+        if !fits {
+            let problem = format!("{} must be {must} {}", shorter.shown, longer.shown);
+            reading.problem_of_all(problem);
+        }
+    }
+    let app_ids: Vec<_> = reading.apps.iter().map(|app| app.draft.app_id.as_ref()).collect();
+    let default_app = reading.config.grpc.default_app.as_ref();
+    if let (Some(app_id), Some(at)) = (default_app, reading.set.get("default_app"))
+        && !app_ids.contains(&Some(app_id))
+    {
+        let problem = format!("default_app is {app_id}, which is not one of apps");
+        reading.problem(&at.clone(), problem);
+    }
+}
+
+/// A duration, with what a person needs to find it.
+struct Checked {
+    ms: u128,
+    shown: String,
+}
+
+/// `None`: its value was not taken.
+fn knob(reading: &mut Reading, (section, key): (&str, &str)) -> Option<Checked> {
+    let path = path(section, key);
+    let sections = SECTIONS.iter().filter(|other| other.name == section);
+    let knob = sections.flat_map(|section| section.knobs).find(|knob| knob.key == key)?;
+    let ms = of_ms(&knob.slot, &mut reading.config).filter(|_| !reading.bad.contains(&path))?;
+    let from = reading.set.get(&path);
+    let from = from.map_or("the default".to_owned(), ToString::to_string);
+    Some(Checked { ms, shown: format!("{path} ({ms}, {from})") })
+}
+
+fn of_ms(slot: &Slot<Config>, config: &mut Config) -> Option<u128> {
+    match slot {
+        Slot::Ms { of, .. } => Some(of(config).as_millis()),
+        Slot::Count { .. }
+        | Slot::Number { .. }
+        | Slot::Switch { .. }
+        | Slot::Address { .. }
+        | Slot::Path { .. }
+        | Slot::Text { .. }
+        | Slot::Optional { .. }
+        | Slot::App { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_order_names_two_durations() {
+        let mut reading = Reading::default();
+        for order in ORDERS {
+            assert!(knob(&mut reading, order.shorter).is_some(), "{:?}", order.shorter);
+            assert!(knob(&mut reading, order.longer).is_some(), "{:?}", order.longer);
+        }
+    }
+}

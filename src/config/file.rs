@@ -1,0 +1,169 @@
+//! Reads the TOML file. Several syntax errors are reported at once, and so is everything else that
+//! is wrong, each with its line and column.
+//!
+//! No line of the file is ever repeated in a problem: somebody may have put a secret there.
+
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::apps::Block;
+use super::knobs::{Knob, Raw, Section, path};
+use super::nearest::nearest;
+use super::reading::{Origin, Reading};
+use super::table::{APPS, SECTIONS};
+
+/// The largest file that is read.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// The text of a file. `Err` follows the file's name.
+pub fn text(path: &Path) -> Result<String, String> {
+    super::read_bounded(path, FILE_BYTES_MAX)
+}
+
+/// Reads a file's text; its name is for the problems.
+pub fn read(reading: &mut Reading, name: &str, text: &str) {
+    let (table, mut errors) = DeTable::parse_recoverable(text);
+    let file = File { name, text };
+    if errors.is_empty() {
+        file.top(reading, table.get_ref());
+        return;
+    }
+    reading.file_lost = true;
+    errors.sort_by_key(|error| error.span().map(|span| span.start));
+    for error in errors {
+        let origin = file.at(error.span().map_or(0, |span| span.start));
+        reading.problem(&origin, format!("this is not TOML: {}", error.message()));
+    }
+}
+
+struct File<'a> {
+    name: &'a str,
+    text: &'a str,
+}
+
+impl File<'_> {
+    fn top(&self, reading: &mut Reading, table: &DeTable<'_>) {
+        let top = SECTIONS.iter().filter(|section| section.name.is_empty());
+        let top: Vec<_> = top.flat_map(|section| section.knobs).collect();
+        for (key, value) in in_order(table) {
+            let name: &str = key.get_ref();
+            let at = self.at(key.span().start);
+            let section = SECTIONS.iter().find(|section| section.name == name);
+            if let Some(knob) = top.iter().find(|knob| knob.key == name) {
+                reading.put(&knob.slot, name.to_owned(), at, Raw::Toml(value.get_ref()));
+            } else if name == APPS.name {
+                self.apps(reading, at, value);
+            } else if let Some(section) = section.filter(|section| !section.name.is_empty()) {
+                match value.get_ref().as_table() {
+                    Some(table) => self.section(reading, section, table),
+                    None => reading.problem(&at, format!("{name} must be a table: [{name}]")),
+                }
+            } else {
+                let tables = SECTIONS.iter().map(|section| section.name).chain([APPS.name]);
+                let keys = tables.chain(top.iter().map(|knob| knob.key));
+                unknown(reading, &at, "", name, keys);
+            }
+        }
+    }
+
+    fn section(
+        &self,
+        reading: &mut Reading,
+        section: &Section<super::Config>,
+        table: &DeTable<'_>,
+    ) {
+        for (key, value) in in_order(table) {
+            let name: &str = key.get_ref();
+            let at = self.at(key.span().start);
+            match find(section.knobs, name) {
+                Some(knob) => {
+                    let path = path(section.name, knob.key);
+                    reading.put(&knob.slot, path, at, Raw::Toml(value.get_ref()));
+                }
+                None => unknown(reading, &at, section.name, name, keys(section)),
+            }
+        }
+    }
+
+    fn apps(&self, reading: &mut Reading, at: Origin, value: &Spanned<DeValue<'_>>) {
+        let Some(blocks) = value.get_ref().as_array() else {
+            return reading.problem(&at, "apps must be blocks: [[apps]]");
+        };
+        for (i, block) in blocks.iter().enumerate() {
+            let at = self.at(block.span().start);
+            let name = format!("{}[{i}]", APPS.name);
+            let Some(table) = block.get_ref().as_table() else {
+                reading.problem(&at, format!("{name} must be a block: [[apps]]"));
+                continue;
+            };
+            let mut read = Block::new(at);
+            for (key, value) in in_order(table) {
+                let (at, key): (_, &str) = (self.at(key.span().start), key.get_ref());
+                match find(APPS.knobs, key) {
+                    Some(knob) => {
+                        let raw = Raw::Toml(value.get_ref());
+                        let outcome = knob.slot.set(&mut read.draft, raw);
+                        reading.note(path(&name, knob.key), at, outcome);
+                    }
+                    None if key == "client_secret" => {
+                        let why = "a secret does not belong into this file: use client_secret_env \
+                                   or client_secret_file";
+                        reading.note(path(&name, key), at, Err(format!("is no key: {why}")));
+                    }
+                    None => unknown(reading, &at, &name, key, keys(&APPS)),
+                }
+            }
+            reading.apps.push(read);
+        }
+    }
+
+    /// Lines and columns as editors count them.
+    fn at(&self, offset: usize) -> Origin {
+        let before = self.text.get(..offset).unwrap_or(self.text);
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        Origin::File {
+            name: self.name.to_owned(),
+            line: before.matches('\n').count() + 1,
+            column: line.chars().count() + 1,
+        }
+    }
+}
+
+/// The entries in the order of the file.
+fn in_order<'t, 'i>(
+    table: &'t DeTable<'i>,
+) -> Vec<(&'t Spanned<toml::de::DeString<'i>>, &'t Spanned<DeValue<'i>>)> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    entries
+}
+
+fn find<T>(knobs: &'static [Knob<T>], key: &str) -> Option<&'static Knob<T>> {
+    knobs.iter().find(|knob| knob.key == key)
+}
+
+fn keys<T>(section: &Section<T>) -> impl Iterator<Item = &'static str> + use<T> {
+    section.knobs.iter().map(|knob| knob.key)
+}
+
+fn unknown(
+    reading: &mut Reading,
+    at: &Origin,
+    section: &str,
+    key: &str,
+    known: impl Iterator<Item = &'static str>,
+) {
+    let elsewhere = SECTIONS.iter().filter(|other| other.name != section);
+    let mut elsewhere = elsewhere.filter(|other| find(other.knobs, key).is_some());
+    let hint = match (nearest(key, known), elsewhere.next()) {
+        (_, Some(other)) if other.name.is_empty() => {
+            "; it belongs before the first [table]".to_owned()
+        }
+        (_, Some(other)) => format!("; it belongs to [{}]", other.name),
+        (Some(near), None) => format!("; did you mean {near}?"),
+        (None, None) => String::new(),
+    };
+    reading.problem(at, format!("{} is no key{hint}", path(section, key)));
+}

@@ -1,0 +1,96 @@
+//! Reads the sources one after the other, each above the one before: the file, the environment, the
+//! command line. Whatever is wrong is kept, and reading goes on.
+//!
+//! What it must not know: whether two values fit each other (`checks.rs`), and what a secret is
+//! (`apps.rs`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::apps::Block;
+use super::knobs::{Raw, Slot};
+use super::{Config, Flags, Problems};
+
+/// What the sources say, so far; it begins with the defaults.
+#[derive(Default)]
+pub struct Reading {
+    pub config: Config,
+    pub apps: Vec<Block>,
+    /// Where a key was set, by its path, in the order of the sources.
+    pub set: BTreeMap<String, Origin>,
+    /// The keys whose value was not taken.
+    pub bad: BTreeSet<String>,
+    /// Where each was found, unless no single place is to blame.
+    problems: Vec<(Option<Origin>, String)>,
+    /// The file is no TOML: what it was meant to say is not known.
+    pub file_lost: bool,
+}
+
+/// Where something was written.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Origin {
+    File { name: String, line: usize, column: usize },
+    Variable(String),
+    Flag(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::File { name, line, column } => write!(f, "{name}:{line}:{column}"),
+            Origin::Variable(name) => f.write_str(name),
+            Origin::Flag(flag) => f.write_str(flag),
+        }
+    }
+}
+
+impl Reading {
+    pub fn problem(&mut self, origin: &Origin, text: impl fmt::Display) {
+        self.problems.push((Some(origin.clone()), format!("{origin}: {text}")));
+    }
+
+    /// A problem of several places, or of none.
+    pub fn problem_of_all(&mut self, text: String) {
+        self.problems.push((None, text));
+    }
+
+    /// In the order of the places: down the file, along the variables, then what concerns several.
+    pub fn into_problems(mut self) -> Problems {
+        self.problems.sort_by(|(a, _), (b, _)| (a.is_none(), a).cmp(&(b.is_none(), b)));
+        Problems(self.problems.into_iter().map(|(_, text)| text).collect())
+    }
+
+    pub fn has_problems(&self) -> bool {
+        !self.problems.is_empty()
+    }
+
+    /// Sets a knob of the configuration.
+    pub fn put(&mut self, slot: &Slot<Config>, path: String, origin: Origin, raw: Raw<'_>) {
+        let outcome = slot.set(&mut self.config, raw);
+        self.note(path, origin, outcome);
+    }
+
+    /// Remembers where a key was set, or why it was not.
+    pub fn note(&mut self, path: String, origin: Origin, outcome: Result<(), String>) {
+        match outcome {
+            Ok(()) => {
+                self.set.insert(path, origin);
+            }
+            Err(why) => {
+                self.problem(&origin, format!("{path} {why}"));
+                self.bad.insert(path);
+            }
+        }
+    }
+
+    pub fn flags(&mut self, flags: Flags) {
+        if let Some(addr) = flags.grpc_addr {
+            self.config.grpc_addr = addr;
+            self.note("server.grpc_addr".to_owned(), Origin::Flag("--grpc-addr"), Ok(()));
+        }
+        if let Some(dir) = flags.data_dir {
+            self.config.sqlite.path = dir.join("settlement.db");
+            self.note("store.sqlite_path".to_owned(), Origin::Flag("--data-dir"), Ok(()));
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Prints the table of knobs: as the reference in `docs/configuration.md`, as
+//! `examples/gateway.toml`, and what a configuration sets for `check-config`.
+
+use std::fmt::Write as _;
+
+use super::Config;
+use super::apps::AppDraft;
+use super::knobs::{Example, Knob, Section, Slot, path};
+use super::reading::{Origin, Reading};
+use super::table::{APPS, ORDERS, Relation, SECTIONS};
+
+/// Every knob as Markdown.
+pub fn markdown() -> String {
+    let mut page = String::new();
+    let mut config = Config::default();
+    for section in SECTIONS {
+        markdown_section(&mut page, section, &heading(section.name), &mut config);
+    }
+    markdown_section(&mut page, &APPS, "`[[apps]]`", &mut AppDraft::default());
+    page
+}
+
+fn heading(section: &str) -> String {
+    if section.is_empty() { "Top level".to_owned() } else { format!("`[{section}]`") }
+}
+
+fn markdown_section<T>(page: &mut String, section: &Section<T>, heading: &str, defaults: &mut T) {
+    let intro = wrapped(section.intro, "", 100);
+    *page += &format!("### {heading}\n\n{intro}\n");
+    *page += "| key | unit | default | bounds | meaning |\n";
+    *page += "| --- | --- | --- | --- | --- |\n";
+    for Knob { key, slot, meaning } in section.knobs {
+        let default = slot.written(defaults);
+        let default = default.map_or("–".to_owned(), |default| format!("`{default}`"));
+        let bounds = bounds(section.name, key, slot);
+        let bounds = if bounds.is_empty() { "–" } else { &bounds };
+        let unit = slot.unit();
+        *page += &format!("| `{key}` | {unit} | {default} | {bounds} | {meaning} |\n");
+    }
+    page.push('\n');
+}
+
+/// Every knob as a file, each at its default, which is a comment.
+pub fn toml() -> String {
+    let mut file = FILE_HEAD.to_owned();
+    let mut config = Config::default();
+    for section in SECTIONS {
+        file.push('\n');
+        if !section.name.is_empty() {
+            let _ = writeln!(file, "[{}]", section.name);
+        }
+        file += &wrapped(section.intro, "# ", 100);
+        toml_section(&mut file, section, &mut config);
+    }
+    file += "\n[[apps]]\n";
+    file += &wrapped(APPS.intro, "# ", 100);
+    toml_section(&mut file, &APPS, &mut AppDraft::default());
+    file
+}
+
+const FILE_HEAD: &str = "\
+# The configuration of the settlement gateway, complete: every key there is. A key behind # shows
+# its default, or an example of a value if it has none.
+#
+#   settlement-gateway check-config --config gateway.toml
+#   settlement-gateway serve --config gateway.toml
+#
+# Only [[apps]] is required. A key that ends in _ms is a whole number of milliseconds. Any key can
+# be set by a variable instead, which beats the file: SETTLEMENT_SERVER_GRPC_ADDR is grpc_addr of
+# [server], SETTLEMENT_APPS_0_APP_ID is app_id of the first [[apps]]. Secrets are never in here.
+#
+# Printed by `settlement-gateway check-config --print-knobs toml`. More in docs/configuration.md.
+";
+
+fn toml_section<T>(file: &mut String, section: &Section<T>, defaults: &mut T) {
+    for Knob { key, slot, meaning } in section.knobs {
+        let bounds = bounds(section.name, key, slot);
+        let unit = slot.unit();
+        let about = match bounds.as_str() {
+            "" => format!("{meaning} ({unit})"),
+            bounds => format!("{meaning} ({unit}: {bounds})"),
+        };
+        file.push('\n');
+        *file += &wrapped(&about, "# ", 100);
+        *file += &match (slot.written(defaults), slot.example()) {
+            (Some(default), _) => format!("#{key} = {default}\n"),
+            (None, Some(Example::Active(value))) => format!("{key} = {value:?}\n"),
+            (None, Some(Example::Inactive(value))) => format!("#{key} = {value:?}\n"),
+            (None, None) => String::new(),
+        };
+    }
+}
+
+/// The bounds of a knob and what it must fit, in words.
+fn bounds<T>(section: &str, key: &str, slot: &Slot<T>) -> String {
+    let mut all = vec![slot.bounds()];
+    for order in ORDERS {
+        let name = |(of, key): (&str, &str)| {
+            if of == section { format!("`{key}`") } else { format!("`{}`", path(of, key)) }
+        };
+        if order.shorter == (section, key) {
+            let must = match order.relation {
+                Relation::Less => "less than",
+                Relation::AtMost => "at most",
+            };
+            all.push(format!("{must} {}", name(order.longer)));
+        }
+        if order.longer == (section, key) {
+            let must = match order.relation {
+                Relation::Less => "more than",
+                Relation::AtMost => "at least",
+            };
+            all.push(format!("{must} {}", name(order.shorter)));
+        }
+    }
+    all.retain(|each| !each.is_empty());
+    all.join(", ")
+}
+
+/// What was set, with where from. The keys of secrets name where they are kept, not what they are.
+pub fn set(reading: &mut Reading) -> Vec<(String, String, Origin)> {
+    let mut all = Vec::new();
+    for section in SECTIONS {
+        for knob in section.knobs {
+            let path = path(section.name, knob.key);
+            let value = knob.slot.written(&mut reading.config);
+            all.extend(reading.set.get(&path).cloned().zip(value).map(|(at, v)| (path, v, at)));
+        }
+    }
+    for (i, app) in reading.apps.iter_mut().enumerate() {
+        for knob in APPS.knobs {
+            let path = path(&format!("{}[{i}]", APPS.name), knob.key);
+            let value = knob.slot.written(&mut app.draft);
+            all.extend(reading.set.get(&path).cloned().zip(value).map(|(at, v)| (path, v, at)));
+        }
+    }
+    all
+}
+
+/// Words in lines of at most so many characters, each line behind a prefix.
+fn wrapped(text: &str, prefix: &str, columns: usize) -> String {
+    let (mut lines, mut line) = (String::new(), prefix.to_owned());
+    for word in text.split_whitespace() {
+        let long = line.chars().count() + 1 + word.chars().count() > columns;
+        if long && line.len() > prefix.len() {
+            lines += line.trim_end();
+            lines.push('\n');
+            line = prefix.to_owned();
+        }
+        if line.len() > prefix.len() {
+            line.push(' ');
+        }
+        line += word;
+    }
+    lines + line.trim_end() + "\n"
+}

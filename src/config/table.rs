@@ -1,0 +1,137 @@
+//! Every knob there is, documented once: `docs/configuration.md` and `examples/gateway.toml` are
+//! printed from these rows, and a test holds them equal.
+
+mod apps;
+mod douyin;
+mod server;
+mod settle;
+mod store;
+
+use super::apps::AppDraft;
+use super::knobs::{Example, Knob, Section, Slot};
+use super::{Config, HOUR, MINUTE};
+use apps::APP;
+use douyin::DOUYIN;
+use server::SERVER;
+use settle::SETTLE;
+use store::STORE;
+
+/// In the order in which they are documented.
+pub static SECTIONS: &[Section<Config>] = &[
+    Section {
+        name: "",
+        intro: "Keys of no table. They stand before the first `[table]` of the file, because TOML \
+                counts every key after a `[table]` to that table.",
+        knobs: TOP,
+    },
+    Section {
+        name: "server",
+        intro: "The gRPC server, its limits, and how the gateway stops. The supervisor's own time \
+                limit (Kubernetes: `terminationGracePeriodSeconds`) should be longer than \
+                `drain_delay_ms` and `stop_grace_ms` together; shorter is safe, but ends with a \
+                kill.",
+        knobs: SERVER,
+    },
+    Section { name: "store", intro: "The database.", knobs: STORE },
+    Section { name: "douyin", intro: "How Douyin is called.", knobs: DOUYIN },
+    Section { name: "settle", intro: "How a settle is driven to its end.", knobs: SETTLE },
+    Section { name: "poller", intro: "How settles that are due are taken up.", knobs: POLLER },
+];
+
+/// The keys of one `[[apps]]` block.
+pub static APPS: Section<AppDraft> = Section {
+    name: "apps",
+    intro: "One block for each mini-program, at least one. Exactly one of `client_secret_env` and \
+            `client_secret_file` gives the secret; white space around a secret is cut off. Never \
+            run a test system with production's key and secret: each token that it fetches brings \
+            production's tokens closer to their end.",
+    knobs: APP,
+};
+
+/// Two durations that must fit each other.
+pub struct Order {
+    /// Section and key of the shorter one.
+    pub shorter: (&'static str, &'static str),
+    pub relation: Relation,
+    pub longer: (&'static str, &'static str),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Relation {
+    Less,
+    AtMost,
+}
+
+pub static ORDERS: &[Order] = &[
+    Order {
+        shorter: ("douyin", "connect_timeout_ms"),
+        relation: Relation::AtMost,
+        longer: ("douyin", "attempt_timeout_ms"),
+    },
+    Order {
+        shorter: ("douyin", "attempt_timeout_ms"),
+        relation: Relation::AtMost,
+        longer: ("douyin", "call_timeout_ms"),
+    },
+    Order {
+        shorter: ("douyin", "pause_min_ms"),
+        relation: Relation::AtMost,
+        longer: ("douyin", "pause_max_ms"),
+    },
+    Order {
+        shorter: ("douyin", "call_timeout_ms"),
+        relation: Relation::Less,
+        longer: ("settle", "lease_ms"),
+    },
+    Order {
+        shorter: ("settle", "visibility_grace_ms"),
+        relation: Relation::Less,
+        longer: ("settle", "submit_window_max_ms"),
+    },
+    Order {
+        shorter: ("settle", "poll_first_ms"),
+        relation: Relation::AtMost,
+        longer: ("settle", "poll_cap_ms"),
+    },
+    Order {
+        shorter: ("settle", "poll_first_ms"),
+        relation: Relation::AtMost,
+        longer: ("settle", "poll_watched_cap_ms"),
+    },
+];
+
+const TOP: &[Knob<Config>] = &[Knob {
+    key: "default_app",
+    slot: Slot::App {
+        of: |config| &mut config.grpc.default_app,
+        bounds: "one of `apps`",
+        example: Example::Inactive("tt0123456789abcdef"),
+    },
+    meaning: "The app of requests that leave `app_id` empty. Without it such requests get \
+              `INVALID_REQUEST`.",
+}];
+
+const POLLER: &[Knob<Config>] = &[
+    Knob {
+        key: "turns_max",
+        slot: Slot::Count {
+            of: |config| &mut config.poller.turns_max,
+            unit: "turns",
+            bounds: (1, 10_000),
+        },
+        meaning: "Turns of one app in flight at once. A turn takes up one settle that is due and \
+                  does what it needs next.",
+    },
+    Knob {
+        key: "sleep_max_ms",
+        slot: Slot::Ms { of: |config| &mut config.poller.sleep_max, bounds: (10, MINUTE) },
+        meaning: "The longest sleep of the loop that looks for what is due: clocks jump, hints \
+                  get lost.",
+    },
+    Knob {
+        key: "sweep_interval_ms",
+        slot: Slot::Ms { of: |config| &mut config.poller.sweep_interval, bounds: (100, HOUR) },
+        meaning: "The rest between two checks of the whole schedule, which find and repair \
+                  settles that nobody would take up.",
+    },
+];

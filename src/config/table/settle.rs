@@ -1,0 +1,150 @@
+//! The knobs of a settle's life.
+
+use super::super::knobs::{Example, Knob, Rule, Slot};
+use super::super::{Config, HOUR, MINUTE, SECOND};
+use crate::grpc::convert::DuplicateReceivers;
+use crate::settle::{Mark, NotifyUrl};
+
+pub(super) const SETTLE: &[Knob<Config>] = &[
+    Knob {
+        key: "visibility_grace_ms",
+        slot: Slot::Ms { of: |config| &mut config.gateway.policy.grace, bounds: (100, 24 * HOUR) },
+        meaning: "THE ONE THAT MONEY HANGS ON. How long Douyin may hide a settle from queries \
+                  after it took the send, at most. An empty query is proof only if it began this \
+                  long (and `call_timeout_ms`) after the last send. A value shorter than the \
+                  truth can call a settle REJECTED that Douyin took, and its caller pays again; a \
+                  longer one only keeps doubtful settles waiting. Douyin documents no figure; the \
+                  default is a guess.",
+    },
+    Knob {
+        key: "grace_proves",
+        slot: Slot::Switch {
+            get: |config| config.gateway.policy.grace_proves,
+            set: |config, proves| config.gateway.policy.grace_proves = proves,
+        },
+        meaning: "Whether an empty query after the grace is proof at all. With `false` a settle \
+                  in doubt is never rejected by itself and stays SUBMITTING for a person.",
+    },
+    Knob {
+        key: "exists_absent_max_ms",
+        slot: Slot::Ms {
+            of: |config| &mut config.gateway.policy.exists_absent_max,
+            bounds: (100, 72 * HOUR),
+        },
+        meaning: "How long a number may answer 23111 (\"exists\") and yet be invisible to \
+                  queries. After that the settle becomes REJECTED if every send of it was \
+                  answered; else it stays, and an `ExistsButAbsent` alert is logged with each \
+                  further empty query.",
+    },
+    Knob {
+        key: "unlisted_times_max",
+        slot: Slot::Number {
+            of: |config| &mut config.gateway.policy.unlisted_times_max,
+            unit: "answers",
+            bounds: (2, 100),
+        },
+        meaning: "A number of Douyin's that the error table does not list means an unknown \
+                  outcome. Answered this often in a row, with empty queries past the grace, it \
+                  counts as a refusal.",
+    },
+    Knob {
+        key: "mark",
+        slot: Slot::Switch {
+            get: |config| config.gateway.mark == Mark::On,
+            set: |config, on| config.gateway.mark = if on { Mark::On } else { Mark::Off },
+        },
+        meaning: "Whether a settle whose caller leaves `ext` empty is sent with `ext` = `sg1:` \
+                  and a hash of its content. Douyin hands it back, which proves whose settle a \
+                  report speaks of. Without it, a settle is recognised by its order only, and one \
+                  that was first learned of from Douyin is never recognised as the caller's own.",
+    },
+    Knob {
+        key: "duplicate_receivers",
+        slot: Slot::Switch {
+            get: |config| config.grpc.duplicate_receivers == DuplicateReceivers::Allow,
+            set: |config, allow| {
+                use DuplicateReceivers::{Allow, Refuse};
+                config.grpc.duplicate_receivers = if allow { Allow } else { Refuse };
+            },
+        },
+        meaning: "Whether `settle_params` may name a receiver twice. Douyin documents nothing, so \
+                  such a create is refused with `INVALID_REQUEST` unless this is `true`.",
+    },
+    Knob {
+        key: "notify_url",
+        slot: Slot::Optional {
+            of: |config| &mut config.gateway.notify_url,
+            rule: &Rule {
+                unit: "address",
+                bounds: "https, at most 512 bytes",
+                check: |text| {
+                    NotifyUrl::parse(text).map(drop).map_err(|invalid| invalid.to_string())
+                },
+            },
+            example: Example::Inactive("https://pay.example.com/callbacks"),
+        },
+        meaning: "Where Douyin reports a settle whose create names no `notify_url`. Without it \
+                  such a settle has no callback address. This release receives no callbacks \
+                  itself.",
+    },
+    Knob {
+        key: "submit_window_max_ms",
+        slot: Slot::Ms {
+            of: |config| &mut config.gateway.submit_window_max,
+            bounds: (SECOND, 72 * HOUR),
+        },
+        meaning: "The longest submission window, and the one of a create that names no \
+                  `submit_before`. Sending stops one visibility grace before its end.",
+    },
+    Knob {
+        key: "expiry_attempts_min",
+        slot: Slot::Number {
+            of: |config| &mut config.gateway.policy.expiry_attempts_min,
+            unit: "calls",
+            bounds: (1, 1_000),
+        },
+        meaning: "Calls to Douyin that must have been tried before the submission window of a \
+                  settle may end it: clocks jump, attempts do not.",
+    },
+    Knob {
+        key: "poll_first_ms",
+        slot: Slot::Ms {
+            of: |config| &mut config.gateway.schedule.first,
+            bounds: (10, 10 * MINUTE),
+        },
+        meaning: "The wait before a settle is looked at again after something was news. Doubles \
+                  with each look without news. Every wait is spread over ± 20 %.",
+    },
+    Knob {
+        key: "poll_cap_ms",
+        slot: Slot::Ms { of: |config| &mut config.gateway.schedule.cap, bounds: (10, 24 * HOUR) },
+        meaning: "The longest wait while nobody watches.",
+    },
+    Knob {
+        key: "poll_watched_cap_ms",
+        slot: Slot::Ms {
+            of: |config| &mut config.gateway.schedule.watched_cap,
+            bounds: (10, HOUR),
+        },
+        meaning: "The longest wait while somebody watches the settle.",
+    },
+    Knob {
+        key: "lease_ms",
+        slot: Slot::Ms { of: |config| &mut config.gateway.lease, bounds: (20, HOUR) },
+        meaning: "How long a worker may hold a settle between two steps before another may take \
+                  over.",
+    },
+    Knob {
+        key: "nudge_gap_ms",
+        slot: Slot::Ms { of: |config| &mut config.gateway.nudge_gap, bounds: (0, 10 * MINUTE) },
+        meaning: "A repeated create of a settle that waits brings its next attempt forward, but \
+                  not closer than this to the last attempt, so that stacked retries do not \
+                  multiply at Douyin.",
+    },
+    Knob {
+        key: "absent_ttl_ms",
+        slot: Slot::Ms { of: |config| &mut config.gateway.absent_ttl, bounds: (0, 10 * MINUTE) },
+        meaning: "How long the answer \"Douyin knows no such settle\" is believed when somebody \
+                  watches a number that is not recorded here.",
+    },
+];

@@ -1,0 +1,323 @@
+//! The commands beside `serve`, run as processes: `errors`, `healthcheck`, `simulate`; and what
+//! `serve` makes of its options.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Child, ChildStdout, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use settlement_gateway::clock::Clock;
+use settlement_gateway::douyin::codes;
+use settlement_gateway::grpc::reasons;
+use settlement_gateway::proto::v1::SettleState;
+use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
+use tempfile::TempDir;
+
+use crate::config::{gateway, ran};
+use crate::harness::{create_request, drain, number, simulator, watch_request, within};
+
+/// A process that has printed where it listens; it logs to `log` in its folder, and is killed when
+/// dropped.
+struct Running {
+    child: Child,
+    /// The line with the address, up to its end.
+    addr: String,
+    output: BufReader<ChildStdout>,
+}
+
+impl Running {
+    /// Starts a command in a folder and reads the address behind `before`.
+    fn start(
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+        dir: &TempDir,
+        before: &str,
+    ) -> Self {
+        let mut command = gateway(arguments, environment);
+        let log = std::fs::File::create(dir.path().join("log")).unwrap();
+        command.current_dir(dir.path()).stdout(Stdio::piped()).stderr(log);
+        let mut child = command.spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let mut running = Self { child, addr: String::new(), output };
+        while running.addr.is_empty() {
+            let mut line = String::new();
+            let read = running.output.read_line(&mut line).unwrap();
+            assert_ne!(read, 0, "it ended without {before:?}");
+            if let Some((_, rest)) = line.split_once(before) {
+                running.addr = rest.split_whitespace().next().unwrap().to_owned();
+            }
+        }
+        running
+    }
+
+    fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const FREE_PORT: (&str, &str) = ("SETTLEMENT_SERVER_GRPC_ADDR", "127.0.0.1:0");
+const APP: [(&str, &str); 2] =
+    [("SETTLEMENT_APPS_0_APP_ID", "tt1"), ("SETTLEMENT_APPS_0_CLIENT_SECRET_ENV", "SECRET")];
+
+fn health(addr: &str, more: &[&str]) -> (i32, String) {
+    let arguments = [&["healthcheck", "--addr", addr], more].concat();
+    let (code, _, stderr) = ran(&mut gateway(&arguments, &[]));
+    (code, stderr)
+}
+
+/// Asks until the answer is the wanted one: a gateway that has just started serves once its store
+/// has shown that it can commit.
+fn health_becomes(addr: &str, wanted: i32) -> String {
+    let clock = Clock::system();
+    let began = clock.uptime();
+    loop {
+        let (code, stderr) = health(addr, &[]);
+        if code == wanted {
+            return stderr;
+        }
+        assert!(clock.uptime().since(began) < Duration::from_secs(20), "{code}: {stderr}");
+    }
+}
+
+#[test]
+fn healthcheck_succeeds_only_while_the_gateway_serves() {
+    let dir = TempDir::new().unwrap();
+    let environment = [FREE_PORT, ("SETTLEMENT_SERVER_DRAIN_DELAY_MS", "30000"), APP[0], APP[1]];
+    let gateway = Running::start(&["serve"], &environment, &dir, "gRPC ");
+    health_becomes(&gateway.addr, 0);
+    assert_eq!(
+        health(&gateway.addr, &["--service", "douyin.settlement.v1.SettlementService"]).0,
+        0
+    );
+    let (code, stderr) = health(&gateway.addr, &["--service", "no.such.Service"]);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("service"), "{stderr}");
+    gateway.signal("TERM");
+    let stderr = health_becomes(&gateway.addr, 1);
+    assert!(stderr.contains("NOT_SERVING"), "{stderr}");
+}
+
+#[test]
+fn healthcheck_asks_where_serve_would_listen() {
+    let dir = TempDir::new().unwrap();
+    let environment = [FREE_PORT, APP[0], APP[1]];
+    let running = Running::start(&["serve"], &environment, &dir, "gRPC ");
+    health_becomes(&running.addr, 0);
+    let by_variable = [("SETTLEMENT_SERVER_GRPC_ADDR", running.addr.as_str())];
+    assert_eq!(ran(&mut gateway(&["healthcheck"], &by_variable)).0, 0);
+    // A gateway in a container listens on every address.
+    let everywhere = running.addr.replace("127.0.0.1", "0.0.0.0");
+    let by_variable = [("SETTLEMENT_SERVER_GRPC_ADDR", everywhere.as_str())];
+    assert_eq!(ran(&mut gateway(&["healthcheck"], &by_variable)).0, 0);
+    // Whatever else is wrong with the file.
+    let file = dir.path().join("gateway.toml");
+    std::fs::write(&file, format!("[server]\ngrpc_addr = {:?}\n", running.addr)).unwrap();
+    let by_file = [("SETTLEMENT_CONFIG", file.to_str().unwrap())];
+    assert_eq!(ran(&mut gateway(&["healthcheck"], &by_file)).0, 0);
+}
+
+#[test]
+fn healthcheck_fails_in_time_where_nobody_answers() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (code, stderr) = health(&silent.local_addr().unwrap().to_string(), &[]);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("no answer within 2s"), "{stderr}");
+    let addr = silent.local_addr().unwrap().to_string();
+    drop(silent);
+    let (code, stderr) = health(&addr, &[]);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("refused"), "{stderr}");
+}
+
+#[test]
+fn an_option_beats_the_variable_and_the_variable_the_file() {
+    let dir = TempDir::new().unwrap();
+    // Taken: whoever listens there instead of elsewhere does not start.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let file = format!("[server]\ngrpc_addr = {taken:?}\n[store]\nsqlite_path = \"of-file.db\"\n");
+    std::fs::write(dir.path().join("gateway.toml"), file).unwrap();
+    let by_variable = [
+        ("SETTLEMENT_SERVER_GRPC_ADDR", taken.as_str()),
+        ("SETTLEMENT_STORE_SQLITE_PATH", "of-variable.db"),
+        ("SETTLEMENT_CONFIG", "gateway.toml"),
+        APP[0],
+        APP[1],
+    ];
+    let arguments = ["serve", "--grpc-addr", "127.0.0.1:0"];
+    let gateway = Running::start(&arguments, &by_variable, &dir, "gRPC ");
+    assert_ne!(gateway.addr, taken);
+    drop(gateway);
+    assert!(dir.path().join("of-variable.db").exists());
+    assert!(!dir.path().join("of-file.db").exists());
+    let arguments = ["serve", "--grpc-addr", "127.0.0.1:0", "--data-dir", "of-option"];
+    let gateway = Running::start(&arguments, &by_variable, &dir, "gRPC ");
+    drop(gateway);
+    assert!(dir.path().join("of-option/settlement.db").exists());
+}
+
+#[test]
+fn a_secret_file_that_others_may_read_is_a_warning_in_the_log() {
+    let dir = TempDir::new().unwrap();
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, "the-secret-of-the-file").unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let environment =
+        [FREE_PORT, APP[0], ("SETTLEMENT_APPS_0_CLIENT_SECRET_FILE", secret.to_str().unwrap())];
+    let _gateway = Running::start(&["serve"], &environment, &dir, "gRPC ");
+    let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+    let warning = log.lines().find(|line| line.contains("others may read")).expect(&log);
+    assert!(warning.contains("\"level\":\"WARN\""), "{warning}");
+    assert!(warning.contains("SETTLEMENT_APPS_0_CLIENT_SECRET_FILE"), "{warning}");
+    assert!(!log.contains("the-secret-of-the-file"), "{log}");
+}
+
+/// A person with a real gateway's variables in the shell starts a sandbox to play.
+#[test]
+fn a_sandbox_never_calls_the_real_douyin() {
+    for name in ["SETTLEMENT_DOUYIN_BASE_URL", "SETTLEMENT_DEFAULT_APP", "SETTLEMENT_APPS_0_APP_ID"]
+    {
+        let (code, _, stderr) =
+            ran(&mut gateway(&["serve", "--sandbox"], &[(name, "https://open.douyin.com")]));
+        assert_eq!(code, 64);
+        assert!(
+            stderr.contains(&format!("{name}: a sandbox brings its own; unset it")),
+            "{stderr}"
+        );
+    }
+    let by_variable = [("SETTLEMENT_CONFIG", "gateway.toml")];
+    let (code, _, stderr) = ran(&mut gateway(&["serve", "--sandbox"], &by_variable));
+    assert_eq!(code, 64);
+    assert!(stderr.contains("cannot be used with"), "{stderr}");
+}
+
+#[test]
+fn a_sandbox_takes_the_other_knobs() {
+    let dir = TempDir::new().unwrap();
+    let environment = [FREE_PORT, ("SETTLEMENT_STORE_SQLITE_PATH", "elsewhere.db")];
+    let _gateway = Running::start(&["serve", "--sandbox"], &environment, &dir, "gRPC ");
+    assert!(dir.path().join("elsewhere.db").exists());
+}
+
+#[tokio::test]
+async fn a_gateway_settles_against_a_simulator_of_its_own_process() {
+    let dir = TempDir::new().unwrap();
+    let app = format!("{}=the=secret", crate::harness::APP_ID);
+    let arguments = ["simulate", "--listen", "127.0.0.1:0", "--seed", "7", "--app", &app];
+    let mut simulator = Running::start(&arguments, &[], &dir, "address    ");
+    assert!(simulator.addr.starts_with("http://127.0.0.1:"), "{}", simulator.addr);
+    let environment = [
+        FREE_PORT,
+        ("SETTLEMENT_DOUYIN_BASE_URL", &simulator.addr),
+        ("SETTLEMENT_APPS_0_APP_ID", crate::harness::APP_ID),
+        ("SETTLEMENT_APPS_0_CLIENT_SECRET_ENV", "THE_SECRET"),
+        ("THE_SECRET", "the=secret"),
+    ];
+    let gateway = Running::start(&["serve"], &environment, &dir, "gRPC ");
+    let url = format!("http://{}", gateway.addr);
+    let mut client = SettlementServiceClient::connect(url).await.unwrap();
+    let number = number("simulated");
+    within("CreateSettle", client.create_settle(create_request(&number))).await.unwrap();
+    let stream = within("WatchSettle", client.watch_settle(watch_request(&number, 0))).await;
+    let settles = drain(stream.unwrap().into_inner()).await.unwrap();
+    assert_eq!(settles.last().unwrap().state(), SettleState::Succeeded);
+    simulator.signal("TERM");
+    assert!(simulator.child.wait().unwrap().success());
+    let mut rest = String::new();
+    simulator.output.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("seed       7 "), "{rest}");
+}
+
+#[test]
+fn an_app_of_the_simulator_is_an_id_and_a_secret() {
+    for wrong in ["tt1", "=secret", "tt1="] {
+        let (code, _, stderr) = ran(&mut gateway(&["simulate", "--app", wrong], &[]));
+        assert_eq!(code, 64);
+        assert!(stderr.contains("APP_ID=SECRET"), "{stderr}");
+    }
+}
+
+#[test]
+fn a_choice_of_the_simulator_is_known_and_has_a_value_that_it_can_have() {
+    for (wrong, why) in [
+        ("number_check", "it must be NAME=VALUE"),
+        ("colour=red", "there are number_check, "),
+        ("number_check=sometimes", "number_check must be "),
+    ] {
+        let (code, _, stderr) = ran(&mut gateway(&["simulate", "--choice", wrong], &[]));
+        assert_eq!(code, 64);
+        assert!(stderr.contains(why), "{stderr}");
+    }
+}
+
+#[test]
+fn errors_prints_both_tables_the_same_each_time() {
+    for format in ["markdown", "json"] {
+        let print = || ran(&mut gateway(&["errors", "--format", format], &[]));
+        let (code, first, _) = print();
+        assert_eq!(code, 0);
+        assert_eq!(first, print().1, "{format}");
+        for row in codes::TABLE {
+            let (number, text) = (row.err_no.to_string(), row.meaning_zh);
+            assert!(first.contains(&number) && first.contains(text), "{format}: {number}");
+        }
+        for row in reasons::TABLE {
+            assert!(first.contains(row.reason) && first.contains(row.advice), "{format}: {row:?}");
+        }
+    }
+    let (_, markdown, _) = ran(&mut gateway(&["errors"], &[]));
+    for row in markdown.lines().filter(|line| line.starts_with('|')) {
+        let columns = row.matches('|').count();
+        assert!(columns == 10 || columns == 7, "{row}");
+    }
+}
+
+#[test]
+fn errors_in_json_are_for_programs() {
+    let (_, text, _) = ran(&mut gateway(&["errors", "--format", "json"], &[]));
+    let tables: Value = serde_json::from_str(&text).unwrap();
+    let douyin = tables["douyin"]["errors"].as_array().unwrap();
+    assert_eq!(douyin.len(), codes::TABLE.len());
+    let unpaid = douyin.iter().find(|error| error["err_no"] == 23102).unwrap();
+    assert_eq!(unpaid["reason"], "ORDER_NOT_PAID");
+    assert_eq!(unpaid["code"], "FAILED_PRECONDITION");
+    assert_eq!(
+        (&unpaid["handling"], &unpaid["retry"]),
+        (&"refused".into(), &"after_change".into())
+    );
+    assert_eq!(unpaid["retry_delay_ms"], Value::Null);
+    let busy = douyin.iter().find(|error| error["err_no"] == 23000).unwrap();
+    assert_eq!((&busy["retry"], &busy["retry_delay_ms"]), (&"now".into(), &2000.into()));
+    assert_eq!(tables["douyin"]["domain"], "open.douyin.com");
+    assert_eq!(tables["douyin_unlisted"]["reason"], "DOUYIN_ERROR");
+    let own = tables["gateway"]["errors"].as_array().unwrap();
+    assert_eq!(own.len(), reasons::TABLE.len());
+    assert_eq!(tables["gateway"]["domain"], "douyin.settlement.v1");
+}
+
+/// What calls with a number report is what the table says: one create shows it.
+#[tokio::test]
+async fn an_error_has_the_words_that_errors_prints() {
+    let gateway = crate::harness::Gateway::spawn_with(simulator().await, |_| {}).await;
+    let number = number("words");
+    let request = crate::harness::create_on(&number, &format!("sim-err-23102-{number}"));
+    let status = gateway.create(request).await.unwrap_err();
+    let (_, text, _) = ran(&mut crate::config::gateway(&["errors", "--format", "json"], &[]));
+    let tables: Value = serde_json::from_str(&text).unwrap();
+    let mut errors = tables["douyin"]["errors"].as_array().unwrap().iter();
+    let printed = errors.find(|error| error["err_no"] == 23102).unwrap();
+    let details = crate::harness::details(&status);
+    assert_eq!(printed["reason"], details.info.reason.as_str());
+    assert_eq!(printed["retry"], details.info.metadata["retry"].as_str());
+    assert!(status.message().contains(printed["advice"].as_str().unwrap()));
+}
