@@ -1,5 +1,6 @@
 //! A gRPC gateway to Douyin's settlement (分账, profit sharing): a settle that is recorded here is
-//! never lost, never doubled, always driven to Douyin's final word, and everyone watching learns it.
+//! never lost, never doubled, always driven to Douyin's final word, and everyone watching learns
+//! it.
 //!
 //! ```text
 //!            callers (any language, mesh, grpcurl)      Douyin open platform

@@ -68,7 +68,8 @@ impl Poller {
         self.turns.wait().await;
     }
 
-    /// Settles of apps that are not configured any more stay as they are until their app comes back.
+    /// Settles of apps that are not configured any more stay as they are until their app comes
+    /// back.
     async fn report_parked(&self) {
         let open = match self.gateway.store().open_settles().await {
             Ok(open) => open,

@@ -120,8 +120,8 @@ pub fn words(failure: &Failure) -> Words {
     }
 }
 
-/// The words for a failure of a create whose outcome is known: while it is unknown, coming back with
-/// the same number is right whatever the last answer was; once it is refused, it never is.
+/// The words for a failure of a create whose outcome is known: while it is unknown, coming back
+/// with the same number is right whatever the last answer was; once it is refused, it never is.
 pub fn words_for(failure: &Failure, outcome: Outcome) -> Words {
     let mut words = words(failure);
     match (outcome, words.retry) {

@@ -20,7 +20,8 @@ pub struct Record {
     pub evidence: Evidence,
     /// Why the settle is still `Submitting`, if something went wrong since it was recorded.
     pub last_error: Option<Failure>,
-    /// The first word of Douyin that contradicts a final state; stays until an operator resolves it.
+    /// The first word of Douyin that contradicts a final state; stays until an operator resolves
+    /// it.
     pub contradiction: Option<Contradiction>,
     /// Counts every write of this row; what a compare-and-swap compares. Never shown to callers.
     pub version: i64,
@@ -346,8 +347,8 @@ pub enum Mark {
 }
 
 impl Report {
-    /// What the report tells for good. Before the end Douyin shows amounts that may still change (no
-    /// document says they do not), and facts are kept as they came first: those are left out.
+    /// What the report tells for good. Before the end Douyin shows amounts that may still change
+    /// (no document says they do not), and facts are kept as they came first: those are left out.
     pub fn lasting_facts(&self) -> Facts {
         let facts = self.facts.clone();
         match self.status {

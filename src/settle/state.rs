@@ -2,8 +2,8 @@
 //!
 //! [`transition`] is the only function that changes a record because of something learned, and
 //! [`permit`] the only one that allows a send. Both are pure; the caller makes the result durable
-//! by one compare-and-swap. What Douyin reports is judged in `report.rs`. ARCHITECTURE.md prints the
-//! table; every row and rule has a test in `state_tests`. The rules close concrete ways to pay
+//! by one compare-and-swap. What Douyin reports is judged in `report.rs`. ARCHITECTURE.md prints
+//! the table; every row and rule has a test in `state_tests`. The rules close concrete ways to pay
 //! twice or to tell a caller something false: none may be relaxed because it looks redundant.
 
 use super::observation::{
@@ -140,8 +140,8 @@ fn accepted(
     }
 }
 
-/// Whether Douyin accepted two sends under one number. It does so only after the first settle failed
-/// and freed the number; which of the two that was is unknown until a FAIL is seen, because
+/// Whether Douyin accepted two sends under one number. It does so only after the first settle
+/// failed and freed the number; which of the two that was is unknown until a FAIL is seen, because
 /// acceptances may arrive in either order.
 fn is_second_acceptance(record: &Record, ids: &AcceptedIds) -> bool {
     let State::Processing { settle_id } = &record.state else {
@@ -167,8 +167,8 @@ fn refused(after: &mut Record, failure: &Failure, seen: &Observation) -> Option<
     None
 }
 
-/// No definite answer. The same unlisted number, answered to one send after the other, is counted: it
-/// may be a refusal that no document names.
+/// No definite answer. The same unlisted number, answered to one send after the other, is counted:
+/// it may be a refusal that no document names.
 fn unknown(
     after: &mut Record,
     failure: &Failure,
@@ -276,8 +276,9 @@ fn refusal<'a>(evidence: &'a Evidence, policy: &Policy) -> Option<&'a Failure> {
 }
 
 /// Whether a query begun at `begun` must see everything that we ever sent: the grace is over since
-/// the last send that was permitted here, or, for sends of an earlier process, since this one began.
-/// Times written by an earlier process are not compared: the clock may have been set in between.
+/// the last send that was permitted here, or, for sends of an earlier process, since this one
+/// began. Times written by an earlier process are not compared: the clock may have been set in
+/// between.
 fn grace_over(evidence: &Evidence, begun: Timestamp, context: &Context<'_>) -> bool {
     let Some(last_permit) = evidence.last_permit else {
         return true;

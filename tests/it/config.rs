@@ -348,13 +348,15 @@ requests_per_second = 1.5
 const SAID: &[&str] = &[
     "gateway.toml:1:1: default_app is tt9, which is not one of apps",
     "gateway.toml:2:1: lease_ms is no key; it belongs to [settle]",
-    "gateway.toml:4:1: server.grpc_addr is \"localhost:50051\"; it must be an IP address and a port",
+    "gateway.toml:4:1: server.grpc_addr is \"localhost:50051\"; it must be an IP address and \
+     a port",
     "gateway.toml:5:1: server.unary_limit is no key; did you mean unary_limit_ms?",
     "gateway.toml:6:1: server.creates_max is 0; it must be 1 to 100_000",
     "gateway.toml:7:1: server.watches_max is a text; it must be 1 to 1_000_000",
     "gateway.toml:10:1: settle.mark is a text; it must be true or false",
     "gateway.toml:12:2: sttle is no key; did you mean settle?",
-    "gateway.toml:15:1: douyin.base_url must be an http(s) address of a host, without query or user",
+    "gateway.toml:15:1: douyin.base_url must be an http(s) address of a host, without query or \
+     user",
     "gateway.toml:16:1: douyin.attempt_timeout_ms is -3; it must be 10 to 60_000",
     "gateway.toml:18:1: poller.turns_max is \
      99999999999999999999999999999999999999999999999999; it must be 1 to 10_000",
@@ -371,7 +373,8 @@ const SAID: &[&str] = &[
     "gateway.toml:34:1: apps[4].requests_per_second is a TOML float; it must be 2 to 10_000",
     "SETTLEMENT_DOUYIN_CONNECT_TIMEOUT_MS: douyin.connect_timeout_ms is \"2s\"; it must be 10 to \
      60_000",
-    "SETTLEMENT_GRPC_ADDR: is no variable of the gateway; did you mean SETTLEMENT_SERVER_GRPC_ADDR?",
+    "SETTLEMENT_GRPC_ADDR: is no variable of the gateway; did you mean \
+     SETTLEMENT_SERVER_GRPC_ADDR?",
     "SETTLEMENT_SETTLE_LEASE: is no variable of the gateway; did you mean \
      SETTLEMENT_SETTLE_LEASE_MS?",
     "SETTLEMENT_STORE_PATH_OF_EVERYTHING: is no variable of the gateway",
@@ -434,7 +437,8 @@ fn several_errors_of_syntax_are_reported_at_once() {
     let (code, _, stderr) = checked(text, &[("SETTLEMENT_SETTLE_MARK", "maybe")]);
     assert_eq!(code, 64);
     let expected = [
-        "gateway.toml:1:15: this is not TOML: string values must be quoted, expected literal string",
+        "gateway.toml:1:15: this is not TOML: string values must be quoted, expected literal \
+         string",
         "gateway.toml:3:15: this is not TOML: invalid basic string, expected `\"`",
         "gateway.toml:5:1: this is not TOML: duplicate key",
         "SETTLEMENT_SETTLE_MARK: settle.mark is \"maybe\"; it must be true or false",

@@ -1,5 +1,5 @@
-//! What an operator reads: one JSON object per line, each RPC and each call to Douyin in a span that
-//! names its settle, and never a secret.
+//! What an operator reads: one JSON object per line, each RPC and each call to Douyin in a span
+//! that names its settle, and never a secret.
 
 use serde_json::{Map, Value};
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
@@ -104,7 +104,7 @@ async fn no_log_line_however_talkative_has_a_secret_or_a_token() {
     let client = &gateway.client;
     // An answer that says back what it was sent is the hardest case.
     let echo = format!(
-        r#"{{"data":{{"error_code":10013,"description":"is {SECRET} a secret?"}},"message":"error"}}"#
+        r#"{{"data":{{"error_code":10013,"description":"is {SECRET} it?"}},"message":"error"}}"#
     );
     sim.script_token(vec![Script::json(200, echo)]);
     let (plain, expired) = (number("plain"), number("expired"));

@@ -2,8 +2,8 @@
 //!
 //! A write goes through [`queue`] to the one [`writer`], which commits in batches; a read goes to
 //! one of the [`readers`]. [`open`] decides whether a file is ours to use. What an operation does
-//! is in [`settles`] (insert, swap), [`schedule`] (leases), [`list`] (pages) and [`sweep`] (repairs);
-//! how a record becomes a row is in [`rows`].
+//! is in [`settles`] (insert, swap), [`schedule`] (leases), [`list`] (pages) and [`sweep`]
+//! (repairs); how a record becomes a row is in [`rows`].
 
 mod columns;
 mod connect;
