@@ -68,6 +68,8 @@ const ACCEPTED_MAX: usize = 64;
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// How long a stopping server may take to write its last answers.
 const LINGER: Duration = Duration::from_secs(2);
+/// A machine's clock that is further away from ours than this was set by somebody.
+const CLOCK_MOVED_MS_MAX: i64 = 60_000;
 /// How often the health of the store is looked at.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
 const SERVICE_NAME: &str = "douyin.settlement.v1.SettlementService";
@@ -96,7 +98,7 @@ impl App {
     /// Serves and drives until `stop`, then ends in order: say so, wait for balancers, end the
     /// streams, finish what is in flight, close the store.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Stopped {
-        let health = Health::new(&self.store);
+        let health = Health::new(&self.store, self.gateway.clock());
         // Known from the first request on; serving once the store has shown that it can commit.
         health.report(ServingStatus::NotServing).await;
         let (draining, polling) = (CancellationToken::new(), CancellationToken::new());
@@ -209,14 +211,16 @@ async fn serve(
 struct Health {
     reporter: HealthReporter,
     store: Store,
+    clock: Clock,
     /// Set by the stop, which nothing reverts. Guards every report, so that the last one wins.
     stopping: std::sync::Arc<Mutex<bool>>,
 }
 
 impl Health {
-    fn new(store: &Store) -> Self {
+    fn new(store: &Store, clock: &Clock) -> Self {
         let stopping = std::sync::Arc::default();
-        Self { reporter: HealthReporter::new(), store: store.clone(), stopping }
+        let (reporter, store, clock) = (HealthReporter::new(), store.clone(), clock.clone());
+        Self { reporter, store, clock, stopping }
     }
 
     fn service(&self) -> HealthServer<HealthService> {
@@ -250,10 +254,19 @@ impl Health {
             }
             served = Some(status);
             drop(stopping);
+            self.watch_clock();
             tokio::select! {
                 () = tokio::time::sleep(HEALTH_INTERVAL) => {}
                 () = stop.cancelled() => return,
             }
+        }
+    }
+
+    /// A clock that somebody set takes effect at the next start only; whoever did it should know.
+    fn watch_clock(&self) {
+        let moved_ms = self.clock.machine_moved_ms();
+        if moved_ms.abs() > CLOCK_MOVED_MS_MAX {
+            warn!(moved_ms, "the machine's clock was set: it counts from the next start on");
         }
     }
 

@@ -63,7 +63,7 @@ CREATE UNIQUE INDEX settle_by_key ON settle (app_id, trade_system, out_settle_no
 CREATE UNIQUE INDEX settle_by_settle_id ON settle (app_id, settle_id)
     WHERE settle_id IS NOT NULL;
 
--- One for each way to list, each in the order of a list. The row's id is their last column.
+-- One for each way to list, each in the order of a list; SQLite ends every index with the id.
 CREATE INDEX settle_by_time ON settle (app_id, create_time_ms);
 CREATE INDEX settle_by_state ON settle (app_id, state, create_time_ms);
 CREATE INDEX settle_by_order ON settle (app_id, listed_order_no, create_time_ms)

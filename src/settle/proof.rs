@@ -40,7 +40,7 @@ pub fn proof(record: &Record, report: &Report) -> Proof {
     match (report.facts.cp_extra.as_deref(), request.sent_ext.as_deref()) {
         (Some(seen), Some(sent)) if seen == sent => Proof::Ours,
         // Our mark comes back as it went; a caller's own text may come back altered.
-        (Some(_), Some(_)) if content.ext.is_some() && order.is_some() => Proof::Unproven,
+        (Some(_), Some(_)) if content.ext.is_some() => Proof::Unproven,
         (Some(_), Some(_)) => Proof::Foreign,
         (Some(seen), None) if !seen.is_empty() => Proof::Foreign,
         (Some(_) | None, None) if order.is_some() => Proof::Ours,
@@ -80,11 +80,8 @@ pub fn proof_of_adopted(content: &Content, mark: Mark, facts: &Facts) -> Proof {
     match (facts.cp_extra.as_deref(), Request::ext_for(content, mark)) {
         // The mark names the item, too; a caller's own text does not.
         (Some(seen), Some(sent)) if seen == sent && (whole || content.ext.is_none()) => Proof::Ours,
-        // Another mark is another content, and so is another text of the caller's.
+        // Another mark is another content. A text of the caller's may have come back altered.
         (Some(seen), _) if seen.starts_with(MARK_PREFIX) => Proof::Foreign,
-        (Some(seen), Some(sent)) if content.ext.is_some() && seen.trim() != sent.trim() => {
-            Proof::Foreign
-        }
         (Some(_) | None, Some(_) | None) => Proof::Unproven,
     }
 }

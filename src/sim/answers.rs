@@ -1,4 +1,4 @@
-//! How an answer looks: the envelopes of `douyin-api.md` §1.8 and the texts of §1.7.
+//! How an answer looks: the envelopes and texts of Douyin's error pages.
 //!
 //! It knows the wire and the choices about it, and no rule that leads to an answer.
 
@@ -58,7 +58,7 @@ impl Writer<'_> {
         }
     }
 
-    /// The answer of client_token (§4): its errors come with HTTP 200 and always in this envelope.
+    /// The answer of client_token: its errors come with HTTP 200 and always in this envelope.
     pub(super) fn token(self, result: Result<Value, Refusal>) -> Answer {
         let body = match result {
             Ok(mut data) => {
@@ -148,7 +148,7 @@ impl Writer<'_> {
     }
 }
 
-/// Who refuses: the settlement system (§1.7), or the platform in front of it (§1.8).
+/// Who refuses: the settlement system, or the platform in front of it.
 enum Layer {
     Settlement,
     Platform,
@@ -163,7 +163,7 @@ impl Layer {
     }
 }
 
-/// Numbers that §1.8 marks "(sub)", and the business numbers, which appear as sub codes (§6.1).
+/// Numbers that §1.8 marks "(sub)", and the business numbers, which appear as sub codes.
 fn is_sub_code(err_no: i64) -> bool {
     matches!(err_no, 11_000..=11_999 | 13_000 | 20_000..=29_999)
 }

@@ -189,7 +189,7 @@ impl Books {
         let amount_fen = stranger.amount_fen.unwrap_or(left_fen);
         self.enter(AppliedSettle {
             app_id: app_id.to_owned(),
-            // The platform fills its own number in (§3.2).
+            // The platform fills its own number in.
             out_settle_no: out_settle_no.unwrap_or(&settle_id).to_owned(),
             wallet_settle_id: ids::wallet_settle_id(self.seed, &settle_id),
             settle_id: settle_id.clone(),

@@ -1,4 +1,4 @@
-//! Chinese days: what "D+N" counts in (`douyin-api.md` §1.5), and how a time is written for people.
+//! Chinese days: what "D+N" counts in, and how a time is written for people.
 //!
 //! China has one time zone and no summer time, so a day is plain arithmetic at UTC+8. It knows no
 //! clock: every time is unix time in milliseconds.

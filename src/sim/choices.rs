@@ -1,11 +1,11 @@
 //! What Douyin leaves undocumented, one field per question.
 //!
 //! A test that must hold whatever the answer is draws them from a seed; a test about one answer
-//! sets it. Rows are those of `douyin-api.md`.
+//! sets it.
 
 use http::StatusCode;
 
-/// The longest time that an accepted settle may stay invisible to queries (a guess: §11.6).
+/// The longest time that an accepted settle may stay invisible to queries (a guess).
 const VISIBLE_AFTER_MS_MAX: u64 = 600_000;
 
 /// The simulator's answers to the open questions about Douyin.
@@ -33,15 +33,15 @@ pub struct Choices {
     pub platform_envelope: Envelope,
     /// `error_code` over a sub code in [`Envelope::Extra`]: 2191009, or 2190004 as in one sample.
     pub parent_err_no: i64,
-    /// An unknown token: 28001003, 2190002, 10008 or 11002 (§1.8).
+    /// An unknown token: 28001003, 2190002, 10008 or 11002.
     pub token_invalid_err_no: i64,
-    /// An expired or superseded token: 28001008, 2190008, 10008 or 11002 (§1.8).
+    /// An expired or superseded token: 28001008, 2190008, 10008 or 11002.
     pub token_expired_err_no: i64,
     /// How long the second newest token of an app lives on, in milliseconds (§4: five minutes).
     pub token_grace_ms: u64,
     /// Where the log id is.
     pub log_id: LogIdPlace,
-    /// How the developer's numbers are spelled in query answers (§2).
+    /// How the developer's numbers are spelled in query answers.
     pub query_names: QueryNames,
     /// How query answers write amounts and times (§2, last paragraph).
     pub amounts: AmountForm,
@@ -49,10 +49,10 @@ pub struct Choices {
     pub app_id_required: bool,
     /// What stands between two receivers in `settle_detail` (§2.1: unknown).
     pub detail_separator: &'static str,
-    /// More receivers than this are a parameter error. Guaranteed payment has 4 (§6.3); none is
+    /// More receivers than this are a parameter error. Guaranteed payment has 4; none is
     /// documented for trade_basic.
     pub receivers_max: Option<usize>,
-    /// Further settles of one order get 23113 (a guess). Guaranteed payment has 50 (§6.3); none is
+    /// Further settles of one order get 23113 (a guess). Guaranteed payment has 50; none is
     /// documented for trade_basic.
     pub settles_per_order_max: Option<usize>,
 }

@@ -129,7 +129,7 @@ impl Core {
         let call = Call {
             endpoint,
             app_id,
-            // Exactly this, with no charset behind it (§1.2).
+            // Exactly this, with no charset behind it.
             content_type_is_json: header_text(&request.headers, header::CONTENT_TYPE.as_str())
                 == "application/json",
             body: request.body,

@@ -1,4 +1,4 @@
-//! settle_create (`douyin-api.md` §1): reads the request, asks the rules, writes the books.
+//! settle_create: reads the request, asks the rules, writes the books.
 //!
 //! It does not know tokens, envelopes or faults.
 
@@ -64,7 +64,7 @@ pub(super) fn settle_create(
     }))
 }
 
-/// A repeat gets 23111 whatever it says: only a query tells what is there (§1.10).
+/// A repeat gets 23111 whatever it says: only a query tells what is there.
 fn exists(books: &mut Books, app_id: &str, asked: &Asked) -> Refusal {
     if !books.choices.exists_while_invisible {
         books.show(app_id, &asked.out_settle_no);
@@ -92,7 +92,7 @@ fn judge(books: &Books, order: &Order, asked: &Asked) -> Result<i64, Refusal> {
     })
 }
 
-/// The request body (§1.3), as this reading of the page has it.
+/// The request body, as this reading of the page has it.
 #[derive(Debug)]
 struct Asked {
     out_order_no: String,
@@ -142,7 +142,7 @@ impl Asked {
     }
 }
 
-/// An element of `settle_params` (§1.4) on the wire.
+/// An element of `settle_params` on the wire.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Share {
@@ -150,7 +150,7 @@ struct Share {
     amount: i64,
 }
 
-/// `settle_params` is a JSON array inside a string (§1.4).
+/// `settle_params` is a JSON array inside a string.
 fn receivers(text: &str) -> Result<Vec<Receiver>, Refusal> {
     let shares: Vec<Share> = serde_json::from_str(text)
         .map_err(|error| Refusal::with(PARAM_ERROR, format!("settle_params: {error}")))?;

@@ -11,7 +11,7 @@ pub(super) enum Endpoint {
 impl Endpoint {
     pub(super) const ALL: [Self; 3] = [Self::Token, Self::Create, Self::Query];
 
-    /// Both forms are routed, with and without the slash at the end (`douyin-api.md` §1.9).
+    /// Both forms are routed, with and without the slash at the end.
     pub(super) fn of(path: &str) -> Option<Self> {
         match path.strip_suffix('/').unwrap_or(path) {
             "/oauth/client_token" => Some(Self::Token),

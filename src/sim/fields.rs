@@ -1,4 +1,4 @@
-//! Reading a request body: a JSON object whose values are all strings (`douyin-api.md` §1.3).
+//! Reading a request body: a JSON object whose values are all strings.
 //!
 //! It knows types, presence and length. What a value means is its endpoint's business.
 
@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 use super::answers::Refusal;
 use super::choices::Choices;
 
-/// "Bad parameter": fix per message (§1.7).
+/// "Bad parameter": fix per message.
 pub(super) const PARAM_ERROR: i64 = 10_000;
-/// "System busy", which is how a wrong JSON type shows up (§1.8, §8).
+/// "System busy", which is how a wrong JSON type shows up.
 const SYSTEM_BUSY: i64 = 2_100_004;
 
 /// The fields of one body.

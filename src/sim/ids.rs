@@ -15,7 +15,7 @@ pub(super) fn draw(seed: u64, parts: &[&str]) -> fastrand::Rng {
     fastrand::Rng::with_seed(hash)
 }
 
-/// `ots` and 23 digits, as in the samples of `douyin-api.md` §1.6.
+/// `ots` and 23 digits, as in Douyin's samples.
 pub(super) fn settle_id(seed: u64, app_id: &str, name: &str, nth: usize) -> String {
     let nth = nth.to_string();
     format!("ots{}", platform_digits(seed, app_id, &["settle", app_id, name, &nth]))
@@ -31,7 +31,7 @@ pub(super) fn order_id(seed: u64, app_id: &str, out_order_no: &str) -> String {
     format!("motb{}", platform_digits(seed, app_id, &["order", app_id, out_order_no]))
 }
 
-/// `clt.` and 60 characters (§4).
+/// `clt.` and 60 characters.
 pub(super) fn token(seed: u64, app_id: &str, nth: u64) -> String {
     let mut rng = draw(seed, &["token", app_id, &nth.to_string()]);
     let tail: String = (0..60).map(|_| rng.alphanumeric()).collect();

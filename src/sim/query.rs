@@ -1,4 +1,4 @@
-//! settle_query (`douyin-api.md` §2): finds settles by one of four keys and writes them down.
+//! settle_query: finds settles by one of four keys and writes them down.
 //!
 //! It changes nothing in the books and does not know tokens, envelopes or faults.
 
@@ -89,7 +89,7 @@ fn item(settle: &AppliedSettle, choices: &Choices) -> Value {
     Value::Object(item)
 }
 
-/// Who gets what; the fee and all shares, the seller's rest included, make up the amount (§2.1).
+/// Who gets what; the fee and all shares, the seller's rest included, make up the amount.
 fn detail(settle: &AppliedSettle, separator: &str) -> String {
     if settle.status == Status::Fail {
         return String::new();

@@ -1,4 +1,4 @@
-//! The rules of settle_create (`douyin-api.md` §1.5 and §1.7) as plain functions.
+//! The rules of settle_create as plain functions.
 //!
 //! Data in, an amount or a refusal out. The time is a fact of the [`Case`] like any other.
 
@@ -12,7 +12,7 @@ const ITEM_FEN_DEFAULT: i64 = 10_000;
 const RAKE_PER_10_000: i64 = 60;
 /// What a CPS promotion costs, in parts of 10 000: a tenth, as in one sample of §2.1.
 const COMMISSION_PER_10_000: i64 = 1_000;
-/// CPS orders are due at "fulfilled D+3", always (§1.5).
+/// CPS orders are due at "fulfilled D+3", always.
 const CPS_DAYS: u16 = 3;
 
 /// What a create would take, or why it may not.

@@ -33,7 +33,7 @@ pub struct AppliedSettle {
     pub body: Bytes,
 }
 
-/// `settle_status` (`douyin-api.md` §2).
+/// `settle_status`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Status {
     Init,
@@ -68,7 +68,7 @@ impl Status {
     }
 }
 
-/// An element of `settle_params` (§1.4).
+/// An element of `settle_params`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receiver {
     pub merchant_uid: String,

@@ -1,4 +1,4 @@
-//! client_token (`douyin-api.md` §4): who may fetch a token, and which tokens are good.
+//! client_token: who may fetch a token, and which tokens are good.
 //!
 //! It does not know the books. Every `now_ms` is unix time in milliseconds.
 

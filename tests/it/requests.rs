@@ -71,7 +71,7 @@ fn receivers(bytes: usize) -> Vec<v1::SettleParam> {
     (0..9).map(|i| v1::SettleParam { merchant_uid: uid(i), amount_fen: 1 }).collect()
 }
 
-/// Each field at its limit and one byte above it (`douyin-api.md` §1.3).
+/// Each field at its limit and one byte above it.
 #[tokio::test]
 async fn every_limit_is_exact_to_the_byte() {
     type Set = fn(&mut v1::CreateSettleRequest, usize);

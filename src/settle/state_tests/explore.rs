@@ -1,5 +1,5 @@
-//! Every interleaving of the small world of [`super::world`], breadth first, with the invariants of
-//! `settle_model.py` checked in every state. A violation prints the shortest way to it.
+//! Every interleaving of the small world of [`super::world`], breadth first, with the invariants
+//! checked in every state. A violation prints the shortest way to it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};

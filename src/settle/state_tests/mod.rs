@@ -1,5 +1,5 @@
-//! Tests of the life cycle: design.md section 5 cell by cell and rule by rule, written from the
-//! page and the model, not from the code.
+//! Tests of the life cycle as ARCHITECTURE.md prints it, cell by cell and rule by rule, written from
+//! the rules and not from the code.
 //!
 //! [`table`] has one test per row of the table, [`rules`] and [`evidence`] one per rule below it,
 //! [`steps`] what a worker does next, [`properties`] what holds for any sequence, [`traces`] the
@@ -31,10 +31,10 @@ const WINDOW_END: i64 = 72 * HOUR;
 /// The last second at which a send may be permitted is the one before this.
 const SENDING_ENDS: i64 = WINDOW_END - 600;
 
-/// Seconds after the settle was recorded.
 /// The process of these tests began before everything they do.
 const START: Timestamp = Timestamp::from_ms(-1_000_000_000);
 
+/// Seconds after the settle was recorded.
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_ms(1_700_000_000_000 + seconds * 1_000)
 }

@@ -1,4 +1,4 @@
-//! The table of design.md section 5: one test per observation, one line per state.
+//! The life-cycle table: one test per observation, one line per state.
 
 use super::*;
 use ReportedStatus::{Fail, Init, Processing, Success, Unlisted};

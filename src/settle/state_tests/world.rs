@@ -2,10 +2,9 @@
 //! all its whims, a stranger, and time that passes as late as it is allowed to. Whatever the
 //! gateway decides here is decided by the real [`transition`] and [`permit`].
 //!
-//! The world is `settle_model.py` with three differences. Time is counted, in moments, so that the
-//! real comparisons of moments are used, each at its boundary. The gateway knows what it was told
-//! and nothing else (the model looks into Douyin to see whether the recorded settle has failed).
-//! And either worker may be a second poller. Workers either send and ask whenever they are allowed
+//! Time is counted, in moments, so that the real comparisons of moments are used, each at its
+//! boundary. The gateway knows what it was told and nothing else. Either worker may be a second
+//! poller. Workers either send and ask whenever they are allowed
 //! to, which covers decisions made on an old copy of the record, or obey the real [`next_step`].
 //!
 //! A worker that hears nothing leaves its request on the way, where it may still arrive or not.

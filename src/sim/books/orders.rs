@@ -1,5 +1,5 @@
 //! Orders in the books: made on the fly, shaped by tests, and settled by the platform itself where
-//! an app is configured so (`douyin-api.md` §1.5, §3.2).
+//! an app is configured so.
 
 use bytes::Bytes;
 
@@ -129,7 +129,7 @@ impl Books {
         }
     }
 
-    /// An automatic settlement: its number is its own id (§3.2).
+    /// An automatic settlement: its number is its own id.
     fn settle_by_itself(&mut self, order: &Order, item_order_id: Option<&str>, amount_fen: i64) {
         let order_id = self.order_id(&order.app_id, &order.out_order_no);
         let nth = self.by_order_id.get(&order_id).map_or(0, Vec::len);
