@@ -1,5 +1,5 @@
-//! Tests of the life cycle as ARCHITECTURE.md prints it, cell by cell and rule by rule, written from
-//! the rules and not from the code.
+//! Tests of the life cycle as ARCHITECTURE.md prints it, cell by cell and rule by rule, written
+//! from the rules and not from the code.
 //!
 //! [`table`] has one test per row of the table, [`rules`] and [`evidence`] one per rule below it,
 //! [`steps`] what a worker does next, [`properties`] what holds for any sequence, [`traces`] the

@@ -1,6 +1,6 @@
 //! The shortest ways to pay twice with one rule of the life cycle left out, played against the real
-//! functions. Each test is named after the rule that is left out (`but-…`), and ends where the broken variant would have
-//! told its caller to pay again.
+//! functions. Each test is named after the rule that is left out (`but-…`), and ends where the
+//! broken variant would have told its caller to pay again.
 //!
 //! Not here, because floor 0 has no part in them: `but-not_sent-frees` (a promise of the contract)
 //! and the fence of the +1 (a condition of the store's write; what `permit` refuses is here).
