@@ -4,10 +4,12 @@
 //! may know how a backend works; what only one of them promises is tested beside it.
 
 pub(super) mod fixtures;
+mod lists;
 mod model;
 mod records;
 mod schedule;
 mod swaps;
+mod sweeps;
 
 use super::{Sqlite, SqliteOptions, Store};
 use crate::settle::Key;
@@ -88,6 +90,7 @@ macro_rules! run_on {
             swaps::a_release_ends_the_lease_and_leaves_the_schedule,
             swaps::an_extended_lease_keeps_its_fence,
             swaps::not_later_brings_forward_and_never_postpones,
+            swaps::not_later_while_a_lease_runs_is_heard_when_it_is_given_back,
             swaps::a_removed_due_row_can_come_back_with_a_greater_fence,
             schedule::an_insert_leaves_exactly_the_due_row_it_asked_for,
             schedule::claims_take_the_longest_due_first_up_to_the_limit,
@@ -100,6 +103,27 @@ macro_rules! run_on {
             schedule::next_due_is_the_earliest_moment_of_a_claim,
             schedule::a_nudge_brings_forward_but_keeps_the_gap,
             schedule::a_nudge_never_postpones,
+            schedule::a_nudge_while_a_lease_runs_is_heard_when_it_is_given_back,
+            schedule::a_nudge_while_a_lease_runs_keeps_the_gap,
+            schedule::a_wish_is_heard_once_and_by_whoever_looks_next,
+            lists::a_page_has_the_newest_first_and_of_one_moment_the_one_inserted_last,
+            lists::a_listed_settle_is_the_whole_record,
+            lists::pages_follow_each_other_without_a_gap_or_a_repeat,
+            lists::filters_list_exactly_what_passes_all_of_them,
+            lists::a_settle_is_of_the_order_in_its_request_or_else_of_the_one_douyin_named,
+            lists::a_settle_is_listed_in_the_state_that_it_has_now,
+            lists::settles_created_or_changed_meanwhile_move_no_page,
+            lists::pages_read_while_others_write_are_consistent,
+            lists::a_settle_that_cannot_be_read_is_told_on_its_page_and_only_there,
+            lists::a_position_need_not_be_that_of_a_settle,
+            sweeps::a_settle_that_is_not_final_and_has_no_due_row_is_due_now,
+            sweeps::a_due_row_of_a_final_settle_is_removed,
+            sweeps::what_fits_together_is_left_alone,
+            sweeps::a_sweep_leaves_a_lease_that_runs_to_its_holder,
+            sweeps::a_sweep_does_not_touch_what_it_cannot_read,
+            sweeps::a_round_comes_to_everything_whatever_its_steps,
+            sweeps::a_sweep_and_a_worker_do_not_get_in_each_others_way,
+            sweeps::settles_that_are_not_final_are_counted_by_app,
             model::random_operations_end_as_in_the_model,
         );
     };

@@ -8,18 +8,13 @@ use settlement_gateway::sim::{Gate, Script};
 use tonic::Code;
 
 use crate::harness::{
-    Gateway, assert_create_error, create_on, create_request, number, simulator, within,
+    Gateway, assert_create_error, create_on, create_request, number, simulator, wait_for_answers,
+    within,
 };
 
 #[tokio::test]
 async fn the_deadline_is_told_with_details_before_it_passes_and_the_settle_goes_on() {
-    let gateway = Gateway::spawn_with(simulator().await, |config| {
-        config.douyin.attempt_timeout = Duration::from_secs(5);
-        config.douyin.call_timeout = Duration::from_secs(5);
-        config.gateway.policy.call_timeout = Duration::from_secs(5);
-        config.gateway.lease = Duration::from_secs(10);
-    })
-    .await;
+    let gateway = Gateway::spawn_with(simulator().await, wait_for_answers).await;
     let number = number("deadline");
     let gate = Gate::new();
     gateway.sim.script(&number, vec![Script::Hold(gate.clone())]);
@@ -107,13 +102,7 @@ async fn a_dropped_connection_changes_nothing_about_the_settle() {
 
 #[tokio::test]
 async fn the_callers_deadline_bounds_the_wait_for_a_slow_answer_too() {
-    let gateway = Gateway::spawn_with(simulator().await, |config| {
-        config.douyin.attempt_timeout = Duration::from_secs(5);
-        config.douyin.call_timeout = Duration::from_secs(5);
-        config.gateway.policy.call_timeout = Duration::from_secs(5);
-        config.gateway.lease = Duration::from_secs(10);
-    })
-    .await;
+    let gateway = Gateway::spawn_with(simulator().await, wait_for_answers).await;
     let number = number("slow");
     let mut request = tonic::Request::new(create_on(&number, "sim-slow-1"));
     request.set_timeout(Duration::from_millis(300));

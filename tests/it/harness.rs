@@ -84,6 +84,15 @@ pub fn config(sim_url: String, sqlite_path: PathBuf) -> Config {
     config
 }
 
+/// Waits for Douyin's answers longer than any of them takes: none is late, however busy the machine.
+pub fn wait_for_answers(config: &mut Config) {
+    let patience = Duration::from_secs(5);
+    config.douyin.attempt_timeout = patience;
+    config.douyin.call_timeout = patience;
+    config.gateway.policy.call_timeout = patience;
+    config.gateway.lease = 2 * patience;
+}
+
 impl Gateway {
     pub async fn spawn() -> Self {
         Self::spawn_with(simulator().await, |_| {}).await

@@ -5,7 +5,10 @@ use settlement_gateway::sim::Script;
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 
-use crate::harness::{Gateway, assert_create_error, create_on, create_request, number, within};
+use crate::harness::{
+    Gateway, assert_create_error, create_on, create_request, number, simulator, wait_for_answers,
+    within,
+};
 
 /// Starts 100 creates of one number, which Douyin answers only when all of them are there.
 async fn hundred(
@@ -26,7 +29,7 @@ async fn hundred(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_identical_creates_cost_one_send_and_get_one_answer() {
-    let gateway = Gateway::spawn().await;
+    let gateway = Gateway::spawn_with(simulator().await, wait_for_answers).await;
     let number = number("hundred");
     let answers = hundred(&gateway, Script::Normal, create_request(&number)).await;
     let first = answers[0].as_ref().unwrap();
@@ -41,7 +44,7 @@ async fn a_hundred_identical_creates_cost_one_send_and_get_one_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_identical_creates_get_one_refusal() {
-    let gateway = Gateway::spawn().await;
+    let gateway = Gateway::spawn_with(simulator().await, wait_for_answers).await;
     let number = number("hundred-refused");
     let answers = hundred(&gateway, Script::Refuse(23112), create_request(&number)).await;
     let first = answers[0].as_ref().unwrap_err();

@@ -8,7 +8,10 @@ use super::Subject;
 use super::fixtures::*;
 use crate::clock::Timestamp;
 use crate::settle::*;
-use crate::store::{Claim, Due, FIRST_FENCE, Fence, Insert, NewDue, Release, Store, Swap, Swapped};
+use crate::store::{
+    Claim, Due, FIRST_FENCE, Fence, Insert, ListQuery, Listed, NewDue, Release, Store, Swap,
+    Swapped, SweepCursor,
+};
 
 const STEPS: u32 = 1_500;
 
@@ -18,6 +21,8 @@ struct Entry {
     history: Vec<HistoryEntry>,
     due: Option<Row>,
     last_fence: i64,
+    /// How many were inserted before it.
+    place: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -49,13 +54,15 @@ pub(super) async fn random_operations_end_as_in_the_model(subject: Subject) {
     let mut run = Run { store: subject.store.clone(), random, now: NOW, model };
     for _ in 0..STEPS {
         run.now = run.now.plus(Duration::from_millis(run.random.u64(0..40)));
-        match run.random.u32(0..10) {
+        match run.random.u32(0..12) {
             0 => run.insert().await,
             1..=4 => run.swap().await,
             5 => run.claim().await,
             6 => run.release().await,
             7 => run.nudge().await,
             8 => run.remove_due().await,
+            9 => run.sweep().await,
+            10 => run.list().await,
             _ => run.compare_schedule().await,
         }
     }
@@ -69,6 +76,11 @@ impl Run {
 
     fn soon(&mut self) -> Timestamp {
         self.now.plus(Duration::from_millis(self.random.u64(0..400)))
+    }
+
+    /// When most of the settles were created.
+    fn early(&mut self) -> Timestamp {
+        after_ms(self.random.u64(0..600))
     }
 
     fn fence(&mut self, key: &Key) -> Fence {
@@ -101,7 +113,8 @@ impl Run {
         }
         assert_eq!(answer, Insert::Inserted);
         let history = vec![record.history_entry(Source::Gateway, None)];
-        self.model.insert(key, Entry { record, history, due: row, last_fence: 0 });
+        let place = self.model.len();
+        self.model.insert(key, Entry { record, history, due: row, last_fence: 0, place });
     }
 
     async fn swap(&mut self) {
@@ -114,8 +127,12 @@ impl Run {
         record.evidence.unanswered = self.random.u32(..);
         if self.random.bool() {
             record.revision += 1;
-            let id = settle_id(&format!("ots{}", self.random.u32(0..20)));
-            record.state = State::Processing { settle_id: id };
+            let settle_id = settle_id(&format!("ots{}", self.random.u32(0..20)));
+            record.state = match self.random.u32(0..4) {
+                0 => State::Succeeded { settle_id },
+                1 => State::Rejected { rejection: failure(23_112) },
+                _ => State::Processing { settle_id },
+            };
         }
         let grown = record.revision > before.revision;
         let history = grown.then(|| record.history_entry(Source::Query, None));
@@ -202,6 +219,7 @@ impl Run {
         for claim in claims {
             let row = expected.iter_mut().find(|(key, _)| **key == claim.key).unwrap();
             row.1.fence += 1;
+            row.1.wanted_at = None;
             row.1.lease_until = Some(limits.lease_until);
             row.1.wanted_at = None;
             let Row { fence, attempts, backoff, .. } = *row.1;
@@ -240,6 +258,68 @@ impl Run {
         assert_eq!(self.store.nudge(&key, at, gap).await, Ok(expected));
     }
 
+    /// One round, in steps of any size.
+    async fn sweep(&mut self) {
+        let (now, rows_max) = (self.now, self.random.u32(1..9));
+        let mut expected = (0, 0);
+        for entry in self.model.values_mut() {
+            let leased = entry.due.is_some_and(|row| row.lease_until.is_some_and(|at| at > now));
+            match (entry.record.is_final(), entry.due) {
+                (true, Some(_)) if !leased => {
+                    entry.remove();
+                    expected.1 += 1;
+                }
+                (false, None) => {
+                    entry.due_again(now);
+                    expected.0 += 1;
+                }
+                (true, _) | (false, Some(_)) => {}
+            }
+        }
+        let (mut cursor, mut repaired, mut wrapped) = (SweepCursor::default(), (0, 0), false);
+        while !wrapped {
+            let swept = self.store.sweep(now, cursor, rows_max).await.unwrap();
+            repaired = (repaired.0 + swept.missing, repaired.1 + swept.superfluous);
+            (cursor, wrapped) = (swept.next, swept.wrapped);
+        }
+        assert_eq!(repaired, expected);
+    }
+
+    /// All pages of a list with random filters.
+    async fn list(&mut self) {
+        let states = [StateKind::Submitting, StateKind::Processing, StateKind::Succeeded];
+        let order = OutOrderNo::parse(["order-1", "order-2"][self.random.usize(0..2)]).unwrap();
+        let mut query = ListQuery {
+            app_id: app("tt01"),
+            out_order_no: Some(order).filter(|_| self.random.bool()),
+            states: states[..self.random.usize(0..4)].to_vec(),
+            from: Some(self.early()).filter(|_| self.random.bool()),
+            until: Some(self.early()).filter(|_| self.random.bool()),
+            after: None,
+            settles_max: self.random.u32(1..6),
+        };
+        let passes = |record: &Record| {
+            (query.states.is_empty() || query.states.contains(&record.state.kind()))
+                && query.out_order_no.as_ref().is_none_or(|order| order.as_str() == "order-1")
+                && query.from.is_none_or(|from| record.create_time >= from)
+                && query.until.is_none_or(|until| record.create_time < until)
+        };
+        let mut entries: Vec<&Entry> =
+            self.model.values().filter(|entry| passes(&entry.record)).collect();
+        entries.sort_by_key(|entry| std::cmp::Reverse((entry.record.create_time, entry.place)));
+        let expected: Vec<Record> = entries.into_iter().map(|entry| entry.record.clone()).collect();
+        let mut found = Vec::new();
+        loop {
+            let Listed { records, next } = self.store.list(&query).await.unwrap();
+            found.extend(records);
+            query.after = match next {
+                Some(_) => next,
+                None => break,
+            };
+        }
+        assert_eq!(found, expected, "{query:?}");
+    }
+
     async fn compare_schedule(&mut self) {
         let rows = self.model.values().filter_map(|entry| entry.due);
         let claimable = rows.map(|row| row.lease_until.map_or(row.due_at, |at| at.max(row.due_at)));
@@ -253,10 +333,26 @@ impl Run {
             let due_at = entry.due.map(|row| row.due_at);
             assert_eq!(self.store.due_at(key).await, Ok(due_at));
         }
+        let open = self.model.values().filter(|entry| !entry.record.is_final()).count();
+        let by_app = vec![(app("tt01"), u64::try_from(open).unwrap())];
+        let by_app = if open == 0 { Vec::new() } else { by_app };
+        assert_eq!(self.store.open_settles().await, Ok(by_app));
     }
 }
 
 impl Entry {
+    fn due_again(&mut self, due_at: Timestamp) {
+        self.due = Some(Row {
+            due_at,
+            lease_until: None,
+            wanted_at: None,
+            fence: self.last_fence,
+            attempted_at: None,
+            attempts: 0,
+            backoff: 0,
+        });
+    }
+
     fn remove(&mut self) {
         if let Some(row) = self.due.take() {
             self.last_fence = row.fence;

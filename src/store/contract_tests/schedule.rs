@@ -179,3 +179,68 @@ pub(super) async fn a_nudge_never_postpones(subject: Subject) {
     assert_eq!(nudged, Ok(Some(after_ms(5))));
     assert_eq!(store.due_at(&key("1")).await, Ok(Some(after_ms(5))));
 }
+
+pub(super) async fn a_nudge_while_a_lease_runs_is_heard_when_it_is_given_back(subject: Subject) {
+    let store = &subject.store;
+    let nudge = async |at| store.nudge(&key("1"), at, Duration::ZERO).await.unwrap();
+    // What the holder leaves, what is wanted meanwhile, when the row is due then.
+    let wakes = [
+        (900, &[500][..], 500),
+        (900, &[500, 700, 300, 400], 300),
+        (900, &[950], 900),
+        (900, &[], 900),
+        (50, &[60], 50),
+    ];
+    let record = due(store, "1", NOW).await;
+    for (left, wanted, due_at) in wakes {
+        let fence = claim(store, after_ms(10_000)).await[0].fence;
+        for wanted in wanted {
+            assert!(nudge(after_ms(*wanted)).await.is_some());
+        }
+        assert_eq!(claim(store, after_ms(1_000)).await, [], "it takes no lease away");
+        let release = rest_until(after_ms(left));
+        assert_eq!(store.release(&record.key, fence, release).await, Ok(true));
+        assert_eq!(store.due_at(&record.key).await, Ok(Some(after_ms(due_at))), "{wanted:?}");
+        assert_eq!(store.next_due(&app("tt01")).await, Ok(Some(after_ms(due_at))));
+        assert_eq!(store.get(&record.key).await, Ok(Some(record.clone())));
+    }
+}
+
+pub(super) async fn a_nudge_while_a_lease_runs_keeps_the_gap(subject: Subject) {
+    let store = &subject.store;
+    let record = due(store, "1", NOW).await;
+    let fence = claim(store, NOW).await[0].fence;
+    // `rest_until` says that the attempt was made NOW.
+    let release = rest_until(after_ms(100));
+    assert_eq!(store.release(&record.key, fence, release).await, Ok(true));
+    let fence = claim(store, after_ms(100)).await[0].fence;
+    let nudged = store.nudge(&record.key, after_ms(200), Duration::from_secs(2)).await;
+    assert!(nudged.unwrap().is_some());
+    let release = rest_until(after_ms(60_000));
+    assert_eq!(store.release(&record.key, fence, release).await, Ok(true));
+    assert_eq!(store.due_at(&record.key).await, Ok(Some(after_ms(2_000))));
+}
+
+pub(super) async fn a_wish_is_heard_once_and_by_whoever_looks_next(subject: Subject) {
+    let store = &subject.store;
+    let record = due(store, "1", NOW).await;
+    let release = async |fence, ms| {
+        store.release(&record.key, fence, rest_until(after_ms(ms))).await.unwrap()
+    };
+    let nudge = async || store.nudge(&record.key, after_ms(5), Duration::ZERO).await.unwrap();
+    let fence = claim(store, after_ms(10)).await[0].fence;
+    nudge().await;
+    assert!(release(fence, 900).await);
+    assert_eq!(store.due_at(&record.key).await, Ok(Some(after_ms(5))));
+    // The next holder looks after it: what it leaves stands.
+    let fence = claim(store, after_ms(10)).await[0].fence;
+    assert!(release(fence, 900).await);
+    assert_eq!(store.due_at(&record.key).await, Ok(Some(after_ms(900))));
+    // So does a holder who takes over from one that never came back.
+    let lost = claim(store, after_ms(900)).await[0].clone();
+    nudge().await;
+    let fence = claim(store, lost.lease_until).await[0].fence;
+    assert!(!release(lost.fence, 1_000).await);
+    assert!(release(fence, 70_000).await);
+    assert_eq!(store.due_at(&record.key).await, Ok(Some(after_ms(70_000))));
+}

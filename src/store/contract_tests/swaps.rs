@@ -215,6 +215,28 @@ pub(super) async fn not_later_brings_forward_and_never_postpones(subject: Subjec
     assert_eq!(claim(store, after_ms(41)).await, []);
 }
 
+pub(super) async fn not_later_while_a_lease_runs_is_heard_when_it_is_given_back(subject: Subject) {
+    let store = &subject.store;
+    let mut record = created(store).await;
+    let mut swap = async |due, lease| {
+        record = next(&record, |_| {});
+        let swap = Swap { due, lease, ..fact(record.clone()) };
+        assert_eq!(store.swap(swap).await, Ok(Swapped::Done));
+    };
+    let lease = under(FIRST_FENCE, NOW);
+    swap(Due::NotLater(after_ms(30)), None).await;
+    swap(Due::NotLater(after_ms(40)), None).await;
+    // The holder goes on, and in the end leaves its own schedule.
+    swap(Due::Extend { lease_until: after_ms(200) }, lease).await;
+    swap(Due::Keep, lease).await;
+    swap(Due::Release(rest_until(after_ms(90))), lease).await;
+    assert_eq!(store.due_at(&key("1")).await, Ok(Some(after_ms(30))));
+    let fence = claim(store, after_ms(30)).await[0].fence;
+    swap(Due::NotLater(after_ms(95)), None).await;
+    swap(Due::Release(rest_until(after_ms(90))), under(fence, NOW)).await;
+    assert_eq!(store.due_at(&key("1")).await, Ok(Some(after_ms(90))));
+}
+
 pub(super) async fn a_removed_due_row_can_come_back_with_a_greater_fence(subject: Subject) {
     let store = &subject.store;
     let mut record = created(store).await;

@@ -17,6 +17,16 @@ pub(super) enum Fault {
     Unreadable(String),
 }
 
+impl Fault {
+    /// Says where the row is, for the person who must look at it.
+    pub(super) fn in_row(self, id: i64) -> Self {
+        match self {
+            Fault::Unreadable(what) => Fault::Unreadable(format!("{what} (settle.id = {id})")),
+            Fault::Sqlite(error) => Fault::Sqlite(error),
+        }
+    }
+}
+
 impl From<rusqlite::Error> for Fault {
     fn from(error: rusqlite::Error) -> Self {
         Fault::Sqlite(error)

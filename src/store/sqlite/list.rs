@@ -17,12 +17,17 @@ use crate::settle::{AppId, StateKind};
 /// index has both, as an order has a handful of settles.
 pub(super) const LOOKS_MAX: u32 = 2_000;
 
-/// The index is named, so that the plan is the same whatever statistics a tool leaves in the file.
+/// First what is left of the moment in which the page before ended, then what is older: for a
+/// comparison of pairs SQLite would look at all of that moment. The index is named, so that the
+/// plan is the same whatever statistics a tool leaves in the file.
 fn select_newest(index: &str, filter: &str) -> String {
+    let select = format!(
+        "SELECT create_time_ms, id, state FROM settle INDEXED BY {index} WHERE app_id = ?1 {filter}"
+    );
     format!(
-        "SELECT create_time_ms, id, state FROM settle INDEXED BY {index}
-         WHERE app_id = ?1 AND create_time_ms >= ?2 AND (create_time_ms, id) < (?3, ?4) {filter}
-         ORDER BY create_time_ms DESC, id DESC LIMIT ?5"
+        "{select} AND ?2 <= ?3 AND create_time_ms = ?3 AND id < ?4
+         UNION ALL {select} AND create_time_ms >= ?2 AND create_time_ms < ?3
+         ORDER BY 1 DESC, 2 DESC LIMIT ?5"
     )
 }
 

@@ -73,10 +73,8 @@ const REQUEST: [&str; 9] = [
 static INSERT_SETTLE: LazyLock<String> = LazyLock::new(|| {
     let marks = vec!["?"; FIXED.len() + CHANGING.len() + 1].join(", ");
     let (fixed, changing) = (FIXED.join(", "), CHANGING.join(", "));
-    format!(
-        "INSERT INTO settle ({fixed}, {changing}, {LISTED}) VALUES ({marks})
-         ON CONFLICT DO NOTHING"
-    )
+    let columns = format!("{fixed}, {changing}, {LISTED}");
+    format!("INSERT INTO settle ({columns}) VALUES ({marks}) ON CONFLICT DO NOTHING")
 });
 
 static UPDATE_SETTLE: LazyLock<String> =
@@ -132,7 +130,8 @@ pub(super) fn record_by_settle_id(
 pub(super) fn record_by_row(connection: &Connection, id: i64) -> Result<Record, Fault> {
     let mut statement = connection.prepare_cached(&SELECT_BY_ROW)?;
     let mut rows = statement.query([id])?;
-    read_record(rows.next()?.expect("a transaction sees its rows until it ends"))
+    let row = rows.next()?.expect("a transaction sees its rows until it ends");
+    read_record(row).map_err(|fault| fault.in_row(id))
 }
 
 /// Returns the row's id, or `None` if its key or its `settle_id` is taken.
@@ -181,9 +180,8 @@ pub(super) fn update_record(
             insert_request(connection, id, request)?;
         }
     }
-    let mut statement = connection.prepare_cached(&UPDATE_LISTED)?;
-    statement.execute(params![listed_order_no(record), id])?;
-    Ok(())
+    let listed = params![listed_order_no(record), id];
+    connection.prepare_cached(&UPDATE_LISTED)?.execute(listed).map(|_| ())
 }
 
 /// A caller's settle is of the order in its request, whatever Douyin says.

@@ -40,11 +40,17 @@ pub(super) static SELECT_SUPERFLUOUS: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-pub(super) const SELECT_OPEN: &str = "
-    SELECT create_time_ms, id, NOT EXISTS (SELECT 1 FROM due WHERE due.settle = settle.id)
-    FROM settle INDEXED BY settle_by_state
-    WHERE app_id = ? AND state = ? AND (create_time_ms, id) > (?, ?)
-    ORDER BY create_time_ms, id LIMIT ?";
+/// The rest of the moment in which the last sweep ended, then what is newer.
+pub(super) static SELECT_OPEN: LazyLock<String> = LazyLock::new(|| {
+    let select = "
+        SELECT create_time_ms, id, NOT EXISTS (SELECT 1 FROM due WHERE due.settle = settle.id)
+        FROM settle INDEXED BY settle_by_state WHERE app_id = ?1 AND state = ?2";
+    format!(
+        "{select} AND create_time_ms = ?3 AND id > ?4
+         UNION ALL {select} AND create_time_ms > ?3
+         ORDER BY 1, 2 LIMIT ?5"
+    )
+});
 
 pub(super) static INSERT_MISSING: LazyLock<String> = LazyLock::new(|| {
     format!(
@@ -141,7 +147,7 @@ impl Walk<'_> {
         state: StateKind,
         after: Position,
     ) -> Result<SweepCursor, Fault> {
-        let mut statement = self.connection.prepare_cached(SELECT_OPEN)?;
+        let mut statement = self.connection.prepare_cached(&SELECT_OPEN)?;
         let mut rows = statement.query(params![
             app_id.as_str(),
             state.word(),

@@ -123,6 +123,26 @@ async fn the_leases_of_a_killed_process_are_void_and_fences_go_on() {
 }
 
 #[tokio::test]
+async fn a_wish_outlives_a_kill_and_ends_with_the_first_look() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("settles.db");
+    let store = open(&path);
+    insert(&store, &submitted(key("1")), NewDue::LeasedUntil(after_ms(60_000))).await;
+    // The first send was made just now: with a gap, the wish is for a moment after it.
+    let nudged = store.nudge(&key("1"), NOW, Duration::from_millis(5)).await;
+    assert_eq!(nudged, Ok(Some(after_ms(5))));
+    let copy = directory.path().join("copy.db");
+    copy_as_killed(&path, &copy);
+    let reopened = open(&copy);
+    let fence = claim(&reopened, NOW).await[0].fence;
+    let release = rest_until(after_ms(70_000));
+    assert_eq!(reopened.release(&key("1"), fence, release).await, Ok(true));
+    assert_eq!(reopened.due_at(&key("1")).await, Ok(Some(after_ms(70_000))));
+    reopened.close().await;
+    store.close().await;
+}
+
+#[tokio::test]
 async fn a_database_that_others_could_read_is_made_private() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("settles.db");
