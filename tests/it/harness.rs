@@ -84,7 +84,7 @@ pub fn config(sim_url: String, sqlite_path: PathBuf) -> Config {
     config
 }
 
-/// Waits for Douyin's answers longer than any of them takes: none is late, however busy the machine.
+/// Waits for Douyin's answers longer than any of them takes, however busy the machine is.
 pub fn wait_for_answers(config: &mut Config) {
     let patience = Duration::from_secs(5);
     config.douyin.attempt_timeout = patience;
