@@ -1,8 +1,9 @@
 //! How much of Douyin one app may use: requests per second and requests in flight.
 //!
-//! A quarter of both is polling's, so that a flood of creates never keeps a settle from its end;
-//! creates go first in the rest, so that a backlog of polls never keeps a caller waiting. Each app
-//! has its own budget: one app's flood takes nothing from another.
+//! A quarter of both is polling's, so that a flood of creates or of questions never keeps a settle
+//! from its end; creates go first in the rest, so that a backlog of polls never keeps a caller
+//! waiting; what they leave is for polls and questions alike. Each app has its own budget: one
+//! app's flood takes nothing from another.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -34,6 +35,8 @@ pub(super) struct Purse {
     polls: Lane,
     /// Creates that wait for a request: while there are any, polls keep to their own quarter.
     waiting: AtomicU32,
+    /// Lets one question at a time look for a request, in the order they came.
+    questions: tokio::sync::Mutex<()>,
 }
 
 /// A part of the budget: a rate and a number of places.
@@ -80,6 +83,11 @@ pub struct Exhausted {
     pub wait: Duration,
 }
 
+/// What whoever waited in vain in a queue is told.
+const LATE: Exhausted = Exhausted { wait: Duration::from_secs(1) };
+/// When to look again where nobody can say.
+const SOON: Duration = Duration::from_millis(50);
+
 /// The share of polling: one in this many.
 const POLLS_SHARE: u32 = 4;
 
@@ -92,6 +100,7 @@ impl Purse {
             creates: Lane::new(rest(rate), rest(places)),
             polls: Lane::new(share(rate), share(places)),
             waiting: AtomicU32::new(0),
+            questions: tokio::sync::Mutex::default(),
         }
     }
 
@@ -119,6 +128,27 @@ impl Purse {
             Err(_) => self.polls.take_by(deadline).await,
         }
     }
+
+    /// A request for a question of a caller's: from what creates leave, never from polling's
+    /// quarter.
+    pub(super) async fn for_question(&self, deadline: Instant) -> Result<Request, Exhausted> {
+        let turn = tokio::time::timeout_at(deadline, self.questions.lock()).await;
+        let _turn = turn.map_err(|_| LATE)?;
+        loop {
+            let wait = match self.waiting.load(Ordering::Relaxed) {
+                0 => match self.creates.take() {
+                    Ok(request) => return Ok(request),
+                    Err(exhausted) => exhausted.wait,
+                },
+                // They are served in turn.
+                _ => SOON,
+            };
+            if Instant::now() + wait > deadline {
+                return Err(Exhausted { wait });
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
 }
 
 impl Lane {
@@ -137,17 +167,16 @@ impl Lane {
     fn take(&self) -> Result<Request, Exhausted> {
         let place = Arc::clone(&self.places).try_acquire_owned();
         // A place is free as soon as some answer comes.
-        let place = place.map_err(|_| Exhausted { wait: Duration::from_millis(50) })?;
+        let place = place.map_err(|_| Exhausted { wait: SOON })?;
         self.pace.lock().expect("no code panics while holding this lock").take(Instant::now())?;
         Ok(Request { _place: place, pace: Arc::clone(&self.pace) })
     }
 
     async fn take_by(&self, deadline: Instant) -> Result<Request, Exhausted> {
-        let late = Exhausted { wait: Duration::from_secs(1) };
         let turn = tokio::time::timeout_at(deadline, self.queue.lock()).await;
-        let _turn = turn.map_err(|_| late)?;
+        let _turn = turn.map_err(|_| LATE)?;
         let place = Arc::clone(&self.places).acquire_owned();
-        let place = tokio::time::timeout_at(deadline, place).await.map_err(|_| late)?;
+        let place = tokio::time::timeout_at(deadline, place).await.map_err(|_| LATE)?;
         let place = place.expect("the places are never closed");
         loop {
             let now = Instant::now();
@@ -258,6 +287,27 @@ mod tests {
         };
         let (create, ()) = tokio::join!(create, polling);
         create.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn questions_take_what_creates_leave_and_nothing_of_pollings_quarter() {
+        let purse = purse(20, 1_000);
+        let now = Instant::now();
+        let mut asked = 0;
+        while purse.for_question(now).await.is_ok() {
+            asked += 1;
+        }
+        assert_eq!(asked, 15);
+        assert_eq!(std::iter::from_fn(|| purse.for_poll().ok()).count(), 5);
+        // One each 67 ms from now on; a create that waits comes first.
+        let deadline = now + Duration::from_secs(5);
+        let create = async { (purse.for_create(deadline).await.is_ok(), now.elapsed()) };
+        let question = async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            (purse.for_question(deadline).await.is_ok(), now.elapsed())
+        };
+        let (create, question) = tokio::join!(create, question);
+        assert!(create.0 && question.0 && create.1 < question.1, "{create:?} {question:?}");
     }
 
     #[tokio::test(start_paused = true)]

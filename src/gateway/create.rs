@@ -151,7 +151,9 @@ impl Gateway {
         if self.0.drain.is_cancelled() {
             return Err(CreateError::NotSent(NotSent::Draining));
         }
-        let place = Arc::clone(&self.0.creates).try_acquire_owned();
+        let places = self.0.creates.get(&create.key.app_id);
+        let places = places.expect("only apps that are served get this far");
+        let place = Arc::clone(places).try_acquire_owned();
         let place = place.map_err(|_| CreateError::NotSent(NotSent::Overloaded))?;
         let refusal = match self.request_for(create).await {
             Ok(request) => return Ok(Admitted { place, request: Some(request) }),

@@ -56,8 +56,8 @@ struct Inner {
     flights: Flights,
     lookups: Lookups,
     purses: HashMap<AppId, Purse>,
-    /// Bounds the creates that are being recorded or submitted.
-    creates: Arc<Semaphore>,
+    /// Bounds the creates of each app that are being recorded or submitted.
+    creates: HashMap<AppId, Arc<Semaphore>>,
     /// Owns every turn: whoever stops the gateway waits for it.
     turns: TaskTracker,
     /// Cancelled when the gateway stops: watches end, new creates are refused.
@@ -77,7 +77,7 @@ pub struct GatewayConfig {
     pub submit_window_max: Duration,
     /// How long a lease outlives the moment it was taken or extended.
     pub lease: Duration,
-    /// Creates being recorded or submitted at once; more are told to come back.
+    /// Creates of one app being recorded or submitted at once; more are told to come back.
     pub creates_max: usize,
     /// How long the answer "Douyin knows no such settle" is believed.
     pub absent_ttl: Duration,
@@ -125,9 +125,20 @@ pub enum Name {
     SettleId(AppId, SettleId),
 }
 
+impl Name {
+    pub fn app_id(&self) -> &AppId {
+        match self {
+            Name::Key(key) => &key.app_id,
+            Name::SettleId(app_id, _) => app_id,
+        }
+    }
+}
+
 impl Gateway {
     pub fn new(config: GatewayConfig, store: Store, douyin: Client, clock: Clock) -> Self {
-        let creates = Arc::new(Semaphore::new(config.creates_max));
+        let places =
+            |app_id: &AppId| (app_id.clone(), Arc::new(Semaphore::new(config.creates_max)));
+        let creates = douyin.apps().map(places).collect();
         let seed = config.seed;
         let purse = |app_id: &AppId| {
             let budget = config.budgets.get(app_id).copied().unwrap_or_default();

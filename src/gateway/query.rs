@@ -73,7 +73,7 @@ impl Gateway {
             return Err(QueryError::Douyin(pause.failure));
         }
         let patience = Instant::now() + self.0.config.budget_wait;
-        let request = self.purse(app_id).for_poll_by(patience).await;
+        let request = self.purse(app_id).for_question(patience).await;
         let _request = request.map_err(|over| QueryError::OverBudget { wait: over.wait })?;
         let begun = self.0.clock.now();
         let by = match question {
@@ -106,19 +106,22 @@ impl Gateway {
     /// The recorded settle, after asking Douyin about it.
     pub async fn refresh(&self, name: &Name) -> Result<Option<Record>, QueryError> {
         let known = self.get(name).await.map_err(QueryError::Store)?;
-        let by_id = known.filter(|record| record.evidence.unanswered == 0);
-        let by_id = by_id.and_then(|record| record.state.settle_id().cloned());
-        let (app_id, question) = match (name, by_id) {
-            (Name::Key(key), Some(settle_id)) => (&key.app_id, Question::SettleId(settle_id)),
-            (Name::Key(key), None) => {
-                (&key.app_id, Question::OutSettleNo(key.out_settle_no.clone()))
-            }
-            (Name::SettleId(app_id, settle_id), Some(_) | None) => {
-                (app_id, Question::SettleId(settle_id.clone()))
-            }
+        let by_number = |key: &Key| Question::OutSettleNo(key.out_settle_no.clone());
+        let question = match (&known, name) {
+            // In doubt the number may have more settles than the one that is recorded.
+            (Some(record), _) => match record.state.settle_id() {
+                Some(settle_id) if record.evidence.unanswered == 0 => {
+                    Question::SettleId(settle_id.clone())
+                }
+                Some(_) | None => by_number(&record.key),
+            },
+            (None, Name::Key(key)) => by_number(key),
+            (None, Name::SettleId(_, settle_id)) => Question::SettleId(settle_id.clone()),
         };
-        self.query(app_id, &question).await?;
-        self.get(name).await.map_err(QueryError::Store)
+        self.query(name.app_id(), &question).await?;
+        // What was learned may have given the record another settle_id.
+        let name = known.map_or_else(|| name.clone(), |record| Name::Key(record.key));
+        self.get(&name).await.map_err(QueryError::Store)
     }
 
     /// The recorded settle, or the one that Douyin knows by this name, which is then recorded.

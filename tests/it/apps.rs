@@ -6,15 +6,17 @@ use secrecy::SecretString;
 use settlement_gateway::config::Config;
 use settlement_gateway::douyin::App;
 use settlement_gateway::gateway::Budget;
-use settlement_gateway::proto::v1::{CreateSettleRequest, SettleState};
+use settlement_gateway::proto::v1::{self, CreateSettleRequest, SettleState};
 use settlement_gateway::settle::AppId;
 use settlement_gateway::sim::{Script, SimApp, Simulator};
+use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::harness::{
-    APP_ID, Gateway, assert_create_error, create_request, number, simulator_with, within,
+    APP_ID, Gateway, SECRET, assert_create_error, create_request, number, simulator_with, within,
 };
+use crate::process::{Process, Setting};
 
 const OTHER: &str = "ttother";
 
@@ -33,6 +35,12 @@ fn serve_other(config: &mut Config, secret: &str) {
 
 fn both(config: &mut Config) {
     serve_other(config, "other-secret");
+}
+
+/// Six requests per second for creates of the other app, two for polls.
+fn slow_other(config: &mut Config) {
+    let budget = Budget { requests_per_second: 8, requests_in_flight: 8 };
+    config.gateway.budgets.insert(AppId::parse(OTHER).unwrap(), budget);
 }
 
 fn of_other(out_settle_no: &str) -> CreateSettleRequest {
@@ -83,13 +91,14 @@ async fn a_throttled_app_slows_nobody_else() {
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
+/// More creates than may be in work at once: those that wait for their app's budget are its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_one_app_is_shed_and_leaves_the_other_its_usual_time() {
     let gateway = Gateway::spawn_with(two_apps().await, |config| {
         both(config);
-        let budget = Budget { requests_per_second: 8, requests_in_flight: 8 };
-        config.gateway.budgets.insert(AppId::parse(OTHER).unwrap(), budget);
+        slow_other(config);
         config.gateway.budget_wait = Duration::from_millis(500);
+        config.gateway.creates_max = 64;
     })
     .await;
     let mut flood = JoinSet::new();
@@ -118,28 +127,204 @@ async fn a_flood_of_one_app_is_shed_and_leaves_the_other_its_usual_time() {
 }
 
 #[tokio::test]
-async fn creates_beyond_the_budget_wait_for_it_and_polls_keep_their_quarter() {
+async fn creates_beyond_the_budget_wait_for_it() {
     let gateway = Gateway::spawn_with(two_apps().await, |config| {
         both(config);
-        let budget = Budget { requests_per_second: 8, requests_in_flight: 8 };
-        config.gateway.budgets.insert(AppId::parse(OTHER).unwrap(), budget);
+        slow_other(config);
     })
     .await;
-    // One second's worth at once, the rest as the budget allows; each settle reaches its end
-    // although creates use up their share.
-    let numbers: Vec<_> = (0..12).map(|_| number("paced")).collect();
-    for number in &numbers {
-        gateway.create(of_other(number)).await.unwrap();
+    let began = Instant::now();
+    // Six of eight requests per second are for creates: a second's worth at once, then one each
+    // 167 ms.
+    for _ in 0..12 {
+        gateway.create(of_other(&number("paced"))).await.unwrap();
     }
-    let ended = async {
-        for number in &numbers {
-            let books = || gateway.sim.books().only(number).map(|settle| settle.status);
-            while books() != Some(settlement_gateway::sim::Status::Success) {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(began.elapsed() > Duration::from_millis(900), "{:?}", began.elapsed());
+}
+
+/// Repeats `call` in as many tasks until the guard is dropped.
+fn flood<F: Future<Output = ()> + Send>(
+    tasks: usize,
+    call: impl Fn() -> F + Clone + Send + 'static,
+) -> JoinSet<()> {
+    let mut flood = JoinSet::new();
+    for _ in 0..tasks {
+        let call = call.clone();
+        flood.spawn(async move {
+            loop {
+                call().await;
             }
+        });
+    }
+    flood
+}
+
+/// The state of a settle of the other app, as recorded; nobody watches it.
+async fn state_of_other(gateway: &Gateway, out_settle_no: &str) -> SettleState {
+    let request = v1::GetSettleRequest {
+        app_id: OTHER.to_owned(),
+        key: Some(v1::get_settle_request::Key::OutSettleNo(out_settle_no.to_owned())),
+        ..Default::default()
+    };
+    let answer = within("GetSettle", gateway.client.clone().get_settle(request)).await;
+    answer.unwrap().into_inner().settle.unwrap().state()
+}
+
+async fn ends_soon(gateway: &Gateway, out_settle_no: &str) {
+    let ended = async {
+        while state_of_other(gateway, out_settle_no).await != SettleState::Succeeded {
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    within("all settles to end", ended).await;
+    // Two looks per second are polling's.
+    let ended = tokio::time::timeout(Duration::from_secs(6), ended).await;
+    assert!(ended.is_ok(), "{out_settle_no} is not looked at");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_creates_keeps_no_settle_of_its_app_from_its_end() {
+    let gateway = Gateway::spawn_with(two_apps().await, |config| {
+        both(config);
+        slow_other(config);
+    })
+    .await;
+    let number = number("polled");
+    gateway.create(of_other(&number)).await.unwrap();
+    let client = gateway.client.clone();
+    let _flood = flood(40, move || {
+        let (mut client, request) = (client.clone(), of_other(&crate::harness::number("flood")));
+        async move { client.create_settle(request).await.map_or((), drop) }
+    });
+    ends_soon(&gateway, &number).await;
+}
+
+/// Questions of the other app from as many tasks at once.
+fn flood_of_questions(gateway: &Gateway, tasks: usize) -> JoinSet<()> {
+    let client = gateway.client.clone();
+    flood(tasks, move || {
+        let request = v1::QuerySettlesRequest {
+            app_id: OTHER.to_owned(),
+            key: Some(v1::query_settles_request::Key::OutSettleNo("nowhere".to_owned())),
+            ..Default::default()
+        };
+        let mut client = client.clone();
+        async move { client.query_settles(request).await.map_or((), drop) }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_questions_keeps_no_settle_of_its_app_from_its_end() {
+    let gateway = Gateway::spawn_with(two_apps().await, |config| {
+        both(config);
+        slow_other(config);
+        // Who is turned away comes back at once.
+        config.gateway.budget_wait = Duration::from_millis(100);
+        config.gateway.schedule.first = Duration::from_secs(1);
+        config.gateway.schedule.watched_cap = Duration::from_secs(1);
+        config.gateway.schedule.cap = Duration::from_secs(1);
+    })
+    .await;
+    let numbers: Vec<_> = (0..3).map(|_| number("asked")).collect();
+    for number in &numbers {
+        let accepted = async { while gateway.create(of_other(number)).await.is_err() {} };
+        within("a request that is free", accepted).await;
+    }
+    let _flood = flood_of_questions(&gateway, 200);
+    for number in &numbers {
+        ends_soon(&gateway, number).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_create_need_not_wait_for_the_questions_of_its_app() {
+    let gateway = Gateway::spawn_with(two_apps().await, |config| {
+        both(config);
+        slow_other(config);
+    })
+    .await;
+    let _flood = flood_of_questions(&gateway, 40);
+    // The budget of the first second is gone by then.
+    within("the flood", gateway.sim.until(|books| books.queries_total() >= 6)).await;
+    for _ in 0..3 {
+        let began = Instant::now();
+        gateway.create(of_other(&number("first"))).await.unwrap();
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_page_token_of_one_app_opens_no_page_of_another() {
+    let gateway = Gateway::spawn_with(two_apps().await, both).await;
+    let listing = |app_id: &str, page_token: String| v1::ListSettlesRequest {
+        app_id: app_id.to_owned(),
+        page_size: 1,
+        page_token,
+        ..Default::default()
+    };
+    for _ in 0..2 {
+        gateway.create(create_request(&number("listed"))).await.unwrap();
+        gateway.create(of_other(&number("listed"))).await.unwrap();
+    }
+    let mut client = gateway.client.clone();
+    let page = client.list_settles(listing(OTHER, String::new())).await.unwrap().into_inner();
+    assert!(page.settles.iter().all(|settle| settle.app_id == OTHER));
+    let token = page.next_page_token;
+    let status = client.list_settles(listing(APP_ID, token.clone())).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert_eq!(crate::harness::details(&status).fields, ["page_token"]);
+    let page = client.list_settles(listing(OTHER, token)).await.unwrap().into_inner();
+    assert!(page.settles.iter().all(|settle| settle.app_id == OTHER));
+}
+
+#[tokio::test]
+async fn without_a_default_app_every_request_names_its_app() {
+    let gateway = Gateway::spawn_with(two_apps().await, |config| {
+        both(config);
+        config.grpc.default_app = None;
+    })
+    .await;
+    let number = number("whose");
+    let unnamed = CreateSettleRequest { app_id: String::new(), ..create_request(&number) };
+    let status = gateway.create(unnamed).await.unwrap_err();
+    let (code, reason) = (Code::InvalidArgument, "INVALID_REQUEST");
+    assert_eq!(assert_create_error(&status, code, reason, "not_sent").fields, ["app_id"]);
+    let mut client = gateway.client.clone();
+    let list = v1::ListSettlesRequest::default();
+    let status = client.list_settles(list).await.unwrap_err();
+    assert_eq!(crate::harness::details(&status).fields, ["app_id"]);
+    gateway.create(create_request(&number)).await.unwrap();
+}
+
+/// Told once, at start, to whoever reads the log.
+#[tokio::test]
+async fn open_settles_of_an_app_that_is_not_configured_are_counted_and_reported_at_start() {
+    let sim = simulator_with(|config| {
+        config.apps.push(SimApp { app_id: OTHER.to_owned(), client_secret: SECRET.to_owned() });
+    })
+    .await;
+    let dir = TempDir::new().unwrap();
+    let more = format!("[[apps]]\napp_id = \"{OTHER}\"\nclient_secret_env = \"TEST_SECRET\"\n");
+    let gateway = Process::start(&sim, dir.path(), Setting { more, ..Setting::default() }).await;
+    for order in ["sim-hold-1", "sim-hold-2", "sim-err-23101-1", "sim-hold-3"] {
+        for request in [of_other(&number("parked")), create_request(&number("served"))] {
+            let request = CreateSettleRequest { out_order_no: order.to_owned(), ..request };
+            let mut client = gateway.client.clone();
+            let answer = within("CreateSettle", client.create_settle(request)).await;
+            assert_eq!(answer.is_ok(), order.contains("hold"));
+        }
+    }
+    gateway.signal("TERM").await;
+    let (_, log) = gateway.ended().await;
+    let parked = |log: &str| log.lines().filter(|line| line.contains("parked\"")).count();
+    assert_eq!(parked(&log), 0, "{log}");
+    let gateway = Process::start(&sim, dir.path(), Setting::default()).await;
+    gateway.logged("is not configured: parked").await;
+    gateway.signal("TERM").await;
+    let (_, log) = gateway.ended().await;
+    assert_eq!(parked(&log), 1, "{log}");
+    let line = log.lines().find(|line| line.contains("is not configured")).unwrap();
+    assert!(line.contains("\"level\":\"WARN\"") && line.contains("\"settles\":3"), "{line}");
+    assert!(line.contains(&format!("\"app_id\":\"{OTHER}\"")), "{line}");
 }
 
 #[tokio::test]

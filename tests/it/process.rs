@@ -20,6 +20,8 @@ pub struct Setting {
     /// What is logged, as in `RUST_LOG`; `None`: the default.
     pub log: Option<&'static str>,
     pub drain_delay_ms: u64,
+    /// What follows in the configuration file.
+    pub more: String,
 }
 
 pub struct Process {
@@ -126,10 +128,11 @@ fn configuration(sim: &Simulator, dir: &Path, setting: &Setting) -> PathBuf {
          [douyin]\nbase_url = \"{}\"\nrefetch_gap_ms = 100\n\
          [settle]\nvisibility_grace_ms = 500\npoll_first_ms = 50\npoll_cap_ms = 300\n\
          poll_watched_cap_ms = 100\n\
-         [[apps]]\napp_id = \"{APP_ID}\"\nclient_secret_env = \"TEST_SECRET\"\n",
+         [[apps]]\napp_id = \"{APP_ID}\"\nclient_secret_env = \"TEST_SECRET\"\n{}",
         setting.drain_delay_ms,
         database(dir).display(),
         sim.url(),
+        setting.more,
     );
     let file = dir.join("gateway.toml");
     std::fs::write(&file, text).unwrap();

@@ -1,12 +1,15 @@
 //! Asking Douyin on request: GetSettle with `refresh`, and QuerySettles by each of its keys.
 
+use std::time::Duration;
+
 use settlement_gateway::proto::v1::query_settles_request::Key;
 use settlement_gateway::proto::v1::{self, SettleOrigin, SettleState};
 use settlement_gateway::sim::{Script, Status, StrangerSettle};
 use tonic::Code;
 
 use crate::harness::{
-    APP_ID, Gateway, create_on, create_request, details, number, simulator, within,
+    APP_ID, Gateway, create_on, create_request, details, number, simulator, wait_for_answers,
+    within,
 };
 
 fn query_request(key: Option<Key>) -> v1::QuerySettlesRequest {
@@ -33,7 +36,10 @@ async fn refresh(gateway: &Gateway, out_settle_no: &str) -> Result<v1::Settle, t
 /// A gateway whose poller does not look by itself within a test.
 async fn patient() -> Gateway {
     Gateway::spawn_with(simulator().await, |config| {
-        config.gateway.schedule.first = std::time::Duration::from_secs(600);
+        let schedule = &mut config.gateway.schedule;
+        for wait in [&mut schedule.first, &mut schedule.cap, &mut schedule.watched_cap] {
+            *wait = Duration::from_secs(600);
+        }
     })
     .await
 }
@@ -58,6 +64,116 @@ async fn a_refresh_that_cannot_ask_is_an_error_and_never_an_old_state() {
     let status = refresh(&gateway, &number).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert_eq!(details(&status).info.reason, "UPSTREAM_UNAVAILABLE");
+}
+
+#[tokio::test]
+async fn a_refresh_finds_a_settle_that_was_made_elsewhere_by_either_number() {
+    let gateway = patient().await;
+    let number = number("theirs");
+    let theirs = StrangerSettle { status: Status::Success, ..StrangerSettle::default() };
+    gateway.sim.stranger_settle(APP_ID, &number, theirs.clone());
+    let settle = refresh(&gateway, &number).await.unwrap();
+    assert_eq!((settle.state(), settle.origin()), (SettleState::Succeeded, SettleOrigin::Platform));
+    let settle_id = gateway.sim.platform_settle(APP_ID, theirs);
+    let by_id = v1::GetSettleRequest {
+        key: Some(v1::get_settle_request::Key::SettleId(settle_id.clone())),
+        ..Default::default()
+    };
+    let mut client = gateway.client.clone();
+    let status = client.get_settle(by_id.clone()).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound, "not asked for, not known");
+    let by_id = v1::GetSettleRequest { refresh: true, ..by_id };
+    let answer = client.get_settle(by_id).await.unwrap().into_inner();
+    assert_eq!(answer.settle.unwrap().settle_id(), settle_id);
+    assert_eq!(answer.history, [], "nobody asked for it");
+}
+
+/// In doubt a query by Douyin's number would show one settle where there may be two.
+#[tokio::test]
+async fn a_refresh_asks_by_douyins_number_unless_a_send_is_in_doubt() {
+    let gateway = patient().await;
+    let (sure, doubt) = (number("sure"), number("doubt"));
+    let settle = gateway.create(create_on(&sure, "sim-hold-1")).await.unwrap();
+    refresh(&gateway, &sure).await.unwrap();
+    let books = gateway.sim.books();
+    assert_eq!((books.queries(settle.settle_id()), books.queries(&sure)), (1, 0));
+    // The first send was taken and its answer lost; the second one says so.
+    gateway.sim.script(&doubt, vec![Script::apply_then(Script::Drop)]);
+    let settle = gateway.create(create_on(&doubt, "sim-hold-2")).await.unwrap();
+    let before = gateway.sim.books().queries(&doubt);
+    refresh(&gateway, &doubt).await.unwrap();
+    let by_id = v1::GetSettleRequest {
+        key: Some(v1::get_settle_request::Key::SettleId(settle.settle_id().to_owned())),
+        refresh: true,
+        ..Default::default()
+    };
+    gateway.client.clone().get_settle(by_id).await.unwrap();
+    let books = gateway.sim.books();
+    assert_eq!((books.queries(settle.settle_id()), books.queries(&doubt) - before), (0, 2));
+}
+
+#[tokio::test]
+async fn a_question_that_douyin_does_not_answer_ends_before_the_callers_deadline() {
+    let gateway = Gateway::spawn_with(simulator().await, |config| {
+        wait_for_answers(config);
+        config.grpc.unary_limit = Duration::from_secs(2);
+    })
+    .await;
+    let number = number("silent");
+    gateway.create(create_on(&number, "sim-hold-1")).await.unwrap();
+    gateway.sim.always_query(Some(Script::Hang));
+    let limits = [
+        (Duration::from_secs(1), Code::DeadlineExceeded, "DEADLINE_REACHED"),
+        (Duration::from_secs(15), Code::Unavailable, "TIME_LIMIT_REACHED"),
+    ];
+    for (limit, code, reason) in limits {
+        let get = v1::GetSettleRequest {
+            key: Some(v1::get_settle_request::Key::OutSettleNo(number.clone())),
+            refresh: true,
+            ..Default::default()
+        };
+        let (mut get, mut query) = (
+            tonic::Request::new(get),
+            tonic::Request::new(query_request(Some(Key::OutSettleNo(number.clone())))),
+        );
+        get.set_timeout(limit);
+        query.set_timeout(limit);
+        let mut client = gateway.client.clone();
+        let statuses = [
+            within("GetSettle", client.get_settle(get)).await.map(drop).unwrap_err(),
+            within("QuerySettles", client.query_settles(query)).await.map(drop).unwrap_err(),
+        ];
+        for status in statuses {
+            assert_eq!(status.code(), code, "{status:?}");
+            let told = details(&status);
+            assert_eq!(told.info.reason, reason);
+            assert_eq!(told.info.metadata.get("outcome"), None, "it sends nothing");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_douyin_finds_wrong_is_told_as_such() {
+    let gateway = patient().await;
+    gateway.sim.always_query(Some(Script::Refuse(10000)));
+    let status = query(&gateway, Key::OrderId("x".to_owned())).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert_eq!(details(&status).info.reason, "PARAM_ERROR");
+}
+
+/// Nothing of it may wait for the end of a pause that Douyin asked for.
+#[tokio::test]
+async fn questions_of_a_throttled_app_are_told_at_once_when_to_come_back() {
+    let gateway = patient().await;
+    gateway.sim.always_query(Some(Script::Refuse(12001)));
+    for asked in [1, 1] {
+        let status = query(&gateway, Key::OrderId("x".to_owned())).await.unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        let told = details(&status);
+        assert_eq!(told.info.reason, "UPSTREAM_RATE_LIMITED");
+        assert!(told.retry_after.is_some());
+        assert_eq!(gateway.sim.books().queries_total(), asked);
+    }
 }
 
 #[tokio::test]
@@ -87,11 +203,8 @@ async fn settles_are_found_by_each_of_douyins_keys_and_recorded() {
     let of_order = [Key::OrderId(order_id), Key::OutOrderNo("order-with-two-items".to_owned())];
     for key in of_order {
         let settles = query(&gateway, key).await.unwrap();
-        let mut numbers: Vec<_> = settles.iter().map(|settle| &settle.out_settle_no).collect();
-        numbers.sort();
-        let mut expected = [&first, &second];
-        expected.sort();
-        assert_eq!(numbers, expected);
+        let numbers: Vec<_> = settles.iter().map(|settle| &settle.out_settle_no).collect();
+        assert_eq!(numbers, [&first, &second], "in Douyin's order");
     }
     assert_eq!(query(&gateway, Key::OutSettleNo("nowhere".to_owned())).await.unwrap(), []);
 }

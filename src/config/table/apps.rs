@@ -53,7 +53,8 @@ pub(super) const APP: &[Knob<AppDraft>] = &[
             bounds: (2, 10_000),
         },
         meaning: "Requests to Douyin per second for this app, and how many may go out at once \
-                  after a pause. A quarter is kept for polling; creates go first in the rest.",
+                  after a pause. A quarter is kept for polling; creates go first in the rest, \
+                  and what they leave is for polling and for questions of callers.",
     },
     Knob {
         key: "requests_in_flight",

@@ -56,15 +56,16 @@ pub(super) const SERVER: &[Knob<Config>] = &[
             unit: "creates",
             bounds: (1, 100_000),
         },
-        meaning: "Creates being recorded or submitted at once. One more gets `OVERLOADED` with \
-                  the outcome `not_sent`.",
+        meaning: "Creates of one app being recorded or submitted at once. One more gets \
+                  `OVERLOADED` with the outcome `not_sent`.",
     },
     Knob {
         key: "budget_wait_ms",
         slot: Slot::Ms { of: |config| &mut config.gateway.budget_wait, bounds: (0, MINUTE) },
-        meaning: "How long a create waits until its app may send another request to Douyin \
-                  (`requests_per_second`, `requests_in_flight`). After that it gets `OVERLOADED` \
-                  with the outcome `not_sent`. Never longer than the caller's deadline.",
+        meaning: "How long a create or a question waits until its app may send another request \
+                  to Douyin (`requests_per_second`, `requests_in_flight`). After that it gets \
+                  `OVERLOADED`, a create with the outcome `not_sent`. Never longer than the \
+                  caller's deadline.",
     },
     Knob {
         key: "drain_delay_ms",
