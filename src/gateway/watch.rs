@@ -21,7 +21,7 @@ pub struct WatchRequest {
     pub name: Name,
     /// The last revision the caller saw; 0 for none.
     pub after_revision: i64,
-    /// `None`: no heartbeats.
+    /// `None`: no heartbeats and no greatest age, for a call that has a deadline.
     pub heartbeat_interval: Option<Duration>,
 }
 
@@ -72,12 +72,14 @@ pub struct Watch {
     done: bool,
     heartbeat_interval: Option<Duration>,
     heartbeat_at: Option<Instant>,
-    rotate_at: Instant,
+    rotate_at: Option<Instant>,
+    opened: Instant,
 }
 
 impl Gateway {
     /// Opens a watch on a recorded settle, or on one that Douyin knows.
     pub async fn watch(&self, request: WatchRequest) -> Result<Watch, Ending> {
+        let opened = Instant::now();
         if self.0.drain.is_cancelled() {
             return Err(Ending::Draining);
         }
@@ -97,33 +99,18 @@ impl Gateway {
         if joined == Joined::First && !record.is_final() {
             self.look_sooner(&record).await;
         }
-        let age = self.watch_age();
+        let heartbeat_interval = request.heartbeat_interval;
         Ok(Watch {
             gateway: self.clone(),
             seat,
             told: request.after_revision,
             silent: true,
             done: false,
-            heartbeat_interval: request.heartbeat_interval,
-            heartbeat_at: request.heartbeat_interval.map(|interval| Instant::now() + interval),
-            rotate_at: Instant::now() + age,
+            heartbeat_interval,
+            heartbeat_at: heartbeat_interval.map(|interval| Instant::now() + interval),
+            rotate_at: heartbeat_interval.map(|_| opened + self.watch_age()),
+            opened,
         })
-    }
-
-    /// The unary twin of a watch: the settle as soon as it is newer than the caller's revision or
-    /// final, else as it is at the deadline.
-    pub async fn wait_for(
-        &self,
-        request: WatchRequest,
-        deadline: Instant,
-    ) -> Result<Arc<Record>, Ending> {
-        let mut watch = self.watch(request).await?;
-        match tokio::time::timeout_at(deadline, watch.next()).await {
-            Ok(Ok(Event::Settle(record))) => Ok(record),
-            Ok(Err(ending)) => Err(ending),
-            // Nobody asked for heartbeats.
-            Ok(Ok(Event::Heartbeat { .. })) | Err(_) => watch.read(Duration::ZERO).await,
-        }
     }
 
     /// Streams opened together do not all end together.
@@ -144,6 +131,17 @@ impl Gateway {
 }
 
 impl Watch {
+    /// The unary twin of a watch: the settle as soon as it is newer than the caller's revision or
+    /// final, else as it is at the deadline.
+    pub async fn wait_until(mut self, deadline: Instant) -> Result<Arc<Record>, Ending> {
+        match tokio::time::timeout_at(deadline, self.next()).await {
+            Ok(Ok(Event::Settle(record))) => Ok(record),
+            Ok(Err(ending)) => Err(ending),
+            // Nobody asked for heartbeats.
+            Ok(Ok(Event::Heartbeat { .. })) | Err(_) => self.read(Duration::ZERO).await,
+        }
+    }
+
     /// The next event, or how the watch ended. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Result<Event, Ending> {
         if self.done {
@@ -163,7 +161,7 @@ impl Watch {
                     self.heartbeat_at = self.heartbeat_interval.map(|wait| Instant::now() + wait);
                     return self.heartbeat().await;
                 }
-                () = tokio::time::sleep_until(self.rotate_at) => return Err(Ending::Rotated),
+                () = at(self.rotate_at) => return Err(Ending::Rotated),
                 () = self.gateway.0.drain.cancelled() => return Err(Ending::Draining),
             }
         }
@@ -171,8 +169,10 @@ impl Watch {
 
     /// What the caller does not have yet.
     async fn news(&mut self) -> Result<Option<Event>, Ending> {
-        let config = &self.gateway.0.config;
-        let mut record = self.read(config.resync).await?;
+        let resync = self.gateway.0.config.resync;
+        // The first state that is told was read while this watch was open.
+        let age_max = if self.silent { self.opened.elapsed().min(resync) } else { resync };
+        let mut record = self.read(age_max).await?;
         if record.revision < self.told {
             // The caller may know a revision whose hint is still on its way here.
             record = self.read(Duration::ZERO).await?;

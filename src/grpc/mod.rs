@@ -183,8 +183,11 @@ impl Service {
         let _seat = self.seat()?;
         let (app_id, number) = parts(&name);
         let request = WatchRequest { name: name.clone(), after_revision, heartbeat_interval: None };
-        let record = self.gateway.wait_for(request, deadline.at).await;
-        let record = record.map_err(|ending| ended(ending, app_id, number))?;
+        let told = |ending| ended(ending, app_id, number);
+        // A settle that is not recorded here is looked up first, which has no news to answer with.
+        let opened = async { self.gateway.watch(request).await.map_err(told) };
+        let watch = by(deadline, opened).await?;
+        let record = watch.wait_until(deadline.at).await.map_err(told)?;
         Ok(v1::WaitSettleResponse { settle: Some(convert::settle(&record)) })
     }
 

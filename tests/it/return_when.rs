@@ -8,7 +8,8 @@ use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::harness::{
-    APP_ID, Gateway, assert_create_error, create_on, create_request, number, within,
+    APP_ID, Gateway, assert_create_error, create_on, create_request, number, simulator,
+    wait_for_answers, within,
 };
 
 fn wanting(when: ReturnWhen, mut request: CreateSettleRequest) -> CreateSettleRequest {
@@ -29,6 +30,61 @@ async fn at_the_deadline_final_is_answered_with_the_current_state() {
     let took = began.elapsed();
     assert!(took > limit / 2 && took < limit, "{took:?}");
     assert_eq!(answer.settle.unwrap().state(), SettleState::Processing);
+}
+
+/// When the gateway's own time is up, too, and although nothing is known of Douyin's answer yet.
+#[tokio::test]
+async fn at_the_gateways_own_limit_final_is_answered_with_the_current_state_whatever_it_is() {
+    let gateway = Gateway::spawn_with(simulator().await, |config| {
+        wait_for_answers(config);
+        config.grpc.unary_limit = Duration::from_millis(600);
+        // The greatest age of a stream is not that of a call.
+        config.gateway.watch_age_max = Duration::from_millis(50);
+    })
+    .await;
+    let (submitting, processing) = (number("submitting"), number("processing"));
+    let gate = Gate::new();
+    gateway.sim.script(&submitting, vec![Script::Hold(gate.clone())]);
+    for (number, state) in
+        [(&submitting, SettleState::Submitting), (&processing, SettleState::Processing)]
+    {
+        let began = Instant::now();
+        let request = wanting(ReturnWhen::Final, create_on(number, "sim-hold-1"));
+        let settle = gateway.create(request).await.unwrap();
+        let took = began.elapsed();
+        assert_eq!(settle.state(), state);
+        assert!(took >= Duration::from_millis(590) && took < Duration::from_secs(3), "{took:?}");
+    }
+    gate.open();
+}
+
+#[tokio::test]
+async fn a_refusal_that_comes_after_the_record_is_an_error_for_who_waits_for_the_end() {
+    let gateway = Gateway::spawn_with(simulator().await, |config| {
+        config.gateway.policy.grace = Duration::from_millis(300);
+    })
+    .await;
+    let number = number("refused-later");
+    // The answer to the first send is lost, the repeat is refused: certain after the grace only.
+    gateway.sim.script(&number, vec![Script::Drop, Script::Refuse(23112)]);
+    let request = wanting(ReturnWhen::Final, create_request(&number));
+    let status = gateway.create(request).await.unwrap_err();
+    let reason = "NO_MONEY_TO_SETTLE";
+    assert_create_error(&status, Code::FailedPrecondition, reason, "refused");
+}
+
+#[tokio::test]
+async fn who_waits_for_the_end_hears_the_current_state_when_the_gateway_stops() {
+    let mut gateway = Gateway::spawn().await;
+    let number = number("stopping");
+    let (mut client, request) = (gateway.client.clone(), create_on(&number, "sim-hold-1"));
+    let request = wanting(ReturnWhen::Final, request);
+    let call = tokio::spawn(async move { client.create_settle(request).await });
+    let accepted = |books: &settlement_gateway::sim::Snapshot| books.queries_total() > 0;
+    within("it to wait", gateway.sim.until(accepted)).await;
+    gateway.stop().await;
+    let settle = within("the answer", call).await.unwrap().unwrap().into_inner().settle.unwrap();
+    assert_eq!(settle.state(), SettleState::Processing);
 }
 
 #[tokio::test]

@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
 use settlement_gateway::proto::v1::{self, SettleState};
-use settlement_gateway::sim::Status;
+use settlement_gateway::sim::{Gate, Script, Status, StrangerSettle};
 use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::harness::{
-    APP_ID, Gateway, create_on, create_request, details, number, simulator_with, within,
+    APP_ID, Gateway, create_on, create_request, details, number, simulator, simulator_with,
+    wait_for_answers, within,
 };
 
 fn wait_request(out_settle_no: &str, after_revision: i64) -> v1::WaitSettleRequest {
@@ -90,6 +91,156 @@ async fn a_wait_says_what_is_wrong_as_a_watch_does() {
     gateway.create(create_request(&number)).await.unwrap();
     let status = wait(&gateway, wait_request(&number, 99), LONG).await.unwrap_err();
     assert_eq!(details(&status).info.reason, "REVISION_FROM_FUTURE");
+}
+
+/// Whatever Douyin does: the caller learns before its time is up, and so does one without a
+/// deadline when the gateway's own limit has passed.
+#[tokio::test]
+async fn a_wait_for_a_settle_that_must_be_looked_up_answers_in_time_too() {
+    let tune: fn(&mut settlement_gateway::config::Config) = |config| {
+        wait_for_answers(config);
+        config.grpc.unary_limit = Duration::from_secs(2);
+    };
+    let gateway = Gateway::spawn_with(simulator().await, tune).await;
+    for (limit, code, reason) in [
+        (Duration::from_secs(1), Code::DeadlineExceeded, "DEADLINE_REACHED"),
+        (LONG, Code::Unavailable, "TIME_LIMIT_REACHED"),
+    ] {
+        let (number, gate) = (number("looked-up"), Gate::new());
+        gateway.sim.script_query(&number, vec![Script::Hold(gate.clone())]);
+        let began = Instant::now();
+        let status = wait(&gateway, wait_request(&number, 0), limit).await.unwrap_err();
+        let took = began.elapsed();
+        assert_eq!(status.code(), code, "{status:?}");
+        assert_eq!(details(&status).info.reason, reason);
+        assert!(took < limit && took < Duration::from_secs(4), "{took:?}");
+        gate.open();
+    }
+}
+
+#[tokio::test]
+async fn a_wait_looks_a_settle_that_is_not_recorded_here_up_by_either_number() {
+    let gateway = Gateway::spawn().await;
+    let theirs = StrangerSettle { status: Status::Success, ..StrangerSettle::default() };
+    let number = number("elsewhere");
+    gateway.sim.stranger_settle(APP_ID, &number, theirs.clone());
+    let settle = wait(&gateway, wait_request(&number, 0), LONG).await.unwrap();
+    assert_eq!((settle.state(), settle.revision), (SettleState::Succeeded, 1));
+    let settle_id = gateway.sim.platform_settle(APP_ID, theirs);
+    let by_id = v1::WaitSettleRequest {
+        key: Some(v1::wait_settle_request::Key::SettleId(settle_id.clone())),
+        ..wait_request("", 0)
+    };
+    assert_eq!(wait(&gateway, by_id, LONG).await.unwrap().settle_id(), settle_id);
+}
+
+/// Rotation is for streams: a wait has its deadline.
+#[tokio::test]
+async fn a_wait_longer_than_a_stream_may_live_answers_at_its_deadline() {
+    let gateway = Gateway::spawn_with(simulator().await, |config| {
+        config.gateway.watch_age_max = Duration::from_millis(100);
+    })
+    .await;
+    let number = number("rotation");
+    gateway.create(create_on(&number, "sim-hold-1")).await.unwrap();
+    let settle = wait(&gateway, wait_request(&number, 2), LONG).await.unwrap();
+    let limit = Duration::from_secs(1);
+    let same = wait(&gateway, wait_request(&number, settle.revision), limit).await.unwrap();
+    assert_eq!(same.revision, settle.revision);
+}
+
+#[tokio::test]
+async fn waits_shorter_than_the_time_between_two_looks_hear_the_end_all_the_same() {
+    let gateway = Gateway::spawn_with(simulator().await, |config| {
+        config.gateway.schedule.first = Duration::from_secs(1);
+        config.gateway.schedule.watched_cap = Duration::from_secs(1);
+        config.gateway.schedule.cap = Duration::from_secs(1);
+    })
+    .await;
+    let number = number("short");
+    gateway.create(create_request(&number)).await.unwrap();
+    let (mut revision, mut state, mut waits) = (0, SettleState::Unspecified, 0);
+    while state != SettleState::Succeeded {
+        let limit = Duration::from_millis(60);
+        match wait(&gateway, wait_request(&number, revision), limit).await {
+            Ok(settle) => {
+                assert!(settle.revision >= revision);
+                (revision, state) = (settle.revision, settle.state());
+            }
+            // A busy machine: the time was up before the settle was read, here or at the client.
+            Err(status) => {
+                let late = [Code::DeadlineExceeded, Code::Cancelled];
+                assert!(late.contains(&status.code()), "{status:?}");
+            }
+        }
+        waits += 1;
+    }
+    assert!(waits > 5, "{waits}");
+    let queries = gateway.sim.books().queries_total();
+    assert!(queries <= 4, "{queries} queries for {waits} waits");
+}
+
+#[tokio::test]
+async fn a_wait_takes_a_place_among_the_watchers_and_gives_it_back() {
+    let gateway = Gateway::spawn_with(simulator().await, |config| {
+        config.grpc.watches_max = 1;
+    })
+    .await;
+    let number = number("places");
+    gateway.create(create_on(&number, "sim-hold-1")).await.unwrap();
+    let watching = gateway.watch(crate::harness::watch_request(&number, 0)).await.unwrap();
+    let status = wait(&gateway, wait_request(&number, 0), LONG).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    let told = details(&status);
+    assert_eq!(told.info.reason, "WATCH_LIMIT_REACHED");
+    assert!(told.retry_after.is_some());
+    drop(watching);
+    let again = async {
+        while wait(&gateway, wait_request(&number, 0), LONG).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within("the place to be free again", again).await;
+    wait(&gateway, wait_request(&number, 0), LONG).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_wait_of_a_draining_gateway_is_told_to_come_back() {
+    let mut gateway = Gateway::spawn().await;
+    let number = number("draining");
+    gateway.create(create_on(&number, "sim-hold-1")).await.unwrap();
+    let settle = wait(&gateway, wait_request(&number, 2), LONG).await.unwrap();
+    let (mut client, request) = (gateway.client.clone(), wait_request(&number, settle.revision));
+    let waiting = tokio::spawn(async move { client.wait_settle(request).await });
+    // It waits by now, or else it finds a gateway that drains: the answer is the same.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    gateway.stop().await;
+    let status = within("the answer", waiting).await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    let told = details(&status);
+    assert_eq!(told.info.reason, "SERVER_DRAINING");
+    assert!(told.retry_after.is_some());
+}
+
+/// OK promises a state that was read while the call ran, although others who wait share their
+/// reads.
+#[tokio::test]
+async fn a_wait_never_answers_with_a_read_from_before_it_began() {
+    let gateway = Gateway::spawn_with(simulator().await, |config| {
+        config.gateway.schedule.first = Duration::from_secs(600);
+        config.gateway.schedule.watched_cap = Duration::from_secs(600);
+        config.gateway.schedule.cap = Duration::from_secs(600);
+    })
+    .await;
+    let number = number("fresh");
+    gateway.create(create_on(&number, "sim-hold-1")).await.unwrap();
+    let mut watch = gateway.watch(crate::harness::watch_request(&number, 0)).await.unwrap();
+    within("the current state", watch.message()).await.unwrap().unwrap();
+    // A change that no hint of this process tells, as another replica makes it.
+    let other = rusqlite::Connection::open(gateway.database()).unwrap();
+    other.execute("UPDATE settle SET revision = 9, version = 9", []).unwrap();
+    let settle = wait(&gateway, wait_request(&number, 0), LONG).await.unwrap();
+    assert_eq!(settle.revision, 9);
 }
 
 #[tokio::test(flavor = "multi_thread")]
