@@ -99,9 +99,10 @@ fn secret(app: &AppDraft, environment: &Environment) -> Result<Secret, (&'static
             (FILE, text, warning)
         }
         (None, Some(name)) => {
+            let why = if environment.is_garbled(name) { "UTF-8" } else { "set" };
             let text = environment.get(name).map(str::to_owned);
-            let unset = || (ENV, "names a variable that is not set".to_owned());
-            (ENV, text.ok_or_else(unset)?, None)
+            let lost = || (ENV, format!("names a variable that is not {why}"));
+            (ENV, text.ok_or_else(lost)?, None)
         }
         (Some(_), Some(_)) => return Err((FILE, one.to_owned())),
         (None, None) => {

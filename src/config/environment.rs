@@ -31,6 +31,11 @@ impl Environment {
         self.0.get(name)?.as_deref()
     }
 
+    /// Whether a variable is set to something that cannot be read as text.
+    pub fn is_garbled(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(Option::is_none)
+    }
+
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.0.insert(name.to_owned(), Some(value.to_owned()));

@@ -471,6 +471,41 @@ fn values_that_do_not_fit_each_other_are_refused() {
 }
 
 #[test]
+fn what_is_no_text_is_told_as_such() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("gateway.toml"), ONE_APP).unwrap();
+    let garbled = OsStr::from_bytes(b"\xff\xfe");
+    let mut command = gateway(&["check-config", "--config", "gateway.toml"], &[]);
+    command.env("SECRET", garbled).env("SETTLEMENT_SETTLE_LEASE_MS", garbled);
+    let (code, _, stderr) = ran(command.current_dir(dir.path()));
+    assert_eq!(code, 64);
+    let expected = [
+        "SETTLEMENT_SETTLE_LEASE_MS: settle.lease_ms is not UTF-8",
+        "gateway.toml:3:1: apps[0].client_secret_env names a variable that is not UTF-8",
+    ];
+    let mut said = problems(&stderr);
+    said.sort_unstable();
+    assert_eq!(said, expected);
+    for (text, why) in [
+        (&b"\xff\xfe"[..], "the file is not UTF-8"),
+        (&vec![b'#'; 1_048_577], "the file is larger than 1048576 bytes"),
+        (b"apps = 3\nserver = 1\n", "server must be a table: [server]"),
+        (b"[apps]\napp_id = \"tt1\"\n", "apps must be blocks: [[apps]]"),
+    ] {
+        fs::write(dir.path().join("gateway.toml"), text).unwrap();
+        let arguments = ["check-config", "--config", "gateway.toml"];
+        let (code, stdout, stderr) = ran(gateway(&arguments, &[]).current_dir(dir.path()));
+        assert_eq!((code, stdout.as_str()), (64, ""));
+        assert!(stderr.contains(why), "{stderr}");
+    }
+    let arguments = ["check-config", "--config", "."];
+    let (code, _, stderr) = ran(gateway(&arguments, &[]).current_dir(dir.path()));
+    assert!(code == 64 && stderr.contains("the file cannot be read"), "{stderr}");
+}
+
+#[test]
 fn no_app_no_gateway() {
     let (code, _, stderr) = checked("", &[]);
     assert_eq!(code, 64);

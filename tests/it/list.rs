@@ -1,6 +1,9 @@
 //! ListSettles: newest first, stable under concurrent inserts, bound to its filters.
 
+use std::collections::HashSet;
+
 use settlement_gateway::proto::v1::{self, SettleState};
+use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::harness::{APP_ID, Gateway, create_on, details, number, within};
@@ -56,6 +59,53 @@ async fn pages_are_newest_first_and_do_not_move_while_settles_are_created() {
     })
     .await;
     assert_eq!(seen, made, "each once, none of the late ones, in order");
+}
+
+/// Pages are read while many create: what was there before is listed once, and in its order.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_is_read_while_many_create_has_every_older_settle_once() {
+    let gateway = Gateway::spawn().await;
+    let mut made = Vec::new();
+    for _ in 0..20 {
+        let number = number("old");
+        gateway.create(create_on(&number, &format!("order-of-{number}"))).await.unwrap();
+        made.push(number);
+    }
+    made.reverse();
+    let mut creators = JoinSet::new();
+    for _ in 0..8 {
+        let mut client = gateway.client.clone();
+        creators.spawn(async move {
+            loop {
+                let number = number("new");
+                let request = create_on(&number, &format!("order-of-{number}"));
+                client.create_settle(request).await.unwrap();
+            }
+        });
+    }
+    for page_size in [1, 3, 7, 500] {
+        let mut last = i64::MAX;
+        let (mut seen, mut listing) = (Vec::new(), request());
+        listing.page_size = page_size;
+        loop {
+            let page = list(&gateway, listing.clone()).await.unwrap();
+            for settle in page.settles {
+                let time = settle.create_time.unwrap();
+                let time = time.seconds * 1_000_000_000 + i64::from(time.nanos);
+                assert!(time <= last, "newest first");
+                last = time;
+                seen.push(settle.out_settle_no);
+            }
+            listing.page_token = page.next_page_token;
+            if listing.page_token.is_empty() {
+                break;
+            }
+        }
+        let unique: HashSet<_> = seen.iter().collect();
+        assert_eq!(unique.len(), seen.len(), "each once, by {page_size}");
+        seen.retain(|number| number.starts_with("old"));
+        assert_eq!(seen, made, "by {page_size}");
+    }
 }
 
 #[tokio::test]
@@ -145,4 +195,30 @@ async fn a_page_is_never_larger_than_its_limit() {
     let all = v1::ListSettlesRequest { page_size: 100_000, ..request() };
     let page = list(&gateway, all).await.unwrap();
     assert_eq!((page.settles.len(), page.next_page_token.as_str()), (51, ""));
+}
+
+/// A store with room for one read at a time turns the others away, and says that they may come
+/// back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_the_store_cannot_read_is_told_as_such() {
+    let gateway = Gateway::spawn_with(crate::harness::simulator().await, |config| {
+        config.sqlite.reads_max = 1;
+        config.sqlite.readers = 1;
+    })
+    .await;
+    let mut lists = JoinSet::new();
+    for _ in 0..200 {
+        let mut client = gateway.client.clone();
+        lists.spawn(async move { client.list_settles(request()).await.map(drop) });
+    }
+    let answers = within("200 lists", lists.join_all()).await;
+    let mut refused = 0;
+    for status in answers.into_iter().filter_map(Result::err) {
+        assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+        let told = details(&status);
+        assert_eq!(told.info.reason, "STORE_UNAVAILABLE");
+        assert!(told.retry_after.is_some());
+        refused += 1;
+    }
+    assert!(refused > 0);
 }

@@ -23,6 +23,7 @@ mod logs;
 mod lookups;
 mod lost_answers;
 mod mark;
+mod polling;
 mod process;
 mod query;
 mod reflection;
