@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, mpsc};
+use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -14,25 +15,43 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 use tracing::{error, info, warn};
 
+use crate::admin::{self, Admin, Readiness};
+use crate::callback::Callbacks;
 use crate::clock::{Clock, duration_ms};
 use crate::config::{Config, StopConfig};
 use crate::douyin::{self, Client};
 use crate::gateway::Gateway;
 use crate::grpc::Service;
+use crate::listener::{self, Limits};
 use crate::poller::Poller;
 use crate::proto;
 use crate::proto::v1::settlement_service_server::SettlementServiceServer;
 use crate::store::{OpenError, Sqlite, SqliteOptions, Store};
+use crate::telemetry;
 
 /// The gateway, built and bound, not yet serving.
 pub struct App {
-    listener: TcpListener,
-    addr: SocketAddr,
+    grpc: TcpListener,
+    /// `None`: no app has a platform public key, so every callback would be refused.
+    callback: Option<TcpListener>,
+    admin: TcpListener,
+    addrs: Addrs,
     gateway: Gateway,
     service: Service,
+    callbacks: Callbacks,
     poller: Poller,
     store: Store,
+    tls: Option<TlsAcceptor>,
+    callback_limits: Limits,
     stop: StopConfig,
+}
+
+/// Where everything listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Addrs {
+    pub grpc: SocketAddr,
+    pub callback: Option<SocketAddr>,
+    pub admin: SocketAddr,
 }
 
 /// Why the gateway cannot start.
@@ -77,31 +96,49 @@ const SERVICE_NAME: &str = "douyin.settlement.v1.SettlementService";
 impl App {
     /// Binds, opens and wires everything; nothing is served or driven yet.
     pub async fn build(config: Config, clock: Clock) -> Result<Self, BuildError> {
-        let addr = config.grpc_addr;
-        let bind = |cause| BuildError::Bind { addr, cause };
-        let listener = TcpListener::bind(addr).await.map_err(bind)?;
-        let addr = listener.local_addr().map_err(bind)?;
+        let (grpc, grpc_addr) = bind(config.grpc_addr).await?;
+        let callback = match config.callback.keys.is_empty() {
+            true => None,
+            false => Some(bind(config.callback.addr).await?),
+        };
+        let (callback, callback_addr) = callback.unzip();
+        let (admin, admin_addr) = bind(config.admin_addr).await?;
+        let addrs = Addrs { grpc: grpc_addr, callback: callback_addr, admin: admin_addr };
         let sqlite = Sqlite::open(SqliteOptions { clock: clock.clone(), ..config.sqlite })?;
         let store = Store::Sqlite(std::sync::Arc::new(sqlite));
         let douyin = Client::new(config.douyin, config.apps, None, store.clone(), clock.clone())?;
         let gateway = Gateway::new(config.gateway, store.clone(), douyin, clock);
         let service = Service::new(gateway.clone(), config.grpc);
+        let callbacks = Callbacks::new(gateway.clone(), config.callback.keys);
         let poller = Poller::new(gateway.clone(), config.poller);
-        Ok(Self { listener, addr, gateway, service, poller, store, stop: config.stop })
+        Ok(Self {
+            grpc,
+            callback,
+            admin,
+            addrs,
+            gateway,
+            service,
+            callbacks,
+            poller,
+            store,
+            tls: config.callback.tls.map(|tls| TlsAcceptor::from(tls.0)),
+            callback_limits: config.callback.limits,
+            stop: config.stop,
+        })
     }
 
-    /// Where gRPC listens.
-    pub fn addr(&self) -> SocketAddr {
-        self.addr
+    pub fn addrs(&self) -> Addrs {
+        self.addrs
     }
 
     /// Serves and drives until `stop`, then ends in order: say so, wait for balancers, end the
-    /// streams, finish what is in flight, close the store.
+    /// streams, finish what is in flight, take in the last callbacks, close the store.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Stopped {
         let health = Health::new(&self.store, self.gateway.clock());
         // Known from the first request on; serving once the store has shown that it can commit.
         health.report(ServingStatus::NotServing).await;
         let (draining, polling) = (CancellationToken::new(), CancellationToken::new());
+        let edges = CancellationToken::new();
         let tasks = TaskTracker::new();
         let poller = self.poller;
         let poll = polling.clone();
@@ -109,7 +146,17 @@ impl App {
         tasks.spawn(health.clone().watch_store(draining.clone()));
         let (service, drain) = (self.service.clone(), draining.clone());
         let (sockets, incoming) = mpsc::channel(ACCEPTED_MAX);
-        tasks.spawn(accept(self.listener, sockets, draining.clone()));
+        tasks.spawn(accept(self.grpc, sockets, draining.clone()));
+        if let Some(listener) = self.callback {
+            let (tls, limits) = (self.tls, self.callback_limits);
+            tasks.spawn(listener::serve(listener, tls, limits, self.callbacks, edges.clone()));
+        }
+        let admin = Admin {
+            gateway: self.gateway.clone(),
+            metrics: telemetry::metrics(),
+            readiness: health.readiness.clone(),
+        };
+        tasks.spawn(listener::serve(self.admin, None, admin::limits(), admin, edges.clone()));
         let server = serve(incoming, service, health.service(), drain);
         let cut = CancellationToken::new();
         let cut_off = cut.clone();
@@ -119,7 +166,8 @@ impl App {
                 () = cut_off.cancelled() => {}
             }
         });
-        info!(addr = %self.addr, "serving");
+        let Addrs { grpc, callback, admin } = self.addrs;
+        info!(%grpc, callback = callback.map(tracing::field::display), %admin, "serving");
 
         stop.await;
         info!(delay_ms = duration_ms(self.stop.drain_delay), "stopping: not serving any more");
@@ -131,6 +179,7 @@ impl App {
         let in_flight = async {
             self.service.streams_ended().await;
             self.gateway.finish().await;
+            edges.cancel();
             polling.cancel();
             // Everything of ours is answered. A stream of somebody else's (reflection, a request
             // whose body never ends) is not waited for.
@@ -150,6 +199,13 @@ impl App {
         }
         stopped
     }
+}
+
+async fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), BuildError> {
+    let bind = |cause| BuildError::Bind { addr, cause };
+    let listener = TcpListener::bind(addr).await.map_err(bind)?;
+    let addr = listener.local_addr().map_err(bind)?;
+    Ok((listener, addr))
 }
 
 /// Accepts connections. When the process has no file descriptors left, it waits for some instead of
@@ -210,6 +266,8 @@ async fn serve(
 #[derive(Clone)]
 struct Health {
     reporter: HealthReporter,
+    /// The same for `/readyz`.
+    readiness: Readiness,
     store: Store,
     clock: Clock,
     /// Set by the stop, which nothing reverts. Guards every report, so that the last one wins.
@@ -220,7 +278,7 @@ impl Health {
     fn new(store: &Store, clock: &Clock) -> Self {
         let stopping = std::sync::Arc::default();
         let (reporter, store, clock) = (HealthReporter::new(), store.clone(), clock.clone());
-        Self { reporter, store, clock, stopping }
+        Self { reporter, readiness: Readiness::default(), store, clock, stopping }
     }
 
     fn service(&self) -> HealthServer<HealthService> {
@@ -229,6 +287,7 @@ impl Health {
     }
 
     async fn report(&self, status: ServingStatus) {
+        self.readiness.set(status == ServingStatus::Serving);
         self.reporter.set_service_status("", status).await;
         self.reporter.set_service_status(SERVICE_NAME, status).await;
     }

@@ -4,27 +4,29 @@
 //!
 //! ```text
 //!            callers (any language, mesh, grpcurl)      Douyin open platform
-//!        gRPC │   ▲ stream                                       ▲ REST
-//! floor       ▼   │                                              │
-//!   4     main · cli · setup · config · app · telemetry          │
-//!   3     grpc                    poller                         │
-//!           │create   ▲watch         │advance                    │
-//!           ▼         │              ▼                           │
-//!   2     gateway:  create · advance · observe · watch           │
-//!           │        (hub, schedule)                     │call   │
-//!           ▼                                            ▼       │
-//!   1     store (sqlite)                               douyin ───┘
+//!        gRPC │   ▲ stream                         callback │        ▲ REST
+//! floor       ▼   │                                         ▼        │
+//!   4     main · cli · setup · config · app · telemetry     │        │
+//!   3     grpc                    poller                callback     │
+//!           │create   ▲watch         │advance               │hear    │
+//!           ▼         │              ▼                      ▼        │
+//!   2     gateway:  create · advance · observe · watch · callback    │
+//!           │        (hub, schedule)                         │call   │
+//!           ▼                                                ▼       │
+//!   1     store (sqlite) · listener                        douyin ───┘
 //!           ▼
 //!   0     settle (pure) · clock
 //! ```
 //!
 //! Read in this order: [`settle`] (what a settle is and how it changes), [`gateway`] (how it is
-//! driven and watched), [`store`] (what is durable), [`douyin`] (how Douyin is spoken to), [`grpc`]
-//! and [`poller`] (who calls), [`app`] (how it starts and stops).
+//! driven and watched), [`store`] (what is durable), [`douyin`] (how Douyin is spoken to),
+//! [`grpc`], [`callback`] and [`poller`] (who calls), [`app`] (how it starts and stops).
 //!
 //! Modules use those on lower floors and on their own; a test holds them to it.
 
+pub mod admin;
 pub mod app;
+pub mod callback;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -32,6 +34,7 @@ pub mod douyin;
 pub mod gateway;
 pub mod grpc;
 pub mod hub;
+pub mod listener;
 pub mod poller;
 pub mod proto;
 pub mod schedule;

@@ -17,6 +17,8 @@ fn main() -> ExitCode {
         Ok(Command::CheckConfig(check_config)) => check_config.run(),
         Ok(Command::Errors(errors)) => errors.run(),
         Ok(Command::Healthcheck(healthcheck)) => wait_for(healthcheck.run()),
+        Ok(Command::CheckCallback(check_callback)) => check_callback.run(),
+        Ok(Command::ResolveContradiction(resolve)) => wait_for(resolve.run()),
         #[cfg(feature = "sandbox")]
         Ok(Command::Simulate(simulate)) => {
             telemetry::start();
@@ -40,7 +42,7 @@ async fn run(serve: Serve) -> ExitCode {
         Ok(app) => app,
         Err(problem) => return refuse(&problem, ExitCode::FAILURE),
     };
-    cli::print(&(setup.banner)(app.addr()));
+    cli::print(&(setup.announce)(app.addrs()));
     match app.run(setup::stop_signal()).await {
         Stopped::Gracefully => ExitCode::SUCCESS,
         Stopped::Hard => ExitCode::FAILURE,

@@ -1,11 +1,11 @@
 //! What `serve` needs before anything is built: the configuration, and in a sandbox the simulator
 //! it points to. And what ends it.
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use tracing::warn;
 
+use crate::app::Addrs;
 use crate::cli::{EX_USAGE, Serve};
 use crate::clock::Clock;
 use crate::config::{Config, Environment, Flags, Loaded, Problems, Source};
@@ -13,8 +13,9 @@ use crate::config::{Config, Environment, Flags, Loaded, Problems, Source};
 /// Everything that `serve` starts from.
 pub struct Setup {
     pub config: Config,
-    /// Tells a person where everything is, once the addresses are known.
-    pub banner: Box<dyn FnOnce(SocketAddr) -> String>,
+    /// Tells whoever must know where everything is, once the addresses are known; returns what a
+    /// person reads.
+    pub announce: Box<dyn FnOnce(Addrs) -> String>,
     /// Runs for as long as this lives.
     #[cfg(feature = "sandbox")]
     pub simulator: Option<crate::sim::Simulator>,
@@ -48,10 +49,16 @@ pub async fn prepare(serve: Serve) -> Result<Setup, SetupError> {
         return sandbox::prepare(serve, environment).await;
     }
     let config = load(serve.file.source(), &environment, flags(&serve), seed())?;
-    let banner = |addr| format!("settlement gateway\n  gRPC       {addr}\n");
+    let announce = |addrs: Addrs| {
+        let callback = addrs.callback.map_or("off".to_owned(), |addr| addr.to_string());
+        format!(
+            "settlement gateway\n  gRPC       {}\n  callbacks  {callback}\n  admin      {}\n",
+            addrs.grpc, addrs.admin,
+        )
+    };
     Ok(Setup {
         config,
-        banner: Box::new(banner),
+        announce: Box::new(announce),
         #[cfg(feature = "sandbox")]
         simulator: None,
     })
@@ -103,7 +110,7 @@ pub async fn stop_signal() {
 
 #[cfg(feature = "sandbox")]
 mod sandbox {
-    use super::{Environment, Problems, Serve, Setup, SetupError, SocketAddr, Source, flags, load};
+    use super::{Addrs, Environment, Problems, Serve, Setup, SetupError, Source, flags, load};
     use crate::sim::{SimApp, SimConfig, Simulator};
 
     const APP_ID: &str = "ttsandbox0000000001";
@@ -123,6 +130,7 @@ mod sandbox {
         let file = format!(
             "default_app = \"{APP_ID}\"\n\
              [server]\ndrain_delay_ms = 0\n\
+             callback_addr = \"127.0.0.1:0\"\nadmin_addr = \"127.0.0.1:0\"\n\
              [douyin]\nbase_url = \"{url}\"\n\
              [[apps]]\napp_id = \"{APP_ID}\"\nclient_secret_env = \"{CLIENT_SECRET_VARIABLE}\"\n"
         );
@@ -130,8 +138,8 @@ mod sandbox {
         let source = Source::Text { name: "the sandbox", text: &file };
         let config = load(source, &environment, flags(&serve), seed)?;
         let store = config.sqlite.path.display().to_string();
-        let banner = move |addr| banner(addr, &url, &store, seed);
-        Ok(Setup { config, banner: Box::new(banner), simulator: Some(simulator) })
+        let announce = move |addrs| banner(addrs, &url, &store, seed);
+        Ok(Setup { config, announce: Box::new(announce), simulator: Some(simulator) })
     }
 
     /// What makes a sandbox one is not for variables to change: whoever set them for a real gateway
@@ -146,7 +154,8 @@ mod sandbox {
 
     /// Commands that work as they are pasted. The number is new in each run, because a number that
     /// was used before is answered from the record.
-    fn banner(grpc: SocketAddr, simulator: &str, store: &str, run: u64) -> String {
+    fn banner(addrs: Addrs, simulator: &str, store: &str, run: u64) -> String {
+        let Addrs { grpc, admin, .. } = addrs;
         let settle = format!(r#""out_settle_no":"settle-{run}""#);
         let create =
             format!(r#"{{{settle},"out_order_no":"order-{run}","settle_desc":"store share","#)
@@ -156,6 +165,7 @@ mod sandbox {
             "settlement gateway, sandbox: no account, no money\n\
              \n\
              gRPC       {grpc}\n\
+             admin      {admin}\n\
              simulator  {simulator} (seed {run})\n\
              store      {store}\n\
              \n\

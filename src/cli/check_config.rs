@@ -54,13 +54,21 @@ impl CheckConfig {
 
 /// What would run. Says where secrets are kept, never what they are.
 fn summary(Loaded { config, set, .. }: &Loaded) -> String {
+    let callback = match config.callback.keys.is_empty() {
+        true => "off: no app has a platform_public_keys_file".to_owned(),
+        false => config.callback.addr.to_string(),
+    };
     let mut text = format!(
         "ok\n\n\
          gRPC     {}\n\
+         callback {}\n\
+         admin    {}\n\
          store    {}\n\
          Douyin   {}\n\
          apps     {}\n",
         config.grpc_addr,
+        callback,
+        config.admin_addr,
         config.sqlite.path.display(),
         config.douyin.base_url,
         config.apps.len(),
@@ -70,11 +78,12 @@ fn summary(Loaded { config, set, .. }: &Loaded) -> String {
         let is_default = config.grpc.default_app.as_ref() == Some(&app.app_id);
         let _ = writeln!(
             text,
-            "         {}: {} requests/s, {} in flight{}",
+            "         {}: {} requests/s, {} in flight{}{}",
             app.app_id,
             budget.requests_per_second,
             budget.requests_in_flight,
             if is_default { ", the default app" } else { "" },
+            if config.callback.keys.contains_key(&app.app_id) { ", callbacks" } else { "" },
         );
     }
     text += "\nSet (everything else is at its default):\n";

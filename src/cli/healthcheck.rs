@@ -35,7 +35,9 @@ impl Healthcheck {
     pub async fn run(self) -> ExitCode {
         let addr = match self.addr {
             Some(addr) => addr,
-            None => match Config::load_grpc_addr(self.file.source(), &Environment::of_process()) {
+            None => match Config::load_addr(self.file.source(), &Environment::of_process(), |c| {
+                ("server.grpc_addr", c.grpc_addr)
+            }) {
                 Ok(addr) => reachable(addr).to_string(),
                 Err(problems) => {
                     complain(problems);
@@ -75,7 +77,7 @@ async fn ask(addr: &str, service: String) -> Result<ServingStatus, String> {
 }
 
 /// Who listens on every address is asked on this machine's own.
-fn reachable(addr: SocketAddr) -> SocketAddr {
+pub fn reachable(addr: SocketAddr) -> SocketAddr {
     let ip = match addr.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

@@ -1,9 +1,11 @@
 //! The command line, and the commands that print something and end. What `serve` runs is in
 //! [`crate::setup`] and [`crate::app`].
 
+pub mod check_callback;
 pub mod check_config;
 pub mod errors;
 pub mod healthcheck;
+pub mod resolve_contradiction;
 #[cfg(feature = "sandbox")]
 pub mod simulate;
 
@@ -42,6 +44,11 @@ pub enum Command {
     /// Asks a gateway by grpc.health.v1 whether it serves. Exit code 0 only if it says SERVING
     /// within 2 s.
     Healthcheck(healthcheck::Healthcheck),
+    /// Checks a saved callback against a platform public key, and shows what it says. Changes
+    /// nothing and asks nobody. Exit code 0 if it would be taken in, 1 if not.
+    CheckCallback(check_callback::CheckCallback),
+    /// Decides which word of a contradiction stands, at a gateway that runs. Ask Douyin first.
+    ResolveContradiction(resolve_contradiction::ResolveContradiction),
     /// Runs the Douyin simulator by itself: no account, no money.
     #[cfg(feature = "sandbox")]
     Simulate(simulate::Simulate),

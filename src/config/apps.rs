@@ -11,9 +11,9 @@ use secrecy::SecretString;
 
 use super::environment::Environment;
 use super::reading::{Origin, Reading};
-use crate::douyin::App;
+use crate::douyin::{App, PlatformKeys};
 use crate::gateway::Budget;
-use crate::settle::AppId;
+use crate::settle::{AppId, NotifyUrl};
 
 /// One block, as far as it was read.
 #[derive(Default)]
@@ -21,6 +21,8 @@ pub struct AppDraft {
     pub app_id: Option<AppId>,
     pub client_secret_env: Option<String>,
     pub client_secret_file: Option<String>,
+    pub platform_public_keys_file: Option<String>,
+    pub callback_url: Option<String>,
     pub budget: Budget,
 }
 
@@ -42,6 +44,10 @@ const FILE: &str = "client_secret_file";
 const SECRET_KEYS: [&str; 3] = [ENV, FILE, "client_secret"];
 /// The largest secret; Douyin's have 40 bytes.
 const SECRET_BYTES_MAX: u64 = 4_096;
+const KEYS: &str = "platform_public_keys_file";
+const CALLBACK_URL: &str = "callback_url";
+/// The largest file of public keys; one key has under 1 KiB.
+const KEYS_BYTES_MAX: u64 = 64 * 1024;
 
 /// Completes the apps; returns the warnings.
 pub fn complete(reading: &mut Reading, environment: &Environment) -> Vec<String> {
@@ -70,6 +76,21 @@ pub fn complete(reading: &mut Reading, environment: &Environment) -> Vec<String>
             }
             // A key whose value was not taken has been reported.
             Err(_) if SECRET_KEYS.iter().any(|key| reading.bad.contains(&path(key))) => {}
+            Err((key, why)) => {
+                let at = at(reading, key);
+                reading.problem(&at, format!("{} {why}", path(key)));
+            }
+        }
+        match callbacks(&block.draft) {
+            Ok((keys, url)) => {
+                if let Some(app_id) = block.draft.app_id.clone() {
+                    let config = &mut reading.config;
+                    config.callback.keys.extend(keys.map(|keys| (app_id.clone(), keys)));
+                    config.gateway.notify_urls.extend(url.map(|url| (app_id, url)));
+                }
+            }
+            // A key whose value was not taken has been reported.
+            Err(_) if [KEYS, CALLBACK_URL].iter().any(|key| reading.bad.contains(&path(key))) => {}
             Err((key, why)) => {
                 let at = at(reading, key);
                 reading.problem(&at, format!("{} {why}", path(key)));
@@ -116,6 +137,24 @@ fn secret(app: &AppDraft, environment: &Environment) -> Result<Secret, (&'static
         }
         text => Ok(Secret { client_secret: SecretString::from(text.to_owned()), warning }),
     }
+}
+
+type CallbackParts = (Option<PlatformKeys>, Option<NotifyUrl>);
+
+/// What an app needs for callbacks, or the key that is to blame and why.
+fn callbacks(app: &AppDraft) -> Result<CallbackParts, (&'static str, String)> {
+    let keys = app.platform_public_keys_file.as_ref().map(|path| {
+        let text = super::read_bounded(Path::new(path), KEYS_BYTES_MAX)?;
+        PlatformKeys::from_pem(&text).map_err(|bad| bad.to_string())
+    });
+    let keys = keys.transpose().map_err(|why| (KEYS, format!("names a file that {why}")))?;
+    // What is no address was not taken.
+    let url = app.callback_url.as_ref().and_then(|url| NotifyUrl::parse(url).ok());
+    if url.is_some() && keys.is_none() {
+        let why = format!("is set and {KEYS} is not: what Douyin sends there would be refused");
+        return Err((CALLBACK_URL, why));
+    }
+    Ok((keys, url))
 }
 
 fn from_file(path: &Path) -> Result<(String, Option<&'static str>), String> {

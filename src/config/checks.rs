@@ -5,6 +5,7 @@ use super::Config;
 use super::knobs::{Slot, path};
 use super::reading::Reading;
 use super::table::{ORDERS, Relation, SECTIONS};
+use super::tls::{BadTls, tls};
 
 /// Checks what no single knob can know.
 pub fn check(reading: &mut Reading) {
@@ -20,6 +21,7 @@ pub fn check(reading: &mut Reading) {
             reading.problem_of_all(problem);
         }
     }
+    check_tls(reading);
     let app_ids: Vec<_> = reading.apps.iter().map(|app| app.draft.app_id.as_ref()).collect();
     let default_app = reading.config.grpc.default_app.as_ref();
     if let (Some(app_id), Some(at)) = (default_app, reading.set.get("default_app"))
@@ -28,6 +30,30 @@ pub fn check(reading: &mut Reading) {
         let problem = format!("default_app is {app_id}, which is not one of apps");
         reading.problem(&at.clone(), problem);
     }
+}
+
+const CERTIFICATE: &str = "server.callback_tls_certificate_file";
+const KEY: &str = "server.callback_tls_key_file";
+
+/// Reads the certificate of the callback listener, if there shall be one.
+fn check_tls(reading: &mut Reading) {
+    let callback = &reading.config.callback;
+    let files = (callback.tls_certificate_file.clone(), callback.tls_key_file.clone());
+    let (path, why) = match files {
+        (None, None) => return,
+        (Some(_), None) => (CERTIFICATE, format!("is set and {KEY} is not")),
+        (None, Some(_)) => (KEY, format!("is set and {CERTIFICATE} is not")),
+        (Some(certificate), Some(key)) => match tls(&certificate, &key) {
+            Ok(tls) => {
+                reading.config.callback.tls = Some(tls);
+                return;
+            }
+            Err(BadTls::Certificate(why)) => (CERTIFICATE, why),
+            Err(BadTls::Key(why)) => (KEY, why),
+        },
+    };
+    let at = reading.set.get(path).cloned().expect("a value without a default was set");
+    reading.problem(&at, format!("{path} {why}"));
 }
 
 /// A duration, with what a person needs to find it.

@@ -21,22 +21,27 @@ mod nearest;
 mod reading;
 mod reference;
 mod table;
+mod tls;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::douyin::{App, ClientConfig};
+use crate::douyin::{App, ClientConfig, PlatformKeys};
 use crate::gateway::GatewayConfig;
 use crate::grpc::GrpcConfig;
+use crate::listener::Limits;
 use crate::poller::PollerConfig;
+use crate::settle::AppId;
 use crate::store::SqliteOptions;
 
 pub use environment::{CONFIG_VARIABLE, Environment};
 pub use reading::Origin;
 pub use reference::{markdown, toml};
+pub use tls::Tls;
 
 use reading::Reading;
 
@@ -49,8 +54,24 @@ pub struct Config {
     pub apps: Vec<App>,
     pub gateway: GatewayConfig,
     pub grpc: GrpcConfig,
+    pub callback: CallbackConfig,
+    pub admin_addr: SocketAddr,
     pub poller: PollerConfig,
     pub stop: StopConfig,
+}
+
+/// Where and how callbacks are taken in.
+#[derive(Clone, Debug)]
+pub struct CallbackConfig {
+    /// Faces the internet; nothing listens there if no app has a platform public key.
+    pub addr: SocketAddr,
+    pub tls_certificate_file: Option<String>,
+    pub tls_key_file: Option<String>,
+    /// Read from the two files; `None`: plain text.
+    pub tls: Option<Tls>,
+    pub limits: Limits,
+    /// The platform public keys of the apps that have some.
+    pub keys: HashMap<AppId, PlatformKeys>,
 }
 
 /// How the gateway stops.
@@ -72,6 +93,8 @@ impl Default for Config {
             apps: Vec::new(),
             gateway: GatewayConfig::default(),
             grpc: GrpcConfig::default(),
+            callback: CallbackConfig::default(),
+            admin_addr: SocketAddr::from(([127, 0, 0, 1], 9090)),
             poller: PollerConfig::default(),
             stop: StopConfig {
                 drain_delay: Duration::from_secs(5),
@@ -80,6 +103,28 @@ impl Default for Config {
         }
     }
 }
+
+impl Default for CallbackConfig {
+    fn default() -> Self {
+        Self {
+            addr: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            tls_certificate_file: None,
+            tls_key_file: None,
+            tls: None,
+            limits: Limits {
+                connections_max: 1_024,
+                requests_max: 256,
+                body_bytes_max: CALLBACK_BYTES_MAX,
+                body_time_max: Duration::from_secs(10),
+                idle_time_max: Duration::from_secs(60),
+            },
+            keys: HashMap::new(),
+        }
+    }
+}
+
+/// The largest callback; those seen have under 2 KiB, and what passes through adds at most 2 KiB.
+const CALLBACK_BYTES_MAX: usize = 64 * 1024;
 
 /// What the command line overrides.
 #[derive(Clone, Default, Debug)]
@@ -147,16 +192,18 @@ impl Config {
         Ok(Loaded { config, warnings, set })
     }
 
-    /// Where gRPC listens, whatever else is wrong.
-    pub fn load_grpc_addr(
+    /// One address, with its key, whatever else is wrong.
+    pub fn load_addr(
         source: Source<'_>,
         environment: &Environment,
+        of: fn(&Config) -> (&'static str, SocketAddr),
     ) -> Result<SocketAddr, Problems> {
         let reading = read(source, environment, Flags::default());
-        if reading.file_lost || reading.bad.contains("server.grpc_addr") {
+        let (key, addr) = of(&reading.config);
+        if reading.file_lost || reading.bad.contains(key) {
             return Err(reading.into_problems());
         }
-        Ok(reading.config.grpc_addr)
+        Ok(addr)
     }
 }
 

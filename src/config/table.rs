@@ -26,7 +26,7 @@ pub static SECTIONS: &[Section<Config>] = &[
     },
     Section {
         name: "server",
-        intro: "The gRPC server, its limits, and how the gateway stops. The supervisor's own time \
+        intro: "Where the gateway listens, its limits, and how it stops. The supervisor's own time \
                 limit (Kubernetes: `terminationGracePeriodSeconds`) should be longer than \
                 `drain_delay_ms` and `stop_grace_ms` together; shorter is safe, but ends with a \
                 kill.",

@@ -9,19 +9,24 @@
 //!   codes (THE ERROR TABLE)
 //! ```
 //!
+//! What Douyin tells by itself takes the other way: `callback` ──► `signature`, then `wire`.
+//!
 //! Read in this order: [`client`] (what a call is), `outcome` (what comes of it), [`codes`] (what a
 //! number of Douyin's means), [`wire`] (the JSON), `token` (who fetches an access token and when),
-//! [`transport`] (when a request has left this machine).
+//! [`transport`] (when a request has left this machine), [`callback`] (what Douyin tells by
+//! itself).
 //!
 //! What it must not know: gRPC (`tonic::Code` in the error table excepted), when to call, and what
 //! becomes of a settle because of an answer.
 
+pub mod callback;
 pub mod client;
 pub mod codes;
 mod config;
 mod exchange;
 mod outcome;
 mod pause;
+pub mod signature;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -36,5 +41,6 @@ pub use codes::{
 pub use config::{App, BuildError, ClientConfig};
 pub use outcome::{CreateAnswer, QueryAnswer, QueryFailure};
 pub use pause::Pause;
+pub use signature::{PlatformKeys, Signed};
 pub use transport::{Call, HttpTransport, Reply, SendError, Transport};
 pub use wire::{QueryBy, create_body, settle_params_text};

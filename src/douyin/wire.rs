@@ -6,6 +6,7 @@
 //!
 //! What it must not know: HTTP statuses, tokens, what a number of Douyin's means.
 
+mod callback;
 mod envelope;
 mod items;
 #[cfg(test)]
@@ -19,17 +20,18 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::settle::{
-    AcceptedIds, AppId, Content, Key, OrderId, OutOrderNo, OutSettleNo, SettleId, SettleParam,
-    WalletSettleId,
+    AcceptedIds, AppId, Content, Key, NotifyUrl, OrderId, OutOrderNo, OutSettleNo, SettleId,
+    SettleParam, WalletSettleId,
 };
 
+pub(super) use callback::{Message, SettleMessage, message};
 pub(super) use envelope::{Answer, bounded_log_id, read};
 pub(super) use items::reports;
 
 /// Why an answer cannot be understood. Says what is wrong with it, never what it said.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("cannot be understood: {0}")]
-pub(super) struct Unreadable(pub(super) &'static str);
+pub struct Unreadable(pub(super) &'static str);
 
 /// How long a client_token lives if the answer does not say (client_token, `expires_in` 7200).
 const TOKEN_LIFE: Duration = Duration::from_secs(7200);
@@ -85,9 +87,9 @@ pub fn create_body(
     key: &Key,
     content: &Content,
     ext: Option<&str>,
-    notify_url_default: Option<&str>,
+    notify_url_default: Option<&NotifyUrl>,
 ) -> String {
-    let notify_url = content.notify_url.as_ref().map(|url| url.as_str());
+    let notify_url = content.notify_url.as_ref().or(notify_url_default);
     let settle_params = match content.settle_params.as_slice() {
         [] => None,
         params => Some(settle_params_text(params)),
@@ -100,7 +102,7 @@ pub fn create_body(
         settle_desc: content.settle_desc.as_str(),
         settle_params,
         ext,
-        notify_url: notify_url.or(notify_url_default),
+        notify_url: notify_url.map(NotifyUrl::as_str),
     })
 }
 

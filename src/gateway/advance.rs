@@ -166,6 +166,7 @@ impl Gateway {
             history: None,
             due: Due::Extend { lease_until: now.plus(self.0.config.lease) },
             lease: Some(LeaseCheck { fence: work.fence, runs_past: now }),
+            absorbed: None,
         };
         match self.0.store.swap(swap).await? {
             Swapped::Done => Ok(Some((permitted, after))),
@@ -242,9 +243,7 @@ impl Gateway {
         if work.released || work.lease == Lease::Lost {
             return Ok(());
         }
-        let unasked = record.contradiction.is_some()
-            && !matches!(work.progress.last, Last::Definite | Last::Absent);
-        if record.is_final() && !unasked {
+        if record.is_final() && !self.asks_again(work, record) {
             self.0.store.remove_due(&work.key, work.fence).await?;
         } else {
             let release = self.release(work, record, false);

@@ -247,7 +247,7 @@ impl Gateway {
             &create.key,
             &create.content,
             sent_ext.as_deref(),
-            config.notify_url.as_deref(),
+            config.notify_urls.get(&create.key.app_id),
         );
         let submit_before =
             create.submit_before.unwrap_or_else(|| now.plus(config.submit_window_max));

@@ -3,12 +3,14 @@
 //! Everything learned about a settle enters through [`Gateway::observe`]; every watcher leaves
 //! through [`Gateway::watch`]. `create` records and submits, `advance` is the turn of a worker
 //! (a create or the poller), `query` asks Douyin on request and takes in settles that were made
-//! elsewhere. `budget` says how much of Douyin each app may use.
+//! elsewhere, `callback` records what Douyin tells by itself and what an operator decides. `budget`
+//! says how much of Douyin each app may use.
 //!
 //! What it must not know: gRPC, HTTP, SQL.
 
 mod advance;
 mod budget;
+mod callback;
 mod create;
 mod flights;
 mod observe;
@@ -27,11 +29,12 @@ use crate::clock::{Clock, Timestamp};
 use crate::douyin::Client;
 use crate::hub::Hub;
 use crate::schedule::{Schedule, Watched};
-use crate::settle::{AppId, HistoryEntry, Key, Mark, Policy, Record, SettleId};
+use crate::settle::{AppId, HistoryEntry, Key, Mark, NotifyUrl, Policy, Record, SettleId};
 use crate::store::{self, Store};
 
 pub use advance::Work;
 pub use budget::{Budget, PollRequests, Request};
+pub use callback::{Callback, ResolveError};
 pub use create::{Create, CreateError, Created, NotSent, ReturnWhen, Unknown};
 pub use observe::Observed;
 pub use query::{QueryError, Question};
@@ -91,8 +94,8 @@ pub struct GatewayConfig {
     pub nudge_gap: Duration,
     /// The request budget of each app; one that is not listed has the default.
     pub budgets: HashMap<AppId, Budget>,
-    /// The callback address sent when a create names none.
-    pub notify_url: Option<String>,
+    /// The callback address of each app, sent when a create names none.
+    pub notify_urls: HashMap<AppId, NotifyUrl>,
     /// Seed of every random choice.
     pub seed: u64,
 }
@@ -112,7 +115,7 @@ impl Default for GatewayConfig {
             budget_wait: Duration::from_secs(2),
             nudge_gap: Duration::from_secs(2),
             budgets: HashMap::new(),
-            notify_url: None,
+            notify_urls: HashMap::new(),
             seed: 0,
         }
     }

@@ -6,10 +6,13 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use super::{Gateway, Work};
+use crate::settle::absorb::{absorb, yields};
+use crate::settle::step::Last;
 use crate::settle::{
-    Alert, Answers, Context, Failure, Key, Lease, Observation, Record, Step, next_step, transition,
+    Alert, Answers, Context, Failure, Key, Lease, Observation, Record, Step, Transition, next_step,
+    transition,
 };
-use crate::store::{self, Due, LeaseCheck, Release, Swap, Swapped};
+use crate::store::{self, Absorbed, Due, LeaseCheck, Release, Swap, Swapped};
 
 /// Whether a commit of this observation failed in a way that may have kept it.
 enum Doubt {
@@ -44,6 +47,24 @@ const TRIES_MAX: u32 = 16;
 
 /// The history's word for a report that contradicts a final state.
 const CONTRADICTION: &str = "CONTRADICTION";
+
+/// What one observation does to one record.
+struct Change<'a> {
+    before: &'a Record,
+    after: Transition,
+    seen: &'a Observation,
+    /// Another record of the same settle, which goes up in this one.
+    absorbed: Option<Record>,
+}
+
+/// What became of a change.
+enum Applied {
+    Done(Box<Observed>),
+    /// The record or the lease is not what it was: decide again.
+    Again,
+    /// Another record has the `settle_id`.
+    SettleIdTaken,
+}
 
 /// What an observation led to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -112,7 +133,8 @@ impl Gateway {
             self.0.due.notify_one();
         }
         let version = before.version;
-        let observed = self.observe_once(&before, seen, worker.as_deref_mut()).await;
+        let once = self.observe_once(&before, seen, worker.as_deref_mut());
+        let observed = Box::pin(once).await;
         if let Err(store::Error::InDoubt(cause)) = observed {
             warn!(key = %before.key, cause, "a commit is in doubt: reading again");
             *doubt = Doubt::At(version);
@@ -126,72 +148,113 @@ impl Gateway {
         &self,
         before: &Record,
         seen: &Observation,
-        worker: Option<&mut Work>,
+        mut worker: Option<&mut Work>,
     ) -> Result<Option<Observed>, store::Error> {
-        let now = self.0.clock.now();
         let lease = match &worker {
             Some(work) if work.lease == Lease::Held => Lease::Held,
             Some(_) | None => Lease::Lost,
         };
         let attempts = worker.as_ref().map_or(0, |work| work.attempts);
-        let (started, policy) = (self.0.started, &self.0.config.policy);
-        let context = Context { now, started, policy, lease, attempts };
+        let (now, started) = (self.0.clock.now(), self.0.started);
+        let context = Context { now, started, policy: &self.0.config.policy, lease, attempts };
         let after = transition(before, seen, &context);
-        let step = match (&worker, lease) {
-            (Some(work), Lease::Held) => {
-                next_step(&after.record, &work.progress, now, context.policy)
+        let change = Change { before, after, seen, absorbed: None };
+        match self.apply(&change, &context, worker.as_deref_mut()).await? {
+            Applied::Done(observed) => return Ok(Some(*observed)),
+            Applied::Again => return Ok(None),
+            Applied::SettleIdTaken => {}
+        }
+        let Some(change) = self.absorbing(change, &context).await? else {
+            error!(key = %before.key, "another number has this settle_id: left unchanged");
+            return Ok(Some(Observed { record: before.clone(), step: Step::Rest }));
+        };
+        match self.apply(&change, &context, worker).await? {
+            Applied::Done(observed) => Ok(Some(*observed)),
+            Applied::Again | Applied::SettleIdTaken => Ok(None),
+        }
+    }
+
+    /// The change together with the record that has its `settle_id`, if that one yields.
+    async fn absorbing<'a>(
+        &self,
+        change: Change<'a>,
+        context: &Context<'_>,
+    ) -> Result<Option<Change<'a>>, store::Error> {
+        let Change { before, after, seen, .. } = change;
+        let Some(settle_id) = after.record.state.settle_id() else {
+            return Ok(None);
+        };
+        let other = self.0.store.get_by_settle_id(&before.key.app_id, settle_id).await?;
+        let Some(other) = other.filter(|other| yields(other) && other.key != before.key) else {
+            return Ok(None);
+        };
+        let after = absorb(before, after, &other, context);
+        Ok(Some(Change { before, after, seen, absorbed: Some(other) }))
+    }
+
+    /// Makes a change durable and tells of it.
+    async fn apply(
+        &self,
+        change: &Change<'_>,
+        context: &Context<'_>,
+        worker: Option<&mut Work>,
+    ) -> Result<Applied, store::Error> {
+        let Change { before, after, seen, absorbed } = change;
+        let record = &after.record;
+        let holder = worker.as_deref().filter(|_| context.lease == Lease::Held);
+        let (step, due) = match holder {
+            Some(work) => {
+                let step = next_step(record, &work.progress, context.now, context.policy);
+                (step, self.due_after(work, record, step, record.revision > before.revision))
             }
-            (Some(_) | None, Lease::Held | Lease::Lost) => Step::Rest,
+            None => (Step::Rest, due_of_a_fact(before, record, context.now)),
         };
-        let news = after.record.revision > before.revision;
-        let due = match &worker {
-            Some(work) if lease == Lease::Held => self.due_after(work, &after.record, step, news),
-            Some(_) | None => due_of_a_fact(before, &after.record, now),
-        };
-        let check = worker.as_ref().filter(|_| lease == Lease::Held);
-        let check = check.map(|work| LeaseCheck { fence: work.fence, runs_past: now });
-        let swapped = self.write(before, &after.record, seen, due, check).await?;
-        match swapped {
+        let check = holder.map(|work| LeaseCheck { fence: work.fence, runs_past: context.now });
+        match self.write(change, due, check).await? {
             Swapped::Done => {}
-            Swapped::Conflict => return Ok(None),
+            Swapped::Conflict => return Ok(Applied::Again),
             Swapped::LeaseLost => {
                 if let Some(work) = worker {
                     work.lease = Lease::Lost;
                 }
-                return Ok(None);
+                return Ok(Applied::Again);
             }
-            Swapped::SettleIdTaken => {
-                error!(key = %before.key, "another number has this settle_id: left unchanged");
-                return Ok(Some(Observed { record: before.clone(), step: Step::Rest }));
-            }
+            Swapped::SettleIdTaken => return Ok(Applied::SettleIdTaken),
         }
         if let Some(work) = worker {
             work.released = matches!(due, Due::Remove | Due::Release(_));
         }
-        self.tell(before, &after.record, seen, after.alert);
-        Ok(Some(Observed { record: after.record, step }))
+        self.tell(before, record, seen, after.alert);
+        if let Some(absorbed) = absorbed {
+            info!(key = %record.key, absorbed = %absorbed.key, "two records of one settle are one");
+            self.0.hub.hint(&absorbed.key);
+        }
+        Ok(Applied::Done(Box::new(Observed { record: record.clone(), step })))
     }
 
     async fn write(
         &self,
-        before: &Record,
-        after: &Record,
-        seen: &Observation,
+        change: &Change<'_>,
         due: Due,
         lease: Option<LeaseCheck>,
     ) -> Result<Swapped, store::Error> {
-        if before == after {
+        let Change { before, after, seen, absorbed } = change;
+        let after = &after.record;
+        if *before == after {
             return self.write_schedule(after, due, lease).await;
         }
-        let news = after.revision > before.revision;
-        let history = news.then(|| {
+        let history = (after.revision > before.revision).then(|| {
             let mut entry = after.history_entry(seen.source, seen.log_id.clone());
-            if before.contradiction != after.contradiction {
-                entry.error = Some(Failure::own(CONTRADICTION));
+            if before.open_contradiction() != after.open_contradiction() {
+                entry.error = after.open_contradiction().map(|_| Failure::own(CONTRADICTION));
             }
             entry
         });
-        let swap = Swap { record: after.clone(), history, due, lease };
+        let absorbed = absorbed.as_ref().map(|other| {
+            let (key, version) = (other.key.clone(), other.version);
+            Absorbed { key, version }
+        });
+        let swap = Swap { record: after.clone(), history, due, lease, absorbed };
         self.0.store.swap(swap).await
     }
 
@@ -222,8 +285,23 @@ impl Gateway {
             Step::Send | Step::Query(_) => {
                 Due::Extend { lease_until: now.plus(self.0.config.lease) }
             }
-            Step::Rest if record.is_final() => Due::Remove,
+            Step::Rest if record.is_final() && !self.asks_again(work, record) => Due::Remove,
             Step::Rest => Due::Release(self.release(work, record, news)),
+        }
+    }
+
+    /// Whether a final settle, after this turn, still has to be asked about.
+    pub(super) fn asks_again(&self, work: &Work, record: &Record) -> bool {
+        match work.progress.last {
+            Last::Definite => false,
+            // What a callback showed may take the visibility grace to show in queries.
+            Last::Absent => {
+                let visible = record.update_time.plus(self.0.config.policy.grace);
+                record.is_known_in_part() && self.0.clock.now() <= visible
+            }
+            Last::Nothing | Last::Unknown | Last::NotSent | Last::Throttled => {
+                record.owes_a_query()
+            }
         }
     }
 
@@ -254,10 +332,11 @@ impl Gateway {
 }
 
 /// A fact learned by the way ends the schedule of a settle that it ends, and starts one for a
-/// contradiction, which is asked about once.
+/// settle that owes a query because of it.
 fn due_of_a_fact(before: &Record, after: &Record, now: crate::clock::Timestamp) -> Due {
-    let disputed = before.contradiction.is_none() && after.contradiction.is_some();
-    match (disputed, after.is_final()) {
+    let disputed = before.open_contradiction().is_none() && after.open_contradiction().is_some();
+    let owes = disputed || (after.is_known_in_part() && !before.is_known_in_part());
+    match (owes, after.is_final()) {
         (true, true | false) => Due::NotLater(now),
         (false, true) if before.is_final() => Due::Keep,
         (false, true) => Due::Remove,

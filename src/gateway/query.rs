@@ -152,7 +152,11 @@ impl Gateway {
     }
 
     /// Insert or observe: whoever records the settle first, everybody's facts are kept.
-    async fn adopt(&self, key: Key, seen: Observation) -> Result<Option<Record>, store::Error> {
+    pub(super) async fn adopt(
+        &self,
+        key: Key,
+        seen: Observation,
+    ) -> Result<Option<Record>, store::Error> {
         let Learned::Reported(reports) = &seen.learned else {
             return Ok(None);
         };
@@ -163,9 +167,11 @@ impl Gateway {
         };
         let now = self.0.clock.now();
         let record = Record::adopted(key, report, now);
-        let due = match record.is_final() {
-            true => NewDue::None,
-            false => NewDue::At(now.plus(self.wait(&record.key, 0))),
+        let due = match (seen.source, record.is_final()) {
+            // It shows less than a query does.
+            (Source::Callback, true | false) => NewDue::At(now),
+            (_, true) => NewDue::None,
+            (_, false) => NewDue::At(now.plus(self.wait(&record.key, 0))),
         };
         match self.0.store.insert(record.clone(), seen.source, due).await? {
             Insert::Inserted => {

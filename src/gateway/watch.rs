@@ -195,8 +195,9 @@ impl Watch {
 
     async fn read(&mut self, age_max: Duration) -> Result<Arc<Record>, Ending> {
         let read = self.seat.read(&self.gateway.0.store, age_max).await;
-        // A recorded settle is never deleted: a missing one means another, older store.
-        read.map_err(Ending::Store)?.ok_or(Ending::NotFound)
+        // It went up in another record of the same settle: whoever comes back by its settle_id is
+        // led to that one.
+        read.map_err(Ending::Store)?.ok_or(Ending::Rotated)
     }
 
     pub fn key(&self) -> &Key {

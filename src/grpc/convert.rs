@@ -394,7 +394,7 @@ pub fn settle(record: &Record) -> v1::Settle {
             .last_error
             .as_ref()
             .map(|failure| settle_error(failure, Outcome::Unknown)),
-        contradiction: record.contradiction.as_ref().map(contradiction),
+        contradiction: record.open_contradiction().map(contradiction),
         create_time: Some(time(record.create_time)),
         update_time: Some(time(record.update_time)),
     }
@@ -483,6 +483,7 @@ fn source(source: Source) -> v1::ObservationSource {
         Source::Query => v1::ObservationSource::Query,
         Source::Callback => v1::ObservationSource::Callback,
         Source::Gateway => v1::ObservationSource::Gateway,
+        Source::Operator => v1::ObservationSource::Operator,
     }
 }
 

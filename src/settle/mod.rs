@@ -2,10 +2,12 @@
 //!
 //! Read in this order: [`record`] (what is known about a settle), [`observation`] (what can be
 //! learned), [`state`] (how that changes it: the life-cycle table), [`proof`] (whose settle a
-//! report speaks of), [`step`] (what to do next). [`content`], [`ids`] and [`money`] are the words
-//! they use.
+//! report speaks of), `dispute` (words that contradict each other), [`absorb`] (two records of one
+//! settle), [`step`] (what to do next). [`content`], [`ids`] and [`money`] are the words they use.
 
+pub mod absorb;
 pub mod content;
+mod dispute;
 pub mod ids;
 pub mod money;
 pub mod observation;
@@ -15,7 +17,9 @@ mod report;
 pub mod state;
 pub mod step;
 
+pub use absorb::absorb;
 pub use content::{Content, SettleParam};
+pub use dispute::can_resolve;
 pub use ids::{
     AppId, Ext, Invalid, ItemOrderId, Key, MerchantUid, NotifyUrl, OrderId, OutOrderNo,
     OutSettleNo, SettleDesc, SettleId, TradeSystem, WalletSettleId,
@@ -23,6 +27,7 @@ pub use ids::{
 pub use money::Fen;
 pub use observation::{
     AcceptedIds, Alert, Answers, Context, Learned, Lease, Observation, Policy, Scope, Transition,
+    Verdict,
 };
 pub use record::{
     Contradiction, DouyinError, Evidence, Facts, Failure, HistoryEntry, Mark, Origin, Record,

@@ -39,6 +39,17 @@ pub enum Learned {
     Reported(Vec<Report>),
     /// A query found nothing.
     Absent,
+    /// An operator decided which word of a contradiction stands.
+    Resolved(Verdict),
+}
+
+/// Which word of a contradiction stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// The recorded one: the state stays.
+    Recorded,
+    /// The contradicting one: the settle takes the state that it claims.
+    Claimed,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

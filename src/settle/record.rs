@@ -20,8 +20,8 @@ pub struct Record {
     pub evidence: Evidence,
     /// Why the settle is still `Submitting`, if something went wrong since it was recorded.
     pub last_error: Option<Failure>,
-    /// The first word of Douyin that contradicts a final state; stays until an operator resolves
-    /// it.
+    /// The first word of Douyin that contradicts a final state. Open until an operator resolves it;
+    /// what was resolved is kept, so that the same word again does not open it again.
     pub contradiction: Option<Contradiction>,
     /// Counts every write of this row; what a compare-and-swap compares. Never shown to callers.
     pub version: i64,
@@ -200,6 +200,8 @@ pub struct Contradiction {
     pub settle_id: SettleId,
     pub source: Source,
     pub time: Timestamp,
+    /// When an operator decided which word stands; `None`: it is open.
+    pub resolved: Option<Timestamp>,
 }
 
 /// Where something was learned.
@@ -213,6 +215,8 @@ pub enum Source {
     Callback,
     /// The gateway's own act: it recorded the settle.
     Gateway,
+    /// A person's decision.
+    Operator,
 }
 
 /// One step of a settle's audit trail; one per revision.
@@ -291,6 +295,27 @@ impl Record {
         self.state.kind().is_final()
     }
 
+    /// The contradiction that waits for an operator.
+    pub fn open_contradiction(&self) -> Option<&Contradiction> {
+        self.contradiction.as_ref().filter(|claim| claim.resolved.is_none())
+    }
+
+    /// Whether Douyin must still be asked once, although the settle is final: a contradiction is
+    /// open, or what is known of the settle is not all that a query tells (an adopted settle that a
+    /// callback showed without its order; an operator's decision, which knows no facts).
+    pub fn owes_a_query(&self) -> bool {
+        self.open_contradiction().is_some() || self.is_known_in_part()
+    }
+
+    pub fn is_known_in_part(&self) -> bool {
+        let orderless = match self.origin {
+            Origin::Gateway(_) => false,
+            Origin::Platform => self.facts.out_order_no.is_none(),
+        };
+        let told = self.facts.settle_status.is_some();
+        self.state.settle_id().is_some() && self.is_final() && (orderless || !told)
+    }
+
     pub fn request(&self) -> Option<&Request> {
         match &self.origin {
             Origin::Gateway(request) => Some(request),
@@ -344,6 +369,19 @@ impl Request {
 pub enum Mark {
     On,
     Off,
+}
+
+impl Facts {
+    /// What belongs to the number, whichever settle under it is followed.
+    pub(super) fn of_the_request(&self) -> Facts {
+        Facts {
+            order_id: self.order_id.clone(),
+            out_order_no: self.out_order_no.clone(),
+            item_order_id: self.item_order_id.clone(),
+            cp_extra: self.cp_extra.clone(),
+            ..Facts::default()
+        }
+    }
 }
 
 impl Report {

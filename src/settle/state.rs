@@ -6,12 +6,11 @@
 //! the table; every row and rule has a test in `state_tests`. The rules close concrete ways to pay
 //! twice or to tell a caller something false: none may be relaxed because it looks redundant.
 
+use super::dispute::{contradict, resolve};
 use super::observation::{
     AcceptedIds, Alert, Answers, Context, Learned, Lease, Observation, Policy, Scope, Transition,
 };
-use super::record::{
-    Contradiction, Evidence, Facts, Failure, Origin, Record, Report, Source, State, Unlisted,
-};
+use super::record::{Evidence, Facts, Failure, Origin, Record, Report, Source, State, Unlisted};
 use super::report::reported;
 use crate::clock::Timestamp;
 
@@ -37,6 +36,10 @@ pub fn transition(before: &Record, seen: &Observation, context: &Context<'_>) ->
             unknown(&mut after, failure, None, seen)
         }
         Learned::Absent if held => absent(&mut after, seen, context),
+        Learned::Resolved(verdict) => {
+            resolve(&mut after, *verdict, context.now);
+            None
+        }
         Learned::Refused(_)
         | Learned::Unknown(_)
         | Learned::Unlisted(_)
@@ -338,18 +341,6 @@ pub(super) fn take_over(after: &mut Record, report: &Report) {
     after.state = report.state();
 }
 
-pub(super) fn contradict(
-    after: &mut Record,
-    claimed: &State,
-    source: Source,
-    time: Timestamp,
-) -> Option<Alert> {
-    let settle_id = claimed.settle_id()?.clone();
-    let claimed = claimed.kind();
-    after.contradiction.get_or_insert(Contradiction { claimed, settle_id, source, time });
-    Some(Alert::Contradiction)
-}
-
 /// Fills in what is missing. What differs from an earlier word is kept out and told.
 pub(super) fn fill(after: &mut Record, new: &Facts) -> Option<Alert> {
     fn one<T: Clone + PartialEq>(old: &mut Option<T>, new: &Option<T>, differs: &mut bool) {
@@ -376,7 +367,8 @@ pub(super) fn fill(after: &mut Record, new: &Facts) -> Option<Alert> {
     one(&mut old.platform_ticket, &new.platform_ticket, &mut differs);
     one(&mut old.settle_detail, &new.settle_detail, &mut differs);
     one(&mut old.message, &new.message, &mut differs);
-    one(&mut old.settle_time, &new.settle_time, &mut differs);
+    // A callback and a query may mean different moments: what comes first stays.
+    one(&mut old.settle_time, &new.settle_time, &mut false);
     one(&mut old.auto_settle, &new.auto_settle, &mut differs);
     differs.then_some(Alert::DifferingFact)
 }

@@ -73,9 +73,11 @@ pub fn last(learned: &Learned) -> Last {
         Learned::Unknown(_) | Learned::Unlisted(_) => Last::Unknown,
         Learned::NotSent(_) => Last::NotSent,
         Learned::Absent => Last::Absent,
-        Learned::Accepted(_) | Learned::Refused(_) | Learned::Exists(_) | Learned::Reported(_) => {
-            Last::Definite
-        }
+        Learned::Accepted(_)
+        | Learned::Refused(_)
+        | Learned::Exists(_)
+        | Learned::Reported(_)
+        | Learned::Resolved(_) => Last::Definite,
     }
 }
 
@@ -87,9 +89,9 @@ pub fn next_step(record: &Record, progress: &Progress, now: Timestamp, policy: &
             Role::Poller if progress.queries == 0 => Step::Query(scope(record)),
             Role::Poller | Role::Creator => Step::Rest,
         },
-        // A contradiction keeps its due row for one more query.
+        // Its due row was kept for one more query.
         StateKind::Succeeded | StateKind::Failed | StateKind::Rejected => {
-            if record.contradiction.is_some() && progress.queries == 0 {
+            if record.owes_a_query() && progress.queries == 0 {
                 Step::Query(scope(record))
             } else {
                 Step::Rest
@@ -121,7 +123,7 @@ fn submitting(record: &Record, progress: &Progress, now: Timestamp, policy: &Pol
 fn scope(record: &Record) -> Scope {
     let has_number = record.request().is_some();
     let recorded = record.state.settle_id();
-    let about = record.contradiction.as_ref().map(|claim| &claim.settle_id);
+    let about = record.open_contradiction().map(|claim| &claim.settle_id);
     let other = about.is_some() && about != recorded;
     if has_number && (record.evidence.unanswered > 0 || recorded.is_none() || other) {
         Scope::Number

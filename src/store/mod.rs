@@ -11,7 +11,7 @@
 //! - **A wake-up is never lost.** Whoever wants a settle looked at while another one holds its
 //!   lease is heard when that lease is given back.
 //! - **Every settle that is not final has exactly one due row.** A final one has none, except while
-//!   a contradiction waits for its one query.
+//!   it owes a query: for an open contradiction, or to complete what a callback showed in part.
 //! - **A row with a value this version does not know** (written by a newer one) is neither claimed
 //!   nor rewritten; reading it is [`Error::Unreadable`].
 //! - **Unique** are the key (`app_id`, `trade_system`, `out_settle_no`) and, once known,
@@ -92,6 +92,16 @@ pub struct Swap {
     pub due: Due,
     /// The write applies only under this lease; `None` records a fact, lease or no lease.
     pub lease: Option<LeaseCheck>,
+    /// The record under Douyin's own number that goes up in this one, with its history and its due
+    /// row. The swap applies only onto exactly this version of it.
+    pub absorbed: Option<Absorbed>,
+}
+
+/// A record that another one of the same settle replaces.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Absorbed {
+    pub key: Key,
+    pub version: i64,
 }
 
 /// The lease must be this one and still run.
@@ -135,7 +145,7 @@ pub struct Release {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Swapped {
     Done,
-    /// The record has another version by now (or is gone).
+    /// The record, or the one that it absorbs, has another version by now (or is gone).
     Conflict,
     /// The lease ran out or belongs to somebody else.
     LeaseLost,
@@ -354,9 +364,9 @@ impl Store {
     }
 
     /// Repairs the schedule: a settle that is not final without a due row gets one (due now), a due
-    /// row of a final settle without an open contradiction is removed, unless somebody holds its
-    /// lease. Bounded: looks at no more than `rows_max` rows from where the last sweep ended, so
-    /// that it can run for ever in small steps. As long as nothing is wrong it only reads.
+    /// row of a final settle that owes no query is removed, unless somebody holds its lease.
+    /// Bounded: looks at no more than `rows_max` rows from where the last sweep ended, so that it
+    /// can run for ever in small steps. As long as nothing is wrong it only reads.
     pub async fn sweep(
         &self,
         now: Timestamp,

@@ -36,6 +36,9 @@ impl Running {
         before: &str,
     ) -> Self {
         let mut command = gateway(arguments, environment);
+        if arguments[0] == "serve" {
+            command.env("SETTLEMENT_SERVER_ADMIN_ADDR", "127.0.0.1:0");
+        }
         let log = std::fs::File::create(dir.path().join("log")).unwrap();
         command.current_dir(dir.path()).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use prost::Message as _;
 use secrecy::SecretString;
-use settlement_gateway::app::{App, Stopped};
+use settlement_gateway::app::{Addrs, App, Stopped};
 use settlement_gateway::clock::{Clock, Timestamp, duration_ms};
 use settlement_gateway::config::Config;
 use settlement_gateway::douyin;
@@ -35,6 +35,7 @@ pub struct Gateway {
     pub sim: Simulator,
     pub client: SettlementServiceClient<Channel>,
     pub url: String,
+    pub addrs: Addrs,
     dir: Option<TempDir>,
     tune: fn(&mut Config),
     /// How far the machine's clock is off at the next start.
@@ -58,7 +59,9 @@ pub async fn simulator_with(tune: impl FnOnce(&mut SimConfig)) -> Simulator {
 
 /// The knobs of the tests: everything that takes minutes in life takes a fraction of a second.
 pub fn config(sim_url: String, sqlite_path: PathBuf) -> Config {
-    let mut config = Config { grpc_addr: ([127, 0, 0, 1], 0).into(), ..Config::default() };
+    let free = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut config = Config { grpc_addr: free, admin_addr: free, ..Config::default() };
+    config.callback.addr = free;
     config.sqlite.path = sqlite_path;
     config.douyin.base_url = sim_url;
     config.douyin.connect_timeout = Duration::from_millis(500);
@@ -122,13 +125,14 @@ impl Gateway {
             }
         };
         let app = App::build(config, clock).await.expect("the gateway can be built");
-        let url = format!("http://{}", app.addr());
+        let addrs = app.addrs();
+        let url = format!("http://{}", addrs.grpc);
         let stop = CancellationToken::new();
         let running = tokio::spawn(app.run(stop.clone().cancelled_owned()));
         let channel = Endpoint::from_shared(url.clone()).unwrap().connect_lazy();
         let client = SettlementServiceClient::new(channel);
         let (dir, running) = (Some(dir), Some(running));
-        Self { sim, client, url, dir, tune, clock_ahead_ms, stop, running }
+        Self { sim, client, url, addrs, dir, tune, clock_ahead_ms, stop, running }
     }
 
     /// Stops in order and waits for it.

@@ -29,7 +29,8 @@ impl Process {
         let file = dir.join("gateway.toml");
         let text = format!(
             "default_app = \"{APP_ID}\"\n\
-             [server]\ngrpc_addr = \"127.0.0.1:0\"\ndrain_delay_ms = 0\n\
+             [server]\ngrpc_addr = \"127.0.0.1:0\"\nadmin_addr = \"127.0.0.1:0\"\n\
+             drain_delay_ms = 0\n\
              [store]\nsqlite_path = \"{}\"\n\
              [douyin]\nbase_url = \"{}\"\nconnect_timeout_ms = 500\nattempt_timeout_ms = 700\n\
              call_timeout_ms = 1500\n\

@@ -123,7 +123,8 @@ fn command(sim: &Simulator, dir: &Path, setting: &Setting) -> Command {
 fn configuration(sim: &Simulator, dir: &Path, setting: &Setting) -> PathBuf {
     let text = format!(
         "default_app = \"{APP_ID}\"\n\
-         [server]\ngrpc_addr = \"127.0.0.1:0\"\ndrain_delay_ms = {}\n\
+         [server]\ngrpc_addr = \"127.0.0.1:0\"\nadmin_addr = \"127.0.0.1:0\"\n\
+         drain_delay_ms = {}\n\
          [store]\nsqlite_path = \"{}\"\n\
          [douyin]\nbase_url = \"{}\"\nrefetch_gap_ms = 100\n\
          [settle]\nvisibility_grace_ms = 500\npoll_first_ms = 50\npoll_cap_ms = 300\n\

@@ -28,9 +28,9 @@ fn rust_files(dir: &str) -> Vec<PathBuf> {
 fn floor(module: &str) -> u32 {
     match module {
         "clock" | "settle" => 0,
-        "store" | "douyin" => 1,
+        "store" | "douyin" | "listener" => 1,
         "gateway" | "hub" | "schedule" => 2,
-        "grpc" | "poller" => 3,
+        "grpc" | "poller" | "callback" | "admin" => 3,
         // The contract and the simulator are used by edges only.
         "proto" | "sim" => 3,
         "app" | "cli" | "config" | "setup" | "telemetry" | "lib" | "main" => 4,

@@ -2,6 +2,7 @@
 
 use super::super::apps::AppDraft;
 use super::super::knobs::{Example, Knob, Rule, Slot};
+use crate::settle::NotifyUrl;
 
 pub(super) const APP: &[Knob<AppDraft>] = &[
     Knob {
@@ -44,6 +45,41 @@ pub(super) const APP: &[Knob<AppDraft>] = &[
         },
         meaning: "The file that holds the client secret, relative to the working directory. A \
                   file that others may read gets a warning.",
+    },
+    Knob {
+        key: "platform_public_keys_file",
+        slot: Slot::Optional {
+            of: |app| &mut app.platform_public_keys_file,
+            rule: &Rule {
+                unit: "path",
+                bounds: "1 to 8 RSA public keys in PEM, at most 64 KiB",
+                check: |_| Ok(()),
+            },
+            example: Example::Inactive("/etc/settlement-gateway/platform-public-keys.pem"),
+        },
+        meaning: "The platform public key of this app, as Douyin's console shows it (开发设置 / \
+                  密钥设置), as `PUBLIC KEY` blocks. During a rotation the old one and the new one \
+                  stand in the file. Without it callbacks to this app are refused, and its settles \
+                  are followed by polling.",
+    },
+    Knob {
+        key: "callback_url",
+        slot: Slot::Optional {
+            of: |app| &mut app.callback_url,
+            rule: &Rule {
+                unit: "address",
+                bounds: "https, at most 512 bytes",
+                check: |text| {
+                    NotifyUrl::parse(text).map(drop).map_err(|invalid| invalid.to_string())
+                },
+            },
+            example: Example::Inactive(
+                "https://pay.example.com/callbacks/douyin/tt0123456789abcdef",
+            ),
+        },
+        meaning: "The public address at which Douyin reaches `/callbacks/douyin/{app_id}` of this \
+                  gateway. It is sent as the `notify_url` of creates that name none. Without it \
+                  Douyin uses the address of its console. Needs `platform_public_keys_file`.",
     },
     Knob {
         key: "requests_per_second",

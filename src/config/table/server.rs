@@ -1,6 +1,6 @@
 //! The knobs of the gRPC server and of the stop.
 
-use super::super::knobs::{Knob, Slot};
+use super::super::knobs::{Example, Knob, Rule, Slot};
 use super::super::{Config, HOUR, MINUTE, SECOND};
 
 pub(super) const SERVER: &[Knob<Config>] = &[
@@ -68,6 +68,77 @@ pub(super) const SERVER: &[Knob<Config>] = &[
                   caller's deadline.",
     },
     Knob {
+        key: "callback_addr",
+        slot: Slot::Address { of: |config| &mut config.callback.addr },
+        meaning: "Where Douyin's callbacks are taken in: `POST /callbacks/douyin/{app_id}`, by \
+                  HTTP/1.1 or HTTP/2. The one address that may face the internet. Nothing listens \
+                  here unless an app has a `platform_public_keys_file`.",
+    },
+    Knob {
+        key: "callback_tls_certificate_file",
+        slot: Slot::Optional {
+            of: |config| &mut config.callback.tls_certificate_file,
+            rule: &PEM,
+            example: Example::Inactive("/run/secrets/callback-chain.pem"),
+        },
+        meaning: "The certificate chain of the callback listener. With it and its key the \
+                  listener speaks TLS; without, plain text, for a proxy in front that does. Read \
+                  at start.",
+    },
+    Knob {
+        key: "callback_tls_key_file",
+        slot: Slot::Optional {
+            of: |config| &mut config.callback.tls_key_file,
+            rule: &PEM,
+            example: Example::Inactive("/run/secrets/callback-key.pem"),
+        },
+        meaning: "The private key of that certificate.",
+    },
+    Knob {
+        key: "callback_connections_max",
+        slot: Slot::Count {
+            of: |config| &mut config.callback.limits.connections_max,
+            unit: "connections",
+            bounds: (1, 100_000),
+        },
+        meaning: "Connections to the callback listener open at once. One more is answered 503.",
+    },
+    Knob {
+        key: "callback_requests_max",
+        slot: Slot::Count {
+            of: |config| &mut config.callback.limits.requests_max,
+            unit: "requests",
+            bounds: (1, 10_000),
+        },
+        meaning: "Callbacks being read or recorded at once, each at most 64 KiB. One more is \
+                  answered 503, and Douyin delivers it again.",
+    },
+    Knob {
+        key: "callback_body_time_max_ms",
+        slot: Slot::Ms {
+            of: |config| &mut config.callback.limits.body_time_max,
+            bounds: (100, MINUTE),
+        },
+        meaning: "How long the body of a callback may take to arrive. After that it is answered \
+                  408.",
+    },
+    Knob {
+        key: "callback_idle_time_max_ms",
+        slot: Slot::Ms {
+            of: |config| &mut config.callback.limits.idle_time_max,
+            bounds: (100, HOUR),
+        },
+        meaning: "How long a connection to the callback listener may stay without a whole request \
+                  head. It is closed after once to twice that long.",
+    },
+    Knob {
+        key: "admin_addr",
+        slot: Slot::Address { of: |config| &mut config.admin_addr },
+        meaning: "Where `/metrics`, `/livez` and `/readyz` are, and where an operator's decisions \
+                  are taken. Whoever reaches it may decide: keep it on loopback or inside a \
+                  trusted network.",
+    },
+    Knob {
         key: "drain_delay_ms",
         slot: Slot::Ms { of: |config| &mut config.stop.drain_delay, bounds: (0, 5 * MINUTE) },
         meaning: "After SIGTERM or SIGINT: how long the gateway goes on serving while \
@@ -81,3 +152,5 @@ pub(super) const SERVER: &[Knob<Config>] = &[
                   process ends with what is durable, and exit code 1.",
     },
 ];
+
+const PEM: Rule = Rule { unit: "path", bounds: "PEM, at most 256 KiB", check: |_| Ok(()) };

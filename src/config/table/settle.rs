@@ -1,9 +1,9 @@
 //! The knobs of a settle's life.
 
-use super::super::knobs::{Example, Knob, Rule, Slot};
+use super::super::knobs::{Knob, Slot};
 use super::super::{Config, HOUR, MINUTE, SECOND};
 use crate::grpc::convert::DuplicateReceivers;
-use crate::settle::{Mark, NotifyUrl};
+use crate::settle::Mark;
 
 pub(super) const SETTLE: &[Knob<Config>] = &[
     Knob {
@@ -69,23 +69,6 @@ pub(super) const SETTLE: &[Knob<Config>] = &[
         },
         meaning: "Whether `settle_params` may name a receiver twice. Douyin documents nothing, so \
                   such a create is refused with `INVALID_REQUEST` unless this is `true`.",
-    },
-    Knob {
-        key: "notify_url",
-        slot: Slot::Optional {
-            of: |config| &mut config.gateway.notify_url,
-            rule: &Rule {
-                unit: "address",
-                bounds: "https, at most 512 bytes",
-                check: |text| {
-                    NotifyUrl::parse(text).map(drop).map_err(|invalid| invalid.to_string())
-                },
-            },
-            example: Example::Inactive("https://pay.example.com/callbacks"),
-        },
-        meaning: "Where Douyin reports a settle whose create names no `notify_url`. Without it \
-                  such a settle has no callback address. This release receives no callbacks \
-                  itself.",
     },
     Knob {
         key: "submit_window_max_ms",

@@ -40,7 +40,7 @@ fn failure(learned: &Learned) -> &Failure {
         | Learned::Unlisted(failure)
         | Learned::NotSent(failure)
         | Learned::Exists(failure) => failure,
-        Learned::Accepted(_) | Learned::Reported(_) | Learned::Absent => {
+        Learned::Accepted(_) | Learned::Reported(_) | Learned::Absent | Learned::Resolved(_) => {
             panic!("no failure: {learned:?}")
         }
     }

@@ -46,7 +46,7 @@ fn item(value: &Value) -> Result<Report, Unreadable> {
 
 /// The words are in one client's constants only, and SUCCESS in the samples: any other word is
 /// possible.
-fn status(word: &str) -> ReportedStatus {
+pub(super) fn status(word: &str) -> ReportedStatus {
     match word {
         "INIT" => ReportedStatus::Init,
         "PROCESSING" => ReportedStatus::Processing,
@@ -58,7 +58,7 @@ fn status(word: &str) -> ReportedStatus {
 
 /// What Douyin shows. Its own ids that only inform are left out if they break our bound, which is a
 /// guess: a settle must not hang on that.
-fn facts(
+pub(super) fn facts(
     fields: &Fields,
     settle_status: String,
     item_order_id: Option<String>,
@@ -99,7 +99,7 @@ fn settle_time(fields: &Fields) -> Result<Option<Timestamp>, Unreadable> {
     Ok(None)
 }
 
-fn parsed<T>(
+pub(super) fn parsed<T>(
     text: Option<String>,
     parse: fn(String) -> Result<T, Invalid>,
     name: &'static str,

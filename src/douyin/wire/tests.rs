@@ -49,7 +49,8 @@ fn a_create_with_everything_sends_everything() {
     let mut content = content();
     content.item_order_id = Some(ItemOrderId::parse("motb1").unwrap());
     content.settle_params.truncate(1);
-    let body = create_body(&key(), &content, Some("sg1:x\"y"), Some("https://a.example/"));
+    let ours = NotifyUrl::parse("https://a.example/").unwrap();
+    let body = create_body(&key(), &content, Some("sg1:x\"y"), Some(&ours));
     let body: Value = serde_json::from_str(&body).unwrap();
     let expected = json!({
         "app_id": "tt1", "out_order_no": "order-1", "out_settle_no": "no-1",
@@ -59,7 +60,7 @@ fn a_create_with_everything_sends_everything() {
     });
     assert_eq!(body, expected);
     content.notify_url = Some(NotifyUrl::parse("https://own.example/").unwrap());
-    let body = create_body(&key(), &content, None, Some("https://a.example/"));
+    let body = create_body(&key(), &content, None, Some(&ours));
     assert!(body.ends_with(r#","notify_url":"https://own.example/"}"#), "{body}");
 }
 

@@ -187,6 +187,7 @@ impl Packed {
             settle_id: numbered(0),
             source: Source::Create,
             time: moment(NOW),
+            resolved: None,
         };
         let mut record = Record::submitted(key(), request, moment(NOW));
         if self.platform {

@@ -139,7 +139,7 @@ pub(in crate::store) fn next(record: &Record, change: impl FnOnce(&mut Record)) 
 
 /// A swap of a fact: no lease, no history, the due row as it is.
 pub(in crate::store) fn fact(record: Record) -> Swap {
-    Swap { record, history: None, due: Due::Keep, lease: None }
+    Swap { record, history: None, due: Due::Keep, lease: None, absorbed: None }
 }
 
 pub(in crate::store) fn under(fence: Fence, runs_past: Timestamp) -> Option<LeaseCheck> {

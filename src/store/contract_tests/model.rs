@@ -147,7 +147,7 @@ impl Run {
             3 => Due::NotLater(self.soon()),
             _ => Due::Keep,
         };
-        let swap = Swap { record, history, due, lease };
+        let swap = Swap { record, history, due, lease, absorbed: None };
         let expected = self.swap_model(&key, &swap);
         assert_eq!(self.store.swap(swap).await, Ok(expected));
     }
@@ -265,7 +265,7 @@ impl Run {
         for entry in self.model.values_mut() {
             let leased = entry.due.is_some_and(|row| row.lease_until.is_some_and(|at| at > now));
             match (entry.record.is_final(), entry.due) {
-                (true, Some(_)) if !leased => {
+                (true, Some(_)) if !leased && !entry.record.owes_a_query() => {
                     entry.remove();
                     expected.1 += 1;
                 }

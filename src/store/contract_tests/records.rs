@@ -46,6 +46,7 @@ fn all_kinds_of_records() -> Vec<Record> {
                 settle_id: settle_id(100 + number),
                 source: sources[number / 5],
                 time: after_ms(3),
+                resolved: (number % 4 == 1).then_some(after_ms(4)),
             });
         } else {
             record.facts = Facts { auto_settle: Some(true), ..Facts::default() };
@@ -208,6 +209,7 @@ pub(super) async fn a_row_with_an_unknown_word_is_neither_read_nor_claimed_nor_r
             settle_id: settle_id("ots-other"),
             source: Source::Callback,
             time: NOW,
+            resolved: None,
         });
         insert(store, &record, NewDue::At(NOW)).await;
         subject.overwrite(&record.key, column, "FROM_THE_FUTURE");

@@ -3,7 +3,7 @@
 use super::Subject;
 use super::fixtures::*;
 use crate::settle::*;
-use crate::store::{Due, FIRST_FENCE, Fence, NewDue, Store, Swap, Swapped};
+use crate::store::{Absorbed, Due, FIRST_FENCE, Fence, NewDue, Store, Swap, Swapped};
 
 async fn created(store: &Store) -> Record {
     let record = submitted(key("1"));
@@ -36,6 +36,7 @@ pub(super) async fn a_swap_onto_another_version_conflicts_and_changes_nothing(su
             record: loser,
             due: Due::Remove,
             lease: None,
+            absorbed: None,
         };
         assert_eq!(store.swap(swap).await, Ok(Swapped::Conflict));
     }
@@ -109,12 +110,62 @@ pub(super) async fn a_swap_to_a_taken_settle_id_is_told_and_changes_nothing(subj
         record: taken,
         due: Due::Remove,
         lease: None,
+        absorbed: None,
     };
     assert_eq!(store.swap(swap).await, Ok(Swapped::SettleIdTaken));
     assert_eq!(store.get(&record.key).await, Ok(Some(record.clone())));
     assert_eq!(store.get(&other.key).await, Ok(Some(other)));
     assert_eq!(store.history(&record.key, 10).await.unwrap().len(), 1);
     assert_eq!(store.due_at(&record.key).await, Ok(Some(after_ms(100))));
+}
+
+/// Adopted under Douyin's own number, then learned to be the settle of a create.
+async fn adopted_and_created(store: &Store) -> (Record, Record, Swap) {
+    let state = State::Succeeded { settle_id: settle_id("ots1") };
+    let other = adopted(key("ots1"), state.clone());
+    insert(store, &other, NewDue::At(NOW)).await;
+    let record = created(store).await;
+    let merged = next(&record, |record| {
+        record.state = state;
+        record.revision = 7;
+    });
+    let swap = Swap {
+        history: Some(merged.history_entry(Source::Create, None)),
+        record: merged,
+        due: Due::Remove,
+        lease: None,
+        absorbed: Some(Absorbed { key: other.key.clone(), version: other.version }),
+    };
+    (record, other, swap)
+}
+
+pub(super) async fn a_record_of_the_same_settle_goes_up_in_another_one(subject: Subject) {
+    let store = &subject.store;
+    let (record, other, swap) = adopted_and_created(store).await;
+    let merged = swap.record.clone();
+    assert_eq!(store.swap(swap).await, Ok(Swapped::Done));
+    assert_eq!(store.get(&record.key).await, Ok(Some(merged.clone())));
+    assert_eq!(store.get(&other.key).await, Ok(None));
+    assert_eq!(store.history(&other.key, 10).await, Ok(Vec::new()));
+    assert_eq!(store.due_at(&other.key).await, Ok(None));
+    assert_eq!(claim(store, after_ms(1_000)).await, []);
+    let by_id = store.get_by_settle_id(&record.key.app_id, &settle_id("ots1")).await;
+    assert_eq!(by_id, Ok(Some(merged)));
+    let revisions: Vec<_> =
+        store.history(&record.key, 10).await.unwrap().iter().map(|entry| entry.revision).collect();
+    assert_eq!(revisions, [1, 7]);
+}
+
+pub(super) async fn what_changed_meanwhile_is_not_absorbed(subject: Subject) {
+    let store = &subject.store;
+    let (record, other, swap) = adopted_and_created(store).await;
+    let changed = next(&other, |record| record.facts.message = Some("later".to_owned()));
+    assert_eq!(store.swap(fact(changed.clone())).await, Ok(Swapped::Done));
+    assert_eq!(store.swap(swap.clone()).await, Ok(Swapped::Conflict));
+    let nobody = Some(Absorbed { key: key("nobody"), version: 1 });
+    assert_eq!(store.swap(Swap { absorbed: nobody, ..swap }).await, Ok(Swapped::Conflict));
+    assert_eq!(store.get(&record.key).await, Ok(Some(record)));
+    assert_eq!(store.get(&other.key).await, Ok(Some(changed)));
 }
 
 pub(super) async fn a_settle_taken_over_by_the_platform_loses_its_request(subject: Subject) {

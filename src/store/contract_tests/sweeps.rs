@@ -18,6 +18,7 @@ fn disputed(number: &str) -> Record {
         settle_id: settle_id(&format!("ots-{number}")),
         source: Source::Callback,
         time: NOW,
+        resolved: None,
     };
     Record { contradiction: Some(contradiction), ..succeeded(number) }
 }
@@ -92,6 +93,43 @@ pub(super) async fn what_fits_together_is_left_alone(subject: Subject) {
     assert_eq!(due_at("final").await, None);
     assert_eq!(due_at("to be asked").await, Some(after_ms(3)));
     assert_eq!(due_at("asked").await, None);
+}
+
+/// In every combination of what the answer depends on: the store's condition is the record's.
+pub(super) async fn a_due_row_of_a_final_settle_stays_exactly_while_a_query_is_owed(
+    subject: Subject,
+) {
+    let store = &subject.store;
+    let contradiction = |resolved| {
+        let claim = disputed("other").contradiction.unwrap();
+        Some(Contradiction { resolved, ..claim })
+    };
+    let mut number = 0;
+    for contradiction in [None, contradiction(None), contradiction(Some(NOW))] {
+        for (ours, ordered, told, rejected) in
+            (0..16).map(|bits| (bits & 1 > 0, bits & 2 > 0, bits & 4 > 0, bits & 8 > 0))
+        {
+            number += 1;
+            let mut record = succeeded(&number.to_string());
+            record.contradiction.clone_from(&contradiction);
+            if ours {
+                record.origin = Origin::Gateway(request());
+            }
+            if !ordered {
+                record.facts.out_order_no = None;
+            }
+            if !told {
+                record.facts.settle_status = None;
+            }
+            if rejected {
+                record.state = State::Rejected { rejection: failure(23_112) };
+            }
+            insert(store, &record, NewDue::At(NOW)).await;
+            sweep(store, NOW, 100).await;
+            let kept = store.due_at(&record.key).await.unwrap().is_some();
+            assert_eq!(kept, record.owes_a_query(), "{record:?}");
+        }
+    }
 }
 
 pub(super) async fn a_sweep_leaves_a_lease_that_runs_to_its_holder(subject: Subject) {

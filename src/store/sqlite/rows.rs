@@ -17,7 +17,7 @@ use crate::settle::{
 const FIXED: [&str; 4] = ["app_id", "trade_system", "out_settle_no", "create_time_ms"];
 
 /// What every write of a settle writes.
-const CHANGING: [&str; 35] = [
+const CHANGING: [&str; 36] = [
     "version",
     "revision",
     "update_time_ms",
@@ -30,6 +30,7 @@ const CHANGING: [&str; 35] = [
     "contradiction_settle_id",
     "contradiction_source",
     "contradiction_time_ms",
+    "contradiction_resolved_ms",
     "unanswered",
     "last_permit_ms",
     "exists_seen_ms",
@@ -236,6 +237,7 @@ fn bind_changing(binder: &mut Binder<'_, '_>, record: &Record) -> rusqlite::Resu
     binder.put(contradiction.map(|seen| seen.settle_id.as_str()))?;
     binder.put(contradiction.map(|seen| seen.source.word()))?;
     binder.time_opt(contradiction.map(|seen| seen.time))?;
+    binder.time_opt(contradiction.and_then(|seen| seen.resolved))?;
     bind_evidence(binder, &record.evidence)?;
     bind_facts(binder, &record.facts)
 }
@@ -335,10 +337,11 @@ fn read_contradiction(cursor: &mut Cursor<'_>) -> Result<Option<Contradiction>, 
     let settle_id = cursor.name_opt(SettleId::parse)?;
     let source = cursor.word_opt()?;
     let time = cursor.time_opt()?;
+    let resolved = cursor.time_opt()?;
     match (claimed, settle_id, source, time) {
         (None, None, None, None) => Ok(None),
         (Some(claimed), Some(settle_id), Some(source), Some(time)) => {
-            Ok(Some(Contradiction { claimed, settle_id, source, time }))
+            Ok(Some(Contradiction { claimed, settle_id, source, time, resolved }))
         }
         (_, _, _, _) => Err(Fault::Unreadable("contradiction is incomplete".to_owned())),
     }

@@ -58,9 +58,18 @@ pub(super) fn swap(connection: &Connection, swap: &Swap) -> Result<Swapped, Faul
     {
         return Ok(Swapped::LeaseLost);
     }
+    if let Some(absorbed) = &swap.absorbed {
+        match find(connection, &absorbed.key)? {
+            Some(other) if other.version == absorbed.version => delete(connection, other.id)?,
+            Some(_) | None => return Ok(Swapped::Conflict),
+        }
+    }
     match update_record(connection, found.id, found.origin, record) {
         Ok(()) => {}
-        Err(error) if is_unique_violation(&error) => return Ok(Swapped::SettleIdTaken),
+        // The first statement that writes: nothing of the swap has to be undone.
+        Err(error) if is_unique_violation(&error) && swap.absorbed.is_none() => {
+            return Ok(Swapped::SettleIdTaken);
+        }
         Err(error) => return Err(error.into()),
     }
     if let Some(entry) = &swap.history {
@@ -78,8 +87,20 @@ pub(super) fn swap(connection: &Connection, swap: &Swap) -> Result<Swapped, Faul
     Ok(Swapped::Done)
 }
 
-/// The only unique column that a swap changes is `settle_id`, and its statement is the first one
-/// that writes: nothing of the swap has to be undone.
+/// A settle that goes up in another one leaves nothing.
+fn delete(connection: &Connection, id: i64) -> rusqlite::Result<()> {
+    for delete in [
+        "DELETE FROM due WHERE settle = ?",
+        "DELETE FROM history WHERE settle = ?",
+        "DELETE FROM request WHERE settle = ?",
+        "DELETE FROM settle WHERE id = ?",
+    ] {
+        connection.prepare_cached(delete)?.execute([id])?;
+    }
+    Ok(())
+}
+
+/// The only unique column that a swap changes is `settle_id`.
 fn is_unique_violation(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error().map(|error| error.extended_code);
     code == Some(rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE)

@@ -59,6 +59,7 @@ words!(Source {
     Query = "QUERY",
     Callback = "CALLBACK",
     Gateway = "GATEWAY",
+    Operator = "OPERATOR",
 });
 
 /// The SQL condition that a row of `settle` holds only words that this version knows.
@@ -88,6 +89,18 @@ pub(super) fn state_in_sql(wanted: fn(StateKind) -> bool) -> String {
     let equals: Vec<String> =
         states.map(|state| format!("settle.state = '{}'", state.word())).collect();
     format!("({})", equals.join(" OR "))
+}
+
+/// The SQL condition that a final settle owes no query: [`Record::owes_a_query`] in columns.
+///
+/// [`Record::owes_a_query`]: crate::settle::Record::owes_a_query
+pub(super) fn owes_no_query_sql() -> String {
+    let platform = OriginKind::Platform.word();
+    format!(
+        "(settle.contradiction_claimed IS NULL OR settle.contradiction_resolved_ms IS NOT NULL)
+         AND (settle.settle_id IS NULL OR (settle.settle_status IS NOT NULL
+              AND (settle.origin != '{platform}' OR settle.out_order_no IS NOT NULL)))"
+    )
 }
 
 /// A [`Failure`] as it is stored. A field more needs a migration: see `0001_settles.sql`.

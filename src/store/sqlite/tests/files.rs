@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::super::files::beside;
 use super::super::{Sqlite, SqliteOptions};
-use crate::settle::Source;
+use crate::settle::{Contradiction, SettleId, Source, State, StateKind};
 use crate::store::contract_tests::fixtures::*;
+use crate::store::contract_tests::sqlite::as_another_program;
 use crate::store::{Fence, NewDue, Store};
 
 fn open(path: &Path) -> Store {
@@ -47,7 +48,7 @@ async fn a_new_database_is_private_durable_and_marked_as_ours() {
     };
     let pragmas = ["journal_mode", "synchronous", "foreign_keys", "user_version", "application_id"];
     let ours = i32::from_be_bytes(*b"SetG").to_string();
-    assert_eq!(pragmas.map(pragma), ["wal", "2", "1", "1", &ours]);
+    assert_eq!(pragmas.map(pragma), ["wal", "2", "1", "2", &ours]);
     drop(writer);
     store.close().await;
 }
@@ -139,6 +140,38 @@ async fn a_wish_outlives_a_kill_and_ends_with_the_first_look() {
     assert_eq!(reopened.release(&key("1"), fence, release).await, Ok(true));
     assert_eq!(reopened.due_at(&key("1")).await, Ok(Some(after_ms(70_000))));
     reopened.close().await;
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_database_of_version_1_opens_and_its_settles_are_what_they_were() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("settles.db");
+    let store = open(&path);
+    let mut disputed =
+        adopted(key("2"), State::Failed { settle_id: SettleId::parse("ots1").unwrap() });
+    disputed.contradiction = Some(Contradiction {
+        claimed: StateKind::Succeeded,
+        settle_id: SettleId::parse("ots1").unwrap(),
+        source: Source::Query,
+        time: NOW,
+        resolved: None,
+    });
+    let records = [submitted(key("1")), disputed];
+    for record in &records {
+        insert(&store, record, NewDue::At(NOW)).await;
+    }
+    store.close().await;
+    let old = as_another_program(&path);
+    old.execute_batch(
+        "ALTER TABLE settle DROP COLUMN contradiction_resolved_ms; PRAGMA user_version = 1",
+    )
+    .unwrap();
+    drop(old);
+    let store = open(&path);
+    for record in records {
+        assert_eq!(store.get(&record.key).await, Ok(Some(record)));
+    }
     store.close().await;
 }
 

@@ -1,0 +1,168 @@
+//! Floor 3: what the people and the systems around the gateway ask it: metrics, health over HTTP,
+//! and the few decisions that are an operator's. On loopback by default, because whoever reaches it
+//! may decide.
+//!
+//! What it must not know: how a settle changes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::{Method, StatusCode, header};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use crate::gateway::{Gateway, ResolveError};
+use crate::listener::{Answer, Handler, Limits, Request};
+use crate::settle::{AppId, Key, OutSettleNo, TradeSystem, Verdict};
+
+/// Whether the gateway serves: the store can commit, and nobody stops it.
+#[derive(Clone, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Relaxed);
+    }
+
+    fn is_ready(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The admin edge; cheap to clone.
+#[derive(Clone)]
+pub struct Admin {
+    pub gateway: Gateway,
+    pub metrics: PrometheusHandle,
+    pub readiness: Readiness,
+}
+
+/// Where a contradiction is resolved.
+pub const RESOLVE_PATH: &str = "/contradictions/resolve";
+
+/// Few and small: people, a scraper, an orchestrator.
+pub fn limits() -> Limits {
+    Limits {
+        connections_max: 64,
+        requests_max: 16,
+        body_bytes_max: 16 * 1024,
+        body_time_max: Duration::from_secs(5),
+        idle_time_max: Duration::from_secs(60),
+    }
+}
+
+/// A decision about the open contradiction of one settle.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resolve {
+    pub app_id: String,
+    pub out_settle_no: String,
+    pub keep: Keep,
+}
+
+/// Which word stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Keep {
+    /// The recorded state.
+    Recorded,
+    /// The state that the contradicting word claims.
+    Claimed,
+}
+
+impl Handler for Admin {
+    async fn handle(&self, request: Request) -> Answer {
+        match (&request.method, request.path.as_str()) {
+            (&Method::GET, "/metrics") => Answer {
+                status: StatusCode::OK,
+                content_type: "text/plain; version=0.0.4",
+                body: self.metrics.render(),
+            },
+            (&Method::GET, "/livez") => text(StatusCode::OK, "alive"),
+            (&Method::GET, "/readyz") if self.readiness.is_ready() => text(StatusCode::OK, "ready"),
+            (&Method::GET, "/readyz") => text(StatusCode::SERVICE_UNAVAILABLE, "not ready"),
+            (&Method::POST, RESOLVE_PATH) => self.resolve(request).await,
+            (_, "/metrics" | "/livez" | "/readyz" | RESOLVE_PATH) => {
+                text(StatusCode::METHOD_NOT_ALLOWED, "not with this method")
+            }
+            _ => text(StatusCode::NOT_FOUND, "there are /metrics, /livez and /readyz"),
+        }
+    }
+
+    fn busy(&self) -> Answer {
+        text(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once")
+    }
+}
+
+impl Admin {
+    /// A page in somebody's browser cannot send this content type here without being asked first.
+    async fn resolve(&self, request: Request) -> Answer {
+        let json = request.headers.get(header::CONTENT_TYPE).is_some_and(|t| t == JSON);
+        if !json {
+            return text(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "content-type must be application/json",
+            );
+        }
+        let body = match request.body().await {
+            Ok(body) => body,
+            Err(unread) => return text(unread.status(), "the body could not be read"),
+        };
+        let asked: Resolve = match serde_json::from_slice(&body) {
+            Ok(asked) => asked,
+            Err(error) => return text(StatusCode::BAD_REQUEST, &error.to_string()),
+        };
+        let (app_id, number) =
+            match (AppId::parse(asked.app_id), OutSettleNo::reported(asked.out_settle_no)) {
+                (Ok(app_id), Ok(number)) => (app_id, number),
+                (Err(invalid), _) => return wrong("app_id", invalid),
+                (_, Err(invalid)) => return wrong("out_settle_no", invalid),
+            };
+        let key = Key { app_id, trade_system: TradeSystem::General, out_settle_no: number };
+        let verdict = match asked.keep {
+            Keep::Recorded => Verdict::Recorded,
+            Keep::Claimed => Verdict::Claimed,
+        };
+        match self.gateway.resolve(&key, verdict).await {
+            Ok(record) => {
+                let (state, revision) = (record.state.kind().as_str(), record.revision);
+                info!(%key, ?verdict, state, revision, "an operator resolved a contradiction");
+                text(StatusCode::OK, &format!("resolved: {key} is {state}, revision {revision}"))
+            }
+            Err(error) => {
+                warn!(%key, ?verdict, ?error, "a contradiction was not resolved");
+                let (status, why) = refusal(&error);
+                text(status, &why)
+            }
+        }
+    }
+}
+
+const JSON: &str = "application/json";
+
+fn refusal(error: &ResolveError) -> (StatusCode, String) {
+    let (status, why) = match error {
+        ResolveError::NotFound => (StatusCode::NOT_FOUND, "no such settle is recorded"),
+        ResolveError::NotDisputed => (StatusCode::CONFLICT, "it has no open contradiction"),
+        ResolveError::NotAllowed => (
+            StatusCode::CONFLICT,
+            "not allowed: only a final settle is decided about, and a success is never left for \
+             another settle; keep the recorded word, and mend the money at Douyin",
+        ),
+        ResolveError::Store(error) => {
+            let why = format!("nobody knows whether it was resolved, look again: {error}");
+            return (StatusCode::SERVICE_UNAVAILABLE, why);
+        }
+    };
+    (status, why.to_owned())
+}
+
+fn wrong(field: &str, invalid: crate::settle::Invalid) -> Answer {
+    text(StatusCode::BAD_REQUEST, &format!("{field} {invalid}"))
+}
+
+fn text(status: StatusCode, text: &str) -> Answer {
+    Answer { status, content_type: "text/plain; charset=utf-8", body: format!("{text}\n") }
+}

@@ -1,0 +1,207 @@
+//! Floor 3: Douyin's callbacks. Their bytes are verified, read, recorded and only then
+//! acknowledged; whatever is wrong with one is counted, logged once without its body, and refused,
+//! so that Douyin delivers it again.
+//!
+//! What it must not know: SQL, gRPC, how a settle changes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, StatusCode};
+use tracing::{debug, info, warn};
+
+use crate::douyin::callback::{Heard, Rejected, hear, log_id};
+use crate::douyin::signature::{LOG_ID_HEADER, NONCE_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
+use crate::douyin::{PlatformKeys, Signed};
+use crate::gateway::{Callback, Gateway};
+use crate::listener::{Answer, Handler, Request, Unread};
+use crate::settle::AppId;
+
+/// What comes before the app's id in the path of a callback.
+pub const PATH: &str = "/callbacks/douyin/";
+
+/// Takes in callbacks; cheap to clone.
+#[derive(Clone)]
+pub struct Callbacks(Arc<Inner>);
+
+struct Inner {
+    gateway: Gateway,
+    keys: HashMap<AppId, PlatformKeys>,
+}
+
+/// What becomes of one delivery. Douyin takes 200 with `err_no` 0 for an acknowledgement, and
+/// delivers again after anything else (通知分账结果, 3.4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It is durable, or there is nothing to do about it.
+    Acknowledged,
+    /// Signed, and of a type that is not ours.
+    OtherType,
+    UnknownApp,
+    NotACallback,
+    /// The app has no platform public key here.
+    NoKey,
+    BadSignature,
+    Malformed,
+    Unread(Unread),
+    Busy,
+    /// The store failed: nothing may be acknowledged.
+    NotDurable,
+}
+
+impl Callbacks {
+    pub fn new(gateway: Gateway, keys: HashMap<AppId, PlatformKeys>) -> Self {
+        for app_id in gateway.douyin().apps() {
+            match keys.get(app_id) {
+                Some(keys) => info!(%app_id, keys = keys.count(), "callbacks are taken in"),
+                None => warn!(%app_id, "callbacks are refused: no platform_public_keys_file"),
+            }
+        }
+        Self(Arc::new(Inner { gateway, keys }))
+    }
+
+    /// Takes in one delivery to an app. Needs no connection: the same bytes, the same verdict.
+    pub async fn receive(&self, app_id: &AppId, headers: &HeaderMap, body: &[u8]) -> Verdict {
+        let verdict = self.hear(app_id, headers, body).await;
+        count(app_id.as_str(), verdict);
+        verdict
+    }
+
+    async fn hear(&self, app_id: &AppId, headers: &HeaderMap, body: &[u8]) -> Verdict {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let signed = Signed {
+            timestamp: text(TIMESTAMP_HEADER).unwrap_or_default(),
+            nonce: text(NONCE_HEADER).unwrap_or_default(),
+            signature: text(SIGNATURE_HEADER).unwrap_or_default(),
+            body,
+        };
+        let log_id = text(LOG_ID_HEADER).map(log_id);
+        let log = log_id.as_deref().unwrap_or_default();
+        let Some(keys) = self.0.keys.get(app_id) else {
+            warn!(%app_id, log_id = log, "callback refused: the app has no platform public key");
+            return Verdict::NoKey;
+        };
+        let report = match hear(Some(app_id), keys, &signed) {
+            Ok(Heard::Settle(report)) => *report,
+            Ok(Heard::Other { kind }) => {
+                info!(%app_id, log_id = log, kind, "callback of another type: acknowledged");
+                return Verdict::OtherType;
+            }
+            Err(error @ Rejected::Signature(_)) => {
+                warn!(%app_id, log_id = log, %error, "callback refused: it is not Douyin's");
+                return Verdict::BadSignature;
+            }
+            Err(error @ (Rejected::Malformed(_) | Rejected::OtherApp)) => {
+                warn!(%app_id, log_id = log, %error, "callback refused: signed, and not usable");
+                return Verdict::Malformed;
+            }
+        };
+        let (app_id, begun) = (app_id.clone(), self.0.gateway.clock().now());
+        let settle_id = report.settle_id.clone();
+        let callback = Callback { app_id, report, begun, log_id: log_id.clone() };
+        match self.0.gateway.hear(callback).await {
+            Ok(_) => {
+                debug!(%settle_id, log_id = log, "callback acknowledged");
+                Verdict::Acknowledged
+            }
+            Err(error) => {
+                warn!(%settle_id, log_id = log, %error, "callback refused: not durable");
+                Verdict::NotDurable
+            }
+        }
+    }
+
+    async fn request(&self, request: Request) -> Verdict {
+        let app_id = request.path.strip_prefix(PATH).filter(|_| request.method == Method::POST);
+        let Some(app_id) = app_id else {
+            warn!("callback refused: no POST to {PATH}<app_id>");
+            count(NO_APP, Verdict::NotACallback);
+            return Verdict::NotACallback;
+        };
+        let Some(app_id) = AppId::parse(app_id).ok().filter(|id| self.serves(id)) else {
+            warn!("callback refused: the app of its path is not configured");
+            count(NO_APP, Verdict::UnknownApp);
+            return Verdict::UnknownApp;
+        };
+        let headers = request.headers.clone();
+        match request.body().await {
+            Ok(body) => self.receive(&app_id, &headers, &body).await,
+            Err(unread) => {
+                warn!(%app_id, ?unread, "callback refused: its body could not be read");
+                count(app_id.as_str(), Verdict::Unread(unread));
+                Verdict::Unread(unread)
+            }
+        }
+    }
+
+    fn serves(&self, app_id: &AppId) -> bool {
+        self.0.gateway.douyin().serves(app_id)
+    }
+}
+
+impl Handler for Callbacks {
+    async fn handle(&self, request: Request) -> Answer {
+        self.request(request).await.answer()
+    }
+
+    fn busy(&self) -> Answer {
+        warn!("callback refused: too many at once");
+        count(NO_APP, Verdict::Busy);
+        Verdict::Busy.answer()
+    }
+}
+
+impl Verdict {
+    pub fn status(self) -> StatusCode {
+        match self {
+            Verdict::Acknowledged | Verdict::OtherType => StatusCode::OK,
+            Verdict::UnknownApp | Verdict::NotACallback => StatusCode::NOT_FOUND,
+            Verdict::NoKey | Verdict::BadSignature => StatusCode::UNAUTHORIZED,
+            Verdict::Malformed => StatusCode::BAD_REQUEST,
+            Verdict::Unread(unread) => unread.status(),
+            Verdict::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Verdict::NotDurable => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// As metrics and answers spell it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Verdict::Acknowledged => "acknowledged",
+            Verdict::OtherType => "other_type",
+            Verdict::UnknownApp => "unknown_app",
+            Verdict::NotACallback => "not_a_callback",
+            Verdict::NoKey => "no_key",
+            Verdict::BadSignature => "bad_signature",
+            Verdict::Malformed => "malformed",
+            Verdict::Unread(Unread::TooLarge) => "too_large",
+            Verdict::Unread(Unread::TooSlow) => "too_slow",
+            Verdict::Unread(Unread::Lost) => "lost",
+            Verdict::Busy => "busy",
+            Verdict::NotDurable => "not_durable",
+        }
+    }
+
+    /// In the form that Douyin reads.
+    pub fn answer(self) -> Answer {
+        let status = self.status();
+        let body = match status {
+            StatusCode::OK => r#"{"err_no":0,"err_tips":"success"}"#.to_owned(),
+            refused => {
+                let (err_no, word) = (refused.as_u16(), self.word());
+                format!(r#"{{"err_no":{err_no},"err_tips":"{word}"}}"#)
+            }
+        };
+        Answer { status, content_type: "application/json", body }
+    }
+}
+
+/// The label of what concerns no app of ours. A name from the internet never becomes a label.
+const NO_APP: &str = "none";
+
+fn count(app_id: &str, verdict: Verdict) {
+    let app_id = app_id.to_owned();
+    let result = verdict.word();
+    metrics::counter!("settlement_callbacks_total", "app_id" => app_id, "result" => result)
+        .increment(1);
+}

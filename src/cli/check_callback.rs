@@ -1,0 +1,129 @@
+//! `check-callback`: would this saved callback be taken in, and what does it say?
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{EX_USAGE, complain, print};
+use crate::douyin::callback::{Heard, Rejected, hear};
+use crate::douyin::signature::{NONCE_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
+use crate::douyin::{PlatformKeys, Signed};
+use crate::settle::{AppId, Facts, Fen, Report};
+
+#[derive(Debug, Args)]
+pub struct CheckCallback {
+    /// The platform public keys of the app: PEM, as in `platform_public_keys_file`.
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// The headers of the callback, one `Name: value` a line; others than Byte-… are passed over.
+    #[arg(long, value_name = "FILE")]
+    headers: PathBuf,
+    /// The body, byte for byte as it came: no line feed more, none less.
+    #[arg(long, value_name = "FILE")]
+    body: PathBuf,
+    /// The app that the callback came to. Default: the one that it names is not checked.
+    #[arg(long, value_name = "APP_ID")]
+    app_id: Option<String>,
+}
+
+/// Larger files are no callbacks.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+impl CheckCallback {
+    pub fn run(&self) -> ExitCode {
+        let (keys, headers, body, app_id) = match self.read() {
+            Ok(read) => read,
+            Err(why) => {
+                complain(why);
+                return ExitCode::from(EX_USAGE);
+            }
+        };
+        let signed = Signed {
+            timestamp: value(&headers, TIMESTAMP_HEADER),
+            nonce: value(&headers, NONCE_HEADER),
+            signature: value(&headers, SIGNATURE_HEADER),
+            body: &body,
+        };
+        match hear(app_id.as_ref(), &keys, &signed) {
+            Ok(Heard::Settle(report)) => {
+                print(&format!("signature: good\nmessage: settle\n{}", shown(&report)));
+                ExitCode::SUCCESS
+            }
+            Ok(Heard::Other { kind }) => {
+                print(&format!(
+                    "signature: good\nmessage: {kind}; acknowledged and not acted on\n"
+                ));
+                ExitCode::SUCCESS
+            }
+            Err(rejected @ Rejected::Signature(_)) => {
+                print(&format!("signature: bad: {rejected}\n"));
+                ExitCode::FAILURE
+            }
+            Err(rejected @ (Rejected::Malformed(_) | Rejected::OtherApp)) => {
+                print(&format!("signature: good\nmessage: refused: {rejected}\n"));
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    fn read(&self) -> Result<(PlatformKeys, String, Vec<u8>, Option<AppId>), String> {
+        let text = |path: &Path| {
+            let bytes = bytes(path)?;
+            String::from_utf8(bytes).map_err(|_| format!("{}: is not UTF-8", path.display()))
+        };
+        let keys = PlatformKeys::from_pem(&text(&self.key)?);
+        let keys = keys.map_err(|bad| format!("{}: the file {bad}", self.key.display()))?;
+        let app_id = self.app_id.as_ref().map(AppId::parse).transpose();
+        let app_id = app_id.map_err(|invalid| format!("--app-id {invalid}"))?;
+        Ok((keys, text(&self.headers)?, bytes(&self.body)?, app_id))
+    }
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, String> {
+    let size = fs::metadata(path).map(|metadata| metadata.len());
+    let read = match size {
+        Ok(size) if size > FILE_BYTES_MAX => {
+            return Err(format!("{}: is larger than {FILE_BYTES_MAX} bytes", path.display()));
+        }
+        Ok(_) => fs::read(path),
+        Err(error) => Err(error),
+    };
+    read.map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Header names know no case. The first one of a name counts; missing is empty.
+fn value<'a>(headers: &'a str, name: &str) -> &'a str {
+    let pairs = headers.lines().filter_map(|line| line.split_once(':'));
+    let mut values = pairs.filter(|(seen, _)| seen.trim().eq_ignore_ascii_case(name));
+    values.next().map_or("", |(_, value)| value.trim())
+}
+
+fn shown(report: &Report) -> String {
+    let Report { settle_id, out_settle_no, facts, .. } = report;
+    let Facts { order_id, item_order_id, cp_extra, settle_status, message, .. } = facts;
+    let fen = |amount: Option<Fen>| amount.map(|amount| amount.get().to_string());
+    let lines = [
+        ("settle_id", Some(settle_id.to_string())),
+        ("out_settle_no", out_settle_no.as_ref().map(ToString::to_string)),
+        ("status", settle_status.clone()),
+        ("order_id", order_id.as_ref().map(ToString::to_string)),
+        ("item_order_id", item_order_id.as_ref().map(ToString::to_string)),
+        ("cp_extra", cp_extra.clone()),
+        ("settle_amount_fen", fen(facts.settle_amount)),
+        ("rake_fen", fen(facts.rake)),
+        ("commission_fen", fen(facts.commission)),
+        ("settle_detail", facts.settle_detail.clone()),
+        ("message", message.clone()),
+        ("event_time_ms", facts.settle_time.map(|time| time.as_ms().to_string())),
+        ("is_auto_settle", facts.auto_settle.map(|auto| auto.to_string())),
+    ];
+    let mut text = String::new();
+    for (name, value) in lines {
+        // Quoted, because it is somebody else's text on a terminal.
+        let _ = writeln!(text, "  {name}: {}", value.map_or("–".to_owned(), |v| format!("{v:?}")));
+    }
+    text
+}

@@ -1,0 +1,52 @@
+//! A callback of Douyin's, from raw bytes to what it says: verified first, then read.
+//!
+//! What it must not know: HTTP, and what becomes of a settle because of a callback.
+
+use super::signature::{BadSignature, PlatformKeys, Signed};
+use super::wire::{self, Message, SettleMessage, Unreadable};
+use crate::settle::{AppId, Report};
+
+/// What one app was told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Heard {
+    Settle(Box<Report>),
+    /// A message of another type, which is not ours to act on.
+    Other {
+        kind: String,
+    },
+}
+
+/// Why nothing may come of a callback.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Rejected {
+    #[error(transparent)]
+    Signature(#[from] BadSignature),
+    #[error("the message {0}")]
+    Malformed(#[from] Unreadable),
+    #[error("the message is signed for this app and names another one")]
+    OtherApp,
+}
+
+/// Douyin's log id of a callback, as its header has it.
+pub fn log_id(header: &str) -> String {
+    wire::bounded_log_id(header)
+}
+
+/// Reads a callback to `app_id`; to whichever app it names, if that is `None`. Nothing of the body
+/// is looked at before one of the app's keys fits its signature.
+pub fn hear(
+    app_id: Option<&AppId>,
+    keys: &PlatformKeys,
+    signed: &Signed<'_>,
+) -> Result<Heard, Rejected> {
+    keys.verify(signed)?;
+    let message = match wire::message(signed.body)? {
+        Message::Other { kind } => return Ok(Heard::Other { kind }),
+        Message::Settle(message) => *message,
+    };
+    let SettleMessage { app_id: named, report } = message;
+    if named.is_some() && app_id.is_some() && named.as_ref() != app_id {
+        return Err(Rejected::OtherApp);
+    }
+    Ok(Heard::Settle(Box::new(report)))
+}

@@ -1,0 +1,56 @@
+//! Two records of one settle become one.
+//!
+//! A report that names no developer's number is recorded under Douyin's own. If the number is
+//! learned later (the answer to our own create came after the callback), the record under Douyin's
+//! number yields: what it knows goes to the other one.
+
+use super::ids::{OutSettleNo, SettleId};
+use super::observation::{Answers, Context, Learned, Observation, Scope, Transition};
+use super::record::{Origin, Record, Report, ReportedStatus, Source, StateKind};
+use super::state::transition;
+
+/// Whether the record stands under Douyin's own number of the settle, for want of another one.
+pub fn yields(record: &Record) -> bool {
+    let by_id = record.state.settle_id().map(OutSettleNo::of_settle_id);
+    record.origin == Origin::Platform && by_id.as_ref() == Some(&record.key.out_settle_no)
+}
+
+/// What follows `before` by `after`, with what the absorbed record of the same settle knows. Its
+/// revisions were shown as the settle's, so the revisions go on above them.
+pub fn absorb(
+    before: &Record,
+    after: Transition,
+    absorbed: &Record,
+    context: &Context<'_>,
+) -> Transition {
+    let Some(settle_id) = after.record.state.settle_id() else {
+        return after;
+    };
+    let learned = Learned::Reported(vec![report(absorbed, settle_id.clone())]);
+    let seen = Observation {
+        learned,
+        source: Source::Gateway,
+        begun: context.now,
+        scope: Scope::Single,
+        answers: Answers::Nothing,
+        log_id: None,
+    };
+    let Transition { mut record, alert } = transition(&after.record, &seen, context);
+    record.version = before.version + 1;
+    record.revision = record.revision.max(absorbed.revision + 1);
+    record.update_time = context.now;
+    Transition { record, alert: after.alert.or(alert) }
+}
+
+/// What an adopted record was learned from, put together again.
+fn report(record: &Record, settle_id: SettleId) -> Report {
+    let status = match record.state.kind() {
+        StateKind::Submitting | StateKind::Processing | StateKind::Rejected => {
+            ReportedStatus::Processing
+        }
+        StateKind::Succeeded => ReportedStatus::Success,
+        StateKind::Failed => ReportedStatus::Fail,
+    };
+    let item = record.facts.item_order_id.as_ref().map(|item| item.as_str().to_owned());
+    Report { settle_id, status, out_settle_no: None, item, facts: record.facts.clone() }
+}

@@ -1,0 +1,69 @@
+//! Words of Douyin that cannot both be true: how a contradiction opens, and how an operator ends
+//! it.
+
+use super::observation::{Alert, Verdict};
+use super::record::{Contradiction, Record, Source, State, StateKind};
+use super::state::enter;
+use crate::clock::Timestamp;
+
+pub(super) fn contradict(
+    after: &mut Record,
+    claimed: &State,
+    source: Source,
+    time: Timestamp,
+) -> Option<Alert> {
+    let settle_id = claimed.settle_id()?.clone();
+    let claimed = claimed.kind();
+    match &after.contradiction {
+        Some(known) if known.resolved.is_none() => {}
+        // An operator has decided about this very word: a copy of it is no news.
+        Some(known) if known.claimed == claimed && known.settle_id == settle_id => return None,
+        Some(_) | None => {
+            let resolved = None;
+            let claim = Contradiction { claimed, settle_id, source, time, resolved };
+            after.contradiction = Some(claim);
+        }
+    }
+    Some(Alert::Contradiction)
+}
+
+/// Ends a contradiction as an operator decided. The word that does not stand is kept as resolved.
+///
+/// Only a final settle is decided about: before, Douyin's own next word may settle it. And a
+/// success is never left for another settle, because both may have been paid.
+pub(super) fn resolve(after: &mut Record, verdict: Verdict, now: Timestamp) {
+    let Some(claim) = after.open_contradiction().cloned() else {
+        return;
+    };
+    if !can_resolve(after, verdict) {
+        return;
+    }
+    let mut resolved = Contradiction { resolved: Some(now), ..claim };
+    if verdict == Verdict::Claimed
+        && let Some(recorded) = after.state.settle_id().cloned()
+    {
+        let settle_id = resolved.settle_id.clone();
+        let claimed = match resolved.claimed {
+            StateKind::Succeeded => State::Succeeded { settle_id },
+            StateKind::Failed => State::Failed { settle_id },
+            StateKind::Submitting | StateKind::Processing | StateKind::Rejected => {
+                State::Processing { settle_id }
+            }
+        };
+        resolved.claimed = after.state.kind();
+        resolved.settle_id = recorded;
+        after.facts = after.facts.of_the_request();
+        enter(after, claimed);
+    }
+    after.contradiction = Some(resolved);
+}
+
+/// Whether an operator may decide so about the contradiction of this settle, if it has an open one.
+pub fn can_resolve(record: &Record, verdict: Verdict) -> bool {
+    let Some(claim) = record.open_contradiction() else {
+        return false;
+    };
+    let other = record.state.settle_id() != Some(&claim.settle_id);
+    let leaves_a_success = record.state.kind() == StateKind::Succeeded && other;
+    record.is_final() && (verdict == Verdict::Recorded || !leaves_a_success)
+}

@@ -1,0 +1,134 @@
+//! Contradictions and who ends them; two records of one settle.
+
+use super::*;
+use crate::settle::absorb::{absorb, yields};
+use crate::settle::{Verdict, can_resolve};
+
+fn operator(verdict: Verdict) -> Observation {
+    let (source, learned) = (Source::Operator, Learned::Resolved(verdict));
+    Observation { learned, source, ..callback(ours("ots1", ReportedStatus::Success)) }
+}
+
+/// SUCCEEDED or FAILED, and Douyin said the opposite of the same settle.
+fn disputed(first: ReportedStatus, second: ReportedStatus) -> Play {
+    let mut play = Play::recorded();
+    play.sees(&[answer(accepted("ots1")), callback(ours("ots1", first))]);
+    assert_eq!(play.see(&callback(ours("ots1", second))), Some(Alert::Contradiction));
+    assert!(play.record.open_contradiction().is_some() && play.record.owes_a_query());
+    play
+}
+
+#[test]
+fn the_recorded_word_can_stand() {
+    let mut play = disputed(ReportedStatus::Success, ReportedStatus::Fail);
+    let (state, facts, revision) =
+        (play.record.state.clone(), play.record.facts.clone(), play.record.revision);
+    assert!(can_resolve(&play.record, Verdict::Recorded));
+    play.at(90).sees(&[operator(Verdict::Recorded)]);
+    assert_eq!((&play.record.state, &play.record.facts), (&state, &facts));
+    assert_eq!(play.record.open_contradiction(), None);
+    assert!(!play.record.owes_a_query());
+    assert_eq!(play.record.revision, revision + 1);
+    assert_eq!(play.record.history_entry(Source::Operator, None).source, Source::Operator);
+}
+
+#[test]
+fn the_claimed_word_can_stand_and_what_it_means_is_asked_for() {
+    let mut play = disputed(ReportedStatus::Fail, ReportedStatus::Success);
+    assert!(can_resolve(&play.record, Verdict::Claimed));
+    play.at(90).sees(&[operator(Verdict::Claimed)]);
+    assert_eq!(play.record.state, State::Succeeded { settle_id: id("ots1") });
+    assert_eq!(play.record.open_contradiction(), None);
+    assert_eq!(play.record.facts.settle_amount, None);
+    assert!(play.record.owes_a_query(), "what the failed settle had is not what this one has");
+    play.sees(&[callback(ours("ots1", ReportedStatus::Success))]);
+    assert!(!play.record.owes_a_query());
+}
+
+/// A replayed callback must not call a person again about what a person has decided.
+#[test]
+fn the_same_word_again_does_not_open_what_was_resolved() {
+    for verdict in [Verdict::Recorded, Verdict::Claimed] {
+        let mut play = disputed(ReportedStatus::Success, ReportedStatus::Fail);
+        play.sees(&[operator(verdict)]);
+        for again in [ReportedStatus::Success, ReportedStatus::Fail] {
+            assert_eq!(play.see(&callback(ours("ots1", again))), None, "{verdict:?} {again:?}");
+            assert_eq!(play.record.open_contradiction(), None);
+        }
+        // Another word is another contradiction.
+        let other = callback(ours("ots2", ReportedStatus::Processing));
+        assert_eq!(play.see(&other), Some(Alert::Contradiction));
+        assert_eq!(play.record.open_contradiction().unwrap().settle_id, id("ots2"));
+    }
+}
+
+#[test]
+fn a_success_is_never_left_for_another_settle() {
+    let mut play = Play::recorded();
+    play.sees(&[answer(accepted("ots1")), callback(ours("ots1", ReportedStatus::Success))]);
+    play.see(&callback(ours("ots2", ReportedStatus::Processing)));
+    assert!(!can_resolve(&play.record, Verdict::Claimed));
+    let before = play.record.clone();
+    play.sees(&[operator(Verdict::Claimed)]);
+    assert_eq!(play.record, before);
+    assert!(can_resolve(&play.record, Verdict::Recorded));
+}
+
+#[test]
+fn what_is_not_disputed_or_not_final_is_not_decided_about() {
+    let mut play = Play::recorded();
+    for verdict in [Verdict::Recorded, Verdict::Claimed] {
+        assert!(!can_resolve(&play.record, verdict));
+    }
+    // Two acceptances: Douyin's own next word may settle it.
+    assert!(play.sends());
+    play.sees(&[answer(accepted("ots1"))]);
+    assert_eq!(play.see(&answer(accepted("ots2"))), Some(Alert::Contradiction));
+    assert!(play.record.open_contradiction().is_some() && !play.record.is_final());
+    for verdict in [Verdict::Recorded, Verdict::Claimed] {
+        assert!(!can_resolve(&play.record, verdict));
+        let before = play.record.clone();
+        play.sees(&[operator(verdict)]);
+        assert_eq!(play.record, before);
+    }
+}
+
+/// The callback named no number and came before the answer to our create.
+#[test]
+fn a_record_under_douyins_own_number_goes_up_in_ours() {
+    for (status, end) in [
+        (ReportedStatus::Success, State::Succeeded { settle_id: id("ots1") }),
+        (ReportedStatus::Fail, State::Failed { settle_id: id("ots1") }),
+        (ReportedStatus::Processing, State::Processing { settle_id: id("ots1") }),
+    ] {
+        let mut play = Play::recorded();
+        let report = Report { out_settle_no: None, ..ours("ots1", status) };
+        let number = OutSettleNo::of_settle_id(&report.settle_id);
+        let key = Key { out_settle_no: number, ..play.record.key.clone() };
+        let mut other = Record::adopted(key, &report, at(0));
+        other.revision = 5;
+        assert!(yields(&other) && !yields(&play.record));
+
+        let before = play.record.clone();
+        play.sees(&[answer(accepted("ots1"))]);
+        let policy = Policy::default();
+        let (now, started) = (at(1), at(0));
+        let context = Context { now, started, policy: &policy, lease: Lease::Held, attempts: 1 };
+        let after = Transition { record: play.record.clone(), alert: None };
+        let merged = absorb(&before, after, &other, &context).record;
+        assert_eq!(merged.state, end);
+        assert_eq!(merged.version, before.version + 1);
+        assert_eq!(merged.revision, 6, "whoever saw the other record sees it go on");
+        assert_eq!(merged.key, before.key);
+        assert_eq!(merged.evidence.unanswered, 0);
+        let amount = (status != ReportedStatus::Processing).then_some(report.facts.settle_amount);
+        assert_eq!(merged.facts.settle_amount, amount.flatten());
+    }
+}
+
+#[test]
+fn only_a_record_without_a_number_of_its_own_yields() {
+    let report = ours("ots1", ReportedStatus::Success);
+    let named = Record::adopted(Play::recorded().record.key, &report, at(0));
+    assert!(!yields(&named));
+}
