@@ -122,8 +122,7 @@ mod sandbox {
         keep_out_the_real_one(&environment)?;
         // Another run must not make the settle ids of settles that the database still holds.
         let seed = super::seed();
-        let (app_id, client_secret) = (APP_ID.to_owned(), CLIENT_SECRET.to_owned());
-        let sim = SimConfig::loopback(seed, vec![SimApp { app_id, client_secret }]);
+        let sim = SimConfig::loopback(seed, vec![SimApp::new(APP_ID, CLIENT_SECRET)]);
         let simulator = Simulator::start(sim).await.map_err(SetupError::Simulator)?;
         let url = simulator.url();
         // No balancer has to notice that a sandbox goes away.

@@ -46,6 +46,18 @@ pub(super) struct Books {
     /// What will happen, by time and then by order of scheduling.
     timeline: BTreeMap<(u64, u64), Event>,
     scheduled: u64,
+    /// What became of settles since somebody took the news.
+    news: Vec<News>,
+    /// Some create has named an address of its own.
+    has_notify_url: bool,
+}
+
+/// A settle took a step.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct News {
+    pub(super) index: usize,
+    pub(super) status: Status,
+    pub(super) at_ms: u64,
 }
 
 #[derive(Debug)]
@@ -91,6 +103,8 @@ impl Books {
             burned: HashSet::new(),
             timeline: BTreeMap::new(),
             scheduled: 0,
+            news: Vec::new(),
+            has_notify_url: false,
         }
     }
 
@@ -111,6 +125,25 @@ impl Books {
 
     pub(super) fn now_ms(&self) -> u64 {
         self.now_ms
+    }
+
+    /// When something is due next.
+    pub(super) fn next_event_at_ms(&self) -> Option<u64> {
+        self.timeline.first_key_value().map(|((at_ms, _), _)| *at_ms)
+    }
+
+    /// What has become of settles since the last time.
+    pub(super) fn take_news(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.news)
+    }
+
+    pub(super) fn settle_at(&self, index: usize) -> &AppliedSettle {
+        &self.settles[index].facts
+    }
+
+    /// Has any create named an address for callbacks?
+    pub(super) fn has_notify_url(&self) -> bool {
+        self.has_notify_url
     }
 
     /// Is this number used up, so that a create gets 23111?
@@ -145,6 +178,7 @@ impl Books {
         let nth = self.under_number(&accepted.app_id, &accepted.out_settle_no);
         let name = &accepted.out_settle_no;
         let settle_id = ids::settle_id(self.seed, &accepted.app_id, name, nth);
+        self.has_notify_url |= accepted.notify_url.is_some();
         let index = self.enter(AppliedSettle {
             wallet_settle_id: ids::wallet_settle_id(self.seed, &settle_id),
             order_id: self.order_id(&accepted.app_id, &accepted.out_order_no),
@@ -187,7 +221,7 @@ impl Books {
         let left_fen =
             left_fen(order.setup.total_fen, &self.settled(app_id, &stranger.out_order_no));
         let amount_fen = stranger.amount_fen.unwrap_or(left_fen);
-        self.enter(AppliedSettle {
+        let index = self.enter(AppliedSettle {
             app_id: app_id.to_owned(),
             // The platform fills its own number in.
             out_settle_no: out_settle_no.unwrap_or(&settle_id).to_owned(),
@@ -208,6 +242,9 @@ impl Books {
             finished_at_ms: stranger.status.is_final().then_some(self.now_ms),
             body: Bytes::new(),
         });
+        if stranger.status.is_final() {
+            self.tell(index);
+        }
         settle_id
     }
 
@@ -218,6 +255,7 @@ impl Books {
         };
         self.settles[index].generation += 1;
         self.mark(index, status);
+        self.tell(index);
         if status == Status::Fail {
             self.plan_revival(index);
         }
@@ -309,7 +347,7 @@ impl Books {
         match Word::of(&self.settles[index].facts.out_order_no) {
             Word::Hold => {}
             Word::Fail => self.plan(index, self.processing_ms, Step::Fail),
-            Word::Err(_) | Word::Slow | Word::Lost | Word::None => {
+            Word::Err(_) | Word::Slow | Word::Lost | Word::Quiet | Word::None => {
                 self.plan(index, self.processing_ms, Step::Succeed);
             }
         }
@@ -352,8 +390,9 @@ impl Books {
                 self.plan_revival(index);
             }
             Step::Revive if self.money_is_still_there(index) => self.mark(index, Status::Success),
-            Step::Revive => {}
+            Step::Revive => return,
         }
+        self.tell(index);
     }
 
     /// Douyin would not pay the same money twice, whatever else it does.
@@ -370,5 +409,11 @@ impl Books {
         let facts = &mut self.settles[index].facts;
         facts.status = status;
         facts.finished_at_ms = status.is_final().then_some(self.now_ms);
+    }
+
+    /// What a settle is now is news.
+    fn tell(&mut self, index: usize) {
+        let status = self.settles[index].facts.status;
+        self.news.push(News { index, status, at_ms: self.now_ms });
     }
 }

@@ -2,8 +2,10 @@
 
 use http::StatusCode;
 
+use super::callbacks::Ladder;
 use super::choices::{
-    AmountForm, Choices, Envelope, LogIdPlace, NumberCheck, NumberFate, QueryNames,
+    AmountForm, AutoNumber, CallbackFields, CallbackVersion, Choices, Envelope, LogIdPlace,
+    NumberCheck, NumberFate, QueryNames,
 };
 
 /// Keeps the simulator's times within what its clock can tell: ten years.
@@ -65,6 +67,16 @@ impl Choices {
             detail_separator,
             receivers_max,
             settles_per_order_max,
+            notify_url_alone,
+            callback_version,
+            callback_amounts,
+            callback_names,
+            callback_fields,
+            auto_out_settle_no,
+            callback_processing,
+            callback_ladder,
+            callback_retry_signs_anew,
+            callback_deadline_ms,
         } = self;
         vec![
             ("number_check", number_check),
@@ -88,6 +100,16 @@ impl Choices {
             ("detail_separator", detail_separator),
             ("receivers_max", receivers_max),
             ("settles_per_order_max", settles_per_order_max),
+            ("notify_url_alone", notify_url_alone),
+            ("callback_version", callback_version),
+            ("callback_amounts", callback_amounts),
+            ("callback_names", callback_names),
+            ("callback_fields", callback_fields),
+            ("auto_out_settle_no", auto_out_settle_no),
+            ("callback_processing", callback_processing),
+            ("callback_ladder", callback_ladder),
+            ("callback_retry_signs_anew", callback_retry_signs_anew),
+            ("callback_deadline_ms", callback_deadline_ms),
         ]
     }
 }
@@ -167,6 +189,27 @@ impl Worded for QueryNames {
 impl Worded for AmountForm {
     const VALUES: &'static [Self] = &[Self::Number, Self::Text];
     const WORDS: &'static [&'static str] = &["number", "text"];
+}
+
+impl Worded for CallbackVersion {
+    const VALUES: &'static [Self] = &Self::ALL;
+    const WORDS: &'static [&'static str] = &["3.0", "2.0"];
+}
+
+impl Worded for CallbackFields {
+    const VALUES: &'static [Self] = &Self::ALL;
+    const WORDS: &'static [&'static str] = &["captured", "sparse", "padded"];
+}
+
+impl Worded for AutoNumber {
+    const VALUES: &'static [Self] = &Self::ALL;
+    const WORDS: &'static [&'static str] = &["settle-id", "blank", "absent"];
+}
+
+impl Worded for Ladder {
+    const VALUES: &'static [Self] = &Self::ALL;
+    const WORDS: &'static [&'static str] =
+        &["general", "general-2024", "industry", "guaranteed", "once"];
 }
 
 /// What stands between two receivers. Any other text would have to live as long as the program.

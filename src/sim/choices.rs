@@ -5,6 +5,8 @@
 
 use http::StatusCode;
 
+use super::callbacks::Ladder;
+
 /// The longest time that an accepted settle may stay invisible to queries (a guess).
 const VISIBLE_AFTER_MS_MAX: u64 = 600_000;
 
@@ -55,6 +57,27 @@ pub struct Choices {
     /// Further settles of one order get 23113 (a guess). Guaranteed payment has 50; none is
     /// documented for trade_basic.
     pub settles_per_order_max: Option<usize>,
+    /// Does a create's `notify_url` work while the console has no address? For payments the
+    /// documents say no (§3.6).
+    pub notify_url_alone: bool,
+    /// `version` of a callback (§3.1).
+    pub callback_version: CallbackVersion,
+    /// How callbacks write amounts and times.
+    pub callback_amounts: AmountForm,
+    /// How callbacks spell the developer's number. That they changed with the query is a guess.
+    pub callback_names: QueryNames,
+    /// Which fields a callback has when there is nothing to say in them.
+    pub callback_fields: CallbackFields,
+    /// What the callback of an automatic settlement has as `out_settle_no` (§3.2).
+    pub auto_out_settle_no: AutoNumber,
+    /// Is PROCESSING announced too? No document says so.
+    pub callback_processing: bool,
+    /// When a callback is sent again that was not acknowledged (§3.5).
+    pub callback_ladder: Ladder,
+    /// Has a retry a time, nonce and signature of its own (§11, question 4)?
+    pub callback_retry_signs_anew: bool,
+    /// How long the platform waits for the answer to a callback, in milliseconds (§3.4: unknown).
+    pub callback_deadline_ms: u64,
 }
 
 impl Default for Choices {
@@ -81,6 +104,16 @@ impl Default for Choices {
             detail_separator: ",",
             receivers_max: None,
             settles_per_order_max: None,
+            notify_url_alone: true,
+            callback_version: CallbackVersion::V3,
+            callback_amounts: AmountForm::Number,
+            callback_names: QueryNames::New,
+            callback_fields: CallbackFields::Captured,
+            auto_out_settle_no: AutoNumber::SettleId,
+            callback_processing: false,
+            callback_ladder: Ladder::General,
+            callback_retry_signs_anew: true,
+            callback_deadline_ms: 5_000,
         }
     }
 }
@@ -117,6 +150,17 @@ impl Choices {
             detail_separator: pick(one_of, &[",", ";", "，", "\n"]),
             receivers_max: pick(one_of, &[None, Some(4)]),
             settles_per_order_max: pick(one_of, &[None, Some(50)]),
+            // New choices come last, so that a seed still draws the same ones before them.
+            notify_url_alone: one_of.bool(),
+            callback_version: pick(one_of, &CallbackVersion::ALL),
+            callback_amounts: pick(one_of, &[AmountForm::Number, AmountForm::Text]),
+            callback_names: pick(one_of, &[QueryNames::New, QueryNames::Of2023]),
+            callback_fields: pick(one_of, &CallbackFields::ALL),
+            auto_out_settle_no: pick(one_of, &AutoNumber::ALL),
+            callback_processing: one_of.bool(),
+            callback_ladder: pick(one_of, &Ladder::ALL),
+            callback_retry_signs_anew: one_of.bool(),
+            callback_deadline_ms: pick(one_of, &[2_000, 5_000, 15_000]),
         }
     }
 }
@@ -189,6 +233,55 @@ pub enum AmountForm {
     Number,
     /// As a string (the official generator's reading).
     Text,
+}
+
+/// The two versions of the envelope of callbacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallbackVersion {
+    /// General trading system.
+    V3,
+    /// Its siblings.
+    V2,
+}
+
+impl CallbackVersion {
+    pub(super) const ALL: [Self; 2] = [Self::V3, Self::V2];
+
+    /// As it stands in the body.
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::V3 => "3.0",
+            Self::V2 => "2.0",
+        }
+    }
+}
+
+/// Which fields of `msg` a callback has when there is nothing to say in them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallbackFields {
+    /// As captured: all but `item_order_id`, which only a per-item settle has.
+    Captured,
+    /// `message` and `is_auto_settle` never, `cp_extra` only if there is one.
+    Sparse,
+    /// All, `item_order_id` too.
+    Padded,
+}
+
+impl CallbackFields {
+    pub(super) const ALL: [Self; 3] = [Self::Captured, Self::Sparse, Self::Padded];
+}
+
+/// What stands for the developer's number where there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AutoNumber {
+    /// Captured so.
+    SettleId,
+    Blank,
+    Absent,
+}
+
+impl AutoNumber {
+    pub(super) const ALL: [Self; 3] = [Self::SettleId, Self::Blank, Self::Absent];
 }
 
 fn pick<T: Copy>(rng: &mut fastrand::Rng, of: &[T]) -> T {

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::SimConfig;
 use super::answers::{Answer, Refusal, Writer};
 use super::books::Books;
+use super::callbacks::{self, CallbackAnswer, Delivery, Outbox};
 use super::create::settle_create;
 use super::endpoint::Endpoint;
 use super::faults::{Gate, Script, Scripts, Word};
@@ -22,6 +23,7 @@ use super::forged;
 use super::ids;
 use super::query::{peek_key, settle_query};
 use super::received::{Received, Snapshot};
+use super::settles::Status;
 use super::token::Tokens;
 
 /// Douyin, as far as a caller can tell.
@@ -30,6 +32,7 @@ pub struct Core {
     pub(super) books: Books,
     pub(super) tokens: Tokens,
     pub(super) scripts: Scripts,
+    pub(super) outbox: Outbox,
     seed: u64,
     slow_ms: u64,
     received: Received,
@@ -101,6 +104,7 @@ impl Core {
             books: Books::new(config),
             tokens: Tokens::new(config),
             scripts: Scripts::default(),
+            outbox: Outbox::new(config),
             seed: config.seed,
             slow_ms: config.slow_ms,
             received: Received::default(),
@@ -112,7 +116,7 @@ impl Core {
 
     /// Treats one request at this time (unix, in milliseconds).
     pub fn handle(&mut self, now_ms: u64, request: Request) -> Reply {
-        self.books.advance(now_ms);
+        self.advance(now_ms);
         let Some(endpoint) = Endpoint::of(&request.path) else {
             self.received.stray();
             return self.page(StatusCode::NOT_FOUND, "404 page not found");
@@ -141,8 +145,62 @@ impl Core {
 
     /// Goes on with a request that waited.
     pub fn resume(&mut self, now_ms: u64, pending: Pending) -> Reply {
-        self.books.advance(now_ms);
+        self.advance(now_ms);
         self.perform(pending.call, pending.script)
+    }
+
+    /// Lets everything happen that is due; what is to be told then waits in the outbox.
+    pub fn advance(&mut self, now_ms: u64) {
+        self.books.advance(now_ms);
+        self.announce_news();
+    }
+
+    /// When something happens by itself next, as far as somebody outside can tell.
+    #[must_use]
+    pub fn next_event_at_ms(&self) -> Option<u64> {
+        let books = self.books.next_event_at_ms().filter(|_| self.can_announce());
+        self.outbox.next_at_ms().into_iter().chain(books).min()
+    }
+
+    /// The callbacks that are to be sent by now, `at_most` so many, or one more where the last of
+    /// them is sent twice. Each must be answered once, in whatever order.
+    pub fn callbacks_due(&mut self, now_ms: u64, at_most: usize) -> Vec<Delivery> {
+        self.advance(now_ms);
+        self.outbox.due(self.books.now_ms(), &self.books.choices, at_most)
+    }
+
+    /// What became of a delivery; one that is not under way is ignored.
+    pub fn callback_answered(&mut self, now_ms: u64, delivery: u64, answer: &CallbackAnswer) {
+        self.advance(now_ms);
+        self.outbox.answered(self.books.now_ms(), delivery, answer, &self.books.choices);
+    }
+
+    /// The body with which the platform would announce that a settle has this status since now,
+    /// whether or not it has. `None`: no such settle.
+    #[must_use]
+    pub fn callback_body(&self, settle_id: &str, status: Status) -> Option<Bytes> {
+        let settle = self.books.settle(settle_id)?;
+        Some(callbacks::body(settle, status, self.books.now_ms(), &self.books.choices))
+    }
+
+    /// Does anybody listen?
+    fn can_announce(&self) -> bool {
+        self.outbox.has_console_url() || self.books.has_notify_url()
+    }
+
+    /// Puts into the outbox what has happened since the last time.
+    pub(super) fn announce_news(&mut self) {
+        for news in self.books.take_news() {
+            let announced = match news.status {
+                Status::Success | Status::Fail => true,
+                Status::Processing => self.books.choices.callback_processing,
+                Status::Init => false,
+            };
+            let settle = self.books.settle_at(news.index);
+            if announced && Word::of(&settle.out_order_no) != Word::Quiet {
+                self.outbox.announce(settle, news.status, news.at_ms, &self.books.choices);
+            }
+        }
     }
 
     /// Ends the requests that hang, without an answer.
@@ -154,6 +212,7 @@ impl Core {
     pub(super) fn set_faults_per_10_000(&mut self, faults_per_10_000: u32) {
         self.books.weather.faults_per_10_000 = faults_per_10_000;
         self.tokens.weather.faults_per_10_000 = faults_per_10_000;
+        self.outbox.weather.faults_per_10_000 = faults_per_10_000;
     }
 
     pub(super) fn seed(&self) -> u64 {
@@ -165,6 +224,8 @@ impl Core {
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             settles: self.books.settles().cloned().collect(),
+            callbacks: self.outbox.callbacks().cloned().collect(),
+            callbacks_turned_away: self.outbox.turned_away(),
             received: self.received.clone(),
             tokens: self.tokens.counts(),
         }
@@ -225,7 +286,7 @@ impl Core {
             Word::Lost if self.lost.insert(name.to_owned()) => {
                 return Script::apply_then(Script::Drop);
             }
-            Word::Lost | Word::Fail | Word::Hold | Word::None => {}
+            Word::Lost | Word::Fail | Word::Hold | Word::Quiet | Word::None => {}
         }
         self.books.weather.fault(endpoint, name, marks.nth).unwrap_or(Script::Normal)
     }

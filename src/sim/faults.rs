@@ -173,6 +173,8 @@ pub(super) enum Word {
     Lost,
     /// `sim-hold`: the settle stays PROCESSING.
     Hold,
+    /// `sim-quiet`: no callback tells how the settle ends.
+    Quiet,
     /// Anything else: an ordinary order.
     None,
 }
@@ -191,6 +193,7 @@ impl Word {
             Some("slow") => Self::Slow,
             Some("lost") => Self::Lost,
             Some("hold") => Self::Hold,
+            Some("quiet") => Self::Quiet,
             Some(_) | None => Self::None,
         }
     }

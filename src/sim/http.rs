@@ -179,8 +179,8 @@ fn response(answer: Answer, payload: fn(Bytes) -> Payload) -> Response<Payload> 
     response
 }
 
-/// A response body, whole or cut in the middle.
-struct Payload {
+/// A body, whole or cut in the middle.
+pub(super) struct Payload {
     data: Option<Bytes>,
     cut: Cut,
 }
@@ -198,11 +198,11 @@ enum Cut {
 }
 
 impl Payload {
-    fn whole(data: Bytes) -> Self {
+    pub(super) fn whole(data: Bytes) -> Self {
         Self { data: Some(data), cut: Cut::Never }
     }
 
-    fn cut(mut data: Bytes) -> Self {
+    pub(super) fn cut(mut data: Bytes) -> Self {
         data.truncate(data.len() / 2);
         Self { data: Some(data), cut: Cut::Planned }
     }
@@ -245,7 +245,7 @@ impl Body for Payload {
 
 /// The connection is to be closed.
 #[derive(Debug)]
-struct Closed;
+pub(super) struct Closed;
 
 impl std::fmt::Display for Closed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

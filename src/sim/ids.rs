@@ -38,9 +38,30 @@ pub(super) fn token(seed: u64, app_id: &str, nth: u64) -> String {
     format!("clt.{tail}")
 }
 
+/// 32 letters and digits, as in captured callbacks (§3.1).
+pub(super) fn nonce(seed: u64, name: &[&str]) -> String {
+    let mut rng = draw(seed, &[&["nonce"], name].concat());
+    (0..32).map(|_| rng.alphanumeric()).collect()
+}
+
+/// So many hex digits that mean nothing.
+pub(super) fn hex_digits(count: usize, name: &[&str]) -> String {
+    let mut rng = draw(0, name);
+    (0..count).map(|_| rng.digit(16)).collect()
+}
+
 /// 53 characters: `02`, the time, an address and six hex digits, as in the sample of §1.6.
 pub(super) fn log_id(seed: u64, now_ms: u64, nth: u64) -> String {
-    let tail = draw(seed, &["log", &nth.to_string()]).u32(..0x0100_0000);
+    log_id_of(now_ms, &mut draw(seed, &["log", &nth.to_string()]))
+}
+
+/// The same of a callback.
+pub(super) fn callback_log_id(seed: u64, now_ms: u64, name: &[&str]) -> String {
+    log_id_of(now_ms, &mut draw(seed, &[&["callback log"], name].concat()))
+}
+
+fn log_id_of(now_ms: u64, rng: &mut fastrand::Rng) -> String {
+    let tail = rng.u32(..0x0100_0000);
     format!("02{now_ms:013}00000000000000000000ffff0a707cb7{tail:06x}")
 }
 

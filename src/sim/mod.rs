@@ -6,31 +6,38 @@
 //! ```text
 //!   http ──► core ──► create ──► rules ◄── calendar
 //!    │        │         └──────► books (settles, orders) ◄── query
-//!    │        ├──► token
-//!    │        └──► faults (scripts, words, weather)
+//!    │        ├──► token              │ news
+//!    │        ├──► faults             ▼
+//!    │        └──► callbacks (outbox, ladder, message) ◄── keys
+//!    │                 │ deliveries, answers
+//!    │             deliver ──► the developer's address
 //!    └─────► control: the page and endpoints under /sim/, for people and tests elsewhere
 //! ```
 //!
-//! Read `core.rs` first: a request becomes a [`Reply`] there. Below it everything is pure state
-//! over `now_ms`; above it `http.rs` is the only I/O. What the documents leave open is a field of
-//! [`Choices`]; what a test wants to go wrong is a [`Script`]; what happened is a [`Snapshot`].
-//! Callbacks are not built yet.
+//! Read `core.rs` first: a request becomes a [`Reply`] there, and what a settle came to becomes a
+//! [`Delivery`]. Below it everything is pure state over `now_ms`; above it `http.rs` and
+//! `deliver.rs` are the only I/O. What the documents leave open is a field of
+//! [`Choices`]; what a test wants to go wrong is a [`Script`], or for callbacks a
+//! [`CallbackScript`]; what happened is a [`Snapshot`].
 
 mod answers;
 mod books;
 mod calendar;
+mod callbacks;
 mod choice_names;
 mod choices;
 mod clock;
 mod control;
 mod core;
 mod create;
+mod deliver;
 mod endpoint;
 mod faults;
 mod fields;
 mod forged;
 mod http;
 mod ids;
+mod keys;
 mod orders;
 mod query;
 mod received;
@@ -48,11 +55,17 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
 pub use self::answers::Answer;
+pub use self::callbacks::{
+    Attempt, Callback, CallbackAnswer, CallbackScript, CallbackState, Delivery, Forged,
+    ForgedSignature, Ladder, Outcome, Sent, check_callback_url,
+};
 pub use self::choices::{
-    AmountForm, Choices, Envelope, LogIdPlace, NumberCheck, NumberFate, QueryNames,
+    AmountForm, AutoNumber, CallbackFields, CallbackVersion, Choices, Envelope, LogIdPlace,
+    NumberCheck, NumberFate, QueryNames,
 };
 pub use self::core::{Core, Pending, Reply, Request};
 pub use self::faults::{Gate, Script};
+pub use self::keys::PlatformKey;
 pub use self::orders::{ItemSetup, OrderFacts, OrderSetup, OrderStage, Promotion};
 pub use self::received::Snapshot;
 pub use self::rules::{AppRules, Timing};
@@ -77,9 +90,11 @@ pub struct SimConfig {
     pub slow_ms: u64,
     /// Lifetime of a token, in seconds.
     pub token_expires_in_s: u64,
-    /// How many of 10 000 requests, settles and tokens meet a fault drawn from the seed. Default 0.
+    /// How many of 10 000 requests, settles, tokens and callbacks meet a fault drawn from the seed.
+    /// Default 0.
     pub faults_per_10_000: u32,
-    /// The longest time that such a fault hides an accepted settle from queries, in milliseconds.
+    /// The longest time that such a fault hides an accepted settle from queries or makes a callback
+    /// late, in milliseconds.
     pub late_ms_max: u64,
 }
 
@@ -113,6 +128,24 @@ impl SimConfig {
 pub struct SimApp {
     pub app_id: String,
     pub client_secret: String,
+    /// Where the console sends its messages: an http address. `None`: only creates that name a
+    /// `notify_url` have callbacks.
+    pub callback_url: Option<String>,
+    /// What callbacks are signed with.
+    pub platform_key: PlatformKey,
+}
+
+impl SimApp {
+    /// One without an address for callbacks and with the simulator's own key.
+    #[must_use]
+    pub fn new(app_id: impl Into<String>, client_secret: impl Into<String>) -> Self {
+        Self {
+            app_id: app_id.into(),
+            client_secret: client_secret.into(),
+            callback_url: None,
+            platform_key: PlatformKey::sandbox(),
+        }
+    }
 }
 
 impl fmt::Debug for SimApp {

@@ -68,7 +68,7 @@ fn item(settle: &AppliedSettle, choices: &Choices) -> Value {
     put("settle_amount", amount(settle.amount_fen));
     put("rake", amount(rake_fen(settle.amount_fen)));
     put("commission", amount(settle.commission_fen));
-    put("settle_detail", json!(detail(settle, choices.detail_separator)));
+    put("settle_detail", json!(detail(settle, settle.status, choices.detail_separator)));
     put("cp_extra", json!(settle.cp_extra));
     // Absent until finished (an inference of §2). In milliseconds.
     if let Some(at_ms) = settle.finished_at_ms {
@@ -90,8 +90,8 @@ fn item(settle: &AppliedSettle, choices: &Choices) -> Value {
 }
 
 /// Who gets what; the fee and all shares, the seller's rest included, make up the amount.
-fn detail(settle: &AppliedSettle, separator: &str) -> String {
-    if settle.status == Status::Fail {
+pub(super) fn detail(settle: &AppliedSettle, status: Status, separator: &str) -> String {
+    if status == Status::Fail {
         return String::new();
     }
     let receivers_fen: i64 = settle.settle_params.iter().map(|receiver| receiver.amount_fen).sum();

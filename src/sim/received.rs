@@ -3,9 +3,11 @@
 //! It keeps numbers and bytes and knows no rule.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::callbacks::Callback;
 use super::settles::AppliedSettle;
 
 /// Bounds on memory: past them requests are still counted in total, but no longer one by one.
@@ -17,6 +19,10 @@ const BODIES_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub struct Snapshot {
     /// Every settle in Douyin's books, in order of acceptance.
     pub settles: Vec<AppliedSettle>,
+    /// Every callback that is remembered, in the order in which they came up.
+    pub callbacks: Vec<Arc<Callback>>,
+    /// How many callbacks were never sent because too many were under way.
+    pub callbacks_turned_away: usize,
     pub(super) received: Received,
     /// By app: fetched and handed out, stolen.
     pub(super) tokens: BTreeMap<String, (u64, u64)>,
@@ -36,6 +42,19 @@ impl Snapshot {
             [settle] => Some(settle),
             _ => None,
         }
+    }
+
+    /// The callbacks about settles under a number, of any app, oldest first.
+    #[must_use]
+    pub fn callbacks_of(&self, out_settle_no: &str) -> Vec<&Callback> {
+        let of = |callback: &&Arc<Callback>| callback.out_settle_no == out_settle_no;
+        self.callbacks.iter().filter(of).map(|callback| &**callback).collect()
+    }
+
+    /// The callback with this id.
+    #[must_use]
+    pub fn callback(&self, id: u64) -> Option<&Callback> {
+        self.callbacks.iter().find(|callback| callback.id == id).map(|callback| &**callback)
     }
 
     /// How many create requests arrived with this number.

@@ -4,20 +4,25 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::callbacks::{CallbackScript, Delivery, Forged, signed_text};
 use super::choices::Choices;
 use super::clock::Clock;
 use super::core::Core;
+use super::deliver;
 use super::endpoint::Endpoint;
 use super::faults::Script;
 use super::http;
+use super::keys::PlatformKey;
 use super::orders::{OrderFacts, OrderSetup};
 use super::received::Snapshot;
 use super::rules::AppRules;
@@ -40,6 +45,10 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     /// Grows after every change, for [`Simulator::until`].
     changes: watch::Sender<u64>,
+    /// Wakes the task that carries callbacks.
+    pub(super) something_is_due: Notify,
+    /// What that task waits for: a time of the simulator's clock. Written under the core's lock.
+    waits_until_ms: AtomicU64,
     pub(super) stop: CancellationToken,
     /// Every task of this simulator; [`Simulator::stop`] waits for them.
     pub(super) tasks: TaskTracker,
@@ -58,10 +67,13 @@ impl Simulator {
             core: Mutex::new(Core::new(&config)),
             clock: Clock::start(),
             changes: watch::Sender::new(0),
+            something_is_due: Notify::new(),
+            waits_until_ms: AtomicU64::new(0),
             stop: stop.clone(),
             tasks: TaskTracker::new(),
         });
         shared.tasks.spawn(http::serve(listener, Arc::clone(&shared)));
+        shared.tasks.spawn(deliver::run(Arc::clone(&shared)));
         let (seed, faults_per_10_000) = (config.seed, config.faults_per_10_000);
         tracing::info!(seed, faults_per_10_000, %address, "simulator started");
         Ok(Self { shared, address, _stop_when_dropped: Arc::new(stop.drop_guard()) })
@@ -92,8 +104,8 @@ impl Simulator {
         self.shared.look()
     }
 
-    /// Waits until the books are as wanted. They are looked at after every request and every
-    /// change by a test, not when time passes: for that, move the time or query.
+    /// Waits until the books are as wanted. They are looked at after every request, every change by
+    /// a test and every callback, not when time passes: for that, move the time or query.
     pub async fn until(&self, wanted: impl Fn(&Snapshot) -> bool) -> Snapshot {
         let mut changes = self.shared.changes.subscribe();
         loop {
@@ -141,6 +153,65 @@ impl Simulator {
         self.set_always(Endpoint::Token, script);
     }
 
+    /// Queues what the next attempts to deliver callbacks about this number, or this `settle_id`,
+    /// get, one each.
+    pub fn script_callback(&self, out_settle_no: &str, scripts: Vec<CallbackScript>) {
+        self.shared.with(|core, _| core.outbox.scripts.queue(out_settle_no, scripts));
+    }
+
+    /// What every attempt to deliver a callback gets that has no script of its own; `None` ends
+    /// that.
+    pub fn always_callback(&self, script: Option<CallbackScript>) {
+        self.shared.with(|core, _| core.outbox.scripts.set_always(script));
+    }
+
+    /// Changes where an app's callbacks go; those that wait go to the new address too.
+    pub fn set_callback_url(&self, app_id: &str, url: Option<&str>) {
+        self.shared.with(|core, _| core.outbox.set_console_url(app_id, url.map(str::to_owned)));
+    }
+
+    /// The key that an app's callbacks can be verified with, as the console shows it.
+    #[must_use]
+    pub fn platform_public_key_pem(&self, app_id: &str) -> String {
+        self.shared.locked(|core, _| core.outbox.key(app_id)).public_pem()
+    }
+
+    /// Changes what an app's callbacks are signed with from now on.
+    pub fn set_platform_key(&self, app_id: &str, key: PlatformKey) {
+        self.shared.with(|core, _| core.outbox.set_key(app_id, key));
+    }
+
+    /// The signature that the platform would put on these bytes, for tests that forge callbacks.
+    #[must_use]
+    pub fn sign(&self, app_id: &str, timestamp: &str, nonce: &str, body: &[u8]) -> String {
+        let key = self.shared.locked(|core, _| core.outbox.key(app_id));
+        key.sign(&signed_text(timestamp, nonce, body))
+    }
+
+    /// The body with which the platform would announce that a settle has this status, whether or
+    /// not it has. `None`: no such settle.
+    #[must_use]
+    pub fn callback_body(&self, settle_id: &str, status: Status) -> Option<Bytes> {
+        self.shared.locked(|core, _| core.callback_body(settle_id, status))
+    }
+
+    /// Sends a made-up callback, once; the answer is its id. `None`: too many are under way.
+    pub fn forge_callback(&self, forged: &Forged) -> Option<u64> {
+        self.shared.with(|core, now_ms| core.outbox.forge(now_ms, forged))
+    }
+
+    /// Sends the very bytes of a callback again, once; the answer is the id of the copy. `None`:
+    /// nothing of it was sent, or it is forgotten.
+    pub fn replay_callback(&self, id: u64) -> Option<u64> {
+        self.shared.with(|core, now_ms| core.outbox.replay(now_ms, id))
+    }
+
+    /// Announces the same as a callback did once more, signed anew and until it is acknowledged;
+    /// the answer is the new one's id. `None`: it is forgotten.
+    pub fn resend_callback(&self, id: u64) -> Option<u64> {
+        self.shared.with(|core, now_ms| core.outbox.resend(now_ms, id))
+    }
+
     /// Ends the requests that hang now, without an answer.
     pub fn release(&self) {
         self.shared.with(|core, _| core.release());
@@ -156,9 +227,12 @@ impl Simulator {
         self.shared.with(|core, _| core.set_faults_per_10_000(faults_per_10_000));
     }
 
-    /// Adds an app, or changes the secret of the one with this id.
+    /// Adds an app, or changes the secret, address and key of the one with this id.
     pub fn add_app(&self, app: &SimApp) {
-        self.shared.with(|core, _| core.tokens.add_app(&app.app_id, &app.client_secret));
+        self.shared.with(|core, _| {
+            core.tokens.add_app(&app.app_id, &app.client_secret);
+            core.outbox.add_app(app);
+        });
     }
 
     /// Changes what is switched on for an app.
@@ -247,14 +321,44 @@ impl Shared {
     /// Moves the clock forward; everything that falls due happens.
     pub(super) fn advance(&self, by: Duration) {
         self.clock.advance(by);
-        self.with(|core, now_ms| core.books.advance(now_ms));
+        self.with(|_, _| {});
+        // What is due at the same moment as before is due sooner in real time.
+        self.something_is_due.notify_one();
+    }
+
+    /// What the task that carries callbacks has to send now, and how long it may sleep then.
+    /// `None`: until something happens.
+    pub(super) fn callbacks_due(&self, at_most: usize) -> (Vec<Delivery>, Option<Duration>) {
+        let due = self.locked(|core, now_ms| {
+            let deliveries = core.callbacks_due(now_ms, at_most);
+            let next_at_ms = core.next_event_at_ms();
+            self.waits_until_ms.store(next_at_ms.unwrap_or(u64::MAX), Ordering::Relaxed);
+            let wait_ms = next_at_ms.map(|at_ms| at_ms.saturating_sub(now_ms));
+            (deliveries, wait_ms.map(Duration::from_millis))
+        });
+        if !due.0.is_empty() {
+            self.tell_those_who_wait();
+        }
+        due
     }
 
     /// Does something with the core at the present time, and tells those who wait for changes.
     pub(super) fn with<T>(&self, action: impl FnOnce(&mut Core, u64) -> T) -> T {
-        let result = self.locked(action);
-        self.changes.send_modify(|count| *count += 1);
+        let result = self.locked(|core, now_ms| {
+            let result = action(core, now_ms);
+            core.announce_news();
+            let waits_until_ms = self.waits_until_ms.load(Ordering::Relaxed);
+            if core.next_event_at_ms().is_some_and(|at_ms| at_ms < waits_until_ms) {
+                self.something_is_due.notify_one();
+            }
+            result
+        });
+        self.tell_those_who_wait();
         result
+    }
+
+    fn tell_those_who_wait(&self) {
+        self.changes.send_modify(|count| *count += 1);
     }
 
     /// So that looking does not wake the one who looks.
@@ -267,7 +371,7 @@ impl Shared {
         let now_ms = self.clock.now_ms();
         // A panic elsewhere leaves the books readable for the test that reports it.
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
-        core.books.advance(now_ms);
+        core.advance(now_ms);
         action(&mut core, now_ms)
     }
 }

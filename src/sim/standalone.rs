@@ -76,7 +76,7 @@ impl FromStr for SimApp {
         // The problem does not repeat the text: half of it is a secret.
         match text.split_once('=') {
             Some((app_id, secret)) if !app_id.is_empty() && !secret.is_empty() => {
-                Ok(Self { app_id: app_id.to_owned(), client_secret: secret.to_owned() })
+                Ok(Self::new(app_id, secret))
             }
             Some(_) | None => Err("an app is written APP_ID=SECRET".to_owned()),
         }

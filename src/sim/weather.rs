@@ -4,6 +4,7 @@
 //! nothing else: a replay has the same weather however its requests interleave.
 
 use super::SimConfig;
+use super::callbacks::CallbackScript;
 use super::endpoint::Endpoint;
 use super::faults::Script;
 use super::ids;
@@ -50,6 +51,28 @@ impl Weather {
         };
         // Half of all faults happen to the request, the other half to the answer.
         Some(if rng.bool() { Script::apply_then(fault) } else { fault })
+    }
+
+    /// What the nth attempt to tell that a settle has this status meets.
+    pub(super) fn callback_fault(
+        self,
+        settle_id: &str,
+        status: &str,
+        nth: usize,
+    ) -> Option<CallbackScript> {
+        let mut rng = self.hit(&["callback", settle_id, status, &nth.to_string()])?;
+        let late_ms = rng.u64(..=self.late_ms_max);
+        Some(match rng.u8(..9) {
+            0 => CallbackScript::Lose,
+            1 => CallbackScript::LoseAnswer,
+            2 => CallbackScript::Twice,
+            3 => CallbackScript::Wander(late_ms),
+            4 => CallbackScript::Behind,
+            5 => CallbackScript::delay(late_ms, CallbackScript::Normal),
+            6 => CallbackScript::WrongSignature,
+            7 => CallbackScript::Truncate,
+            _ => CallbackScript::Cut,
+        })
     }
 
     /// How long a settle stays invisible to queries for no reason.

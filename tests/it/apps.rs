@@ -22,7 +22,7 @@ const OTHER: &str = "ttother";
 
 async fn two_apps() -> Simulator {
     simulator_with(|config| {
-        let app = SimApp { app_id: OTHER.to_owned(), client_secret: "other-secret".to_owned() };
+        let app = SimApp::new(OTHER, "other-secret");
         config.apps.push(app);
     })
     .await

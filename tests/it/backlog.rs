@@ -75,8 +75,7 @@ async fn creates(gateway: &Gateway) -> (Duration, Duration) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_thousand_due_settles_of_one_app_delay_no_create_of_another() {
     let sim = simulator_with(|config| {
-        let (app_id, client_secret) = (BACKLOGGED.to_owned(), "b".to_owned());
-        config.apps.push(SimApp { app_id, client_secret });
+        config.apps.push(SimApp::new(BACKLOGGED, "b"));
     });
     let (sim, dir) = (sim.await, TempDir::new().unwrap());
     let empty = Gateway::start(sim.clone(), TempDir::new().unwrap(), both, 0).await;

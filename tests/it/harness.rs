@@ -50,7 +50,7 @@ pub async fn simulator() -> Simulator {
 }
 
 pub async fn simulator_with(tune: impl FnOnce(&mut SimConfig)) -> Simulator {
-    let apps = vec![SimApp { app_id: APP_ID.to_owned(), client_secret: SECRET.to_owned() }];
+    let apps = vec![SimApp::new(APP_ID, SECRET)];
     let mut config = SimConfig::loopback(1, apps);
     config.processing_ms = 150;
     tune(&mut config);

@@ -1,6 +1,7 @@
 //! What can be changed from outside: read all of it first, then do it, so that a request that is
 //! refused changes nothing.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -8,6 +9,7 @@ use serde_json::Value;
 use super::input::Input;
 use super::{Problem, items, views};
 use crate::sim::calendar::DAY_MS;
+use crate::sim::callbacks::CallbackScript;
 use crate::sim::choices::Choices;
 use crate::sim::clock::AHEAD_MAX;
 use crate::sim::core::Core;
@@ -116,13 +118,13 @@ pub(super) fn app(shared: &Shared, input: &Input) -> Result<Value, Problem> {
 /// Chooses what goes wrong, and what Douyin leaves open.
 pub(super) fn faults(shared: &Shared, input: &Input) -> Result<Value, Problem> {
     let names = Choices::names();
-    let mut listed = vec!["faults_per_10_000", "choices", "release"];
+    let mut listed = vec!["faults_per_10_000", "choices", "release", "callback"];
     listed.extend(Endpoint::ALL.map(Endpoint::name));
     listed.extend(&names);
     input.only(&listed)?;
     let faults_per_10_000 = input.number("faults_per_10_000", &(0..=10_000))?;
     let release = input.yes_or_no("release")?.unwrap_or(false);
-    let mut scripts = Vec::new();
+    let mut scripts: Vec<(Endpoint, Option<Script>)> = Vec::new();
     for endpoint in Endpoint::ALL {
         let Some(text) = input.text(endpoint.name())? else {
             continue;
@@ -133,6 +135,10 @@ pub(super) fn faults(shared: &Shared, input: &Input) -> Result<Value, Problem> {
             scripts.push((endpoint, script(&text)?));
         }
     }
+    let before = shared.locked(|core, _| views::callback_script_text(core));
+    let callback = input.text("callback")?.filter(|text| *text != before);
+    let callback: Option<Option<CallbackScript>> =
+        callback.map(|text| script(&text)).transpose()?;
     let choices_anew = input.text("choices")?.map(|text| choices(&text)).transpose()?;
     let mut set = Vec::new();
     for name in names {
@@ -149,6 +155,9 @@ pub(super) fn faults(shared: &Shared, input: &Input) -> Result<Value, Problem> {
         core.books.choices = choices;
         for (endpoint, script) in scripts {
             core.scripts.set_always(endpoint, script);
+        }
+        if let Some(script) = callback {
+            core.outbox.scripts.set_always(script);
         }
         if let Some(faults_per_10_000) = faults_per_10_000 {
             core.set_faults_per_10_000(faults_per_10_000);
@@ -204,11 +213,11 @@ fn timing(text: &str) -> Result<Timing, Problem> {
 }
 
 /// `none` ends a standing script.
-fn script(text: &str) -> Result<Option<Script>, Problem> {
+fn script<T: FromStr<Err = String>>(text: &str) -> Result<Option<T>, Problem> {
     if text == "none" {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|sentence: String| Problem::bad(format!("{sentence}.")))
+    text.parse().map(Some).map_err(|sentence| Problem::bad(format!("{sentence}.")))
 }
 
 /// All choices at once.

@@ -13,8 +13,8 @@
 //! POST /sim/orders          app_id, out_order_no, stage, total_fen, items, promotion
 //! POST /sim/apps            app_id, client_secret, timing, automatic_settlement,
 //!                           partial_settlement
-//! POST /sim/faults          faults_per_10_000, create, query, token, choices, release,
-//!                           and every choice by its name
+//! POST /sim/faults          faults_per_10_000, create, query, token, callback, choices,
+//!                           release, and every choice by its name
 //! POST /sim/settles/finish  settle_id, status
 //! ```
 //!

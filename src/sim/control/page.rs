@@ -3,7 +3,7 @@
 use super::actions::{PROMOTIONS, STAGES};
 use super::html::Html;
 use super::items;
-use super::views::{promotion_word, script_text, stage_word, timing_text};
+use super::views::{callback_script_text, promotion_word, script_text, stage_word, timing_text};
 use crate::sim::calendar;
 use crate::sim::choices::Choices;
 use crate::sim::core::Core;
@@ -161,12 +161,17 @@ fn faults(html: &mut Html, core: &Core) {
     for endpoint in Endpoint::ALL {
         html.field(endpoint.name(), &script_text(core, endpoint));
     }
+    html.field("callback", &callback_script_text(core));
     html.raw("<p>create, query and token: <code>none</code>, <code>refuse 23000</code>, ");
     html.raw("<code>drop</code>, <code>apply-then drop</code>, <code>hang</code>, ");
     html.raw("<code>delay 500 normal</code>, <code>cut</code>, <code>html</code>, ");
     html.raw("<code>empty</code>, <code>wrong-types</code>, <code>accept-without-id</code>, ");
     html.raw("<code>find-nothing</code>, <code>huge 1000000</code>, ");
-    html.raw("<code>answer 503 {}</code>.</p>\n<p>What Douyin's documents leave open:</p>\n");
+    html.raw("<code>answer 503 {}</code>.</p>\n<p>callback: <code>none</code>, ");
+    html.raw("<code>lose</code>, <code>lose-answer</code>, <code>twice</code>, ");
+    html.raw("<code>wander 60000</code>, <code>behind</code>, <code>delay 500 normal</code>, ");
+    html.raw("<code>wrong-signature</code>, <code>truncate</code>, <code>cut</code>, ");
+    html.raw("<code>never</code>.</p>\n<p>What Douyin's documents leave open:</p>\n");
     for (name, value) in core.books.choices.named() {
         let words = Choices::words(name);
         if words.is_empty() {

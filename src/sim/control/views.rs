@@ -149,6 +149,7 @@ pub(super) fn faults_of(core: &Core) -> Value {
     for endpoint in Endpoint::ALL {
         faults[endpoint.name()] = json!(script_text(core, endpoint));
     }
+    faults["callback"] = json!(callback_script_text(core));
     for (name, value) in core.books.choices.named() {
         faults[name] = json!(value);
     }
@@ -158,6 +159,11 @@ pub(super) fn faults_of(core: &Core) -> Value {
 /// The standing script of an endpoint.
 pub(super) fn script_text(core: &Core, endpoint: Endpoint) -> String {
     core.scripts.always(endpoint).map_or_else(|| "none".to_owned(), ToString::to_string)
+}
+
+/// The standing script of callbacks.
+pub(super) fn callback_script_text(core: &Core) -> String {
+    core.outbox.scripts.always().map_or_else(|| "none".to_owned(), ToString::to_string)
 }
 
 pub(super) fn timing_text(timing: Timing) -> String {

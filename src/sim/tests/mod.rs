@@ -1,14 +1,18 @@
 //! Tests of the simulator: the rules on the pure core, the faults over real HTTP.
 
 mod automatic;
+mod callback_faults;
+mod callbacks;
 mod cards;
 mod choices;
 mod control;
 mod course;
 mod create;
 mod faults;
+mod keys;
 mod page;
 mod query;
+mod receiver;
 mod script_text;
 mod scripts;
 mod standalone;
@@ -35,8 +39,8 @@ const DAY_MS: u64 = 86_400_000;
 const TO_MIDNIGHT_MS: u64 = 64_000_000;
 
 fn config() -> SimConfig {
-    let app = SimApp { app_id: APP.to_owned(), client_secret: SECRET.to_owned() };
-    let other = SimApp { app_id: "ttother".to_owned(), client_secret: SECRET.to_owned() };
+    let app = SimApp::new(APP, SECRET);
+    let other = SimApp::new("ttother", SECRET);
     SimConfig::loopback(7, vec![app, other])
 }
 
