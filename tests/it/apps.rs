@@ -299,7 +299,7 @@ async fn without_a_default_app_every_request_names_its_app() {
 #[tokio::test]
 async fn open_settles_of_an_app_that_is_not_configured_are_counted_and_reported_at_start() {
     let sim = simulator_with(|config| {
-        config.apps.push(SimApp { app_id: OTHER.to_owned(), client_secret: SECRET.to_owned() });
+        config.apps.push(SimApp::new(OTHER, SECRET));
     })
     .await;
     let dir = TempDir::new().unwrap();
