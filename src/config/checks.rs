@@ -5,7 +5,7 @@ use super::Config;
 use super::knobs::{Slot, path};
 use super::reading::Reading;
 use super::table::{ORDERS, Relation, SECTIONS};
-use super::tls::{BadTls, tls};
+use super::tls::{BadTls, Tls};
 
 /// Checks what no single knob can know.
 pub fn check(reading: &mut Reading) {
@@ -43,7 +43,7 @@ fn check_tls(reading: &mut Reading) {
         (None, None) => return,
         (Some(_), None) => (CERTIFICATE, format!("is set and {KEY} is not")),
         (None, Some(_)) => (KEY, format!("is set and {CERTIFICATE} is not")),
-        (Some(certificate), Some(key)) => match tls(&certificate, &key) {
+        (Some(certificate), Some(key)) => match Tls::read(&certificate, &key) {
             Ok(tls) => {
                 reading.config.callback.tls = Some(tls);
                 return;

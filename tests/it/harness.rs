@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use settlement_gateway::app::{Addrs, App, Stopped};
 use settlement_gateway::clock::{Clock, Timestamp, duration_ms};
 use settlement_gateway::config::Config;
-use settlement_gateway::douyin;
+use settlement_gateway::douyin::{self, PlatformKeys};
 use settlement_gateway::gateway::Budget;
 use settlement_gateway::proto::v1;
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
@@ -116,6 +116,8 @@ impl Gateway {
     ) -> Self {
         settlement_gateway::telemetry::start();
         let mut config = config(sim.url(), dir.path().join("settlement.db"));
+        let keys = PlatformKeys::from_pem(&sim.platform_public_key_pem(APP_ID));
+        config.callback.keys.insert(AppId::parse(APP_ID).unwrap(), keys.unwrap());
         tune(&mut config);
         let clock = match clock_ahead_ms {
             0 => Clock::system(),
@@ -133,6 +135,37 @@ impl Gateway {
         let client = SettlementServiceClient::new(channel);
         let (dir, running) = (Some(dir), Some(running));
         Self { sim, client, url, addrs, dir, tune, clock_ahead_ms, stop, running }
+    }
+
+    /// Where Douyin's callbacks of an app go.
+    pub fn callback_url(&self, app_id: &str) -> String {
+        let addr = self.addrs.callback.expect("an app has a platform public key");
+        format!("http://{addr}/callbacks/douyin/{app_id}")
+    }
+
+    /// From now on the simulator knows where to send callbacks; before, there are none.
+    pub fn callbacks_on(&self) {
+        self.sim.set_callback_url(APP_ID, Some(&self.callback_url(APP_ID)));
+    }
+
+    /// A page of the admin listener.
+    pub async fn admin(&self, path: &str) -> (u16, String) {
+        let answer = reqwest::get(format!("http://{}{path}", self.addrs.admin)).await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// How many callbacks ended so, of an app or of `none`.
+    pub async fn callbacks(&self, app_id: &str, result: &str) -> u64 {
+        let (_, metrics) = self.admin("/metrics").await;
+        let labels = format!("{{app_id=\"{app_id}\",result=\"{result}\"}} ");
+        let counter = format!("settlement_callbacks_total{labels}");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&counter));
+        line.map_or(0, |count| count.parse().expect("a count is a whole number"))
+    }
+
+    /// Tells it to stop, and does not wait.
+    pub fn begin_stop(&self) {
+        self.stop.cancel();
     }
 
     /// Stops in order and waits for it.

@@ -4,8 +4,10 @@
 #![cfg(test)]
 #![expect(clippy::disallowed_methods, reason = "tests spawn, kill and abort on purpose")]
 
+mod admin;
 mod apps;
 mod backlog;
+mod callbacks;
 mod clock_jumps;
 mod commands;
 mod config;

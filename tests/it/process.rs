@@ -20,6 +20,8 @@ pub struct Setting {
     /// What is logged, as in `RUST_LOG`; `None`: the default.
     pub log: Option<&'static str>,
     pub drain_delay_ms: u64,
+    /// The file of the app's platform public keys; `None`: callbacks are off.
+    pub platform_keys: Option<PathBuf>,
     /// What follows in the configuration file.
     pub more: String,
 }
@@ -47,8 +49,10 @@ impl Process {
                 let line = lines.next_line().await.unwrap();
                 let line = line.unwrap_or_else(|| panic!("not started: {}", *log.borrow()));
                 banner.push_str(&line);
-                if let Some((_, addr)) = line.split_once("gRPC ") {
-                    return addr.trim().to_owned();
+                banner.push('\n');
+                // The last line; everything else stands above it.
+                if line.contains("admin ") {
+                    return behind("gRPC", &banner).expect("gRPC always listens");
                 }
             }
         };
@@ -72,6 +76,12 @@ impl Process {
         let stream = within("WatchSettle", self.client.clone().watch_settle(call)).await.unwrap();
         let mut settles = drain(stream.into_inner()).await.expect("the watch ends well");
         settles.pop().expect("a watch that ends well carried the final state")
+    }
+
+    /// Where callbacks to the app go.
+    pub fn callback_url(&self) -> String {
+        let addr = behind("callbacks", &self.banner).expect("callbacks are on");
+        format!("http://{addr}/callbacks/douyin/{APP_ID}")
     }
 
     pub fn id(&self) -> u32 {
@@ -101,6 +111,13 @@ impl Process {
     }
 }
 
+/// The address in the line of the banner that begins so.
+fn behind(name: &str, banner: &str) -> Option<String> {
+    let lines = banner.lines().map(str::trim);
+    let mut addrs = lines.filter_map(|line| line.strip_prefix(name));
+    addrs.next().map(|addr| addr.trim().to_owned())
+}
+
 fn command(sim: &Simulator, dir: &Path, setting: &Setting) -> Command {
     // A write beyond a limit on file sizes is an error like that of a full disk, not a signal.
     let mut command = Command::new("sh");
@@ -124,6 +141,7 @@ fn configuration(sim: &Simulator, dir: &Path, setting: &Setting) -> PathBuf {
     let text = format!(
         "default_app = \"{APP_ID}\"\n\
          [server]\ngrpc_addr = \"127.0.0.1:0\"\nadmin_addr = \"127.0.0.1:0\"\n\
+         callback_addr = \"127.0.0.1:0\"\n\
          drain_delay_ms = {}\n\
          [store]\nsqlite_path = \"{}\"\n\
          [douyin]\nbase_url = \"{}\"\nrefetch_gap_ms = 100\n\
@@ -135,8 +153,12 @@ fn configuration(sim: &Simulator, dir: &Path, setting: &Setting) -> PathBuf {
         sim.url(),
         setting.more,
     );
+    let keys = setting.platform_keys.as_ref();
+    let keys = keys.map_or(String::new(), |keys| {
+        format!("platform_public_keys_file = \"{}\"\n", keys.display())
+    });
     let file = dir.join("gateway.toml");
-    std::fs::write(&file, text).unwrap();
+    std::fs::write(&file, text + &keys).unwrap();
     file
 }
 

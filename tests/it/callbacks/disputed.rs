@@ -1,0 +1,97 @@
+//! Douyin contradicts itself, and an operator decides.
+
+use std::process::Output;
+
+use settlement_gateway::proto::v1::{self, ObservationSource, SettleState};
+use settlement_gateway::sim::Status;
+use tokio::process::Command;
+
+use super::{Letter, spawn, success};
+use crate::harness::{APP_ID, Gateway, create_on, number, within};
+
+/// A settle that Douyin said two final words about, in this order.
+async fn disputed(gateway: &Gateway, first: Status, second: Status) -> v1::Settle {
+    gateway.sim.set_callback_url(APP_ID, None);
+    let number = number("disputed");
+    let settle = gateway.create(create_on(&number, "sim-hold-1")).await.unwrap();
+    for status in [first, second] {
+        let letter = Letter::about(&gateway.sim, settle.settle_id(), status);
+        assert_eq!(letter.deliver(gateway).await, success());
+    }
+    let settle = gateway.get(&number).await.unwrap();
+    assert!(settle.contradiction.is_some());
+    settle
+}
+
+/// `resolve-contradiction`: its exit code and what it said.
+async fn resolve(gateway: &Gateway, number: &str, keep: &str) -> (i32, String) {
+    let addr = gateway.addrs.admin.to_string();
+    let command = Command::new(env!("CARGO_BIN_EXE_settlement-gateway"))
+        .args(["resolve-contradiction", "--app-id", APP_ID, "--out-settle-no", number])
+        .args(["--keep", keep, "--admin-addr", &addr])
+        .output();
+    let Output { status, stdout, stderr } = within("the command", command).await.unwrap();
+    let said = [stdout, stderr].concat();
+    (status.code().unwrap(), String::from_utf8(said).unwrap())
+}
+
+#[tokio::test]
+async fn a_contradiction_keeps_the_state_and_is_shown_until_the_recorded_word_is_kept() {
+    let gateway = spawn().await;
+    let settle = disputed(&gateway, Status::Success, Status::Fail).await;
+    assert_eq!(settle.state(), SettleState::Succeeded);
+    let claim = settle.contradiction.clone().unwrap();
+    assert_eq!(claim.claimed_state(), SettleState::Failed);
+    assert_eq!(claim.source(), ObservationSource::Callback);
+
+    let (code, said) = resolve(&gateway, &settle.out_settle_no, "recorded").await;
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("is SUCCEEDED"), "{said}");
+    let full = gateway.get_full(&settle.out_settle_no).await.unwrap();
+    let resolved = full.settle.unwrap();
+    assert_eq!((resolved.state(), resolved.contradiction), (SettleState::Succeeded, None));
+    assert!(resolved.revision > settle.revision);
+    assert_eq!(full.history.last().unwrap().source(), ObservationSource::Operator);
+
+    // Douyin's word comes again: it is decided about.
+    let again = Letter::about(&gateway.sim, settle.settle_id(), Status::Fail);
+    assert_eq!(again.deliver(&gateway).await, success());
+    assert_eq!(gateway.get(&settle.out_settle_no).await.unwrap().contradiction, None);
+    let (code, said) = resolve(&gateway, &settle.out_settle_no, "recorded").await;
+    assert_eq!(code, 1);
+    assert!(said.contains("no open contradiction"), "{said}");
+}
+
+#[tokio::test]
+async fn the_claimed_word_can_be_kept_instead_and_its_facts_are_asked_for() {
+    let gateway = spawn().await;
+    let settle = disputed(&gateway, Status::Fail, Status::Success).await;
+    assert_eq!(settle.state(), SettleState::Failed);
+    gateway.sim.set_status(settle.settle_id(), Status::Success);
+    let (code, said) = resolve(&gateway, &settle.out_settle_no, "claimed").await;
+    assert_eq!(code, 0, "{said}");
+    let complete = async {
+        loop {
+            let now = gateway.get(&settle.out_settle_no).await.unwrap();
+            assert_eq!(now.state(), SettleState::Succeeded);
+            if now.result.is_some_and(|result| result.settle_amount_fen.is_some()) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    within("the query that completes it", complete).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_resolved_says_why() {
+    let gateway = spawn().await;
+    let (code, said) = resolve(&gateway, "nobody", "recorded").await;
+    assert_eq!(code, 1);
+    assert!(said.contains("no such settle is recorded"), "{said}");
+    let (code, said) = resolve(&gateway, &"x".repeat(200), "recorded").await;
+    assert_eq!(code, 1);
+    assert!(said.contains("out_settle_no"), "{said}");
+    let (code, _) = resolve(&gateway, "nobody", "whatever").await;
+    assert_eq!(code, 64);
+}

@@ -1,0 +1,147 @@
+//! Senders that are slow or many cost a bounded amount of memory, and keep nobody else out.
+
+use std::time::Duration;
+
+use settlement_gateway::sim::Status;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::{Letter, patient, signing_simulator, spawn_with, success};
+use crate::harness::{APP_ID, create_on, number, within};
+use crate::process::{Process, Setting};
+
+/// Sends the head of a callback and this much of its body, and then nothing.
+async fn hold(addr: &str, sent_bytes: usize) -> TcpStream {
+    let mut socket = TcpStream::connect(addr).await.unwrap();
+    let head = format!(
+        "POST /callbacks/douyin/{APP_ID} HTTP/1.1\r\nhost: x\r\ncontent-length: 65536\r\n\r\n"
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    socket.write_all(&vec![b'x'; sent_bytes]).await.unwrap();
+    socket
+}
+
+/// The status line of what is answered, or nothing if the connection is only closed.
+async fn answer(mut socket: TcpStream) -> String {
+    let mut text = Vec::new();
+    // A reset after the answer is as good as an end.
+    let _ = within("the end of the connection", socket.read_to_end(&mut text)).await;
+    String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn a_body_that_takes_too_long_is_answered_408() {
+    let gateway = spawn_with(|config| {
+        patient(config);
+        config.callback.limits.body_time_max = Duration::from_millis(300);
+    })
+    .await;
+    let addr = gateway.addrs.callback.unwrap().to_string();
+    let before = gateway.callbacks(APP_ID, "too_slow").await;
+    let answered = answer(hold(&addr, 10).await).await;
+    assert!(answered.starts_with("HTTP/1.1 408"), "{answered}");
+    assert_eq!(gateway.callbacks(APP_ID, "too_slow").await, before + 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_sends_no_request_is_closed() {
+    let gateway = spawn_with(|config| {
+        patient(config);
+        config.callback.limits.idle_time_max = Duration::from_millis(200);
+    })
+    .await;
+    let addr = gateway.addrs.callback.unwrap().to_string();
+    for sent in ["", "POST /call", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let mut socket = TcpStream::connect(&addr).await.unwrap();
+        socket.write_all(sent.as_bytes()).await.unwrap();
+        answer(socket).await;
+    }
+}
+
+#[tokio::test]
+async fn one_request_too_many_is_answered_503_and_room_comes_back() {
+    let gateway = spawn_with(|config| {
+        patient(config);
+        config.callback.limits.requests_max = 2;
+    })
+    .await;
+    gateway.sim.set_callback_url(APP_ID, None);
+    let settle = gateway.create(create_on(&number("busy"), "sim-hold-1")).await.unwrap();
+    let letter = Letter::about(&gateway.sim, settle.settle_id(), Status::Success);
+    let addr = gateway.addrs.callback.unwrap().to_string();
+    let before = gateway.callbacks("none", "busy").await;
+    let held = [hold(&addr, 10).await, hold(&addr, 10).await];
+    let full = async { while letter.deliver(&gateway).await.0 != 503 {} };
+    within("the listener to be full", full).await;
+    assert!(gateway.callbacks("none", "busy").await > before);
+    drop(held);
+    let room = async { while letter.deliver(&gateway).await != success() {} };
+    within("room", room).await;
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_answered_503() {
+    let gateway = spawn_with(|config| {
+        patient(config);
+        config.callback.limits.connections_max = 2;
+    })
+    .await;
+    let addr = gateway.addrs.callback.unwrap().to_string();
+    let held = [hold(&addr, 10).await, hold(&addr, 10).await];
+    let turned_away = answer(hold(&addr, 0).await).await;
+    assert!(turned_away.starts_with("HTTP/1.1 503"), "{turned_away}");
+    drop(held);
+}
+
+/// How much memory a process has in use, in KiB.
+fn resident_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// A thousand senders, each with all but the last byte of the largest body.
+#[tokio::test]
+async fn a_thousand_slow_senders_cost_a_bounded_amount_of_memory() {
+    let sim = signing_simulator().await;
+    let dir = tempfile::TempDir::new().unwrap();
+    let keys = dir.path().join("keys.pem");
+    std::fs::write(&keys, sim.platform_public_key_pem(APP_ID)).unwrap();
+    let setting = Setting { platform_keys: Some(keys), ..Setting::default() };
+    let process = Process::start(&sim, dir.path(), setting).await;
+    let url = process.callback_url();
+    let addr = url.split('/').nth(2).unwrap().to_owned();
+    process.logged("the store can commit").await;
+    let before = resident_kib(process.id());
+    let mut senders = tokio::task::JoinSet::new();
+    for _ in 0..1_000 {
+        let addr = addr.clone();
+        senders.spawn(async move {
+            let mut socket = TcpStream::connect(&addr).await.unwrap();
+            let head = format!(
+                "POST /callbacks/douyin/{APP_ID} HTTP/1.1\r\nhost: x\r\n\
+                 content-length: 65536\r\n\r\n"
+            );
+            // Whoever is turned away may be cut off while it sends.
+            let _ = socket.write_all(head.as_bytes()).await;
+            let _ = socket.write_all(&vec![b'x'; 65_535]).await;
+            socket
+        });
+    }
+    let held = senders.join_all().await;
+    let grown = resident_kib(process.id()).saturating_sub(before);
+    println!("{} senders: {grown} KiB more", held.len());
+    // 256 bodies of 64 KiB are 16 MiB; connections, buffers and the allocator come on top.
+    assert!(grown < 64 * 1024, "{grown} KiB");
+    drop(held);
+    let taken = async {
+        let client = reqwest::Client::new();
+        loop {
+            match client.post(&url).body("x").send().await {
+                Ok(answer) if answer.status().as_u16() == 401 => return,
+                Ok(_) | Err(_) => {}
+            }
+        }
+    };
+    within("the listener to have room again", taken).await;
+}

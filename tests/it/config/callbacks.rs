@@ -1,0 +1,128 @@
+//! The configuration of callbacks: keys, certificate, address.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::{ONE_APP, checked, load, problems};
+use crate::callbacks::openssl;
+
+fn vector(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/callback").join(name);
+    path.to_str().unwrap().to_owned()
+}
+
+/// A certificate for localhost with its key, in two files.
+pub fn certificate(dir: &Path) -> (String, String) {
+    let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    let (certificate, key) = (path("certificate.pem"), path("key.pem"));
+    let names = "subjectAltName=DNS:localhost,IP:127.0.0.1";
+    openssl(&[
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        names,
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
+        "-keyout",
+        &key,
+        "-out",
+        &certificate,
+    ]);
+    (certificate, key)
+}
+
+#[test]
+fn keys_and_address_of_an_app_are_read() {
+    let key = vector("platform-public-key.pem");
+    let url = "https://pay.example.com/callbacks/douyin/tt1";
+    let text = format!("{ONE_APP}platform_public_keys_file = {key:?}\ncallback_url = \"{url}\"\n");
+    let config = load(&text, &[]).map_err(|problems| problems.to_string()).unwrap().config;
+    let app_id = &config.apps[0].app_id;
+    assert_eq!(config.callback.keys[app_id].count(), 1);
+    assert_eq!(config.gateway.notify_urls[app_id].as_str(), url);
+    let (code, stdout, stderr) = checked(&text, &[]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(stdout.contains("callback 127.0.0.1:8080"), "{stdout}");
+    assert!(stdout.contains("64 in flight, callbacks"), "{stdout}");
+}
+
+#[test]
+fn an_app_without_keys_takes_no_callbacks_and_check_config_says_so() {
+    let (code, stdout, _) = checked(ONE_APP, &[]);
+    assert_eq!(code, 0);
+    assert!(stdout.contains("callback off: no app has a platform_public_keys_file"), "{stdout}");
+    assert!(load(ONE_APP, &[]).unwrap().config.callback.keys.is_empty());
+}
+
+#[test]
+fn keys_that_are_none_and_an_address_without_keys_are_problems() {
+    let dir = TempDir::new().unwrap();
+    let private = dir.path().join("private.pem");
+    fs::write(&private, openssl(&["genpkey", "-quiet", "-algorithm", "RSA"])).unwrap();
+    let (readme, private) = (vector("README.md"), private.to_str().unwrap().to_owned());
+    for (key, why) in [
+        (readme, "holds no public key: it needs a block -----BEGIN PUBLIC KEY-----"),
+        (private, "holds a private key: the platform's public key is wanted, and nothing else"),
+        ("missing.pem".to_owned(), "cannot be read: No such file or directory (os error 2)"),
+    ] {
+        let text = format!("{ONE_APP}platform_public_keys_file = {key:?}\n");
+        let (code, _, stderr) = checked(&text, &[]);
+        assert_eq!(code, 64);
+        let expected =
+            format!("gateway.toml:4:1: apps[0].platform_public_keys_file names a file that {why}");
+        assert_eq!(problems(&stderr), [expected]);
+    }
+    let text = format!("{ONE_APP}callback_url = \"https://pay.example.com/\"\n");
+    let (code, _, stderr) = checked(&text, &[]);
+    assert_eq!(code, 64);
+    let expected = "gateway.toml:4:1: apps[0].callback_url is set and platform_public_keys_file is \
+                    not: what Douyin sends there would be refused";
+    assert_eq!(problems(&stderr), [expected]);
+}
+
+#[test]
+fn the_certificate_and_its_key_go_together() {
+    let dir = TempDir::new().unwrap();
+    let (certificate, key) = certificate(dir.path());
+    let text = |certificate: &str, key: &str| {
+        format!(
+            "[server]\ncallback_tls_certificate_file = {certificate:?}\n\
+             callback_tls_key_file = {key:?}\n{ONE_APP}"
+        )
+    };
+    let config = load(&text(&certificate, &key), &[]).map_err(|p| p.to_string()).unwrap().config;
+    assert!(config.callback.tls.is_some());
+    let other = TempDir::new().unwrap();
+    let (_, other_key) = super::callbacks::certificate(other.path());
+    for (certificate, key, blamed) in [
+        (&key, &key, "certificate_file names a file that holds no certificate"),
+        (&certificate, &certificate, "key_file names a file that holds no private key"),
+        (&certificate, &other_key, "key_file does not fit the certificate"),
+        (&certificate, &"missing".to_owned(), "key_file names a file that cannot be read"),
+    ] {
+        let (code, _, stderr) = checked(&text(certificate, key), &[]);
+        assert_eq!(code, 64);
+        assert!(stderr.contains(&format!("server.callback_tls_{blamed}")), "{stderr}");
+    }
+    for (one, other) in [("certificate_file", "key_file"), ("key_file", "certificate_file")] {
+        let text = format!("[server]\ncallback_tls_{one} = {key:?}\n{ONE_APP}");
+        let (code, _, stderr) = checked(&text, &[]);
+        assert_eq!(code, 64);
+        let expected = format!(
+            "gateway.toml:2:1: server.callback_tls_{one} is set and server.callback_tls_{other} \
+             is not"
+        );
+        assert_eq!(problems(&stderr), [expected]);
+    }
+}

@@ -1,0 +1,225 @@
+//! What the documents say of the configuration is what the code does, and every field has a knob.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use settlement_gateway::config::{self, Config};
+
+use super::{Loaded, ONE_APP, SECRET, gateway, load, ran};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Holds a part of a document against what the code prints; with REWRITE set, writes it.
+fn assert_printed(document: &str, begin: &str, end: &str, printed: &str) {
+    let path = root().join(document);
+    let text = fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once(begin).expect("the document has the mark of its begin");
+    let (found, after) = match end {
+        "" => (rest, ""),
+        end => rest.split_once(end).expect("the document has the mark of its end"),
+    };
+    if found == printed {
+        return;
+    }
+    assert!(
+        std::env::var_os("REWRITE").is_some(),
+        "{document} is not what the code says. To write it: \
+         REWRITE=1 cargo test --test it config::documents"
+    );
+    fs::write(path, [before, begin, printed, end, after].concat()).unwrap();
+}
+
+#[test]
+fn the_documented_knobs_are_those_of_the_code() {
+    let (code, printed, _) = ran(&mut gateway(&["check-config", "--print-knobs"], &[]));
+    assert_eq!(code, 0);
+    let begin = "<!-- printed by `settlement-gateway check-config --print-knobs` -->\n\n";
+    assert_printed("docs/configuration.md", begin, "<!-- end of what is printed -->\n", &printed);
+}
+
+#[test]
+fn the_example_is_what_the_code_prints() {
+    let (code, printed, _) = ran(&mut gateway(&["check-config", "--print-knobs", "toml"], &[]));
+    assert_eq!(code, 0);
+    assert_printed("examples/gateway.toml", "", "", &printed);
+}
+
+/// A knob of the example: its table, its key, the value that is shown, and whether it counts.
+struct Shown {
+    table: String,
+    key: String,
+    value: String,
+    active: bool,
+}
+
+impl Shown {
+    fn path(&self) -> String {
+        if self.table.is_empty() {
+            self.key.clone()
+        } else {
+            format!("{}.{}", self.table, self.key)
+        }
+    }
+
+    fn variable(&self) -> String {
+        format!("SETTLEMENT_{}", self.path().replace('.', "_").to_ascii_uppercase())
+    }
+}
+
+fn example() -> String {
+    fs::read_to_string(root().join("examples/gateway.toml")).unwrap()
+}
+
+/// Taken from where the example is printed from: the file may be in the middle of a REWRITE.
+fn shown_knobs() -> Vec<Shown> {
+    let (mut all, mut table) = (Vec::new(), String::new());
+    for line in config::toml().lines() {
+        if line.starts_with('[') {
+            table = line.trim_matches(['[', ']']).to_owned();
+        } else if !line.is_empty() && !line.starts_with("# ") && line != "#" {
+            let (key, value) = line.split_once(" = ").expect(line);
+            let (active, key) = (!key.starts_with('#'), key.trim_start_matches('#').to_owned());
+            all.push(Shown { table: table.clone(), key, value: value.to_owned(), active });
+        }
+    }
+    all
+}
+
+#[test]
+fn the_example_loads_and_sets_nothing_but_its_app() {
+    let text = example();
+    let loaded = load(&text, &[("DOUYIN_CLIENT_SECRET", SECRET)]).map_err(|p| p.to_string());
+    let Loaded { config, warnings, set } = loaded.unwrap();
+    assert_eq!(warnings, Vec::<String>::new());
+    let paths: Vec<_> = set.iter().map(|(path, ..)| path.as_str()).collect();
+    assert_eq!(paths, ["apps[0].app_id", "apps[0].client_secret_env"]);
+    assert_eq!(config.apps.len(), 1);
+    assert_eq!(fields(&config), fields(&Config::default()));
+}
+
+#[test]
+fn every_value_of_the_example_is_the_default() {
+    // What has no default shows an example instead.
+    let without = [
+        "default_app",
+        "server.callback_tls_certificate_file",
+        "server.callback_tls_key_file",
+        "apps.client_secret_file",
+        "apps.platform_public_keys_file",
+        "apps.callback_url",
+    ];
+    let mut text = example();
+    for shown in shown_knobs().iter().filter(|shown| !without.contains(&shown.path().as_str())) {
+        let (hidden, line) = (format!("\n#{} = ", shown.key), format!("\n{} = ", shown.key));
+        text = text.replace(&hidden, &line);
+    }
+    let loaded = load(&text, &[("DOUYIN_CLIENT_SECRET", SECRET)]).map_err(|p| p.to_string());
+    let Loaded { mut config, set, .. } = loaded.unwrap();
+    assert_eq!(set.len(), shown_knobs().len() - without.len());
+    let budgets: Vec<_> = config.gateway.budgets.drain().map(|(_, budget)| budget).collect();
+    assert_eq!(budgets, [settlement_gateway::gateway::Budget::default()]);
+    assert_eq!(fields(&config), fields(&Config::default()));
+}
+
+#[test]
+fn the_example_and_the_reference_show_every_knob_once() {
+    let reference = config::markdown();
+    let knobs = shown_knobs();
+    for shown in &knobs {
+        let row = format!("| `{}` |", shown.key);
+        assert_eq!(reference.matches(&row).count(), 1, "{}", shown.path());
+    }
+    assert_eq!(reference.lines().filter(|line| line.starts_with("| `")).count(), knobs.len());
+    let paths: BTreeSet<_> = knobs.iter().map(Shown::path).collect();
+    assert_eq!(paths.len(), knobs.len());
+    let active: Vec<_> = knobs.iter().filter(|shown| shown.active).map(Shown::path).collect();
+    assert_eq!(active, ["apps.app_id", "apps.client_secret_env"]);
+}
+
+/// Every field of a configuration, as its Debug print shows them: path and value. Those of an app
+/// have tests of their own, and the clock is the machine's.
+fn fields(config: &Config) -> BTreeMap<String, String> {
+    let mut config = config.clone();
+    config.apps.clear();
+    config.gateway.budgets.clear();
+    let (mut fields, mut inside) = (BTreeMap::new(), Vec::new());
+    for line in format!("{config:#?}").lines().map(str::trim) {
+        if line.starts_with(['}', ')', ']']) {
+            inside.pop();
+        }
+        if line.ends_with(['{', '(', '[']) {
+            let name = line.split(|c: char| ":({[ ".contains(c)).next().unwrap();
+            inside.push(name.to_owned());
+        } else if !line.starts_with(['}', ')', ']']) {
+            let (name, value) = line.split_once(": ").unwrap_or(("", line));
+            fields.insert(format!("{}.{name}", inside.join(".")), value.to_owned());
+        }
+    }
+    fields.retain(|name, _| !name.starts_with("Config.sqlite.clock"));
+    fields
+}
+
+fn changed(from: &Config, to: &Config) -> BTreeSet<String> {
+    let (from, to) = (fields(from), fields(to));
+    let names = from.keys().chain(to.keys());
+    names.filter(|name| from.get(*name) != to.get(*name)).cloned().collect()
+}
+
+/// Values that a knob may have besides its default.
+fn others(shown: &Shown) -> Vec<String> {
+    let number: Result<u64, _> = shown.value.replace('_', "").parse();
+    match (number, shown.value.as_str()) {
+        // Some stand at a bound.
+        (Ok(number), _) => vec![(number + 1).to_string(), number.saturating_sub(1).to_string()],
+        (_, "true") => vec!["false".to_owned()],
+        (_, "false") => vec!["true".to_owned()],
+        (_, text) if text.contains("://") => vec!["\"https://other.example\"".to_owned()],
+        _ => vec!["\"127.0.0.1:1\"".to_owned(), "\"tt1\"".to_owned()],
+    }
+}
+
+/// Whoever adds a field adds a knob, or says here why there is none.
+#[test]
+fn every_field_of_the_configuration_is_set_by_a_knob_in_the_file_and_by_its_variable() {
+    let base = load(ONE_APP, &[]).unwrap().config;
+    let mut reached = BTreeSet::new();
+    // The certificate and its key go together and are files: they have a test of their own.
+    let together = |shown: &&Shown| shown.key.starts_with("callback_tls_");
+    let alone = |shown: &&Shown| shown.table != "apps" && !together(shown);
+    for shown in shown_knobs().iter().filter(alone) {
+        let key = &shown.key;
+        let set = others(shown).into_iter().find_map(|value| {
+            let bare = value.trim_matches('"');
+            let by_variable = load(ONE_APP, &[(&shown.variable(), bare)]).ok()?.config;
+            let file = match shown.table.as_str() {
+                "" => format!("{key} = {value}\n{ONE_APP}"),
+                table => format!("[{table}]\n{key} = {value}\n{ONE_APP}"),
+            };
+            let by_file = load(&file, &[]).map_err(|problems| problems.to_string()).unwrap().config;
+            assert_eq!(fields(&by_file), fields(&by_variable), "{}", shown.path());
+            Some(changed(&base, &by_file))
+        });
+        let set = set.unwrap_or_else(|| panic!("no value tried here fits {}", shown.path()));
+        assert!(!set.is_empty(), "{} sets nothing", shown.path());
+        reached.extend(set);
+    }
+    let without: Vec<_> =
+        fields(&base).into_keys().filter(|name| !reached.contains(name)).collect();
+    // Those of apps and of the certificate have tests of their own, the number is another one in
+    // each run, and 64 KiB is a bound and no knob.
+    let expected = [
+        "Config.apps",
+        "Config.callback.keys",
+        "Config.callback.limits.body_bytes_max",
+        "Config.callback.tls",
+        "Config.callback.tls_certificate_file",
+        "Config.callback.tls_key_file",
+        "Config.gateway.budgets",
+        "Config.gateway.notify_urls",
+        "Config.gateway.seed",
+    ];
+    assert_eq!(without, expected);
+}
