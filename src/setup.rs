@@ -111,6 +111,9 @@ pub async fn stop_signal() {
 #[cfg(feature = "sandbox")]
 mod sandbox {
     use super::{Addrs, Environment, Problems, Serve, Setup, SetupError, Source, flags, load};
+    use crate::callback::PATH;
+    use crate::douyin::PlatformKeys;
+    use crate::settle::AppId;
     use crate::sim::{SimApp, SimConfig, Simulator};
 
     const APP_ID: &str = "ttsandbox0000000001";
@@ -135,9 +138,17 @@ mod sandbox {
         );
         let environment = environment.with(CLIENT_SECRET_VARIABLE, CLIENT_SECRET);
         let source = Source::Text { name: "the sandbox", text: &file };
-        let config = load(source, &environment, flags(&serve), seed)?;
+        let mut config = load(source, &environment, flags(&serve), seed)?;
+        let app_id = AppId::parse(APP_ID).expect("the sandbox's app has a good id");
+        let keys = PlatformKeys::from_pem(&simulator.platform_public_key_pem(APP_ID));
+        config.callback.keys.insert(app_id, keys.expect("the simulator shows a good key"));
         let store = config.sqlite.path.display().to_string();
-        let announce = move |addrs| banner(addrs, &url, &store, seed);
+        let console = simulator.clone();
+        let announce = move |addrs: Addrs| {
+            let callback = addrs.callback.map(|addr| format!("http://{addr}{PATH}{APP_ID}"));
+            console.set_callback_url(APP_ID, callback.as_deref());
+            banner(addrs, &url, &store, seed)
+        };
         Ok(Setup { config, announce: Box::new(announce), simulator: Some(simulator) })
     }
 
@@ -154,16 +165,19 @@ mod sandbox {
     /// Commands that work as they are pasted. The number is new in each run, because a number that
     /// was used before is answered from the record.
     fn banner(addrs: Addrs, simulator: &str, store: &str, run: u64) -> String {
-        let Addrs { grpc, admin, .. } = addrs;
+        let Addrs { grpc, callback, admin } = addrs;
+        let callback = callback.map_or("off".to_owned(), |addr| addr.to_string());
         let settle = format!(r#""out_settle_no":"settle-{run}""#);
         let create =
             format!(r#"{{{settle},"out_order_no":"order-{run}","settle_desc":"store share","#)
                 + r#""settle_params":[{"merchant_uid":"7278924576854329635","amount_fen":120}]}"#;
+        let history = format!(r#"{{{settle},"include_history":true}}"#);
         let service = "douyin.settlement.v1.SettlementService";
         format!(
             "settlement gateway, sandbox: no account, no money\n\
              \n\
              gRPC       {grpc}\n\
+             callbacks  {callback}\n\
              admin      {admin}\n\
              simulator  {simulator} (seed {run})\n\
              store      {store}\n\
@@ -173,6 +187,10 @@ mod sandbox {
              grpcurl -plaintext -d '{create}' {grpc} {service}/CreateSettle\n\
              \n\
              grpcurl -plaintext -d '{{{settle}}}' {grpc} {service}/WatchSettle\n\
+             \n\
+             What told the end (Douyin's callback, unless a query was first):\n\
+             \n\
+             grpcurl -plaintext -d '{history}' {grpc} {service}/GetSettle\n\
              \n\
              An out_order_no that begins with sim- chooses an outcome: sim-fail-1 fails,\n\
              sim-err-23102-1 is refused, sim-slow-1 takes seconds, sim-lost-1 loses the answer.\n\

@@ -1,9 +1,10 @@
-//! The commands beside `serve`, run as processes: `errors`, `healthcheck`, `simulate`; and what
-//! `serve` makes of its options.
+//! The commands beside `serve`, run as processes: `errors`, `healthcheck`, `check-callback`,
+//! `simulate`; and what `serve` makes of its options.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::{Child, ChildStdout, Stdio};
 use std::time::Duration;
 
@@ -11,8 +12,11 @@ use serde_json::Value;
 use settlement_gateway::clock::Clock;
 use settlement_gateway::douyin::codes;
 use settlement_gateway::grpc::reasons;
-use settlement_gateway::proto::v1::SettleState;
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
+use settlement_gateway::proto::v1::{
+    CreateSettleRequest, GetSettleRequest, ObservationSource, SettleState, WatchSettleRequest,
+    get_settle_request,
+};
 use tempfile::TempDir;
 
 use crate::config::{gateway, ran};
@@ -210,6 +214,78 @@ fn a_sandbox_takes_the_other_knobs() {
     let environment = [FREE_PORT, ("SETTLEMENT_STORE_SQLITE_PATH", "elsewhere.db")];
     let _gateway = Running::start(&["serve", "--sandbox"], &environment, &dir, "gRPC ");
     assert!(dir.path().join("elsewhere.db").exists());
+}
+
+/// The first run of a newcomer: what is pasted ends by callback, and the history says so.
+#[tokio::test]
+async fn the_watch_of_the_first_run_ends_by_callback() {
+    let dir = TempDir::new().unwrap();
+    let gateway = Running::start(&["serve", "--sandbox"], &[FREE_PORT], &dir, "gRPC ");
+    let url = format!("http://{}", gateway.addr);
+    let mut client = SettlementServiceClient::connect(url).await.unwrap();
+    let number = number("first-run");
+    let request = CreateSettleRequest { app_id: String::new(), ..create_request(&number) };
+    within("CreateSettle", client.create_settle(request)).await.unwrap();
+    let watch = WatchSettleRequest { app_id: String::new(), ..watch_request(&number, 0) };
+    let stream = within("WatchSettle", client.watch_settle(watch)).await;
+    let settles = drain(stream.unwrap().into_inner()).await.unwrap();
+    assert_eq!(settles.last().unwrap().state(), SettleState::Succeeded);
+    let request = GetSettleRequest {
+        key: Some(get_settle_request::Key::OutSettleNo(number)),
+        include_history: true,
+        ..Default::default()
+    };
+    let got = within("GetSettle", client.get_settle(request)).await.unwrap().into_inner();
+    let last = got.history.last().unwrap();
+    assert_eq!(
+        (last.state(), last.source()),
+        (SettleState::Succeeded, ObservationSource::Callback)
+    );
+}
+
+/// The vectors of a callback made outside, as an operator would check a saved one.
+#[test]
+fn check_callback_tells_what_a_saved_callback_is_worth() {
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/callback");
+    let dir = TempDir::new().unwrap();
+    let check = |key: &str, body: &Path, more: &[&str]| {
+        let files = ["check-callback", "--key", key, "--headers", "headers.txt", "--body"];
+        let body = [body.to_str().unwrap()];
+        let arguments = [&files[..], &body[..], more].concat();
+        ran(gateway(&arguments, &[]).current_dir(&vectors))
+    };
+    let (good, body) = ("platform-public-key.pem", Path::new("body.json"));
+    let (code, stdout, stderr) = check(good, body, &[]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(stdout.starts_with("signature: good\nmessage: settle\n"), "{stdout}");
+    for line in [
+        "settle_id: \"ots72735132864850025400652\"",
+        "out_settle_no: \"out_settle_example_1\"",
+        "status: \"SUCCESS\"",
+        "settle_amount_fen: \"20\"",
+        "event_time_ms: \"1693540334000\"",
+        "item_order_id: –",
+    ] {
+        assert!(stdout.contains(line), "{line}: {stdout}");
+    }
+    assert_eq!(check(good, body, &["--app-id", "ttcfdbb96650e33350"]).0, 0);
+    let (code, stdout, _) = check(good, body, &["--app-id", "ttother"]);
+    assert_eq!(code, 1);
+    assert!(stdout.contains("names another one"), "{stdout}");
+    let (code, stdout, _) = check("other-public-key.pem", body, &[]);
+    assert_eq!(code, 1);
+    assert!(stdout.starts_with("signature: bad: no platform public key"), "{stdout}");
+
+    // One line feed more than what came.
+    let longer = dir.path().join("body.json");
+    let text = std::fs::read_to_string(vectors.join(body)).unwrap();
+    std::fs::write(&longer, text + "\n").unwrap();
+    assert_eq!(check(good, &longer, &[]).0, 1);
+    for missing in ["missing.pem", "README.md"] {
+        let (code, _, stderr) = check(missing, body, &[]);
+        assert_eq!(code, 64);
+        assert!(stderr.contains(missing), "{stderr}");
+    }
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ async fn an_automatic_settlement_is_adopted_completed_and_seen_everywhere() {
     assert_eq!(settle.out_order_no(), order);
     assert_eq!(settle.out_settle_no, settle_id, "Douyin's own number is its key");
     assert_eq!(settle.result.as_ref().unwrap().auto_settle, Some(true));
-    assert_eq!(listed(&gateway).await, [settle.clone()]);
+    assert_eq!(listed(&gateway).await, std::slice::from_ref(&settle));
     assert_eq!(gateway.watch_to_end(&settle_id).await.unwrap(), [settle]);
     // One query completed it, and nobody asks again.
     assert_eq!(gateway.sim.books().queries_total(), 1);
