@@ -37,13 +37,15 @@ COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build --chown=10001:10001 /data /data
 COPY --from=build /build/target/release/settlement-gateway /usr/local/bin/
 # A loopback address would be the container's own. There is no TLS and no authentication yet: do not
-# publish the port to anybody who must not move money.
+# publish the gRPC port to anybody who must not move money. Callbacks are for the internet; the admin
+# listener, which takes decisions, stays on the container's loopback.
 ENV SETTLEMENT_SERVER_GRPC_ADDR=0.0.0.0:50051 \
+    SETTLEMENT_SERVER_CALLBACK_ADDR=0.0.0.0:8080 \
     SETTLEMENT_STORE_SQLITE_PATH=/data/settlement.db
 USER 10001:10001
 WORKDIR /data
 VOLUME ["/data"]
-EXPOSE 50051
+EXPOSE 50051 8080
 # drain_delay_ms and stop_grace_ms together are 30 s: give it more than that before SIGKILL.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
