@@ -4,15 +4,14 @@
 //! slot and never a queue, and a thousand watchers of one settle cost one read per hint.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::clock::Timestamp;
 use crate::settle::{Key, Record};
 use crate::store::{self, Store};
+use crate::sync::{Arc, AsyncMutex, Mutex, MutexGuard, watch};
 
 /// The slots of this replica; cheap to clone.
 #[derive(Clone, Default)]
@@ -22,7 +21,7 @@ struct Slot {
     /// Counts hints. Written by whoever swapped a record of this key, read by its watchers.
     hints: watch::Sender<u64>,
     /// The last read of the store, shared; whoever needs a newer one reads for all.
-    latest: tokio::sync::Mutex<Option<Read>>,
+    latest: AsyncMutex<Option<Read>>,
     /// When Douyin last answered about this settle, whether or not that was news.
     confirmed: Mutex<Option<Timestamp>>,
 }
@@ -59,7 +58,7 @@ impl Hub {
         let slot = slots.entry(key.clone()).or_insert_with(|| {
             Arc::new(Slot {
                 hints: watch::Sender::new(0),
-                latest: tokio::sync::Mutex::new(None),
+                latest: AsyncMutex::new(None),
                 confirmed: Mutex::new(None),
             })
         });
@@ -142,33 +141,6 @@ impl Drop for Subscription {
         self.slot = None;
         if slots.get(&self.key).is_some_and(|slot| Arc::strong_count(slot) == 1) {
             slots.remove(&self.key);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::settle::{AppId, OutSettleNo, TradeSystem};
-
-    #[test]
-    fn watchers_that_leave_together_leave_no_slot_behind() {
-        let hub = Hub::default();
-        let key = Key {
-            app_id: AppId::parse("tt1").unwrap(),
-            trade_system: TradeSystem::General,
-            out_settle_no: OutSettleNo::parse("s1").unwrap(),
-        };
-        for _ in 0..5_000 {
-            let (one, joined) = hub.subscribe(&key);
-            assert_eq!(joined, Joined::First);
-            let (other, joined) = hub.subscribe(&key);
-            assert_eq!(joined, Joined::Later);
-            std::thread::scope(|scope| {
-                scope.spawn(|| drop(one));
-                drop(other);
-            });
-            assert!(!hub.is_watched(&key));
         }
     }
 }

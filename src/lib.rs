@@ -15,7 +15,7 @@
 //!           ▼                                                ▼       │
 //!   1     store (sqlite) · listener                        douyin ───┘
 //!           ▼
-//!   0     settle (pure) · clock
+//!   0     settle (pure) · clock · sync
 //! ```
 //!
 //! Read in this order: [`settle`] (what a settle is and how it changes), [`gateway`] (how it is
@@ -43,4 +43,5 @@ pub mod setup;
 #[cfg(feature = "sandbox")]
 pub mod sim;
 pub mod store;
+pub mod sync;
 pub mod telemetry;

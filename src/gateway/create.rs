@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
 use super::budget;
-use super::flights::Flight;
+use super::flights::{Flight, Landed};
 use super::watch::Event;
 use super::{Gateway, Name, WatchRequest, Work};
 use crate::clock::Timestamp;
@@ -284,10 +284,10 @@ impl Gateway {
         }
         let mut landings = self.0.flights.landings(&create.key);
         // The answer's own time limit ends the wait, not the flight.
-        let _ = tokio::time::timeout_at(create.deadline, landings.none_flying()).await;
+        let landed = tokio::time::timeout_at(create.deadline, landings.none_flying()).await;
         // Read after looking: a flight that landed before left its result here.
         let record = self.recorded(&create).await?;
-        if record.state != State::Submitting || landings.landed() {
+        if record.state != State::Submitting || landed == Ok(Landed::Yes) {
             return answer_of(record, Replay::Yes);
         }
         if self.bring_forward(&create).await == Soon::No {

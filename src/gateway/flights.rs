@@ -2,11 +2,9 @@
 //! flight instead of starting another one.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
-
-use tokio::sync::watch;
 
 use crate::settle::Key;
+use crate::sync::{Arc, Mutex, MutexGuard, watch};
 
 /// The work in flight; cheap to clone.
 #[derive(Clone, Default)]
@@ -31,9 +29,18 @@ pub struct Flight {
 pub struct Landings {
     flights: Flights,
     key: Key,
+    /// `None` only while dropping.
     counts: Option<watch::Receiver<Count>>,
     /// Flights that had landed when this began to look.
     landed_before: u64,
+}
+
+/// Whether a flight has landed since somebody began to look. If so, its result is in whatever is
+/// read from now on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Landed {
+    Yes,
+    No,
 }
 
 impl Flights {
@@ -75,9 +82,10 @@ impl Flight {
 }
 
 impl Landings {
-    /// Waits until nobody works on the settle; at once if nobody does.
-    pub async fn none_flying(&mut self) {
-        self.until(|count| count.flying == 0).await;
+    /// Waits until nobody works on the settle; at once if nobody does. What it tells holds for that
+    /// moment: asked for later, it could speak of a flight that landed after the caller had read.
+    pub async fn none_flying(&mut self) -> Landed {
+        self.until(|count| count.flying == 0).await
     }
 
     /// Waits until at least one flight has landed since this began, and none is in the air.
@@ -86,17 +94,11 @@ impl Landings {
         self.until(|count| count.flying == 0 && count.landed > before).await;
     }
 
-    /// Whether a flight has landed since this began.
-    pub fn landed(&self) -> bool {
-        let before = self.landed_before;
-        self.counts.as_ref().is_some_and(|counts| counts.borrow().landed > before)
-    }
-
-    async fn until(&mut self, wanted: impl FnMut(&Count) -> bool) {
-        if let Some(counts) = &mut self.counts {
-            // The sender stays in the map for as long as there is a receiver.
-            let _ = counts.wait_for(wanted).await;
-        }
+    async fn until(&mut self, wanted: impl FnMut(&Count) -> bool) -> Landed {
+        let counts = self.counts.as_mut().expect("it looks until it is dropped");
+        let count = counts.wait_for(wanted).await;
+        let count = count.expect("the sender stays in the map while there is a receiver");
+        if count.landed > self.landed_before { Landed::Yes } else { Landed::No }
     }
 }
 

@@ -1,0 +1,11 @@
+//! The locks and channels of the small structures that many tasks share (`hub.rs`,
+//! `gateway/flights.rs`).
+//!
+//! They take them from here and from nowhere else, so that `tests/interleavings` can compile the
+//! same files once more over a `sync` in which every operation is a place where another task may
+//! run.
+//!
+//! What it must not know: anything. It only names what others wrote.
+
+pub use std::sync::{Arc, Mutex, MutexGuard};
+pub use tokio::sync::{Mutex as AsyncMutex, watch};
