@@ -7,7 +7,7 @@ use settlement_gateway::config::Config;
 use settlement_gateway::douyin::App;
 use settlement_gateway::gateway::Budget;
 use settlement_gateway::proto::v1::{self, CreateSettleRequest, SettleState};
-use settlement_gateway::settle::AppId;
+use settlement_gateway::settle::{AppId, NotifyUrl};
 use settlement_gateway::sim::{Script, SimApp, Simulator};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -35,12 +35,6 @@ fn serve_other(config: &mut Config, secret: &str) {
 
 fn both(config: &mut Config) {
     serve_other(config, "other-secret");
-}
-
-/// Six requests per second for creates of the other app, two for polls.
-fn slow_other(config: &mut Config) {
-    let budget = Budget { requests_per_second: 8, requests_in_flight: 8 };
-    config.gateway.budgets.insert(AppId::parse(OTHER).unwrap(), budget);
 }
 
 fn of_other(out_settle_no: &str) -> CreateSettleRequest {
@@ -96,7 +90,8 @@ async fn a_throttled_app_slows_nobody_else() {
 async fn a_flood_of_one_app_is_shed_and_leaves_the_other_its_usual_time() {
     let gateway = Gateway::spawn_with(two_apps().await, |config| {
         both(config);
-        slow_other(config);
+        let budget = Budget { requests_per_second: 8, requests_in_flight: 8 };
+        config.gateway.budgets.insert(AppId::parse(OTHER).unwrap(), budget);
         config.gateway.budget_wait = Duration::from_millis(500);
         config.gateway.creates_max = 64;
     })
@@ -127,128 +122,28 @@ async fn a_flood_of_one_app_is_shed_and_leaves_the_other_its_usual_time() {
 }
 
 #[tokio::test]
-async fn creates_beyond_the_budget_wait_for_it() {
+async fn each_app_has_its_own_public_callback_address() {
     let gateway = Gateway::spawn_with(two_apps().await, |config| {
         both(config);
-        slow_other(config);
-    })
-    .await;
-    let began = Instant::now();
-    // Six of eight requests per second are for creates: a second's worth at once, then one each
-    // 167 ms.
-    for _ in 0..12 {
-        gateway.create(of_other(&number("paced"))).await.unwrap();
-    }
-    assert!(began.elapsed() > Duration::from_millis(900), "{:?}", began.elapsed());
-}
-
-/// Repeats `call` in as many tasks until the guard is dropped.
-fn flood<F: Future<Output = ()> + Send>(
-    tasks: usize,
-    call: impl Fn() -> F + Clone + Send + 'static,
-) -> JoinSet<()> {
-    let mut flood = JoinSet::new();
-    for _ in 0..tasks {
-        let call = call.clone();
-        flood.spawn(async move {
-            loop {
-                call().await;
-            }
-        });
-    }
-    flood
-}
-
-/// The state of a settle of the other app, as recorded; nobody watches it.
-async fn state_of_other(gateway: &Gateway, out_settle_no: &str) -> SettleState {
-    let request = v1::GetSettleRequest {
-        app_id: OTHER.to_owned(),
-        key: Some(v1::get_settle_request::Key::OutSettleNo(out_settle_no.to_owned())),
-        ..Default::default()
-    };
-    let answer = within("GetSettle", gateway.client.clone().get_settle(request)).await;
-    answer.unwrap().into_inner().settle.unwrap().state()
-}
-
-async fn ends_soon(gateway: &Gateway, out_settle_no: &str) {
-    let ended = async {
-        while state_of_other(gateway, out_settle_no).await != SettleState::Succeeded {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        for (app_id, url) in [(APP_ID, "https://a.example/1"), (OTHER, "https://b.example/2")] {
+            let app_id = AppId::parse(app_id).unwrap();
+            config.gateway.notify_urls.insert(app_id, NotifyUrl::parse(url).unwrap());
         }
-    };
-    // Two looks per second are polling's.
-    let ended = tokio::time::timeout(Duration::from_secs(6), ended).await;
-    assert!(ended.is_ok(), "{out_settle_no} is not looked at");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_creates_keeps_no_settle_of_its_app_from_its_end() {
-    let gateway = Gateway::spawn_with(two_apps().await, |config| {
-        both(config);
-        slow_other(config);
     })
     .await;
-    let number = number("polled");
-    gateway.create(of_other(&number)).await.unwrap();
-    let client = gateway.client.clone();
-    let _flood = flood(40, move || {
-        let (mut client, request) = (client.clone(), of_other(&crate::harness::number("flood")));
-        async move { client.create_settle(request).await.map_or((), drop) }
-    });
-    ends_soon(&gateway, &number).await;
-}
-
-/// Questions of the other app from as many tasks at once.
-fn flood_of_questions(gateway: &Gateway, tasks: usize) -> JoinSet<()> {
-    let client = gateway.client.clone();
-    flood(tasks, move || {
-        let request = v1::QuerySettlesRequest {
-            app_id: OTHER.to_owned(),
-            key: Some(v1::query_settles_request::Key::OutSettleNo("nowhere".to_owned())),
-            ..Default::default()
-        };
-        let mut client = client.clone();
-        async move { client.query_settles(request).await.map_or((), drop) }
-    })
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_questions_keeps_no_settle_of_its_app_from_its_end() {
-    let gateway = Gateway::spawn_with(two_apps().await, |config| {
-        both(config);
-        slow_other(config);
-        // Who is turned away comes back at once.
-        config.gateway.budget_wait = Duration::from_millis(100);
-        config.gateway.schedule.first = Duration::from_secs(1);
-        config.gateway.schedule.watched_cap = Duration::from_secs(1);
-        config.gateway.schedule.cap = Duration::from_secs(1);
-    })
-    .await;
-    let numbers: Vec<_> = (0..3).map(|_| number("asked")).collect();
-    for number in &numbers {
-        let accepted = async { while gateway.create(of_other(number)).await.is_err() {} };
-        within("a request that is free", accepted).await;
+    let (ours, theirs, own) = (number("ours"), number("theirs"), number("own"));
+    let callers =
+        CreateSettleRequest { notify_url: "https://caller.example/3".to_owned(), ..of_other(&own) };
+    for request in [create_request(&ours), of_other(&theirs), callers] {
+        gateway.create(request).await.unwrap();
     }
-    let _flood = flood_of_questions(&gateway, 200);
-    for number in &numbers {
-        ends_soon(&gateway, number).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_create_need_not_wait_for_the_questions_of_its_app() {
-    let gateway = Gateway::spawn_with(two_apps().await, |config| {
-        both(config);
-        slow_other(config);
-    })
-    .await;
-    let _flood = flood_of_questions(&gateway, 40);
-    // The budget of the first second is gone by then.
-    within("the flood", gateway.sim.until(|books| books.queries_total() >= 6)).await;
-    for _ in 0..3 {
-        let began = Instant::now();
-        gateway.create(of_other(&number("first"))).await.unwrap();
-        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    let books = gateway.sim.books();
+    for (number, url) in [
+        (&ours, "https://a.example/1"),
+        (&theirs, "https://b.example/2"),
+        (&own, "https://caller.example/3"),
+    ] {
+        assert_eq!(books.only(number).unwrap().notify_url.as_deref(), Some(url));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use settlement_gateway::grpc::convert;
 use settlement_gateway::proto::v1::{self, SettleState};
 use tokio::task::JoinSet;
 use tonic::Code;
@@ -180,6 +181,40 @@ async fn bad_filters_are_named_all_at_once() {
     let expected =
         ["create_time_until", "out_order_no", "page_size", "page_token", "states[0]", "states[2]"];
     assert_eq!(fields, expected);
+}
+
+/// Five hundred settles are many to make: what is read from the store is looked at.
+#[test]
+fn a_page_has_fifty_settles_by_default_and_five_hundred_at_most() {
+    for (asked, got) in [(0, 50), (1, 1), (499, 499), (500, 500), (501, 500), (i32::MAX, 500)] {
+        let listing = v1::ListSettlesRequest { page_size: asked, ..request() };
+        assert_eq!(convert::list(listing, None).unwrap().settles_max, got);
+    }
+    for asked in [-1, i32::MIN] {
+        let listing = v1::ListSettlesRequest { page_size: asked, ..request() };
+        assert_eq!(convert::list(listing, None).unwrap_err().len(), 1);
+    }
+}
+
+/// However long a filter or a token is.
+#[tokio::test]
+async fn an_enormous_list_request_is_refused_in_few_words() {
+    let gateway = Gateway::spawn().await;
+    let enormous = v1::ListSettlesRequest {
+        states: vec![99; 5_000],
+        page_token: "0".repeat(30_000),
+        out_order_no: "x".repeat(10_000),
+        page_size: i32::MAX,
+        ..request()
+    };
+    // `details` checks the size of the encoded status.
+    let status = list(&gateway, enormous).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert_eq!(details(&status).fields.len(), 21, "twenty, and how many more");
+    // The same state a thousand times is that state.
+    let state = i32::from(SettleState::Failed);
+    let same = v1::ListSettlesRequest { states: vec![state; 1_000], ..request() };
+    assert_eq!(list(&gateway, same).await.unwrap().settles, []);
 }
 
 #[tokio::test]

@@ -113,10 +113,20 @@ async fn thousands_of_violations_stay_readable() {
 
 #[tokio::test]
 async fn a_window_out_of_bounds_is_refused_for_a_new_number() {
-    let gateway = Gateway::spawn().await;
+    let gateway = Gateway::spawn_with(crate::harness::simulator().await, |config| {
+        config.gateway.policy.grace = std::time::Duration::from_secs(600);
+    })
+    .await;
     let now = gateway.create(create_request(&number("now"))).await.unwrap();
     let now = now.create_time.unwrap().seconds;
-    for seconds in [now - 10, now, now + 73 * 3600] {
+    // Longer than the grace, and at most 72 h.
+    for seconds in [now + 660, now + 72 * 3600 - 60] {
+        let mut request = create_request(&number("window"));
+        let submit_before = Some(prost_types::Timestamp { seconds, nanos: 7_000_000 });
+        request.submit_before = submit_before;
+        assert_eq!(gateway.create(request).await.unwrap().submit_before, submit_before);
+    }
+    for seconds in [now - 10, now, now + 590, now + 72 * 3600 + 60] {
         let mut request = create_request(&number("window"));
         request.submit_before = Some(prost_types::Timestamp { seconds, nanos: 0 });
         let status = gateway.create(request).await.unwrap_err();
@@ -135,6 +145,92 @@ async fn an_app_that_is_not_configured_is_refused() {
     let reason = "APP_NOT_CONFIGURED";
     let told = assert_create_error(&status, Code::FailedPrecondition, reason, "not_sent");
     assert_eq!(told.info.metadata["app_id"], "tt-unknown");
+}
+
+type Answer = Result<(), tonic::Status>;
+
+/// One request of each call that names a settle or an app, with the same mistakes in all of them.
+async fn each_call(
+    gateway: &Gateway,
+    app_id: &str,
+    trade_system: i32,
+    key: Option<&str>,
+) -> Vec<(&'static str, Answer)> {
+    let (app_id, number) = (app_id.to_owned(), key.map(str::to_owned));
+    let mut client = gateway.client.clone();
+    let watch = v1::WatchSettleRequest {
+        app_id: app_id.clone(),
+        trade_system,
+        key: number.clone().map(v1::watch_settle_request::Key::SettleId),
+        ..Default::default()
+    };
+    let wait = v1::WaitSettleRequest {
+        app_id: app_id.clone(),
+        trade_system,
+        key: number.clone().map(v1::wait_settle_request::Key::SettleId),
+        ..Default::default()
+    };
+    let get = v1::GetSettleRequest {
+        app_id: app_id.clone(),
+        trade_system,
+        key: number.clone().map(v1::get_settle_request::Key::SettleId),
+        refresh: true,
+        ..Default::default()
+    };
+    let query = v1::QuerySettlesRequest {
+        app_id: app_id.clone(),
+        trade_system,
+        key: number.map(v1::query_settles_request::Key::SettleId),
+    };
+    let list = v1::ListSettlesRequest { app_id, ..Default::default() };
+    vec![
+        ("WatchSettle", client.watch_settle(watch).await.map(drop)),
+        ("WaitSettle", client.wait_settle(wait).await.map(drop)),
+        ("GetSettle", client.get_settle(get).await.map(drop)),
+        ("QuerySettles", client.query_settles(query).await.map(drop)),
+        ("ListSettles", client.list_settles(list).await.map(drop)),
+    ]
+}
+
+#[tokio::test]
+async fn nonsense_is_refused_by_every_call_and_costs_douyin_nothing() {
+    let gateway = Gateway::spawn().await;
+    let long = "x".repeat(129);
+    let cases: [(&str, i32, Option<&str>, &[&str]); 6] = [
+        (&long, 99, None, &["app_id", "trade_system", "key"]),
+        ("", -1, Some(""), &["trade_system", "settle_id"]),
+        ("", i32::MAX, Some(&long), &["trade_system", "settle_id"]),
+        ("", 0, Some("a\u{0}b"), &["settle_id"]),
+        ("tt\n", 0, Some("x"), &["app_id"]),
+        ("tt-unknown", 0, Some("x"), &[]),
+    ];
+    for (app_id, trade_system, key, wrong) in cases {
+        for (call, answer) in each_call(&gateway, app_id, trade_system, key).await {
+            let lists = call == "ListSettles";
+            let wrong: Vec<_> =
+                wrong.iter().filter(|field| !lists || **field == "app_id").copied().collect();
+            let status = match answer {
+                Err(status) => status,
+                Ok(()) if lists && wrong.is_empty() && app_id.is_empty() => continue,
+                Ok(()) => panic!("{call} takes {app_id:?} {key:?}"),
+            };
+            let told = details(&status);
+            assert_eq!(told.info.metadata.get("outcome"), None, "{call} sends nothing");
+            if app_id == "tt-unknown" {
+                assert_eq!(status.code(), Code::FailedPrecondition, "{call}");
+                assert_eq!(told.info.reason, "APP_NOT_CONFIGURED");
+            } else {
+                assert_eq!(status.code(), Code::InvalidArgument, "{call}");
+                assert_eq!(
+                    (told.info.reason.as_str(), told.fields),
+                    ("INVALID_REQUEST", wrong.iter().map(ToString::to_string).collect()),
+                    "{call}"
+                );
+            }
+        }
+    }
+    let books = gateway.sim.books();
+    assert_eq!((books.queries_total(), books.token_calls_total()), (0, 0));
 }
 
 #[tokio::test]
