@@ -42,8 +42,9 @@ async fn run(serve: Serve) -> ExitCode {
         Ok(app) => app,
         Err(problem) => return refuse(&problem, ExitCode::FAILURE),
     };
+    let stop = setup::stop_signal();
     cli::print(&(setup.announce)(app.addrs()));
-    match app.run(setup::stop_signal()).await {
+    match app.run(stop).await {
         Stopped::Gracefully => ExitCode::SUCCESS,
         Stopped::Hard => ExitCode::FAILURE,
     }

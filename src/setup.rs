@@ -88,7 +88,9 @@ pub fn seed() -> u64 {
 }
 
 /// The first SIGTERM or SIGINT; a second one ends the process at once.
-pub async fn stop_signal() {
+///
+/// From this call on, not from when it is awaited: whoever reads a banner may signal at once.
+pub fn stop_signal() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be handled");
     let mut interrupt = signal(SignalKind::interrupt()).expect("SIGINT can be handled");
@@ -98,14 +100,16 @@ pub async fn stop_signal() {
             _ = interrupt.recv() => {}
         }
     };
-    either().await;
-    let at_once = async move {
+    async move {
         either().await;
-        #[expect(clippy::exit, reason = "whoever asks twice wants no drain")]
-        std::process::exit(1);
-    };
-    #[expect(clippy::disallowed_methods, reason = "ends with the process, which it may end")]
-    tokio::spawn(at_once);
+        let at_once = async move {
+            either().await;
+            #[expect(clippy::exit, reason = "whoever asks twice wants no drain")]
+            std::process::exit(1);
+        };
+        #[expect(clippy::disallowed_methods, reason = "ends with the process, which it may end")]
+        tokio::spawn(at_once);
+    }
 }
 
 #[cfg(feature = "sandbox")]
