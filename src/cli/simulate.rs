@@ -30,18 +30,30 @@ pub struct Simulate {
     #[arg(long = "app", value_name = "APP_ID=SECRET")]
     #[arg(default_value = "ttsandbox0000000001=the-sandbox-has-no-secrets")]
     apps: Vec<SimApp>,
+    /// Where the callbacks of an app go, an http address; may be repeated. Without it an app has
+    /// callbacks only for creates that name a notify_url.
+    #[arg(long = "callback-url", value_name = "APP_ID=URL")]
+    callback_urls: Vec<String>,
+    /// The file with the private key (RSA, PKCS#8, PEM) that signs an app's callbacks; may be
+    /// repeated. Default: a key that is the same in every simulator and no secret.
+    #[arg(long = "platform-key", value_name = "APP_ID=FILE")]
+    platform_keys: Vec<String>,
 }
 
 impl Simulate {
     pub async fn run(self) -> ExitCode {
         let mut config =
-            SimConfig::at(self.listen, self.seed.unwrap_or_else(setup::seed), self.apps);
+            SimConfig::at(self.listen, self.seed.unwrap_or_else(setup::seed), self.apps.clone());
         config.faults_per_10_000 = self.faults;
         for choice in &self.choices {
             if let Err(problem) = choose(&mut config.choices, choice) {
                 complain(format_args!("--choice {choice}: {problem}"));
                 return ExitCode::from(super::EX_USAGE);
             }
+        }
+        if let Err(problem) = self.callbacks(&mut config.apps) {
+            complain(format_args!("{problem}"));
+            return ExitCode::from(super::EX_USAGE);
         }
         let started = |simulator: &sim::Simulator| print(&sim::banner(simulator));
         match sim::run(config, started, setup::stop_signal()).await {
@@ -52,6 +64,33 @@ impl Simulate {
             }
         }
     }
+
+    /// Gives each app its address and its key.
+    fn callbacks(&self, apps: &mut [SimApp]) -> Result<(), String> {
+        for text in &self.callback_urls {
+            let told = |problem| format!("--callback-url {text}: {problem}");
+            let (app, url) = of_app(apps, text).map_err(told)?;
+            sim::check_callback_url(url).map_err(|end| told(format!("the address {end}")))?;
+            app.callback_url = Some(url.to_owned());
+        }
+        for text in &self.platform_keys {
+            let told = |problem| format!("--platform-key {text}: {problem}");
+            let (app, file) = of_app(apps, text).map_err(told)?;
+            let pem = std::fs::read_to_string(file).map_err(|error| told(error.to_string()))?;
+            app.platform_key = sim::PlatformKey::from_pem(&pem).map_err(told)?;
+        }
+        Ok(())
+    }
+}
+
+/// The app that `APP_ID=…` names, and what is behind it.
+fn of_app<'a, 'b>(
+    apps: &'a mut [SimApp],
+    text: &'b str,
+) -> Result<(&'a mut SimApp, &'b str), String> {
+    let (app_id, value) = text.split_once('=').ok_or("it must begin with APP_ID=")?;
+    let app = apps.iter_mut().find(|app| app.app_id == app_id);
+    Ok((app.ok_or_else(|| format!("there is no --app {app_id}"))?, value))
 }
 
 fn choose(choices: &mut Choices, text: &str) -> Result<(), String> {

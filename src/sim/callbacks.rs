@@ -32,10 +32,20 @@ use super::settles::{AppliedSettle, Status};
 use super::weather::Weather;
 use super::{SimApp, SimConfig};
 
-/// Bounds on memory. Of the callbacks that are over, the oldest are forgotten first; when so many
-/// are under way, what comes up is not announced at all, and counted.
-const REMEMBERED_MAX: usize = 100_000;
-const UNDER_WAY_MAX: usize = 100_000;
+/// Bounds on memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Of the callbacks that are over, the oldest are forgotten first.
+    pub(super) remembered: usize,
+    /// When so many are under way, what comes up is not announced at all, and counted.
+    pub(super) under_way: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { remembered: 100_000, under_way: 100_000 }
+    }
+}
 
 /// Everything that Douyin has told, or has still to tell.
 #[derive(Debug)]
@@ -43,6 +53,7 @@ pub(super) struct Outbox {
     seed: u64,
     pub(super) weather: Weather,
     pub(super) scripts: CallbackScripts,
+    pub(super) limits: Limits,
     consoles: BTreeMap<String, Console>,
     /// By id.
     entries: BTreeMap<u64, Entry>,
@@ -121,6 +132,7 @@ impl Outbox {
             seed: config.seed,
             weather: Weather::new(config),
             scripts: CallbackScripts::default(),
+            limits: Limits::default(),
             consoles: BTreeMap::new(),
             entries: BTreeMap::new(),
             over: VecDeque::new(),
@@ -146,6 +158,12 @@ impl Outbox {
     /// The address that the console has for an app.
     pub(super) fn console_url(&self, app_id: &str) -> Option<&str> {
         self.consoles.get(app_id)?.url.as_deref()
+    }
+
+    /// All of them, each with its app.
+    pub(super) fn console_urls(&self) -> Vec<(String, String)> {
+        let all = self.consoles.iter();
+        all.filter_map(|(app_id, console)| Some((app_id.clone(), console.url.clone()?))).collect()
     }
 
     /// Callbacks that wait go to the new one too, unless a create named another.
@@ -214,7 +232,7 @@ impl Outbox {
 
     /// Takes a callback in; the answer is its id. `None`: too many are under way.
     fn enter(&mut self, mut callback: Callback, letter: Letter) -> Option<u64> {
-        if self.entries.len() - self.over.len() >= UNDER_WAY_MAX {
+        if self.entries.len() - self.over.len() >= self.limits.under_way {
             self.turned_away += 1;
             return None;
         }
@@ -254,7 +272,7 @@ impl Outbox {
             return;
         }
         self.over.push_back(id);
-        while self.over.len() > REMEMBERED_MAX {
+        while self.over.len() > self.limits.remembered {
             if let Some(oldest) = self.over.pop_front() {
                 self.entries.remove(&oldest);
             }

@@ -5,6 +5,8 @@
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ring::rand::SystemRandom;
 use ring::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use rustls::pki_types::PrivatePkcs8KeyDer;
@@ -41,7 +43,7 @@ impl PlatformKey {
     /// The public half as the console shows it: SubjectPublicKeyInfo in PEM.
     #[must_use]
     pub fn public_pem(&self) -> String {
-        let base64 = base64(&spki(self.0.public_key().as_ref()));
+        let base64 = STANDARD.encode(spki(self.0.public_key().as_ref()));
         let mut pem = String::from("-----BEGIN PUBLIC KEY-----\n");
         for (place, character) in base64.chars().enumerate() {
             if place > 0 && place % 64 == 0 {
@@ -60,7 +62,7 @@ impl PlatformKey {
         self.0
             .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), text, &mut signature)
             .expect("the signature has the length of the modulus");
-        base64(&signature)
+        STANDARD.encode(&signature)
     }
 }
 
@@ -101,44 +103,9 @@ fn der(tag: u8, content: &[u8]) -> Vec<u8> {
     element
 }
 
-/// Standard Base64 with padding.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let byte = |place: usize| group.get(place).copied().map_or(0, u32::from);
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for place in 0..4_usize {
-            if place > group.len() {
-                text.push('=');
-                continue;
-            }
-            let digit = bits >> (18 - 6 * place) & 0x3f;
-            text.push(usize::try_from(digit).map_or('=', |digit| char::from(DIGITS[digit])));
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_is_the_one_of_rfc_4648() {
-        for (bytes, text) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
-        assert_eq!(base64(&[0xfb, 0xff, 0xbf]), "+/+/");
-    }
 
     #[test]
     fn lengths_are_written_as_der_wants_them() {

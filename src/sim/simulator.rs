@@ -297,6 +297,7 @@ impl Simulator {
             apps: core.tokens.app_ids(),
             faults_per_10_000: core.books.weather.faults_per_10_000,
             choices: core.books.choices.clone(),
+            callback_urls: core.outbox.console_urls(),
         })
     }
 
@@ -315,6 +316,8 @@ pub(super) struct Setting {
     pub(super) apps: Vec<String>,
     pub(super) faults_per_10_000: u32,
     pub(super) choices: Choices,
+    /// With the app that each belongs to.
+    pub(super) callback_urls: Vec<(String, String)>,
 }
 
 impl Shared {

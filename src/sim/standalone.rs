@@ -44,18 +44,25 @@ pub fn banner(simulator: &Simulator) -> String {
         setting.seed,
         setting.faults_per_10_000,
     );
+    for (app_id, callback_url) in &setting.callback_urls {
+        writeln!(text, "callbacks  of {app_id} to {callback_url}")
+            .expect("a string takes everything");
+    }
     for (name, value) in differing(&setting.choices) {
         writeln!(text, "choice     {name} = {value}").expect("a string takes everything");
     }
+    let first = setting.apps.first().map_or("", String::as_str);
     write!(
         text,
         "\n\
          curl {url}/sim/settles\n\
          curl -d advance_days=3 {url}/sim/clock\n\
          curl -d create='apply-then drop' {url}/sim/faults\n\
+         curl -o platform-key.pem '{url}/sim/platform-key?app_id={first}'\n\
          \n\
          An out_order_no that begins with sim- chooses an outcome: sim-fail-1 fails,\n\
-         sim-err-23102-1 is refused, sim-slow-1 takes seconds, sim-lost-1 loses the answer.\n\
+         sim-err-23102-1 is refused, sim-slow-1 takes seconds, sim-lost-1 loses the answer,\n\
+         sim-hold-1 does not end, sim-quiet-1 ends without a callback.\n\
          Stop with Ctrl-C.\n\n"
     )
     .expect("a string takes everything");

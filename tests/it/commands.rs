@@ -327,6 +327,37 @@ fn an_app_of_the_simulator_is_an_id_and_a_secret() {
 }
 
 #[test]
+fn the_callbacks_of_a_simulated_app_have_an_address_and_a_key() {
+    let dir = TempDir::new().unwrap();
+    let garbage = dir.path().join("garbage.pem");
+    std::fs::write(&garbage, "no key").unwrap();
+    let of_garbage = format!("tt1={}", garbage.display());
+    for (option, wrong, why) in [
+        ("--callback-url", "http://127.0.0.1:1/", "it must begin with APP_ID="),
+        ("--callback-url", "tt2=http://127.0.0.1:1/", "there is no --app tt2"),
+        ("--callback-url", "tt1=https://127.0.0.1/", "does not begin with http://"),
+        ("--platform-key", "tt1=/nowhere/key.pem", "No such file"),
+        ("--platform-key", of_garbage.as_str(), "there is no PKCS#8 private key in PEM"),
+    ] {
+        let arguments = ["simulate", "--app", "tt1=secret", option, wrong];
+        let (code, _, stderr) = ran(&mut gateway(&arguments, &[]));
+        assert_eq!(code, 64, "{wrong}");
+        assert!(stderr.contains(why) && stderr.contains(option), "{stderr}");
+    }
+    let pem = concat!(env!("CARGO_MANIFEST_DIR"), "/src/sim/platform_key.pem");
+    let key = format!("tt1={pem}");
+    let url = "tt1=http://127.0.0.1:1/callbacks";
+    let arguments = ["simulate", "--listen", "127.0.0.1:0", "--app", "tt1=secret"];
+    let arguments = [&arguments[..], &["--callback-url", url, "--platform-key", &key]].concat();
+    let mut simulator = Running::start(&arguments, &[], &dir, "address    ");
+    simulator.signal("TERM");
+    assert!(simulator.child.wait().unwrap().success());
+    let mut rest = String::new();
+    simulator.output.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("callbacks  of tt1 to http://127.0.0.1:1/callbacks"), "{rest}");
+}
+
+#[test]
 fn a_choice_of_the_simulator_is_known_and_has_a_value_that_it_can_have() {
     for (wrong, why) in [
         ("number_check", "it must be NAME=VALUE"),

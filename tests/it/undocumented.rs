@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use settlement_gateway::proto::v1::{CreateSettleRequest, SettleState};
-use settlement_gateway::sim::Choices;
+use settlement_gateway::sim::{Attempt, Choices, Outcome, Script, Snapshot};
 use tokio::task::JoinSet;
 
 use crate::harness::{APP_ID, Gateway, create_on, details, number, simulator_with, within};
@@ -137,4 +137,56 @@ async fn in_foul_weather_under_drawn_habits_every_settle_ends_and_is_paid_once()
         });
     }
     within("all seeds", seeds.join_all()).await;
+}
+
+/// However Douyin writes its callbacks, signs retries and numbers automatic settlements: what is
+/// whole and signed is taken in, what is not is turned away, and nothing else changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn callbacks_of_drawn_habits_in_foul_weather_are_taken_in_if_they_are_good() {
+    let mut seeds = JoinSet::new();
+    for seed in 200..212 {
+        seeds.spawn(async move {
+            let habits = Habits::of(seed);
+            let gateway = gateway(&habits, 2_500).await;
+            gateway.callbacks_on();
+            // The weather is for callbacks.
+            gateway.sim.always_create(Some(Script::Normal));
+            gateway.sim.always_query(Some(Script::Normal));
+            gateway.sim.always_token(Some(Script::Normal));
+            let mut numbers = Vec::new();
+            for order in ["plain", "sim-fail-1", "sim-quiet-1"] {
+                for n in 0..3 {
+                    let number = number("told");
+                    insist(&gateway, &create_on(&number, &format!("{order}-{n}"))).await;
+                    numbers.push(number);
+                }
+            }
+            assert_true_ends(&gateway, &numbers, &habits).await;
+            assert_told_truly(&gateway, &habits).await;
+        });
+    }
+    within("all seeds", seeds.join_all()).await;
+}
+
+/// Every callback was tried, and each try was answered as it deserved.
+async fn assert_told_truly(gateway: &Gateway, habits: &Habits) {
+    let tried = |books: &Snapshot| {
+        books.callbacks.iter().all(|callback| {
+            let known = |attempt: &Attempt| attempt.outcome != Outcome::Pending;
+            !callback.attempts.is_empty() && callback.attempts.iter().all(known)
+        })
+    };
+    let books = within("the callbacks", gateway.sim.until(tried)).await;
+    assert!(books.callbacks.len() >= 6, "{habits}");
+    for attempt in books.callbacks.iter().flat_map(|callback| &callback.attempts) {
+        let expected: &[u16] = match attempt.fault.split(' ').next().unwrap_or_default() {
+            "wrong-signature" | "truncate" => &[401],
+            "twice" => &[200, 200],
+            "lose" | "cut" => &[],
+            // It may still be on its way.
+            "wander" if attempt.statuses.is_empty() => &[],
+            _ => &[200],
+        };
+        assert_eq!(attempt.statuses, expected, "{attempt:?} with {habits}");
+    }
 }

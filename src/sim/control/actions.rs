@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::input::Input;
-use super::{Problem, items, views};
+use super::{Problem, callbacks, items, views};
 use crate::sim::calendar::DAY_MS;
 use crate::sim::callbacks::CallbackScript;
 use crate::sim::choices::Choices;
@@ -83,9 +83,17 @@ pub(super) fn order(shared: &Shared, input: &Input) -> Result<Value, Problem> {
 
 /// Changes what is switched on for an app; with a secret, also adds one.
 pub(super) fn app(shared: &Shared, input: &Input) -> Result<Value, Problem> {
-    let listed =
-        ["app_id", "client_secret", "timing", "automatic_settlement", "partial_settlement"];
-    input.only(&listed)?;
+    input.only(&[
+        "app_id",
+        "client_secret",
+        "timing",
+        "automatic_settlement",
+        "partial_settlement",
+        "callback_url",
+        "platform_key",
+    ])?;
+    let callback_url = callbacks::console_url(input)?;
+    let platform_key = callbacks::private_key(input)?;
     let timing = input.text("timing")?.map(|text| timing(&text)).transpose()?;
     let automatic_settlement = input.yes_or_no("automatic_settlement")?;
     let partial_settlement = input.yes_or_no("partial_settlement")?;
@@ -111,6 +119,12 @@ pub(super) fn app(shared: &Shared, input: &Input) -> Result<Value, Problem> {
         rules.automatic_settlement = automatic_settlement.unwrap_or(rules.automatic_settlement);
         rules.partial_settlement = partial_settlement.unwrap_or(rules.partial_settlement);
         core.books.set_app(&app_id, rules);
+        if let Some(url) = callback_url {
+            core.outbox.set_console_url(&app_id, url);
+        }
+        if let Some(key) = platform_key {
+            core.outbox.set_key(&app_id, key);
+        }
         Ok(views::app(core, now_ms, &app_id))
     })
 }
@@ -185,7 +199,7 @@ pub(super) fn finish(shared: &Shared, input: &Input) -> Result<Value, Problem> {
 }
 
 /// The app that is meant; where there is only one, it need not be said.
-fn known_app(core: &Core, input: &Input) -> Result<String, Problem> {
+pub(super) fn known_app(core: &Core, input: &Input) -> Result<String, Problem> {
     let known = core.tokens.app_ids();
     match (input.text("app_id")?, known.as_slice()) {
         (Some(app_id), _) if known.contains(&app_id) => Ok(app_id),

@@ -8,19 +8,26 @@
 //! GET  /sim/                the page
 //! GET  /sim/settles         ?limit=100&skip=0, newest first
 //! GET  /sim/orders          ?limit=100&skip=0, newest first
+//! GET  /sim/callbacks       ?limit=100&skip=0, newest first
 //! GET  /sim/clock           GET /sim/apps, GET /sim/faults
+//! GET  /sim/platform-key    ?app_id=…, the public key in PEM
 //! POST /sim/clock           advance_ms, advance_days
 //! POST /sim/orders          app_id, out_order_no, stage, total_fen, items, promotion
 //! POST /sim/apps            app_id, client_secret, timing, automatic_settlement,
-//!                           partial_settlement
+//!                           partial_settlement, callback_url, platform_key
 //! POST /sim/faults          faults_per_10_000, create, query, token, callback, choices,
 //!                           release, and every choice by its name
 //! POST /sim/settles/finish  settle_id, status
+//! POST /sim/callbacks/resend  callback
+//! POST /sim/callbacks/replay  callback
+//! POST /sim/callbacks/forge   app_id, body (or settle_id, status), url, timestamp, nonce,
+//!                             signature
 //! ```
 //!
 //! What a POST leaves out, or leaves empty, stays as it is. A POST that is refused changes nothing.
 
 mod actions;
+mod callbacks;
 mod html;
 mod input;
 mod items;
@@ -80,6 +87,13 @@ fn answer(shared: &Shared, request: &Request, query: &str) -> Result<Response<By
         (&Method::GET, Route::Page) => Ok(html(page::page(shared))),
         (&Method::GET, Route::Settles) => Ok(json(&views::settles(shared, views::window(query)?))),
         (&Method::GET, Route::Orders) => Ok(json(&views::orders(shared, views::window(query)?))),
+        (&Method::GET, Route::Callbacks) => {
+            Ok(json(&callbacks::list(shared, views::window(query)?)))
+        }
+        (&Method::GET, Route::PlatformKey) => {
+            let pem = callbacks::platform_key(shared, query)?;
+            Ok(response(StatusCode::OK, "application/x-pem-file", pem))
+        }
         (&Method::GET, Route::Clock) => Ok(json(&views::clock(shared))),
         (&Method::GET, Route::Apps) => Ok(json(&views::apps(shared))),
         (&Method::GET, Route::Faults) => Ok(json(&views::faults(shared))),
@@ -88,6 +102,9 @@ fn answer(shared: &Shared, request: &Request, query: &str) -> Result<Response<By
         (&Method::POST, Route::Apps) => post(shared, request, actions::app),
         (&Method::POST, Route::Faults) => post(shared, request, actions::faults),
         (&Method::POST, Route::Finish) => post(shared, request, actions::finish),
+        (&Method::POST, Route::Resend) => post(shared, request, callbacks::resend),
+        (&Method::POST, Route::Replay) => post(shared, request, callbacks::replay),
+        (&Method::POST, Route::Forge) => post(shared, request, callbacks::forge),
         (method, _) => Err(Problem {
             status: StatusCode::METHOD_NOT_ALLOWED,
             sentence: format!("{} cannot be used with {}.", method, request.path),
@@ -101,10 +118,15 @@ enum Route {
     Page,
     Settles,
     Orders,
+    Callbacks,
+    PlatformKey,
     Clock,
     Apps,
     Faults,
     Finish,
+    Resend,
+    Replay,
+    Forge,
 }
 
 impl Route {
@@ -113,10 +135,15 @@ impl Route {
             "/sim" => Ok(Self::Page),
             "/sim/settles" => Ok(Self::Settles),
             "/sim/orders" => Ok(Self::Orders),
+            "/sim/callbacks" => Ok(Self::Callbacks),
+            "/sim/platform-key" => Ok(Self::PlatformKey),
             "/sim/clock" => Ok(Self::Clock),
             "/sim/apps" => Ok(Self::Apps),
             "/sim/faults" => Ok(Self::Faults),
             "/sim/settles/finish" => Ok(Self::Finish),
+            "/sim/callbacks/resend" => Ok(Self::Resend),
+            "/sim/callbacks/replay" => Ok(Self::Replay),
+            "/sim/callbacks/forge" => Ok(Self::Forge),
             _ => Err(Problem::unknown("There is no such page; /sim/ links to all there are.")),
         }
     }

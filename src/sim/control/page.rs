@@ -2,8 +2,8 @@
 
 use super::actions::{PROMOTIONS, STAGES};
 use super::html::Html;
-use super::items;
 use super::views::{callback_script_text, promotion_word, script_text, stage_word, timing_text};
+use super::{callbacks, items};
 use crate::sim::calendar;
 use crate::sim::choices::Choices;
 use crate::sim::core::Core;
@@ -13,8 +13,8 @@ use crate::sim::rules::AppRules;
 use crate::sim::settles::AppliedSettle;
 use crate::sim::simulator::Shared;
 
-/// How many settles and orders the page shows; `/sim/settles` and `/sim/orders` show them all.
-const ROWS_MAX: usize = 50;
+/// How many settles, callbacks and orders the page shows; `/sim/settles` and so on show them all.
+pub(super) const ROWS_MAX: usize = 50;
 
 const STYLE: &str = "<style>\
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem}\
@@ -38,6 +38,7 @@ pub(super) fn page(shared: &Shared) -> String {
         html.raw("<a href=\"/sim/faults\">faults</a>, <a href=\"/sim/clock\">clock</a>.</p>\n");
         clock(&mut html, now_ms, shared.clock.ahead_ms());
         settles(&mut html, core);
+        callbacks::section(&mut html, core);
         orders(&mut html, core);
         apps(&mut html, core, now_ms);
         faults(&mut html, core);
@@ -134,7 +135,7 @@ fn order_row(html: &mut Html, order: &OrderFacts) {
 
 fn apps(html: &mut Html, core: &Core, now_ms: u64) {
     html.raw("<h2>Apps</h2>\n<table><tr><th>app_id<th>timing<th>automatic settlement");
-    html.raw("<th>partial settlement<th>tokens fetched<th>stolen<th>alive</tr>\n");
+    html.raw("<th>partial settlement<th>tokens fetched<th>stolen<th>alive<th>callbacks to</tr>\n");
     for app_id in core.tokens.app_ids().iter().take(ROWS_MAX) {
         let AppRules { automatic_settlement, partial_settlement, timing } = core.books.app(app_id);
         let (fetched, stolen) = core.tokens.count(app_id);
@@ -146,13 +147,17 @@ fn apps(html: &mut Html, core: &Core, now_ms: u64) {
             &fetched.to_string(),
             &stolen.to_string(),
             &core.tokens.alive(now_ms, app_id).to_string(),
+            core.outbox.console_url(app_id).unwrap_or("nowhere"),
         ]);
     }
     html.raw("</table>\n<form method=\"post\" action=\"/sim/apps\">\n").field("app_id", "");
     html.field("timing", "").select("automatic_settlement", &["", "yes", "no"], "");
     html.select("partial_settlement", &["", "yes", "no"], "").field("client_secret", "");
+    html.field("callback_url", "");
     html.raw("<button>Change or add</button>\n<p>timing: <code>fulfilled D+3</code> or ");
-    html.raw("<code>paid D+7</code>. A secret changes the app's, or adds the app.</p></form>\n");
+    html.raw("<code>paid D+7</code>. A secret changes the app's, or adds the app. callback_url: ");
+    html.raw("an http address or <code>none</code>; the key is under ");
+    html.raw("<a href=\"/sim/platform-key\">/sim/platform-key?app_id=…</a>.</p></form>\n");
 }
 
 fn faults(html: &mut Html, core: &Core) {
@@ -189,7 +194,7 @@ fn faults(html: &mut Html, core: &Core) {
 }
 
 /// How many of how many.
-fn shown(html: &mut Html, total: usize) {
+pub(super) fn shown(html: &mut Html, total: usize) {
     html.raw("<p>").text(&total.min(ROWS_MAX).to_string()).raw(" of ");
     html.text(&total.to_string()).raw(", newest first.</p>\n");
 }

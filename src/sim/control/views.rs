@@ -137,6 +137,7 @@ pub(super) fn app(core: &Core, now_ms: u64, app_id: &str) -> Value {
         "tokens_fetched": fetched,
         "tokens_stolen": stolen,
         "tokens_alive": core.tokens.alive(now_ms, app_id),
+        "callback_url": core.outbox.console_url(app_id),
     })
 }
 

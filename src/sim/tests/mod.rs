@@ -1,6 +1,8 @@
 //! Tests of the simulator: the rules on the pure core, the faults over real HTTP.
 
 mod automatic;
+mod callback_control;
+mod callback_core;
 mod callback_faults;
 mod callbacks;
 mod cards;
