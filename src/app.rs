@@ -240,6 +240,7 @@ async fn serve(
     health: HealthServer<HealthService>,
     draining: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
+    let shape = service.shape();
     let service = SettlementServiceServer::new(service)
         .accept_compressed(Gzip)
         .max_decoding_message_size(REQUEST_BYTES_MAX);
@@ -254,6 +255,7 @@ async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(Some(STREAMS_PER_CONNECTION_MAX))
+        .layer(shape)
         .add_service(service)
         .add_service(health)
         .add_service(v1.accept_compressed(Gzip))

@@ -32,6 +32,10 @@ pub fn metrics() -> PrometheusHandle {
             "settlement_callbacks_total",
             "Callbacks by app and by what became of them."
         );
+        metrics::describe_counter!(
+            "settlement_unlisted_answers_total",
+            "Answers of Douyin's by app with a number that the error table does not list."
+        );
         counted
     });
     counted.clone()

@@ -1,6 +1,7 @@
 //! `errors`: both error tables, for people and for programs.
 
-use std::fmt::Write as _;
+mod markdown;
+
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -9,8 +10,8 @@ use tonic::Code;
 
 use super::print;
 use crate::douyin::codes::{self, Handling, Retry};
+use crate::grpc::rpc::Rpc;
 use crate::grpc::{reasons, status};
-use crate::settle::Failure;
 
 #[derive(Debug, Args)]
 pub struct Errors {
@@ -27,7 +28,7 @@ enum Format {
 impl Errors {
     pub fn run(&self) -> ExitCode {
         print(&match self.format {
-            Format::Markdown => markdown(),
+            Format::Markdown => markdown::page(&tables()),
             Format::Json => json(),
         });
         ExitCode::SUCCESS
@@ -40,7 +41,7 @@ struct Tables {
     douyin: Table<DouyinError>,
     /// What a number is that Douyin answers and no document lists.
     douyin_unlisted: Common,
-    gateway: Table<Common>,
+    gateway: Table<OwnError>,
 }
 
 #[derive(Serialize)]
@@ -61,15 +62,29 @@ struct DouyinError {
 }
 
 #[derive(Serialize)]
+struct OwnError {
+    /// Who can answer it.
+    rpcs: Vec<&'static str>,
+    /// What it can promise to a CreateSettle.
+    outcomes: Vec<&'static str>,
+    #[serde(flatten)]
+    common: Common,
+}
+
+#[derive(Serialize)]
 struct Common {
     reason: &'static str,
     code: &'static str,
     retry: &'static str,
     /// With `retry` `now` only.
     retry_delay_ms: Option<u128>,
+    /// The detail that fits this error, besides those that fit all of its kind.
+    detail: Option<&'static str>,
     meaning: &'static str,
     meaning_zh: &'static str,
     advice: &'static str,
+    /// Where this reason is described.
+    link: String,
 }
 
 fn tables() -> Tables {
@@ -77,38 +92,41 @@ fn tables() -> Tables {
         err_no: row.err_no,
         handling: handling(row.handling),
         field: row.field,
+        common: of_douyin(row),
+    });
+    let gateway = reasons::TABLE.iter().map(|row| OwnError {
+        rpcs: row.rpcs.iter().copied().map(Rpc::name).collect(),
+        outcomes: row.outcomes.iter().map(|outcome| outcome.as_str()).collect(),
         common: Common {
             reason: row.reason,
             code: code(row.code),
-            retry: retry(row.retry).0,
-            retry_delay_ms: retry(row.retry).1,
+            retry: status::retry_word(row.retry),
+            retry_delay_ms: delay_ms(row.retry),
+            detail: detail(row.code),
             meaning: row.meaning,
             meaning_zh: row.meaning_zh,
             advice: row.advice,
+            link: link(row.reason),
         },
     });
-    let gateway = reasons::TABLE.iter().map(|row| Common {
+    Tables {
+        douyin: Table { domain: status::DOMAIN_DOUYIN, errors: douyin.collect() },
+        douyin_unlisted: of_douyin(codes::other()),
+        gateway: Table { domain: status::DOMAIN_GATEWAY, errors: gateway.collect() },
+    }
+}
+
+fn of_douyin(row: &codes::Row) -> Common {
+    Common {
         reason: row.reason,
         code: code(row.code),
-        retry: retry(row.retry).0,
-        retry_delay_ms: retry(row.retry).1,
+        retry: status::retry_word(row.retry),
+        retry_delay_ms: delay_ms(row.retry),
+        detail: detail(row.code),
         meaning: row.meaning,
         meaning_zh: row.meaning_zh,
         advice: row.advice,
-    });
-    let unlisted = status::words(&Failure::own(codes::UNLISTED));
-    Tables {
-        douyin: Table { domain: status::DOMAIN_DOUYIN, errors: douyin.collect() },
-        douyin_unlisted: Common {
-            reason: unlisted.reason,
-            code: code(unlisted.code),
-            retry: retry(unlisted.retry).0,
-            retry_delay_ms: retry(unlisted.retry).1,
-            meaning: unlisted.meaning,
-            meaning_zh: unlisted.meaning_zh,
-            advice: unlisted.advice,
-        },
-        gateway: Table { domain: status::DOMAIN_GATEWAY, errors: gateway.collect() },
+        link: link(row.reason),
     }
 }
 
@@ -117,64 +135,16 @@ fn json() -> String {
     text.expect("texts and numbers can always be written") + "\n"
 }
 
-fn markdown() -> String {
-    let Tables { douyin, douyin_unlisted, gateway } = tables();
-    let mut page = INTRO.to_owned();
-    page += &format!("## Douyin's numbers (domain `{}`)\n\n{HANDLING}", douyin.domain);
-    page += "| err_no | reason | code | handling | retry | field | meaning | 含义 | what to do |\n";
-    page += "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
-    for DouyinError { err_no, handling, field, common } in &douyin.errors {
-        let Common { reason, code, meaning, meaning_zh, advice, .. } = common;
-        let (retry, field) = (shown(common), field.unwrap_or("–"));
-        let _ = writeln!(
-            page,
-            "| {err_no} | `{reason}` | {code} | {handling} | {retry} | {field} | {meaning} | \
-             {meaning_zh} | {advice} |"
-        );
-    }
-    let Common { reason, code, meaning, meaning_zh, advice, .. } = &douyin_unlisted;
-    let retry = shown(&douyin_unlisted);
-    let _ = writeln!(
-        page,
-        "| any other | `{reason}` | {code} | unknown | {retry} | – | {meaning} | {meaning_zh} | \
-         {advice} |"
-    );
-    page += &format!("\n## The gateway's own reasons (domain `{}`)\n\n", gateway.domain);
-    page += "| reason | code | retry | meaning | 含义 | what to do |\n";
-    page += "| --- | --- | --- | --- | --- | --- |\n";
-    for common in &gateway.errors {
-        let Common { reason, code, meaning, meaning_zh, advice, .. } = common;
-        let retry = shown(common);
-        let _ = writeln!(
-            page,
-            "| `{reason}` | {code} | {retry} | {meaning} | {meaning_zh} | {advice} |"
-        );
-    }
-    page
+fn link(reason: &str) -> String {
+    format!("{}#{}", status::PAGE, status::anchor(reason))
 }
 
-const INTRO: &str = "\
-# Errors
-
-Every error carries one `google.rpc.ErrorInfo` with `reason` and `domain`. An error of
-`CreateSettle` also has the promise `outcome` in its metadata, which alone says whether another
-number is permitted. `retry` is `now` (after the delay), `after_change` (something outside must
-happen first) or `never`; the outcome of a create can change it.
-
-";
-
-const HANDLING: &str = "\
-`handling` says what a number means for the request that it answers: `refused` took no effect,
-`unknown` may have taken effect, `exists` found something under its number, `reauthenticate` took no
-effect because of the access token, `throttled` is as `unknown` and slows the whole app down.
-
-";
-
-fn shown(common: &Common) -> String {
-    match common.retry_delay_ms {
-        Some(ms) => format!("{}, {ms} ms", common.retry),
-        None => common.retry.to_owned(),
-    }
+fn detail(code: Code) -> Option<&'static str> {
+    status::fitting(code).map(|fitting| match fitting {
+        status::Fitting::ResourceInfo => "ResourceInfo",
+        status::Fitting::PreconditionFailure => "PreconditionFailure",
+        status::Fitting::QuotaFailure => "QuotaFailure",
+    })
 }
 
 fn handling(handling: Handling) -> &'static str {
@@ -187,11 +157,10 @@ fn handling(handling: Handling) -> &'static str {
     }
 }
 
-fn retry(retry: Retry) -> (&'static str, Option<u128>) {
+fn delay_ms(retry: Retry) -> Option<u128> {
     match retry {
-        Retry::Now(delay) => ("now", Some(delay.as_millis())),
-        Retry::AfterChange => ("after_change", None),
-        Retry::Never => ("never", None),
+        Retry::Now(delay) => Some(delay.as_millis()),
+        Retry::AfterChange | Retry::Never => None,
     }
 }
 

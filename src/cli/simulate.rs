@@ -18,7 +18,7 @@ pub struct Simulate {
     /// one in each run, which is printed.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// How many of 10 000 requests, settles and tokens meet a fault drawn from the seed.
+    /// How many of 10 000 requests, settles, tokens and callbacks meet a fault drawn from the seed.
     #[arg(long, value_name = "N", default_value_t = 0)]
     faults: u32,
     /// What Douyin does where its documents leave it open; may be repeated. A name that there is

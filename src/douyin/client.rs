@@ -156,7 +156,14 @@ impl Client {
         let deadline = Deadline { clock: clock.clone(), from, within: config.call_timeout };
         let send = async |token| {
             let heard = exchange.post(path, Some(&token), body.clone(), &deadline).await?;
-            Said::new(heard, token)
+            let said = Said::new(heard, token)?;
+            if said.is_unlisted() {
+                // Which number it was is in the log: a label that Douyin chooses has no bound.
+                let app_id = app_id.as_str().to_owned();
+                metrics::counter!("settlement_unlisted_answers_total", "app_id" => app_id)
+                    .increment(1);
+            }
+            Ok(said)
         };
         let mut said = send(tokens.current(access, &deadline).await?).await?;
         if said.handling() == Some(Handling::Reauthenticate) {

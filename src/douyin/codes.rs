@@ -4,10 +4,12 @@
 //! What it must not know: how an answer is transported or parsed. `tonic::Code` is the one word of
 //! gRPC below the floor of gRPC, because the table has a column for it.
 
+mod named;
 mod table;
 
 use std::time::Duration;
 
+pub use named::named_fields;
 pub use table::TABLE;
 
 /// One number of Douyin's.
@@ -19,7 +21,9 @@ pub struct Row {
     pub code: tonic::Code,
     pub handling: Handling,
     pub retry: Retry,
-    /// The field of CreateSettleRequest that Douyin complains about, as in the proto.
+    pub about: About,
+    /// The field of CreateSettleRequest that Douyin complains about, as in the proto. Where the
+    /// number does not say, the message may, see [`named_fields`].
     pub field: Option<&'static str>,
     /// What happened: one sentence.
     pub meaning: &'static str,
@@ -54,7 +58,20 @@ pub enum Retry {
     Never,
 }
 
-/// The reason of every number that the table does not list; its gRPC code is UNKNOWN.
+/// What a failure is about: together with the gRPC code it decides which details an error has
+/// besides those that all have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum About {
+    Request,
+    Order,
+    Item,
+    Settle,
+    App,
+    Gateway,
+    Douyin,
+}
+
+/// The reason of every number that the table does not list.
 pub const UNLISTED: &str = "DOUYIN_ERROR";
 
 /// The HTTP request was written and not answered in time.
@@ -82,7 +99,12 @@ pub fn row(err_no: i32) -> Option<&'static Row> {
 
 /// The row that speaks for a reason: the first of those that have it.
 pub fn row_for_reason(reason: &str) -> Option<&'static Row> {
-    TABLE.iter().find(|row| row.reason == reason)
+    TABLE.iter().chain([other()]).find(|row| row.reason == reason)
+}
+
+/// The row of every number that the table does not list.
+pub fn other() -> &'static Row {
+    &table::OTHER
 }
 
 /// The row that decides about an answer with a number and perhaps a second one below it: the second
@@ -124,12 +146,15 @@ mod tests {
     }
 
     #[test]
-    fn reasons_are_upper_snake_and_texts_are_sentences() {
-        for row in TABLE {
+    fn reasons_are_upper_snake_and_each_text_is_one_sentence() {
+        for row in TABLE.iter().chain([other()]) {
             let upper_snake = |c: char| c.is_ascii_uppercase() || c == '_';
             assert!(row.reason.chars().all(upper_snake), "{row:?}");
             assert!(row.reason.len() <= 63, "{row:?}");
-            assert!(row.meaning.ends_with('.') && row.advice.ends_with('.'), "{row:?}");
+            for text in [row.meaning, row.advice] {
+                assert!(text.ends_with('.') && !text.contains(". "), "one sentence: {row:?}");
+            }
+            assert_eq!(row.meaning_zh.matches('。').count(), 1, "{row:?}");
             assert!(row.meaning_zh.ends_with('。'), "{row:?}");
         }
     }
@@ -140,8 +165,10 @@ mod tests {
             let speaker = row_for_reason(row.reason).unwrap();
             assert_eq!(row.code, speaker.code, "{row:?}");
             assert_eq!(row.handling, speaker.handling, "{row:?}");
+            assert_eq!(row.about, speaker.about, "{row:?}");
         }
-        assert_eq!(row_for_reason(UNLISTED), None, "no row speaks for the unlisted numbers");
+        assert_eq!(row_for_reason(UNLISTED), Some(other()));
+        assert_eq!(TABLE.iter().find(|row| row.reason == UNLISTED), None, "they have no number");
     }
 
     #[test]
@@ -153,6 +180,29 @@ mod tests {
                 Handling::Refused | Handling::Exists | Handling::Reauthenticate => false,
             };
             assert_eq!(now, transient, "{row:?}");
+        }
+    }
+
+    /// The numbers of the pages that the sources in `table.rs` name; written out a second time on
+    /// purpose. Second numbers are those that stand below a class.
+    #[test]
+    fn every_number_of_both_levels_that_a_page_lists_is_there() {
+        let settle_create =
+            [10000, 23000, 23024, 23025, 23101, 23102, 23107, 23111, 23112, 23113, 23117, 23118];
+        let family = [23124, 23001, 23002, 23003, 23004, 23005, 23006, 23007, 23008, 23009, 23010];
+        let platform = [
+            28001003, 28001008, 2190002, 2190008, 10008, 11016, 28001005, 2100004, 2191000, 12001,
+            12002, 10020, 2190001, 28003017, 2100005, 28001007, 10002, 2100007, 2190004, 28001014,
+            28001018, 28001019, 10004, 28001016, 2190016, 40006, 2191001, 2191002, 2191003,
+            2191004, 2191005, 2191006, 2191007, 2191008, 2191009,
+        ];
+        let second = [11001, 11002, 11004, 11006, 13000, 20000, 20001, 20005, 21000];
+        for err_no in [&settle_create[..], &family, &platform, &second].concat() {
+            assert!(row(err_no).is_some(), "{err_no}");
+        }
+        for err_no in second {
+            assert_eq!(decisive(2191009, Some(err_no)), row(err_no), "below a class");
+            assert_eq!(decisive(err_no, None), row(err_no), "and by itself");
         }
     }
 

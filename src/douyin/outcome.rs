@@ -59,6 +59,11 @@ impl Said {
         Ok(Self { heard, err_no, row, token })
     }
 
+    /// Douyin answers a number that the table does not list.
+    pub(super) fn is_unlisted(&self) -> bool {
+        self.err_no != 0 && self.row.is_none()
+    }
+
     pub(super) fn handling(&self) -> Option<Handling> {
         self.row.map(|row| row.handling)
     }

@@ -104,6 +104,8 @@ pub enum NotSent {
         wait: Duration,
     },
     StoreUnavailable,
+    /// What is recorded under the number cannot be read.
+    Unreadable,
     /// No time was left before the caller's deadline.
     Deadline,
 }
@@ -162,7 +164,10 @@ impl Gateway {
         match self.0.store.get(&create.key).await {
             Ok(Some(_)) => Ok(Admitted { place, request: None }),
             Ok(None) => Err(CreateError::NotSent(refusal)),
-            Err(_) => Err(CreateError::NotSent(NotSent::StoreUnavailable)),
+            Err(store::Error::Unreadable(_)) => Err(CreateError::NotSent(NotSent::Unreadable)),
+            Err(store::Error::Unavailable(_) | store::Error::InDoubt(_)) => {
+                Err(CreateError::NotSent(NotSent::StoreUnavailable))
+            }
         }
     }
 
@@ -231,8 +236,11 @@ impl Gateway {
                 }
                 let _ = answer.send(self.repeat(create, *existing, flight).await);
             }
-            Err(store::Error::Unavailable(_) | store::Error::Unreadable(_)) => {
+            Err(store::Error::Unavailable(_)) => {
                 let _ = answer.send(Err(CreateError::NotSent(NotSent::StoreUnavailable)));
+            }
+            Err(store::Error::Unreadable(_)) => {
+                let _ = answer.send(Err(CreateError::NotSent(NotSent::Unreadable)));
             }
             Err(store::Error::InDoubt(_)) => {
                 let _ = answer.send(Err(CreateError::Unknown(Unknown::Store)));

@@ -239,6 +239,11 @@ impl Gateway {
         self.0.purses.get(app_id).expect("only apps that are served get this far")
     }
 
+    /// How much later one of a crowd comes back that lost its watches together.
+    pub fn spread(&self) -> Duration {
+        SPREAD_MAX.mul_f64(self.chance())
+    }
+
     /// A number in 0..1 from the seed.
     fn chance(&self) -> f64 {
         self.0.chance.lock().expect("no code panics while holding this lock").f64()
@@ -247,3 +252,5 @@ impl Gateway {
 
 /// A bound on an audit trail that grows only when something is news.
 const HISTORY_ENTRIES_MAX: u32 = 1_000;
+/// Twenty thousand watchers that come back within this cost some thousand reads per second.
+const SPREAD_MAX: Duration = Duration::from_secs(4);

@@ -30,6 +30,11 @@ pub enum QueryError {
     Store(store::Error),
     /// Douyin could not be asked, or did not answer.
     Douyin(Failure),
+    /// Douyin throttles the app or rejects its credentials.
+    Paused {
+        failure: Failure,
+        wait: Duration,
+    },
     /// The app's request budget is used up.
     OverBudget {
         wait: Duration,
@@ -70,7 +75,8 @@ impl Gateway {
         question: &Question,
     ) -> Result<Vec<Record>, QueryError> {
         if let Some(pause) = self.0.douyin.pause(app_id) {
-            return Err(QueryError::Douyin(pause.failure));
+            let wait = pause.until.since(self.0.clock.now());
+            return Err(QueryError::Paused { failure: pause.failure, wait });
         }
         let patience = Instant::now() + self.0.config.budget_wait;
         let request = self.purse(app_id).for_question(patience).await;

@@ -91,9 +91,11 @@ impl Gateway {
             Ok(Some(record)) => record,
             Ok(None) => return Err(Ending::NotFound),
             Err(QueryError::Store(error)) => return Err(Ending::Store(error)),
-            Err(error @ (QueryError::Douyin(_) | QueryError::OverBudget { .. })) => {
-                return Err(Ending::Lookup(error));
-            }
+            Err(
+                error @ (QueryError::Douyin(_)
+                | QueryError::Paused { .. }
+                | QueryError::OverBudget { .. }),
+            ) => return Err(Ending::Lookup(error)),
         };
         let (seat, joined) = self.0.hub.subscribe(&record.key);
         if joined == Joined::First && !record.is_final() {
@@ -202,6 +204,11 @@ impl Watch {
 
     pub fn key(&self) -> &Key {
         self.seat.key()
+    }
+
+    /// See [`Gateway::spread`].
+    pub fn spread(&self) -> Duration {
+        self.gateway.spread()
     }
 
     async fn heartbeat(&self) -> Result<Event, Ending> {

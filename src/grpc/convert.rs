@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::page;
-use super::status::{self, Outcome, Violation};
+use super::status::{self, Outcome, Violations};
 use crate::clock::Timestamp;
 use crate::douyin;
 use crate::gateway::{Name, Question, ReturnWhen};
@@ -37,15 +37,8 @@ pub struct ParsedCreate {
     pub return_when: ReturnWhen,
 }
 
-/// Collects what is wrong with a request.
-#[derive(Default)]
-pub struct Violations(Vec<Violation>);
-
+/// What comes of the parts of a request.
 impl Violations {
-    pub fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
-        self.0.push(Violation { field: field.into(), description: description.into() });
-    }
-
     fn text<T>(&mut self, field: &str, parsed: Result<T, Invalid>) -> Option<T> {
         parsed.map_err(|invalid| self.add(field, invalid.to_string())).ok()
     }
@@ -63,10 +56,6 @@ impl Violations {
         let parsed = T::try_from(value);
         parsed.map_err(|_| self.add(field, format!("{value} is not a known value"))).ok()
     }
-
-    pub fn into_vec(self) -> Vec<Violation> {
-        self.0
-    }
 }
 
 /// Parses a CreateSettle; every violation at once.
@@ -74,7 +63,7 @@ pub fn create(
     request: v1::CreateSettleRequest,
     default_app: Option<&AppId>,
     duplicates: DuplicateReceivers,
-) -> Result<ParsedCreate, Vec<Violation>> {
+) -> Result<ParsedCreate, Violations> {
     let mut bad = Violations::default();
     let app_id = app_id(&mut bad, request.app_id, default_app);
     let trade_system = trade_system(&mut bad, request.trade_system);
@@ -98,10 +87,10 @@ pub fn create(
         Some(return_when),
     ) = all
     else {
-        return Err(bad.into_vec());
+        return Err(bad);
     };
-    if !bad.0.is_empty() {
-        return Err(bad.into_vec());
+    if !bad.is_empty() {
+        return Err(bad);
     }
     let key = Key { app_id, trade_system, out_settle_no };
     let content =
@@ -194,7 +183,7 @@ pub fn name(
     key: NameKey,
     after_revision: i64,
     default_app: Option<&AppId>,
-) -> Result<Name, Vec<Violation>> {
+) -> Result<Name, Violations> {
     let mut bad = Violations::default();
     let app_id = app_id(&mut bad, app, default_app);
     let trade_system = trade_system(&mut bad, trade);
@@ -217,10 +206,9 @@ pub fn name(
             app_id.zip(settle_id).map(|(app_id, settle_id)| Name::SettleId(app_id, settle_id))
         }
     };
-    let violations = bad.into_vec();
     match name {
-        Some(name) if violations.is_empty() => Ok(name),
-        Some(_) | None => Err(violations),
+        Some(name) if bad.is_empty() => Ok(name),
+        Some(_) | None => Err(bad),
     }
 }
 
@@ -239,7 +227,7 @@ pub fn question(
     trade: i32,
     key: QuestionKey,
     default_app: Option<&AppId>,
-) -> Result<(AppId, Question), Vec<Violation>> {
+) -> Result<(AppId, Question), Violations> {
     let mut bad = Violations::default();
     let app_id = app_id(&mut bad, app, default_app);
     trade_system(&mut bad, trade);
@@ -261,10 +249,9 @@ pub fn question(
             bad.text("out_order_no", OutOrderNo::parse(text)).map(Question::OutOrderNo)
         }
     };
-    let violations = bad.into_vec();
     match app_id.zip(question) {
-        Some(parsed) if violations.is_empty() => Ok(parsed),
-        Some(_) | None => Err(violations),
+        Some(parsed) if bad.is_empty() => Ok(parsed),
+        Some(_) | None => Err(bad),
     }
 }
 
@@ -276,7 +263,7 @@ const PAGE_MAX: u32 = 500;
 pub fn list(
     request: v1::ListSettlesRequest,
     default_app: Option<&AppId>,
-) -> Result<ListQuery, Vec<Violation>> {
+) -> Result<ListQuery, Violations> {
     let mut bad = Violations::default();
     let app_id = app_id(&mut bad, request.app_id, default_app);
     let out_order_no = bad.optional("out_order_no", request.out_order_no, OutOrderNo::parse);
@@ -311,7 +298,7 @@ pub fn list(
         }
     };
     let Some(app_id) = app_id else {
-        return Err(bad.into_vec());
+        return Err(bad);
     };
     let mut query =
         ListQuery { app_id, out_order_no, states, from, until, after: None, settles_max };
@@ -321,8 +308,7 @@ pub fn list(
             bad.add("page_token", "was not made by the gateway for these filters");
         }
     }
-    let violations = bad.into_vec();
-    if violations.is_empty() { Ok(query) } else { Err(violations) }
+    if bad.is_empty() { Ok(query) } else { Err(bad) }
 }
 
 /// How often a watcher wants to hear something.

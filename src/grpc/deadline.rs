@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
 use tokio::time::Instant;
-use tonic::metadata::MetadataMap;
 
 use super::status::Limit;
 
@@ -12,19 +12,42 @@ use super::status::Limit;
 pub struct Deadline {
     pub at: Instant,
     pub limit: Limit,
+    /// When nobody waits any more for an RPC that should have answered at `at`; still before the
+    /// caller gives up, or the server's stack without a word about the money.
+    pub last: Instant,
+    /// Until when the caller wants a stream, if it says so.
+    pub stream: Option<Instant>,
 }
 
 impl Deadline {
     /// The deadline of a call that arrived just now.
-    pub fn of(metadata: &MetadataMap, own_limit: Duration) -> Self {
+    pub fn of(headers: &HeaderMap, own_limit: Duration) -> Self {
         let now = Instant::now();
-        let asked = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok());
-        match asked.and_then(timeout).map(|timeout| timeout.saturating_sub(margin(timeout))) {
-            Some(timeout) if timeout < own_limit => {
-                Self { at: now + timeout, limit: Limit::Caller }
-            }
-            Some(_) | None => Self { at: now + own_limit, limit: Limit::Gateway },
+        let asked = headers.get("grpc-timeout").and_then(|value| value.to_str().ok());
+        let asked = asked.and_then(timeout);
+        let wanted = asked.map(|timeout| timeout.saturating_sub(margin(timeout)));
+        let stream = wanted.and_then(|wanted| now.checked_add(wanted));
+        match asked.zip(wanted) {
+            Some((timeout, wanted)) if wanted < own_limit => Self {
+                at: now + wanted,
+                limit: Limit::Caller,
+                last: now + wanted + (timeout - wanted) / 2,
+                stream,
+            },
+            Some(_) | None => Self {
+                at: now + own_limit,
+                limit: Limit::Gateway,
+                last: now + own_limit + margin(own_limit) / 2,
+                stream,
+            },
         }
+    }
+
+    /// The deadline of a request that is with the code of its RPC: since the arrival of its head,
+    /// if that was noted.
+    pub fn of_request<T>(request: &tonic::Request<T>, own_limit: Duration) -> Self {
+        let noted = request.extensions().get().copied();
+        noted.unwrap_or_else(|| Self::of(request.metadata().as_ref(), own_limit))
     }
 }
 
@@ -78,16 +101,39 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_nearer_limit_counts_and_says_whose_it_is() {
-        let mut metadata = MetadataMap::new();
         let own = Duration::from_secs(20);
-        let ours = Deadline { at: Instant::now() + own, limit: Limit::Gateway };
-        assert_eq!(Deadline::of(&metadata, own), ours);
-        metadata.insert("grpc-timeout", "60S".parse().unwrap());
-        assert_eq!(Deadline::of(&metadata, own), ours);
-        metadata.insert("grpc-timeout", "1S".parse().unwrap());
-        let theirs = Instant::now() + Duration::from_millis(950);
-        assert_eq!(Deadline::of(&metadata, own), Deadline { at: theirs, limit: Limit::Caller });
-        metadata.insert("grpc-timeout", "10m".parse().unwrap());
-        assert_eq!(Deadline::of(&metadata, own).at, Instant::now());
+        let of = |timeout: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            if let Some(timeout) = timeout {
+                headers.insert("grpc-timeout", timeout.parse().unwrap());
+            }
+            Deadline::of(&headers, own)
+        };
+        let after = |ms| Instant::now() + Duration::from_millis(ms);
+        let (at, last) = (after(20_000), after(20_250));
+        let ours = Deadline { at, limit: Limit::Gateway, last, stream: None };
+        assert_eq!(of(None), ours);
+        assert_eq!(of(Some("60S")), Deadline { stream: Some(after(59_500)), ..ours });
+        let (at, last) = (after(950), after(975));
+        let theirs = Deadline { at, limit: Limit::Caller, last, stream: Some(at) };
+        assert_eq!(of(Some("1S")), theirs);
+        let none = of(Some("10m"));
+        assert_eq!((none.at, none.last), (Instant::now(), after(5)));
+        assert_eq!(of(Some("99999999H")).at, ours.at, "eleven thousand years");
+    }
+
+    /// The server's stack gives up after `grpc-timeout`, and says CANCELLED then.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_leaves_before_the_stack_gives_up() {
+        for own_ms in [100, 20_000] {
+            for timeout_ms in [0, 1, 5, 20, 21, 99, 100, 101, 119, 120, 121, 20_499, 20_501] {
+                let mut headers = HeaderMap::new();
+                headers.insert("grpc-timeout", format!("{timeout_ms}m").parse().unwrap());
+                let deadline = Deadline::of(&headers, Duration::from_millis(own_ms));
+                let given_up = Instant::now() + Duration::from_millis(timeout_ms);
+                assert!(deadline.at <= deadline.last, "{timeout_ms} {deadline:?}");
+                assert!(deadline.last <= given_up, "{timeout_ms} {deadline:?}");
+            }
+        }
     }
 }

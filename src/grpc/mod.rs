@@ -6,6 +6,8 @@ pub mod convert;
 pub mod deadline;
 mod page;
 pub mod reasons;
+pub mod rpc;
+pub mod shape;
 pub mod status;
 mod stream;
 
@@ -23,7 +25,10 @@ use crate::proto::v1::settlement_service_server::SettlementService;
 use crate::settle::AppId;
 use convert::{DuplicateReceivers, NameKey, QuestionKey};
 use deadline::Deadline;
-use status::Outcome;
+use rpc::Rpc;
+use shape::{Entered, Shape};
+use status::Names;
+use stream::Terms;
 pub use stream::WatchStream;
 
 /// The knobs of the gRPC edge.
@@ -37,6 +42,8 @@ pub struct GrpcConfig {
     pub slow_consumer: Duration,
     /// Watch streams open at once on this replica.
     pub watches_max: usize,
+    /// Calls that wait for the beginning of their answer at once on this replica.
+    pub calls_max: usize,
     pub duplicate_receivers: DuplicateReceivers,
 }
 
@@ -47,6 +54,7 @@ impl Default for GrpcConfig {
             unary_limit: Duration::from_secs(20),
             slow_consumer: Duration::from_secs(30),
             watches_max: 20_000,
+            calls_max: 32_768,
             duplicate_receivers: DuplicateReceivers::Refuse,
         }
     }
@@ -68,6 +76,11 @@ impl Service {
         Self { gateway, config: Arc::new(config), watches, streams: TaskTracker::new() }
     }
 
+    /// What gives errors of the server's stack the shape of this service's own.
+    pub fn shape(&self) -> Shape {
+        Shape::new(self.config.calls_max, self.config.unary_limit)
+    }
+
     /// Waits for the tasks of all streams; they end once the gateway drains.
     pub async fn streams_ended(&self) {
         self.streams.close();
@@ -78,15 +91,14 @@ impl Service {
         &self,
         request: Request<v1::CreateSettleRequest>,
     ) -> Result<v1::CreateSettleResponse, Status> {
-        let deadline = Deadline::of(request.metadata(), self.config.unary_limit);
+        let deadline = self.deadline(&request);
         let default_app = self.config.default_app.as_ref();
         let parsed =
             convert::create(request.into_inner(), default_app, self.config.duplicate_receivers);
-        let parsed =
-            parsed.map_err(|violations| status::invalid(violations, Some(Outcome::NotSent)))?;
+        let parsed = parsed.map_err(|violations| status::invalid(violations, Rpc::CreateSettle))?;
         name_span(&parsed.key.app_id, parsed.key.out_settle_no.as_str());
-        self.served(&parsed.key.app_id, Some(Outcome::NotSent))?;
-        let key = parsed.key.clone();
+        let names = Names::of_create(&parsed.key, &parsed.content);
+        self.served(&parsed.key.app_id, &names, Rpc::CreateSettle)?;
         let create = Create {
             key: parsed.key,
             content: parsed.content,
@@ -99,7 +111,7 @@ impl Service {
             let span = Span::current();
             span.record("outcome", status::outcome(&error).as_str());
             span.record("log_id", error.log_id());
-            status::of_create(error, &key, deadline.limit)
+            status::of_create(error, &names, deadline.limit)
         })?;
         Span::current().record("outcome", created.record.state.kind().as_str());
         let settle = Some(convert::settle(&created.record));
@@ -108,30 +120,24 @@ impl Service {
 
     async fn watch(&self, request: Request<v1::WatchSettleRequest>) -> Result<WatchStream, Status> {
         use v1::watch_settle_request::Key as Wire;
+        let until = self.deadline(&request).stream;
         let request = request.into_inner();
         let key = match request.key {
             Some(Wire::OutSettleNo(number)) => NameKey::OutSettleNo(number),
             Some(Wire::SettleId(settle_id)) => NameKey::SettleId(settle_id),
             None => NameKey::Missing,
         };
-        let after_revision = request.after_revision;
-        let name = self.name(request.app_id, request.trade_system, key, after_revision)?;
-        let seat = self.seat()?;
+        let (trade_system, after_revision) = (request.trade_system, request.after_revision);
+        let asked = Asked { app_id: request.app_id, trade_system, key, after_revision };
+        let (name, names) = self.name(asked, Rpc::WatchSettle)?;
+        let seat = self.seat(&names)?;
         let heartbeat = convert::heartbeat_interval(request.heartbeat_interval);
-        let (app_id, number) = parts(&name);
-        let request = WatchRequest {
-            name: name.clone(),
-            after_revision,
-            heartbeat_interval: Some(heartbeat),
-        };
+        let request = WatchRequest { name, after_revision, heartbeat_interval: Some(heartbeat) };
         let watch = self.gateway.watch(request).await;
-        let watch = watch.map_err(|ending| ended(ending, app_id, number))?;
-        let (stream, pump) = stream::watch_stream(
-            watch,
-            self.gateway.draining().clone(),
-            self.config.slow_consumer,
-            seat,
-        );
+        let watch = watch.map_err(|ending| self.ended(ending, &names, Rpc::WatchSettle))?;
+        let terms = Terms { patience: self.config.slow_consumer, until };
+        let drain = self.gateway.draining().clone();
+        let (stream, pump) = stream::watch_stream(watch, drain, terms, seat);
         self.streams.spawn(pump.run().instrument(Span::current()));
         Ok(stream)
     }
@@ -147,19 +153,20 @@ impl Service {
             Some(Wire::SettleId(settle_id)) => NameKey::SettleId(settle_id),
             None => NameKey::Missing,
         };
-        let name = self.name(request.app_id, request.trade_system, key, 0)?;
-        let (app_id, _) = parts(&name);
+        let (app_id, trade_system) = (request.app_id, request.trade_system);
+        let asked = Asked { app_id, trade_system, key, after_revision: 0 };
+        let (name, names) = self.name(asked, Rpc::GetSettle)?;
         let record = match request.refresh {
             true => self.gateway.refresh(&name).await,
             false => self.gateway.get(&name).await.map_err(QueryError::Store),
         };
-        let record = record.map_err(|error| status::of_query(error, app_id))?;
-        let record = record.ok_or_else(|| status::not_found(parts(&name)))?;
+        let record = record.map_err(|error| status::of_query(error, &names, Rpc::GetSettle))?;
+        let record = record.ok_or_else(|| status::not_found(&names, Rpc::GetSettle))?;
         let history = match request.include_history {
             true => self.gateway.history(&record.key).await,
             false => Ok(Vec::new()),
         };
-        let history = history.map_err(|error| status::of_store(&error))?;
+        let history = history.map_err(|error| status::of_store(&error, &names, Rpc::GetSettle))?;
         Ok(v1::GetSettleResponse {
             settle: Some(convert::settle(&record)),
             history: history.iter().map(convert::history_entry).collect(),
@@ -171,23 +178,23 @@ impl Service {
         request: Request<v1::WaitSettleRequest>,
     ) -> Result<v1::WaitSettleResponse, Status> {
         use v1::wait_settle_request::Key as Wire;
-        let deadline = Deadline::of(request.metadata(), self.config.unary_limit);
+        let deadline = self.deadline(&request);
         let request = request.into_inner();
         let key = match request.key {
             Some(Wire::OutSettleNo(number)) => NameKey::OutSettleNo(number),
             Some(Wire::SettleId(settle_id)) => NameKey::SettleId(settle_id),
             None => NameKey::Missing,
         };
-        let after_revision = request.after_revision;
-        let name = self.name(request.app_id, request.trade_system, key, after_revision)?;
-        let _seat = self.seat()?;
-        let (app_id, number) = parts(&name);
-        let request = WatchRequest { name: name.clone(), after_revision, heartbeat_interval: None };
-        let told = |ending| ended(ending, app_id, number);
-        // A settle that is not recorded here is looked up first, which has no news to answer with.
-        let opened = async { self.gateway.watch(request).await.map_err(told) };
-        let watch = by(deadline, opened).await?;
-        let record = watch.wait_until(deadline.at).await.map_err(told)?;
+        let (trade_system, after_revision) = (request.trade_system, request.after_revision);
+        let asked = Asked { app_id: request.app_id, trade_system, key, after_revision };
+        let (name, names) = self.name(asked, Rpc::WaitSettle)?;
+        let _seat = self.seat(&names)?;
+        let request = WatchRequest { name, after_revision, heartbeat_interval: None };
+        // Until it is found, there is no current state to answer with.
+        let watch = tokio::time::timeout_at(deadline.at, self.gateway.watch(request)).await;
+        let watch = watch.map_err(|_| status::of_limit(deadline.limit, &names))?;
+        let ended = |ending| self.ended(ending, &names, Rpc::WaitSettle);
+        let record = watch.map_err(ended)?.wait_until(deadline.at).await.map_err(ended)?;
         Ok(v1::WaitSettleResponse { settle: Some(convert::settle(&record)) })
     }
 
@@ -206,11 +213,14 @@ impl Service {
         };
         let default_app = self.config.default_app.as_ref();
         let parsed = convert::question(request.app_id, request.trade_system, key, default_app);
-        let (app_id, question) = parsed.map_err(|violations| status::invalid(violations, None))?;
+        let parsed = parsed.map_err(|violations| status::invalid(violations, Rpc::QuerySettles));
+        let (app_id, question) = parsed?;
         name_span(&app_id, "");
-        self.served(&app_id, None)?;
+        let names = Names::of_question(&app_id, &question);
+        self.served(&app_id, &names, Rpc::QuerySettles)?;
         let records = self.gateway.query(&app_id, &question).await;
-        let records = records.map_err(|error| status::of_query(error, &app_id))?;
+        let failed = |error| status::of_query(error, &names, Rpc::QuerySettles);
+        let records = records.map_err(failed)?;
         Ok(v1::QuerySettlesResponse { settles: records.iter().map(convert::settle).collect() })
     }
 
@@ -220,11 +230,12 @@ impl Service {
     ) -> Result<v1::ListSettlesResponse, Status> {
         let default_app = self.config.default_app.as_ref();
         let query = convert::list(request.into_inner(), default_app);
-        let query = query.map_err(|violations| status::invalid(violations, None))?;
+        let query = query.map_err(|violations| status::invalid(violations, Rpc::ListSettles))?;
         name_span(&query.app_id, "");
-        self.served(&query.app_id, None)?;
+        let names = Names::of_app(&query.app_id);
+        self.served(&query.app_id, &names, Rpc::ListSettles)?;
         let listed = self.gateway.store().list(&query).await;
-        let listed = listed.map_err(|error| status::of_store(&error))?;
+        let listed = listed.map_err(|e| status::of_store(&e, &names, Rpc::ListSettles))?;
         let next = listed.next.map(|position| page::token(&query, position));
         Ok(v1::ListSettlesResponse {
             settles: listed.records.iter().map(convert::settle).collect(),
@@ -233,53 +244,58 @@ impl Service {
     }
 
     /// A place among the watchers.
-    fn seat(&self) -> Result<OwnedSemaphorePermit, Status> {
+    fn seat(&self, names: &Names) -> Result<OwnedSemaphorePermit, Status> {
         let seat = Arc::clone(&self.watches).try_acquire_owned();
-        seat.map_err(|_| status::own("WATCH_LIMIT_REACHED"))
+        seat.map_err(|_| status::watch_limit(names, self.gateway.spread()))
     }
 
-    fn name(
-        &self,
-        app_id: String,
-        trade_system: i32,
-        key: NameKey,
-        after_revision: i64,
-    ) -> Result<Name, Status> {
+    fn name(&self, asked: Asked, rpc: Rpc) -> Result<(Name, Names), Status> {
+        let Asked { app_id, trade_system, key, after_revision } = asked;
         let default_app = self.config.default_app.as_ref();
         let name = convert::name(app_id, trade_system, key, after_revision, default_app);
-        let name = name.map_err(|violations| status::invalid(violations, None))?;
-        let (app_id, number) = parts(&name);
-        name_span(app_id, number.unwrap_or(""));
-        self.served(app_id, None)?;
-        Ok(name)
+        let name = name.map_err(|violations| status::invalid(violations, rpc))?;
+        let (app_id, number) = match &name {
+            Name::Key(key) => (&key.app_id, key.out_settle_no.as_str()),
+            Name::SettleId(app_id, _) => (app_id, ""),
+        };
+        name_span(app_id, number);
+        let names = Names::of(&name);
+        self.served(app_id, &names, rpc)?;
+        Ok((name, names))
     }
 
-    fn served(&self, app_id: &AppId, outcome: Option<Outcome>) -> Result<(), Status> {
+    fn served(&self, app_id: &AppId, names: &Names, rpc: Rpc) -> Result<(), Status> {
         if self.gateway.douyin().serves(app_id) {
             return Ok(());
         }
-        Err(status::app_not_configured(app_id.as_str(), outcome))
+        Err(status::app_not_configured(names, rpc))
+    }
+
+    /// The status of a watch that ended before it told anything.
+    fn ended(&self, ending: Ending, names: &Names, rpc: Rpc) -> Status {
+        let status = status::of_ending(ending, names, rpc, self.gateway.spread());
+        status.expect("a watch ends well only after it told the final state")
+    }
+
+    /// The deadline of a request, which has come to the code of its RPC by this.
+    fn deadline<T>(&self, request: &Request<T>) -> Deadline {
+        Entered::mark(request);
+        Deadline::of_request(request, self.config.unary_limit)
     }
 }
 
-/// The status of a watch that ended before it told anything.
-fn ended(ending: Ending, app_id: &AppId, out_settle_no: Option<&str>) -> Status {
-    status::of_ending(ending, app_id, out_settle_no)
-        .expect("a watch ends well only after it told the final state")
+/// How a request names one settle.
+struct Asked {
+    app_id: String,
+    trade_system: i32,
+    key: NameKey,
+    after_revision: i64,
 }
 
-/// The app and, if that is how the settle is named, the number.
-fn parts(name: &Name) -> (&AppId, Option<&str>) {
-    match name {
-        Name::Key(key) => (&key.app_id, Some(key.out_settle_no.as_str())),
-        Name::SettleId(app_id, _) => (app_id, None),
-    }
-}
-
-fn rpc_span(rpc: &'static str) -> Span {
+fn rpc_span(rpc: Rpc) -> Span {
     tracing::info_span!(
         "rpc",
-        rpc,
+        rpc = rpc.name(),
         app_id = field::Empty,
         out_settle_no = field::Empty,
         code = field::Empty,
@@ -298,12 +314,12 @@ async fn by<T>(
     call: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, Status> {
     let answer = tokio::time::timeout_at(deadline.at, Box::pin(call)).await;
-    answer.unwrap_or_else(|_| Err(status::of_limit(deadline.limit)))
+    answer.unwrap_or_else(|_| Err(status::of_limit(deadline.limit, &Names::default())))
 }
 
 /// Runs a call in its span and logs how it ended, once.
 async fn logged<T>(
-    rpc: &'static str,
+    rpc: Rpc,
     call: impl Future<Output = Result<T, Status>>,
 ) -> Result<Response<T>, Status> {
     let span = rpc_span(rpc);
@@ -328,7 +344,7 @@ impl SettlementService for Service {
         &self,
         request: Request<v1::CreateSettleRequest>,
     ) -> Result<Response<v1::CreateSettleResponse>, Status> {
-        logged("CreateSettle", self.create(request)).await
+        logged(Rpc::CreateSettle, self.create(request)).await
     }
 
     type WatchSettleStream = WatchStream;
@@ -337,38 +353,38 @@ impl SettlementService for Service {
         &self,
         request: Request<v1::WatchSettleRequest>,
     ) -> Result<Response<WatchStream>, Status> {
-        let deadline = Deadline::of(request.metadata(), self.config.unary_limit);
-        logged("WatchSettle", by(deadline, self.watch(request))).await
+        let deadline = self.deadline(&request);
+        logged(Rpc::WatchSettle, by(deadline, self.watch(request))).await
     }
 
     async fn wait_settle(
         &self,
         request: Request<v1::WaitSettleRequest>,
     ) -> Result<Response<v1::WaitSettleResponse>, Status> {
-        logged("WaitSettle", self.wait(request)).await
+        logged(Rpc::WaitSettle, self.wait(request)).await
     }
 
     async fn get_settle(
         &self,
         request: Request<v1::GetSettleRequest>,
     ) -> Result<Response<v1::GetSettleResponse>, Status> {
-        let deadline = Deadline::of(request.metadata(), self.config.unary_limit);
-        logged("GetSettle", by(deadline, self.get(request))).await
+        let deadline = self.deadline(&request);
+        logged(Rpc::GetSettle, by(deadline, self.get(request))).await
     }
 
     async fn query_settles(
         &self,
         request: Request<v1::QuerySettlesRequest>,
     ) -> Result<Response<v1::QuerySettlesResponse>, Status> {
-        let deadline = Deadline::of(request.metadata(), self.config.unary_limit);
-        logged("QuerySettles", by(deadline, self.query(request))).await
+        let deadline = self.deadline(&request);
+        logged(Rpc::QuerySettles, by(deadline, self.query(request))).await
     }
 
     async fn list_settles(
         &self,
         request: Request<v1::ListSettlesRequest>,
     ) -> Result<Response<v1::ListSettlesResponse>, Status> {
-        let deadline = Deadline::of(request.metadata(), self.config.unary_limit);
-        logged("ListSettles", by(deadline, self.list(request))).await
+        let deadline = self.deadline(&request);
+        logged(Rpc::ListSettles, by(deadline, self.list(request))).await
     }
 }

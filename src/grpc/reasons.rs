@@ -1,10 +1,15 @@
 //! The gateway's own reasons: the second error table, beside Douyin's numbers.
+//!
+//! A row stands for what can happen, so each of its cells is provoked by a test
+//! (`tests/it/errors_own.rs`): the reason, from each of its RPCs, with each of its outcomes.
 
 use std::time::Duration;
 
 use tonic::Code;
 
-use crate::douyin::codes::Retry;
+use super::rpc::Rpc;
+use super::status::Outcome;
+use crate::douyin::codes::{About, Retry};
 
 /// One reason of the gateway's own.
 #[derive(Debug)]
@@ -13,6 +18,11 @@ pub struct Row {
     pub reason: &'static str,
     pub code: Code,
     pub retry: Retry,
+    pub about: About,
+    /// The RPCs that can answer it; none, if it answers calls of what the contract does not have.
+    pub rpcs: &'static [Rpc],
+    /// The outcomes that it can have from CreateSettle.
+    pub outcomes: &'static [Outcome],
     /// What happened: one sentence.
     pub meaning: &'static str,
     pub meaning_zh: &'static str,
@@ -23,52 +33,124 @@ pub struct Row {
 const SOON: Retry = Retry::Now(Duration::from_secs(1));
 const LATER: Retry = Retry::Now(Duration::from_secs(5));
 
+const CREATES: &[Rpc] = &[Rpc::CreateSettle];
+const STREAMS: &[Rpc] = &[Rpc::WatchSettle];
+const WATCHES: &[Rpc] = &[Rpc::WatchSettle, Rpc::WaitSettle];
+
+const NOT_SENT: &[Outcome] = &[Outcome::NotSent];
+const REFUSED: &[Outcome] = &[Outcome::Refused];
+const UNKNOWN: &[Outcome] = &[Outcome::Unknown];
+const NOT_SENT_OR_UNKNOWN: &[Outcome] = &[Outcome::NotSent, Outcome::Unknown];
+
 /// Sorted by reason.
 pub static TABLE: &[Row] = &[
     Row {
         reason: "ACCEPTED_WITHOUT_ID",
         code: Code::Unavailable,
         retry: LATER,
+        about: About::Douyin,
+        rpcs: CREATES,
+        outcomes: UNKNOWN,
         meaning: "Douyin accepted the settle but named no settle_id.",
         meaning_zh: "抖音已受理分账，但未返回 settle_id。",
-        advice: "Repeat or watch the same out_settle_no.",
+        advice: "Repeat the same call after the delay in RetryInfo.",
     },
     Row {
         reason: "APP_NOT_CONFIGURED",
         code: Code::FailedPrecondition,
         retry: Retry::AfterChange,
+        about: About::App,
+        rpcs: Rpc::ALL,
+        outcomes: NOT_SENT,
         meaning: "The gateway does not serve this app.",
         meaning_zh: "网关未配置该小程序。",
         advice: "Check app_id, or have the app added to the gateway's configuration.",
     },
     Row {
+        reason: "BUDGET_EXHAUSTED",
+        code: Code::ResourceExhausted,
+        retry: SOON,
+        about: About::App,
+        rpcs: Rpc::ASKING,
+        outcomes: NOT_SENT,
+        meaning: "The app's own budget of requests to Douyin is used up.",
+        meaning_zh: "该小程序在网关的抖音请求预算已用完。",
+        advice: "Repeat the same call after the delay in RetryInfo.",
+    },
+    Row {
+        reason: "COMPRESSION_NOT_SUPPORTED",
+        code: Code::Unimplemented,
+        retry: Retry::Never,
+        about: About::Request,
+        rpcs: Rpc::ALL,
+        outcomes: NOT_SENT,
+        meaning: "The request is compressed in a way that the gateway does not know.",
+        meaning_zh: "网关不支持该请求的压缩方式。",
+        advice: "Send it uncompressed, or in an encoding that grpc-accept-encoding names.",
+    },
+    // Shown in the history of a settle, and no RPC's answer.
+    Row {
+        reason: "CONTRADICTION",
+        code: Code::FailedPrecondition,
+        retry: Retry::AfterChange,
+        about: About::Settle,
+        rpcs: &[],
+        outcomes: &[],
+        meaning: "A report of Douyin's contradicts what is recorded.",
+        meaning_zh: "抖音的结果与已记录的结果矛盾。",
+        advice: "Have the gateway's operator find out which of the two is true.",
+    },
+    Row {
         reason: "DEADLINE_REACHED",
         code: Code::DeadlineExceeded,
         retry: SOON,
-        meaning: "The caller's deadline passed before an answer was known.",
+        about: About::Gateway,
+        rpcs: Rpc::ALL,
+        outcomes: NOT_SENT_OR_UNKNOWN,
+        meaning: "The caller's deadline came before an answer was known.",
         meaning_zh: "在调用方的截止时间之前未得到结果。",
-        advice: "Repeat or watch the same out_settle_no; the gateway goes on with it.",
+        advice: "Repeat the same call after the delay in RetryInfo.",
     },
     Row {
         reason: "INTERNAL_ERROR",
         code: Code::Internal,
         retry: Retry::Never,
+        about: About::Gateway,
+        rpcs: Rpc::ALL,
+        outcomes: NOT_SENT_OR_UNKNOWN,
         meaning: "The gateway met a defect of its own.",
         meaning_zh: "网关内部错误。",
-        advice: "Report it to the gateway's operator with the time and the out_settle_no.",
+        advice: "Report it to the gateway's operator, with the time of the call.",
     },
     Row {
         reason: "INVALID_REQUEST",
         code: Code::InvalidArgument,
         retry: Retry::Never,
+        about: About::Request,
+        rpcs: Rpc::ALL,
+        outcomes: NOT_SENT,
         meaning: "The request breaks the rules of its fields.",
         meaning_zh: "请求参数不符合要求。",
-        advice: "Correct the fields named in BadRequest and use the same out_settle_no.",
+        advice: "Correct the fields that BadRequest names.",
+    },
+    Row {
+        reason: "NAME_NOT_FOUND",
+        code: Code::NotFound,
+        retry: Retry::Never,
+        about: About::Gateway,
+        rpcs: &[],
+        outcomes: &[],
+        meaning: "The gateway has no service, file or symbol of this name.",
+        meaning_zh: "网关没有该名称的服务、文件或符号。",
+        advice: "Ask reflection for what there is.",
     },
     Row {
         reason: "OUT_SETTLE_NO_CONFLICT",
         code: Code::AlreadyExists,
         retry: Retry::Never,
+        about: About::Settle,
+        rpcs: CREATES,
+        outcomes: &[Outcome::NotSent, Outcome::Refused],
         meaning: "The number is recorded here with other content.",
         meaning_zh: "该 out_settle_no 已用于内容不同的分账。",
         advice: "Read the recorded settle with GetSettle; another intent needs its own number.",
@@ -77,62 +159,108 @@ pub static TABLE: &[Row] = &[
         reason: "OVERLOADED",
         code: Code::ResourceExhausted,
         retry: SOON,
-        meaning: "The gateway has too many creates in flight.",
+        about: About::Gateway,
+        rpcs: Rpc::ALL,
+        outcomes: NOT_SENT,
+        meaning: "The gateway has too many calls in flight.",
         meaning_zh: "网关正在处理的请求过多。",
-        advice: "Repeat the same request after the delay in RetryInfo.",
+        advice: "Repeat the same call after the delay in RetryInfo.",
+    },
+    Row {
+        reason: "REQUEST_MALFORMED",
+        code: Code::InvalidArgument,
+        retry: Retry::Never,
+        about: About::Request,
+        rpcs: Rpc::ALL,
+        outcomes: NOT_SENT,
+        meaning: "The request is no message of this RPC.",
+        meaning_zh: "请求无法按该接口的消息解析。",
+        advice: "Send one message as the contract describes it.",
+    },
+    Row {
+        reason: "REQUEST_TOO_LARGE",
+        code: Code::InvalidArgument,
+        retry: Retry::Never,
+        about: About::Request,
+        rpcs: Rpc::ALL,
+        outcomes: NOT_SENT,
+        meaning: "The request has more than 64 KiB.",
+        meaning_zh: "请求超过 64 KiB。",
+        advice: "Send less: the largest settle that Douyin takes has under 8 KiB.",
     },
     Row {
         reason: "REVISION_FROM_FUTURE",
         code: Code::OutOfRange,
         retry: Retry::Never,
+        about: About::Request,
+        rpcs: WATCHES,
+        outcomes: &[],
         meaning: "after_revision is greater than the newest revision recorded here.",
         meaning_zh: "after_revision 大于网关当前的最新版本。",
-        advice: "Open a new stream with after_revision 0.",
+        advice: "Come back with after_revision 0.",
     },
     Row {
-        reason: "SEND_TOO_LATE",
-        code: Code::Unavailable,
-        retry: SOON,
-        meaning: "The permission to send ran out before the request could be sent.",
-        meaning_zh: "发送许可在请求发出前已过期。",
-        advice: "Repeat or watch the same out_settle_no; the gateway sends it again.",
+        reason: "RPC_NOT_FOUND",
+        code: Code::Unimplemented,
+        retry: Retry::Never,
+        about: About::Request,
+        rpcs: &[],
+        outcomes: &[],
+        meaning: "The gateway has no such RPC.",
+        meaning_zh: "网关没有该接口。",
+        advice: "Check the names of service and method against the contract.",
     },
     Row {
         reason: "SERVER_DRAINING",
         code: Code::Unavailable,
         retry: SOON,
+        about: About::Gateway,
+        rpcs: &[Rpc::CreateSettle, Rpc::WatchSettle, Rpc::WaitSettle],
+        outcomes: NOT_SENT,
         meaning: "This replica of the gateway is stopping.",
         meaning_zh: "该网关副本正在停止。",
-        advice: "Come back after the delay in RetryInfo, a stream with its last revision.",
+        advice: "Come back after the delay in RetryInfo, a watcher with its last revision.",
     },
     Row {
         reason: "SETTLE_NOT_FOUND",
         code: Code::NotFound,
         retry: Retry::Never,
+        about: About::Settle,
+        rpcs: &[Rpc::WatchSettle, Rpc::WaitSettle, Rpc::GetSettle],
+        outcomes: &[],
         meaning: "No such settle is known at present.",
         meaning_zh: "当前没有找到该分账单。",
-        advice: "It may still be on its way: this permits no other number.",
+        advice: "Take no other number for that: it may still be on its way.",
     },
     Row {
         reason: "SLOW_CONSUMER",
         code: Code::ResourceExhausted,
         retry: SOON,
+        about: About::Gateway,
+        rpcs: STREAMS,
+        outcomes: &[],
         meaning: "A message was ready and was not taken in time.",
         meaning_zh: "消息就绪后长时间未被读取。",
-        advice: "Come back with the last revision received and read promptly.",
+        advice: "Come back with the last revision received, and read promptly.",
     },
     Row {
         reason: "STORE_UNAVAILABLE",
         code: Code::Unavailable,
         retry: SOON,
+        about: About::Gateway,
+        rpcs: Rpc::ALL,
+        outcomes: NOT_SENT_OR_UNKNOWN,
         meaning: "The gateway cannot read or write its records now.",
         meaning_zh: "网关暂时无法读写存储。",
-        advice: "Repeat the same request after the delay in RetryInfo.",
+        advice: "Repeat the same call after the delay in RetryInfo.",
     },
     Row {
         reason: "STREAM_ROTATED",
         code: Code::Unavailable,
         retry: SOON,
+        about: About::Gateway,
+        rpcs: STREAMS,
+        outcomes: &[],
         meaning: "The stream reached its greatest age.",
         meaning_zh: "该流已达到最长存活时间。",
         advice: "Open a new stream with the last revision received.",
@@ -141,6 +269,9 @@ pub static TABLE: &[Row] = &[
         reason: "SUBMISSION_EXPIRED",
         code: Code::FailedPrecondition,
         retry: Retry::Never,
+        about: About::Settle,
+        rpcs: CREATES,
+        outcomes: REFUSED,
         meaning: "The submission window ended and Douyin never had the settle.",
         meaning_zh: "提交时限已过，抖音未受理该分账。",
         advice: "Pay the intent under another out_settle_no if it is still wanted.",
@@ -149,30 +280,31 @@ pub static TABLE: &[Row] = &[
         reason: "TIME_LIMIT_REACHED",
         code: Code::Unavailable,
         retry: SOON,
-        meaning: "The gateway's own time limit passed before an answer was known.",
+        about: About::Gateway,
+        rpcs: Rpc::ALL,
+        outcomes: NOT_SENT_OR_UNKNOWN,
+        meaning: "The gateway's own time limit came before an answer was known.",
         meaning_zh: "在网关的时间限制内未得到结果。",
-        advice: "Repeat or watch the same out_settle_no; the gateway goes on with it.",
-    },
-    Row {
-        reason: "UPSTREAM_CREDENTIALS_REJECTED",
-        code: Code::FailedPrecondition,
-        retry: Retry::AfterChange,
-        meaning: "Douyin rejects the gateway's credentials for this app.",
-        meaning_zh: "抖音拒绝了网关为该小程序配置的凭证。",
-        advice: "Have the gateway's operator check the app's client secret; keep the same number.",
+        advice: "Repeat the same call after the delay in RetryInfo.",
     },
     Row {
         reason: "UPSTREAM_UNAVAILABLE",
         code: Code::Unavailable,
         retry: LATER,
-        meaning: "Douyin did not answer, or not in a way that can be understood.",
-        meaning_zh: "抖音未响应或响应无法识别。",
-        advice: "Repeat or watch the same out_settle_no; the gateway goes on with it.",
+        about: About::Douyin,
+        rpcs: Rpc::ASKING,
+        outcomes: NOT_SENT_OR_UNKNOWN,
+        meaning: "No answer that can be used came from Douyin.",
+        meaning_zh: "未从抖音得到可用的响应。",
+        advice: "Repeat the same call after the delay in RetryInfo.",
     },
     Row {
         reason: "WATCH_LIMIT_REACHED",
         code: Code::ResourceExhausted,
         retry: LATER,
+        about: About::Gateway,
+        rpcs: WATCHES,
+        outcomes: &[],
         meaning: "The gateway has too many watchers.",
         meaning_zh: "网关的监听数已达上限。",
         advice: "Come back after the delay in RetryInfo, or follow fewer settles at once.",
@@ -188,14 +320,46 @@ pub fn row(reason: &str) -> Option<&'static Row> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::douyin::codes;
 
     #[test]
-    fn reasons_are_sorted_unique_and_upper_snake() {
+    fn reasons_are_sorted_unique_and_upper_snake_and_each_text_is_one_sentence() {
         assert!(TABLE.windows(2).all(|pair| pair[0].reason < pair[1].reason));
         for row in TABLE {
             let upper_snake = |c: char| c.is_ascii_uppercase() || c == '_';
             assert!(row.reason.chars().all(upper_snake), "{}", row.reason);
-            assert!(row.meaning.ends_with('.') && row.advice.ends_with('.'), "{}", row.reason);
+            for text in [row.meaning, row.advice] {
+                assert!(text.ends_with('.') && !text.contains(". "), "{}", row.reason);
+            }
+            assert_eq!(row.meaning_zh.matches('。').count(), 1, "{}", row.reason);
+            assert!(row.meaning_zh.ends_with('。'), "{}", row.reason);
+        }
+    }
+
+    #[test]
+    fn no_reason_is_in_both_tables() {
+        for row in TABLE {
+            assert_eq!(codes::row_for_reason(row.reason), None, "{}", row.reason);
+        }
+    }
+
+    #[test]
+    fn a_reason_has_outcomes_exactly_if_a_create_can_be_answered_with_it() {
+        for row in TABLE {
+            let of_creates = row.rpcs.contains(&Rpc::CreateSettle);
+            assert_eq!(!row.outcomes.is_empty(), of_creates, "{}", row.reason);
+        }
+    }
+
+    #[test]
+    fn whoever_is_told_to_come_back_is_told_when() {
+        for row in TABLE {
+            let now = matches!(row.retry, Retry::Now(delay) if !delay.is_zero());
+            let temporary = matches!(
+                row.code,
+                Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded
+            );
+            assert_eq!(now, temporary, "{}", row.reason);
         }
     }
 }

@@ -7,49 +7,62 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::Instant;
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tracing::info;
 
+use super::rpc::Rpc;
+use super::status::{Limit, Names};
 use super::{convert, status};
-use crate::gateway::{Event, Watch};
+use crate::gateway::{Ending, Event, Watch};
 use crate::proto::v1;
-use crate::settle::Key;
 
 /// The stream of a watch: its messages, then its status.
 pub struct WatchStream {
     messages: mpsc::Receiver<v1::WatchSettleResponse>,
-    /// Set before the sender is dropped, unless the watch ended well.
-    ending: Arc<OnceLock<Status>>,
+    ending: Arc<OnceLock<Outcome>>,
     ended: bool,
 }
+
+/// How a watch ended: well, or with this status. Set before the sender of its messages is dropped,
+/// unless its task died.
+type Outcome = Result<(), Status>;
 
 /// The task that fills a stream.
 pub struct Pump {
     watch: Watch,
-    key: Key,
+    names: Names,
     /// Ends the stream also while its caller does not read.
     drain: CancellationToken,
-    /// How long a ready message may stay untaken.
-    patience: Duration,
+    terms: Terms,
     messages: mpsc::Sender<v1::WatchSettleResponse>,
-    ending: Arc<OnceLock<Status>>,
+    ending: Arc<OnceLock<Outcome>>,
     _seat: OwnedSemaphorePermit,
+}
+
+/// When a stream ends although nothing happened to its settle.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// How long a ready message may stay untaken.
+    pub patience: Duration,
+    /// The caller's deadline, less the time that the last answer needs.
+    pub until: Option<Instant>,
 }
 
 /// A stream and the task that fills it, which the caller runs.
 pub fn watch_stream(
     watch: Watch,
     drain: CancellationToken,
-    patience: Duration,
+    terms: Terms,
     seat: OwnedSemaphorePermit,
 ) -> (WatchStream, Pump) {
-    let (sender, receiver) = mpsc::channel(1);
+    let (messages, receiver) = mpsc::channel(1);
     let ending = Arc::new(OnceLock::new());
     let stream = WatchStream { messages: receiver, ending: Arc::clone(&ending), ended: false };
-    let key = watch.key().clone();
-    (stream, Pump { watch, key, drain, patience, messages: sender, ending, _seat: seat })
+    let names = Names::of_key(watch.key());
+    (stream, Pump { watch, names, drain, terms, messages, ending, _seat: seat })
 }
 
 impl Pump {
@@ -59,37 +72,50 @@ impl Pump {
             // There is room exactly when the message before was taken.
             let room = tokio::select! {
                 room = self.messages.reserve() => room,
-                () = tokio::time::sleep(self.patience) => return self.end("SLOW_CONSUMER"),
-                () = self.drain.cancelled() => return self.end("SERVER_DRAINING"),
+                () = tokio::time::sleep(self.terms.patience) => {
+                    return self.end(Err(status::slow_consumer(&self.names)));
+                }
+                () = self.drain.cancelled() => return self.end(self.ended(Ending::Draining)),
+                () = at(self.terms.until) => return self.end(self.late()),
             };
             // The caller is gone: nobody is left to tell.
             let Ok(room) = room else { return };
             let event = tokio::select! {
                 event = self.watch.next() => event,
                 () = self.messages.closed() => return,
+                () = at(self.terms.until) => return self.end(self.late()),
             };
             match event {
                 Ok(event) => room.send(render(event)),
-                Err(ending) => {
-                    let number = Some(self.key.out_settle_no.as_str());
-                    match status::of_ending(ending, &self.key.app_id, number) {
-                        Some(status) => self.end_with(status),
-                        None => info!("watch ended with the final state"),
-                    }
-                    return;
-                }
+                Err(ending) => return self.end(self.ended(ending)),
             }
         }
     }
 
-    fn end(&self, reason: &str) {
-        self.end_with(status::own(reason));
+    fn ended(&self, ending: Ending) -> Result<(), Status> {
+        let spread = self.watch.spread();
+        let status = status::of_ending(ending, &self.names, Rpc::WatchSettle, spread);
+        status.map_or(Ok(()), Err)
     }
 
-    fn end_with(&self, status: Status) {
-        info!(code = ?status.code(), error = status.message(), "watch ended");
+    fn late(&self) -> Result<(), Status> {
+        Err(status::of_limit(Limit::Caller, &self.names))
+    }
+
+    fn end(&self, outcome: Result<(), Status>) {
+        match &outcome {
+            Ok(()) => info!("watch ended with the final state"),
+            Err(status) => info!(code = ?status.code(), error = status.message(), "watch ended"),
+        }
         // Set once, here: the pump ends right after it.
-        let _ = self.ending.set(status);
+        let _ = self.ending.set(outcome);
+    }
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -121,8 +147,32 @@ impl Stream for WatchStream {
             Some(message) => Some(Ok(message)),
             None => {
                 self.ended = true;
-                self.ending.get().cloned().map(Err)
+                match self.ending.get() {
+                    Some(Ok(())) => None,
+                    Some(Err(status)) => Some(Err(status.clone())),
+                    // A stream that ends well has told the final state, and this one has not.
+                    None => Some(Err(status::died())),
+                }
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ending with OK would promise that the final state was told.
+    #[tokio::test]
+    async fn a_stream_whose_task_dies_ends_with_an_error() {
+        let (sender, messages) = mpsc::channel(1);
+        let ending = Arc::new(OnceLock::new());
+        let mut stream = WatchStream { messages, ending, ended: false };
+        drop(sender);
+        let next = std::future::poll_fn(|cx| Pin::new(&mut stream).poll_next(cx));
+        let status = next.await.expect("it does not end well").unwrap_err();
+        assert_eq!(status.code(), tonic::Code::Internal);
+        let next = std::future::poll_fn(|cx| Pin::new(&mut stream).poll_next(cx));
+        assert!(next.await.is_none());
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Read in this order: [`record`] (what is known about a settle), [`observation`] (what can be
 //! learned), [`state`] (how that changes it: the life-cycle table), [`proof`] (whose settle a
-//! report speaks of), `dispute` (words that contradict each other), [`absorb`] (two records of one
-//! settle), [`step`] (what to do next). [`content`], [`ids`] and [`money`] are the words they use.
+//! report speaks of), `dispute` (words that contradict each other), [`mod@absorb`] (two records of
+//! one settle), [`step`] (what to do next). [`content`], [`ids`] and [`money`] are the words they
+//! use.
 
 pub mod absorb;
 pub mod content;

@@ -150,9 +150,10 @@ impl Outbox {
         outbox
     }
 
+    /// Gives a new app its address and its key. One that is there keeps its own.
     pub(super) fn add_app(&mut self, app: &SimApp) {
-        let console = Console { url: app.callback_url.clone(), key: app.platform_key.clone() };
-        self.consoles.insert(app.app_id.clone(), console);
+        let new = || Console { url: app.callback_url.clone(), key: app.platform_key.clone() };
+        self.consoles.entry(app.app_id.clone()).or_insert_with(new);
     }
 
     /// The address that the console has for an app.

@@ -222,12 +222,12 @@ impl Simulator {
         self.shared.with(|core, _| core.books.choices = choices);
     }
 
-    /// Changes how many of 10 000 requests, settles and tokens meet a fault from now on.
+    /// Changes how many of 10 000 requests, settles, tokens and callbacks meet a fault from now on.
     pub fn set_faults_per_10_000(&self, faults_per_10_000: u32) {
         self.shared.with(|core, _| core.set_faults_per_10_000(faults_per_10_000));
     }
 
-    /// Adds an app, or changes the secret, address and key of the one with this id.
+    /// Adds an app, or changes the secret of the one with this id, and nothing else of it.
     pub fn add_app(&self, app: &SimApp) {
         self.shared.with(|core, _| {
             core.tokens.add_app(&app.app_id, &app.client_secret);

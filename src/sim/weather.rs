@@ -16,9 +16,9 @@ const LATENCY_MS_MAX: u64 = 2_000;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Weather {
     seed: u64,
-    /// How many of 10 000 requests, settles and tokens meet a fault.
+    /// How many of 10 000 requests, settles, tokens and callbacks meet a fault.
     pub(super) faults_per_10_000: u32,
-    /// The longest time that it keeps a settle invisible.
+    /// The longest time that it keeps a settle invisible or a callback back.
     late_ms_max: u64,
 }
 

@@ -14,7 +14,8 @@ use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::harness::{
-    APP_ID, Gateway, SECRET, assert_create_error, create_request, number, simulator_with, within,
+    APP_ID, Gateway, SECRET, assert_create_error, create_request, details, number, simulator_with,
+    within,
 };
 use crate::process::{Process, Setting};
 
@@ -111,8 +112,11 @@ async fn a_flood_of_one_app_is_shed_and_leaves_the_other_its_usual_time() {
         match answer {
             Ok(()) => made += 1,
             Err(status) => {
+                // No place among the creates of its app, or no request for it in time.
+                let reason = details(&status).info.reason;
+                assert!(["OVERLOADED", "BUDGET_EXHAUSTED"].contains(&reason.as_str()), "{reason}");
                 let code = Code::ResourceExhausted;
-                let told = assert_create_error(&status, code, "OVERLOADED", "not_sent");
+                let told = assert_create_error(&status, code, &reason, "not_sent");
                 assert!(told.retry_after.is_some());
                 shed += 1;
             }

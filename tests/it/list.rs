@@ -192,7 +192,7 @@ fn a_page_has_fifty_settles_by_default_and_five_hundred_at_most() {
     }
     for asked in [-1, i32::MIN] {
         let listing = v1::ListSettlesRequest { page_size: asked, ..request() };
-        assert_eq!(convert::list(listing, None).unwrap_err().len(), 1);
+        assert!(convert::list(listing, None).is_err(), "{asked}");
     }
 }
 

@@ -50,6 +50,16 @@ pub(super) const SERVER: &[Knob<Config>] = &[
                   `WATCH_LIMIT_REACHED`.",
     },
     Knob {
+        key: "calls_max",
+        slot: Slot::Count {
+            of: |config| &mut config.grpc.calls_max,
+            unit: "calls",
+            bounds: (16, 1_000_000),
+        },
+        meaning: "Calls that wait for the beginning of their answer at once in this process, the \
+                  waits among them. One more gets `OVERLOADED`.",
+    },
+    Knob {
         key: "creates_max",
         slot: Slot::Count {
             of: |config| &mut config.gateway.creates_max,
@@ -64,7 +74,7 @@ pub(super) const SERVER: &[Knob<Config>] = &[
         slot: Slot::Ms { of: |config| &mut config.gateway.budget_wait, bounds: (0, MINUTE) },
         meaning: "How long a create or a question waits until its app may send another request \
                   to Douyin (`requests_per_second`, `requests_in_flight`). After that it gets \
-                  `OVERLOADED`, a create with the outcome `not_sent`. Never longer than the \
+                  `BUDGET_EXHAUSTED`, a create with the outcome `not_sent`. Never longer than the \
                   caller's deadline.",
     },
     Knob {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tonic::Code;
 
-use super::{Handling, Retry, Row, UPSTREAM_CREDENTIALS_REJECTED};
+use super::{About, Handling, Retry, Row, UNLISTED, UPSTREAM_CREDENTIALS_REJECTED};
 
 /// settle_create and family: a parameter is wrong, and Douyin's message says which.
 const PARAM_ERROR: Row = Row {
@@ -18,6 +18,7 @@ const PARAM_ERROR: Row = Row {
     code: Code::InvalidArgument,
     handling: Handling::Refused,
     retry: Retry::Never,
+    about: About::Request,
     field: None,
     meaning: "Douyin finds a parameter wrong.",
     meaning_zh: "抖音认为参数错误。",
@@ -25,7 +26,7 @@ const PARAM_ERROR: Row = Row {
 };
 
 /// family: one field is wrong. The gateway checks most of them itself, so they mean a changed rule.
-const FIELD: Row = Row { advice: "Correct the field named in BadRequest.", ..PARAM_ERROR };
+const FIELD: Row = Row { advice: "Correct the field that BadRequest names.", ..PARAM_ERROR };
 
 /// settle_create: "re-send the same parameters". platform: internal errors, mostly timeouts.
 const SYSTEM_ERROR: Row = Row {
@@ -34,10 +35,11 @@ const SYSTEM_ERROR: Row = Row {
     code: Code::Unavailable,
     handling: Handling::Unknown,
     retry: Retry::Now(Duration::from_secs(2)),
+    about: About::Douyin,
     field: None,
     meaning: "Douyin reports an internal error.",
     meaning_zh: "抖音系统内部错误。",
-    advice: "Repeat or watch the same out_settle_no; quote the log id to Douyin if it goes on.",
+    advice: "Repeat the same call; quote the log id to Douyin if it goes on.",
 };
 
 /// platform: busy. Its documents add that a parameter of a wrong type usually shows up as this.
@@ -45,6 +47,7 @@ const SYSTEM_BUSY: Row = Row {
     reason: "SYSTEM_BUSY",
     meaning: "Douyin reports that it is busy.",
     meaning_zh: "抖音系统繁忙。",
+    advice: "Repeat the same call; if it goes on, a value has perhaps a type that Douyin refuses.",
     ..SYSTEM_ERROR
 };
 
@@ -66,6 +69,7 @@ const CREDENTIALS: Row = Row {
     code: Code::FailedPrecondition,
     handling: Handling::Reauthenticate,
     retry: Retry::AfterChange,
+    about: About::App,
     field: None,
     meaning: "Douyin rejects the gateway's credentials for this app.",
     meaning_zh: "抖音拒绝了网关为该小程序配置的凭证。",
@@ -79,6 +83,7 @@ const PERMISSION: Row = Row {
     code: Code::FailedPrecondition,
     handling: Handling::Refused,
     retry: Retry::AfterChange,
+    about: About::App,
     field: None,
     meaning: "The app lacks the capability or the scope at Douyin.",
     meaning_zh: "该小程序未获得所需的能力或权限。",
@@ -102,6 +107,7 @@ const RATE_LIMITED: Row = Row {
     code: Code::ResourceExhausted,
     handling: Handling::Throttled,
     retry: Retry::Now(Duration::from_secs(3)),
+    about: About::App,
     field: None,
     meaning: "Douyin limits the rate of this app's calls.",
     meaning_zh: "该小程序的调用过于频繁，被抖音限流。",
@@ -124,6 +130,7 @@ const ORDER: Row = Row {
     code: Code::FailedPrecondition,
     handling: Handling::Refused,
     retry: Retry::AfterChange,
+    about: About::Order,
     field: None,
     meaning: "Nothing of the order can be settled at present.",
     meaning_zh: "该订单当前没有可分账的部分。",
@@ -146,11 +153,24 @@ const ORDER_NOT_FOUND: Row = Row {
 const ITEM_MISMATCH: Row = Row {
     err_no: 23025,
     reason: "ITEM_ORDER_MISMATCH",
+    about: About::Item,
     field: Some("item_order_id"),
     meaning: "The item does not belong to the order.",
     meaning_zh: "商品单与订单不匹配。",
     advice: "Check item_order_id against the items of the order.",
     ..PARAM_ERROR
+};
+
+/// Whatever number no document lists. It is no part of the table, because it has no number.
+pub(super) const OTHER: Row = Row {
+    err_no: 0,
+    reason: UNLISTED,
+    code: Code::Unknown,
+    retry: Retry::Now(Duration::from_secs(5)),
+    meaning: "Douyin answered a number that the gateway does not know.",
+    meaning_zh: "抖音返回了网关未收录的错误码。",
+    advice: "Repeat the same call, and report the number to the gateway's operator.",
+    ..SYSTEM_ERROR
 };
 
 /// Every number that a document lists, sorted.
@@ -171,6 +191,7 @@ pub static TABLE: &[Row] = &[
     Row {
         err_no: 11004,
         reason: "UPSTREAM_SIGNATURE_REJECTED",
+        about: About::Gateway,
         meaning: "Douyin rejects the signature of the call.",
         meaning_zh: "抖音签名校验失败。",
         advice: "Report it to the gateway's operator.",
@@ -180,6 +201,7 @@ pub static TABLE: &[Row] = &[
         err_no: 11006,
         meaning: "The merchant has not authorized the provider that the app belongs to.",
         meaning_zh: "商家与服务商的关系未授权。",
+        advice: "Have the merchant authorize the provider at Douyin.",
         ..PERMISSION
     },
     Row { err_no: 11016, ..CREDENTIALS },
@@ -294,6 +316,7 @@ pub static TABLE: &[Row] = &[
         err_no: 23024,
         reason: "ITEM_ORDER_NOT_FOUND",
         code: Code::NotFound,
+        about: About::Item,
         field: Some("item_order_id"),
         meaning: "Douyin does not know the item.",
         meaning_zh: "商品单不存在。",
@@ -324,9 +347,10 @@ pub static TABLE: &[Row] = &[
         code: Code::AlreadyExists,
         handling: Handling::Exists,
         retry: Retry::Never,
+        about: About::Settle,
         meaning: "A settle with this out_settle_no exists at Douyin.",
         meaning_zh: "该 out_settle_no 在抖音已存在。",
-        advice: "Watch the same out_settle_no; the gateway asks Douyin whose settle it is.",
+        advice: "Repeat the same call; the gateway asks Douyin whose settle it is.",
         ..ORDER
     },
     Row {
@@ -343,6 +367,7 @@ pub static TABLE: &[Row] = &[
         err_no: 23117,
         reason: "AUTOMATIC_SETTLEMENT_CONFIGURED",
         retry: Retry::Never,
+        about: About::App,
         meaning: "Douyin settles the orders of this app by itself.",
         meaning_zh: "该小程序已配置自动分账。",
         advice: "Do not settle; watch the settles that Douyin makes.",
@@ -360,6 +385,7 @@ pub static TABLE: &[Row] = &[
     Row {
         err_no: 23124,
         reason: "PARTIAL_SETTLE_NOT_ENABLED",
+        about: About::App,
         meaning: "Douyin has not enabled partial settlement for this app.",
         meaning_zh: "该小程序未开通部分分账（灰度中）。",
         advice: "Ask Douyin's operations to enable it.",
@@ -369,6 +395,7 @@ pub static TABLE: &[Row] = &[
         err_no: 40006,
         reason: "UPSTREAM_IP_NOT_ALLOWED",
         code: Code::PermissionDenied,
+        about: About::Gateway,
         meaning: "The gateway's address is not on the white list at Douyin.",
         meaning_zh: "网关的 IP 不在抖音白名单中。",
         advice: "Have the gateway's egress address added to the white list.",

@@ -1,7 +1,11 @@
 //! What each thing that can come back means, for the money and for the app.
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use metrics::{Counter, Gauge, Histogram, KeyName, Metadata, SharedString, Unit};
 use serde_json::json;
 
 use super::super::codes::{Handling, Retry, TABLE, UNLISTED};
@@ -308,4 +312,42 @@ fn an_app_is_configured_once_and_the_address_is_one() {
         let error = BuildError::BaseUrl { base_url: wrong.to_owned() };
         assert_eq!(build(config, apps()), Err(error));
     }
+}
+
+/// Counts by name and labels.
+#[derive(Default)]
+struct Counts(Mutex<HashMap<String, Arc<AtomicU64>>>);
+
+impl metrics::Recorder for Counts {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &metrics::Key, _: &Metadata<'_>) -> Counter {
+        let mut counts = self.0.lock().unwrap();
+        Counter::from_arc(Arc::clone(counts.entry(key.to_string()).or_default()))
+    }
+
+    fn register_gauge(&self, _: &metrics::Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &metrics::Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_with_an_unlisted_number_are_counted_by_app() {
+    let counts = Counts::default();
+    let _counting = metrics::set_default_local_recorder(&counts);
+    let desk = Desk::new();
+    for err_no in [23999, 23000, 1, 0] {
+        desk.create(Act::Say(refused(err_no))).await;
+    }
+    desk.query(Act::Say(refused(77))).await.unwrap_err();
+    let counts = counts.0.lock().unwrap();
+    let counts = counts.iter().map(|(key, count)| (key.as_str(), count.load(Ordering::Relaxed)));
+    let key = format!("Key(settlement_unlisted_answers_total, [app_id = {}])", app_id().as_str());
+    assert_eq!(counts.collect::<Vec<_>>(), [(key.as_str(), 3)]);
 }

@@ -1,15 +1,16 @@
 //! Callbacks over real HTTP: what arrives, who signed it, and what comes of each answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::receiver::{GOOD, Got, Receiver, Reply, verified};
-use super::wire::{Client, read};
+use super::wire::{Client, LONG, read};
 use super::{APP, CREATE, config, good_create};
 use crate::sim::{
-    Attempt, Callback, CallbackScript, Choices, Forged, ForgedSignature, Gate, Outcome,
-    PlatformKey, SimConfig, Snapshot, Status,
+    Attempt, Callback, CallbackScript, CallbackState, Choices, Forged, ForgedSignature, Gate,
+    Outcome, PlatformKey, SimApp, SimConfig, Snapshot, Status,
 };
 
 /// A simulator whose app has the receiver in its console.
@@ -149,9 +150,10 @@ async fn what_is_not_acknowledged_is_sent_again_on_the_ladder() {
     for (nth, rung_s) in (1..).zip(rungs_s) {
         receiver.wait_for(nth).await;
         assert_eq!(until_tried(&client, "s1", nth).await.attempts.len(), nth);
-        client.sim.advance(Duration::from_secs(rung_s - 1));
+        // So early that a busy machine does not reach the rung meanwhile.
+        client.sim.advance(Duration::from_secs(rung_s - 8));
         assert_eq!(receiver.got().len(), nth, "not before the rung is over");
-        client.sim.advance(Duration::from_secs(1));
+        client.sim.advance(Duration::from_secs(8));
     }
     let books = until_acknowledged(&client, "s1").await;
     let callback = &books.callbacks[0];
@@ -183,6 +185,54 @@ async fn a_silent_receiver_is_given_up_at_the_deadline() {
     assert_eq!(receiver.got().len(), 1);
     client.sim.advance(Duration::from_secs(12));
     until_acknowledged(&client, "s1").await;
+    client.sim.stop().await;
+}
+
+#[tokio::test]
+async fn no_more_than_sixty_four_are_on_their_way() {
+    let choices = Choices { callback_deadline_ms: 600_000, ..Choices::default() };
+    let (client, receiver) = start_with(|config| config.choices = choices).await;
+    receiver.answer(std::iter::repeat_n(Reply::Silence, 64));
+    for n in 0..70 {
+        create(&client, &format!("s{n}"), &format!("o{n}")).await;
+    }
+    client.sim.advance(Duration::from_secs(2));
+    receiver.wait_for(64).await;
+    let sending = |books: &Snapshot| {
+        let sending = |callback: &&Arc<Callback>| callback.state == CallbackState::Sending;
+        books.callbacks.iter().filter(sending).count()
+    };
+    let books = client.sim.books();
+    assert_eq!((books.callbacks.len(), sending(&books)), (70, 64));
+    // Their end is the others' beginning.
+    receiver.let_go();
+    receiver.wait_for(70).await;
+    until_acknowledged(&client, "s69").await;
+    client.sim.stop().await;
+}
+
+#[tokio::test]
+async fn stopping_does_not_wait_for_an_answer() {
+    let choices = Choices { callback_deadline_ms: 600_000, ..Choices::default() };
+    let (client, receiver) = start_with(|config| config.choices = choices).await;
+    receiver.answer([Reply::Silence]);
+    let gate = Gate::new();
+    client.sim.script_callback("s2", vec![CallbackScript::Hold(gate.clone())]);
+    create(&client, "s1", "o1").await;
+    create(&client, "s2", "o2").await;
+    client.sim.advance(Duration::from_secs(2));
+    receiver.wait_for(1).await;
+    gate.arrived().await;
+    tokio::time::timeout(LONG, client.sim.stop()).await.expect("it stops");
+}
+
+#[tokio::test]
+async fn a_new_secret_leaves_the_address_and_the_key_alone() {
+    let (client, receiver) = start().await;
+    client.sim.add_app(&SimApp::new(APP, "another"));
+    create(&client, "s1", "o1").await;
+    client.sim.advance(Duration::from_secs(2));
+    receiver.wait_for(1).await;
     client.sim.stop().await;
 }
 

@@ -29,6 +29,7 @@ pub(super) struct Receiver {
 struct Seen {
     got: watch::Sender<Vec<Got>>,
     answers: Mutex<VecDeque<Reply>>,
+    let_go: CancellationToken,
 }
 
 /// How a callback is answered. Without any of these: as documented.
@@ -58,7 +59,8 @@ impl Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let got = watch::Sender::new(Vec::new());
-        let seen = Arc::new(Seen { got, answers: Mutex::new(VecDeque::new()) });
+        let (answers, let_go) = (Mutex::new(VecDeque::new()), CancellationToken::new());
+        let seen = Arc::new(Seen { got, answers, let_go });
         let stop = CancellationToken::new();
         let (stopped, shared) = (stop.clone(), Arc::clone(&seen));
         let tasks = TaskTracker::new();
@@ -75,6 +77,11 @@ impl Receiver {
     /// Queues the answers to the next callbacks.
     pub(super) fn answer(&self, replies: impl IntoIterator<Item = Reply>) {
         self.seen.answers.lock().expect("no test panicked").extend(replies);
+    }
+
+    /// Closes the connections that are silent, and those that will be.
+    pub(super) fn let_go(&self) {
+        self.seen.let_go.cancel();
     }
 
     /// What has arrived by now.
@@ -118,7 +125,7 @@ async fn serve(mut stream: TcpStream, seen: Arc<Seen>) {
         None => (200, GOOD.to_owned()),
         Some(Reply::With(status, text)) => (status, text),
         Some(Reply::Nothing) => return,
-        Some(Reply::Silence) => std::future::pending().await,
+        Some(Reply::Silence) => return seen.let_go.cancelled().await,
     };
     let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n{text}", text.len());
     // The other side may have gone.

@@ -67,6 +67,20 @@ impl Committer {
         jobs
     }
 
+    /// Waits until something is queued and commits the batch that it begins; `false`: the queue is
+    /// closed and empty. For whoever drives a store on a runtime's own time.
+    pub async fn commit_next(&mut self) -> bool {
+        let Some(first) = self.jobs.recv().await else { return false };
+        let mut batch = vec![first];
+        while batch.len() < self.batch_jobs_max
+            && let Ok(job) = self.jobs.try_recv()
+        {
+            batch.push(job);
+        }
+        self.writer.commit_batch(batch);
+        true
+    }
+
     /// Commits batch after batch until the queue is closed and empty. Blocks its thread.
     pub(super) fn run(mut self) {
         loop {

@@ -7,29 +7,10 @@ use std::path::Path;
 use settlement_gateway::config::{self, Config};
 
 use super::{Loaded, ONE_APP, SECRET, gateway, load, ran};
+use crate::printed::assert_printed;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Holds a part of a document against what the code prints; with REWRITE set, writes it.
-fn assert_printed(document: &str, begin: &str, end: &str, printed: &str) {
-    let path = root().join(document);
-    let text = fs::read_to_string(&path).unwrap();
-    let (before, rest) = text.split_once(begin).expect("the document has the mark of its begin");
-    let (found, after) = match end {
-        "" => (rest, ""),
-        end => rest.split_once(end).expect("the document has the mark of its end"),
-    };
-    if found == printed {
-        return;
-    }
-    assert!(
-        std::env::var_os("REWRITE").is_some(),
-        "{document} is not what the code says. To write it: \
-         REWRITE=1 cargo test --test it config::documents"
-    );
-    fs::write(path, [before, begin, printed, end, after].concat()).unwrap();
 }
 
 #[test]

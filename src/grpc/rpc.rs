@@ -1,0 +1,88 @@
+//! The RPCs of the contract by name, for whatever is the same for all of them.
+
+use crate::proto::v1::settlement_service_server::SERVICE_NAME;
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Rpc {
+    CreateSettle,
+    WatchSettle,
+    WaitSettle,
+    GetSettle,
+    QuerySettles,
+    ListSettles,
+}
+
+impl Rpc {
+    /// In the order of the contract.
+    pub const ALL: &'static [Rpc] = &[
+        Rpc::CreateSettle,
+        Rpc::WatchSettle,
+        Rpc::WaitSettle,
+        Rpc::GetSettle,
+        Rpc::QuerySettles,
+        Rpc::ListSettles,
+    ];
+    /// Those that can turn to Douyin before they answer, so that an error of Douyin's can be their
+    /// answer.
+    pub const ASKING: &'static [Rpc] =
+        &[Rpc::CreateSettle, Rpc::WatchSettle, Rpc::WaitSettle, Rpc::GetSettle, Rpc::QuerySettles];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Rpc::CreateSettle => "CreateSettle",
+            Rpc::WatchSettle => "WatchSettle",
+            Rpc::WaitSettle => "WaitSettle",
+            Rpc::GetSettle => "GetSettle",
+            Rpc::QuerySettles => "QuerySettles",
+            Rpc::ListSettles => "ListSettles",
+        }
+    }
+
+    /// The RPC of a request's path; `None`: the contract has no such RPC.
+    pub fn of_path(path: &str) -> Option<Self> {
+        let (service, method) = path.strip_prefix('/')?.split_once('/')?;
+        let mut all = Self::ALL.iter().copied();
+        all.find(|rpc| service == SERVICE_NAME && rpc.name() == method)
+    }
+
+    /// The fields of its request that go to Douyin, so that Douyin can find them wrong; as paths.
+    pub fn sent_fields(self) -> &'static [&'static str] {
+        match self {
+            Rpc::CreateSettle => &[
+                "app_id",
+                "out_order_no",
+                "out_settle_no",
+                "settle_desc",
+                "settle_params",
+                "settle_params.merchant_uid",
+                "settle_params.amount_fen",
+                "item_order_id",
+                "ext",
+                "notify_url",
+            ],
+            Rpc::WatchSettle | Rpc::WaitSettle | Rpc::GetSettle => {
+                &["app_id", "out_settle_no", "settle_id"]
+            }
+            Rpc::QuerySettles => {
+                &["app_id", "settle_id", "order_id", "out_settle_no", "out_order_no"]
+            }
+            Rpc::ListSettles => &[],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_rpc_is_known_by_the_path_that_clients_call() {
+        for rpc in Rpc::ALL {
+            let path = format!("/douyin.settlement.v1.SettlementService/{}", rpc.name());
+            assert_eq!(Rpc::of_path(&path), Some(*rpc));
+        }
+        for other in ["", "/", "CreateSettle", "/x/CreateSettle", "/grpc.health.v1.Health/Check"] {
+            assert_eq!(Rpc::of_path(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What a call names: every error of it has that in its metadata.
+
+use std::collections::BTreeMap;
+
+use crate::gateway::{Name, Question};
+use crate::settle::{AppId, Content, Key};
+
+/// Names of the contract's fields, and what the call gave for them.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Names(BTreeMap<&'static str, String>);
+
+impl Names {
+    pub fn of_app(app_id: &AppId) -> Self {
+        Self::default().with("app_id", app_id.as_str())
+    }
+
+    pub fn of_create(key: &Key, content: &Content) -> Self {
+        let names = Self::of_key(key).with("out_order_no", content.out_order_no.as_str());
+        match &content.item_order_id {
+            Some(item_order_id) => names.with("item_order_id", item_order_id.as_str()),
+            None => names,
+        }
+    }
+
+    pub fn of_key(key: &Key) -> Self {
+        Self::of_app(&key.app_id).with("out_settle_no", key.out_settle_no.as_str())
+    }
+
+    pub fn of(name: &Name) -> Self {
+        match name {
+            Name::Key(key) => Self::of_key(key),
+            Name::SettleId(app_id, settle_id) => {
+                Self::of_app(app_id).with("settle_id", settle_id.as_str())
+            }
+        }
+    }
+
+    pub fn of_question(app_id: &AppId, question: &Question) -> Self {
+        let (name, text) = match question {
+            Question::SettleId(settle_id) => ("settle_id", settle_id.as_str()),
+            Question::OrderId(order_id) => ("order_id", order_id.as_str()),
+            Question::OutSettleNo(number) => ("out_settle_no", number.as_str()),
+            Question::OutOrderNo(number) => ("out_order_no", number.as_str()),
+        };
+        Self::of_app(app_id).with(name, text)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.0.iter().map(|(name, text)| (*name, text.as_str()))
+    }
+
+    fn with(mut self, name: &'static str, text: &str) -> Self {
+        self.0.insert(name, text.to_owned());
+        self
+    }
+}

@@ -1,0 +1,110 @@
+//! How the two tables speak of a failure.
+
+use std::time::Duration;
+
+use tonic::Code;
+
+use super::super::reasons;
+use super::{DOMAIN_DOUYIN, DOMAIN_GATEWAY, Outcome};
+use crate::douyin;
+use crate::douyin::codes::{self, About, Handling, Retry};
+use crate::settle::Failure;
+
+/// A table row, as it applies to one failure.
+#[derive(Clone, Debug)]
+pub struct Words {
+    pub code: Code,
+    pub reason: &'static str,
+    pub domain: &'static str,
+    pub meaning: &'static str,
+    pub meaning_zh: &'static str,
+    pub advice: &'static str,
+    pub retry: Retry,
+    pub about: About,
+    /// Of CreateSettleRequest.
+    pub field: Option<&'static str>,
+    /// What Douyin's number means for the request that it answers; `None`: a reason of our own.
+    pub handling: Option<Handling>,
+}
+
+/// The words for a recorded failure. The gateway's several causes of "no usable answer" are one
+/// reason to a caller: none of them changes what the caller does.
+pub fn words(failure: &Failure) -> Words {
+    // Several numbers may share a reason; the number itself has the exact words.
+    let said = failure.douyin.as_ref();
+    let exact = said.and_then(|said| codes::decisive(said.err_no, said.sub_err_no));
+    let exact = exact.filter(|row| row.reason == failure.reason);
+    if let Some(row) = exact.or_else(|| codes::row_for_reason(&failure.reason)) {
+        return Words::of_douyin(row);
+    }
+    match failure.reason.as_str() {
+        douyin::UPSTREAM_TIMEOUT
+        | douyin::UPSTREAM_UNREACHABLE
+        | douyin::UPSTREAM_CONNECTION_LOST
+        | douyin::UPSTREAM_BAD_ANSWER
+        | douyin::UPSTREAM_HTTP_ERROR
+        | douyin::SEND_TOO_LATE => Words::own("UPSTREAM_UNAVAILABLE"),
+        own => Words::own(own),
+    }
+}
+
+/// The words for a failure of a create whose outcome is known.
+///
+/// While it is unknown, coming back with the same number is right whatever the last answer was:
+/// that answer may be about a repeat whose original was taken. Not where nothing would be asked
+/// before somebody mends the app. Once it is refused, the same number is over.
+pub fn words_for(failure: &Failure, outcome: Outcome) -> Words {
+    let mut words = words(failure);
+    let said_of_a_send = match words.handling {
+        Some(Handling::Reauthenticate) | None => false,
+        Some(Handling::Refused | Handling::Unknown | Handling::Exists | Handling::Throttled) => {
+            true
+        }
+    };
+    match (outcome, words.retry) {
+        (Outcome::Unknown, Retry::Never | Retry::AfterChange) if said_of_a_send => {
+            words.retry = Retry::Now(Duration::from_secs(5));
+            words.advice = "Repeat the same call until the outcome is known.";
+        }
+        (Outcome::Refused, Retry::Now(_)) => {
+            words.retry = Retry::Never;
+            words.advice = "Pay the intent under another out_settle_no if it is still wanted.";
+        }
+        (Outcome::Unknown | Outcome::Refused | Outcome::NotSent, _) => {}
+    }
+    words
+}
+
+impl Words {
+    fn of_douyin(row: &codes::Row) -> Self {
+        Self {
+            code: row.code,
+            reason: row.reason,
+            domain: DOMAIN_DOUYIN,
+            meaning: row.meaning,
+            meaning_zh: row.meaning_zh,
+            advice: row.advice,
+            retry: row.retry,
+            about: row.about,
+            field: row.field,
+            handling: Some(row.handling),
+        }
+    }
+
+    pub(super) fn own(reason: &str) -> Self {
+        let row = reasons::row(reason).or_else(|| reasons::row("INTERNAL_ERROR"));
+        let row = row.expect("the table has INTERNAL_ERROR");
+        Self {
+            code: row.code,
+            reason: row.reason,
+            domain: DOMAIN_GATEWAY,
+            meaning: row.meaning,
+            meaning_zh: row.meaning_zh,
+            advice: row.advice,
+            retry: row.retry,
+            about: row.about,
+            field: None,
+            handling: None,
+        }
+    }
+}

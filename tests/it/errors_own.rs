@@ -1,0 +1,247 @@
+//! The gateway's own reasons: each is provoked, from each of its RPCs and with each of its
+//! outcomes, and compared whole with `snapshots/errors_own.txt`.
+
+mod provoked;
+mod stack;
+mod store;
+mod upstream;
+mod watches;
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use settlement_gateway::config::Config;
+use settlement_gateway::grpc::reasons::{self, Row};
+use settlement_gateway::grpc::rpc::Rpc;
+use settlement_gateway::proto::v1::{self, get_settle_request, query_settles_request};
+use settlement_gateway::sim::{Status, StrangerSettle};
+
+use crate::harness::{
+    APP_ID, Gateway, create_on, create_request, simulator, watch_request, within,
+};
+use crate::printed::assert_printed;
+use crate::raw::{Call, Raw, Wire};
+use crate::told::{Told, told_raw};
+
+/// What an RPC said when a test asked for it.
+type Provoked = Vec<(Rpc, Told)>;
+
+/// A gateway, and a connection to it.
+struct Edge {
+    gateway: Gateway,
+    wire: Wire,
+}
+
+impl Edge {
+    async fn spawn(tune: fn(&mut Config)) -> Self {
+        let gateway = Gateway::spawn_with(simulator().await, tune).await;
+        let wire = Wire::connect(&gateway.url).await;
+        Self { gateway, wire }
+    }
+
+    /// What an RPC answers to a call that must fail.
+    async fn told(&self, rpc: Rpc, call: Call) -> (Rpc, Told) {
+        let raw = self.wire.call(call).await.expect("the server answers");
+        (rpc, told_raw(&raw, Some(rpc)))
+    }
+
+    /// The same call to each of these RPCs, one after the other.
+    async fn each(&self, rpcs: &[Rpc], call: impl Fn(Rpc) -> Call) -> Provoked {
+        let mut provoked = Vec::new();
+        for rpc in rpcs {
+            provoked.push(self.told(*rpc, call(*rpc)).await);
+        }
+        provoked
+    }
+
+    /// Makes a call that does not end by itself.
+    fn begin(&self, call: Call) -> tokio::task::JoinHandle<Result<Raw, hyper::Error>> {
+        let wire = self.wire.clone();
+        tokio::spawn(async move { wire.call(call).await })
+    }
+}
+
+/// A right request about this settle. GetSettle asks Douyin.
+fn asking(rpc: Rpc, number: &str) -> Call {
+    match rpc {
+        Rpc::CreateSettle => Call::of(rpc, &create_request(number)),
+        Rpc::WatchSettle => Call::of(rpc, &watch_request(number, 0)),
+        Rpc::WaitSettle => Call::of(rpc, &wait_request(number, 0)),
+        Rpc::GetSettle => Call::of(rpc, &v1::GetSettleRequest { refresh: true, ..get(number) }),
+        Rpc::QuerySettles => Call::of(rpc, &query_request(number)),
+        Rpc::ListSettles => Call::of(rpc, &list_request()),
+    }
+}
+
+/// A right request about this settle. GetSettle reads only.
+fn reading(rpc: Rpc, number: &str) -> Call {
+    if rpc == Rpc::GetSettle { Call::of(rpc, &get(number)) } else { asking(rpc, number) }
+}
+
+fn wait_request(number: &str, after_revision: i64) -> v1::WaitSettleRequest {
+    v1::WaitSettleRequest {
+        app_id: APP_ID.to_owned(),
+        key: Some(v1::wait_settle_request::Key::OutSettleNo(number.to_owned())),
+        after_revision,
+        ..Default::default()
+    }
+}
+
+fn get(number: &str) -> v1::GetSettleRequest {
+    let key = Some(get_settle_request::Key::OutSettleNo(number.to_owned()));
+    v1::GetSettleRequest { app_id: APP_ID.to_owned(), key, ..Default::default() }
+}
+
+fn query_request(number: &str) -> v1::QuerySettlesRequest {
+    let key = Some(query_settles_request::Key::OutSettleNo(number.to_owned()));
+    v1::QuerySettlesRequest { app_id: APP_ID.to_owned(), key, ..Default::default() }
+}
+
+fn list_request() -> v1::ListSettlesRequest {
+    v1::ListSettlesRequest { app_id: APP_ID.to_owned(), ..Default::default() }
+}
+
+async fn provoke(reason: &str) -> Provoked {
+    match reason {
+        "ACCEPTED_WITHOUT_ID" => upstream::accepted_without_id().await,
+        "APP_NOT_CONFIGURED" => provoked::app_not_configured().await,
+        "BUDGET_EXHAUSTED" => upstream::budget_exhausted().await,
+        "COMPRESSION_NOT_SUPPORTED" => stack::compression_not_supported().await,
+        "DEADLINE_REACHED" => stack::deadline_reached().await,
+        "INTERNAL_ERROR" => store::internal_error().await,
+        "INVALID_REQUEST" => provoked::invalid_request().await,
+        "OUT_SETTLE_NO_CONFLICT" => provoked::out_settle_no_conflict().await,
+        "OVERLOADED" => stack::overloaded().await,
+        "REQUEST_MALFORMED" => stack::request_malformed().await,
+        "REQUEST_TOO_LARGE" => stack::request_too_large().await,
+        "REVISION_FROM_FUTURE" => watches::revision_from_future().await,
+        "SERVER_DRAINING" => watches::server_draining().await,
+        "SETTLE_NOT_FOUND" => watches::settle_not_found().await,
+        "SLOW_CONSUMER" => watches::slow_consumer().await,
+        "STORE_UNAVAILABLE" => store::store_unavailable().await,
+        "STREAM_ROTATED" => watches::stream_rotated().await,
+        "SUBMISSION_EXPIRED" => provoked::submission_expired().await,
+        "TIME_LIMIT_REACHED" => stack::time_limit_reached().await,
+        "UPSTREAM_UNAVAILABLE" => upstream::upstream_unavailable().await,
+        "WATCH_LIMIT_REACHED" => watches::watch_limit_reached().await,
+        other => panic!("nobody provokes {other}: a row stands for what can happen"),
+    }
+}
+
+/// Told by something else than an RPC, or to be seen only where a bug is put in by hand.
+const ELSEWHERE: &[(&str, &str)] = &[
+    // `an_error_of_what_the_contract_does_not_have_has_the_shape_too` in errors_stack.rs.
+    ("NAME_NOT_FOUND", "no RPC"),
+    ("RPC_NOT_FOUND", "no RPC"),
+    // `a_contradiction_is_named_in_the_history`, below.
+    ("CONTRADICTION", "no RPC"),
+    // `a_panic_is_an_error_like_any_other` in src/grpc/shape.rs.
+    ("INTERNAL_ERROR", "CreateSettle unknown"),
+];
+
+/// The cells of a row: who answers it, and with which outcome.
+fn cells(row: &Row) -> BTreeSet<String> {
+    let mut cells = BTreeSet::new();
+    for rpc in row.rpcs {
+        if *rpc == Rpc::CreateSettle {
+            let outcomes = row.outcomes.iter().map(|it| it.as_str());
+            cells.extend(outcomes.map(|outcome| format!("CreateSettle {outcome}")));
+        } else {
+            cells.insert(rpc.name().to_owned());
+        }
+    }
+    if row.rpcs.is_empty() {
+        cells.insert("no RPC".to_owned());
+    }
+    cells
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_reason_comes_from_each_of_its_rpcs_with_each_of_its_outcomes() {
+    let mut tasks = Vec::new();
+    for row in reasons::TABLE.iter().filter(|row| !row.rpcs.is_empty()) {
+        tasks.push((row, tokio::spawn(provoke(row.reason))));
+    }
+    let mut text = String::new();
+    for (row, task) in tasks {
+        let provoked = task.await.unwrap_or_else(|_| panic!("{} was not provoked", row.reason));
+        let mut seen = BTreeSet::new();
+        for (rpc, told) in &provoked {
+            assert_eq!(told.reason(), row.reason, "{} {told:?}", rpc.name());
+            let cell = format!("{} {}", rpc.name(), told.outcome());
+            seen.insert(cell.trim_end().to_owned());
+            let delay = told.retry_after.map(|delay| format!("{delay:?}")).unwrap_or_default();
+            let hide = [(told.metadata("log_id"), "<log id>"), (delay.as_str(), "<delay>")];
+            let _ = write!(text, "== {}\n{}\n", cell.trim_end(), told.render(&hide));
+        }
+        let elsewhere = ELSEWHERE.iter().filter(|(reason, _)| *reason == row.reason);
+        seen.extend(elsewhere.map(|(_, cell)| (*cell).to_owned()));
+        assert_eq!(seen, cells(row), "{}", row.reason);
+    }
+    assert_printed("tests/it/snapshots/errors_own.txt", "", "", &text);
+}
+
+#[test]
+fn what_is_provoked_elsewhere_is_in_the_table() {
+    for (reason, cell) in ELSEWHERE {
+        assert!(cells(reasons::row(reason).unwrap()).contains(*cell), "{reason} {cell}");
+    }
+    let nowhere = reasons::TABLE.iter().filter(|row| row.rpcs.is_empty());
+    for row in nowhere {
+        assert!(ELSEWHERE.iter().any(|(reason, _)| *reason == row.reason), "{}", row.reason);
+    }
+}
+
+#[tokio::test]
+async fn a_contradiction_is_named_in_the_history() {
+    let edge = Edge::spawn(|_| {}).await;
+    let settle = edge.gateway.create(create_on("two-words", "sim-hold-1")).await.unwrap();
+    assert!(edge.gateway.sim.finish(settle.settle_id(), Status::Success));
+    edge.gateway.end("two-words").await;
+    assert!(edge.gateway.sim.set_status(settle.settle_id(), Status::Fail));
+    edge.wire.call(asking(Rpc::GetSettle, "two-words")).await.unwrap();
+    let told = edge.gateway.get_full("two-words").await.unwrap();
+    assert!(told.settle.unwrap().contradiction.is_some());
+    let error = told.history.last().unwrap().error.clone().expect("the last entry tells of it");
+    assert_eq!((error.reason.as_str(), error.retry()), ("CONTRADICTION", v1::Retry::AfterChange));
+}
+
+/// A caller's deadline ends its stream with a word, not with a cut.
+#[tokio::test]
+async fn a_stream_ends_before_its_callers_deadline_and_says_so() {
+    let edge = Edge::spawn(|config| config.grpc.unary_limit = config.gateway.schedule.first).await;
+    edge.gateway.create(create_on("long", "sim-hold-1")).await.unwrap();
+    // Longer than the limit of unary calls, which is none of a stream.
+    let timeout = std::time::Duration::from_secs(3);
+    let call = asking(Rpc::WatchSettle, "long").timeout(timeout);
+    let began = std::time::Instant::now();
+    let raw = edge.wire.call(call).await.unwrap();
+    assert!(began.elapsed() < timeout, "{:?}", began.elapsed());
+    assert!(!raw.body.is_empty(), "the current state came first");
+    let told = told_raw(&raw, Some(Rpc::WatchSettle));
+    assert_eq!((told.reason(), told.metadata("out_settle_no")), ("DEADLINE_REACHED", "long"));
+}
+
+/// Somebody else's settle under a number of ours: the metadata has what was found.
+#[tokio::test]
+async fn a_number_that_is_taken_is_told_with_the_settle_that_has_it() {
+    let edge = Edge::spawn(|_| {}).await;
+    let stranger = StrangerSettle {
+        out_order_no: "another-order".to_owned(),
+        cp_extra: "theirs".to_owned(),
+        status: Status::Processing,
+        ..StrangerSettle::default()
+    };
+    let settle_id = edge.gateway.sim.stranger_settle(APP_ID, "taken", stranger);
+    let (_, told) = edge.told(Rpc::CreateSettle, asking(Rpc::CreateSettle, "taken")).await;
+    assert_eq!((told.reason(), told.outcome()), ("OUT_SETTLE_NO_EXISTS", "refused"));
+    assert_eq!(told.metadata("settle_id"), settle_id);
+    assert_eq!(told.resource.unwrap().resource_name, "taken");
+    assert_eq!((told.retry_after, told.douyin), (None, None), "Douyin's word is in the record");
+}
+
+/// Waits for a call that was begun.
+async fn ended(call: tokio::task::JoinHandle<Result<Raw, hyper::Error>>, rpc: Rpc) -> (Rpc, Told) {
+    let raw = within("the end of a call", call).await.unwrap().expect("the server answers");
+    (rpc, told_raw(&raw, Some(rpc)))
+}

@@ -1,0 +1,102 @@
+//! Requests that are wrong by what they say.
+
+use std::time::Duration;
+
+use settlement_gateway::grpc::rpc::Rpc;
+use settlement_gateway::proto::v1::{self, SettleState};
+use settlement_gateway::sim::Script;
+
+use super::{Edge, Provoked, asking, get, list_request, query_request, wait_request};
+use crate::harness::{create_on, create_request, watch_request};
+use crate::raw::Call;
+
+pub async fn app_not_configured() -> Provoked {
+    let edge = Edge::spawn(|_| {}).await;
+    let app_id = || "tt-of-nobody".to_owned();
+    edge.each(Rpc::ALL, |rpc| match rpc {
+        Rpc::CreateSettle => {
+            Call::of(rpc, &v1::CreateSettleRequest { app_id: app_id(), ..create_request("n") })
+        }
+        Rpc::WatchSettle => {
+            Call::of(rpc, &v1::WatchSettleRequest { app_id: app_id(), ..watch_request("n", 0) })
+        }
+        Rpc::WaitSettle => {
+            Call::of(rpc, &v1::WaitSettleRequest { app_id: app_id(), ..wait_request("n", 0) })
+        }
+        Rpc::GetSettle => Call::of(rpc, &v1::GetSettleRequest { app_id: app_id(), ..get("n") }),
+        Rpc::QuerySettles => {
+            Call::of(rpc, &v1::QuerySettlesRequest { app_id: app_id(), ..query_request("n") })
+        }
+        Rpc::ListSettles => {
+            Call::of(rpc, &v1::ListSettlesRequest { app_id: app_id(), ..list_request() })
+        }
+    })
+    .await
+}
+
+pub async fn invalid_request() -> Provoked {
+    let edge = Edge::spawn(|_| {}).await;
+    let mut provoked = edge
+        .each(Rpc::ALL, |rpc| match rpc {
+            Rpc::CreateSettle => {
+                let settle_desc = String::new();
+                let wrong =
+                    v1::CreateSettleRequest { settle_desc, return_when: 9, ..create_request("n") };
+                Call::of(rpc, &wrong)
+            }
+            Rpc::WatchSettle => Call::of(rpc, &watch_request("", -1)),
+            Rpc::WaitSettle => {
+                Call::of(rpc, &v1::WaitSettleRequest { key: None, ..wait_request("n", 0) })
+            }
+            Rpc::GetSettle => Call::of(rpc, &v1::GetSettleRequest { trade_system: 9, ..get("n") }),
+            Rpc::QuerySettles => Call::of(rpc, &query_request(&"号".repeat(22))),
+            Rpc::ListSettles => {
+                let page_token = "00".to_owned();
+                let wrong = v1::ListSettlesRequest { page_size: -1, page_token, ..list_request() };
+                Call::of(rpc, &wrong)
+            }
+        })
+        .await;
+    // As many as fit into a request: each of these has two.
+    let mut endless = create_request("n");
+    endless.settle_params = vec![v1::SettleParam::default(); 10_000];
+    let call = Call::of(Rpc::CreateSettle, &endless);
+    let (rpc, told) = edge.told(Rpc::CreateSettle, call).await;
+    let fields = told.fields();
+    assert_eq!((fields.len(), fields[20]), (21, ""), "twenty, and how many more");
+    let more = &told.bad_request.as_ref().unwrap().field_violations[20].description;
+    assert_eq!(more, "and 19980 more");
+    provoked.push((rpc, told));
+    provoked
+}
+
+pub async fn out_settle_no_conflict() -> Provoked {
+    let edge = Edge::spawn(|_| {}).await;
+    let mut provoked = Vec::new();
+    for (number, order) in [("accepted", "sim-hold-1"), ("refused", "sim-err-23102-1")] {
+        let _ = edge.gateway.create(create_on(number, order)).await;
+        let mut other = create_on(number, order);
+        other.settle_desc = "something else".to_owned();
+        other.ext = "another".to_owned();
+        let told = edge.told(Rpc::CreateSettle, Call::of(Rpc::CreateSettle, &other)).await;
+        assert_eq!(told.1.metadata("differing_fields"), "settle_desc,ext");
+        provoked.push(told);
+    }
+    provoked
+}
+
+pub async fn submission_expired() -> Provoked {
+    let edge = Edge::spawn(|config| {
+        let short = Duration::from_millis(300);
+        config.gateway.policy.grace = short;
+        config.gateway.policy.call_timeout = short;
+        config.douyin.call_timeout = short;
+        config.gateway.submit_window_max = Duration::from_millis(1_200);
+    })
+    .await;
+    edge.gateway.sim.always_create(Some(Script::Refuse(23000)));
+    edge.gateway.create(create_request("expired")).await.unwrap_err();
+    assert_eq!(edge.gateway.end("expired").await.state(), SettleState::Rejected);
+    let again = asking(Rpc::CreateSettle, "expired");
+    vec![edge.told(Rpc::CreateSettle, again).await]
+}

@@ -1,0 +1,87 @@
+//! What the server's stack turns away, and times that are up.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use settlement_gateway::grpc::rpc::Rpc;
+use settlement_gateway::sim::{Gate, Script};
+
+use super::{Edge, Provoked, asking, ended, reading};
+use crate::harness::{create_request, within};
+use crate::raw::{Call, frame};
+
+pub async fn compression_not_supported() -> Provoked {
+    let edge = Edge::spawn(|_| {}).await;
+    edge.each(Rpc::ALL, |rpc| reading(rpc, "n").with("grpc-encoding", "snappy")).await
+}
+
+pub async fn request_malformed() -> Provoked {
+    let edge = Edge::spawn(|_| {}).await;
+    edge.each(Rpc::ALL, |rpc| Call::bytes(rpc, frame(0, &[0xFF; 40]))).await
+}
+
+pub async fn request_too_large() -> Provoked {
+    let edge = Edge::spawn(|_| {}).await;
+    edge.each(Rpc::ALL, |rpc| Call::bytes(rpc, frame(0, &vec![0; 64 * 1024 + 1]))).await
+}
+
+/// One call is all that may be in flight.
+pub async fn overloaded() -> Provoked {
+    let edge = Edge::spawn(|config| config.grpc.calls_max = 1).await;
+    let gate = Gate::new();
+    edge.gateway.sim.script("held", vec![Script::Hold(gate.clone())]);
+    let held = edge.begin(Call::of(Rpc::CreateSettle, &create_request("held")));
+    within("the send to arrive", gate.arrived()).await;
+    let provoked = edge.each(Rpc::ALL, |rpc| reading(rpc, "n")).await;
+    gate.open();
+    within("the held call", held).await.unwrap().unwrap();
+    provoked
+}
+
+pub async fn deadline_reached() -> Provoked {
+    let edge = Edge::spawn(|config| {
+        config.douyin.attempt_timeout = Duration::from_secs(5);
+        config.douyin.call_timeout = Duration::from_secs(5);
+        config.gateway.policy.call_timeout = Duration::from_secs(5);
+        config.gateway.lease = Duration::from_secs(10);
+    })
+    .await;
+    // No time at all, and, for what can take some, not enough of it.
+    let mut provoked =
+        edge.each(Rpc::ALL, |rpc| reading(rpc, "n").timeout(Duration::from_millis(1))).await;
+    let gate = Gate::new();
+    edge.gateway.sim.always_create(Some(Script::Hold(gate.clone())));
+    edge.gateway.sim.always_query(Some(Script::Hold(gate.clone())));
+    let asked = edge.each(Rpc::ASKING, |rpc| {
+        asking(rpc, &format!("held-{}", rpc.name())).timeout(Duration::from_millis(300))
+    });
+    provoked.extend(asked.await);
+    gate.open();
+    assert_eq!(edge.gateway.sim.books().sends("n"), 0);
+    provoked
+}
+
+pub async fn time_limit_reached() -> Provoked {
+    let edge = Edge::spawn(|config| {
+        config.grpc.unary_limit = Duration::from_millis(300);
+        config.douyin.attempt_timeout = Duration::from_secs(5);
+        config.douyin.call_timeout = Duration::from_secs(5);
+        config.gateway.policy.call_timeout = Duration::from_secs(5);
+        config.gateway.lease = Duration::from_secs(10);
+    })
+    .await;
+    // A request that never comes to its end, and one whose answer does not.
+    let begin = Bytes::from_static(&[0, 0, 0, 0, 9]);
+    let mut provoked =
+        edge.each(Rpc::ALL, |rpc| reading(rpc, "n").never_ending(begin.clone())).await;
+    let gate = Gate::new();
+    edge.gateway.sim.always_create(Some(Script::Hold(gate.clone())));
+    edge.gateway.sim.always_query(Some(Script::Hold(gate.clone())));
+    for rpc in Rpc::ASKING {
+        let call = edge.begin(asking(*rpc, &format!("held-{}", rpc.name())));
+        provoked.push(ended(call, *rpc).await);
+    }
+    gate.open();
+    assert_eq!(edge.gateway.sim.books().sends("n"), 0);
+    provoked
+}

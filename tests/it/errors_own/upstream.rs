@@ -1,0 +1,53 @@
+//! Douyin does not say anything that helps, or may not be asked.
+
+use std::time::Duration;
+
+use settlement_gateway::gateway::Budget;
+use settlement_gateway::grpc::rpc::Rpc;
+use settlement_gateway::settle::AppId;
+use settlement_gateway::sim::{Gate, Script};
+
+use super::{Edge, Provoked, asking};
+use crate::harness::{APP_ID, within};
+
+pub async fn accepted_without_id() -> Provoked {
+    let edge = Edge::spawn(|_| {}).await;
+    edge.gateway.sim.script("nameless", vec![Script::AcceptWithoutId]);
+    vec![edge.told(Rpc::CreateSettle, asking(Rpc::CreateSettle, "nameless")).await]
+}
+
+pub async fn budget_exhausted() -> Provoked {
+    let edge = Edge::spawn(|config| {
+        // One request for creates and for questions, and one for polling.
+        let budget = Budget { requests_per_second: 1_000, requests_in_flight: 2 };
+        config.gateway.budgets.insert(AppId::parse(APP_ID).unwrap(), budget);
+        config.gateway.budget_wait = Duration::from_millis(50);
+        config.douyin.attempt_timeout = Duration::from_secs(10);
+        config.douyin.call_timeout = Duration::from_secs(10);
+        config.gateway.policy.call_timeout = Duration::from_secs(10);
+        config.gateway.lease = Duration::from_secs(20);
+    })
+    .await;
+    let gate = Gate::new();
+    edge.gateway.sim.script("held", vec![Script::Hold(gate.clone())]);
+    let held = edge.begin(asking(Rpc::CreateSettle, "held"));
+    within("the send to arrive", gate.arrived()).await;
+    let provoked = edge.each(Rpc::ASKING, |rpc| asking(rpc, "n")).await;
+    gate.open();
+    within("the held call", held).await.unwrap().unwrap();
+    provoked
+}
+
+pub async fn upstream_unavailable() -> Provoked {
+    let edge = Edge::spawn(|_| {}).await;
+    edge.gateway.sim.always_create(Some(Script::Html));
+    edge.gateway.sim.always_query(Some(Script::Html));
+    let mut provoked = edge.each(Rpc::ASKING, |rpc| asking(rpc, rpc.name())).await;
+    // Without a token the app is left alone: the next create is not even recorded.
+    let edge = Edge::spawn(|_| {}).await;
+    edge.gateway.sim.always_token(Some(Script::Html));
+    edge.gateway.create(crate::harness::create_request("first")).await.unwrap_err();
+    provoked.push(edge.told(Rpc::CreateSettle, asking(Rpc::CreateSettle, "second")).await);
+    assert_eq!(edge.gateway.sim.books().creates_total(), 0);
+    provoked
+}

@@ -1,0 +1,329 @@
+//! What a status must be, whatever it says: read from the bytes that came.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
+use settlement_gateway::douyin::codes;
+use settlement_gateway::grpc::reasons;
+use settlement_gateway::grpc::rpc::Rpc;
+use settlement_gateway::proto::{DESCRIPTOR_SET, v1};
+use tonic::{Code, Status};
+use tonic_types::pb;
+
+use crate::raw::Raw;
+
+/// The most bytes that the headers of an answer may cost, as HTTP/2 counts them: grpcio loses the
+/// status above it.
+const HEADERS_BYTES_MAX: usize = 8 * 1024;
+
+/// A status and all its details.
+#[derive(Debug)]
+pub struct Told {
+    pub code: Code,
+    pub message: String,
+    pub info: pb::ErrorInfo,
+    pub retry_after: Option<Duration>,
+    pub bad_request: Option<pb::BadRequest>,
+    pub precondition: Option<pb::PreconditionFailure>,
+    pub resource: Option<pb::ResourceInfo>,
+    pub quota: Option<pb::QuotaFailure>,
+    pub douyin: Option<v1::DouyinError>,
+    pub request: Option<pb::RequestInfo>,
+    pub localized: pb::LocalizedMessage,
+    pub help: pb::Help,
+}
+
+/// Reads the status from the bytes of an answer, and checks all that holds for every one.
+#[track_caller]
+pub fn told_raw(raw: &Raw, rpc: Option<Rpc>) -> Told {
+    assert_eq!(raw.http, StatusCode::OK, "{raw:?}");
+    let end = &raw.end;
+    let bytes: usize = end.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+    assert!(bytes <= HEADERS_BYTES_MAX, "{bytes} bytes of headers");
+    let code = Code::from_bytes(only(end, "grpc-status").as_bytes());
+    let message = percent_decoded(&only(end, "grpc-message"));
+    let details = base64_decoded(&only(end, "grpc-status-details-bin"));
+    told(code, &message, &details, rpc)
+}
+
+/// The same of a status that a client library has read.
+#[track_caller]
+pub fn told_status(status: &Status, rpc: Rpc) -> Told {
+    told(status.code(), status.message(), status.details(), Some(rpc))
+}
+
+#[track_caller]
+fn told(code: Code, message: &str, details: &[u8], rpc: Option<Rpc>) -> Told {
+    assert!(!details.is_empty(), "no details: {code:?} {message}");
+    assert!(details.len() <= 4096, "{} bytes of details", details.len());
+    let inner = pb::Status::decode(details).expect("the details are a google.rpc.Status");
+    assert_eq!((Code::from(inner.code), inner.message.as_str()), (code, message));
+    let mut found = BTreeMap::new();
+    for any in &inner.details {
+        let name = any.type_url.strip_prefix("type.googleapis.com/").unwrap();
+        assert!(found.insert(name, &any.value[..]).is_none(), "{name} twice");
+    }
+    let told = Told {
+        code,
+        message: message.to_owned(),
+        info: take(&mut found, "google.rpc.ErrorInfo").expect("an ErrorInfo"),
+        retry_after: take(&mut found, "google.rpc.RetryInfo")
+            .map(|retry: pb::RetryInfo| retry.retry_delay.unwrap().try_into().unwrap()),
+        bad_request: take(&mut found, "google.rpc.BadRequest"),
+        precondition: take(&mut found, "google.rpc.PreconditionFailure"),
+        resource: take(&mut found, "google.rpc.ResourceInfo"),
+        quota: take(&mut found, "google.rpc.QuotaFailure"),
+        douyin: take(&mut found, "douyin.settlement.v1.DouyinError"),
+        request: take(&mut found, "google.rpc.RequestInfo"),
+        localized: take(&mut found, "google.rpc.LocalizedMessage").expect("a LocalizedMessage"),
+        help: take(&mut found, "google.rpc.Help").expect("a Help"),
+    };
+    assert_eq!(found.keys().collect::<Vec<_>>(), Vec::<&&str>::new(), "of no known kind");
+    told.check(rpc);
+    told
+}
+
+fn take<T: prost::Message + Default>(found: &mut BTreeMap<&str, &[u8]>, name: &str) -> Option<T> {
+    found.remove(name).map(|value| T::decode(value).unwrap_or_else(|e| panic!("{name}: {e}")))
+}
+
+impl Told {
+    pub fn reason(&self) -> &str {
+        &self.info.reason
+    }
+
+    pub fn metadata(&self, name: &str) -> &str {
+        self.info.metadata.get(name).map_or("", String::as_str)
+    }
+
+    pub fn outcome(&self) -> &str {
+        self.metadata("outcome")
+    }
+
+    pub fn fields(&self) -> Vec<&str> {
+        let violations = self.bad_request.iter().flat_map(|bad| &bad.field_violations);
+        violations.map(|violation| violation.field.as_str()).collect()
+    }
+
+    #[track_caller]
+    fn check(&self, rpc: Option<Rpc>) {
+        assert_ne!(self.code, Code::Ok);
+        let upper = |c: char| c.is_ascii_uppercase() || c == '_';
+        assert!(self.reason().chars().all(upper) && !self.reason().is_empty(), "{self:?}");
+        self.check_table(rpc);
+        self.check_details(rpc);
+        self.check_message();
+        let outcome = self.info.metadata.get("outcome").map(String::as_str);
+        match rpc == Some(Rpc::CreateSettle) {
+            true => assert!(["not_sent", "refused", "unknown"].contains(&outcome.unwrap_or(""))),
+            false => assert_eq!(outcome, None, "only a create promises something"),
+        }
+    }
+
+    /// The reason is in a table, with this code, for this RPC and with this outcome.
+    #[track_caller]
+    fn check_table(&self, rpc: Option<Rpc>) {
+        let reason = self.reason();
+        if let Some(row) = reasons::row(reason) {
+            assert_eq!((self.info.domain.as_str(), self.code), ("douyin.settlement.v1", row.code));
+            if let Some(rpc) = rpc {
+                assert!(row.rpcs.contains(&rpc), "{reason} from {}", rpc.name());
+            }
+            if rpc == Some(Rpc::CreateSettle) {
+                let outcomes: Vec<_> = row.outcomes.iter().map(|it| it.as_str()).collect();
+                assert!(outcomes.contains(&self.outcome()), "{reason} {}", self.outcome());
+            }
+        } else {
+            let row = codes::row_for_reason(reason).unwrap_or_else(|| panic!("{reason}?"));
+            assert_eq!((self.info.domain.as_str(), self.code), ("open.douyin.com", row.code));
+            assert!(rpc.is_some_and(|rpc| Rpc::ASKING.contains(&rpc)), "{reason} from {rpc:?}");
+        }
+    }
+
+    #[track_caller]
+    fn check_details(&self, rpc: Option<Rpc>) {
+        let retry = self.metadata("retry");
+        assert!(["now", "after_change", "never"].contains(&retry), "{self:?}");
+        assert_eq!(self.retry_after.is_some(), retry == "now", "{self:?}");
+        assert!(self.retry_after.is_none_or(|delay| !delay.is_zero()), "{self:?}");
+        let code = self.code;
+        assert_eq!(self.resource.is_some(), matches!(code, Code::NotFound | Code::AlreadyExists));
+        assert_eq!(
+            self.precondition.is_some(),
+            matches!(code, Code::FailedPrecondition | Code::PermissionDenied)
+        );
+        assert_eq!(self.quota.is_some(), code == Code::ResourceExhausted);
+        for field in self.fields() {
+            assert!(field.is_empty() || has_field(rpc, field), "{field} of {rpc:?}");
+        }
+        let spoke = self.info.metadata.contains_key("err_no");
+        assert_eq!(self.douyin.is_some(), spoke, "{self:?}");
+        if let Some(said) = &self.douyin {
+            assert_eq!(said.err_no().to_string(), self.metadata("err_no"));
+            assert!(said.err_msg().starts_with(self.metadata("err_msg")), "{self:?}");
+            assert_eq!(
+                (said.log_id(), said.reason.as_str()),
+                (self.metadata("log_id"), self.reason())
+            );
+        }
+        let log_id = self.request.as_ref().map_or("", |request| request.request_id.as_str());
+        assert_eq!(log_id, self.metadata("log_id"), "{self:?}");
+        assert_eq!(self.localized.locale, "zh-CN");
+        assert!(self.localized.message.ends_with('。'), "{self:?}");
+        let [link] = &self.help.links[..] else { panic!("not one link: {self:?}") };
+        let anchor = self.reason().to_ascii_lowercase();
+        assert_eq!(link.url, format!("docs/ERRORS.md#{anchor}"));
+        assert!(PAGE_ANCHORS.contains(&anchor), "{anchor} leads nowhere");
+    }
+
+    /// English, one sentence about what happened and one about what to do; what is not in a table
+    /// is in the metadata.
+    #[track_caller]
+    fn check_message(&self) {
+        let mut text = self.message.clone();
+        if self.douyin.is_some() {
+            let (err_no, err_msg) = (self.metadata("err_no"), self.metadata("err_msg"));
+            let said = match err_msg {
+                "" => format!(" (Douyin says {err_no})"),
+                _ => format!(" (Douyin says {err_no}: {err_msg})"),
+            };
+            let without = text.replacen(&said, "", 1);
+            assert_ne!(without, text, "{said:?} is not in {text:?}");
+            text = without;
+        }
+        assert!(text.is_ascii(), "{text}");
+        let (happened, advice) = text.split_once(". ").expect("two sentences");
+        assert!(advice.ends_with('.') && !advice.contains(". "), "{text}");
+        let happened = format!("{happened}.");
+        let own = reasons::TABLE.iter().map(|row| row.meaning);
+        let douyin = codes::TABLE.iter().chain([codes::other()]).map(|row| row.meaning);
+        assert!(own.chain(douyin).any(|meaning| meaning == happened), "{happened}");
+    }
+
+    /// All of it as text, for a document that is compared whole.
+    pub fn render(&self, hide: &[(&str, &str)]) -> String {
+        let mut text = format!("{:?}: {}\n", self.code, self.message);
+        let pb::ErrorInfo { reason, domain, metadata } = &self.info;
+        let _ = writeln!(text, "  ErrorInfo {reason} of {domain}");
+        for (name, value) in metadata.iter().collect::<BTreeMap<_, _>>() {
+            let _ = writeln!(text, "    {name} = {value}");
+        }
+        if let Some(delay) = self.retry_after {
+            let _ = writeln!(text, "  RetryInfo {delay:?}");
+        }
+        for violation in self.bad_request.iter().flat_map(|it| &it.field_violations) {
+            let _ = writeln!(text, "  BadRequest {:?}: {}", violation.field, violation.description);
+        }
+        for violation in self.precondition.iter().flat_map(|it| &it.violations) {
+            let (kind, subject, why) =
+                (&violation.r#type, &violation.subject, &violation.description);
+            let _ = writeln!(text, "  PreconditionFailure {kind} of {subject}: {why}");
+        }
+        if let Some(it) = &self.resource {
+            let (kind, name) = (&it.resource_type, &it.resource_name);
+            let _ = writeln!(text, "  ResourceInfo {kind} {name:?}: {}", it.description);
+        }
+        for violation in self.quota.iter().flat_map(|it| &it.violations) {
+            let (subject, why) = (&violation.subject, &violation.description);
+            let _ = writeln!(text, "  QuotaFailure of {subject}: {why}");
+        }
+        if let Some(said) = &self.douyin {
+            let sub = said.sub_err_no.map_or(String::new(), |sub| format!(" below it {sub},"));
+            let _ = writeln!(
+                text,
+                "  DouyinError {} {},{sub} HTTP {}: {} [{}]",
+                said.err_no(),
+                said.reason,
+                said.http_status,
+                said.err_msg(),
+                said.log_id()
+            );
+        }
+        if let Some(request) = &self.request {
+            let _ = writeln!(text, "  RequestInfo {}", request.request_id);
+        }
+        let _ = writeln!(text, "  LocalizedMessage {}", self.localized.message);
+        let _ = writeln!(text, "  Help {}", self.help.links[0].url);
+        for (shown, instead) in hide.iter().filter(|(shown, _)| !shown.is_empty()) {
+            text = text.replace(shown, instead);
+        }
+        text
+    }
+}
+
+/// The one value of a header.
+#[track_caller]
+fn only(headers: &HeaderMap, name: &str) -> String {
+    let values: Vec<_> = headers.get_all(name).iter().collect();
+    let [value] = values[..] else { panic!("{} times {name}: {headers:?}", values.len()) };
+    value.to_str().unwrap().to_owned()
+}
+
+/// The anchors of the page that `Help` links to.
+static PAGE_ANCHORS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ERRORS.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let headings = page.lines().filter_map(|line| line.strip_prefix("### "));
+    headings.map(str::to_ascii_lowercase).collect()
+});
+
+static CONTRACT: LazyLock<FileDescriptorSet> =
+    LazyLock::new(|| FileDescriptorSet::decode(DESCRIPTOR_SET).unwrap());
+
+/// Whether the request of the RPC has a field at this path; `key` is a oneof.
+fn has_field(rpc: Option<Rpc>, path: &str) -> bool {
+    let Some(rpc) = rpc else { return false };
+    let file = CONTRACT.file.iter().find(|file| file.package() == "douyin.settlement.v1").unwrap();
+    let mut message = format!("{}Request", rpc.name());
+    for part in path.split('.') {
+        let name = part.split('[').next().unwrap();
+        let found = file.message_type.iter().find(|it| it.name() == message).unwrap();
+        if found.oneof_decl.iter().any(|oneof| oneof.name() == name) {
+            return true;
+        }
+        let Some(field) = found.field.iter().find(|field| field.name() == name) else {
+            return false;
+        };
+        message = field.type_name().rsplit('.').next().unwrap().to_owned();
+    }
+    true
+}
+
+fn percent_decoded(text: &str) -> String {
+    let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
+    while let Some((first, after)) = rest.split_first() {
+        if *first == b'%' {
+            let (hex, after) = after.split_at(2);
+            bytes.push(u8::from_str_radix(std::str::from_utf8(hex).unwrap(), 16).unwrap());
+            rest = after;
+        } else {
+            bytes.push(*first);
+            rest = after;
+        }
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Base64, with or without padding.
+fn base64_decoded(text: &str) -> Vec<u8> {
+    let value = |c: u8| match c {
+        b'A'..=b'Z' => c - b'A',
+        b'a'..=b'z' => c - b'a' + 26,
+        b'0'..=b'9' => c - b'0' + 52,
+        b'+' => 62,
+        b'/' => 63,
+        _ => panic!("{c} is no base64"),
+    };
+    let mut bytes = Vec::new();
+    for four in text.trim_end_matches('=').as_bytes().chunks(4) {
+        let bits = four.iter().fold(0_u32, |bits, c| bits << 6 | u32::from(value(*c)));
+        let bits = bits << (6 * (4 - four.len()));
+        bytes.extend(&bits.to_be_bytes()[1..four.len()]);
+    }
+    bytes
+}
