@@ -100,7 +100,7 @@ impl Callbacks {
         let settle_id = report.settle_id.clone();
         let callback = Callback { app_id, report, begun, log_id: log_id.clone() };
         match self.0.gateway.hear(callback).await {
-            Ok(_) => {
+            Ok(()) => {
                 debug!(%settle_id, log_id = log, "callback acknowledged");
                 Verdict::Acknowledged
             }

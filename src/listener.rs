@@ -8,16 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body, Incoming};
 use hyper::rt::{Read, Write};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -44,6 +45,9 @@ const HEAD_BYTES_MAX: u32 = 16 * 1024;
 const STREAMS_MAX: u32 = 32;
 /// A pause after a failed accept, which is how running out of file descriptors shows up.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// At a stop: how long a connection without a request may take to end by itself, and a last answer
+/// to be written.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// A request whose body has not been read yet.
 pub struct Request {
@@ -66,14 +70,27 @@ pub enum Unread {
 
 impl Request {
     pub async fn body(self) -> Result<Bytes, Unread> {
-        let read = Limited::new(self.body, self.bytes_max).collect();
-        match tokio::time::timeout(self.time_max, read).await {
-            Err(_) => Err(Unread::TooSlow),
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Unread::TooLarge),
-            Ok(Err(_)) => Err(Unread::Lost),
-        }
+        let whole = whole(self.body, self.bytes_max);
+        tokio::time::timeout(self.time_max, whole).await.unwrap_or(Err(Unread::TooSlow))
     }
+}
+
+/// Copied into one buffer: kept as they came, frames of one byte each would cost many times what
+/// they carry.
+async fn whole<B>(mut body: B, bytes_max: usize) -> Result<Bytes, Unread>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        // Trailers say nothing here.
+        let Ok(data) = frame.map_err(|_| Unread::Lost)?.into_data() else { continue };
+        if data.len() > bytes_max.saturating_sub(whole.len()) {
+            return Err(Unread::TooLarge);
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(whole.freeze())
 }
 
 impl Unread {
@@ -102,7 +119,8 @@ pub trait Handler: Clone + Send + Sync + 'static {
     fn busy(&self) -> Answer;
 }
 
-/// Serves until `stop`; then lets the requests in flight end.
+/// Serves until `stop`; then lets the requests in flight end. Whoever holds a connection without a
+/// request is not waited for, and nobody longer than a body may take.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
@@ -128,7 +146,10 @@ pub async fn serve(
             }
         };
         let Ok(seat) = Arc::clone(&connections).try_acquire_owned() else {
-            turn_away(&socket, &edge.handler.busy());
+            let busy = edge.handler.busy();
+            if tls.is_none() {
+                turn_away(&socket, &busy);
+            }
             continue;
         };
         let (edge, tls) = (edge.clone(), tls.clone());
@@ -166,8 +187,18 @@ struct Edge<H> {
 /// What a connection is doing, as far as its idleness depends on it.
 #[derive(Default)]
 struct Activity {
-    begun: AtomicU64,
+    /// Requests that began, and requests that ended.
+    moves: AtomicU64,
     in_flight: AtomicUsize,
+}
+
+impl Activity {
+    /// Whether nothing is in flight and nothing was since the last look.
+    fn rested(&self, last: &mut Option<u64>) -> bool {
+        let moves = self.moves.load(Ordering::Relaxed);
+        let seen = last.replace(moves);
+        self.in_flight.load(Ordering::Relaxed) == 0 && seen == Some(moves)
+    }
 }
 
 impl<H: Handler> Edge<H> {
@@ -177,10 +208,16 @@ impl<H: Handler> Edge<H> {
         let Some(tls) = tls else {
             return self.talk(TokioIo::new(socket)).await;
         };
-        match tokio::time::timeout(self.limits.idle_time_max, tls.accept(socket)).await {
-            Ok(Ok(stream)) => self.talk(TokioIo::new(stream)).await,
-            Ok(Err(error)) => debug!(%error, "a TLS handshake failed"),
-            Err(_) => debug!("a TLS handshake took too long"),
+        let shaken = tokio::select! {
+            shaken = tls.accept(socket) => shaken,
+            () = tokio::time::sleep(self.limits.idle_time_max) => {
+                return debug!("a TLS handshake took too long");
+            }
+            () = self.stop.cancelled() => return,
+        };
+        match shaken {
+            Ok(stream) => self.talk(TokioIo::new(stream)).await,
+            Err(error) => debug!(%error, "a TLS handshake failed"),
         }
     }
 
@@ -195,15 +232,17 @@ impl<H: Handler> Edge<H> {
             .max_header_list_size(HEAD_BYTES_MAX)
             .initial_stream_window_size(u32::try_from(self.limits.body_bytes_max).ok())
             .keep_alive_interval(None);
-        let (idle_time_max, stop) = (self.limits.idle_time_max, self.stop.clone());
+        let (limits, stop) = (self.limits.clone(), self.stop.clone());
         let service = service_fn({
             let (edge, activity) = (self, Arc::clone(&activity));
             move |request| edge.clone().exchange(request, Arc::clone(&activity))
         });
         let mut connection = pin!(builder.serve_connection(io, service));
-        let mut stopping = false;
-        let mut last = u64::MAX;
+        // When it is cut off after a stop, whatever it is doing.
+        let mut cut_at = None;
+        let mut last = None;
         loop {
+            let look = if cut_at.is_some() { LINGER } else { limits.idle_time_max };
             tokio::select! {
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
@@ -211,16 +250,16 @@ impl<H: Handler> Edge<H> {
                     }
                     return;
                 }
-                () = stop.cancelled(), if !stopping => {
-                    stopping = true;
+                () = stop.cancelled(), if cut_at.is_none() => {
+                    cut_at = Some(Instant::now() + limits.body_time_max + LINGER);
                     connection.as_mut().graceful_shutdown();
+                    activity.rested(&mut last);
                 }
-                () = tokio::time::sleep(idle_time_max) => {
-                    let begun = activity.begun.load(Ordering::Relaxed);
-                    if activity.in_flight.load(Ordering::Relaxed) == 0 && begun == last {
+                () = tokio::time::sleep(look) => {
+                    let late = cut_at.is_some_and(|cut_at| Instant::now() >= cut_at);
+                    if activity.rested(&mut last) || late {
                         return;
                     }
-                    last = begun;
                 }
             }
         }
@@ -232,14 +271,15 @@ impl<H: Handler> Edge<H> {
         request: http::Request<Incoming>,
         activity: Arc<Activity>,
     ) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
-        activity.begun.fetch_add(1, Ordering::Relaxed);
+        activity.moves.fetch_add(1, Ordering::Relaxed);
         activity.in_flight.fetch_add(1, Ordering::Relaxed);
         let _done = OnDrop(|| {
+            activity.moves.fetch_add(1, Ordering::Relaxed);
             activity.in_flight.fetch_sub(1, Ordering::Relaxed);
         });
         let version = request.version();
-        let answer = match self.requests.try_acquire() {
-            Ok(_seat) => {
+        let answer = match Arc::clone(&self.requests).try_acquire_owned() {
+            Ok(seat) => {
                 let (head, body) = request.into_parts();
                 let request = Request {
                     method: head.method,
@@ -249,12 +289,26 @@ impl<H: Handler> Edge<H> {
                     bytes_max: self.limits.body_bytes_max,
                     time_max: self.limits.body_time_max,
                 };
-                self.handler.handle(request).await
+                let handler = self.handler;
+                // A task of its own, because this future is dropped when the peer goes: what is
+                // being recorded is recorded to the end, and told of.
+                let handled = self.tasks.spawn(async move {
+                    let answer = handler.handle(request).await;
+                    drop(seat);
+                    answer
+                });
+                handled.await.unwrap_or_else(|_| broken())
             }
             Err(_) => self.handler.busy(),
         };
         Ok(response(answer, version))
     }
+}
+
+/// The handler panicked, which only a bug can do.
+fn broken() -> Answer {
+    let (status, content_type) = (StatusCode::INTERNAL_SERVER_ERROR, "text/plain");
+    Answer { status, content_type, body: String::new() }
 }
 
 fn bytes_max() -> usize {
@@ -294,3 +348,6 @@ impl<F: FnMut()> Drop for OnDrop<F> {
         (self.0)();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,12 +30,11 @@ pub enum ResolveError {
 }
 
 impl Gateway {
-    /// Records what a callback tells. `Ok`: it is durable, and the callback may be acknowledged;
-    /// `None` only if the settle was recorded and gone in between.
+    /// Records what a callback tells. `Ok`: it is durable, and the callback may be acknowledged.
     ///
     /// The settle is the one with this `settle_id`; else the one with this number; else it is taken
     /// in, under Douyin's own number if the callback names no other.
-    pub async fn hear(&self, callback: Callback) -> Result<Option<Record>, store::Error> {
+    pub async fn hear(&self, callback: Callback) -> Result<(), store::Error> {
         let Callback { app_id, report, begun, log_id } = callback;
         let known = self.0.store.get_by_settle_id(&app_id, &report.settle_id).await?;
         let number = report.out_settle_no.clone();
@@ -58,7 +57,7 @@ impl Gateway {
         if let Some(record) = heard.as_ref().filter(|record| !record.is_final()) {
             self.ask_soon(record).await;
         }
-        Ok(heard)
+        Ok(())
     }
 
     /// A callback that did not end its settle brings the next query forward, however often it is

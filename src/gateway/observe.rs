@@ -299,8 +299,10 @@ impl Gateway {
                 let visible = record.update_time.plus(self.0.config.policy.grace);
                 record.is_known_in_part() && self.0.clock.now() <= visible
             }
+            // A question that Douyin never answers is not asked for ever either.
             Last::Nothing | Last::Unknown | Last::NotSent | Last::Throttled => {
-                record.owes_a_query()
+                let patient = record.update_time.plus(self.0.config.submit_window_max);
+                record.owes_a_query() && self.0.clock.now() <= patient
             }
         }
     }

@@ -51,6 +51,9 @@ type Slot = tokio::sync::Mutex<Option<(Instant, Result<(), QueryError>)>>;
 /// Names remembered at once; beyond that the memory is cleared, which costs a query each.
 const NAMES_MAX: usize = 10_000;
 
+/// A record goes up in another one of the same settle once.
+const ADOPT_TRIES_MAX: u32 = 3;
+
 impl Lookups {
     fn slot(&self, name: &Name) -> Arc<Slot> {
         let mut slots = self.0.lock().expect("no code panics while holding this lock");
@@ -157,7 +160,8 @@ impl Gateway {
         found
     }
 
-    /// Insert or observe: whoever records the settle first, everybody's facts are kept.
+    /// Insert or observe: whoever records the settle first, everybody's facts are kept. `None` only
+    /// if nothing is reported.
     pub(super) async fn adopt(
         &self,
         key: Key,
@@ -179,16 +183,23 @@ impl Gateway {
             (_, true) => NewDue::None,
             (_, false) => NewDue::At(now.plus(self.wait(&record.key, 0))),
         };
-        match self.0.store.insert(record.clone(), seen.source, due).await? {
-            Insert::Inserted => {
-                self.0.due.notify_one();
-                Ok(Some(record))
-            }
-            Insert::Existing(existing) => {
-                let observed = self.observe(&existing.key, seen, None).await?;
-                Ok(observed.map(|observed| observed.record))
+        for _ in 0..ADOPT_TRIES_MAX {
+            match self.0.store.insert(record.clone(), seen.source, due).await? {
+                Insert::Inserted => {
+                    self.0.due.notify_one();
+                    return Ok(Some(record));
+                }
+                Insert::Existing(existing) => {
+                    let observed = self.observe(&existing.key, seen.clone(), None).await?;
+                    if let Some(observed) = observed {
+                        return Ok(Some(observed.record));
+                    }
+                    // It went up in another record meanwhile, which is found now.
+                }
             }
         }
+        let cause = format!("{} went up in another settle again and again", record.key);
+        Err(store::Error::Unavailable(cause))
     }
 }
 

@@ -36,6 +36,10 @@ pub fn absorb(
         log_id: None,
     };
     let Transition { mut record, alert } = transition(&after.record, &seen, context);
+    // What Douyin said against its own word, open or decided about, it said of this settle.
+    if record.contradiction.is_none() && record.state == absorbed.state {
+        record.contradiction.clone_from(&absorbed.contradiction);
+    }
     record.version = before.version + 1;
     record.revision = record.revision.max(absorbed.revision + 1);
     record.update_time = context.now;

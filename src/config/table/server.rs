@@ -111,7 +111,8 @@ pub(super) const SERVER: &[Knob<Config>] = &[
             unit: "connections",
             bounds: (1, 100_000),
         },
-        meaning: "Connections to the callback listener open at once. One more is answered 503.",
+        meaning: "Connections to the callback listener open at once. One more is answered 503; \
+                  with TLS it is only closed.",
     },
     Knob {
         key: "callback_requests_max",

@@ -38,7 +38,8 @@ fn item(value: &Value) -> Result<Report, Unreadable> {
     Ok(Report {
         settle_id: settle_id.ok_or(Unreadable("settle_id"))?,
         status: status(&word),
-        out_settle_no: parsed(out_settle_no, OutSettleNo::parse, "out_settle_no")?,
+        // As in callbacks: of automatic settlement it is Douyin's own and may be longer.
+        out_settle_no: parsed(out_settle_no, OutSettleNo::reported, "out_settle_no")?,
         facts: facts(fields, word, item_order_id.clone())?,
         item: item_order_id,
     })

@@ -293,6 +293,15 @@ fn what_is_not_said_is_unset() {
     assert_eq!(empty.facts, expected);
 }
 
+/// As in callbacks, or the settle that a callback brought could never be asked about.
+#[test]
+fn a_number_of_douyins_own_may_be_longer_than_a_callers() {
+    let mut item = full_item();
+    item["out_settle_no"] = json!("n".repeat(128));
+    let report = reports(&item).unwrap().remove(0);
+    assert_eq!(report.out_settle_no.unwrap().as_str().len(), 128);
+}
+
 #[test]
 fn one_malformed_item_spoils_the_answer() {
     let wrong = [
@@ -300,7 +309,7 @@ fn one_malformed_item_spoils_the_answer() {
         ("settle_id", json!("x".repeat(129))),
         ("settle_id", json!(7.2e30)),
         ("settle_status", json!("")),
-        ("out_settle_no", json!("n".repeat(65))),
+        ("out_settle_no", json!("n".repeat(129))),
         ("out_settle_no", json!(["no-1"])),
         ("settle_amount", json!(0.5)),
         ("settle_amount", json!("12.5")),

@@ -126,6 +126,34 @@ fn a_record_under_douyins_own_number_goes_up_in_ours() {
     }
 }
 
+/// Neither an open contradiction is lost with the record that went up in ours, nor is one opened
+/// again that an operator has decided about.
+#[test]
+fn a_contradiction_goes_up_with_its_record() {
+    for resolved in [None, Some(at(7))] {
+        let mut play = Play::recorded();
+        let report = Report { out_settle_no: None, ..ours("ots1", ReportedStatus::Success) };
+        let number = OutSettleNo::of_settle_id(&report.settle_id);
+        let key = Key { out_settle_no: number, ..play.record.key.clone() };
+        let mut other = Record::adopted(key, &report, at(0));
+        let (claimed, settle_id) = (StateKind::Failed, id("ots1"));
+        let (source, time) = (Source::Callback, at(5));
+        let claim = Contradiction { claimed, settle_id, source, time, resolved };
+        other.contradiction = Some(claim.clone());
+
+        let before = play.record.clone();
+        play.sees(&[answer(accepted("ots1"))]);
+        let policy = Policy::default();
+        let (now, started) = (at(1), at(0));
+        let context = Context { now, started, policy: &policy, lease: Lease::Held, attempts: 1 };
+        let after = Transition { record: play.record.clone(), alert: None };
+        let merged = absorb(&before, after, &other, &context).record;
+        assert_eq!(merged.state.kind(), StateKind::Succeeded);
+        assert_eq!(merged.contradiction, Some(claim));
+        assert_eq!(merged.owes_a_query(), resolved.is_none());
+    }
+}
+
 #[test]
 fn only_a_record_without_a_number_of_its_own_yields() {
     let report = ours("ots1", ReportedStatus::Success);

@@ -85,6 +85,34 @@ async fn a_query_that_does_not_show_the_settle_yet_is_made_again() {
     assert_eq!(completed(&gateway, &settle_id).await.out_settle_no, theirs);
 }
 
+/// An app that may not ask, say: its settles that ended would fill the poller's budget for ever.
+#[tokio::test]
+async fn a_completing_query_that_douyin_never_answers_is_given_up_in_the_end() {
+    let gateway = spawn_with(|config| {
+        config.gateway.submit_window_max = std::time::Duration::from_secs(2);
+    })
+    .await;
+    gateway.sim.always_query(Some(Script::Html));
+    let (order, theirs) = (number("order"), number("theirs"));
+    let settle_id = gateway.sim.stranger_settle(APP_ID, &theirs, elsewhere(&order));
+    gateway.sim.finish(&settle_id, Status::Success);
+    let asked = |books: &Snapshot| books.queries_total() >= 3;
+    within("three queries", gateway.sim.until(asked)).await;
+    let database = rusqlite::Connection::open(gateway.database()).unwrap();
+    let waiting = || {
+        let count = database.query_row("SELECT count(*) FROM due", [], |row| row.get(0));
+        let count: i64 = count.unwrap();
+        count
+    };
+    let given_up = async {
+        while waiting() > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    within("the schedule to be empty", given_up).await;
+    assert_eq!(by_settle_id(&gateway, &settle_id).await.unwrap().state(), SettleState::Succeeded);
+}
+
 #[tokio::test]
 async fn a_settle_made_elsewhere_under_a_number_is_found_by_that_number() {
     let gateway = spawn().await;
@@ -184,6 +212,8 @@ async fn a_callback_without_a_number_before_our_answer_becomes_one_with_ours() {
 async fn a_watch_by_settle_id_outlives_the_record_that_went_up_in_another() {
     let gateway = spawn_with(|config| {
         patient(config);
+        // Whatever the watch hears of, it is no resync.
+        config.gateway.resync = std::time::Duration::from_secs(600);
         crate::harness::wait_for_answers(config);
     })
     .await;

@@ -3,7 +3,7 @@
 use std::process::Output;
 
 use settlement_gateway::proto::v1::{self, ObservationSource, SettleState};
-use settlement_gateway::sim::Status;
+use settlement_gateway::sim::{Status, StrangerSettle};
 use tokio::process::Command;
 
 use super::{Letter, spawn, success};
@@ -75,6 +75,43 @@ async fn the_claimed_word_can_be_kept_instead_and_its_facts_are_asked_for() {
             let now = gateway.get(&settle.out_settle_no).await.unwrap();
             assert_eq!(now.state(), SettleState::Succeeded);
             if now.result.is_some_and(|result| result.settle_amount_fen.is_some()) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    within("the query that completes it", complete).await;
+}
+
+/// A settle that nobody created here is decided about like any other.
+#[tokio::test]
+async fn a_contradiction_of_an_adopted_settle_is_resolved_too() {
+    let gateway = spawn().await;
+    gateway.sim.set_callback_url(APP_ID, None);
+    let settle = StrangerSettle {
+        out_order_no: number("order"),
+        item_order_id: None,
+        settle_params: Vec::new(),
+        cp_extra: String::new(),
+        status: Status::Success,
+        amount_fen: None,
+    };
+    let theirs = number("theirs");
+    let settle_id = gateway.sim.stranger_settle(APP_ID, &theirs, settle);
+    for status in [Status::Success, Status::Fail] {
+        let letter = Letter::about(&gateway.sim, &settle_id, status);
+        assert_eq!(letter.deliver(&gateway).await, success());
+    }
+    assert!(gateway.get(&theirs).await.unwrap().contradiction.is_some());
+    gateway.sim.set_status(&settle_id, Status::Fail);
+    let (code, said) = resolve(&gateway, &theirs, "claimed").await;
+    assert_eq!(code, 0, "{said}");
+    let complete = async {
+        loop {
+            let now = gateway.get(&theirs).await.unwrap();
+            assert_eq!(now.state(), SettleState::Failed);
+            assert_eq!(now.contradiction, None);
+            if now.settle_status() == "FAIL" {
                 return;
             }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;

@@ -103,6 +103,24 @@ async fn a_delivery_whose_answer_is_lost_comes_again_and_is_acknowledged_then() 
     assert_eq!(gateway.get(&number).await.unwrap(), end);
 }
 
+/// Douyin's own number decides, and the developer's only where that one is unknown.
+#[tokio::test]
+async fn the_settle_with_the_settle_id_is_meant_whichever_number_is_named() {
+    let gateway = spawn().await;
+    gateway.sim.set_callback_url(APP_ID, None);
+    let (one, other) = (number("one"), number("other"));
+    let mut settles = Vec::new();
+    for number in [&one, &other] {
+        let order = format!("sim-hold-{number}");
+        settles.push(gateway.create(create_on(number, &order)).await.unwrap());
+    }
+    let letter = Letter::about(&gateway.sim, settles[0].settle_id(), Status::Success);
+    let misnamed = letter.changed(&gateway.sim, |msg| msg["out_settle_no"] = (*other).into());
+    assert_eq!(misnamed.deliver(&gateway).await, success());
+    assert_eq!(gateway.get(&one).await.unwrap().state(), SettleState::Succeeded);
+    assert_eq!(gateway.get(&other).await.unwrap(), settles[1]);
+}
+
 /// The poller was first; the late callback still brings what a query does not show.
 #[tokio::test]
 async fn a_late_callback_fills_in_what_is_missing() {

@@ -1,11 +1,13 @@
 //! Callbacks over real HTTP, signed with a key pair that is made in the test.
 
+mod absorbed;
 mod adopted;
 mod disputed;
 mod ended;
 mod latency;
 mod refused;
 mod slow;
+mod stops;
 mod wire;
 
 use std::process::Command;

@@ -73,7 +73,10 @@ async fn one_request_too_many_is_answered_503_and_room_comes_back() {
     let held = [hold(&addr, 10).await, hold(&addr, 10).await];
     let full = async { while letter.deliver(&gateway).await.0 != 503 {} };
     within("the listener to be full", full).await;
-    assert!(gateway.callbacks("none", "busy").await > before);
+    let http2 = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let (status, told) = letter.deliver_by(&http2, &gateway).await;
+    assert_eq!((status, &told["err_tips"]), (503, &"busy".into()));
+    assert!(gateway.callbacks("none", "busy").await > before + 1);
     drop(held);
     let room = async { while letter.deliver(&gateway).await != success() {} };
     within("room", room).await;
@@ -91,6 +94,29 @@ async fn one_connection_too_many_is_answered_503() {
     let turned_away = answer(hold(&addr, 0).await).await;
     assert!(turned_away.starts_with("HTTP/1.1 503"), "{turned_away}");
     drop(held);
+}
+
+/// Without a length that could be looked at first, and heads without an end.
+#[tokio::test]
+async fn a_body_in_chunks_and_a_head_are_bounded_too() {
+    let gateway = spawn_with(patient).await;
+    let addr = gateway.addrs.callback.unwrap().to_string();
+    let before = gateway.callbacks(APP_ID, "too_large").await;
+    let head = format!(
+        "POST /callbacks/douyin/{APP_ID} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    );
+    let chunk = format!("{:x}\r\n{}\r\n", 1024, "x".repeat(1024));
+    // Not a byte more than it takes to be refused: what nobody reads would reset the answer.
+    let chunks = chunk.repeat(64) + "1\r\nx\r\n";
+    let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(200));
+    let long = format!("GET / HTTP/1.1\r\nlong: {}", "x".repeat(16 * 1024));
+    for (sent, status) in [(head + &chunks, "413"), (many, "431"), (long, "431")] {
+        let mut socket = TcpStream::connect(&addr).await.unwrap();
+        socket.write_all(sent.as_bytes()).await.unwrap();
+        let answered = answer(socket).await;
+        assert!(answered.starts_with(&format!("HTTP/1.1 {status}")), "{answered}");
+    }
+    assert_eq!(gateway.callbacks(APP_ID, "too_large").await, before + 1);
 }
 
 /// How much memory a process has in use, in KiB.
