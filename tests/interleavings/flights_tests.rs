@@ -142,6 +142,23 @@ fn a_repeat_during_the_create_is_answered_by_an_attempt_that_it_saw_land() {
 }
 
 #[test]
+fn a_flight_that_lands_while_somebody_looks_is_told_and_one_from_before_is_not() {
+    play("landed", || {
+        let world = World::new();
+        world.create();
+        let flight = world.flights.enter(&world.key);
+        let mut landings = world.flights.landings(&world.key);
+        let landing = thread::spawn(move || drop(flight));
+        assert_eq!(block_on(landings.none_flying()), Landed::Yes);
+        landing.join().unwrap();
+        let mut later = world.flights.landings(&world.key);
+        assert_eq!(block_on(later.none_flying()), Landed::No);
+        drop((landings, later));
+        world.assert_forgotten();
+    });
+}
+
+#[test]
 fn flights_that_land_together_are_forgotten() {
     play("land together", || {
         let world = World::new();

@@ -25,6 +25,7 @@ mod exists;
 mod harness;
 mod health;
 mod kill;
+mod kills;
 mod list;
 mod logs;
 mod lookups;

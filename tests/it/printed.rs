@@ -15,9 +15,12 @@ pub fn assert_printed(document: &str, begin: &str, end: &str, printed: &str) {
     if found == printed {
         return;
     }
+    let differing = found.lines().zip(printed.lines()).find(|(found, printed)| found != printed);
+    let (old, new) = differing.unwrap_or(("one of them", "is longer"));
     assert!(
         std::env::var_os("REWRITE").is_some(),
-        "{document} is not what the code says. To write it: REWRITE=1 cargo test --test it"
+        "{document} is not what the code says:\n{old}\n{new}\n\
+         To write it: REWRITE=1 cargo test --test it"
     );
     fs::write(path, [before, begin, printed, end, after].concat()).unwrap();
 }

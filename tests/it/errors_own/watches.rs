@@ -24,10 +24,10 @@ fn news(rpc: Rpc, number: &str, after_revision: i64) -> Call {
 }
 
 pub async fn revision_from_future() -> Provoked {
-    let edge = Edge::spawn(|_| {}).await;
-    // At its end, so that its revision stays what it is.
-    edge.gateway.create(create_on("refused", "sim-err-23102-1")).await.unwrap_err();
-    let provoked = edge.each(WATCHES, |rpc| news(rpc, "refused", 99)).await;
+    // Without news the revision stays what it is.
+    let edge = Edge::spawn(|config| config.gateway.schedule.first = Duration::from_secs(600)).await;
+    edge.gateway.create(create_on("held", "sim-hold-1")).await.unwrap();
+    let provoked = edge.each(WATCHES, |rpc| news(rpc, "held", 99)).await;
     for (_, told) in &provoked {
         assert_eq!(told.fields(), ["after_revision"]);
     }
