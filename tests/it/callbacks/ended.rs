@@ -86,6 +86,22 @@ async fn a_replayed_delivery_is_harmless() {
     assert_eq!(gateway.get(&number).await.unwrap(), end);
 }
 
+/// What Douyin said before the end comes after it.
+#[tokio::test]
+async fn reordered_deliveries_lead_to_the_same_end() {
+    let gateway = spawn().await;
+    let number = number("order");
+    let settle = gateway.create(create_request(&number)).await.unwrap();
+    let end = gateway.end(&number).await;
+    acknowledged(&gateway, &number, 1).await;
+    let success_letter = Letter::about(&gateway.sim, settle.settle_id(), Status::Success);
+    for word in ["PROCESSING", "INIT", "SUCCESS"] {
+        let late = success_letter.changed(&gateway.sim, |msg| msg["status"] = word.into());
+        assert_eq!(late.deliver(&gateway).await, success(), "{word}");
+        assert_eq!(gateway.get(&number).await.unwrap(), end, "{word}");
+    }
+}
+
 /// Douyin gets no answer and delivers again: the second one is a copy.
 #[tokio::test]
 async fn a_delivery_whose_answer_is_lost_comes_again_and_is_acknowledged_then() {
