@@ -215,6 +215,11 @@ impl Core {
         self.outbox.weather.faults_per_10_000 = faults_per_10_000;
     }
 
+    /// How many create requests arrived, whatever became of them.
+    pub(super) fn creates_total(&self) -> usize {
+        self.received.creates_total()
+    }
+
     pub(super) fn seed(&self) -> u64 {
         self.seed
     }

@@ -132,6 +132,10 @@ struct Creates {
 }
 
 impl Received {
+    pub(super) fn creates_total(&self) -> usize {
+        self.creates_total
+    }
+
     /// Notes a create; the answer is how many there have been with this number.
     pub(super) fn create(&mut self, out_settle_no: &str, body: &Bytes) -> usize {
         self.creates_total += 1;

@@ -40,7 +40,12 @@ STOP_SECONDS_MAX = 20
 
 # What grpcurl adds to the gRPC code to make its exit code.
 GRPCURL_EXIT = 64
-INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION, UNAVAILABLE = 3, 5, 9, 14
+INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED, FAILED_PRECONDITION = 3, 5, 8, 9
+UNIMPLEMENTED, UNAVAILABLE = 12, 14
+
+# Every error has these, and each kind of error some more.
+ALWAYS = {"google.rpc.ErrorInfo", "google.rpc.LocalizedMessage", "google.rpc.Help"}
+OF_DOUYIN = {"douyin.settlement.v1.DouyinError", "google.rpc.RequestInfo"}
 
 RUN = f"{os.getpid()}-{time.time_ns()}"
 SETTLE = {
@@ -144,6 +149,8 @@ def error(gateway, method, request, code):
     equal(status["code"], code)
     details = {detail["@type"].rpartition("/")[2]: detail for detail in status["details"]}
     equal(len(details), len(status["details"]))
+    reason = details["google.rpc.ErrorInfo"]["reason"]
+    equal(details["google.rpc.Help"]["links"][0]["url"], f"docs/ERRORS.md#{reason.lower()}")
     return details
 
 
@@ -227,6 +234,7 @@ def an_invalid_request_names_every_wrong_field(gateway):
     equal(info["reason"], "INVALID_REQUEST")
     equal(info["domain"], "douyin.settlement.v1")
     equal(info["metadata"]["outcome"], "not_sent")
+    equal(set(details), ALWAYS | {"google.rpc.BadRequest"})
 
 
 def a_refusal_says_what_douyin_said(gateway):
@@ -238,6 +246,9 @@ def a_refusal_says_what_douyin_said(gateway):
     equal((info["reason"], info["domain"]), ("ORDER_NOT_PAID", "open.douyin.com"))
     equal((info["metadata"]["outcome"], info["metadata"]["retry"]), ("refused", "after_change"))
     equal(details["google.rpc.RequestInfo"]["requestId"], said["logId"])
+    equal(set(details), ALWAYS | OF_DOUYIN | {"google.rpc.PreconditionFailure"})
+    (violation,) = details["google.rpc.PreconditionFailure"]["violations"]
+    equal(violation["subject"], "order/sim-err-23102-1")
 
 
 def an_unknown_outcome_says_when_to_come_back(gateway):
@@ -246,12 +257,42 @@ def an_unknown_outcome_says_when_to_come_back(gateway):
     info = details["google.rpc.ErrorInfo"]
     equal((info["reason"], info["metadata"]["outcome"]), ("SYSTEM_ERROR", "unknown"))
     expect(details["google.rpc.RetryInfo"]["retryDelay"].endswith("s"), details)
+    equal(set(details), ALWAYS | OF_DOUYIN | {"google.rpc.RetryInfo"})
 
 
 def an_unknown_settle_is_not_found(gateway):
     request = {"outSettleNo": f"nobody-{RUN}"}
     details = error(gateway, f"{SERVICE}/GetSettle", request, NOT_FOUND)
     equal(details["google.rpc.ErrorInfo"]["reason"], "SETTLE_NOT_FOUND")
+    equal(set(details), ALWAYS | {"google.rpc.ResourceInfo"})
+    equal(details["google.rpc.ResourceInfo"]["resourceName"], request["outSettleNo"])
+
+
+def a_throttled_app_is_told_whose_limit_it_is(gateway):
+    request = {**SETTLE, "outSettleNo": "throttled", "outOrderNo": "sim-err-12001-1"}
+    details = error(gateway, f"{SERVICE}/CreateSettle", request, RESOURCE_EXHAUSTED)
+    equal(details["google.rpc.ErrorInfo"]["reason"], "UPSTREAM_RATE_LIMITED")
+    more = {"google.rpc.RetryInfo", "google.rpc.QuotaFailure"}
+    equal(set(details), ALWAYS | OF_DOUYIN | more)
+    (violation,) = details["google.rpc.QuotaFailure"]["violations"]
+    equal(violation["subject"], "app/ttsandbox0000000001")
+
+
+def an_rpc_that_there_is_not_is_told_in_the_same_shape(gateway):
+    with tempfile.TemporaryDirectory() as directory:
+        # A contract of tomorrow: grpcurl calls what its descriptor has.
+        with open(os.path.join(directory, "tomorrow.proto"), "w", encoding="utf-8") as proto:
+            proto.write(
+                'syntax = "proto3"; package douyin.settlement.v1; message Nothing {} '
+                "service SettlementService { rpc ReturnSettle(Nothing) returns (Nothing); }"
+            )
+        protos = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "proto")
+        options = ["-import-path", directory, "-proto", "tomorrow.proto"]
+        options += ["-import-path", protos, "-proto", "google/rpc/error_details.proto"]
+        options += ["-plaintext", "-format-error", "-d", "{}", gateway.address]
+        method = f"{SERVICE}/ReturnSettle"
+        text = call([GRPCURL, *options, method], GRPCURL_EXIT + UNIMPLEMENTED)
+    expect("RPC_NOT_FOUND" in text and "not recognized" not in text, text)
 
 
 def it_stops_when_told_to(gateway):
@@ -274,6 +315,8 @@ CHECKS = [
     a_refusal_says_what_douyin_said,
     an_unknown_outcome_says_when_to_come_back,
     an_unknown_settle_is_not_found,
+    an_rpc_that_there_is_not_is_told_in_the_same_shape,
+    a_throttled_app_is_told_whose_limit_it_is,
     it_stops_when_told_to,
 ]
 

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! GET  /sim/                the page
-//! GET  /sim/settles         ?limit=100&skip=0, newest first
+//! GET  /sim/settles         ?limit=100&skip=0, newest first; and how many creates arrived
 //! GET  /sim/orders          ?limit=100&skip=0, newest first
 //! GET  /sim/callbacks       ?limit=100&skip=0, newest first
 //! GET  /sim/clock           GET /sim/apps, GET /sim/faults

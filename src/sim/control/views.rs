@@ -39,7 +39,11 @@ pub(super) fn settles(shared: &Shared, window: Window) -> Value {
     shared.locked(|core, _| {
         let newest_first = core.books.settles().rev().skip(window.skip).take(window.limit);
         let page: Vec<Value> = newest_first.map(settle).collect();
-        json!({ "total": core.books.settles().len(), "settles": page })
+        json!({
+            "total": core.books.settles().len(),
+            "creates_total": core.creates_total(),
+            "settles": page,
+        })
     })
 }
 

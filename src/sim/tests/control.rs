@@ -43,6 +43,9 @@ async fn settles_are_listed_with_the_newest_first() {
         client.post(CREATE, &body).await.expect("an answer");
     }
     let all = get_json(&client, "/sim/settles").await;
+    client.post(CREATE, &good_create("s2", "o2")).await.expect("a refusal");
+    let all_again = get_json(&client, "/sim/settles").await;
+    assert_eq!((&all_again["total"], &all_again["creates_total"]), (&json!(3), &json!(4)));
     assert_eq!(all["total"], 3);
     let settle = &all["settles"][0];
     assert_eq!((&settle["out_settle_no"], &settle["status"]), (&json!("s2"), &json!("INIT")));

@@ -1,0 +1,325 @@
+"""Calls the gateway with a client that honours docs/service-config.json, through a mesh that
+retries, too, and counts in the simulator what that costs Douyin.
+
+Prints a line `ok - …` or `not ok - …` per check; fails on anything unexpected. Run by scripts/test,
+which sets CHECK_GATEWAY, with a Python that has grpcio.
+"""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from concurrent import futures
+
+import grpc
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+GATEWAY = os.path.abspath(os.environ["CHECK_GATEWAY"])
+SERVICE = "douyin.settlement.v1.SettlementService"
+START_SECONDS_MAX = 15
+END_SECONDS_MAX = 60
+
+# What many meshes do with a call that fails or does not answer in time.
+MESH_ATTEMPTS = 4
+MESH_TRY_SECONDS = 0.25
+
+with open(os.path.join(ROOT, "docs", "service-config.json"), encoding="utf-8") as published:
+    CONFIG = published.read()
+
+
+class Unexpected(Exception):
+    pass
+
+
+def expect(condition, message):
+    if not condition:
+        raise Unexpected(message)
+
+
+def equal(seen, wanted):
+    expect(seen == wanted, f"wanted {wanted!r}, got {seen!r}")
+
+
+class Gateway:
+    """The gateway and its sandbox in a process of its own."""
+
+    def __init__(self, directory):
+        self.log = open(os.path.join(directory, "stderr"), "w+", encoding="utf-8")
+        self.process = subprocess.Popen(
+            [GATEWAY, "serve", "--sandbox", "--grpc-addr", "127.0.0.1:0"],
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+        )
+        self.printed = ""
+        self.ready = threading.Event()
+        threading.Thread(target=self._read, daemon=True).start()
+        self.ready.wait(START_SECONDS_MAX)
+        self.address = self._named(r"gRPC +(127\.0\.0\.1:\d+)")
+        self.simulator = self._named(r"simulator +(http://127\.0\.0\.1:\d+)")
+        with grpc.insecure_channel(self.address) as channel:
+            grpc.channel_ready_future(channel).result(START_SECONDS_MAX)
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.printed += line
+            if line.startswith("Stop with"):
+                self.ready.set()
+        self.ready.set()
+
+    def _named(self, pattern):
+        found = re.search(pattern, self.printed)
+        expect(found, f"{pattern} was not printed: {self.printed}")
+        return found.group(1)
+
+    def books(self):
+        with urllib.request.urlopen(f"{self.simulator}/sim/settles") as answer:
+            return json.load(answer)
+
+    def creates_get(self, script):
+        """What the simulator does with every create from now on."""
+        body = json.dumps({"create": script, "release": "yes"}).encode()
+        with urllib.request.urlopen(f"{self.simulator}/sim/faults", body) as answer:
+            json.load(answer)
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+
+def text(number, value):
+    """A field of a message, as protobuf writes texts; all of them are short here."""
+    data = value.encode()
+    expect(len(data) < 128, value)
+    return bytes([number << 3 | 2, len(data)]) + data
+
+
+def create_request(number):
+    fields = {3: f"order-of-{number}", 4: number, 5: "store share"}
+    return b"".join(text(name, value) for name, value in fields.items())
+
+
+class Mesh(grpc.GenericRpcHandler):
+    """A proxy that makes up to four attempts of each call, and gives each a quarter of a second."""
+
+    def __init__(self, address):
+        self.channel = grpc.insecure_channel(address, [("grpc.enable_retries", 0)])
+        self.calls = self.attempts = 0
+        self.lock = threading.Lock()
+
+    def service(self, details):
+        return grpc.unary_unary_rpc_method_handler(
+            lambda request, context: self._forward(details.method, request, context)
+        )
+
+    def _forward(self, method, request, context):
+        with self.lock:
+            self.calls += 1
+        forward = self.channel.unary_unary(method)
+        for _ in range(MESH_ATTEMPTS):
+            with self.lock:
+                self.attempts += 1
+            try:
+                return forward(request, timeout=MESH_TRY_SECONDS)
+            except grpc.RpcError as failed:
+                if failed.code() not in (
+                    grpc.StatusCode.UNAVAILABLE,
+                    grpc.StatusCode.DEADLINE_EXCEEDED,
+                ):
+                    context.abort(failed.code(), failed.details())
+        # As Envoy says it: without a word about the money.
+        context.abort(grpc.StatusCode.UNAVAILABLE, "upstream request timeout")
+
+
+@contextlib.contextmanager
+def served(handler):
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
+    server.add_generic_rpc_handlers([handler])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait()
+
+
+@contextlib.contextmanager
+def client(address):
+    """A channel that honours the published service config."""
+    with grpc.insecure_channel(address, [("grpc.service_config", CONFIG)]) as channel:
+        yield channel
+
+
+def attempts_of(method):
+    for entry in json.loads(CONFIG)["methodConfig"]:
+        if {"service": SERVICE, "method": method} in entry["name"]:
+            return entry["retryPolicy"]["maxAttempts"]
+    raise Unexpected(f"{method} is not in the service config")
+
+
+def create(channel, number):
+    return channel.unary_unary(f"/{SERVICE}/CreateSettle")(create_request(number))
+
+
+def twenty_attempts_at_a_douyin_that_does_not_answer_cost_two_sends(gateway):
+    before = gateway.books()["creates_total"]
+    gateway.creates_get("hang")
+    mesh = Mesh(gateway.address)
+    began = time.monotonic()
+    with served(mesh) as address, client(address) as channel:
+        try:
+            create(channel, "twenty")
+            raise Unexpected("nobody can have accepted it")
+        except grpc.RpcError as failed:
+            equal(failed.code(), grpc.StatusCode.UNAVAILABLE)
+    took = time.monotonic() - began
+    sends = gateway.books()["creates_total"] - before
+    equal((mesh.calls, mesh.attempts), (attempts_of("CreateSettle"), 20))
+    expect(1 <= sends <= 2, f"{sends} sends in {took:.1f} s")
+    print(f"   {mesh.attempts} attempts in {took:.1f} s, {sends} sends", flush=True)
+    # And in the end there is one settle.
+    gateway.creates_get("none")
+    end = time.monotonic() + END_SECONDS_MAX
+    while not settles_of(gateway, "twenty"):
+        expect(time.monotonic() < end, "the gateway does not go on with it")
+        time.sleep(0.2)
+    with client(gateway.address) as channel:
+        create(channel, "twenty")
+    equal(len(settles_of(gateway, "twenty")), 1)
+
+
+def settles_of(gateway, number):
+    return [it for it in gateway.books()["settles"] if it["out_settle_no"] == number]
+
+
+def a_lost_answer_costs_two_sends_and_the_caller_hears_ok(gateway):
+    before = gateway.books()["creates_total"]
+    gateway.creates_get("apply-then drop")
+    with served(Mesh(gateway.address)) as address, client(address) as channel:
+        create(channel, "lost")
+    gateway.creates_get("none")
+    equal(gateway.books()["creates_total"] - before, 2)
+    equal(len(settles_of(gateway, "lost")), 1)
+
+
+def looks_within(seconds):
+    """How often at most the gateway looks again by itself: after 0.8 s, then 1.6 s, and never sooner
+    than two seconds after a look that a repeat brought forward."""
+    looks, at, gap = 0, 0.8, 1.6
+    while at <= seconds:
+        looks, at, gap = looks + 1, at + gap, 2.0
+    return looks
+
+
+def twenty_attempts_at_a_douyin_that_fails_at_once_cost_what_one_attempt_costs(gateway):
+    before = gateway.books()["creates_total"]
+    gateway.creates_get("refuse 23000")
+    mesh = Mesh(gateway.address)
+    began = time.monotonic()
+    with served(mesh) as address, client(address) as channel:
+        try:
+            create(channel, "failing")
+            raise Unexpected("nobody can have accepted it")
+        except grpc.RpcError as failed:
+            equal(failed.code(), grpc.StatusCode.UNAVAILABLE)
+    took = time.monotonic() - began
+    sends = gateway.books()["creates_total"] - before
+    gateway.creates_get("none")
+    equal(mesh.calls, attempts_of("CreateSettle"))
+    print(f"   {mesh.attempts} attempts in {took:.1f} s, {sends} sends", flush=True)
+    # Two within the first call, and then the gateway's own schedule, whoever repeats.
+    expect(2 <= sends <= 2 + looks_within(took), f"{sends} sends in {took:.1f} s")
+
+
+class Streams(grpc.GenericRpcHandler):
+    """A server whose streams break: some before their first message, and one after it."""
+
+    def __init__(self, breaks_before):
+        self.breaks_before, self.opened = breaks_before, 0
+
+    def service(self, details):
+        return grpc.unary_stream_rpc_method_handler(self._watch)
+
+    def _watch(self, _request, context):
+        self.opened += 1
+        if self.opened <= self.breaks_before:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "before the first message")
+        yield b""
+        context.abort(grpc.StatusCode.UNAVAILABLE, "after the first message")
+
+
+def a_stream_is_opened_again_before_its_first_message_and_never_after_it(_gateway):
+    streams = Streams(breaks_before=2)
+    seen = []
+    with served(streams) as address, client(address) as channel:
+        stream = channel.unary_stream(f"/{SERVICE}/WatchSettle")(b"")
+        try:
+            seen.extend(stream)
+            raise Unexpected("the stream ended well")
+        except grpc.RpcError as failed:
+            equal(failed.details(), "after the first message")
+    # Two broken openings, and the third stream's one message.
+    equal((streams.opened, len(seen)), (3, 1))
+
+
+def each_rpc_is_retried_as_often_as_the_config_says(_gateway):
+    class Down(grpc.GenericRpcHandler):
+        calls = 0
+
+        def service(self, details):
+            return grpc.unary_unary_rpc_method_handler(self._down)
+
+        def _down(self, _request, context):
+            Down.calls += 1
+            context.abort(grpc.StatusCode.UNAVAILABLE, "down")
+
+    for method in ["CreateSettle", "WaitSettle", "GetSettle", "QuerySettles", "ListSettles"]:
+        Down.calls = 0
+        with served(Down()) as address, client(address) as channel:
+            try:
+                channel.unary_unary(f"/{SERVICE}/{method}")(b"")
+                raise Unexpected("the call succeeded")
+            except grpc.RpcError as failed:
+                equal(failed.code(), grpc.StatusCode.UNAVAILABLE)
+        equal((method, Down.calls), (method, attempts_of(method)))
+
+
+CHECKS = [
+    a_lost_answer_costs_two_sends_and_the_caller_hears_ok,
+    twenty_attempts_at_a_douyin_that_does_not_answer_cost_two_sends,
+    twenty_attempts_at_a_douyin_that_fails_at_once_cost_what_one_attempt_costs,
+    a_stream_is_opened_again_before_its_first_message_and_never_after_it,
+    each_rpc_is_retried_as_often_as_the_config_says,
+]
+
+
+def main():
+    failed = 0
+    with tempfile.TemporaryDirectory() as directory:
+        gateway = Gateway(directory)
+        try:
+            for check in CHECKS:
+                name = check.__name__.replace("_", " ")
+                try:
+                    check(gateway)
+                    print(f"ok - retries: {name}", flush=True)
+                # Whatever goes wrong in one check, the others run.
+                except Exception as problem:
+                    failed += 1
+                    print(f"not ok - retries: {name}: {problem!r}", flush=True)
+        finally:
+            gateway.stop()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
