@@ -7,14 +7,15 @@ pub mod deadline;
 mod page;
 pub mod reasons;
 pub mod rpc;
+mod seats;
 pub mod shape;
 pub mod status;
 mod stream;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument as _, Span, field, info};
@@ -26,6 +27,7 @@ use crate::settle::AppId;
 use convert::{DuplicateReceivers, NameKey, QuestionKey};
 use deadline::Deadline;
 use rpc::Rpc;
+use seats::{Seat, Seats};
 use shape::{Entered, Shape};
 use status::Names;
 use stream::Terms;
@@ -40,8 +42,11 @@ pub struct GrpcConfig {
     pub unary_limit: Duration,
     /// How long a ready message of a stream may stay untaken.
     pub slow_consumer: Duration,
-    /// Watch streams open at once on this replica.
+    /// Watch streams and waits open at once on this replica.
     pub watches_max: usize,
+    /// Those of one connection. Less than the streams that it may have, so that its caller's other
+    /// calls get through.
+    pub watches_per_connection_max: usize,
     /// Calls that wait for the beginning of their answer at once on this replica.
     pub calls_max: usize,
     pub duplicate_receivers: DuplicateReceivers,
@@ -54,6 +59,7 @@ impl Default for GrpcConfig {
             unary_limit: Duration::from_secs(20),
             slow_consumer: Duration::from_secs(30),
             watches_max: 20_000,
+            watches_per_connection_max: 1_000,
             calls_max: 32_768,
             duplicate_receivers: DuplicateReceivers::Refuse,
         }
@@ -65,15 +71,15 @@ impl Default for GrpcConfig {
 pub struct Service {
     gateway: Gateway,
     config: Arc<GrpcConfig>,
-    watches: Arc<Semaphore>,
+    seats: Seats,
     /// Owns the task of every stream.
     streams: TaskTracker,
 }
 
 impl Service {
     pub fn new(gateway: Gateway, config: GrpcConfig) -> Self {
-        let watches = Arc::new(Semaphore::new(config.watches_max));
-        Self { gateway, config: Arc::new(config), watches, streams: TaskTracker::new() }
+        let seats = Seats::new(config.watches_max, config.watches_per_connection_max);
+        Self { gateway, config: Arc::new(config), seats, streams: TaskTracker::new() }
     }
 
     /// What gives errors of the server's stack the shape of this service's own.
@@ -120,7 +126,7 @@ impl Service {
 
     async fn watch(&self, request: Request<v1::WatchSettleRequest>) -> Result<WatchStream, Status> {
         use v1::watch_settle_request::Key as Wire;
-        let until = self.deadline(&request).stream;
+        let (until, peer) = (self.deadline(&request).stream, request.remote_addr());
         let request = request.into_inner();
         let key = match request.key {
             Some(Wire::OutSettleNo(number)) => NameKey::OutSettleNo(number),
@@ -130,7 +136,7 @@ impl Service {
         let (trade_system, after_revision) = (request.trade_system, request.after_revision);
         let asked = Asked { app_id: request.app_id, trade_system, key, after_revision };
         let (name, names) = self.name(asked, Rpc::WatchSettle)?;
-        let seat = self.seat(&names)?;
+        let seat = self.seat(peer, &names)?;
         let heartbeat = convert::heartbeat_interval(request.heartbeat_interval);
         let request = WatchRequest { name, after_revision, heartbeat_interval: Some(heartbeat) };
         let watch = self.gateway.watch(request).await;
@@ -178,7 +184,7 @@ impl Service {
         request: Request<v1::WaitSettleRequest>,
     ) -> Result<v1::WaitSettleResponse, Status> {
         use v1::wait_settle_request::Key as Wire;
-        let deadline = self.deadline(&request);
+        let (deadline, peer) = (self.deadline(&request), request.remote_addr());
         let request = request.into_inner();
         let key = match request.key {
             Some(Wire::OutSettleNo(number)) => NameKey::OutSettleNo(number),
@@ -188,7 +194,7 @@ impl Service {
         let (trade_system, after_revision) = (request.trade_system, request.after_revision);
         let asked = Asked { app_id: request.app_id, trade_system, key, after_revision };
         let (name, names) = self.name(asked, Rpc::WaitSettle)?;
-        let _seat = self.seat(&names)?;
+        let _seat = self.seat(peer, &names)?;
         let request = WatchRequest { name, after_revision, heartbeat_interval: None };
         // Until it is found, there is no current state to answer with.
         let watch = tokio::time::timeout_at(deadline.at, self.gateway.watch(request)).await;
@@ -244,9 +250,9 @@ impl Service {
     }
 
     /// A place among the watchers.
-    fn seat(&self, names: &Names) -> Result<OwnedSemaphorePermit, Status> {
-        let seat = Arc::clone(&self.watches).try_acquire_owned();
-        seat.map_err(|_| status::watch_limit(names, self.gateway.spread()))
+    fn seat(&self, peer: Option<SocketAddr>, names: &Names) -> Result<Seat, Status> {
+        let seat = self.seats.take(peer);
+        seat.ok_or_else(|| status::watch_limit(names, self.gateway.spread()))
     }
 
     fn name(&self, asked: Asked, rpc: Rpc) -> Result<(Name, Names), Status> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +14,7 @@ use tonic::Status;
 use tracing::info;
 
 use super::rpc::Rpc;
+use super::seats::Seat;
 use super::status::{Limit, Names};
 use super::{convert, status};
 use crate::gateway::{Ending, Event, Watch};
@@ -39,7 +40,7 @@ pub struct Pump {
     terms: Terms,
     messages: mpsc::Sender<v1::WatchSettleResponse>,
     ending: Arc<OnceLock<Outcome>>,
-    _seat: OwnedSemaphorePermit,
+    _seat: Seat,
 }
 
 /// When a stream ends although nothing happened to its settle.
@@ -56,7 +57,7 @@ pub fn watch_stream(
     watch: Watch,
     drain: CancellationToken,
     terms: Terms,
-    seat: OwnedSemaphorePermit,
+    seat: Seat,
 ) -> (WatchStream, Pump) {
     let (messages, receiver) = mpsc::channel(1);
     let ending = Arc::new(OnceLock::new());

@@ -229,6 +229,36 @@ async fn two_hundred_watchers_of_one_settle_cost_what_one_costs() {
     assert!(queries <= 8, "{queries} queries");
 }
 
+/// One connection carries so many streams: a caller that watches a thousand settles on it can still
+/// create.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_full_of_watchers_is_told_so_and_has_room_for_other_calls() {
+    let gateway = Gateway::spawn().await;
+    let number = number("full");
+    gateway.create(create_on(&number, "sim-hold-1")).await.unwrap();
+    let mut watches = Vec::new();
+    for _ in 0..1_000 {
+        watches.push(gateway.watch(watch_request(&number, 0)).await.unwrap());
+    }
+    let status = gateway.watch(watch_request(&number, 0)).await.map(drop).unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    let told = details(&status);
+    assert_eq!(told.info.reason, "WATCH_LIMIT_REACHED");
+    assert!(told.retry_after.is_some());
+    gateway.create(create_request(&format!("{number}-more"))).await.unwrap();
+    // Another connection has places of its own.
+    let endpoint = Endpoint::from_shared(gateway.url.clone()).unwrap();
+    let mut other = SettlementServiceClient::new(endpoint.connect().await.unwrap());
+    within("WatchSettle", other.watch_settle(watch_request(&number, 0))).await.unwrap();
+    watches.pop();
+    let again = async {
+        while gateway.watch(watch_request(&number, 0)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within("the place to be free again", again).await;
+}
+
 #[tokio::test]
 async fn a_watch_limit_is_told() {
     let gateway = Gateway::spawn_with(simulator().await, |config| {

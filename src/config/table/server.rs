@@ -46,8 +46,18 @@ pub(super) const SERVER: &[Knob<Config>] = &[
             unit: "streams",
             bounds: (1, 1_000_000),
         },
-        meaning: "Watch streams open at once in this process. One more gets \
+        meaning: "Watch streams and waits open at once in this process. One more gets \
                   `WATCH_LIMIT_REACHED`.",
+    },
+    Knob {
+        key: "watches_per_connection_max",
+        slot: Slot::Count {
+            of: |config| &mut config.grpc.watches_per_connection_max,
+            unit: "streams",
+            bounds: (1, 1_000),
+        },
+        meaning: "Those of one connection, which carries 1_024 calls at once: the rest is left \
+                  for its caller's other calls.",
     },
     Knob {
         key: "calls_max",
