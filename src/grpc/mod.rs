@@ -126,7 +126,7 @@ impl Service {
 
     async fn watch(&self, request: Request<v1::WatchSettleRequest>) -> Result<WatchStream, Status> {
         use v1::watch_settle_request::Key as Wire;
-        let (until, peer) = (self.deadline(&request).stream, request.remote_addr());
+        let (deadline, peer) = (self.deadline(&request), request.remote_addr());
         let request = request.into_inner();
         let key = match request.key {
             Some(Wire::OutSettleNo(number)) => NameKey::OutSettleNo(number),
@@ -139,9 +139,9 @@ impl Service {
         let seat = self.seat(peer, &names)?;
         let heartbeat = convert::heartbeat_interval(request.heartbeat_interval);
         let request = WatchRequest { name, after_revision, heartbeat_interval: Some(heartbeat) };
-        let watch = self.gateway.watch(request).await;
+        let watch = by(deadline, &names, self.gateway.watch(request)).await?;
         let watch = watch.map_err(|ending| self.ended(ending, &names, Rpc::WatchSettle))?;
-        let terms = Terms { patience: self.config.slow_consumer, until };
+        let terms = Terms { patience: self.config.slow_consumer, until: deadline.stream };
         let drain = self.gateway.draining().clone();
         let (stream, pump) = stream::watch_stream(watch, drain, terms, seat);
         self.streams.spawn(pump.run().instrument(Span::current()));
@@ -153,6 +153,7 @@ impl Service {
         request: Request<v1::GetSettleRequest>,
     ) -> Result<v1::GetSettleResponse, Status> {
         use v1::get_settle_request::Key as Wire;
+        let deadline = self.deadline(&request);
         let request = request.into_inner();
         let key = match request.key {
             Some(Wire::OutSettleNo(number)) => NameKey::OutSettleNo(number),
@@ -162,14 +163,17 @@ impl Service {
         let (app_id, trade_system) = (request.app_id, request.trade_system);
         let asked = Asked { app_id, trade_system, key, after_revision: 0 };
         let (name, names) = self.name(asked, Rpc::GetSettle)?;
-        let record = match request.refresh {
-            true => self.gateway.refresh(&name).await,
-            false => self.gateway.get(&name).await.map_err(QueryError::Store),
+        let record = async {
+            match request.refresh {
+                true => self.gateway.refresh(&name).await,
+                false => self.gateway.get(&name).await.map_err(QueryError::Store),
+            }
         };
+        let record = by(deadline, &names, record).await?;
         let record = record.map_err(|error| status::of_query(error, &names, Rpc::GetSettle))?;
         let record = record.ok_or_else(|| status::not_found(&names, Rpc::GetSettle))?;
         let history = match request.include_history {
-            true => self.gateway.history(&record.key).await,
+            true => by(deadline, &names, self.gateway.history(&record.key)).await?,
             false => Ok(Vec::new()),
         };
         let history = history.map_err(|error| status::of_store(&error, &names, Rpc::GetSettle))?;
@@ -197,8 +201,7 @@ impl Service {
         let _seat = self.seat(peer, &names)?;
         let request = WatchRequest { name, after_revision, heartbeat_interval: None };
         // Until it is found, there is no current state to answer with.
-        let watch = tokio::time::timeout_at(deadline.at, self.gateway.watch(request)).await;
-        let watch = watch.map_err(|_| status::of_limit(deadline.limit, &names))?;
+        let watch = by(deadline, &names, self.gateway.watch(request)).await?;
         let ended = |ending| self.ended(ending, &names, Rpc::WaitSettle);
         let record = watch.map_err(ended)?.wait_until(deadline.at).await.map_err(ended)?;
         Ok(v1::WaitSettleResponse { settle: Some(convert::settle(&record)) })
@@ -209,6 +212,7 @@ impl Service {
         request: Request<v1::QuerySettlesRequest>,
     ) -> Result<v1::QuerySettlesResponse, Status> {
         use v1::query_settles_request::Key as Wire;
+        let deadline = self.deadline(&request);
         let request = request.into_inner();
         let key = match request.key {
             Some(Wire::SettleId(text)) => QuestionKey::SettleId(text),
@@ -224,7 +228,7 @@ impl Service {
         name_span(&app_id, "");
         let names = Names::of_question(&app_id, &question);
         self.served(&app_id, &names, Rpc::QuerySettles)?;
-        let records = self.gateway.query(&app_id, &question).await;
+        let records = by(deadline, &names, self.gateway.query(&app_id, &question)).await?;
         let failed = |error| status::of_query(error, &names, Rpc::QuerySettles);
         let records = records.map_err(failed)?;
         Ok(v1::QuerySettlesResponse { settles: records.iter().map(convert::settle).collect() })
@@ -234,13 +238,14 @@ impl Service {
         &self,
         request: Request<v1::ListSettlesRequest>,
     ) -> Result<v1::ListSettlesResponse, Status> {
+        let deadline = self.deadline(&request);
         let default_app = self.config.default_app.as_ref();
         let query = convert::list(request.into_inner(), default_app);
         let query = query.map_err(|violations| status::invalid(violations, Rpc::ListSettles))?;
         name_span(&query.app_id, "");
         let names = Names::of_app(&query.app_id);
         self.served(&query.app_id, &names, Rpc::ListSettles)?;
-        let listed = self.gateway.store().list(&query).await;
+        let listed = by(deadline, &names, self.gateway.store().list(&query)).await?;
         let listed = listed.map_err(|e| status::of_store(&e, &names, Rpc::ListSettles))?;
         let next = listed.next.map(|position| page::token(&query, position));
         Ok(v1::ListSettlesResponse {
@@ -314,13 +319,14 @@ fn name_span(app_id: &AppId, out_settle_no: &str) {
     Span::current().record("app_id", app_id.as_str()).record("out_settle_no", out_settle_no);
 }
 
-/// Ends a call whose time is up. Not for creates: those promise an outcome.
+/// Ends the work of a call whose time is up. Not of creates: those promise an outcome.
 async fn by<T>(
     deadline: Deadline,
-    call: impl Future<Output = Result<T, Status>>,
+    names: &Names,
+    work: impl Future<Output = T>,
 ) -> Result<T, Status> {
-    let answer = tokio::time::timeout_at(deadline.at, Box::pin(call)).await;
-    answer.unwrap_or_else(|_| Err(status::of_limit(deadline.limit, &Names::default())))
+    let done = tokio::time::timeout_at(deadline.at, Box::pin(work)).await;
+    done.map_err(|_| status::of_limit(deadline.limit, names))
 }
 
 /// Runs a call in its span and logs how it ended, once.
@@ -359,8 +365,7 @@ impl SettlementService for Service {
         &self,
         request: Request<v1::WatchSettleRequest>,
     ) -> Result<Response<WatchStream>, Status> {
-        let deadline = self.deadline(&request);
-        logged(Rpc::WatchSettle, by(deadline, self.watch(request))).await
+        logged(Rpc::WatchSettle, self.watch(request)).await
     }
 
     async fn wait_settle(
@@ -374,23 +379,20 @@ impl SettlementService for Service {
         &self,
         request: Request<v1::GetSettleRequest>,
     ) -> Result<Response<v1::GetSettleResponse>, Status> {
-        let deadline = self.deadline(&request);
-        logged(Rpc::GetSettle, by(deadline, self.get(request))).await
+        logged(Rpc::GetSettle, self.get(request)).await
     }
 
     async fn query_settles(
         &self,
         request: Request<v1::QuerySettlesRequest>,
     ) -> Result<Response<v1::QuerySettlesResponse>, Status> {
-        let deadline = self.deadline(&request);
-        logged(Rpc::QuerySettles, by(deadline, self.query(request))).await
+        logged(Rpc::QuerySettles, self.query(request)).await
     }
 
     async fn list_settles(
         &self,
         request: Request<v1::ListSettlesRequest>,
     ) -> Result<Response<v1::ListSettlesResponse>, Status> {
-        let deadline = self.deadline(&request);
-        logged(Rpc::ListSettles, by(deadline, self.list(request))).await
+        logged(Rpc::ListSettles, self.list(request)).await
     }
 }

@@ -8,14 +8,15 @@ use settlement_gateway::config::Config;
 use settlement_gateway::douyin::App;
 use settlement_gateway::douyin::codes::{self, Handling, Row};
 use settlement_gateway::grpc::rpc::Rpc;
-use settlement_gateway::proto::v1::{self, query_settles_request};
+use settlement_gateway::proto::v1;
 use settlement_gateway::settle::AppId;
 use settlement_gateway::sim::{Script, SimApp};
 use tonic::Code;
 
-use crate::harness::{Gateway, create_request, simulator_with, within};
+use crate::harness::{Gateway, create_request, simulator_with};
 use crate::printed::assert_printed;
-use crate::told::{Told, told_status};
+use crate::raw::{Call, Wire};
+use crate::told::{Told, told_raw};
 
 /// A number that no page lists.
 const UNLISTED: i32 = 23999;
@@ -44,16 +45,6 @@ fn serve_all(config: &mut Config) {
     crate::harness::wait_for_answers(config);
 }
 
-async fn gateway() -> Gateway {
-    let sim = simulator_with(|config| {
-        for app_id in apps() {
-            config.apps.push(SimApp::new(&app_id, "s"));
-        }
-    })
-    .await;
-    Gateway::spawn_with(sim, serve_all).await
-}
-
 /// A number of Douyin's alone, in the envelope of trade_basic.
 fn alone(err_no: i32) -> Script {
     Script::Refuse(i64::from(err_no))
@@ -67,46 +58,66 @@ fn below(err_no: i32) -> Script {
     Script::json(200, body)
 }
 
-async fn created(gateway: &Gateway, what: &str, err_no: i32, script: Script) -> Told {
-    let number = format!("{what}-{err_no}");
-    // The send and its repeat at once; what comes later is not waited for.
-    gateway.sim.script(&number, vec![script; 20]);
-    let request =
-        v1::CreateSettleRequest { app_id: app_id(what, err_no), ..create_request(&number) };
-    told_status(&gateway.create(request).await.unwrap_err(), Rpc::CreateSettle)
+/// A gateway, and a connection to it.
+struct Edge {
+    gateway: Gateway,
+    wire: Wire,
 }
 
-async fn asked(gateway: &Gateway, rpc: Rpc, err_no: i32) -> Told {
-    let what = rpc.name().trim_end_matches("Settles").trim_end_matches("Settle").to_lowercase();
-    let (number, app_id) = (format!("{what}-{err_no}"), app_id(&what, err_no));
-    gateway.sim.script_query(&number, vec![alone(err_no); 3]);
-    let mut client = gateway.client.clone();
-    let trade_system = 0;
-    let status = match rpc {
-        Rpc::QuerySettles => {
-            let key = Some(query_settles_request::Key::OutSettleNo(number));
-            let request = v1::QuerySettlesRequest { app_id, trade_system, key };
-            within("QuerySettles", client.query_settles(request)).await.map(drop)
-        }
-        Rpc::GetSettle => {
-            let key = Some(v1::get_settle_request::Key::OutSettleNo(number));
-            let refresh = true;
-            let request = v1::GetSettleRequest { app_id, key, refresh, ..Default::default() };
-            within("GetSettle", client.get_settle(request)).await.map(drop)
-        }
-        Rpc::WatchSettle => {
-            let key = Some(v1::watch_settle_request::Key::OutSettleNo(number));
-            let request = v1::WatchSettleRequest { app_id, key, ..Default::default() };
-            within("WatchSettle", client.watch_settle(request)).await.map(drop)
-        }
-        Rpc::WaitSettle => {
-            let key = Some(v1::wait_settle_request::Key::OutSettleNo(number));
-            let request = v1::WaitSettleRequest { app_id, key, ..Default::default() };
-            within("WaitSettle", client.wait_settle(request)).await.map(drop)
-        }
-        Rpc::CreateSettle | Rpc::ListSettles => panic!("{} asks for no settle", rpc.name()),
-    };
-    told_status(&status.unwrap_err(), rpc)
+impl Edge {
+    async fn spawn() -> Self {
+        let sim = simulator_with(|config| {
+            for app_id in apps() {
+                config.apps.push(SimApp::new(&app_id, "s"));
+            }
+        })
+        .await;
+        let gateway = Gateway::spawn_with(sim, serve_all).await;
+        let wire = Wire::connect(&gateway.url).await;
+        Self { gateway, wire }
+    }
+
+    /// What the bytes of an answer say to a call that must fail.
+    async fn told(&self, rpc: Rpc, call: Call) -> Told {
+        told_raw(&self.wire.call(call).await.expect("the server answers"), Some(rpc))
+    }
+
+    async fn created(&self, what: &str, err_no: i32, script: Script) -> Told {
+        let number = format!("{what}-{err_no}");
+        // The send and its repeat at once; what comes later is not waited for.
+        self.gateway.sim.script(&number, vec![script; 20]);
+        let app_id = app_id(what, err_no);
+        let request = v1::CreateSettleRequest { app_id, ..create_request(&number) };
+        self.told(Rpc::CreateSettle, Call::of(Rpc::CreateSettle, &request)).await
+    }
+
+    async fn asked(&self, rpc: Rpc, err_no: i32) -> Told {
+        let what = rpc.name().trim_end_matches('s').trim_end_matches("Settle").to_lowercase();
+        let (number, app_id) = (format!("{what}-{err_no}"), app_id(&what, err_no));
+        self.gateway.sim.script_query(&number, vec![alone(err_no); 3]);
+        let call = match rpc {
+            Rpc::QuerySettles => {
+                let key = Some(v1::query_settles_request::Key::OutSettleNo(number));
+                Call::of(rpc, &v1::QuerySettlesRequest { app_id, key, ..Default::default() })
+            }
+            Rpc::GetSettle => {
+                let key = Some(v1::get_settle_request::Key::OutSettleNo(number));
+                let refresh = true;
+                let wanted = v1::GetSettleRequest { app_id, key, refresh, ..Default::default() };
+                Call::of(rpc, &wanted)
+            }
+            Rpc::WatchSettle => {
+                let key = Some(v1::watch_settle_request::Key::OutSettleNo(number));
+                Call::of(rpc, &v1::WatchSettleRequest { app_id, key, ..Default::default() })
+            }
+            Rpc::WaitSettle => {
+                let key = Some(v1::wait_settle_request::Key::OutSettleNo(number));
+                Call::of(rpc, &v1::WaitSettleRequest { app_id, key, ..Default::default() })
+            }
+            Rpc::CreateSettle | Rpc::ListSettles => panic!("{} asks for no settle", rpc.name()),
+        };
+        self.told(rpc, call).await
+    }
 }
 
 fn row_of(err_no: i32) -> &'static Row {
@@ -135,13 +146,13 @@ fn assert_row(told: &Told, err_no: i32, outcome: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_row_is_what_it_says_to_a_create_and_to_a_query() {
-    let gateway = gateway().await;
+    let edge = Edge::spawn().await;
     let mut text = String::new();
     for err_no in numbers() {
         let outcome = first_outcome(row_of(err_no));
-        let by_create = created(&gateway, "create", err_no, alone(err_no)).await;
+        let by_create = edge.created("create", err_no, alone(err_no)).await;
         assert_row(&by_create, err_no, outcome);
-        let by_query = asked(&gateway, Rpc::QuerySettles, err_no).await;
+        let by_query = edge.asked(Rpc::QuerySettles, err_no).await;
         assert_row(&by_query, err_no, "");
         for (what, told) in [("CreateSettle", by_create), ("QuerySettles", by_query)] {
             let hide = [(told.metadata("log_id"), "<log id>")];
@@ -153,15 +164,15 @@ async fn every_row_is_what_it_says_to_a_create_and_to_a_query() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_second_number_of_an_answer_with_two_says_the_same_as_alone() {
-    let gateway = gateway().await;
+    let edge = Edge::spawn().await;
     for err_no in numbers().filter(|err_no| *err_no != UNLISTED) {
-        let told = created(&gateway, "below", err_no, below(err_no)).await;
+        let told = edge.created("below", err_no, below(err_no)).await;
         assert_row(&told, err_no, first_outcome(row_of(err_no)));
         let said = told.douyin.unwrap();
         assert_eq!((said.err_no, said.sub_err_no), (Some(2191009), Some(err_no)));
     }
     // Below a class an unlisted number is one, and both are kept.
-    let told = created(&gateway, "below", UNLISTED, below(UNLISTED)).await;
+    let told = edge.created("below", UNLISTED, below(UNLISTED)).await;
     assert_row(&told, UNLISTED, "unknown");
     assert_eq!((told.code, told.reason()), (Code::Unknown, "DOUYIN_ERROR"));
 }
@@ -169,17 +180,17 @@ async fn the_second_number_of_an_answer_with_two_says_the_same_as_alone() {
 /// One number of each handling, and all reasons that pause an app.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_way_to_ask_tells_each_class_of_failure() {
-    let gateway = gateway().await;
+    let edge = Edge::spawn().await;
     for rpc in [Rpc::GetSettle, Rpc::WatchSettle, Rpc::WaitSettle] {
         for err_no in [10000, 23000, 23111, 23102, 12001, 10020, 28001003, 2191009, UNLISTED] {
-            assert_row(&asked(&gateway, rpc, err_no).await, err_no, "");
+            assert_row(&edge.asked(rpc, err_no).await, err_no, "");
         }
     }
 }
 
 #[tokio::test]
 async fn param_error_names_the_field_that_douyins_message_names() {
-    let gateway = gateway().await;
+    let edge = Edge::spawn().await;
     for (err_msg, fields) in [
         ("param error: out_order_no is invalid", &["out_order_no"][..]),
         (
@@ -190,26 +201,24 @@ async fn param_error_names_the_field_that_douyins_message_names() {
     ] {
         let body = format!(r#"{{"err_no":10000,"err_msg":"{err_msg}","log_id":"l"}}"#);
         let number = crate::harness::number("named");
-        gateway.sim.script(&number, vec![Script::json(400, body)]);
-        let status = gateway.create(create_request(&number)).await.unwrap_err();
-        let told = told_status(&status, Rpc::CreateSettle);
+        edge.gateway.sim.script(&number, vec![Script::json(400, body)]);
+        let call = Call::of(Rpc::CreateSettle, &create_request(&number));
+        let told = edge.told(Rpc::CreateSettle, call).await;
         assert_eq!((told.reason(), told.fields()), ("PARAM_ERROR", fields.to_vec()), "{err_msg}");
     }
 }
 
 #[tokio::test]
 async fn the_longest_words_of_douyins_stay_within_the_bounds() {
-    let gateway = gateway().await;
+    let edge = Edge::spawn().await;
     let long = "参数错误".repeat(2_000);
     let body = format!(r#"{{"err_no":23102,"err_msg":"{long}","log_id":"{}"}}"#, "l".repeat(9_999));
     let mut request = create_request(&"号".repeat(21));
     request.out_order_no = "单".repeat(21);
     request.item_order_id = "i".repeat(64);
-    gateway.sim.script(&request.out_settle_no, vec![Script::json(200, body)]);
+    edge.gateway.sim.script(&request.out_settle_no, vec![Script::json(200, body)]);
     // All bounds are checked wherever a status is read.
-    let wire = crate::raw::Wire::connect(&gateway.url).await;
-    let raw = wire.call(crate::raw::Call::of(Rpc::CreateSettle, &request)).await.unwrap();
-    let told = crate::told::told_raw(&raw, Some(Rpc::CreateSettle));
+    let told = edge.told(Rpc::CreateSettle, Call::of(Rpc::CreateSettle, &request)).await;
     assert_eq!((told.reason(), told.outcome()), ("ORDER_NOT_PAID", "refused"));
     let said = told.douyin.unwrap();
     assert_eq!(said.err_msg().len(), 510, "512 bytes, cut between characters");

@@ -222,6 +222,32 @@ async fn a_stream_ends_before_its_callers_deadline_and_says_so() {
     assert_eq!((told.reason(), told.metadata("out_settle_no")), ("DEADLINE_REACHED", "long"));
 }
 
+/// Else all of them would come to the next replica within the same second.
+#[tokio::test]
+async fn watchers_that_are_cut_off_together_are_told_different_delays() {
+    let mut edge = Edge::spawn(|_| {}).await;
+    edge.gateway.create(create_on("held", "sim-hold-1")).await.unwrap();
+    let mut watches = Vec::new();
+    for _ in 0..20 {
+        let watch = edge.wire.open(asking(Rpc::WatchSettle, "held")).await.unwrap();
+        watches.push(watch);
+    }
+    let (_, delays) = tokio::join!(edge.gateway.stop(), async {
+        let mut delays = BTreeSet::new();
+        for (http, headers, body) in watches {
+            let raw = within("the end of a watch", Raw::read(http, headers, body)).await.unwrap();
+            let told = told_raw(&raw, Some(Rpc::WatchSettle));
+            assert_eq!(told.reason(), "SERVER_DRAINING");
+            delays.insert(told.retry_after.unwrap().as_millis());
+        }
+        delays
+    });
+    assert!(delays.len() >= 15, "{delays:?}");
+    assert!(delays.iter().all(|ms| (1_000..=5_000).contains(ms)), "{delays:?}");
+    let span = delays.last().unwrap() - delays.first().unwrap();
+    assert!(span >= 1_500, "{delays:?}");
+}
+
 /// Somebody else's settle under a number of ours: the metadata has what was found.
 #[tokio::test]
 async fn a_number_that_is_taken_is_told_with_the_settle_that_has_it() {

@@ -293,12 +293,36 @@ def each_rpc_is_retried_as_often_as_the_config_says(_gateway):
         equal((method, Down.calls), (method, attempts_of(method)))
 
 
+def a_call_ends_when_its_time_in_the_config_is_over(_gateway):
+    class Silent(grpc.GenericRpcHandler):
+        def service(self, details):
+            return grpc.unary_unary_rpc_method_handler(lambda _request, _context: over.wait())
+
+    def took(method):
+        began = time.monotonic()
+        try:
+            channel.unary_unary(f"/{SERVICE}/{method}")(b"")
+            raise Unexpected("the call succeeded")
+        except grpc.RpcError as failed:
+            equal(failed.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
+        return time.monotonic() - began
+
+    over = threading.Event()
+    wanted = {"ListSettles": 10, "GetSettle": 15, "QuerySettles": 15}
+    with served(Silent()) as address, client(address) as channel:
+        with futures.ThreadPoolExecutor() as callers:
+            for method, seconds in zip(wanted, callers.map(took, wanted)):
+                expect(abs(seconds - wanted[method]) < 2, f"{method} took {seconds:.1f} s")
+        over.set()
+
+
 CHECKS = [
     a_lost_answer_costs_two_sends_and_the_caller_hears_ok,
     twenty_attempts_at_a_douyin_that_does_not_answer_cost_two_sends,
     twenty_attempts_at_a_douyin_that_fails_at_once_cost_what_one_attempt_costs,
     a_stream_is_opened_again_before_its_first_message_and_never_after_it,
     each_rpc_is_retried_as_often_as_the_config_says,
+    a_call_ends_when_its_time_in_the_config_is_over,
 ]
 
 

@@ -137,6 +137,23 @@ fn a_field_is_named_to_whoever_has_it() {
     assert_eq!(fields(&failure(23102, "out_order_no not pay"), Rpc::CreateSettle), "");
 }
 
+/// The delay of a pause is what is left of it, not what the table says; unless somebody must mend
+/// the app, which no delay does.
+#[test]
+fn a_question_during_a_pause_is_told_when_the_pause_ends() {
+    for (err_no, retry) in [(12001, "77"), (28001003, "after_change")] {
+        let row = codes::row(err_no).unwrap();
+        let failure = Failure::own(row.reason);
+        let error = QueryError::Paused { failure, wait: Duration::from_secs(77) };
+        let problem = Problem::of_query(error);
+        match problem.words.retry {
+            Retry::Now(delay) => assert_eq!(delay.as_secs().to_string(), retry),
+            Retry::AfterChange => assert_eq!(retry, "after_change"),
+            Retry::Never => panic!("{err_no} is worth another try"),
+        }
+    }
+}
+
 #[test]
 fn each_code_of_the_tables_has_its_details() {
     for status in all() {
