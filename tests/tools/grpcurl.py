@@ -12,15 +12,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
-GATEWAY = os.path.abspath(os.environ["CHECK_GATEWAY"])
+from harness import HEALTH, PROTO, SERVICE, equal, expect, run
+
 GRPCURL = os.environ["CHECK_GRPCURL"]
 BUF = os.environ["CHECK_BUF"]
 
-SERVICE = "douyin.settlement.v1.SettlementService"
-HEALTH = "grpc.health.v1.Health"
 METHODS = {
     f"{SERVICE}/{rpc}"
     for rpc in [
@@ -33,7 +31,6 @@ METHODS = {
     ]
 }
 
-START_SECONDS_MAX = 15
 CALL_SECONDS_MAX = 10
 WATCH_SECONDS_MAX = 5
 STOP_SECONDS_MAX = 20
@@ -55,62 +52,6 @@ SETTLE = {
     "settleParams": [{"merchantUid": "7001", "amountFen": "100"}],
 }
 KEY = {"outSettleNo": SETTLE["outSettleNo"]}
-
-
-class Gateway:
-    """The gateway as a process of its own in a directory of its own."""
-
-    def __init__(self, directory):
-        self.lines = []
-        self.address = None
-        self.log = open(os.path.join(directory, "stderr"), "w+", encoding="utf-8")
-        self.process = subprocess.Popen(
-            [GATEWAY, "serve", "--sandbox", "--grpc-addr", "127.0.0.1:0"],
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            text=True,
-        )
-        self.found = threading.Event()
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self):
-        """Reads all that is printed; the address is in the grpcurl lines that are to be pasted."""
-        for line in self.process.stdout:
-            self.lines.append(line)
-            match = re.search(r"grpcurl .*-plaintext .*?(127\.0\.0\.1:\d+)", line)
-            if match and self.address is None:
-                self.address = match.group(1)
-                self.found.set()
-        self.found.set()
-
-    def wait_until_serving(self):
-        self.found.wait(START_SECONDS_MAX)
-        expect(self.address is not None, "the gateway printed no grpcurl line with its address")
-        health = [GRPCURL, "-plaintext", self.address, f"{HEALTH}/Check"]
-        end = time.monotonic() + START_SECONDS_MAX
-        while subprocess.run(health, capture_output=True, timeout=CALL_SECONDS_MAX).returncode != 0:
-            expect(self.process.poll() is None, "the gateway ended")
-            expect(time.monotonic() < end, "the gateway does not serve")
-            time.sleep(0.05)
-
-    def printed(self):
-        self.log.seek(0)
-        return "".join(self.lines) + self.log.read()
-
-
-class Unexpected(Exception):
-    pass
-
-
-def expect(condition, message):
-    if not condition:
-        raise Unexpected(message)
-
-
-def equal(seen, wanted):
-    expect(seen == wanted, f"wanted {wanted!r}, got {seen!r}")
 
 
 def call(command, exit_code=0):
@@ -286,9 +227,8 @@ def an_rpc_that_there_is_not_is_told_in_the_same_shape(gateway):
                 'syntax = "proto3"; package douyin.settlement.v1; message Nothing {} '
                 "service SettlementService { rpc ReturnSettle(Nothing) returns (Nothing); }"
             )
-        protos = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "proto")
         options = ["-import-path", directory, "-proto", "tomorrow.proto"]
-        options += ["-import-path", protos, "-proto", "google/rpc/error_details.proto"]
+        options += ["-import-path", PROTO, "-proto", "google/rpc/error_details.proto"]
         options += ["-plaintext", "-format-error", "-d", "{}", gateway.address]
         method = f"{SERVICE}/ReturnSettle"
         text = call([GRPCURL, *options, method], GRPCURL_EXIT + UNIMPLEMENTED)
@@ -321,30 +261,5 @@ CHECKS = [
 ]
 
 
-def main():
-    failed = 0
-    with tempfile.TemporaryDirectory() as directory:
-        gateway = Gateway(directory)
-        try:
-            gateway.wait_until_serving()
-            for check in CHECKS:
-                name = check.__name__.replace("_", " ")
-                try:
-                    check(gateway)
-                    print(f"ok - grpcurl: {name}", flush=True)
-                except (Unexpected, LookupError, ValueError, subprocess.TimeoutExpired) as problem:
-                    failed += 1
-                    print(f"not ok - grpcurl: {name}: {problem!r}", flush=True)
-        except Unexpected as problem:
-            failed += 1
-            print(f"not ok - grpcurl: the gateway starts: {problem}", flush=True)
-        finally:
-            gateway.process.kill()
-            gateway.process.wait()
-        if failed:
-            print(gateway.printed())
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(0 if run("grpcurl", CHECKS) else 1)

@@ -8,21 +8,15 @@ which sets CHECK_GATEWAY, with a Python that has grpcio.
 import contextlib
 import json
 import os
-import re
-import subprocess
 import sys
-import tempfile
 import threading
 import time
-import urllib.request
 from concurrent import futures
 
 import grpc
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-GATEWAY = os.path.abspath(os.environ["CHECK_GATEWAY"])
-SERVICE = "douyin.settlement.v1.SettlementService"
-START_SECONDS_MAX = 15
+from harness import ROOT, SERVICE, Unexpected, equal, expect, run
+
 END_SECONDS_MAX = 60
 
 # What many meshes do with a call that fails or does not answer in time.
@@ -31,69 +25,6 @@ MESH_TRY_SECONDS = 0.25
 
 with open(os.path.join(ROOT, "docs", "service-config.json"), encoding="utf-8") as published:
     CONFIG = published.read()
-
-
-class Unexpected(Exception):
-    pass
-
-
-def expect(condition, message):
-    if not condition:
-        raise Unexpected(message)
-
-
-def equal(seen, wanted):
-    expect(seen == wanted, f"wanted {wanted!r}, got {seen!r}")
-
-
-class Gateway:
-    """The gateway and its sandbox in a process of its own."""
-
-    def __init__(self, directory):
-        self.log = open(os.path.join(directory, "stderr"), "w+", encoding="utf-8")
-        self.process = subprocess.Popen(
-            [GATEWAY, "serve", "--sandbox", "--grpc-addr", "127.0.0.1:0"],
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            text=True,
-        )
-        self.printed = ""
-        self.ready = threading.Event()
-        threading.Thread(target=self._read, daemon=True).start()
-        self.ready.wait(START_SECONDS_MAX)
-        self.address = self._named(r"gRPC +(127\.0\.0\.1:\d+)")
-        self.simulator = self._named(r"simulator +(http://127\.0\.0\.1:\d+)")
-        with grpc.insecure_channel(self.address) as channel:
-            grpc.channel_ready_future(channel).result(START_SECONDS_MAX)
-
-    def _read(self):
-        for line in self.process.stdout:
-            self.printed += line
-            if line.startswith("Stop with"):
-                self.ready.set()
-        self.ready.set()
-
-    def _named(self, pattern):
-        found = re.search(pattern, self.printed)
-        expect(found, f"{pattern} was not printed: {self.printed}")
-        return found.group(1)
-
-    def books(self):
-        with urllib.request.urlopen(f"{self.simulator}/sim/settles") as answer:
-            return json.load(answer)
-
-    def creates_get(self, script):
-        """What the simulator does with every create from now on."""
-        body = json.dumps({"create": script, "release": "yes"}).encode()
-        with urllib.request.urlopen(f"{self.simulator}/sim/faults", body) as answer:
-            json.load(answer)
-
-    def stop(self):
-        self.process.kill()
-        self.process.wait()
-        self.log.close()
 
 
 def text(number, value):
@@ -326,24 +257,5 @@ CHECKS = [
 ]
 
 
-def main():
-    failed = 0
-    with tempfile.TemporaryDirectory() as directory:
-        gateway = Gateway(directory)
-        try:
-            for check in CHECKS:
-                name = check.__name__.replace("_", " ")
-                try:
-                    check(gateway)
-                    print(f"ok - retries: {name}", flush=True)
-                # Whatever goes wrong in one check, the others run.
-                except Exception as problem:
-                    failed += 1
-                    print(f"not ok - retries: {name}: {problem!r}", flush=True)
-        finally:
-            gateway.stop()
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(0 if run("retries", CHECKS) else 1)
