@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// lock two files of the same name.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
 }
 
 /// Why there is no lock.
@@ -30,9 +30,35 @@ impl Lock {
         options.create(true).truncate(false).write(true).mode(0o600);
         let file = options.open(lock_path(database)).map_err(NoLock::Io)?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { file }),
             Err(TryLockError::WouldBlock) => Err(NoLock::Held),
             Err(TryLockError::Error(error)) => Err(NoLock::Io(error)),
         }
+    }
+}
+
+impl Drop for Lock {
+    /// At once, and not when the last copy of the file is closed: a child process has one from its
+    /// fork to its exec.
+    fn drop(&mut self) {
+        // Closing the file ends the lock in any case.
+        let _ = self.file.unlock();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_ends_with_its_holder_although_a_child_process_has_a_copy_of_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = dir.path().join("settlement.db");
+        let lock = Lock::take(&database).unwrap();
+        let copy = lock.file.try_clone().unwrap();
+        assert!(matches!(Lock::take(&database), Err(NoLock::Held)));
+        drop(lock);
+        Lock::take(&database).unwrap();
+        drop(copy);
     }
 }
