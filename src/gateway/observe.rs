@@ -333,17 +333,17 @@ impl Gateway {
     }
 }
 
-/// A fact learned by the way ends the schedule of a settle that it ends, and starts one for a
-/// settle that owes a query because of it.
+/// A fact learned by the way ends the schedule of a settle for which nothing more is asked because
+/// of it, and starts one for a settle that owes a query because of it.
 fn due_of_a_fact(before: &Record, after: &Record, now: crate::clock::Timestamp) -> Due {
     let disputed = before.open_contradiction().is_none() && after.open_contradiction().is_some();
     let owes = disputed || (after.is_known_in_part() && !before.is_known_in_part());
-    match (owes, after.is_final()) {
-        (true, true | false) => Due::NotLater(now),
-        (false, true) if before.is_final() => Due::Keep,
-        (false, true) => Due::Remove,
-        (false, false) if before == after => Due::Keep,
-        (false, false) => Due::NotLater(now),
+    let asked = |record: &Record| !record.is_final() || record.owes_a_query();
+    match (owes, asked(before), asked(after)) {
+        (true, _, _) => Due::NotLater(now),
+        (false, true, false) => Due::Remove,
+        (false, true, true) if !after.is_final() && before != after => Due::NotLater(now),
+        (false, true | false, true) | (false, false, false) => Due::Keep,
     }
 }
 

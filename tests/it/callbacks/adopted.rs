@@ -1,5 +1,7 @@
 //! Settles that nobody created here, and callbacks that come before anybody knows the number.
 
+use std::time::Duration;
+
 use settlement_gateway::config::Config;
 use settlement_gateway::proto::v1::{self, SettleOrigin, SettleState};
 use settlement_gateway::settle::AppId;
@@ -43,11 +45,17 @@ async fn completed(gateway: &Gateway, settle_id: &str) -> v1::Settle {
         loop {
             match by_settle_id(gateway, settle_id).await {
                 Ok(settle) if settle.out_order_no.is_some() => return settle,
-                Ok(_) | Err(_) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+                Ok(_) | Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
     };
     within("the completing query", complete).await
+}
+
+/// How many settles the gateway means to ask about.
+fn scheduled(gateway: &Gateway) -> i64 {
+    let database = rusqlite::Connection::open(gateway.database()).unwrap();
+    database.query_row("SELECT count(*) FROM due", [], |row| row.get(0)).unwrap()
 }
 
 #[tokio::test]
@@ -72,7 +80,7 @@ async fn an_automatic_settlement_is_adopted_completed_and_seen_everywhere() {
 #[tokio::test]
 async fn a_query_that_does_not_show_the_settle_yet_is_made_again() {
     let gateway = spawn_with(|config| {
-        config.gateway.policy.grace = std::time::Duration::from_secs(30);
+        config.gateway.policy.grace = Duration::from_secs(30);
     })
     .await;
     let (order, theirs) = (number("order"), number("theirs"));
@@ -89,7 +97,7 @@ async fn a_query_that_does_not_show_the_settle_yet_is_made_again() {
 #[tokio::test]
 async fn a_completing_query_that_douyin_never_answers_is_given_up_in_the_end() {
     let gateway = spawn_with(|config| {
-        config.gateway.submit_window_max = std::time::Duration::from_secs(2);
+        config.gateway.submit_window_max = Duration::from_secs(2);
     })
     .await;
     gateway.sim.always_query(Some(Script::Html));
@@ -98,19 +106,36 @@ async fn a_completing_query_that_douyin_never_answers_is_given_up_in_the_end() {
     gateway.sim.finish(&settle_id, Status::Success);
     let asked = |books: &Snapshot| books.queries_total() >= 3;
     within("three queries", gateway.sim.until(asked)).await;
-    let database = rusqlite::Connection::open(gateway.database()).unwrap();
-    let waiting = || {
-        let count = database.query_row("SELECT count(*) FROM due", [], |row| row.get(0));
-        let count: i64 = count.unwrap();
-        count
-    };
     let given_up = async {
-        while waiting() > 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        while scheduled(&gateway) > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     within("the schedule to be empty", given_up).await;
     assert_eq!(by_settle_id(&gateway, &settle_id).await.unwrap().state(), SettleState::Succeeded);
+}
+
+/// Found by the simulation: the due row stayed behind, and the sweep reported it.
+#[tokio::test]
+async fn a_callers_question_can_pay_the_query_that_a_settle_owes() {
+    let gateway = spawn_with(|config| {
+        let schedule = &mut config.gateway.schedule;
+        (schedule.first, schedule.cap) = (Duration::from_secs(3_600), Duration::from_secs(3_600));
+    })
+    .await;
+    let (order, theirs) = (number("order"), number("theirs"));
+    gateway.sim.always_query(Some(Script::FindNothing));
+    let settle_id = gateway.sim.stranger_settle(APP_ID, &theirs, elsewhere(&order));
+    gateway.sim.finish(&settle_id, Status::Success);
+    within("a query", gateway.sim.until(|books: &Snapshot| books.queries_total() == 1)).await;
+    assert_eq!(scheduled(&gateway), 1);
+    gateway.sim.always_query(None);
+    let key = Some(v1::query_settles_request::Key::OutOrderNo(order.clone()));
+    let request = v1::QuerySettlesRequest { key, ..Default::default() };
+    let mut client = gateway.client.clone();
+    let found = within("QuerySettles", client.query_settles(request)).await.unwrap().into_inner();
+    assert_eq!(found.settles[0].out_order_no(), order);
+    assert_eq!(scheduled(&gateway), 0);
 }
 
 #[tokio::test]
@@ -213,7 +238,7 @@ async fn a_watch_by_settle_id_outlives_the_record_that_went_up_in_another() {
     let gateway = spawn_with(|config| {
         patient(config);
         // Whatever the watch hears of, it is no resync.
-        config.gateway.resync = std::time::Duration::from_secs(600);
+        config.gateway.resync = Duration::from_secs(600);
         crate::harness::wait_for_answers(config);
     })
     .await;
