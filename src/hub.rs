@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::clock::Timestamp;
 use crate::settle::{Key, Record};
 use crate::store::{self, Store};
-use crate::sync::{Arc, AsyncMutex, Mutex, MutexGuard, watch};
+use crate::sync::{Arc, AsyncMutex, Mutex, MutexGuard, bell};
 
 /// The slots of this replica; cheap to clone.
 #[derive(Clone, Default)]
@@ -19,7 +19,7 @@ pub struct Hub(Arc<Mutex<HashMap<Key, Arc<Slot>>>>);
 
 struct Slot {
     /// Counts hints. Written by whoever swapped a record of this key, read by its watchers.
-    hints: watch::Sender<u64>,
+    hints: bell::Sender<u64>,
     /// The last read of the store, shared; whoever needs a newer one reads for all.
     latest: AsyncMutex<Option<Read>>,
     /// When Douyin last answered about this settle, whether or not that was news.
@@ -40,7 +40,7 @@ pub struct Subscription {
     key: Key,
     /// `None` only while dropping.
     slot: Option<Arc<Slot>>,
-    hints: watch::Receiver<u64>,
+    hints: bell::Receiver<u64>,
 }
 
 /// Whether a subscription opened the slot.
@@ -57,7 +57,7 @@ impl Hub {
         let joined = if slots.contains_key(key) { Joined::Later } else { Joined::First };
         let slot = slots.entry(key.clone()).or_insert_with(|| {
             Arc::new(Slot {
-                hints: watch::Sender::new(0),
+                hints: bell::Sender::new(0),
                 latest: AsyncMutex::new(None),
                 confirmed: Mutex::new(None),
             })
@@ -94,8 +94,7 @@ impl Hub {
 impl Subscription {
     /// Waits for a hint that came after the last [`Subscription::read`] of this subscription.
     pub async fn hinted(&mut self) {
-        // The sender lives in the slot that `self` holds: it cannot be gone.
-        let _ = self.hints.changed().await;
+        self.hints.changed().await;
     }
 
     /// The record as of now: read by this watcher, or by another one since the last hint and at
@@ -105,7 +104,7 @@ impl Subscription {
         store: &Store,
         age_max: Duration,
     ) -> Result<Option<Arc<Record>>, store::Error> {
-        let wanted = *self.hints.borrow_and_update();
+        let wanted = self.hints.get_and_update();
         let mut latest = self.slot().latest.lock().await;
         if let Some(read) = &*latest
             && read.hints >= wanted
@@ -113,7 +112,7 @@ impl Subscription {
         {
             return Ok(read.record.clone());
         }
-        let hints = *self.slot().hints.borrow();
+        let hints = self.slot().hints.get();
         let at = Instant::now();
         let record = store.get(&self.key).await?.map(Arc::new);
         *latest = Some(Read { hints, at, record: record.clone() });

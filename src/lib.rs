@@ -15,7 +15,7 @@
 //!           ▼                                                ▼       │
 //!   1     store (sqlite) · listener                        douyin ───┘
 //!           ▼
-//!   0     settle (pure) · clock · sync
+//!   0     settle (pure) · clock · sync · bell · tasks
 //! ```
 //!
 //! Read in this order: [`settle`] (what a settle is and how it changes), [`gateway`] (how it is
@@ -26,6 +26,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod bell;
 pub mod callback;
 pub mod cli;
 pub mod clock;
@@ -44,4 +45,5 @@ pub mod setup;
 pub mod sim;
 pub mod store;
 pub mod sync;
+pub mod tasks;
 pub mod telemetry;

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, error, warn};
 
 use crate::clock::Timestamp;
 use crate::gateway::{Gateway, Request, Work};
 use crate::settle::AppId;
 use crate::store::{self, ClaimLimits, SweepCursor};
+use crate::tasks::Tasks;
 
 /// The knobs of the poller.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ pub struct Poller {
     gateway: Gateway,
     config: PollerConfig,
     apps: Vec<(AppId, Arc<Semaphore>)>,
-    turns: TaskTracker,
+    turns: Tasks,
 }
 
 impl Poller {
@@ -56,7 +56,8 @@ impl Poller {
         let apps = gateway.douyin().apps();
         let apps = apps.map(|app_id| (app_id.clone(), Arc::new(Semaphore::new(config.turns_max))));
         let apps = apps.collect();
-        Self { gateway, config, apps, turns: TaskTracker::new() }
+        let turns = Tasks::new(gateway.config().runner.clone());
+        Self { gateway, config, apps, turns }
     }
 
     /// Runs until stopped; then claims nothing more and waits for the turns in flight, whose leases
@@ -64,8 +65,7 @@ impl Poller {
     pub async fn run(&self, stop: CancellationToken) {
         self.report_parked().await;
         tokio::join!(self.poll(&stop), self.sweep(&stop));
-        self.turns.close();
-        self.turns.wait().await;
+        self.turns.ended().await;
     }
 
     /// Settles of apps that are not configured any more stay as they are until their app comes
@@ -104,8 +104,9 @@ impl Poller {
                 }
             };
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                biased;
                 () = stop.cancelled() => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
@@ -115,9 +116,10 @@ impl Poller {
             let next = self.step().await;
             let sleep = self.until(next);
             tokio::select! {
-                () = tokio::time::sleep(sleep) => {}
-                () = self.gateway.due().notified() => {}
+                biased;
                 () = stop.cancelled() => {}
+                () = self.gateway.due().notified() => {}
+                () = tokio::time::sleep(sleep) => {}
             }
         }
     }

@@ -7,5 +7,6 @@
 //!
 //! What it must not know: anything. It only names what others wrote.
 
+pub use crate::bell;
 pub use std::sync::{Arc, Mutex, MutexGuard};
-pub use tokio::sync::{Mutex as AsyncMutex, watch};
+pub use tokio::sync::Mutex as AsyncMutex;

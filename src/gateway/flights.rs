@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 
 use crate::settle::Key;
-use crate::sync::{Arc, Mutex, MutexGuard, watch};
+use crate::sync::{Arc, Mutex, MutexGuard, bell};
 
 /// The work in flight; cheap to clone.
 #[derive(Clone, Default)]
-pub struct Flights(Arc<Mutex<HashMap<Key, watch::Sender<Count>>>>);
+pub struct Flights(Arc<Mutex<HashMap<Key, bell::Sender<Count>>>>);
 
 /// How many workers are on a settle, and how many have been since somebody looks.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -30,7 +30,7 @@ pub struct Landings {
     flights: Flights,
     key: Key,
     /// `None` only while dropping.
-    counts: Option<watch::Receiver<Count>>,
+    counts: Option<bell::Receiver<Count>>,
     /// Flights that had landed when this began to look.
     landed_before: u64,
 }
@@ -54,7 +54,7 @@ impl Flights {
     /// Begins to look at one settle's flights.
     pub fn landings(&self, key: &Key) -> Landings {
         let counts = self.map().entry(key.clone()).or_default().subscribe();
-        let landed_before = counts.borrow().landed;
+        let landed_before = counts.get().landed;
         let counts = Some(counts);
         Landings { flights: self.clone(), key: key.clone(), counts, landed_before }
     }
@@ -63,13 +63,13 @@ impl Flights {
         let mut map = self.map();
         if let Some(counts) = map.get(key)
             && counts.receiver_count() == 0
-            && counts.borrow().flying == 0
+            && counts.get().flying == 0
         {
             map.remove(key);
         }
     }
 
-    fn map(&self) -> MutexGuard<'_, HashMap<Key, watch::Sender<Count>>> {
+    fn map(&self) -> MutexGuard<'_, HashMap<Key, bell::Sender<Count>>> {
         self.0.lock().expect("no code panics while holding this lock")
     }
 }
@@ -97,7 +97,6 @@ impl Landings {
     async fn until(&mut self, wanted: impl FnMut(&Count) -> bool) -> Landed {
         let counts = self.counts.as_mut().expect("it looks until it is dropped");
         let count = counts.wait_for(wanted).await;
-        let count = count.expect("the sender stays in the map while there is a receiver");
         if count.landed > self.landed_before { Landed::Yes } else { Landed::No }
     }
 }

@@ -23,7 +23,6 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, Timestamp};
 use crate::douyin::Client;
@@ -31,6 +30,7 @@ use crate::hub::Hub;
 use crate::schedule::{Schedule, Watched};
 use crate::settle::{AppId, HistoryEntry, Key, Mark, NotifyUrl, Policy, Record, SettleId};
 use crate::store::{self, Store};
+use crate::tasks::{Runner, Tasks};
 
 pub use advance::Work;
 pub use budget::{Budget, PollRequests, Request};
@@ -62,7 +62,7 @@ struct Inner {
     /// Bounds the creates of each app that are being recorded or submitted.
     creates: HashMap<AppId, Arc<Semaphore>>,
     /// Owns every turn: whoever stops the gateway waits for it.
-    turns: TaskTracker,
+    turns: Tasks,
     /// Cancelled when the gateway stops: watches end, new creates are refused.
     drain: CancellationToken,
     /// Told when a settle becomes due earlier than the poller expects.
@@ -98,6 +98,8 @@ pub struct GatewayConfig {
     pub notify_urls: HashMap<AppId, NotifyUrl>,
     /// Seed of every random choice.
     pub seed: u64,
+    /// What every task of this process runs in.
+    pub runner: Runner,
 }
 
 impl Default for GatewayConfig {
@@ -117,6 +119,7 @@ impl Default for GatewayConfig {
             budgets: HashMap::new(),
             notify_urls: HashMap::new(),
             seed: 0,
+            runner: Runner::Runtime,
         }
     }
 }
@@ -142,7 +145,7 @@ impl Gateway {
         let places =
             |app_id: &AppId| (app_id.clone(), Arc::new(Semaphore::new(config.creates_max)));
         let creates = douyin.apps().map(places).collect();
-        let seed = config.seed;
+        let (seed, turns) = (config.seed, Tasks::new(config.runner.clone()));
         let purse = |app_id: &AppId| {
             let budget = config.budgets.get(app_id).copied().unwrap_or_default();
             (app_id.clone(), Purse::new(budget))
@@ -159,7 +162,7 @@ impl Gateway {
             lookups: Lookups::default(),
             purses,
             creates,
-            turns: TaskTracker::new(),
+            turns,
             drain: CancellationToken::new(),
             due: Arc::new(Notify::new()),
             chance: std::sync::Mutex::new(fastrand::Rng::with_seed(seed)),
@@ -214,8 +217,7 @@ impl Gateway {
 
     /// Waits for every turn in flight. Call after [`Gateway::drain`] and after the poller stopped.
     pub async fn finish(&self) {
-        self.0.turns.close();
-        self.0.turns.wait().await;
+        self.0.turns.ended().await;
     }
 
     fn wait(&self, key: &Key, backoff: u32) -> Duration {

@@ -84,6 +84,7 @@ impl Gateway {
             return Err(Ending::Draining);
         }
         let found = tokio::select! {
+            biased;
             found = self.get_or_adopt(&request.name) => found,
             () = self.0.drain.cancelled() => return Err(Ending::Draining),
         };
@@ -157,14 +158,15 @@ impl Watch {
             let resync = Instant::now() + self.gateway.0.config.resync;
             let heartbeat_at = self.heartbeat_at;
             tokio::select! {
+                biased;
+                () = self.gateway.0.drain.cancelled() => return Err(Ending::Draining),
+                () = at(self.rotate_at) => return Err(Ending::Rotated),
                 () = self.seat.hinted() => {}
-                () = tokio::time::sleep_until(resync) => {}
                 () = at(heartbeat_at) => {
                     self.heartbeat_at = self.heartbeat_interval.map(|wait| Instant::now() + wait);
                     return self.heartbeat().await;
                 }
-                () = at(self.rotate_at) => return Err(Ending::Rotated),
-                () = self.gateway.0.drain.cancelled() => return Err(Ending::Draining),
+                () = tokio::time::sleep_until(resync) => {}
             }
         }
     }

@@ -16,7 +16,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument as _, Span, field, info};
 
@@ -24,6 +23,7 @@ use crate::gateway::{Create, Ending, Gateway, Name, QueryError, WatchRequest};
 use crate::proto::v1;
 use crate::proto::v1::settlement_service_server::SettlementService;
 use crate::settle::AppId;
+use crate::tasks::Tasks;
 use convert::{DuplicateReceivers, NameKey, QuestionKey};
 use deadline::Deadline;
 use rpc::Rpc;
@@ -73,13 +73,14 @@ pub struct Service {
     config: Arc<GrpcConfig>,
     seats: Seats,
     /// Owns the task of every stream.
-    streams: TaskTracker,
+    streams: Tasks,
 }
 
 impl Service {
     pub fn new(gateway: Gateway, config: GrpcConfig) -> Self {
         let seats = Seats::new(config.watches_max, config.watches_per_connection_max);
-        Self { gateway, config: Arc::new(config), seats, streams: TaskTracker::new() }
+        let streams = Tasks::new(gateway.config().runner.clone());
+        Self { gateway, config: Arc::new(config), seats, streams }
     }
 
     /// What gives errors of the server's stack the shape of this service's own.
@@ -89,8 +90,7 @@ impl Service {
 
     /// Waits for the tasks of all streams; they end once the gateway drains.
     pub async fn streams_ended(&self) {
-        self.streams.close();
-        self.streams.wait().await;
+        self.streams.ended().await;
     }
 
     async fn create(

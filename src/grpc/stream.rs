@@ -72,6 +72,7 @@ impl Pump {
         loop {
             // There is room exactly when the message before was taken.
             let room = tokio::select! {
+                biased;
                 room = self.messages.reserve() => room,
                 () = tokio::time::sleep(self.terms.patience) => {
                     return self.end(Err(status::slow_consumer(&self.names)));
@@ -82,9 +83,10 @@ impl Pump {
             // The caller is gone: nobody is left to tell.
             let Ok(room) = room else { return };
             let event = tokio::select! {
-                event = self.watch.next() => event,
+                biased;
                 () = self.messages.closed() => return,
                 () = at(self.terms.until) => return self.end(self.late()),
+                event = self.watch.next() => event,
             };
             match event {
                 Ok(event) => room.send(render(event)),

@@ -12,7 +12,7 @@ use crate::plays::play;
 use crate::settle::Key;
 use crate::settles::key;
 use crate::sync::Mutex;
-use crate::sync::watch::senders;
+use crate::sync::bell::senders;
 
 /// The flights of one settle, and what the store has of it.
 #[derive(Clone)]

@@ -13,7 +13,7 @@ use crate::plays::{play, play_all};
 use crate::settle::Key;
 use crate::settles::{at_revision, key};
 use crate::store::Store;
-use crate::sync::watch::senders;
+use crate::sync::bell::senders;
 
 /// A hub, a store and one settle, as its tasks share them.
 #[derive(Clone)]

@@ -70,9 +70,8 @@ impl<T> AsyncMutex<T> {
     }
 }
 
-/// `tokio::sync::watch`.
-pub mod watch {
-    use std::ops::Deref;
+/// The product's bell, played by the channel that it stands in for: what it promises is the same.
+pub mod bell {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use tokio::sync::watch;
@@ -93,9 +92,6 @@ pub mod watch {
 
     pub struct Receiver<T>(watch::Receiver<T>);
 
-    /// A value as it was. The product's borrow would keep the channel locked across a switch.
-    pub struct Seen<T>(T);
-
     impl<T: Copy> Sender<T> {
         pub fn new(value: T) -> Self {
             SENDERS.with(|senders| senders.fetch_add(1, Ordering::Relaxed));
@@ -112,9 +108,9 @@ pub mod watch {
             self.0.send_modify(modify);
         }
 
-        pub fn borrow(&self) -> Seen<T> {
+        pub fn get(&self) -> T {
             point();
-            Seen(*self.0.borrow())
+            *self.0.borrow()
         }
 
         pub fn receiver_count(&self) -> usize {
@@ -137,41 +133,30 @@ pub mod watch {
     }
 
     impl<T: Copy> Receiver<T> {
-        pub fn borrow(&self) -> Seen<T> {
+        pub fn get(&self) -> T {
             point();
-            Seen(*self.0.borrow())
+            *self.0.borrow()
         }
 
-        pub fn borrow_and_update(&mut self) -> Seen<T> {
+        pub fn get_and_update(&mut self) -> T {
             point();
-            Seen(*self.0.borrow_and_update())
+            *self.0.borrow_and_update()
         }
 
-        pub async fn changed(&mut self) -> Result<(), watch::error::RecvError> {
+        pub async fn changed(&mut self) {
             point();
-            self.0.changed().await
+            self.0.changed().await.expect("whoever listens keeps the sender");
         }
 
-        pub async fn wait_for(
-            &mut self,
-            wanted: impl FnMut(&T) -> bool,
-        ) -> Result<Seen<T>, watch::error::RecvError> {
+        pub async fn wait_for(&mut self, wanted: impl FnMut(&T) -> bool) -> T {
             point();
-            self.0.wait_for(wanted).await.map(|seen| Seen(*seen))
+            *self.0.wait_for(wanted).await.expect("whoever listens keeps the sender")
         }
     }
 
     impl<T> Drop for Receiver<T> {
         fn drop(&mut self) {
             point();
-        }
-    }
-
-    impl<T> Deref for Seen<T> {
-        type Target = T;
-
-        fn deref(&self) -> &T {
-            &self.0
         }
     }
 }

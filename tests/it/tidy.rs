@@ -27,7 +27,7 @@ fn rust_files(dir: &str) -> Vec<PathBuf> {
 /// The floor of a top-level module. A module may use its own floor's and lower ones.
 fn floor(module: &str) -> u32 {
     match module {
-        "clock" | "settle" | "sync" => 0,
+        "bell" | "clock" | "settle" | "sync" | "tasks" => 0,
         "store" | "douyin" | "listener" => 1,
         "gateway" | "hub" | "schedule" => 2,
         "grpc" | "poller" | "callback" | "admin" => 3,
@@ -87,6 +87,27 @@ fn the_simulator_shares_no_code_with_the_gateway() {
         for line in text.lines().map(|line| line.split("//").next().unwrap()) {
             let foreign = line.contains("crate::") && !line.contains("crate::sim");
             assert!(!foreign, "{}: {line}", file.display());
+        }
+    }
+}
+
+/// Of several that are ready the one that is written first is taken, and of several that wait the
+/// first is woken first: else a simulated run could not be repeated.
+#[test]
+fn whatever_is_simulated_happens_in_a_fixed_order() {
+    let sockets = ["sim", "listener", "admin"];
+    let simulated = |file: &&PathBuf| {
+        let module = module(file);
+        floor(&module) <= 3 && !sockets.contains(&module.as_str())
+    };
+    for file in rust_files("src").iter().filter(simulated) {
+        let text = fs::read_to_string(file).unwrap();
+        assert!(!text.contains("sync::watch"), "{}: use `bell`", file.display());
+        let in_tests = file.components().any(|part| part.as_os_str() == "tests");
+        for (number, line) in text.lines().enumerate() {
+            let next = text.lines().nth(number + 1).unwrap_or_default();
+            let chance = line.contains("select!") && next.trim() != "biased;";
+            assert!(!chance || in_tests, "{}:{}: {line}", file.display(), number + 1);
         }
     }
 }

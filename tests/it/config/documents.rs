@@ -200,6 +200,7 @@ fn every_field_of_the_configuration_is_set_by_a_knob_in_the_file_and_by_its_vari
         "Config.callback.tls_key_file",
         "Config.gateway.budgets",
         "Config.gateway.notify_urls",
+        "Config.gateway.runner",
         "Config.gateway.seed",
     ];
     assert_eq!(without, expected);

@@ -1,0 +1,157 @@
+//! A small value and a bell that rings at each change of it. Floor 0: nothing here knows what the
+//! value means.
+//!
+//! It does what tokio's `watch` channel does, and wakes those who wait in the order in which they
+//! began to. `watch` wakes them in an order drawn by chance: no simulated run could be repeated.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+/// Changes the value.
+pub struct Sender<T>(Arc<Shared<T>>);
+
+/// Hears of every change since it looked last.
+pub struct Receiver<T> {
+    shared: Arc<Shared<T>>,
+    /// The change that it knows.
+    seen: u64,
+}
+
+struct Shared<T> {
+    current: Mutex<Current<T>>,
+    changed: Notify,
+    receivers: AtomicUsize,
+}
+
+struct Current<T> {
+    value: T,
+    /// Grows with each change.
+    changes: u64,
+}
+
+impl<T: Copy> Sender<T> {
+    pub fn new(value: T) -> Self {
+        let current = Mutex::new(Current { value, changes: 0 });
+        Self(Arc::new(Shared { current, changed: Notify::new(), receivers: AtomicUsize::new(0) }))
+    }
+
+    /// A receiver that hears of changes from now on.
+    pub fn subscribe(&self) -> Receiver<T> {
+        self.0.receivers.fetch_add(1, Ordering::Relaxed);
+        Receiver { shared: Arc::clone(&self.0), seen: self.0.current().changes }
+    }
+
+    pub fn send_modify(&self, modify: impl FnOnce(&mut T)) {
+        {
+            let mut current = self.0.current();
+            modify(&mut current.value);
+            current.changes += 1;
+        }
+        self.0.changed.notify_waiters();
+    }
+
+    pub fn get(&self) -> T {
+        self.0.current().value
+    }
+
+    /// How many receivers there are.
+    pub fn receiver_count(&self) -> usize {
+        self.0.receivers.load(Ordering::Relaxed)
+    }
+}
+
+impl<T: Copy + Default> Default for Sender<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
+impl<T: Copy> Receiver<T> {
+    pub fn get(&self) -> T {
+        self.shared.current().value
+    }
+
+    /// The value, every change of which is known from now on.
+    pub fn get_and_update(&mut self) -> T {
+        let current = self.shared.current();
+        self.seen = current.changes;
+        current.value
+    }
+
+    /// Waits for a change that is not known yet. Dropping the future loses nothing.
+    pub async fn changed(&mut self) {
+        loop {
+            let mut changed = std::pin::pin!(self.shared.changed.notified());
+            // Before the look: a change in between leaves its mark.
+            changed.as_mut().enable();
+            let changes = self.shared.current().changes;
+            if changes != self.seen {
+                self.seen = changes;
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits until the value is as wanted, and returns it as it was then.
+    pub async fn wait_for(&mut self, mut wanted: impl FnMut(&T) -> bool) -> T {
+        loop {
+            let value = self.get_and_update();
+            if wanted(&value) {
+                return value;
+            }
+            self.changed().await;
+        }
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        self.shared.receivers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl<T> Shared<T> {
+    fn current(&self) -> MutexGuard<'_, Current<T>> {
+        // Nothing here can leave it half changed.
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_waits_first_is_woken_first_and_no_change_is_lost() {
+        let sender = Sender::new(0);
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let waiting: Vec<_> = (0..20)
+            .map(|name| {
+                let (mut receiver, order) = (sender.subscribe(), Arc::clone(&order));
+                async move {
+                    receiver.changed().await;
+                    order.lock().unwrap().push((name, receiver.get_and_update()));
+                }
+            })
+            .collect();
+        let mut tasks = tokio::task::JoinSet::new();
+        for task in waiting {
+            tasks.spawn(task);
+        }
+        tokio::task::yield_now().await;
+        sender.send_modify(|value| *value = 7);
+        tasks.join_all().await;
+        assert_eq!(*order.lock().unwrap(), (0..20).map(|name| (name, 7)).collect::<Vec<_>>());
+
+        let mut late = sender.subscribe();
+        assert_eq!(sender.receiver_count(), 1);
+        sender.send_modify(|value| *value = 8);
+        late.changed().await;
+        late.wait_for(|value| *value == 8).await;
+        drop(late);
+        assert_eq!((sender.receiver_count(), sender.get()), (0, 8));
+    }
+}

@@ -1,0 +1,60 @@
+//! Tasks and who awaits them. Floor 0: nothing here knows what a task does.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio_util::task::TaskTracker;
+
+/// A task as a [`Runner`] gets it.
+pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What the tasks of one process run in.
+#[derive(Clone, Default)]
+pub enum Runner {
+    /// The runtime, as they are.
+    #[default]
+    Runtime,
+    /// Something around each of them that can hold it up or end it where it stands, as a process
+    /// that is suspended or killed does (simulation).
+    Within(Arc<dyn Fn(Task) -> Task + Send + Sync>),
+}
+
+/// The tasks of one owner, who awaits them when it stops. Cheap to clone; clones are the same.
+#[derive(Clone, Default)]
+pub struct Tasks {
+    tracker: TaskTracker,
+    runner: Runner,
+}
+
+impl Tasks {
+    pub fn new(runner: Runner) -> Self {
+        Self { tracker: TaskTracker::new(), runner }
+    }
+
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        match &self.runner {
+            Runner::Runtime => {
+                self.tracker.spawn(task);
+            }
+            Runner::Within(run) => {
+                self.tracker.spawn(run(Box::pin(task)));
+            }
+        }
+    }
+
+    /// Waits until every task has ended.
+    pub async fn ended(&self) {
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}
+
+impl fmt::Debug for Runner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Runner::Runtime => "Runtime",
+            Runner::Within(_) => "Within",
+        })
+    }
+}
