@@ -17,7 +17,8 @@ pub(super) const STORE: &[Knob<Config>] = &[
         slot: Slot::Count {
             of: |config| &mut config.sqlite.queue_jobs_max,
             unit: "writes",
-            bounds: (1, 1_000_000),
+            // With room for a few only, polls that step together starve each other for ever.
+            bounds: (64, 1_000_000),
         },
         meaning: "Writes that may wait for the writer. One more gets `STORE_UNAVAILABLE` at once.",
     },
