@@ -37,6 +37,7 @@ mod fields;
 mod forged;
 mod http;
 mod ids;
+mod interference;
 mod keys;
 mod orders;
 mod query;

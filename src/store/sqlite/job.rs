@@ -41,6 +41,21 @@ pub(super) struct Write<T, F> {
     reply: oneshot::Sender<Result<T, Error>>,
 }
 
+/// A job whose answer gets lost on its way.
+pub(super) struct Unheard(pub(super) Box<dyn Job>);
+
+impl Job for Unheard {
+    fn apply(&mut self, connection: &Connection) -> Result<(), Fault> {
+        self.0.apply(connection)
+    }
+
+    fn reply(self: Box<Self>, _: Verdict) {}
+
+    fn urgency(&self) -> Urgency {
+        self.0.urgency()
+    }
+}
+
 impl<T, F> Write<T, F> {
     pub(super) fn new(urgency: Urgency, run: F) -> (Self, oneshot::Receiver<Result<T, Error>>) {
         let (reply, answer) = oneshot::channel();

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::mpsc;
 
 use super::super::Error;
-use super::job::Job;
+use super::job::{Job, Unheard};
 use super::writer::Writer;
 
 /// Where operations queue up.
@@ -54,17 +54,40 @@ impl Committer {
 
     /// Commits one batch of what is queued and answers it; returns its size.
     pub fn commit_queued(&mut self) -> usize {
+        let batch = self.take_batch();
+        let jobs = batch.len();
+        if jobs > 0 {
+            self.writer.commit_batch(batch);
+        }
+        jobs
+    }
+
+    /// As [`Committer::commit_queued`], but nobody hears of it: every operation is answered
+    /// `InDoubt`.
+    pub fn commit_queued_unheard(&mut self) -> usize {
+        let batch = self.take_batch();
+        let jobs = batch.len();
+        if jobs > 0 {
+            let unheard = |job| -> Box<dyn Job> { Box::new(Unheard(job)) };
+            self.writer.commit_batch(batch.into_iter().map(unheard).collect());
+        }
+        jobs
+    }
+
+    /// Forgets one batch of what is queued: nothing of it is done, and every operation is answered
+    /// `InDoubt`. Returns its size.
+    pub fn lose_queued(&mut self) -> usize {
+        self.take_batch().len()
+    }
+
+    fn take_batch(&mut self) -> Vec<Box<dyn Job>> {
         let mut batch = Vec::new();
         while batch.len() < self.batch_jobs_max
             && let Ok(job) = self.jobs.try_recv()
         {
             batch.push(job);
         }
-        let jobs = batch.len();
-        if jobs > 0 {
-            self.writer.commit_batch(batch);
-        }
-        jobs
+        batch
     }
 
     /// Waits until something is queued and commits the batch that it begins; `false`: the queue is

@@ -1,0 +1,161 @@
+//! The store of a run: a real SQLite file, whose batches are committed when the world says so, or
+//! not, or without anybody hearing of it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use settlement_gateway::clock::Clock;
+use settlement_gateway::store::{Committer, Sqlite, SqliteOptions, Store};
+use tempfile::TempDir;
+
+use crate::mutations::Broken;
+use crate::plan::Knobs;
+
+/// The file, and who has it open.
+pub struct Database {
+    dir: TempDir,
+    /// Each life of the file is a copy of what the one before left on the disk.
+    lives: u32,
+    open: Option<Open>,
+    /// Another program that holds the file locked.
+    outage: Option<Connection>,
+    /// A commit is on its way.
+    pub expected: bool,
+    broken: Option<Broken>,
+    commits: u32,
+}
+
+struct Open {
+    store: Store,
+    committer: Committer,
+}
+
+impl Database {
+    /// On a memory disk if the machine has one: what a commit waits for is not what is tried here.
+    pub fn new(broken: Option<Broken>) -> Self {
+        let dir = tempfile::Builder::new().prefix("trial").tempdir_in("/dev/shm");
+        let dir = dir.or_else(|_| TempDir::new()).expect("the machine has a temporary folder");
+        Self { dir, lives: 0, open: None, outage: None, expected: false, broken, commits: 0 }
+    }
+
+    /// The handle of a store that is open, or is opened now by the first process that needs it.
+    pub fn store(&mut self, knobs: &Knobs, clock: &Clock) -> Store {
+        if let Some(open) = &self.open {
+            return open.store.clone();
+        }
+        let options = SqliteOptions {
+            readers: 1,
+            queue_jobs_max: knobs.queue_jobs_max,
+            batch_jobs_max: knobs.batch_jobs_max,
+            busy_wait: Duration::ZERO,
+            clock: clock.clone(),
+            ..SqliteOptions::new(self.path())
+        };
+        let (sqlite, committer) = Sqlite::open_stepped(&options).expect("what was left opens");
+        let store = Store::Sqlite(Arc::new(sqlite));
+        self.open = Some(Open { store: store.clone(), committer });
+        self.expected = false;
+        store
+    }
+
+    /// The process that had it died: what is on the disk stays, what was not committed is gone.
+    pub fn crash(&mut self) {
+        self.end_outage();
+        let Some(open) = self.open.take() else { return };
+        // Copied while it is open, so that the log is left as a killed process leaves it.
+        let from = self.path();
+        self.lives += 1;
+        let to = self.path();
+        // A broken disk goes back to the copy that was made a while ago.
+        let forgotten = self.forgets() && self.backup().exists();
+        let kept = if forgotten { self.backup() } else { from.clone() };
+        copy(&kept, &to);
+        if self.broken == Some(Broken::LostSchedule) {
+            let other = Connection::open(&to).expect("it was copied just now");
+            other.execute("DELETE FROM due", []).expect("nobody else has it open");
+        }
+        drop(open);
+        for suffix in ["", "-wal", "-shm", ".lock"] {
+            let _ = fs::remove_file(beside(&from, suffix));
+        }
+    }
+
+    /// It is closed in order.
+    pub fn close(&mut self) {
+        self.end_outage();
+        if let Some(open) = self.open.take() {
+            drop(open.store);
+            open.committer.close();
+        }
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    pub fn queued(&self) -> usize {
+        self.open.as_ref().map_or(0, |open| open.committer.queued())
+    }
+
+    pub fn commit(&mut self) -> usize {
+        self.commits += 1;
+        if self.forgets() && self.commits.is_multiple_of(8) {
+            copy(&self.path(), &self.backup());
+        }
+        self.open.as_mut().map_or(0, |open| open.committer.commit_queued())
+    }
+
+    pub fn commit_unheard(&mut self) -> usize {
+        self.open.as_mut().map_or(0, |open| open.committer.commit_queued_unheard())
+    }
+
+    pub fn lose(&mut self) -> usize {
+        self.open.as_mut().map_or(0, |open| open.committer.lose_queued())
+    }
+
+    /// Another program locks the file: nothing can be written until [`Database::end_outage`].
+    pub fn begin_outage(&mut self) {
+        if self.outage.is_some() || self.open.is_none() {
+            return;
+        }
+        let other = Connection::open(self.path()).expect("the file is there");
+        other.execute_batch("BEGIN IMMEDIATE").expect("nobody else is writing");
+        self.outage = Some(other);
+    }
+
+    pub fn end_outage(&mut self) {
+        self.outage = None;
+    }
+
+    fn forgets(&self) -> bool {
+        self.broken == Some(Broken::ForgetfulDisk)
+    }
+
+    fn backup(&self) -> PathBuf {
+        self.dir.path().join("backup")
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join(format!("{}.db", self.lives))
+    }
+}
+
+/// The file and its log.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    for suffix in ["", "-wal"] {
+        let (from, to) = (beside(from, suffix), beside(to, suffix));
+        let _ = fs::remove_file(&to);
+        if from.exists() {
+            fs::copy(&from, &to).expect("the memory disk has room");
+        }
+    }
+}
+
+fn beside(path: &std::path::Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}

@@ -1,0 +1,193 @@
+//! One gateway of a run: floors 0 to 3 in a process of their own, from start to stop or death.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use settlement_gateway::callback::Callbacks;
+use settlement_gateway::clock::{Clock, Timestamp};
+use settlement_gateway::douyin::{App, Client, ClientConfig, PlatformKeys};
+use settlement_gateway::gateway::{Budget, Gateway, GatewayConfig};
+use settlement_gateway::grpc::{GrpcConfig, Service};
+use settlement_gateway::poller::Poller;
+use settlement_gateway::settle::AppId;
+use settlement_gateway::sim::PlatformKey;
+use settlement_gateway::store::Store;
+use tokio_util::sync::CancellationToken;
+
+use crate::douyin::{SECRET, app_id, transport};
+use crate::faults::Fault;
+use crate::mutations::Broken;
+use crate::plan::Plan;
+use crate::process::Process;
+use crate::world::World;
+
+/// The place of one replica.
+#[derive(Default)]
+pub struct Slot {
+    pub running: Option<Running>,
+    starts: u32,
+}
+
+/// A gateway that runs, or did until a moment ago.
+#[derive(Clone)]
+pub struct Running {
+    pub process: Process,
+    pub service: Service,
+    pub callbacks: Callbacks,
+    gateway: Gateway,
+    store: Store,
+    polling: CancellationToken,
+    /// Between the end of what it serves and its own.
+    stopping: bool,
+}
+
+impl Slot {
+    pub fn is_alive(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.process.is_alive())
+    }
+}
+
+/// Starts the gateway of a replica, and the store if it is not open.
+pub fn start(world: &World, replica: usize) {
+    let plan = world.plan();
+    let alone = world.slots().iter().all(|slot| !slot.is_alive());
+    let clock = clock(world, alone);
+    let starts = {
+        let mut slots = world.slots();
+        slots[replica].starts += 1;
+        slots[replica].starts
+    };
+    let process = Process::new(world, format!("g{replica}.{starts}"));
+    let store = world.database().store(&plan.knobs, &clock);
+    let apps = (0..plan.apps).map(|app| App {
+        app_id: AppId::parse(app_id(app)).expect("a name like any other"),
+        client_secret: SecretString::from(SECRET),
+    });
+    let transport = Some(transport(world, &process));
+    let douyin = client_config(plan);
+    let client = Client::new(douyin, apps.collect(), transport, store.clone(), clock.clone());
+    let client = client.expect("the apps are different ones");
+    let mut config = GatewayConfig {
+        seed: plan.seed + u64::from(starts),
+        runner: process.runner(),
+        ..plan.gateway()
+    };
+    if plan.broken == Some(Broken::NoGrace) {
+        config.policy.grace = Duration::ZERO;
+    }
+    for app in 0..plan.apps {
+        let app_id = AppId::parse(app_id(app)).expect("a name like any other");
+        let budget = match plan.broken {
+            Some(Broken::OverBudget) => Budget::default(),
+            Some(_) | None => plan.knobs.budget,
+        };
+        config.budgets.insert(app_id, budget);
+    }
+    let gateway = Gateway::new(config, store.clone(), client, clock);
+    let grpc = GrpcConfig {
+        watches_max: plan.knobs.watches_max,
+        slow_consumer: plan.knobs.slow_consumer,
+        ..GrpcConfig::default()
+    };
+    let service = Service::new(gateway.clone(), grpc);
+    let poller = Poller::new(gateway.clone(), plan.knobs.poller.clone());
+    let keys = PlatformKeys::from_pem(&PlatformKey::sandbox().public_pem());
+    let keys = keys.expect("the simulator's own key is one");
+    let keys = gateway.douyin().apps().map(|app_id| (app_id.clone(), keys.clone())).collect();
+    let callbacks = Callbacks::new(gateway.clone(), keys);
+    let polling = CancellationToken::new();
+    let stop = polling.clone();
+    if plan.broken != Some(Broken::NoPoller) {
+        process.spawn(async move { poller.run(stop).await });
+    }
+    world.say(process.name(), || "starts".to_owned());
+    let running = Running { process, service, callbacks, gateway, store, polling, stopping: false };
+    world.slots()[replica].running = Some(running);
+}
+
+/// Between two starts the machine's clock may be set, if no other replica runs by it.
+fn clock(world: &World, alone: bool) -> Clock {
+    let ahead_ms = match alone && world.elapsed() > Duration::ZERO {
+        true if world.roll(Fault::ClockSet) => {
+            let longest_ms = [1_000, 60_000, 3_600_000, 3 * 86_400_000][world.below(4)];
+            let by_ms = i64::try_from(world.upto(longest_ms)).expect("days");
+            let by_ms = if world.coin() { by_ms } else { -by_ms };
+            world.say("world", || format!("the clock is {by_ms} ms ahead"));
+            world.checker().ahead_ms = by_ms;
+            by_ms
+        }
+        // Set right again, or as it was.
+        true => {
+            world.checker().ahead_ms = 0;
+            0
+        }
+        false => world.checker().ahead_ms,
+    };
+    let now_ms = i64::try_from(world.now_ms()).expect("this century");
+    Clock::runtime(Timestamp::from_ms(now_ms + ahead_ms))
+}
+
+fn client_config(plan: &Plan) -> ClientConfig {
+    let knobs = &plan.knobs;
+    ClientConfig {
+        attempt_timeout: knobs.attempt_timeout,
+        call_timeout: knobs.policy.call_timeout,
+        refetch_gap: knobs.refetch_gap,
+        pause_max: knobs.pause_max,
+        refresh_ahead: knobs.token_life.min(Duration::from_secs(240)) / 2,
+        ..ClientConfig::default()
+    }
+}
+
+/// Stops the gateway of a replica in order, as the application does.
+pub async fn stop(world: &World, replica: usize) {
+    let running = {
+        let mut slots = world.slots();
+        let Some(slot) = slots.get_mut(replica) else { return };
+        let running = slot.running.as_mut();
+        let running = running.filter(|running| running.process.is_alive() && !running.stopping);
+        let Some(running) = running else { return };
+        running.stopping = true;
+        running.clone()
+    };
+    world.count(Fault::Restart);
+    world.say(running.process.name(), || "stops in order".to_owned());
+    let (ended, mut end) = tokio::sync::mpsc::channel(1);
+    let Running { process, service, gateway, polling, .. } = running.clone();
+    process.spawn(async move {
+        gateway.drain();
+        service.streams_ended().await;
+        gateway.finish().await;
+        polling.cancel();
+        let _ = ended.send(()).await;
+    });
+    // The poller ends by itself after that; if it takes long, the grace period ends first.
+    let grace = Duration::from_secs(30);
+    let graceful = tokio::time::timeout(grace, end.recv()).await == Ok(Some(()));
+    if graceful {
+        for _ in 0..600 {
+            if running.process.tasks() == 0 || !running.process.is_alive() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    if !running.process.is_alive() {
+        return;
+    }
+    world.say(running.process.name(), || format!("stopped, graceful: {graceful}"));
+    running.process.kill();
+    if world.slots().iter().all(|slot| !slot.is_alive()) {
+        let Running { store, .. } = running;
+        if graceful {
+            // The queue is committed by the world until it is closed.
+            while world.database().commit() > 0 {}
+            store.close().await;
+            drop(store);
+            world.database().close();
+        } else {
+            world.database().crash();
+        }
+    }
+    world.deaths().notify_one();
+}

@@ -1,0 +1,247 @@
+//! Rules broken on purpose, to see that the checker notices. Each is something that a broken
+//! gateway, store or disk would do, done around the real one: none of it is in the product.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use settlement_gateway::gateway::Budget;
+use settlement_gateway::proto::v1;
+use settlement_gateway::proto::v1::watch_settle_response::Event;
+use settlement_gateway::sim::NumberCheck;
+use tonic::Status;
+
+use crate::faults::Fault;
+use crate::link::{Message, outcome};
+use crate::plan::{Act, Plan};
+use crate::process::Process;
+use crate::rules::Rule;
+use crate::world::World;
+
+/// One rule broken on purpose.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Broken {
+    /// An empty query is believed at once: the knob of the grace is 0.
+    NoGrace,
+    /// "Unknown" is told as "refused".
+    UnknownIsRefused,
+    /// "Unknown" is told as "not sent".
+    UnknownIsNotSent,
+    /// A create that nobody recorded is answered with OK.
+    OkForNothing,
+    /// A repeated send carries another amount.
+    OtherContent,
+    /// A crash takes the last commits with it.
+    ForgetfulDisk,
+    /// Nobody drives what is due.
+    NoPoller,
+    /// A stream repeats its messages.
+    StreamRepeats,
+    /// A stream ends well without the final state.
+    StreamEndsEarly,
+    /// A stream shows a state that nothing recorded.
+    StreamInvents,
+    /// A create is answered without saying what became of the money.
+    NoOutcome,
+    /// Heartbeats are dropped.
+    StreamsFallSilent,
+    /// PROCESSING is told as FAILED now and then.
+    ProcessingIsFailed,
+    /// The schedule of a settle is lost from the store.
+    LostSchedule,
+    /// A final state is told as another one now and then.
+    FinalChanges,
+    /// The gateway has more requests at Douyin than its budget grants.
+    OverBudget,
+    /// Streams leave a task behind.
+    LeakyStreams,
+    /// Callbacks are acknowledged and forgotten.
+    ForgottenCallbacks,
+    /// A task panics.
+    Panics,
+}
+
+impl Broken {
+    /// Each, with the rule that must be seen broken.
+    pub const ALL: &'static [(Broken, Rule)] = &[
+        (Broken::NoGrace, Rule::PaidOnce),
+        (Broken::UnknownIsRefused, Rule::RefusedStays),
+        (Broken::UnknownIsNotSent, Rule::NotSentStays),
+        (Broken::OkForNothing, Rule::ToldExists),
+        (Broken::NoOutcome, Rule::OutcomeTold),
+        (Broken::OtherContent, Rule::OneContent),
+        (Broken::ForgetfulDisk, Rule::ToldLasts),
+        (Broken::NoPoller, Rule::Ends),
+        (Broken::StreamRepeats, Rule::RevisionsGrow),
+        (Broken::StreamEndsEarly, Rule::EndSeen),
+        (Broken::StreamInvents, Rule::OneState),
+        (Broken::StreamsFallSilent, Rule::HeartbeatsCome),
+        (Broken::ProcessingIsFailed, Rule::FreedStays),
+        (Broken::FinalChanges, Rule::FinalStays),
+        (Broken::OverBudget, Rule::Limits),
+        (Broken::LeakyStreams, Rule::Limits),
+        (Broken::ForgottenCallbacks, Rule::AcknowledgedLasts),
+        (Broken::LostSchedule, Rule::NoAlarms),
+        (Broken::Panics, Rule::NoPanics),
+    ];
+}
+
+impl Broken {
+    /// A plan in which this has a chance to show.
+    pub fn plan(self, seed: u64) -> Plan {
+        let mut plan = Plan::of(seed);
+        plan.broken = Some(self);
+        match self {
+            Broken::NoGrace => {
+                plan.choices.visible_after_ms = ms(plan.hidden_max);
+                plan.choices.number_check = NumberCheck::AfterRules;
+                plan.rates.set(Fault::ReplyLost, 3_000);
+            }
+            Broken::OverBudget => {
+                plan.knobs.budget = Budget { requests_per_second: 1, requests_in_flight: 1 };
+            }
+            Broken::ForgetfulDisk => {
+                plan.replicas = 1;
+                let crash = |nth| (plan.storm * nth / 10, Act::Crash { replica: 0, polls: 0 });
+                plan.acts = (1..10).map(crash).collect();
+            }
+            Broken::LostSchedule => plan.replicas = 1,
+            Broken::StreamsFallSilent => plan.course_max = Duration::from_secs(3_600),
+            Broken::UnknownIsRefused
+            | Broken::NoOutcome
+            | Broken::ProcessingIsFailed
+            | Broken::UnknownIsNotSent
+            | Broken::OkForNothing
+            | Broken::OtherContent
+            | Broken::NoPoller
+            | Broken::StreamRepeats
+            | Broken::StreamEndsEarly
+            | Broken::StreamInvents
+            | Broken::FinalChanges
+            | Broken::LeakyStreams
+            | Broken::Panics => {}
+            Broken::ForgottenCallbacks => plan.callbacks = true,
+        }
+        plan
+    }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).expect("minutes")
+}
+
+/// An answer to a create as a broken gateway would give it.
+pub fn answer(
+    world: &World,
+    answer: Result<v1::CreateSettleResponse, Status>,
+) -> Result<v1::CreateSettleResponse, Status> {
+    let told = answer.as_ref().err().and_then(outcome);
+    match world.plan().broken {
+        Some(Broken::UnknownIsRefused) if told.as_deref() == Some("unknown") => {
+            answer.map_err(|status| retold(&status, "refused"))
+        }
+        Some(Broken::UnknownIsNotSent) if told.as_deref() == Some("unknown") => {
+            answer.map_err(|status| retold(&status, "not_sent"))
+        }
+        Some(Broken::NoOutcome) if told.is_some() => {
+            answer.map_err(|status| Status::new(status.code(), status.message()))
+        }
+        Some(Broken::OkForNothing) if told.as_deref() == Some("not_sent") => {
+            let settle = v1::Settle {
+                state: v1::SettleState::Processing.into(),
+                settle_id: Some("7000000000000000000".to_owned()),
+                revision: 2,
+                ..v1::Settle::default()
+            };
+            Ok(v1::CreateSettleResponse { settle: Some(settle), replayed: false })
+        }
+        Some(Broken::FinalChanges) => answer.map(|mut response| {
+            let settle = response.settle.as_mut();
+            if let Some(settle) = settle.filter(|_| world.coin())
+                && settle.state() == v1::SettleState::Succeeded
+            {
+                settle.set_state(v1::SettleState::Failed);
+                settle.revision += 1;
+            }
+            response
+        }),
+        Some(_) | None => answer,
+    }
+}
+
+/// Whatever else a broken gateway does when a call comes in.
+pub fn handle(world: &World, process: &Process) {
+    if world.plan().broken == Some(Broken::Panics) && world.below(20) == 0 {
+        process.spawn(async { panic!("broken on purpose") });
+    }
+}
+
+/// Whatever else a broken gateway does when a stream is opened.
+pub fn open_stream(world: &World, process: &Process) {
+    if world.plan().broken == Some(Broken::LeakyStreams) {
+        process.spawn(std::future::pending());
+    }
+}
+
+/// The body of a send as a broken gateway would send it.
+pub fn body(world: &World, body: &Bytes) -> Bytes {
+    if world.plan().broken != Some(Broken::OtherContent) || !world.coin() {
+        return body.clone();
+    }
+    String::from_utf8_lossy(body).replace("120", "121").into()
+}
+
+/// The same status with another outcome.
+fn retold(status: &Status, outcome: &str) -> Status {
+    use prost::Message as _;
+    let mut inner = tonic_types::pb::Status::decode(status.details()).expect("it has details");
+    for any in &mut inner.details {
+        if any.type_url.ends_with("google.rpc.ErrorInfo") {
+            let info = tonic_types::pb::ErrorInfo::decode(&any.value[..]);
+            let mut info = info.expect("it is one");
+            info.metadata.insert("outcome".to_owned(), outcome.to_owned());
+            any.value = info.encode_to_vec();
+        }
+    }
+    Status::with_details(status.code(), status.message(), inner.encode_to_vec().into())
+}
+
+/// A message of a stream as a broken gateway would send it, or several.
+pub fn message(world: &World, message: Option<Message>) -> Vec<Option<Message>> {
+    let (Some(broken), Some(Ok(v1::WatchSettleResponse { event: Some(event) }))) =
+        (world.plan().broken, &message)
+    else {
+        return vec![message];
+    };
+    let settle = match event {
+        Event::Settle(settle) => settle,
+        Event::Heartbeat(_) if broken == Broken::StreamsFallSilent => return vec![],
+        Event::Heartbeat(_) => return vec![message],
+    };
+    let retold = |state| {
+        let mut settle = settle.clone();
+        settle.set_state(state);
+        vec![Some(Ok(v1::WatchSettleResponse { event: Some(Event::Settle(settle)) }))]
+    };
+    match (broken, settle.state()) {
+        (Broken::StreamRepeats, state) => {
+            let mut twice = retold(state);
+            twice.push(message);
+            twice
+        }
+        (Broken::StreamEndsEarly, state) if is_final(state) => vec![],
+        (Broken::StreamInvents, v1::SettleState::Submitting) => retold(v1::SettleState::Rejected),
+        (Broken::ProcessingIsFailed, v1::SettleState::Processing) => {
+            retold(v1::SettleState::Failed)
+        }
+        _ => vec![message],
+    }
+}
+
+pub fn is_final(state: v1::SettleState) -> bool {
+    match state {
+        v1::SettleState::Succeeded | v1::SettleState::Failed | v1::SettleState::Rejected => true,
+        v1::SettleState::Unspecified
+        | v1::SettleState::Submitting
+        | v1::SettleState::Processing => false,
+    }
+}
