@@ -51,6 +51,7 @@ fn seeds() {
     );
     totals.print();
     assert!(totals.failures.is_empty(), "{} seeds failed", totals.failures.len());
+    assert_eq!(totals.unplayed(), [], "in {} seeds these must happen", totals.seeds);
 }
 
 /// Each found a bug of the gateway that docs/faults.md tells.

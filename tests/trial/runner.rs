@@ -94,6 +94,13 @@ impl Totals {
         }
     }
 
+    /// The kinds of faults that never happened in so many seeds that they should have.
+    pub fn unplayed(&self) -> Vec<Fault> {
+        let enough = self.seeds >= 1_000;
+        let never = |fault: &&Fault| enough && self.counts.of(**fault) == 0;
+        Fault::ALL.iter().filter(never).copied().collect()
+    }
+
     /// What was done, and how to see what went wrong.
     pub fn print(&self) {
         let took_ms = self.took.as_millis().max(1);
