@@ -111,7 +111,10 @@ pub(super) fn created(called: Result<Said, Failed>) -> CreateAnswer {
     let (learned, answers) = if said.err_no == 0 {
         match wire::accepted_ids(&said.heard.answer.data) {
             Some(ids) => (Learned::Accepted(ids), Answers::OneSend),
-            None => (Learned::Exists(Failure::own(ACCEPTED_WITHOUT_ID)), Answers::Nothing),
+            None => {
+                let nameless = said.heard.failure(ACCEPTED_WITHOUT_ID, &said.token);
+                (Learned::Exists(nameless), Answers::Nothing)
+            }
         }
     } else {
         let failure = said.failure();

@@ -2,11 +2,12 @@
 //! class, and the whole status compared with `snapshots/errors_douyin.txt`.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use secrecy::SecretString;
 use settlement_gateway::config::Config;
 use settlement_gateway::douyin::App;
-use settlement_gateway::douyin::codes::{self, Handling, Row};
+use settlement_gateway::douyin::codes::{self, Handling, Retry, Row};
 use settlement_gateway::grpc::rpc::Rpc;
 use settlement_gateway::proto::v1;
 use settlement_gateway::settle::AppId;
@@ -142,6 +143,31 @@ fn assert_row(told: &Told, err_no: i32, outcome: &str) {
     let numbers = [said.err_no, said.sub_err_no];
     assert!(numbers.contains(&Some(err_no)), "the raw number is kept: {said:?}");
     assert!(told.request.is_some(), "its log id is there to be quoted");
+    // What the class says, except that the outcome of a create decides along.
+    let retry = match (outcome, row.retry) {
+        ("unknown", Retry::Never | Retry::AfterChange)
+            if row.handling != Handling::Reauthenticate =>
+        {
+            Retry::Now(Duration::from_secs(5))
+        }
+        ("refused", Retry::Now(_)) => Retry::Never,
+        (_, retry) => retry,
+    };
+    let (word, delay) = match retry {
+        Retry::Now(delay) => ("now", Some(delay)),
+        Retry::AfterChange => ("after_change", None),
+        Retry::Never => ("never", None),
+    };
+    assert_eq!((told.metadata("retry"), told.retry_after), (word, delay), "{err_no}");
+}
+
+/// The field that the number names is named, and nothing else but what the message names.
+fn assert_field(told: &Told, err_no: i32) {
+    match row_of(err_no).field {
+        Some(field) => assert_eq!(told.fields(), [field], "{err_no}"),
+        None if told.code == Code::InvalidArgument => {}
+        None => assert_eq!(told.bad_request, None, "{err_no}"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -152,6 +178,7 @@ async fn every_row_is_what_it_says_to_a_create_and_to_a_query() {
         let outcome = first_outcome(row_of(err_no));
         let by_create = edge.created("create", err_no, alone(err_no)).await;
         assert_row(&by_create, err_no, outcome);
+        assert_field(&by_create, err_no);
         let by_query = edge.asked(Rpc::QuerySettles, err_no).await;
         assert_row(&by_query, err_no, "");
         for (what, told) in [("CreateSettle", by_create), ("QuerySettles", by_query)] {

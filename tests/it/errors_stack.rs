@@ -15,7 +15,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 
-use crate::harness::{Gateway, create_request, number, simulator, within};
+use crate::harness::{Gateway, create_request, number, simulator, wait_for_answers, within};
 use crate::raw::{Call, Raw, Wire, frame};
 use crate::told::{Told, told_raw};
 
@@ -237,6 +237,7 @@ async fn what_http2_turns_away_harms_nobody_else() {
 async fn a_gateway_that_sheds_calls_still_says_that_it_serves() {
     let gateway = Gateway::spawn_with(simulator().await, |config| {
         config.grpc.calls_max = 1;
+        wait_for_answers(config);
     })
     .await;
     let wire = Wire::connect(&gateway.url).await;

@@ -147,6 +147,10 @@ impl Told {
 
     #[track_caller]
     fn check_details(&self, rpc: Option<Rpc>) {
+        for name in self.info.metadata.keys() {
+            assert!(DOCUMENTED.contains(name), "{name} is in no comment of the contract");
+            assert!(PAGE.contains(&format!("`{name}`")), "{name} is not on the page of errors");
+        }
         let retry = self.metadata("retry");
         assert!(["now", "after_change", "never"].contains(&retry), "{self:?}");
         assert_eq!(self.retry_after.is_some(), retry == "now", "{self:?}");
@@ -264,12 +268,25 @@ fn only(headers: &HeaderMap, name: &str) -> String {
     value.to_str().unwrap().to_owned()
 }
 
-/// The anchors of the page that `Help` links to.
-static PAGE_ANCHORS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+/// The page that `Help` links to.
+static PAGE: LazyLock<String> = LazyLock::new(|| {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ERRORS.md");
-    let page = std::fs::read_to_string(page).unwrap();
-    let headings = page.lines().filter_map(|line| line.strip_prefix("### "));
+    std::fs::read_to_string(page).unwrap()
+});
+
+static PAGE_ANCHORS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+    let headings = PAGE.lines().filter_map(|line| line.strip_prefix("### "));
     headings.map(str::to_ascii_lowercase).collect()
+});
+
+/// What the comments of the contract's service call metadata of an error.
+static DOCUMENTED: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+    let file = CONTRACT.file.iter().find(|file| file.package() == "douyin.settlement.v1").unwrap();
+    let places = file.source_code_info.iter().flat_map(|info| &info.location);
+    let comment = places.clone().find(|place| place.path == [6, 0]).unwrap().leading_comments();
+    let (_, rest) = comment.split_once("Its metadata has, where known,").unwrap();
+    let (list, _) = rest.split_once(". `retry` says").unwrap();
+    list.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 });
 
 static CONTRACT: LazyLock<FileDescriptorSet> =

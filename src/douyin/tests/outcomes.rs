@@ -63,7 +63,11 @@ async fn an_acceptance_with_its_id_answers_the_send() {
 async fn an_acceptance_without_an_id_stays_counted_as_unanswered() {
     for data in [json!(null), json!({}), json!({ "settle_id": "" }), json!([])] {
         let answer = Desk::new().create(Act::Say(json!({ "err_no": 0, "data": data }))).await;
-        assert_eq!(answer.learned, Learned::Exists(Failure::own(ACCEPTED_WITHOUT_ID)));
+        let Learned::Exists(Failure { reason, douyin: Some(said) }) = &answer.learned else {
+            panic!("{answer:?}")
+        };
+        assert_eq!((reason.as_str(), said.err_no), (ACCEPTED_WITHOUT_ID, 0));
+        assert_eq!(said.log_id, "log-header");
         assert_eq!(answer.answers, Answers::Nothing);
         assert_eq!(answer.log_id.as_deref(), Some("log-header"));
     }

@@ -7,7 +7,7 @@ use settlement_gateway::grpc::rpc::Rpc;
 use settlement_gateway::sim::{Gate, Script};
 
 use super::{Edge, Provoked, asking, ended, reading};
-use crate::harness::{create_request, within};
+use crate::harness::{create_request, wait_for_answers, within};
 use crate::raw::{Call, frame};
 
 pub async fn compression_not_supported() -> Provoked {
@@ -27,7 +27,11 @@ pub async fn request_too_large() -> Provoked {
 
 /// One call is all that may be in flight.
 pub async fn overloaded() -> Provoked {
-    let edge = Edge::spawn(|config| config.grpc.calls_max = 1).await;
+    let edge = Edge::spawn(|config| {
+        config.grpc.calls_max = 1;
+        wait_for_answers(config);
+    })
+    .await;
     let gate = Gate::new();
     edge.gateway.sim.script("held", vec![Script::Hold(gate.clone())]);
     let held = edge.begin(Call::of(Rpc::CreateSettle, &create_request("held")));
@@ -39,13 +43,7 @@ pub async fn overloaded() -> Provoked {
 }
 
 pub async fn deadline_reached() -> Provoked {
-    let edge = Edge::spawn(|config| {
-        config.douyin.attempt_timeout = Duration::from_secs(5);
-        config.douyin.call_timeout = Duration::from_secs(5);
-        config.gateway.policy.call_timeout = Duration::from_secs(5);
-        config.gateway.lease = Duration::from_secs(10);
-    })
-    .await;
+    let edge = Edge::spawn(wait_for_answers).await;
     // No time at all, and, for what can take some, not enough of it.
     let mut provoked =
         edge.each(Rpc::ALL, |rpc| reading(rpc, "n").timeout(Duration::from_millis(1))).await;
@@ -64,10 +62,7 @@ pub async fn deadline_reached() -> Provoked {
 pub async fn time_limit_reached() -> Provoked {
     let edge = Edge::spawn(|config| {
         config.grpc.unary_limit = Duration::from_millis(300);
-        config.douyin.attempt_timeout = Duration::from_secs(5);
-        config.douyin.call_timeout = Duration::from_secs(5);
-        config.gateway.policy.call_timeout = Duration::from_secs(5);
-        config.gateway.lease = Duration::from_secs(10);
+        wait_for_answers(config);
     })
     .await;
     // A request that never comes to its end, and one whose answer does not.

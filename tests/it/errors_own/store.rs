@@ -5,7 +5,7 @@ use settlement_gateway::grpc::rpc::Rpc;
 use settlement_gateway::sim::{Gate, Script};
 
 use super::{Edge, Provoked, asking, ended, reading};
-use crate::harness::{create_on, within};
+use crate::harness::{create_on, wait_for_answers, within};
 use crate::raw::Call;
 
 /// Another program's hands in the database.
@@ -27,7 +27,7 @@ pub async fn internal_error() -> Provoked {
 }
 
 pub async fn store_unavailable() -> Provoked {
-    let edge = Edge::spawn(|_| {}).await;
+    let edge = Edge::spawn(wait_for_answers).await;
     edge.gateway.create(create_on("known", "sim-hold-1")).await.unwrap();
     let gate = Gate::new();
     edge.gateway.sim.script("held", vec![Script::Hold(gate.clone())]);

@@ -13,7 +13,10 @@ use crate::harness::{APP_ID, within};
 pub async fn accepted_without_id() -> Provoked {
     let edge = Edge::spawn(|_| {}).await;
     edge.gateway.sim.script("nameless", vec![Script::AcceptWithoutId]);
-    vec![edge.told(Rpc::CreateSettle, asking(Rpc::CreateSettle, "nameless")).await]
+    let (rpc, told) = edge.told(Rpc::CreateSettle, asking(Rpc::CreateSettle, "nameless")).await;
+    let said = told.douyin.as_ref().expect("Douyin spoke");
+    assert_eq!((said.err_no, said.log_id.is_some()), (Some(0), true), "to be quoted to Douyin");
+    vec![(rpc, told)]
 }
 
 pub async fn budget_exhausted() -> Provoked {
