@@ -14,7 +14,7 @@ use settlement_gateway::settle::AppId;
 use settlement_gateway::sim::{Script, SimApp};
 use tonic::Code;
 
-use crate::harness::{Gateway, create_request, simulator_with};
+use crate::harness::{Gateway, SECRET, create_request, simulator_with};
 use crate::printed::assert_printed;
 use crate::raw::{Call, Wire};
 use crate::told::{Told, told_raw};
@@ -232,6 +232,24 @@ async fn param_error_names_the_field_that_douyins_message_names() {
         let call = Call::of(Rpc::CreateSettle, &create_request(&number));
         let told = edge.told(Rpc::CreateSettle, call).await;
         assert_eq!((told.reason(), told.fields()), ("PARAM_ERROR", fields.to_vec()), "{err_msg}");
+    }
+}
+
+/// What must not show is checked wherever a status is read.
+#[tokio::test]
+async fn a_secret_that_douyin_says_back_is_told_to_nobody() {
+    let gateway = Gateway::spawn().await;
+    let said = format!(r#"{{"err_no":28001003,"err_msg":"is {SECRET} it?","log_id":"l"}}"#);
+    gateway.sim.always_token(Some(Script::json(200, said)));
+    let wire = Wire::connect(&gateway.url).await;
+    let key = Some(v1::query_settles_request::Key::OutSettleNo("n".to_owned()));
+    let question = v1::QuerySettlesRequest { key, ..Default::default() };
+    for (rpc, call) in [
+        (Rpc::CreateSettle, Call::of(Rpc::CreateSettle, &create_request("n"))),
+        (Rpc::QuerySettles, Call::of(Rpc::QuerySettles, &question)),
+    ] {
+        let told = told_raw(&wire.call(call).await.unwrap(), Some(rpc));
+        assert_eq!(told.metadata("err_msg"), "is [redacted] it?", "{told:?}");
     }
 }
 

@@ -52,6 +52,8 @@ async fn bodies_that_are_no_message_are_malformed_and_nothing_is_sent() {
         ("a wire type that is none", frame(0, &[0x0F, 0xFF])),
         ("a text that is no UTF-8", frame(0, &[0x0A, 2, 0xC3, 0x28])),
         ("a length beyond the end", frame(0, &[0x0A, 0xFF, 0xFF, 3])),
+        ("a message and half a head", [&whole[..], &cut(3)[..]].concat().into()),
+        ("a message and half of another", [&whole[..], &cut(20)[..]].concat().into()),
         ("JSON", frame(0, br#"{"out_settle_no": "n"}"#)),
     ];
     for rpc in Rpc::ALL {

@@ -15,11 +15,16 @@ use settlement_gateway::proto::{DESCRIPTOR_SET, v1};
 use tonic::{Code, Status};
 use tonic_types::pb;
 
+use crate::harness::SECRET;
 use crate::raw::Raw;
 
 /// The most bytes that the headers of an answer may cost, as HTTP/2 counts them: grpcio loses the
 /// status above it.
 const HEADERS_BYTES_MAX: usize = 8 * 1024;
+
+/// Nothing of these is a caller's business: secrets, tokens, and how the gateway is made.
+const HIDDEN: &[&[u8]] =
+    &[SECRET.as_bytes(), b"clt.", b"sql", b"tonic", b"panic", b".rs", b"127.0.0.1", b"/data/"];
 
 /// A status and all its details.
 #[derive(Debug)]
@@ -63,6 +68,10 @@ fn told(code: Code, message: &str, details: &[u8], rpc: Option<Rpc>) -> Told {
     assert!(details.len() <= 4096, "{} bytes of details", details.len());
     let inner = pb::Status::decode(details).expect("the details are a google.rpc.Status");
     assert_eq!((Code::from(inner.code), inner.message.as_str()), (code, message));
+    for hidden in HIDDEN {
+        let shows = details.windows(hidden.len()).any(|it| it.eq_ignore_ascii_case(hidden));
+        assert!(!shows, "{} shows: {inner:?}", String::from_utf8_lossy(hidden));
+    }
     let mut found = BTreeMap::new();
     for any in &inner.details {
         let name = any.type_url.strip_prefix("type.googleapis.com/").unwrap();
