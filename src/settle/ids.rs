@@ -154,6 +154,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_key_is_written_as_the_log_shows_it() {
+        let key = Key {
+            app_id: AppId::parse("tt1").unwrap(),
+            trade_system: TradeSystem::General,
+            out_settle_no: OutSettleNo::parse("s-1").unwrap(),
+        };
+        assert_eq!(key.to_string(), "tt1/s-1");
+    }
+
+    #[test]
     fn limits_are_counted_in_bytes_of_utf8() {
         assert!(OutSettleNo::parse("x".repeat(64)).is_ok());
         let chinese = "分".repeat(22);

@@ -37,6 +37,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn one_fen_is_positive_and_none_is_not() {
+        assert_eq!([-1, 0, 1].map(|fen| Fen(fen).is_positive()), [false, false, true]);
+        assert_eq!(Fen(-120).to_string(), "-120 fen");
+    }
+
+    #[test]
     fn a_sum_that_overflows_is_no_sum() {
         assert_eq!(Fen::checked_sum([Fen(2), Fen(3)]), Some(Fen(5)));
         assert_eq!(Fen::checked_sum([Fen(i64::MAX), Fen(1)]), None);

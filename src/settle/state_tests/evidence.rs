@@ -268,6 +268,18 @@ fn the_window_expires_with_the_second_empty_query_begun_after_it_and_after_the_g
     }
 }
 
+/// Where the grace proves nothing, it is needed only for sends in doubt.
+#[test]
+fn without_the_proof_by_grace_a_settle_expires_if_no_send_is_in_doubt() {
+    for (unanswered, kind) in [(0, In::Rejected), (1, In::Submitting)] {
+        let mut play = Play::of(&submitting(unanswered));
+        play.policy.grace_proves = false;
+        play.at(WINDOW_END + HOUR);
+        play.sees(&[query(WINDOW_END, Learned::Absent), query(WINDOW_END + 60, Learned::Absent)]);
+        assert_eq!(play.kind(), kind, "{unanswered} unanswered");
+    }
+}
+
 /// The calls after the last possible permission end ten seconds after the window does.
 #[test]
 fn a_send_permitted_at_the_last_moment_delays_expiry_until_its_grace_is_over() {

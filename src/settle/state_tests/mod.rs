@@ -2,7 +2,7 @@
 //! from the rules and not from the code.
 //!
 //! [`table`] has one test per row of the table, [`rules`] and [`evidence`] one per rule below it,
-//! [`disputes`] what an operator decides, [`steps`] what a worker does next, [`properties`] what
+//! [`disputes`] what an operator decides, [`proofs`] whose settle a report speaks of, [`steps`] what a worker does next, [`properties`] what
 //! holds for any sequence, [`traces`] the model's shortest ways to pay twice, and [`explore`] plays
 //! every interleaving of a small world. This module holds the words in which they are written.
 
@@ -10,6 +10,7 @@ mod disputes;
 mod evidence;
 mod explore;
 mod packed;
+mod proofs;
 mod properties;
 mod rules;
 mod setting;

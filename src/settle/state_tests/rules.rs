@@ -372,6 +372,17 @@ fn douyins_raw_status_only_moves_forward() {
         play.sees(&[callback(ours("ots1", status))]);
         assert_eq!(play.record.facts.settle_status.as_deref(), Some(word));
     }
+    // Of two words that no document has, neither is the later one.
+    let mut held = ours("ots1", Unlisted);
+    held.facts.settle_status = Some("HELD".to_owned());
+    let mut play = Play::of(&processing(0));
+    play.sees(&[callback(ours("ots1", Unlisted)), callback(held)]);
+    assert_eq!(play.record.facts.settle_status.as_deref(), Some("FROZEN"));
+}
+
+#[test]
+fn a_fail_that_ends_the_settle_leaves_nothing_to_remember() {
+    assert_eq!(failed().evidence.fail_seen, None);
 }
 
 #[test]
