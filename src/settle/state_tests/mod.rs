@@ -2,9 +2,10 @@
 //! from the rules and not from the code.
 //!
 //! [`table`] has one test per row of the table, [`rules`] and [`evidence`] one per rule below it,
-//! [`disputes`] what an operator decides, [`proofs`] whose settle a report speaks of, [`steps`] what a worker does next, [`properties`] what
-//! holds for any sequence, [`traces`] the model's shortest ways to pay twice, and [`explore`] plays
-//! every interleaving of a small world. This module holds the words in which they are written.
+//! [`disputes`] what an operator decides, [`proofs`] whose settle a report speaks of, [`steps`]
+//! what a worker does next, [`properties`] what holds for any sequence, [`traces`] the model's
+//! shortest ways to pay twice, and [`explore`] plays every interleaving of a small world. This
+//! module holds the words in which they are written.
 
 mod disputes;
 mod evidence;
