@@ -209,7 +209,10 @@ impl Caller {
         let mine = created || settle.out_order_no() == self.request.out_order_no;
         let names = (settle.out_settle_no.as_str(), self.request.out_order_no.as_str());
         match settle.state() {
-            SettleState::Succeeded if mine => Verdict::Paid,
+            SettleState::Succeeded if mine => {
+                world.checker().paid(world, &self.request, settle);
+                Verdict::Paid
+            }
             SettleState::Failed if mine => {
                 world.checker().freed(world, names, "FAILED");
                 Verdict::Another
@@ -306,11 +309,11 @@ async fn get(world: &World, caller: &Caller, number: &str) -> Verdict {
 
 /// Follows a settle for a while, through several streams.
 async fn watch(world: &World, caller: &Caller, number: &str) -> Verdict {
-    let mut last = 0;
+    let mut told = Told::default();
     let mut rest = Duration::from_millis(500);
     let until = world.elapsed() + world.below_time(Duration::from_secs(900));
     while world.elapsed() < until {
-        let (ending, verdict) = one_stream(world, caller, number, &mut last).await;
+        let (ending, verdict) = one_stream(world, caller, number, &mut told).await;
         if verdict != Verdict::Same || ending == StreamEnd::Hopeless {
             return verdict;
         }
@@ -318,6 +321,32 @@ async fn watch(world: &World, caller: &Caller, number: &str) -> Verdict {
         rest = (rest * 2).min(Duration::from_secs(60));
     }
     Verdict::Same
+}
+
+/// What a watcher was told last.
+#[derive(Clone, Copy, Default, Debug)]
+struct Told {
+    revision: i64,
+    /// The last heartbeat that knew of nothing newer.
+    beat: Option<Duration>,
+}
+
+impl Told {
+    /// A newer revision is no older than what a gateway may miss for a while: a hint, which the
+    /// next look at the store makes up for.
+    fn news(&self, world: &World, settle: &v1::Settle) {
+        let knobs = &world.plan().knobs;
+        let late = knobs.resync + knobs.heartbeat + Duration::from_secs(20);
+        // Stalls, pauses and slow readers from before are over by then.
+        let settled = world.plan().storm + Duration::from_secs(180);
+        let Some(changed) = moment(world, settle.update_time.as_ref()) else { return };
+        if changed > settled && self.beat.is_some_and(|beat| beat > changed + late) {
+            let (number, revision, beat) = (&settle.out_settle_no, settle.revision, self.beat);
+            let what =
+                format!("{number} r{revision} of {changed:?}, a heartbeat before it {beat:?}");
+            world.violation(Rule::NewsCome, &what);
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -332,13 +361,13 @@ async fn one_stream(
     world: &World,
     caller: &Caller,
     number: &str,
-    last: &mut i64,
+    told: &mut Told,
 ) -> (StreamEnd, Verdict) {
     let heartbeat = world.plan().knobs.heartbeat;
     let request = v1::WatchSettleRequest {
         app_id: caller.request.app_id.clone(),
         key: Some(v1::watch_settle_request::Key::OutSettleNo(number.to_owned())),
-        after_revision: *last,
+        after_revision: told.revision,
         heartbeat_interval: Some(prost_types::Duration {
             seconds: i64::try_from(heartbeat.as_secs()).expect("a minute"),
             nanos: 0,
@@ -346,10 +375,10 @@ async fn one_stream(
         ..Default::default()
     };
     let begun = world.elapsed();
-    world.say(&caller.name, || format!("watches {number} after r{last}"));
+    world.say(&caller.name, || format!("watches {number} after r{}", told.revision));
     let mut stream = link::stream(world, request, stamina(world));
     let mut verdict = Verdict::Same;
-    let mut ended = false;
+    let (mut first, mut ended) = (true, false);
     loop {
         // Stalls and slow links on the way: a gateway that says nothing for so long says nothing.
         let silence = heartbeat * 2 + Duration::from_secs(120);
@@ -378,37 +407,47 @@ async fn one_stream(
                 world.say(&caller.name, || format!("{number}: stream ends: {reason:?}"));
                 let unknown = reason.as_deref() == Some("SETTLE_NOT_FOUND");
                 if reason.as_deref() == Some("REVISION_FROM_FUTURE") {
+                    let last = told.revision;
                     let what = format!("{number}: the gateway does not know r{last} any more");
                     world.violation(Rule::ToldLasts, &what);
-                    *last = 0;
+                    *told = Told::default();
                 }
                 return (if unknown { StreamEnd::Hopeless } else { StreamEnd::Again }, verdict);
             }
             Some(Some(Ok(message))) => match message.event {
                 Some(Event::Settle(settle)) => {
                     world.say(&caller.name, || format!("sees {}", link::settle(Some(&settle))));
-                    let newer = settle.revision > *last
-                        || (settle.revision == *last && is_final(settle.state()) && !ended);
+                    let (revision, last) = (settle.revision, told.revision);
+                    let newer =
+                        revision > last || (revision == last && is_final(settle.state()) && !ended);
                     if !newer || ended {
-                        let what = format!("{number} r{} after r{last}", settle.revision);
+                        let what = format!("{number} r{revision} after r{last}");
                         world.violation(Rule::RevisionsGrow, &what);
                     }
-                    *last = settle.revision;
+                    told.news(world, &settle);
+                    *told = Told { revision, beat: None };
                     ended = is_final(settle.state());
-                    // Only that it is newer than the last one is promised.
-                    let _ = begun;
-                    caller.saw(world, Duration::ZERO, &settle);
+                    // The first one was read after the stream was opened; of those that follow it
+                    // is promised only that each is newer than the one before.
+                    let read_since = if first { begun } else { Duration::ZERO };
+                    caller.saw(world, read_since, &settle);
                     verdict = caller.judge(world, &settle, false);
                 }
                 Some(Event::Heartbeat(beat)) => {
-                    if beat.revision != *last {
+                    if beat.revision != told.revision {
                         let what = format!("{number}: a heartbeat at r{}", beat.revision);
                         world.violation(Rule::RevisionsGrow, &what);
                     }
+                    if first {
+                        let names = [caller.request.app_id.as_str(), number];
+                        world.checker().caught_up(world, begun, names, beat.revision);
+                    }
+                    told.beat = Some(world.elapsed());
                 }
                 None => world.violation(Rule::RevisionsGrow, "a message that brings nothing"),
             },
         }
+        first = false;
         if world.roll(Fault::SlowReader) {
             tokio::time::sleep(world.below_time(Duration::from_secs(60))).await;
         }
@@ -427,6 +466,14 @@ fn patience(world: &World) -> Duration {
 /// How long a watcher wants a stream to last.
 fn stamina(world: &World) -> Duration {
     Duration::from_secs([1, 10, 60, 1_800][world.below(4)])
+}
+
+/// When the gateways' clock showed this time.
+fn moment(world: &World, time: Option<&prost_types::Timestamp>) -> Option<Duration> {
+    let time = time?;
+    let ms = time.seconds * 1_000 + i64::from(time.nanos) / 1_000_000 - world.checker().ahead_ms;
+    let since_ms = u64::try_from(ms).ok()?.checked_sub(BEGINS_MS)?;
+    Some(Duration::from_millis(since_ms))
 }
 
 /// A moment of the world as the contract writes it.

@@ -218,15 +218,49 @@ impl Checker {
             let mut settles = douyin.core.settles();
             settles.any(|known| {
                 let taken_back = self.failed.contains(&known.settle_id);
+                // What is told to be ours must be ours.
+                let ours = known.by_gateway
+                    && known.out_settle_no == *number
+                    && known.out_order_no == settle.out_order_no();
                 known.settle_id == settle.settle_id()
                     && known.app_id == settle.app_id
                     && wanted.contains(&known.status)
                     && (state != SettleState::Failed || taken_back)
+                    && (ours || settle.origin() != SettleOrigin::Gateway)
             })
         });
         if !found {
             let what = format!("{number} is told {state:?} as {}", settle.settle_id());
             world.violation(Rule::ToldExists, &what);
+        }
+    }
+
+    /// A caller takes its intent for paid, by the settle that it was told of.
+    pub fn paid(&self, world: &World, intent: &v1::CreateSettleRequest, settle: &v1::Settle) {
+        let paid = {
+            let douyin = world.douyin();
+            let mut settles = douyin.core.settles();
+            settles.any(|known| {
+                known.settle_id == settle.settle_id()
+                    && known.app_id == intent.app_id
+                    && known.out_order_no == intent.out_order_no
+                    && known.by_gateway
+                    && known.status == Status::Success
+            })
+        };
+        if !paid {
+            let (id, order) = (settle.settle_id(), &intent.out_order_no);
+            world.violation(Rule::ToldExists, &format!("{id} does not pay for {order}"));
+        }
+    }
+
+    /// A stream that was opened at `begun` says that `revision` is the newest one.
+    pub fn caught_up(&self, world: &World, begun: Duration, names: [&str; 2], revision: i64) {
+        let [app_id, number] = names;
+        let Some(seen) = self.seen.get(&(app_id.to_owned(), number.to_owned())) else { return };
+        let known = seen.known.iter().rfind(|(at, _)| *at < begun);
+        if let Some((_, known)) = known.filter(|(_, known)| *known > revision) {
+            world.violation(Rule::ToldLasts, &format!("{number} r{revision} after r{known}"));
         }
     }
 
@@ -325,6 +359,19 @@ impl Checker {
                 |settle: &&v1::Settle| settle.app_id == *app_id && settle.out_settle_no == *number;
             if !listed.iter().any(|settle| found(&settle)) {
                 world.violation(Rule::ToldLasts, &format!("{number} is gone"));
+            }
+        }
+        for (app_id, settle_id) in self.acknowledged.keys() {
+            let number = {
+                let douyin = world.douyin();
+                let mut settles = douyin.core.settles();
+                let settle = settles.find(|known| known.settle_id == *settle_id);
+                settle.map(|known| known.out_settle_no.clone()).unwrap_or_default()
+            };
+            let mut of_app = listed.iter().filter(|settle| settle.app_id == *app_id);
+            // A settle of another one of ours may stand under its number.
+            if !of_app.any(|one| one.settle_id() == settle_id || one.out_settle_no == number) {
+                world.violation(Rule::AcknowledgedLasts, &format!("{settle_id} is not recorded"));
             }
         }
         for ((number, _), asked) in &self.asked {

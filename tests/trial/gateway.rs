@@ -75,6 +75,9 @@ pub fn start(world: &World, replica: usize) {
     if plan.broken == Some(Broken::NoGrace) {
         config.policy.grace = Duration::ZERO;
     }
+    if plan.broken == Some(Broken::NoResync) {
+        config.resync = Duration::from_secs(30 * 86_400);
+    }
     for app in 0..plan.apps {
         let app_id = AppId::parse(app_id(app)).expect("a name like any other");
         let budget = match plan.broken {

@@ -44,6 +44,8 @@ pub enum Broken {
     NoOutcome,
     /// Heartbeats are dropped.
     StreamsFallSilent,
+    /// Streams do not look at the store by themselves: what another replica learns is not told.
+    NoResync,
     /// PROCESSING is told as FAILED now and then.
     ProcessingIsFailed,
     /// The schedule of a settle is lost from the store.
@@ -75,6 +77,7 @@ impl Broken {
         (Broken::StreamEndsEarly, Rule::EndSeen),
         (Broken::StreamInvents, Rule::OneState),
         (Broken::StreamsFallSilent, Rule::HeartbeatsCome),
+        (Broken::NoResync, Rule::NewsCome),
         (Broken::ProcessingIsFailed, Rule::FreedStays),
         (Broken::FinalChanges, Rule::FinalStays),
         (Broken::OverBudget, Rule::Limits),
@@ -106,6 +109,10 @@ impl Broken {
             }
             Broken::LostSchedule => plan.replicas = 1,
             Broken::StreamsFallSilent => plan.course_max = Duration::from_secs(3_600),
+            Broken::NoResync => {
+                plan.replicas = 2;
+                plan.course_max = Duration::from_secs(3_600);
+            }
             Broken::UnknownIsRefused
             | Broken::NoOutcome
             | Broken::ProcessingIsFailed

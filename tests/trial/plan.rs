@@ -11,7 +11,7 @@ use settlement_gateway::gateway::{Budget, GatewayConfig};
 use settlement_gateway::poller::PollerConfig;
 use settlement_gateway::schedule::Schedule;
 use settlement_gateway::settle::{Mark, Policy};
-use settlement_gateway::sim::Choices;
+use settlement_gateway::sim::{Choices, NumberCheck};
 
 use crate::faults::{Fault, Rates};
 use crate::mutations::Broken;
@@ -128,7 +128,7 @@ impl Plan {
         if !choices.exists_while_invisible && rng.bool() {
             rates.set(Fault::Nameless, 0);
         }
-        Self {
+        let plan = Self {
             seed,
             replicas,
             apps: if rng.u8(..4) == 0 { 2 } else { 1 },
@@ -147,7 +147,29 @@ impl Plan {
             refilled: rng.u8(..4) != 0,
             knobs,
             broken: None,
+        };
+        let plan = plan.with_long_tokens(rng.u8(..8) == 0);
+        plan.with_doubts(rng.u8(..16) == 0)
+    }
+
+    /// Tokens that outlive the run: whoever keeps one that was stolen never gets to the end.
+    fn with_long_tokens(mut self, long: bool) -> Self {
+        if long {
+            self.knobs.token_life = Duration::from_secs(10 * 86_400);
         }
+        self
+    }
+
+    /// Sends without an answer, commits in doubt, and re-sends that are refused because the first
+    /// send took the money: here one answer that is counted twice is a false word about money.
+    fn with_doubts(mut self, doubts: bool) -> Self {
+        if doubts {
+            self.choices.number_check = NumberCheck::AfterRules;
+            self.rates.set(Fault::ReplyLost, 3_000);
+            self.rates.set(Fault::CommitLost, 1_500);
+            self.rates.set(Fault::CommitKept, 1_500);
+        }
+        self
     }
 
     /// The configuration of floor 2, without its seed and its runner.

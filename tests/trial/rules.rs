@@ -43,6 +43,8 @@ rules! {
     RevisionsGrow = "revisions grow",
     EndSeen = "watchers see the end",
     HeartbeatsCome = "heartbeats come",
+    /// Once faults have stopped, a stream does not go on for long without what is news.
+    NewsCome = "news come",
     // In bounded time and with bounded means.
     /// Some time after faults have stopped, everything recorded has Douyin's final word.
     Ends = "everything ends",
