@@ -57,7 +57,7 @@ impl Reading {
     /// In the order of the places: down the file, along the variables, then what concerns several.
     pub fn into_problems(mut self) -> Problems {
         self.problems.sort_by(|(a, _), (b, _)| (a.is_none(), a).cmp(&(b.is_none(), b)));
-        Problems(self.problems.into_iter().map(|(_, text)| text).collect())
+        Problems(self.problems.into_iter().map(|(_, text)| one_line(&text)).collect())
     }
 
     pub fn has_problems(&self) -> bool {
@@ -93,4 +93,13 @@ impl Reading {
             self.note("store.sqlite_path".to_owned(), Origin::Flag("--data-dir"), Ok(()));
         }
     }
+}
+
+/// As a terminal and a log can show it: names of keys and variables may hold anything.
+fn one_line(text: &str) -> String {
+    let shown = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(shown).collect()
 }

@@ -240,6 +240,20 @@ fn no_problem_repeats_a_secret_that_was_put_in_the_wrong_place() {
     }
 }
 
+/// A problem is one line of a terminal or a log, whatever a key is called.
+#[test]
+fn a_problem_shows_no_control_character() {
+    let text = "\"a\\nb\\u001B[2J\" = 1\n".to_owned() + ONE_APP;
+    let Err(Problems(problems)) = load(&text, &[("SETTLEMENT_\u{1b}X", "1")]) else {
+        panic!("no such keys");
+    };
+    let shown = [
+        r"gateway.toml:1:1: a\nb\u{1b}[2J is no key",
+        r"SETTLEMENT_\u{1b}X: is no variable of the gateway",
+    ];
+    assert_eq!(problems, shown);
+}
+
 #[test]
 fn several_errors_of_syntax_are_reported_at_once() {
     let text = "default_app = \n[server]\ngrpc_addr = \"x\ncreates_max = 1\ncreates_max = 2\n";
