@@ -35,7 +35,8 @@ pub fn position(query: &ListQuery, token: &str) -> Option<Position> {
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
-    if text.len() != 2 * BYTES || !text.is_ascii() {
+    let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    if text.len() != 2 * BYTES || !text.bytes().all(digit) {
         return None;
     }
     let pairs = text.as_bytes().chunks(2);
@@ -109,6 +110,9 @@ mod tests {
         let place = Position { create_time: Timestamp::from_ms(1), row: 1 };
         let good = token(&query(), place);
         let cut = good.split_at(good.len() - 1).0;
+        let sign = good.replacen("0000", "+0+0", 1);
+        assert_eq!(position(&query(), &sign), None, "a sign is no digit");
+        assert_eq!(position(&query(), &good.to_uppercase()), None, "one place has one token");
         for bad in ["", "zz", cut, &format!("{good}00"), &good.replace('0', "g"), "分"] {
             assert_eq!(position(&query(), bad), None, "{bad}");
         }
