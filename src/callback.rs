@@ -205,3 +205,35 @@ fn count(app_id: &str, verdict: Verdict) {
     metrics::counter!("settlement_callbacks_total", "app_id" => app_id, "result" => result)
         .increment(1);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Douyin takes 200 and `err_no` 0 for an acknowledgement; anything else is delivered again.
+    #[test]
+    fn only_what_is_durable_or_not_ours_is_acknowledged() {
+        let verdicts = [
+            (Verdict::Acknowledged, 200, "acknowledged"),
+            (Verdict::OtherType, 200, "other_type"),
+            (Verdict::UnknownApp, 404, "unknown_app"),
+            (Verdict::NotACallback, 404, "not_a_callback"),
+            (Verdict::NoKey, 401, "no_key"),
+            (Verdict::BadSignature, 401, "bad_signature"),
+            (Verdict::Malformed, 400, "malformed"),
+            (Verdict::Unread(Unread::TooLarge), 413, "too_large"),
+            (Verdict::Unread(Unread::TooSlow), 408, "too_slow"),
+            (Verdict::Unread(Unread::Lost), 400, "lost"),
+            (Verdict::Busy, 503, "busy"),
+            (Verdict::NotDurable, 500, "not_durable"),
+        ];
+        for (verdict, status, word) in verdicts {
+            assert_eq!((verdict.status().as_u16(), verdict.word()), (status, word));
+            let answer = verdict.answer();
+            assert_eq!(answer.status.as_u16(), status);
+            let success = answer.body == r#"{"err_no":0,"err_tips":"success"}"#;
+            assert_eq!(success, status == 200, "{word}: {}", answer.body);
+            assert!(success || answer.body.contains(word), "{word}: {}", answer.body);
+        }
+    }
+}

@@ -50,3 +50,44 @@ pub fn hear(
     }
     Ok(Heard::Settle(Box::new(report)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY: &[u8] = include_bytes!("../../tests/vectors/callback/body.json");
+    const HEADERS: &str = include_str!("../../tests/vectors/callback/headers.txt");
+    const KEY: &str = include_str!("../../tests/vectors/callback/platform-public-key.pem");
+
+    /// The message made with openssl, told to an app.
+    fn heard(app_id: Option<&str>) -> Result<Heard, Rejected> {
+        let keys = PlatformKeys::from_pem(KEY).unwrap();
+        let header = |name: &str| {
+            let value =
+                HEADERS.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+            value.expect("the vector has the header")
+        };
+        let signed = Signed {
+            timestamp: header("Byte-Timestamp"),
+            nonce: header("Byte-Nonce-Str"),
+            signature: header("Byte-Signature"),
+            body: BODY,
+        };
+        let app_id = app_id.map(|app_id| AppId::parse(app_id).unwrap());
+        hear(app_id.as_ref(), &keys, &signed)
+    }
+
+    #[test]
+    fn a_callback_is_for_the_app_that_it_names() {
+        assert_eq!(heard(Some("tt0")), Err(Rejected::OtherApp));
+        for app_id in [Some("ttcfdbb96650e33350"), None] {
+            assert!(matches!(heard(app_id), Ok(Heard::Settle(_))), "{app_id:?}");
+        }
+    }
+
+    #[test]
+    fn a_log_id_is_kept_as_it_is_and_never_longer_than_a_line() {
+        assert_eq!(log_id("2024-log"), "2024-log");
+        assert_eq!(log_id(&"分".repeat(99)).len(), 126);
+    }
+}

@@ -109,7 +109,6 @@ fn submitting(record: &Record, progress: &Progress, now: Timestamp, policy: &Pol
         (Last::Nothing, Role::Poller) if record.evidence.unanswered == 0 && may_send => Step::Send,
         (Last::Nothing, Role::Poller) => query,
         (Last::Unknown, Role::Creator) if may_send => Step::Send,
-        (Last::Unknown, Role::Creator | Role::Poller) if progress.sends == 0 => Step::Rest,
         (Last::Unknown, Role::Creator | Role::Poller) if progress.queries == 0 => query,
         (Last::Unknown, Role::Creator | Role::Poller) => Step::Rest,
         (Last::Absent, Role::Poller) if may_send && progress.sends == 0 => Step::Send,

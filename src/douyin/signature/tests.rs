@@ -41,6 +41,11 @@ fn every_key_of_the_ring_is_tried() {
 }
 
 #[test]
+fn keys_are_shown_by_their_number() {
+    assert_eq!(format!("{:?}", keys(&format!("{KEY}{OTHER_KEY}"))), "PlatformKeys(2)");
+}
+
+#[test]
 fn what_is_missing_is_refused_before_anything_is_verified() {
     let missing = BadSignature::Missing;
     let cases = [
