@@ -4,7 +4,7 @@
 
 pub mod convert;
 pub mod deadline;
-mod page;
+pub mod page;
 pub mod reasons;
 pub mod rpc;
 mod seats;

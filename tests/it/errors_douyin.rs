@@ -17,7 +17,8 @@ use tonic::Code;
 use crate::harness::{Gateway, SECRET, create_request, simulator_with};
 use crate::printed::assert_printed;
 use crate::raw::{Call, Wire};
-use crate::told::{Told, told_raw};
+use crate::told::Told;
+use crate::trailers::told_raw;
 
 /// A number that no page lists.
 const UNLISTED: i32 = 23999;

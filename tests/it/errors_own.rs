@@ -21,7 +21,8 @@ use crate::harness::{
 };
 use crate::printed::assert_printed;
 use crate::raw::{Call, Raw, Wire};
-use crate::told::{Told, told_raw};
+use crate::told::Told;
+use crate::trailers::told_raw;
 
 /// What an RPC said when a test asked for it.
 type Provoked = Vec<(Rpc, Told)>;

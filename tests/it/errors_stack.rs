@@ -17,7 +17,8 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 
 use crate::harness::{Gateway, create_request, number, simulator, wait_for_answers, within};
 use crate::raw::{Call, Raw, Wire, frame};
-use crate::told::{Told, told_raw};
+use crate::told::Told;
+use crate::trailers::told_raw;
 
 async fn edge() -> (Gateway, Wire) {
     let gateway = Gateway::spawn().await;

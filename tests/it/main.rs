@@ -46,6 +46,7 @@ mod store_faults;
 mod tidy;
 mod tokens;
 mod told;
+mod trailers;
 mod undocumented;
 mod validation;
 mod wait;

@@ -11,7 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::{Edge, Provoked, asking, ended, reading, wait_request};
 use crate::harness::{create_on, create_request, watch_request, within};
 use crate::raw::{Call, Raw, Wire, frame};
-use crate::told::told_raw;
+use crate::trailers::told_raw;
 
 const WATCHES: &[Rpc] = &[Rpc::WatchSettle, Rpc::WaitSettle];
 

@@ -26,6 +26,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::told::told_status;
+use crate::trailers::nothing_hidden_shows;
 
 /// The first of September 2026.
 const START_MS: i64 = 1_788_220_800_000;
@@ -238,6 +239,7 @@ async fn create(
     match service.create_settle(request).await {
         Ok(_) => Heard { word: "OK".to_owned(), reason: String::new() },
         Err(status) => {
+            nothing_hidden_shows(status.details());
             let told = told_status(&status, Rpc::CreateSettle);
             Heard { word: told.outcome().to_owned(), reason: told.reason().to_owned() }
         }
