@@ -1,0 +1,92 @@
+//! Callbacks: an input is written as HTTP is, headers, an empty line, and the body.
+//!
+//! The signature `sign` stands for a true one over the headers and the body of this very input, so
+//! that what is behind the signature is reached; any other one is nonsense.
+
+use std::cell::RefCell;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use settlement_gateway::callback::Verdict;
+use settlement_gateway::douyin::callback::{Heard, Rejected, hear};
+use settlement_gateway::douyin::{PlatformKeys, Signed};
+use settlement_gateway::gateway::Name;
+use settlement_gateway::settle::AppId;
+use settlement_gateway::sim::PlatformKey;
+
+use super::world::{APP, Douyin, Site, World};
+
+thread_local! {
+    static PLACE: RefCell<Option<(World, Site)>> = const { RefCell::new(None) };
+}
+
+pub fn hold(data: &[u8]) {
+    let (mut headers, body) = read(data);
+    let text = |headers: &HeaderMap, name: &str| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().to_owned()
+    };
+    let (timestamp, nonce) = (text(&headers, "Byte-Timestamp"), text(&headers, "Byte-Nonce-Str"));
+    let mut signature = text(&headers, "Byte-Signature");
+    let is_signed = signature == "sign";
+    if is_signed {
+        let lines = [timestamp.as_bytes(), nonce.as_bytes(), body, b""].join(&b'\n');
+        signature = PlatformKey::sandbox().sign(&lines);
+        headers.insert("Byte-Signature", HeaderValue::from_str(&signature).unwrap());
+    }
+    let is_good = is_signed && !timestamp.is_empty() && !nonce.is_empty() && !body.is_empty();
+
+    let app_id = AppId::parse(APP).unwrap();
+    let keys = PlatformKeys::from_pem(&PlatformKey::sandbox().public_pem()).unwrap();
+    let signed = Signed { timestamp: &timestamp, nonce: &nonce, signature: &signature, body };
+    let heard = hear(Some(&app_id), &keys, &signed);
+    let is_refused = matches!(heard, Err(Rejected::Signature(_)));
+    assert_eq!(is_refused, !is_good, "nothing but the signature decides: {heard:?}");
+
+    PLACE.with_borrow_mut(|place| {
+        if place.as_mut().is_none_or(|(world, _)| world.is_worn()) {
+            let world = World::new();
+            let site = world.site(Douyin::default());
+            *place = Some((world, site));
+        }
+        let Some((world, site)) = place.as_mut() else { return };
+        let verdict = world.run(site.callbacks.receive(&app_id, &headers, body));
+        match heard {
+            Err(Rejected::Signature(_)) => assert_eq!(verdict, Verdict::BadSignature),
+            Err(Rejected::Malformed(_) | Rejected::OtherApp) => {
+                assert_eq!(verdict, Verdict::Malformed);
+            }
+            Ok(Heard::Other { kind }) => {
+                assert_eq!(verdict, Verdict::OtherType);
+                assert!(kind != "settle" && kind.len() <= 64, "{kind:?}");
+            }
+            Ok(Heard::Settle(report)) => {
+                assert_eq!(verdict, Verdict::Acknowledged, "the store is up");
+                let name = Name::SettleId(app_id, report.settle_id.clone());
+                let known = world.run(site.gateway.get(&name)).expect("the store is up");
+                // Of a number that another settle has, only the contradiction is kept.
+                if let Some(known) = known {
+                    assert_eq!(known.state.settle_id(), Some(&report.settle_id));
+                } else {
+                    assert!(report.out_settle_no.is_some(), "acknowledged and lost: {report:?}");
+                }
+            }
+        }
+    });
+}
+
+fn read(data: &[u8]) -> (HeaderMap, &[u8]) {
+    let end = data.windows(2).position(|two| two == b"\n\n").unwrap_or(data.len());
+    let (head, rest) = data.split_at(end);
+    let mut headers = HeaderMap::new();
+    // The listener reads heads of at most 16 KiB.
+    for line in head.split(|byte| *byte == b'\n').take(100) {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let (name, value) = line.split_at(colon);
+        let value = value.get(1..).unwrap_or_default().trim_ascii();
+        let parsed = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value));
+        if let (Ok(name), Ok(value)) = parsed {
+            headers.append(name, value);
+        }
+    }
+    (headers, rest.get(2..).unwrap_or_default())
+}

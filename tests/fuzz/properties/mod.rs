@@ -1,0 +1,35 @@
+//! What must hold for any bytes from outside. One function per target: it panics if something does
+//! not hold. libFuzzer calls the same functions (`fuzz/`), so they must need nothing but bytes.
+
+mod answers;
+mod callbacks;
+mod configurations;
+mod page_tokens;
+mod requests;
+#[expect(dead_code, reason = "it serves the tests of the errors, which look at more")]
+#[path = "../../it/told.rs"]
+mod told;
+mod world;
+
+/// One kind of bytes from outside.
+pub struct Target {
+    /// Also of its corpus and of its binary for libFuzzer.
+    pub name: &'static str,
+    /// The longest input: what the gateway lets in, where that is not too much to try.
+    pub bytes_max: usize,
+    pub holds: fn(&[u8]),
+}
+
+pub const TARGETS: &[Target] = &[
+    Target { name: "answers", bytes_max: 64 * 1024, holds: answers::hold },
+    Target { name: "callbacks", bytes_max: 64 * 1024, holds: callbacks::hold },
+    Target { name: "configurations", bytes_max: 64 * 1024, holds: configurations::hold },
+    Target { name: "page_tokens", bytes_max: 1024, holds: page_tokens::hold },
+    Target { name: "requests", bytes_max: 64 * 1024, holds: requests::hold },
+];
+
+/// A target by its name.
+pub fn target(name: &str) -> &'static Target {
+    let found = TARGETS.iter().find(|target| target.name == name);
+    found.unwrap_or_else(|| panic!("there is no target {name}"))
+}

@@ -1,0 +1,125 @@
+//! Requests: the first byte chooses the RPC, the rest is its message as it comes on the wire.
+
+use std::cell::RefCell;
+
+use prost::Message;
+use serde_json::Value;
+use settlement_gateway::grpc::rpc::Rpc;
+use settlement_gateway::proto::v1;
+use settlement_gateway::proto::v1::settlement_service_server::SettlementService as _;
+use tonic::{Code, Request, Status};
+
+use super::told::told_status;
+use super::world::{APP, Douyin, Site, World};
+
+thread_local! {
+    static PLACE: RefCell<Option<(World, Site)>> = const { RefCell::new(None) };
+}
+
+pub fn hold(data: &[u8]) {
+    let Some((first, message)) = data.split_first() else { return };
+    let rpc = Rpc::ALL[usize::from(*first) % Rpc::ALL.len()];
+    PLACE.with_borrow_mut(|place| {
+        if place.as_mut().is_none_or(|(world, _)| world.is_worn()) {
+            let world = World::new();
+            let site = world.site(Douyin::default());
+            *place = Some((world, site));
+        }
+        let Some((world, site)) = place.as_mut() else { return };
+        call(world, site, rpc, message);
+    });
+}
+
+fn call(world: &mut World, site: &Site, rpc: Rpc, message: &[u8]) {
+    let before = site.douyin.creates().len();
+    let service = &site.service;
+    let failed = match rpc {
+        Rpc::CreateSettle => decoded(message).and_then(|request: v1::CreateSettleRequest| {
+            let asked = Request::new(request.clone());
+            let answered = world.run(service.create_settle(asked));
+            let created = answered.map(tonic::Response::into_inner);
+            created.map(|created| recorded(site, before, &request, created)).err()
+        }),
+        Rpc::WatchSettle => decoded(message)
+            .and_then(|request| world.run(service.watch_settle(Request::new(request))).err()),
+        Rpc::WaitSettle => decoded(message)
+            .and_then(|request| world.run(service.wait_settle(Request::new(request))).err()),
+        Rpc::GetSettle => decoded(message)
+            .and_then(|request| world.run(service.get_settle(Request::new(request))).err()),
+        Rpc::QuerySettles => decoded(message)
+            .and_then(|request| world.run(service.query_settles(Request::new(request))).err()),
+        Rpc::ListSettles => decoded(message).and_then(|request: v1::ListSettlesRequest| {
+            let answered = world.run(service.list_settles(Request::new(request.clone())));
+            let listed = answered.map(tonic::Response::into_inner);
+            listed.map(|listed| next_page(world, site, request, &listed.next_page_token)).err()
+        }),
+    };
+    if let Some(status) = failed {
+        refused(&status, rpc, site.douyin.creates().len() - before);
+    }
+}
+
+/// The message, if it is one; encoded and decoded again it is the same.
+fn decoded<M: Message + Default + PartialEq + std::fmt::Debug>(bytes: &[u8]) -> Option<M> {
+    let message = M::decode(bytes).ok()?;
+    let again = M::decode(&message.encode_to_vec()[..]);
+    assert!(again.as_ref() == Ok(&message), "{message:?}");
+    Some(message)
+}
+
+fn refused(status: &Status, rpc: Rpc, sent: usize) {
+    let told = told_status(status, rpc);
+    if told.code == Code::InvalidArgument && told.douyin.is_none() {
+        assert_eq!(sent, 0, "sent, and refused as invalid: {told:?}");
+        assert!(!told.fields().is_empty(), "nothing is wrong with it: {told:?}");
+    }
+    if told.outcome() == "not_sent" {
+        assert_eq!(sent, 0, "{told:?}");
+    }
+}
+
+/// What was asked for is what is recorded, and what Douyin got.
+fn recorded(
+    site: &Site,
+    before: usize,
+    request: &v1::CreateSettleRequest,
+    created: v1::CreateSettleResponse,
+) {
+    let settle = created.settle.expect("an answer has its settle");
+    assert_eq!(settle.out_settle_no, request.out_settle_no);
+    assert_eq!(settle.settle_desc(), request.settle_desc);
+    assert_eq!(settle.settle_params, request.settle_params);
+    assert!(request.app_id.is_empty() || request.app_id == APP);
+    let sent = site.douyin.creates();
+    assert!(sent.len() <= before + 1, "one create, one send");
+    let Some(sent) = sent.get(before) else { return };
+    assert!(!created.replayed, "a repeat sends nothing");
+    let sent: Value = serde_json::from_slice(sent).expect("JSON is sent");
+    let text = |name: &str| sent.get(name).and_then(Value::as_str).unwrap_or_default();
+    assert_eq!(text("out_settle_no"), request.out_settle_no);
+    assert_eq!(text("out_order_no"), request.out_order_no);
+    assert_eq!(text("settle_desc"), request.settle_desc);
+    assert_eq!(text("item_order_id"), request.item_order_id);
+    assert_eq!(text("notify_url"), request.notify_url);
+    assert!(request.ext.is_empty() || text("ext") == request.ext);
+    assert!(text("settle_params").len() <= 512, "Douyin takes no more");
+    let params: Value = serde_json::from_str(text("settle_params")).unwrap_or_default();
+    let params = params.as_array().map_or(&[][..], |params| params);
+    assert_eq!(params.len(), request.settle_params.len());
+    for (sent, asked) in params.iter().zip(&request.settle_params) {
+        let (uid, amount) = (sent.get("merchant_uid"), sent.get("amount"));
+        assert_eq!(uid.and_then(Value::as_str), Some(&*asked.merchant_uid));
+        assert_eq!(amount.and_then(Value::as_i64), Some(asked.amount_fen));
+        assert!(asked.amount_fen > 0, "money goes one way");
+    }
+}
+
+/// The token of a page leads on, for the same list.
+fn next_page(world: &mut World, site: &Site, request: v1::ListSettlesRequest, token: &str) {
+    if token.is_empty() {
+        return;
+    }
+    let next = v1::ListSettlesRequest { page_token: token.to_owned(), ..request };
+    let listed = world.run(site.service.list_settles(Request::new(next)));
+    assert!(listed.is_ok(), "{listed:?}");
+}

@@ -1,0 +1,202 @@
+//! A whole gateway on one thread and on virtual time, with a real SQLite file and a Douyin that
+//! answers what it is told to. Nothing happens behind the back of whoever calls.
+
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use secrecy::SecretString;
+use settlement_gateway::callback::Callbacks;
+use settlement_gateway::clock::{Clock, Timestamp, Uptime};
+use settlement_gateway::douyin::{
+    App, Call, Client, ClientConfig, PlatformKeys, Reply, SendError, Transport,
+};
+use settlement_gateway::gateway::{Budget, Gateway, GatewayConfig};
+use settlement_gateway::grpc::{GrpcConfig, Service};
+use settlement_gateway::settle::AppId;
+use settlement_gateway::sim::PlatformKey;
+use settlement_gateway::store::{Committer, Sqlite, SqliteOptions, Store, StoredToken};
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+
+pub const APP: &str = "ttfuzz";
+pub const CLIENT_SECRET: &str = "client-secret-that-nobody-may-see";
+pub const TOKEN: &str = "clt.access-token-that-nobody-may-see";
+
+/// A world is left after this many inputs, so that what they record does not pile up.
+const INPUTS_MAX: u32 = 500;
+/// No call waits longer than this without time or the store moving on.
+const IDLE_TURNS: u32 = 40;
+const TURNS_MAX: u32 = 200_000;
+
+pub struct World {
+    runtime: Runtime,
+    committer: Committer,
+    store: Store,
+    clock: Clock,
+    inputs: u32,
+    _dir: TempDir,
+}
+
+/// A gateway in a world, and its Douyin.
+#[derive(Clone)]
+pub struct Site {
+    pub douyin: Arc<Douyin>,
+    pub client: Client,
+    pub gateway: Gateway,
+    pub service: Service,
+    pub callbacks: Callbacks,
+}
+
+/// What Douyin answers, and what it was sent.
+#[derive(Default)]
+pub struct Douyin {
+    create: Mutex<Option<Reply>>,
+    query: Mutex<Option<Reply>>,
+    token: Mutex<Option<Reply>>,
+    creates: Mutex<Vec<Bytes>>,
+    settles: AtomicU64,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+        let runtime = runtime.expect("a runtime of one thread needs nothing");
+        let guard = runtime.enter();
+        let clock = Clock::runtime(Timestamp::from_ms(1_700_000_000_000));
+        drop(guard);
+        let dir = tempfile::tempdir().expect("the machine has a temporary folder");
+        let mut options = SqliteOptions::new(dir.path().join("settlement.db"));
+        options.clock = clock.clone();
+        options.readers = 1;
+        let (sqlite, committer) = Sqlite::open_stepped(&options).expect("a new file can be opened");
+        let store = Store::Sqlite(Arc::new(sqlite));
+        let mut world = Self { runtime, committer, store, clock, inputs: 0, _dir: dir };
+        world.save_token(TOKEN);
+        world
+    }
+
+    /// Whether it has seen enough.
+    pub fn is_worn(&mut self) -> bool {
+        self.inputs += 1;
+        self.inputs > INPUTS_MAX
+    }
+
+    /// A gateway that has not called anybody yet, on the store of this world.
+    pub fn site(&self, douyin: Douyin) -> Site {
+        let _guard = self.runtime.enter();
+        let douyin = Arc::new(douyin);
+        let app_id = AppId::parse(APP).expect("it is a name");
+        let app = App { app_id: app_id.clone(), client_secret: CLIENT_SECRET.into() };
+        let answering = Arc::clone(&douyin);
+        let transport = Transport::InProcess(Arc::new(move |call| {
+            let reply = answering.reply(&call);
+            Box::pin(async move { reply })
+        }));
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        let client = Client::new(ClientConfig::default(), vec![app], Some(transport), store, clock);
+        let client = client.expect("the one app is configured once");
+        let budget = Budget { requests_per_second: 10_000, requests_in_flight: 1_000 };
+        let mut config = GatewayConfig::default();
+        config.budgets.insert(app_id.clone(), budget);
+        let gateway = Gateway::new(config, self.store.clone(), client.clone(), self.clock.clone());
+        let grpc = GrpcConfig { default_app: Some(app_id.clone()), ..GrpcConfig::default() };
+        let service = Service::new(gateway.clone(), grpc);
+        let keys = PlatformKeys::from_pem(&PlatformKey::sandbox().public_pem());
+        let keys = keys.expect("the sandbox has a good key");
+        let callbacks = Callbacks::new(gateway.clone(), [(app_id, keys)].into());
+        Site { douyin, client, gateway, service, callbacks }
+    }
+
+    /// Plays a call to its end: commits what it writes, and lets time pass while it waits.
+    pub fn run<T>(&mut self, call: impl Future<Output = T>) -> T {
+        let Self { runtime, committer, .. } = self;
+        runtime.block_on(async {
+            let mut call = pin!(call);
+            let mut idle = 0;
+            for _ in 0..TURNS_MAX {
+                tokio::select! {
+                    biased;
+                    done = &mut call => return done,
+                    () = tokio::task::yield_now() => {}
+                }
+                idle = if committer.commit_queued() > 0 { 0 } else { idle + 1 };
+                if idle == IDLE_TURNS {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    idle = 0;
+                }
+            }
+            panic!("a call does not end");
+        })
+    }
+
+    /// The access token of the app; `""` is none.
+    pub fn save_token(&mut self, access_token: &str) {
+        let (store, now) = (self.store.clone(), self.within(Clock::now));
+        let life = Duration::from_secs(if access_token.is_empty() { 0 } else { 1_000_000_000 });
+        let token = StoredToken {
+            access_token: SecretString::from(access_token),
+            fetched_at: now,
+            expires_at: now.plus(life),
+        };
+        let app_id = AppId::parse(APP).expect("it is a name");
+        let saved = self.run(async move { store.save_token(&app_id, token).await });
+        saved.expect("the store is up");
+    }
+
+    pub fn uptime(&self) -> Uptime {
+        self.within(Clock::uptime)
+    }
+
+    /// Outside its runtime the clock would show the machine's time.
+    fn within<T>(&self, read: fn(&Clock) -> T) -> T {
+        let _guard = self.runtime.enter();
+        read(&self.clock)
+    }
+
+    /// A number that this world has not seen.
+    pub fn next_number(&self) -> u32 {
+        self.inputs
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+}
+
+impl Douyin {
+    pub fn of(create: Option<Reply>, query: Option<Reply>, token: Option<Reply>) -> Self {
+        let (create, query, token) = (Mutex::new(create), Mutex::new(query), Mutex::new(token));
+        Self { create, query, token, ..Self::default() }
+    }
+
+    /// The bodies of the creates so far.
+    pub fn creates(&self) -> Vec<Bytes> {
+        self.creates.lock().expect("nobody panics with it").clone()
+    }
+
+    fn reply(&self, call: &Call) -> Result<Reply, SendError> {
+        let told = |slot: &Mutex<Option<Reply>>| slot.lock().expect("nobody panics").clone();
+        if call.path.contains("settle_create") {
+            self.creates.lock().expect("nobody panics with it").push(call.body.clone());
+            let settle = self.settles.fetch_add(1, Ordering::Relaxed);
+            let body = format!(r#"{{"err_no":0,"data":{{"settle_id":"ots{settle}"}}}}"#);
+            return Ok(told(&self.create).unwrap_or_else(|| reply(body)));
+        }
+        if call.path.contains("settle_query") {
+            return Ok(told(&self.query).unwrap_or_else(|| reply(r#"{"err_no":0,"data":[]}"#)));
+        }
+        let body = format!(r#"{{"data":{{"error_code":0,"access_token":"{TOKEN}"}}}}"#);
+        Ok(told(&self.token).unwrap_or_else(|| reply(body)))
+    }
+}
+
+fn reply(content: impl Into<Bytes>) -> Reply {
+    Reply { status: 200, log_id_header: None, content: content.into() }
+}
