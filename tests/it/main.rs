@@ -24,6 +24,7 @@ mod errors_truth;
 mod exists;
 mod harness;
 mod health;
+mod in_doubt;
 mod kill;
 mod kills;
 mod list;

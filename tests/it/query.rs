@@ -95,8 +95,10 @@ async fn a_refresh_asks_by_douyins_number_unless_a_send_is_in_doubt() {
     let (sure, doubt) = (number("sure"), number("doubt"));
     let settle = gateway.create(create_on(&sure, "sim-hold-1")).await.unwrap();
     refresh(&gateway, &sure).await.unwrap();
+    // The poller may ask, too, about what is news to it; it asks in the same way.
     let books = gateway.sim.books();
-    assert_eq!((books.queries(settle.settle_id()), books.queries(&sure)), (1, 0));
+    assert!(books.queries(settle.settle_id()) >= 1);
+    assert_eq!(books.queries(&sure), 0);
     // The first send was taken and its answer lost; the second one says so.
     gateway.sim.script(&doubt, vec![Script::apply_then(Script::Drop)]);
     let settle = gateway.create(create_on(&doubt, "sim-hold-2")).await.unwrap();
@@ -109,7 +111,8 @@ async fn a_refresh_asks_by_douyins_number_unless_a_send_is_in_doubt() {
     };
     gateway.client.clone().get_settle(by_id).await.unwrap();
     let books = gateway.sim.books();
-    assert_eq!((books.queries(settle.settle_id()), books.queries(&doubt) - before), (0, 2));
+    assert!(books.queries(&doubt) - before >= 2);
+    assert_eq!(books.queries(settle.settle_id()), 0);
 }
 
 #[tokio::test]

@@ -1,0 +1,103 @@
+//! A commit that is kept although its answer is lost: what it recorded is read again and never
+//! counted twice.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use settlement_gateway::clock::Clock;
+use settlement_gateway::douyin::{App, Call, Client, ClientConfig, Reply, SendError, Transport};
+use settlement_gateway::gateway::{Gateway, GatewayConfig};
+use settlement_gateway::grpc::{GrpcConfig, Service};
+use settlement_gateway::proto::v1::settlement_service_server::SettlementService as _;
+use settlement_gateway::settle::{AppId, Key, OutSettleNo, StateKind, TradeSystem};
+use settlement_gateway::store::{Committer, Sqlite, SqliteOptions, Store};
+use tonic::{Code, Request};
+
+use crate::harness::{APP_ID, SECRET, assert_create_error, create_request};
+
+/// Whose answer to a send is lost, and whose is followed by a commit that nobody hears of.
+#[derive(Default)]
+struct Douyin {
+    sends: AtomicUsize,
+    /// The next commit is kept, and its answer is lost.
+    unheard: AtomicBool,
+}
+
+impl Douyin {
+    fn answer(&self, call: &Call) -> Result<Reply, SendError> {
+        if !call.path.contains("settle_create") {
+            let token = json!({ "access_token": "token", "expires_in": 7200, "error_code": 0 });
+            return Ok(said(&match call.path.contains("settle_query") {
+                true => json!({ "err_no": 0, "err_msg": "", "data": [] }),
+                false => json!({ "message": "success", "data": token }),
+            }));
+        }
+        match self.sends.fetch_add(1, Ordering::SeqCst) {
+            // It may have taken the money, so that the next one finds none.
+            0 => Err(SendError::Lost("the wire was cut".to_owned())),
+            _ => {
+                self.unheard.store(true, Ordering::SeqCst);
+                Ok(said(&json!({ "err_no": 23112, "err_msg": "no money", "log_id": "l" })))
+            }
+        }
+    }
+}
+
+fn said(body: &Value) -> Reply {
+    Reply { status: 200, log_id_header: None, content: Bytes::from(body.to_string()) }
+}
+
+async fn commit(mut committer: Committer, douyin: Arc<Douyin>) {
+    loop {
+        if committer.queued() > 0 && douyin.unheard.swap(false, Ordering::SeqCst) {
+            committer.commit_queued_unheard();
+        } else {
+            committer.commit_queued();
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// The first send is unanswered, the second one refused, and the commit of that refusal in doubt.
+/// Counted once it leaves the first send in doubt; counted twice it would tell a refusal that is
+/// none, and the caller would pay again under another number.
+#[tokio::test(start_paused = true)]
+async fn an_answer_whose_commit_was_kept_unheard_is_subtracted_once() {
+    let (dir, clock) = (tempfile::TempDir::new().unwrap(), Clock::system());
+    let options = SqliteOptions {
+        clock: clock.clone(),
+        ..SqliteOptions::new(dir.path().join("settlement.db"))
+    };
+    let (sqlite, committer) = Sqlite::open_stepped(&options).unwrap();
+    let store = Store::Sqlite(Arc::new(sqlite));
+    let douyin = Arc::new(Douyin::default());
+    let committing = tokio::spawn(commit(committer, Arc::clone(&douyin)));
+    let answering = Arc::clone(&douyin);
+    let transport = Transport::InProcess(Arc::new(move |call| {
+        let answer = answering.answer(&call);
+        Box::pin(async move { answer })
+    }));
+    let app_id = AppId::parse(APP_ID).unwrap();
+    let apps = vec![App { app_id: app_id.clone(), client_secret: SECRET.into() }];
+    let client =
+        Client::new(ClientConfig::default(), apps, Some(transport), store.clone(), clock.clone());
+    let gateway = Gateway::new(GatewayConfig::default(), store.clone(), client.unwrap(), clock);
+    let service = Service::new(gateway, GrpcConfig::default());
+
+    let request = Request::new(create_request("doubt"));
+    let status = service.create_settle(request).await.unwrap_err();
+    assert_eq!(douyin.sends.load(Ordering::SeqCst), 2);
+    assert!(!douyin.unheard.load(Ordering::SeqCst), "no commit was unheard");
+    assert_create_error(&status, Code::FailedPrecondition, "NO_MONEY_TO_SETTLE", "unknown");
+    let key = Key {
+        app_id,
+        trade_system: TradeSystem::General,
+        out_settle_no: OutSettleNo::parse("doubt").unwrap(),
+    };
+    let record = store.get(&key).await.unwrap().unwrap();
+    assert_eq!((record.state.kind(), record.evidence.unanswered), (StateKind::Submitting, 1));
+    committing.abort();
+}
