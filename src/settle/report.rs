@@ -29,6 +29,7 @@ pub(super) fn reported(
             match (recorded, alive) {
                 (true, _) => reported_when_final(after, report, seen, context),
                 (false, true) => contradict(after, &report.state(), seen.source, context.now),
+                (false, false) if failed_before(after, report, proven) => None,
                 (false, false) => Some(Alert::ForeignSettle),
             }
         }
@@ -142,7 +143,14 @@ fn reported_other_settle(after: &mut Record, report: &Report, proven: Proof) -> 
     }
     // The one that failed and was left is no stranger.
     let left = after.evidence.fail_seen.as_ref() == Some(&report.settle_id) && !alive;
-    if left { None } else { Some(Alert::ForeignSettle) }
+    let ours = left || failed_before(after, report, proven);
+    if ours { None } else { Some(Alert::ForeignSettle) }
+}
+
+/// Whether an unanswered send of ours made it: it failed and freed the number for the recorded one.
+fn failed_before(after: &Record, report: &Report, proven: Proof) -> bool {
+    let failed = report.status == ReportedStatus::Fail;
+    failed && proven == Proof::Ours && after.evidence.unanswered > 0
 }
 
 fn reported_when_final(

@@ -363,6 +363,25 @@ fn an_adopted_settle_follows_its_own_id_and_no_other() {
     }
 }
 
+/// The first send was accepted unseen, failed, and freed the number for the second one. Its FAIL is
+/// no stranger's while that first send is unanswered, wherever the second settle is by then.
+#[test]
+fn a_late_fail_of_ours_that_an_unanswered_send_explains_raises_no_alarm() {
+    let late = callback(ours("ots0", Fail));
+    for status in [Processing, Success] {
+        for (unanswered, alert) in [(1, None), (0, Some(Alert::ForeignSettle))] {
+            let mut play = Play::of(&processing(unanswered));
+            play.sees(&[callback(ours("ots1", status))]);
+            let before = play.record.clone();
+            assert_eq!(play.see(&late), alert, "{status:?}, {unanswered} unanswered");
+            assert_eq!(play.record, before);
+        }
+    }
+    let mut play = Play::of(&processing(1));
+    let strange = callback(theirs("ots0", Fail));
+    assert_eq!(play.see(&strange), Some(Alert::ForeignSettle));
+}
+
 #[test]
 fn douyins_raw_status_only_moves_forward() {
     let mut play = Play::of(&processing(0));
