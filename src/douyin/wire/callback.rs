@@ -172,6 +172,16 @@ mod tests {
         }
     }
 
+    /// It is logged, and whoever sends it chooses it.
+    #[test]
+    fn of_the_name_of_another_type_only_the_beginning_is_kept() {
+        for letter in ["x", "分", "\u{1f4b0}"] {
+            let body = json!({ "type": letter.repeat(99) }).to_string();
+            let kept = message(body.as_bytes());
+            assert_eq!(kept, Ok(Message::Other { kind: letter.repeat(16) }));
+        }
+    }
+
     #[test]
     fn what_cannot_be_understood_is_refused() {
         let with = |name: &str, value: Value| {

@@ -27,6 +27,24 @@ fn said(body: &Value) -> (Option<i32>, Option<i32>, String, Option<String>) {
     (answer.err_no, answer.sub_err_no, message, answer.log_id)
 }
 
+/// Any other word is possible, and is none of these: INIT in small letters too.
+#[test]
+fn four_words_are_known_to_say_where_a_settle_is() {
+    use ReportedStatus::{Fail, Init, Processing, Success, Unlisted};
+    let words = [
+        ("INIT", Init),
+        ("PROCESSING", Processing),
+        ("SUCCESS", Success),
+        ("FAIL", Fail),
+        ("FAILED", Unlisted),
+        ("init", Unlisted),
+    ];
+    for (word, status) in words {
+        let found = reports(&json!([{ "settle_id": "ots1", "settle_status": word }])).unwrap();
+        assert_eq!(found.first().map(|report| report.status), Some(status), "{word}");
+    }
+}
+
 #[test]
 fn a_create_leaves_out_what_is_unset_and_sends_the_receivers_as_a_string() {
     let mut content = content();

@@ -62,6 +62,20 @@ fn the_same_word_again_does_not_open_what_was_resolved() {
     }
 }
 
+/// The settle and the word make a contradiction, neither of them alone.
+#[test]
+fn what_was_resolved_about_one_settle_says_nothing_about_another() {
+    let mut play = Play::of(&succeeded());
+    for settle_id in ["ots2", "ots3"] {
+        let other = callback(ours(settle_id, ReportedStatus::Processing));
+        assert_eq!(play.see(&other), Some(Alert::Contradiction));
+        assert_eq!(play.record.open_contradiction().unwrap().settle_id, id(settle_id));
+        play.sees(&[operator(Verdict::Recorded)]);
+    }
+    let grown = callback(ours("ots3", ReportedStatus::Success));
+    assert_eq!(play.see(&grown), Some(Alert::Contradiction), "another word");
+}
+
 #[test]
 fn a_success_is_never_left_for_another_settle() {
     let mut play = Play::recorded();
@@ -152,6 +166,31 @@ fn a_contradiction_goes_up_with_its_record() {
         assert_eq!(merged.contradiction, Some(claim));
         assert_eq!(merged.owes_a_query(), resolved.is_none());
     }
+}
+
+/// Ours keeps the first one; and a word against a state that ours is not in contradicts nothing.
+#[test]
+fn a_contradiction_goes_up_only_where_there_is_room_and_reason_for_it() {
+    let claim = |seconds| {
+        let (claimed, settle_id, source) = (StateKind::Failed, id("ots1"), Source::Callback);
+        Some(Contradiction { claimed, settle_id, source, time: at(seconds), resolved: None })
+    };
+    let merged = |ours: &Record, status| {
+        let report = Report { out_settle_no: None, ..self::ours("ots1", status) };
+        let number = OutSettleNo::of_settle_id(&report.settle_id);
+        let mut other = Record::adopted(Key { out_settle_no: number, ..key() }, &report, at(0));
+        other.contradiction = claim(5);
+        let policy = Policy::default();
+        let (now, started) = (at(1), at(0));
+        let context = Context { now, started, policy: &policy, lease: Lease::Held, attempts: 1 };
+        let after = Transition { record: ours.clone(), alert: None };
+        absorb(ours, after, &other, &context).record
+    };
+    let contradicted = Record { contradiction: claim(2), ..succeeded() };
+    assert_eq!(merged(&contradicted, ReportedStatus::Success).contradiction, claim(2));
+    assert_eq!(merged(&succeeded(), ReportedStatus::Success).contradiction, claim(5));
+    let in_doubt = merged(&processing(1), ReportedStatus::Fail);
+    assert_eq!((in_doubt.state.kind(), in_doubt.contradiction), (StateKind::Processing, None));
 }
 
 #[test]

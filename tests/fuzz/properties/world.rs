@@ -26,10 +26,12 @@ pub const CLIENT_SECRET: &str = "client-secret-that-nobody-may-see";
 pub const TOKEN: &str = "clt.access-token-that-nobody-may-see";
 
 /// A world is left after this many inputs, so that what they record does not pile up.
-const INPUTS_MAX: u32 = 500;
-/// No call waits longer than this without time or the store moving on.
-const IDLE_TURNS: u32 = 40;
-const TURNS_MAX: u32 = 200_000;
+const INPUTS_MAX: u32 = 200;
+/// After so many turns in which the store has nothing to commit, whoever is left waits for time to
+/// pass.
+const IDLE_TURNS: u32 = 20;
+const TIME_STEP: Duration = Duration::from_millis(500);
+const TURNS_MAX: u32 = 100_000;
 
 pub struct World {
     runtime: Runtime,
@@ -124,7 +126,7 @@ impl World {
                 }
                 idle = if committer.commit_queued() > 0 { 0 } else { idle + 1 };
                 if idle == IDLE_TURNS {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    tokio::time::sleep(TIME_STEP).await;
                     idle = 0;
                 }
             }
