@@ -15,7 +15,7 @@ use super::codes::{
 use super::pause::Pause;
 use super::transport::{Call, Deadline, Reply, SendError, Transport};
 use super::wire::{self, Answer};
-use crate::settle::Failure;
+use crate::settle::{DouyinError, Failure};
 
 const ACCESS_TOKEN: HeaderName = HeaderName::from_static("access-token");
 /// Exactly this: one client notes that Douyin takes no charset behind it.
@@ -88,26 +88,42 @@ fn heard(reply: &Reply) -> Result<Heard, Failed> {
             let log_id = answer.log_id.clone().or(header);
             Ok(Heard { answer, http_status: reply.status, log_id })
         }
-        Err(unreadable) => Err(unusable(reply.status, header, unreadable)),
+        Err(unreadable) => Err(unusable(reply.status, None, header, unreadable)),
     }
 }
 
-/// An answer that was written and cannot be used: the outcome is unknown, whatever its status.
-fn unusable(http_status: u16, log_id: Option<String>, why: wire::Unreadable) -> Failed {
+/// An answer that was written and cannot be used: the outcome is unknown, whatever its status. It
+/// is not quoted: nobody knows which of its texts are secrets.
+fn unusable(
+    http_status: u16,
+    err_no: Option<i32>,
+    log_id: Option<String>,
+    why: wire::Unreadable,
+) -> Failed {
     let success = (200..300).contains(&http_status);
     let reason = if success { UPSTREAM_BAD_ANSWER } else { UPSTREAM_HTTP_ERROR };
     let cause = format!("HTTP {http_status}, {why}");
-    let failure = Box::new(Failure::own(reason));
+    let said = DouyinError {
+        err_no,
+        sub_err_no: None,
+        err_msg: String::new(),
+        log_id: log_id.clone().unwrap_or_default(),
+        http_status,
+    };
+    let failure = Box::new(Failure { reason: reason.to_owned(), douyin: Some(said) });
     Failed { effect: Effect::Possible, failure, log_id, cause }
 }
 
 fn failed(error: &SendError) -> Failed {
     let (effect, reason) = match error {
+        SendError::TooLarge { status, log_id_header } => {
+            let log_id = log_id_header.as_deref().map(wire::bounded_log_id);
+            return unusable(*status, None, log_id, wire::Unreadable("the answer is too large"));
+        }
         SendError::NotSent(_) => (Effect::None, UPSTREAM_UNREACHABLE),
         SendError::TooLate => (Effect::None, SEND_TOO_LATE),
         SendError::Lost(_) => (Effect::Possible, UPSTREAM_CONNECTION_LOST),
         SendError::Timeout => (Effect::Possible, UPSTREAM_TIMEOUT),
-        SendError::TooLarge => (Effect::Possible, UPSTREAM_BAD_ANSWER),
     };
     let failure = Box::new(Failure::own(reason));
     Failed { effect, failure, log_id: None, cause: error.to_string() }
@@ -120,7 +136,7 @@ impl Heard {
     }
 
     pub(super) fn unusable(&self, why: wire::Unreadable) -> Failed {
-        unusable(self.http_status, self.log_id.clone(), why)
+        unusable(self.http_status, self.answer.err_no, self.log_id.clone(), why)
     }
 
     /// The failure to keep; what was sent is kept out of it.

@@ -196,7 +196,7 @@ impl<'a> Line<'a> {
         span.record("outcome", self.outcome);
         span.record("elapsed_ms", u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
         let reason = self.failure.map(|failure| failure.reason.as_str());
-        let err_no = self.failure.and_then(|failure| failure.douyin.as_ref()).map(|it| it.err_no);
+        let err_no = self.failure.and_then(|failure| failure.douyin.as_ref()?.err_no);
         match self.tone {
             Tone::Routine => debug!("called Douyin"),
             Tone::Refusal => info!(reason, err_no, "Douyin refused"),

@@ -71,7 +71,7 @@ pub enum SendError {
     #[error("no answer in time")]
     Timeout,
     #[error("the answer is too large")]
-    TooLarge,
+    TooLarge { status: u16, log_id_header: Option<String> },
 }
 
 /// A span of time on the clock that runs through suspend, in which a request may be sent.
@@ -183,7 +183,7 @@ impl HttpTransport {
         let mut content = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(lost)? {
             if content.len() + chunk.len() > self.answer_bytes_max {
-                return Err(SendError::TooLarge);
+                return Err(SendError::TooLarge { status, log_id_header });
             }
             content.extend_from_slice(&chunk);
         }

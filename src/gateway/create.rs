@@ -16,6 +16,7 @@ use super::{Gateway, Name, WatchRequest, Work};
 use crate::clock::Timestamp;
 use crate::douyin;
 use crate::settle::proof::{Proof, proof_of_adopted};
+use crate::settle::state::OUT_SETTLE_NO_EXISTS;
 use crate::settle::{
     Content, Failure, Key, Origin, Record, Request, SettleId, Source, State, StateKind,
 };
@@ -61,7 +62,7 @@ pub enum CreateError {
     Rejected { rejection: Failure, replayed: bool },
     /// Another settle has the number. Only where it is proven to be somebody else's is it sure that
     /// nothing of this content is alive under it.
-    NumberTaken { settle_id: Option<SettleId>, proven: Proof },
+    NumberTaken { settle_id: Option<SettleId>, proven: Proof, taken: Failure },
     /// The number holds another content. Names the differing fields.
     Conflict { fields: Vec<&'static str>, recorded: StateKind },
     /// Recorded, or perhaps recorded; the gateway goes on with whatever is.
@@ -73,10 +74,10 @@ impl CreateError {
     pub fn log_id(&self) -> Option<&str> {
         let failure = match self {
             CreateError::Rejected { rejection, .. } => rejection,
+            CreateError::NumberTaken { taken, .. } => taken,
             CreateError::NotSent(NotSent::Paused { failure, .. })
             | CreateError::Unknown(Unknown::Douyin(failure)) => failure,
             CreateError::NotSent(_)
-            | CreateError::NumberTaken { .. }
             | CreateError::Conflict { .. }
             | CreateError::Unknown(Unknown::Deadline | Unknown::Store) => return None,
         };
@@ -331,7 +332,9 @@ impl Gateway {
                 match proven {
                     Proof::Ours => Ok(()),
                     Proof::Foreign | Proof::Unproven => {
-                        Err(CreateError::NumberTaken { settle_id, proven })
+                        let taken = recorded.evidence.refused.clone();
+                        let taken = taken.unwrap_or_else(|| Failure::own(OUT_SETTLE_NO_EXISTS));
+                        Err(CreateError::NumberTaken { settle_id, proven, taken })
                     }
                 }
             }

@@ -135,8 +135,7 @@ pub fn of_create(error: CreateError, names: &Names, limit: Limit) -> Status {
             let problem = Problem::of(&rejection, outcome);
             if replayed { problem.with("replayed", "true") } else { problem }
         }
-        CreateError::NumberTaken { settle_id, proven: _ } => {
-            let taken = Failure::own(crate::settle::state::OUT_SETTLE_NO_EXISTS);
+        CreateError::NumberTaken { settle_id, proven: _, taken } => {
             let mut problem = Problem::of(&taken, outcome);
             problem.words.advice = match outcome {
                 Outcome::Refused => "Pay the intent under another out_settle_no.",

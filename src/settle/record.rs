@@ -142,7 +142,8 @@ pub struct Evidence {
     pub last_permit: Option<Timestamp>,
     /// When 23111 was answered first (or something else that forbids another send was seen).
     pub exists_seen: Option<Timestamp>,
-    /// The last refusal, which did not end the settle because another send was unanswered.
+    /// The last refusal, which did not end the settle because another send was unanswered. Of a
+    /// settle of somebody else's: Douyin's word to our send that the number is taken.
     pub refused: Option<Failure>,
     /// A settle of ours that Douyin reported as FAIL while another send was unanswered.
     pub fail_seen: Option<SettleId>,
@@ -186,7 +187,8 @@ impl Failure {
 /// Douyin's error, as it came.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DouyinError {
-    pub err_no: i32,
+    /// `None`: the answer had no number that could be read.
+    pub err_no: Option<i32>,
     pub sub_err_no: Option<i32>,
     pub err_msg: String,
     pub log_id: String,

@@ -261,13 +261,16 @@ fn exists_but_absent(after: &mut Record, after_grace: bool) -> Option<Alert> {
         if let Some(settle_id) = after.evidence.fail_seen.clone() {
             enter(after, State::Failed { settle_id });
         } else {
-            let taken = |error: &Failure| error.reason == OUT_SETTLE_NO_EXISTS;
-            let taken = after.last_error.clone().filter(taken);
-            let heard = after.evidence.refused.clone().or(taken);
+            let taken = after.last_error.take().filter(says_taken);
+            let heard = after.evidence.refused.take().or(taken);
             reject(after, heard.unwrap_or_else(|| Failure::own(OUT_SETTLE_NO_EXISTS)));
         }
     }
     Some(Alert::ExistsButAbsent)
+}
+
+fn says_taken(failure: &Failure) -> bool {
+    failure.reason == OUT_SETTLE_NO_EXISTS
 }
 
 /// What an empty query after the grace would make final: an answered refusal, or the same unlisted
@@ -317,7 +320,10 @@ pub(super) fn stop_sending(after: &mut Record, now: Timestamp) {
 pub(super) fn enter(after: &mut Record, state: State) {
     after.state = state;
     after.last_error = None;
-    after.evidence.refused = None;
+    // Why a number was not ours stays true, however far its settle gets.
+    if after.request().is_some() {
+        after.evidence.refused = None;
+    }
 }
 
 /// Leaves a settle that failed for another one of ours: none of the old one's facts are its facts.
@@ -332,12 +338,13 @@ fn reject(after: &mut Record, rejection: Failure) {
 }
 
 /// The number is somebody else's and nothing of ours is alive under it: the record becomes theirs,
-/// so that our content is never shown for their settle.
+/// so that our content is never shown for their settle. Of ours only Douyin's word that the number
+/// is taken is kept, for whoever asks what became of it.
 pub(super) fn take_over(after: &mut Record, report: &Report) {
+    let refused = after.last_error.take().filter(says_taken);
     after.origin = Origin::Platform;
-    after.evidence = Evidence::default();
+    after.evidence = Evidence { refused, ..Evidence::default() };
     after.facts = report.lasting_facts();
-    after.last_error = None;
     after.state = report.state();
 }
 

@@ -52,6 +52,7 @@ async fn somebody_elses_settle_never_becomes_ours() {
             let reason = "OUT_SETTLE_NO_EXISTS";
             let told = assert_create_error(&status, Code::AlreadyExists, reason, "refused");
             assert_eq!(told.info.metadata["settle_id"], settle_id);
+            assert_eq!(told.douyin.unwrap().err_no, Some(23111), "also to the one who asks again");
         }
         let settle = gateway.get(&number).await.unwrap();
         assert_eq!(settle.origin(), SettleOrigin::Platform);

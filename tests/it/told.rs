@@ -146,10 +146,12 @@ impl Told {
         for field in self.fields() {
             assert!(field.is_empty() || has_field(rpc, field), "{field} of {rpc:?}");
         }
-        let spoke = self.info.metadata.contains_key("err_no");
-        assert_eq!(self.douyin.is_some(), spoke, "{self:?}");
+        let spoke = ["err_no", "http_status"].map(|name| self.info.metadata.get(name).cloned());
+        assert_eq!(self.douyin.is_none(), spoke == [None, None], "{self:?}");
         if let Some(said) = &self.douyin {
-            assert_eq!(said.err_no().to_string(), self.metadata("err_no"));
+            let err_no = said.err_no.map(|err_no| err_no.to_string());
+            let instead = err_no.is_none().then(|| said.http_status.to_string());
+            assert_eq!(spoke, [err_no, instead]);
             assert!(said.err_msg().starts_with(self.metadata("err_msg")), "{self:?}");
             assert_eq!(
                 (said.log_id(), said.reason.as_str()),
@@ -173,8 +175,9 @@ impl Told {
         let mut text = self.message.clone();
         if self.douyin.is_some() {
             let (err_no, err_msg) = (self.metadata("err_no"), self.metadata("err_msg"));
-            let said = match err_msg {
-                "" => format!(" (Douyin says {err_no})"),
+            let said = match (err_no, err_msg) {
+                ("", _) => format!(" (Douyin says HTTP {})", self.metadata("http_status")),
+                (_, "") => format!(" (Douyin says {err_no})"),
                 _ => format!(" (Douyin says {err_no}: {err_msg})"),
             };
             let without = text.replacen(&said, "", 1);
@@ -222,7 +225,7 @@ impl Told {
             let _ = writeln!(
                 text,
                 "  DouyinError {} {},{sub} HTTP {}: {} [{}]",
-                said.err_no(),
+                said.err_no.map_or("no number".to_owned(), |err_no| err_no.to_string()),
                 said.reason,
                 said.http_status,
                 said.err_msg(),

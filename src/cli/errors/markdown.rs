@@ -138,8 +138,9 @@ Every error of the gateway is a `google.rpc.Status` in `grpc-status-details-bin`
 
 The metadata of `ErrorInfo` has `retry`, from CreateSettle `outcome`, and where known `app_id`,
 `out_settle_no`, `settle_id`, `out_order_no`, `item_order_id`, `order_id`, `err_no`, `err_msg`,
-`log_id`, and `cause` (which of several causes of one reason it was). OUT_SETTLE_NO_CONFLICT adds
-`differing_fields`, REVISION_FROM_FUTURE `revision`, a repeat of a refused create `replayed`.
+`log_id`, and `cause` (which of several causes of one reason it was). An answer without a number
+adds its `http_status`, OUT_SETTLE_NO_CONFLICT `differing_fields`, REVISION_FROM_FUTURE `revision`,
+a repeat of a refused create `replayed`.
 
 **May money have moved?** Only `outcome` says it, and every error of CreateSettle has it.
 `not_sent`: this request was not sent and will not be; repeat it with the same number. `unknown`:

@@ -40,7 +40,8 @@ impl Desk {
     }
 }
 
-async fn unknown(act: Act, reason: &str) {
+/// Neither an acceptance nor a refusal. `http_status`: of the answer, if there was one.
+async fn unknown(act: Act, reason: &str, http_status: Option<u16>) {
     let server = Server::start([act.clone()]).await;
     let config = ClientConfig {
         base_url: server.url(),
@@ -49,7 +50,10 @@ async fn unknown(act: Act, reason: &str) {
         ..ClientConfig::default()
     };
     let answer = Desk::with(config).await.create().await;
-    assert_eq!(answer.learned, Learned::Unknown(Failure::own(reason)), "{act:?}");
+    let Learned::Unknown(failure) = &answer.learned else { panic!("{answer:?}") };
+    assert_eq!(failure.reason, reason, "{act:?}");
+    let said = failure.douyin.as_ref().map(|said| (said.http_status, said.err_no));
+    assert_eq!(said, http_status.map(|status| (status, None)), "{act:?}");
     assert_eq!((answer.answers, answer.throttled), (Answers::Nothing, false));
     assert_eq!(server.requests().len(), 1, "sent once: {act:?}");
 }
@@ -121,7 +125,7 @@ async fn a_refusal_with_status_400_is_read() {
     let answer = Desk::at(&server.url()).await.create().await;
     let Learned::Refused(failure) = &answer.learned else { panic!("{answer:?}") };
     let said = failure.douyin.as_ref().unwrap();
-    assert_eq!((failure.reason.as_str(), said.err_no), ("ORDER_NOT_PAID", 23102));
+    assert_eq!((failure.reason.as_str(), said.err_no), ("ORDER_NOT_PAID", Some(23102)));
     assert_eq!((said.http_status, answer.answers), (400, Answers::OneSend));
 }
 
@@ -135,46 +139,50 @@ async fn the_log_id_comes_from_the_header_if_the_body_has_none() {
 
 #[tokio::test]
 async fn silence_after_the_request_is_unknown() {
-    unknown(Act::Hang, UPSTREAM_TIMEOUT).await;
+    unknown(Act::Hang, UPSTREAM_TIMEOUT, None).await;
 }
 
 #[tokio::test]
 async fn a_reset_after_the_request_is_unknown() {
-    unknown(Act::Reset, UPSTREAM_CONNECTION_LOST).await;
+    unknown(Act::Reset, UPSTREAM_CONNECTION_LOST, None).await;
 }
 
 #[tokio::test]
 async fn a_close_after_the_request_is_unknown() {
-    unknown(Act::SayAndClose(Vec::new()), UPSTREAM_CONNECTION_LOST).await;
+    unknown(Act::SayAndClose(Vec::new()), UPSTREAM_CONNECTION_LOST, None).await;
 }
 
 #[tokio::test]
 async fn a_close_within_the_answer_is_unknown() {
     let mut whole = answer("200 OK", &accepted());
     whole.truncate(whole.len() - 10);
-    unknown(Act::SayAndClose(whole.clone()), UPSTREAM_CONNECTION_LOST).await;
-    unknown(Act::Say(whole.clone()), UPSTREAM_TIMEOUT).await;
+    unknown(Act::SayAndClose(whole.clone()), UPSTREAM_CONNECTION_LOST, None).await;
+    unknown(Act::Say(whole.clone()), UPSTREAM_TIMEOUT, None).await;
     whole.truncate(20);
-    unknown(Act::SayAndClose(whole), UPSTREAM_CONNECTION_LOST).await;
+    unknown(Act::SayAndClose(whole), UPSTREAM_CONNECTION_LOST, None).await;
 }
 
 #[tokio::test]
 async fn an_answer_that_is_not_douyins_is_unknown() {
     let html = "content-type: text/html\r\n";
     let page = raw("200 OK", html, "<html>maintenance</html>");
-    unknown(Act::Say(page), UPSTREAM_BAD_ANSWER).await;
-    unknown(Act::Say(raw("502 Bad Gateway", html, "<html>")), UPSTREAM_HTTP_ERROR).await;
-    unknown(Act::Say(raw("200 OK", "", "")), UPSTREAM_BAD_ANSWER).await;
-    unknown(Act::Say(answer("200 OK", &json!({ "err_no": {} }))), UPSTREAM_BAD_ANSWER).await;
+    unknown(Act::Say(page), UPSTREAM_BAD_ANSWER, Some(200)).await;
+    unknown(Act::Say(raw("502 Bad Gateway", html, "<html>")), UPSTREAM_HTTP_ERROR, Some(502)).await;
+    unknown(Act::Say(raw("200 OK", "", "")), UPSTREAM_BAD_ANSWER, Some(200)).await;
+    unknown(Act::Say(answer("200 OK", &json!({ "err_no": {} }))), UPSTREAM_BAD_ANSWER, Some(200))
+        .await;
     let huge = json!({ "err_no": 0, "err_msg": "x".repeat(20_000) });
-    unknown(Act::Say(answer("200 OK", &huge)), UPSTREAM_BAD_ANSWER).await;
-    unknown(Act::SayAndClose(b"SSH-2.0-OpenSSH\r\n".to_vec()), UPSTREAM_CONNECTION_LOST).await;
+    unknown(Act::Say(answer("200 OK", &huge)), UPSTREAM_BAD_ANSWER, Some(200)).await;
+    unknown(Act::SayAndClose(b"SSH-2.0-OpenSSH\r\n".to_vec()), UPSTREAM_CONNECTION_LOST, None)
+        .await;
 }
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    for status in ["301 Moved Permanently", "302 Found", "307 Temporary Redirect"] {
-        unknown(Act::Say(raw(status, "location: /elsewhere/\r\n", "")), UPSTREAM_HTTP_ERROR).await;
+    let statuses = [(301, "Moved Permanently"), (302, "Found"), (307, "Temporary Redirect")];
+    for (status, text) in statuses {
+        let page = raw(&format!("{status} {text}"), "location: /elsewhere/\r\n", "");
+        unknown(Act::Say(page), UPSTREAM_HTTP_ERROR, Some(status)).await;
     }
 }
 

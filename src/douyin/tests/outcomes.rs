@@ -66,7 +66,7 @@ async fn an_acceptance_without_an_id_stays_counted_as_unanswered() {
         let Learned::Exists(Failure { reason, douyin: Some(said) }) = &answer.learned else {
             panic!("{answer:?}")
         };
-        assert_eq!((reason.as_str(), said.err_no), (ACCEPTED_WITHOUT_ID, 0));
+        assert_eq!((reason.as_str(), said.err_no), (ACCEPTED_WITHOUT_ID, Some(0)));
         assert_eq!(said.log_id, "log-header");
         assert_eq!(answer.answers, Answers::Nothing);
         assert_eq!(answer.log_id.as_deref(), Some("log-header"));
@@ -101,7 +101,7 @@ async fn every_number_of_the_table_is_handled_as_the_table_says() {
         let failure = failure(learned);
         assert_eq!(failure.reason, row.reason);
         let said = failure.douyin.as_ref().unwrap();
-        assert_eq!((said.err_no, said.err_msg.as_str()), (row.err_no, "no"));
+        assert_eq!((said.err_no, said.err_msg.as_str()), (Some(row.err_no), "no"));
         assert_eq!((said.log_id.as_str(), said.http_status), ("log-2", 200));
         assert_eq!(answer.throttled, row.handling == Handling::Throttled);
         assert_eq!(desk.client.pause(&app_id()).is_some(), answer.throttled);
@@ -125,6 +125,8 @@ async fn the_number_decides_whatever_the_http_status_is() {
 #[tokio::test(start_paused = true)]
 async fn without_a_readable_number_the_outcome_is_unknown() {
     let html = b"<html>no</html>";
+    let too_large =
+        SendError::TooLarge { status: 200, log_id_header: Some("log-header".to_owned()) };
     let cases = [
         (Act::SayWith(200, html), UPSTREAM_BAD_ANSWER),
         (Act::SayWith(200, b""), UPSTREAM_BAD_ANSWER),
@@ -137,13 +139,26 @@ async fn without_a_readable_number_the_outcome_is_unknown() {
         (Act::SayWith(404, html), UPSTREAM_HTTP_ERROR),
         (Act::SayWith(429, b"{}"), UPSTREAM_HTTP_ERROR),
         (Act::SayWith(502, html), UPSTREAM_HTTP_ERROR),
+        (Act::Fail(too_large), UPSTREAM_BAD_ANSWER),
         (Act::Fail(SendError::Lost("reset".to_owned())), UPSTREAM_CONNECTION_LOST),
         (Act::Fail(SendError::Timeout), UPSTREAM_TIMEOUT),
-        (Act::Fail(SendError::TooLarge), UPSTREAM_BAD_ANSWER),
     ];
     for (act, reason) in cases {
+        let http_status = match &act {
+            Act::SayWith(status, _) => Some(*status),
+            Act::Fail(SendError::TooLarge { status, .. }) => Some(*status),
+            Act::Say(_) | Act::Fail(_) | Act::Hang | Act::After(..) => None,
+        };
         let answer = Desk::new().create(act).await;
-        assert_eq!(answer.learned, Learned::Unknown(Failure::own(reason)));
+        let Learned::Unknown(Failure { reason: told, douyin }) = &answer.learned else {
+            panic!("{answer:?}")
+        };
+        assert_eq!(told, reason);
+        assert_eq!(douyin.as_ref().map(|said| said.http_status), http_status, "{reason}");
+        if let Some(said) = douyin {
+            assert_eq!((said.err_no, said.err_msg.as_str()), (None, ""));
+            assert_eq!(said.log_id, "log-header");
+        }
         assert_eq!((answer.answers, answer.throttled), (Answers::Nothing, false));
     }
 }

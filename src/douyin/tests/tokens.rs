@@ -164,7 +164,7 @@ async fn a_fresh_token_that_is_rejected_too_ends_the_call_unsent_and_pauses_the_
     let answer = create(&world, &client).await;
     assert_eq!(not_sent(&answer), UPSTREAM_CREDENTIALS_REJECTED);
     let Learned::NotSent(failure) = &answer.learned else { panic!("{answer:?}") };
-    assert_eq!(failure.douyin.as_ref().unwrap().err_no, 2190008);
+    assert_eq!(failure.douyin.as_ref().unwrap().err_no, Some(2190008));
     assert_eq!((answer.throttled, answer.log_id.as_deref()), (false, Some("log-2")));
     assert_eq!((peer.token_calls(), peer.calls().len()), (2, 3));
     let pause = client.pause(&app_id()).unwrap();

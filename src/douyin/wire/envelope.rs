@@ -127,7 +127,7 @@ impl Answer {
             false => self.err_msg.replace(secret, "[redacted]"),
         };
         DouyinError {
-            err_no: self.err_no.unwrap_or_default(),
+            err_no: self.err_no,
             sub_err_no: self.sub_err_no,
             err_msg: cut(&err_msg, ERR_MSG_BYTES_MAX).to_owned(),
             log_id: log_id.unwrap_or_default().to_owned(),

@@ -43,10 +43,14 @@ impl Problem {
             return format!("{meaning} {advice}");
         };
         let happened = meaning.trim_end_matches('.');
-        let (err_no, err_msg) = (said.err_no, cut(&said.err_msg, TEXT_BYTES_MAX));
+        let number = match said.err_no {
+            Some(err_no) => err_no.to_string(),
+            None => format!("HTTP {}", said.http_status),
+        };
+        let err_msg = cut(&said.err_msg, TEXT_BYTES_MAX);
         match err_msg.is_empty() {
-            true => format!("{happened} (Douyin says {err_no}). {advice}"),
-            false => format!("{happened} (Douyin says {err_no}: {err_msg}). {advice}"),
+            true => format!("{happened} (Douyin says {number}). {advice}"),
+            false => format!("{happened} (Douyin says {number}: {err_msg}). {advice}"),
         }
     }
 
@@ -89,7 +93,11 @@ impl Problem {
             metadata.insert("outcome".to_owned(), outcome.as_str().to_owned());
         }
         if let Some(said) = &self.douyin {
-            metadata.insert("err_no".to_owned(), said.err_no.to_string());
+            let (name, number) = match said.err_no {
+                Some(err_no) => ("err_no", err_no.to_string()),
+                None => ("http_status", said.http_status.to_string()),
+            };
+            metadata.insert(name.to_owned(), number);
             let err_msg = cut(&said.err_msg, TEXT_BYTES_MAX);
             let texts = [("err_msg", err_msg), ("log_id", cut(&said.log_id, TEXT_BYTES_MAX))];
             for (name, text) in texts {
@@ -213,7 +221,7 @@ pub fn douyin_error(reason: &str, said: &DouyinError) -> v1::DouyinError {
         (!text.is_empty()).then(|| text.to_owned())
     };
     v1::DouyinError {
-        err_no: Some(said.err_no),
+        err_no: said.err_no,
         reason: reason.to_owned(),
         err_msg: text(&said.err_msg, ERR_MSG_BYTES_MAX),
         log_id: text(&said.log_id, TEXT_BYTES_MAX),

@@ -28,7 +28,7 @@ fn longest() -> (Names, DouyinError) {
         notify_url: None,
     };
     let said = DouyinError {
-        err_no: i32::MIN,
+        err_no: Some(i32::MIN),
         sub_err_no: Some(i32::MIN),
         // It names all fields, too.
         err_msg: longest(
@@ -52,7 +52,7 @@ fn all() -> Vec<Status> {
     let settle_id = SettleId::parse("s".repeat(64)).unwrap();
     let own = reasons::TABLE.iter().map(|row| Problem::own(row.reason));
     let douyin = codes::TABLE.iter().chain([codes::other()]).map(|row| {
-        let said = DouyinError { err_no: row.err_no, sub_err_no: None, ..said.clone() };
+        let said = DouyinError { err_no: Some(row.err_no), sub_err_no: None, ..said.clone() };
         Problem::of_failure(&Failure { reason: row.reason.to_owned(), douyin: Some(said) })
     });
     let problems = own.chain(douyin).map(|problem| {
@@ -105,7 +105,7 @@ fn a_message_says_in_one_sentence_what_happened_and_in_one_what_to_do() {
 #[test]
 fn an_unknown_outcome_is_worth_coming_back_for_and_a_refused_one_never() {
     for row in codes::TABLE {
-        let said = DouyinError { err_no: row.err_no, sub_err_no: None, ..longest().1 };
+        let said = DouyinError { err_no: Some(row.err_no), sub_err_no: None, ..longest().1 };
         let failure = Failure { reason: row.reason.to_owned(), douyin: Some(said) };
         let now = |outcome| matches!(words_for(&failure, outcome).retry, Retry::Now(_));
         assert_eq!(now(Outcome::Unknown), row.handling != Handling::Reauthenticate, "{row:?}");
@@ -119,7 +119,8 @@ fn a_field_is_named_to_whoever_has_it() {
         let row = codes::row(err_no).unwrap();
         let (sub_err_no, log_id) = (None, String::new());
         let err_msg = err_msg.to_owned();
-        let said = DouyinError { err_no, sub_err_no, err_msg, log_id, http_status: 400 };
+        let said =
+            DouyinError { err_no: Some(err_no), sub_err_no, err_msg, log_id, http_status: 400 };
         Failure { reason: row.reason.to_owned(), douyin: Some(said) }
     };
     let fields = |failure: &Failure, rpc| {

@@ -32,7 +32,7 @@ pub struct Words {
 pub fn words(failure: &Failure) -> Words {
     // Several numbers may share a reason; the number itself has the exact words.
     let said = failure.douyin.as_ref();
-    let exact = said.and_then(|said| codes::decisive(said.err_no, said.sub_err_no));
+    let exact = said.and_then(|said| codes::decisive(said.err_no?, said.sub_err_no));
     let exact = exact.filter(|row| row.reason == failure.reason);
     if let Some(row) = exact.or_else(|| codes::row_for_reason(&failure.reason)) {
         return Words::of_douyin(row);

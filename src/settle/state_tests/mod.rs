@@ -69,7 +69,7 @@ fn accepted(settle_id: &str) -> Learned {
 
 fn failure(reason: &str, err_no: i32) -> Failure {
     let douyin = DouyinError {
-        err_no,
+        err_no: Some(err_no),
         sub_err_no: None,
         err_msg: "said so".to_owned(),
         log_id: "log-1".to_owned(),

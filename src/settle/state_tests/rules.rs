@@ -169,6 +169,17 @@ fn a_settle_that_proves_nothing_is_a_strangers_once_all_our_sends_were_answered_
     assert_eq!(play.record.origin, Origin::Platform);
 }
 
+/// Whoever repeats the create learns why the number is not theirs, also when its settle has ended.
+#[test]
+fn why_a_number_was_not_ours_is_kept_as_long_as_the_record() {
+    let mut play = Play::of(&submitting_exists(0));
+    for status in [Init, Processing, Success] {
+        play.see(&callback(theirs("ots9", status)));
+        assert_eq!(play.record.evidence.refused, Some(number_taken()), "{status:?}");
+    }
+    assert!(play.record.is_final());
+}
+
 /// Callbacks: "a callback that meets a row with neither its settle_id nor its mark is checked by a
 /// query before it ends the settle".
 #[test]

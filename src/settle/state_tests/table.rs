@@ -231,11 +231,14 @@ fn foreign_takes_the_record_over_only_if_no_send_is_unanswered() {
     for status in [Init, Processing, Success, Fail] {
         let report = theirs("ots9", status);
         let seen = &callback(report.clone());
-        for before in [submitting(0), submitting_exists(0)] {
+        let heard = [(submitting(0), None), (submitting_exists(0), Some(number_taken()))];
+        for (before, refused) in heard {
             let after = on(before, seen).gives(report.state().kind(), Visible, None);
             assert_eq!(after.origin, Origin::Platform);
             assert_eq!(after.state, report.state());
             assert_eq!(after.facts, report.facts);
+            let kept = super::super::Evidence { refused, ..Default::default() };
+            assert_eq!((after.evidence, after.last_error), (kept, None));
         }
         let after = on(submitting(1), seen).gives(In::Submitting, Quietly, None);
         assert_eq!(after.evidence.exists_seen, Some(at(0)));

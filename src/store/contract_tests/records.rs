@@ -50,6 +50,7 @@ fn all_kinds_of_records() -> Vec<Record> {
             });
         } else {
             record.facts = Facts { auto_settle: Some(true), ..Facts::default() };
+            record.last_error = Some(without_number(failure(23_000)));
         }
         if let (Origin::Gateway(request), true) = (&mut record.origin, number % 3 == 0) {
             request.content.item_order_id = None;
@@ -61,6 +62,13 @@ fn all_kinds_of_records() -> Vec<Record> {
         records.push(record);
     }
     records
+}
+
+/// What is kept of a proxy's page.
+fn without_number(mut failure: Failure) -> Failure {
+    let said = failure.douyin.as_mut().expect("Douyin said something");
+    (said.err_no, said.sub_err_no) = (None, None);
+    failure
 }
 
 pub(super) async fn every_field_of_a_record_comes_back_by_either_id(subject: Subject) {

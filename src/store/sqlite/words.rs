@@ -116,7 +116,8 @@ struct FailureJson<'a> {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DouyinErrorJson<'a> {
-    err_no: i32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    err_no: Option<i32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sub_err_no: Option<i32>,
     #[serde(borrow)]

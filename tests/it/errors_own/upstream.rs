@@ -52,5 +52,9 @@ pub async fn upstream_unavailable() -> Provoked {
     edge.gateway.create(crate::harness::create_request("first")).await.unwrap_err();
     provoked.push(edge.told(Rpc::CreateSettle, asking(Rpc::CreateSettle, "second")).await);
     assert_eq!(edge.gateway.sim.books().creates_total(), 0);
+    for (_, told) in &provoked {
+        let said = told.douyin.as_ref().expect("a page is all that Douyin said");
+        assert_eq!((said.err_no, said.http_status), (None, 502));
+    }
     provoked
 }
