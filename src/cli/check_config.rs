@@ -78,12 +78,13 @@ fn summary(Loaded { config, set, .. }: &Loaded) -> String {
         let is_default = config.grpc.default_app.as_ref() == Some(&app.app_id);
         let _ = writeln!(
             text,
-            "         {}: {} requests/s, {} in flight{}{}",
+            "         {}: {} requests/s, {} in flight{}{}{}",
             app.app_id,
             budget.requests_per_second,
             budget.requests_in_flight,
             if is_default { ", the default app" } else { "" },
             if config.callback.keys.contains_key(&app.app_id) { ", callbacks" } else { "" },
+            if config.grpc.callers.contains_key(&app.app_id) { ", tokens" } else { "" },
         );
     }
     text += "\nSet (everything else is at its default):\n";

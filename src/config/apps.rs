@@ -13,6 +13,7 @@ use super::environment::Environment;
 use super::reading::{Origin, Reading};
 use crate::douyin::{App, PlatformKeys};
 use crate::gateway::Budget;
+use crate::grpc::auth::CallerTokens;
 use crate::settle::{AppId, NotifyUrl};
 
 /// One block, as far as it was read.
@@ -23,6 +24,7 @@ pub struct AppDraft {
     pub client_secret_file: Option<String>,
     pub platform_public_keys_file: Option<String>,
     pub callback_url: Option<String>,
+    pub caller_tokens_file: Option<String>,
     pub budget: Budget,
 }
 
@@ -46,8 +48,12 @@ const SECRET_KEYS: [&str; 3] = [ENV, FILE, "client_secret"];
 const SECRET_BYTES_MAX: u64 = 4_096;
 const KEYS: &str = "platform_public_keys_file";
 const CALLBACK_URL: &str = "callback_url";
+const CALLERS: &str = "caller_tokens_file";
 /// The largest file of public keys; one key has under 1 KiB.
 const KEYS_BYTES_MAX: u64 = 64 * 1024;
+
+/// The largest file of tokens.
+const TOKENS_BYTES_MAX: u64 = 64 * 1024;
 
 /// Completes the apps; returns the warnings.
 pub fn complete(reading: &mut Reading, environment: &Environment) -> Vec<String> {
@@ -96,8 +102,23 @@ pub fn complete(reading: &mut Reading, environment: &Environment) -> Vec<String>
                 reading.problem(&at, format!("{} {why}", path(key)));
             }
         }
+        match callers(&block.draft) {
+            Ok(None) => {}
+            Ok(Some((tokens, warning))) => {
+                let (at, path) = (at(reading, CALLERS), path(CALLERS));
+                warnings.extend(warning.map(|warning| format!("{at}: {path} {warning}")));
+                if let Some(app_id) = block.draft.app_id.clone() {
+                    reading.config.grpc.callers.insert(app_id, tokens);
+                }
+            }
+            Err(why) => {
+                let at = at(reading, CALLERS);
+                reading.problem(&at, format!("{} names a file that {why}", path(CALLERS)));
+            }
+        }
         reading.apps.push(block);
     }
+    warnings.extend(open_apps(reading));
     if reading.apps.is_empty() && !reading.file_lost {
         let missing = "apps is empty: the gateway serves at least one app".to_owned();
         reading.problem_of_all(missing);
@@ -115,7 +136,7 @@ fn secret(app: &AppDraft, environment: &Environment) -> Result<Secret, (&'static
     let one = "must stand alone: client_secret_env and client_secret_file exclude each other";
     let (key, text, warning) = match (&app.client_secret_file, &app.client_secret_env) {
         (Some(path), None) => {
-            let (text, warning) = from_file(Path::new(path))
+            let (text, warning) = from_file(Path::new(path), SECRET_BYTES_MAX)
                 .map_err(|why| (FILE, format!("names a file that {why}")))?;
             (FILE, text, warning)
         }
@@ -157,8 +178,27 @@ fn callbacks(app: &AppDraft) -> Result<CallbackParts, (&'static str, String)> {
     Ok((keys, url))
 }
 
-fn from_file(path: &Path) -> Result<(String, Option<&'static str>), String> {
-    let text = super::read_bounded(path, SECRET_BYTES_MAX)?;
+/// The tokens of an app's callers, if it has some, and a warning.
+fn callers(app: &AppDraft) -> Result<Option<(CallerTokens, Option<&'static str>)>, String> {
+    let Some(path) = &app.caller_tokens_file else { return Ok(None) };
+    let (text, warning) = from_file(Path::new(path), TOKENS_BYTES_MAX)?;
+    let tokens = CallerTokens::parse(&text).map_err(|bad| bad.to_string())?;
+    Ok(Some((tokens, warning)))
+}
+
+/// Who protects one app has probably forgotten the other.
+fn open_apps(reading: &Reading) -> Vec<String> {
+    let has_tokens = |block: &Block| block.draft.caller_tokens_file.is_some();
+    if !reading.apps.iter().any(has_tokens) {
+        return Vec::new();
+    }
+    let apps = reading.apps.iter().enumerate().filter(|(_, block)| !has_tokens(block));
+    let why = "whoever reaches the gRPC port can move the money of this app";
+    apps.map(|(i, block)| format!("{}: apps[{i}] has no {CALLERS}: {why}", block.at)).collect()
+}
+
+fn from_file(path: &Path, bytes_max: u64) -> Result<(String, Option<&'static str>), String> {
+    let text = super::read_bounded(path, bytes_max)?;
     let mode = std::fs::metadata(path).map(|metadata| metadata.permissions().mode());
     let warning = "names a file that others may read: chmod o-r would do";
     let others_read = mode.is_ok_and(|mode| mode & 0o004 != 0);

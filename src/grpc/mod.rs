@@ -2,6 +2,7 @@
 //!
 //! What it must not know: SQL, Douyin's wire, how a settle changes.
 
+pub mod auth;
 pub mod convert;
 pub mod deadline;
 pub mod page;
@@ -12,6 +13,7 @@ pub mod shape;
 pub mod status;
 mod stream;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +26,7 @@ use crate::proto::v1;
 use crate::proto::v1::settlement_service_server::SettlementService;
 use crate::settle::AppId;
 use crate::tasks::Tasks;
+use auth::{Bearer, CallerTokens};
 use convert::{DuplicateReceivers, NameKey, QuestionKey};
 use deadline::Deadline;
 use rpc::Rpc;
@@ -50,6 +53,8 @@ pub struct GrpcConfig {
     /// Calls that wait for the beginning of their answer at once on this replica.
     pub calls_max: usize,
     pub duplicate_receivers: DuplicateReceivers,
+    /// Who may call for the apps that name somebody; for the others, whoever reaches the port.
+    pub callers: HashMap<AppId, CallerTokens>,
 }
 
 impl Default for GrpcConfig {
@@ -62,6 +67,7 @@ impl Default for GrpcConfig {
             watches_per_connection_max: 1_000,
             calls_max: 32_768,
             duplicate_receivers: DuplicateReceivers::Refuse,
+            callers: HashMap::new(),
         }
     }
 }
@@ -97,14 +103,14 @@ impl Service {
         &self,
         request: Request<v1::CreateSettleRequest>,
     ) -> Result<v1::CreateSettleResponse, Status> {
-        let deadline = self.deadline(&request);
+        let (deadline, bearer) = (self.deadline(&request), Bearer::of(request.metadata()));
         let default_app = self.config.default_app.as_ref();
         let parsed =
             convert::create(request.into_inner(), default_app, self.config.duplicate_receivers);
         let parsed = parsed.map_err(|violations| status::invalid(violations, Rpc::CreateSettle))?;
         name_span(&parsed.key.app_id, parsed.key.out_settle_no.as_str());
         let names = Names::of_create(&parsed.key, &parsed.content);
-        self.served(&parsed.key.app_id, &names, Rpc::CreateSettle)?;
+        self.admit(bearer, &parsed.key.app_id, &names, Rpc::CreateSettle)?;
         let create = Create {
             key: parsed.key,
             content: parsed.content,
@@ -127,6 +133,7 @@ impl Service {
     async fn watch(&self, request: Request<v1::WatchSettleRequest>) -> Result<WatchStream, Status> {
         use v1::watch_settle_request::Key as Wire;
         let (deadline, peer) = (self.deadline(&request), request.remote_addr());
+        let bearer = Bearer::of(request.metadata());
         let request = request.into_inner();
         let key = match request.key {
             Some(Wire::OutSettleNo(number)) => NameKey::OutSettleNo(number),
@@ -134,7 +141,8 @@ impl Service {
             None => NameKey::Missing,
         };
         let (trade_system, after_revision) = (request.trade_system, request.after_revision);
-        let asked = Asked { app_id: request.app_id, trade_system, key, after_revision };
+        let app_id = request.app_id;
+        let asked = Asked { bearer, app_id, trade_system, key, after_revision };
         let (name, names) = self.name(asked, Rpc::WatchSettle)?;
         let seat = self.seat(peer, &names)?;
         let heartbeat = convert::heartbeat_interval(request.heartbeat_interval);
@@ -153,7 +161,7 @@ impl Service {
         request: Request<v1::GetSettleRequest>,
     ) -> Result<v1::GetSettleResponse, Status> {
         use v1::get_settle_request::Key as Wire;
-        let deadline = self.deadline(&request);
+        let (deadline, bearer) = (self.deadline(&request), Bearer::of(request.metadata()));
         let request = request.into_inner();
         let key = match request.key {
             Some(Wire::OutSettleNo(number)) => NameKey::OutSettleNo(number),
@@ -161,7 +169,7 @@ impl Service {
             None => NameKey::Missing,
         };
         let (app_id, trade_system) = (request.app_id, request.trade_system);
-        let asked = Asked { app_id, trade_system, key, after_revision: 0 };
+        let asked = Asked { bearer, app_id, trade_system, key, after_revision: 0 };
         let (name, names) = self.name(asked, Rpc::GetSettle)?;
         let record = async {
             match request.refresh {
@@ -189,6 +197,7 @@ impl Service {
     ) -> Result<v1::WaitSettleResponse, Status> {
         use v1::wait_settle_request::Key as Wire;
         let (deadline, peer) = (self.deadline(&request), request.remote_addr());
+        let bearer = Bearer::of(request.metadata());
         let request = request.into_inner();
         let key = match request.key {
             Some(Wire::OutSettleNo(number)) => NameKey::OutSettleNo(number),
@@ -196,7 +205,8 @@ impl Service {
             None => NameKey::Missing,
         };
         let (trade_system, after_revision) = (request.trade_system, request.after_revision);
-        let asked = Asked { app_id: request.app_id, trade_system, key, after_revision };
+        let app_id = request.app_id;
+        let asked = Asked { bearer, app_id, trade_system, key, after_revision };
         let (name, names) = self.name(asked, Rpc::WaitSettle)?;
         let _seat = self.seat(peer, &names)?;
         let request = WatchRequest { name, after_revision, heartbeat_interval: None };
@@ -212,7 +222,7 @@ impl Service {
         request: Request<v1::QuerySettlesRequest>,
     ) -> Result<v1::QuerySettlesResponse, Status> {
         use v1::query_settles_request::Key as Wire;
-        let deadline = self.deadline(&request);
+        let (deadline, bearer) = (self.deadline(&request), Bearer::of(request.metadata()));
         let request = request.into_inner();
         let key = match request.key {
             Some(Wire::SettleId(text)) => QuestionKey::SettleId(text),
@@ -227,7 +237,7 @@ impl Service {
         let (app_id, question) = parsed?;
         name_span(&app_id, "");
         let names = Names::of_question(&app_id, &question);
-        self.served(&app_id, &names, Rpc::QuerySettles)?;
+        self.admit(bearer, &app_id, &names, Rpc::QuerySettles)?;
         let records = by(deadline, &names, self.gateway.query(&app_id, &question)).await?;
         let failed = |error| status::of_query(error, &names, Rpc::QuerySettles);
         let records = records.map_err(failed)?;
@@ -238,13 +248,13 @@ impl Service {
         &self,
         request: Request<v1::ListSettlesRequest>,
     ) -> Result<v1::ListSettlesResponse, Status> {
-        let deadline = self.deadline(&request);
+        let (deadline, bearer) = (self.deadline(&request), Bearer::of(request.metadata()));
         let default_app = self.config.default_app.as_ref();
         let query = convert::list(request.into_inner(), default_app);
         let query = query.map_err(|violations| status::invalid(violations, Rpc::ListSettles))?;
         name_span(&query.app_id, "");
         let names = Names::of_app(&query.app_id);
-        self.served(&query.app_id, &names, Rpc::ListSettles)?;
+        self.admit(bearer, &query.app_id, &names, Rpc::ListSettles)?;
         let listed = by(deadline, &names, self.gateway.store().list(&query)).await?;
         let listed = listed.map_err(|e| status::of_store(&e, &names, Rpc::ListSettles))?;
         let next = listed.next.map(|position| page::token(&query, position));
@@ -261,7 +271,7 @@ impl Service {
     }
 
     fn name(&self, asked: Asked, rpc: Rpc) -> Result<(Name, Names), Status> {
-        let Asked { app_id, trade_system, key, after_revision } = asked;
+        let Asked { bearer, app_id, trade_system, key, after_revision } = asked;
         let default_app = self.config.default_app.as_ref();
         let name = convert::name(app_id, trade_system, key, after_revision, default_app);
         let name = name.map_err(|violations| status::invalid(violations, rpc))?;
@@ -271,15 +281,17 @@ impl Service {
         };
         name_span(app_id, number);
         let names = Names::of(&name);
-        self.served(app_id, &names, rpc)?;
+        self.admit(bearer, app_id, &names, rpc)?;
         Ok((name, names))
     }
 
-    fn served(&self, app_id: &AppId, names: &Names, rpc: Rpc) -> Result<(), Status> {
-        if self.gateway.douyin().serves(app_id) {
-            return Ok(());
+    /// Lets those through who may call for an app that is served.
+    fn admit(&self, bearer: Bearer, app_id: &AppId, names: &Names, rpc: Rpc) -> Result<(), Status> {
+        if !self.gateway.douyin().serves(app_id) {
+            return Err(status::app_not_configured(names, rpc));
         }
-        Err(status::app_not_configured(names, rpc))
+        let admitted = bearer.admit(app_id, &self.config.callers);
+        admitted.map_err(|denied| status::denied(denied, names, rpc))
     }
 
     /// The status of a watch that ended before it told anything.
@@ -297,6 +309,7 @@ impl Service {
 
 /// How a request names one settle.
 struct Asked {
+    bearer: Bearer,
     app_id: String,
     trade_system: i32,
     key: NameKey,

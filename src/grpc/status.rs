@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use tonic::Status;
 
+use super::auth::Denied;
 use super::rpc::Rpc;
 use crate::douyin::codes::{self, Retry};
 use crate::gateway::{CreateError, Ending, NotSent, QueryError, Unknown};
@@ -107,6 +108,15 @@ pub fn invalid(violations: Violations, rpc: Rpc) -> Status {
 /// An app that the gateway does not serve.
 pub fn app_not_configured(names: &Names, rpc: Rpc) -> Status {
     Problem::own("APP_NOT_CONFIGURED").not_sent_by(rpc).about(names).status()
+}
+
+/// A caller that may not call for the app.
+pub fn denied(denied: Denied, names: &Names, rpc: Rpc) -> Status {
+    let problem = match denied {
+        Denied::Unauthenticated => Problem::own("UNAUTHENTICATED"),
+        Denied::Forbidden => Problem::own("FORBIDDEN"),
+    };
+    problem.not_sent_by(rpc).about(names).status()
 }
 
 /// There are too many watchers. The caller is told to come back at a moment of its own.

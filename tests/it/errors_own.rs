@@ -28,20 +28,20 @@ use crate::trailers::told_raw;
 type Provoked = Vec<(Rpc, Told)>;
 
 /// A gateway, and a connection to it.
-struct Edge {
-    gateway: Gateway,
-    wire: Wire,
+pub struct Edge {
+    pub gateway: Gateway,
+    pub wire: Wire,
 }
 
 impl Edge {
-    async fn spawn(tune: fn(&mut Config)) -> Self {
+    pub async fn spawn(tune: fn(&mut Config)) -> Self {
         let gateway = Gateway::spawn_with(simulator().await, tune).await;
         let wire = Wire::connect(&gateway.url).await;
         Self { gateway, wire }
     }
 
     /// What an RPC answers to a call that must fail.
-    async fn told(&self, rpc: Rpc, call: Call) -> (Rpc, Told) {
+    pub async fn told(&self, rpc: Rpc, call: Call) -> (Rpc, Told) {
         let raw = self.wire.call(call).await.expect("the server answers");
         (rpc, told_raw(&raw, Some(rpc)))
     }
@@ -63,7 +63,7 @@ impl Edge {
 }
 
 /// A right request about this settle. GetSettle asks Douyin.
-fn asking(rpc: Rpc, number: &str) -> Call {
+pub fn asking(rpc: Rpc, number: &str) -> Call {
     match rpc {
         Rpc::CreateSettle => Call::of(rpc, &create_request(number)),
         Rpc::WatchSettle => Call::of(rpc, &watch_request(number, 0)),
@@ -109,6 +109,7 @@ async fn provoke(reason: &str) -> Provoked {
         "BUDGET_EXHAUSTED" => upstream::budget_exhausted().await,
         "COMPRESSION_NOT_SUPPORTED" => stack::compression_not_supported().await,
         "DEADLINE_REACHED" => stack::deadline_reached().await,
+        "FORBIDDEN" => provoked::forbidden().await,
         "INTERNAL_ERROR" => store::internal_error().await,
         "INVALID_REQUEST" => provoked::invalid_request().await,
         "OUT_SETTLE_NO_CONFLICT" => provoked::out_settle_no_conflict().await,
@@ -123,6 +124,7 @@ async fn provoke(reason: &str) -> Provoked {
         "STREAM_ROTATED" => watches::stream_rotated().await,
         "SUBMISSION_EXPIRED" => provoked::submission_expired().await,
         "TIME_LIMIT_REACHED" => stack::time_limit_reached().await,
+        "UNAUTHENTICATED" => provoked::unauthenticated().await,
         "UPSTREAM_UNAVAILABLE" => upstream::upstream_unavailable().await,
         "WATCH_LIMIT_REACHED" => watches::watch_limit_reached().await,
         other => panic!("nobody provokes {other}: a row stands for what can happen"),

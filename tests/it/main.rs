@@ -8,6 +8,7 @@ mod admin;
 mod apps;
 mod backlog;
 mod callbacks;
+mod callers;
 mod clock_jumps;
 mod commands;
 mod config;

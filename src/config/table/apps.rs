@@ -82,6 +82,23 @@ pub(super) const APP: &[Knob<AppDraft>] = &[
                   Douyin uses the address of its console. Needs `platform_public_keys_file`.",
     },
     Knob {
+        key: "caller_tokens_file",
+        slot: Slot::Optional {
+            of: |app| &mut app.caller_tokens_file,
+            rule: &Rule {
+                unit: "path",
+                bounds: "1 to 64 tokens of 32 to 256 characters, at most 64 KiB",
+                check: |_| Ok(()),
+            },
+            example: Example::Inactive("/run/secrets/settlement-callers"),
+        },
+        meaning: "Who may call for this app: a token in each line, of A-Z, a-z, 0-9 and \
+                  `-._~+/=`; lines that begin with `#` are comments. A call without one of them \
+                  in its metadata `authorization` (`Bearer …`) is turned away. Without the file, \
+                  whoever reaches `server.grpc_addr` may call. Read at start; a file that others \
+                  may read gets a warning.",
+    },
+    Knob {
         key: "requests_per_second",
         slot: Slot::Number {
             of: |app| &mut app.budget.requests_per_second,

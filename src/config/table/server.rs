@@ -7,9 +7,10 @@ pub(super) const SERVER: &[Knob<Config>] = &[
     Knob {
         key: "grpc_addr",
         slot: Slot::Address { of: |config| &mut config.grpc_addr },
-        meaning: "Where gRPC listens, in plain text. There is neither TLS nor authentication: \
-                  whoever reaches this address can move money. Keep it inside a trusted network. \
-                  Port 0 takes a free one, which is printed at start.",
+        meaning: "Where gRPC listens, in plain text. Whoever reaches this address can move the \
+                  money of every app that has no `caller_tokens_file`, and whoever can listen on \
+                  the way sees the tokens. Keep it inside a trusted network, or behind a mesh \
+                  that encrypts. Port 0 takes a free one, which is printed at start.",
     },
     Knob {
         key: "unary_limit_ms",

@@ -91,6 +91,7 @@ fn every_value_of_the_example_is_the_default() {
         "apps.client_secret_file",
         "apps.platform_public_keys_file",
         "apps.callback_url",
+        "apps.caller_tokens_file",
     ];
     let mut text = example();
     for shown in shown_knobs().iter().filter(|shown| !without.contains(&shown.path().as_str())) {
@@ -202,6 +203,7 @@ fn every_field_of_the_configuration_is_set_by_a_knob_in_the_file_and_by_its_vari
         "Config.gateway.notify_urls",
         "Config.gateway.runner",
         "Config.gateway.seed",
+        "Config.grpc.callers",
     ];
     assert_eq!(without, expected);
 }

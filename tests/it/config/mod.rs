@@ -2,6 +2,7 @@
 //! field has a knob, and whatever is wrong is said at once.
 
 mod callbacks;
+mod callers;
 mod documents;
 
 pub use callbacks::certificate;

@@ -7,6 +7,7 @@ use settlement_gateway::proto::v1::{self, SettleState};
 use settlement_gateway::sim::Script;
 
 use super::{Edge, Provoked, asking, get, list_request, query_request, wait_request};
+use crate::callers::{guarded, mistaken};
 use crate::harness::{create_on, create_request, watch_request};
 use crate::raw::Call;
 
@@ -32,6 +33,14 @@ pub async fn app_not_configured() -> Provoked {
         }
     })
     .await
+}
+
+pub async fn unauthenticated() -> Provoked {
+    Edge::spawn(guarded).await.each(Rpc::ALL, |rpc| asking(rpc, "n")).await
+}
+
+pub async fn forbidden() -> Provoked {
+    Edge::spawn(guarded).await.each(Rpc::ALL, |rpc| mistaken(asking(rpc, "n"))).await
 }
 
 pub async fn invalid_request() -> Provoked {
