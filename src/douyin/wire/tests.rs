@@ -269,6 +269,28 @@ fn a_found_settle_becomes_a_report() {
 }
 
 #[test]
+fn whether_it_was_automatic_is_read_in_each_spelling() {
+    let [yes, no] = [Some(true), Some(false)];
+    for (value, read) in [
+        (json!(true), yes),
+        (json!("true"), yes),
+        (json!("1"), yes),
+        (json!(1), yes),
+        (json!(false), no),
+        (json!("false"), no),
+        (json!("0"), no),
+        (json!(0), no),
+        (json!(""), None),
+        (json!(null), None),
+    ] {
+        let mut item = full_item();
+        item["is_auto_settle"] = value.clone();
+        let reports = reports(&json!([item])).unwrap();
+        assert_eq!(reports[0].facts.auto_settle, read, "{value}");
+    }
+}
+
+#[test]
 fn spellings_types_and_shapes_do_not_matter() {
     let full = reports(&json!([full_item()])).unwrap();
     assert_eq!(reports(&full_item()).unwrap(), full, "a single object is a list of one");

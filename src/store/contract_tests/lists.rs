@@ -137,6 +137,26 @@ pub(super) async fn pages_follow_each_other_without_a_gap_or_a_repeat(subject: S
     let not_full = ListQuery { settles_max: 11, ..everything() };
     let end = page(store, &not_full).await.next.unwrap();
     assert_eq!(end.create_time, after_ms(0));
+    // So is one that is not full: it promises no other, whatever was looked at for it.
+    for query in [everything(), of_order("fact-order"), in_states(&KINDS)] {
+        assert_eq!(page(store, &query).await.next, None, "{query:?}");
+    }
+}
+
+/// Pages of some states of an order may be short, and the next one goes on: none is lost behind
+/// more settles than are looked at for one page.
+pub(super) async fn an_order_of_thousands_is_listed_to_its_end(subject: Subject) {
+    let store = &subject.store;
+    let mut inserts = tokio::task::JoinSet::new();
+    for number in 0..2_003_u64 {
+        let kind = if number < 3 { StateKind::Succeeded } else { StateKind::Rejected };
+        let (store, settle) = (store.clone(), settle(&format!("n{number}"), kind, number));
+        inserts.spawn(async move { record(&store, &settle).await });
+    }
+    inserts.join_all().await;
+    let succeeded = [StateKind::Succeeded];
+    let query = ListQuery { states: succeeded.to_vec(), ..of_order("fact-order") };
+    assert_eq!(listed(store, &query).await, ["n2", "n1", "n0"]);
 }
 
 pub(super) async fn filters_list_exactly_what_passes_all_of_them(subject: Subject) {

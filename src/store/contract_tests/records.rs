@@ -202,6 +202,11 @@ pub(super) async fn an_insert_begins_the_history(subject: Subject) {
     assert_eq!(store.history(&key("1"), 10).await, Ok(vec![first]));
 }
 
+/// Whether the error says which value it is that nobody can read.
+fn blames(read: &Result<Option<Record>, Error>, column: &str) -> bool {
+    matches!(read, Err(Error::Unreadable(why)) if why.split(' ').any(|word| word == column))
+}
+
 pub(super) async fn a_row_with_an_unknown_word_is_neither_read_nor_claimed_nor_rewritten(
     subject: Subject,
 ) {
@@ -223,7 +228,7 @@ pub(super) async fn a_row_with_an_unknown_word_is_neither_read_nor_claimed_nor_r
         subject.overwrite(&record.key, column, "FROM_THE_FUTURE");
 
         let read = store.get_by_settle_id(&record.key.app_id, &number).await;
-        assert!(matches!(read, Err(Error::Unreadable(_))), "{column}: {read:?}");
+        assert!(blames(&read, column), "{column}: {read:?}");
         assert_eq!(claim(store, NOW).await, [], "{column}");
         assert_eq!(store.next_due(&record.key.app_id).await, Ok(None), "{column}");
         let again = adopted(key(&format!("{column}-again")), record.state.clone());
@@ -251,7 +256,7 @@ pub(super) async fn a_row_with_an_unknown_structure_is_not_read(subject: Subject
         insert(store, &record, NewDue::At(NOW)).await;
         subject.overwrite(&record.key, column, r#"{"reason":"X","novelty":1}"#);
         let read = store.get(&record.key).await;
-        assert!(matches!(read, Err(Error::Unreadable(_))), "{column}: {read:?}");
+        assert!(blames(&read, column), "{column}: {read:?}");
     }
 }
 

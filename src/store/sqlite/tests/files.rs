@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::super::files::beside;
+use super::super::files::{Header, beside, create_private, header, keep_private, locate, orphan};
 use super::super::{Sqlite, SqliteOptions};
 use crate::settle::{Contradiction, SettleId, Source, State, StateKind};
 use crate::store::contract_tests::fixtures::*;
@@ -49,8 +49,55 @@ async fn a_new_database_is_private_durable_and_marked_as_ours() {
     let pragmas = ["journal_mode", "synchronous", "foreign_keys", "user_version", "application_id"];
     let ours = i32::from_be_bytes(*b"SetG").to_string();
     assert_eq!(pragmas.map(pragma), ["wal", "2", "1", "2", &ours]);
+    assert_eq!(pragma("cache_size"), "-16384", "KiB; without the sign it would be pages");
     drop(writer);
     store.close().await;
+}
+
+#[test]
+fn a_name_without_a_directory_is_in_the_working_directory() {
+    let here = std::env::current_dir().unwrap();
+    assert_eq!(locate(Path::new("no-such.db")).unwrap(), here.join("no-such.db"));
+}
+
+/// Only what is not there is missing: a database that cannot be looked at is not made anew.
+#[test]
+fn what_cannot_be_read_or_removed_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    fs::write(&file, "").unwrap();
+    assert_eq!(header(&file).unwrap(), Header::Empty);
+    assert_eq!(header(&directory.path().join("none")).unwrap(), Header::Missing);
+    assert!(header(&file.join("below-a-file")).is_err());
+    let taken = directory.path().join("taken.db");
+    fs::create_dir(beside(&taken, "-wal")).unwrap();
+    assert!(create_private(&taken).is_err());
+}
+
+#[test]
+fn a_log_belongs_to_a_lost_database_only_if_it_holds_something() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("settles.db");
+    for suffix in ["-wal", "-journal"] {
+        let log = beside(&path, suffix);
+        fs::write(&log, "").unwrap();
+        assert_eq!(orphan(&path), None, "{suffix}");
+        fs::write(&log, "x").unwrap();
+        assert_eq!(orphan(&path).as_ref(), Some(&log), "{suffix}");
+        fs::remove_file(log).unwrap();
+    }
+}
+
+#[test]
+fn what_others_may_not_do_with_a_file_is_left_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    for (before, after) in [(0o400, 0o400), (0o600, 0o600), (0o640, 0o600), (0o604, 0o600)] {
+        let path = directory.path().join(format!("{before:o}"));
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(before)).unwrap();
+        keep_private(&path);
+        assert_eq!(mode(path), after, "{before:o}");
+    }
 }
 
 #[tokio::test]
