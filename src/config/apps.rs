@@ -51,7 +51,6 @@ const CALLBACK_URL: &str = "callback_url";
 const CALLERS: &str = "caller_tokens_file";
 /// The largest file of public keys; one key has under 1 KiB.
 const KEYS_BYTES_MAX: u64 = 64 * 1024;
-
 /// The largest file of tokens.
 const TOKENS_BYTES_MAX: u64 = 64 * 1024;
 

@@ -88,23 +88,18 @@ fn heard(reply: &Reply) -> Result<Heard, Failed> {
             let log_id = answer.log_id.clone().or(header);
             Ok(Heard { answer, http_status: reply.status, log_id })
         }
-        Err(unreadable) => Err(unusable(reply.status, None, header, unreadable)),
+        Err(unreadable) => Err(unusable(reply.status, header, unreadable)),
     }
 }
 
-/// An answer that was written and cannot be used: the outcome is unknown, whatever its status. It
-/// is not quoted: nobody knows which of its texts are secrets.
-fn unusable(
-    http_status: u16,
-    err_no: Option<i32>,
-    log_id: Option<String>,
-    why: wire::Unreadable,
-) -> Failed {
+/// An answer that was written and cannot be used: the outcome is unknown, whatever its status. Of
+/// its texts only the log id is kept: nobody knows which of the others are secrets.
+fn unusable(http_status: u16, log_id: Option<String>, why: wire::Unreadable) -> Failed {
     let success = (200..300).contains(&http_status);
     let reason = if success { UPSTREAM_BAD_ANSWER } else { UPSTREAM_HTTP_ERROR };
     let cause = format!("HTTP {http_status}, {why}");
     let said = DouyinError {
-        err_no,
+        err_no: None,
         sub_err_no: None,
         err_msg: String::new(),
         log_id: log_id.clone().unwrap_or_default(),
@@ -118,7 +113,7 @@ fn failed(error: &SendError) -> Failed {
     let (effect, reason) = match error {
         SendError::TooLarge { status, log_id_header } => {
             let log_id = log_id_header.as_deref().map(wire::bounded_log_id);
-            return unusable(*status, None, log_id, wire::Unreadable("the answer is too large"));
+            return unusable(*status, log_id, wire::Unreadable("the answer is too large"));
         }
         SendError::NotSent(_) => (Effect::None, UPSTREAM_UNREACHABLE),
         SendError::TooLate => (Effect::None, SEND_TOO_LATE),
@@ -136,7 +131,7 @@ impl Heard {
     }
 
     pub(super) fn unusable(&self, why: wire::Unreadable) -> Failed {
-        unusable(self.http_status, self.answer.err_no, self.log_id.clone(), why)
+        unusable(self.http_status, self.log_id.clone(), why)
     }
 
     /// The failure to keep; what was sent is kept out of it.

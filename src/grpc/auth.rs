@@ -4,6 +4,7 @@
 //! What it must not know: what an RPC does.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 
 use ring::digest::{SHA256, digest};
 use tonic::metadata::MetadataMap;
@@ -17,12 +18,12 @@ const TOKEN_BYTES_MAX: usize = 256;
 const TOKENS_MAX: usize = 64;
 
 /// The tokens that are good for one app.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct CallerTokens(HashSet<Fingerprint>);
 
-/// What is kept of a token, so that no dump of the memory has it; and a wrong one that is nearly
+/// What is kept of a token, so that the configuration holds none; and a wrong one that is nearly
 /// right takes no longer to look up than any other.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Fingerprint([u8; 32]);
 
 /// Why a list of tokens is none. It follows the words "names a file that", and repeats no token.
@@ -40,7 +41,7 @@ pub enum BadTokens {
 }
 
 /// The token that a call came with, if it came with one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Bearer(Option<Fingerprint>);
 
 /// Why a call is turned away.
@@ -72,6 +73,12 @@ impl CallerTokens {
             1..=TOKENS_MAX => Ok(Self(tokens)),
             _ => Err(BadTokens::TooMany),
         }
+    }
+}
+
+impl fmt::Debug for CallerTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CallerTokens({})", self.0.len())
     }
 }
 
@@ -112,6 +119,8 @@ impl Bearer {
 
 #[cfg(test)]
 mod tests {
+    use tonic::metadata::MetadataValue;
+
     use super::*;
 
     fn token(letter: char) -> String {
@@ -159,6 +168,10 @@ mod tests {
             assert_eq!(admitted(&[nothing], "tt1"), Err(Denied::Unauthenticated), "{nothing}");
         }
         assert_eq!(admitted(&[], "tt1"), Err(Denied::Unauthenticated));
+        let mut metadata = MetadataMap::new();
+        let not_ascii = MetadataValue::try_from(&b"Bearer \xff"[..]).unwrap();
+        metadata.insert("authorization", not_ascii);
+        assert!(Bearer::of(&metadata).0.is_none());
         let twice = format!("Bearer {a}");
         assert_eq!(admitted(&[&twice, &twice], "tt1"), Err(Denied::Unauthenticated), "which one?");
     }
@@ -182,7 +195,6 @@ mod tests {
             let text = format!("{}\n{wrong}", token('a'));
             let bad = CallerTokens::parse(&text).unwrap_err();
             assert_eq!(bad, BadTokens::Line { line: 2 }, "{wrong}");
-            assert!(!bad.to_string().contains(wrong.as_str()), "a secret may stand there");
         }
     }
 }

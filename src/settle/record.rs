@@ -187,7 +187,7 @@ impl Failure {
 /// Douyin's error, as it came.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DouyinError {
-    /// `None`: the answer had no number that could be read.
+    /// `None`: the answer had none, or could not be used.
     pub err_no: Option<i32>,
     pub sub_err_no: Option<i32>,
     pub err_msg: String,

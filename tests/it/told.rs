@@ -176,7 +176,7 @@ impl Told {
         if self.douyin.is_some() {
             let (err_no, err_msg) = (self.metadata("err_no"), self.metadata("err_msg"));
             let said = match (err_no, err_msg) {
-                ("", _) => format!(" (Douyin says HTTP {})", self.metadata("http_status")),
+                ("", _) => format!(" (the answer was HTTP {})", self.metadata("http_status")),
                 (_, "") => format!(" (Douyin says {err_no})"),
                 _ => format!(" (Douyin says {err_no}: {err_msg})"),
             };

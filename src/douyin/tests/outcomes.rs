@@ -126,7 +126,7 @@ async fn the_number_decides_whatever_the_http_status_is() {
 async fn without_a_readable_number_the_outcome_is_unknown() {
     let html = b"<html>no</html>";
     let too_large =
-        SendError::TooLarge { status: 200, log_id_header: Some("log-header".to_owned()) };
+        |status| SendError::TooLarge { status, log_id_header: Some("log-header".to_owned()) };
     let cases = [
         (Act::SayWith(200, html), UPSTREAM_BAD_ANSWER),
         (Act::SayWith(200, b""), UPSTREAM_BAD_ANSWER),
@@ -139,7 +139,8 @@ async fn without_a_readable_number_the_outcome_is_unknown() {
         (Act::SayWith(404, html), UPSTREAM_HTTP_ERROR),
         (Act::SayWith(429, b"{}"), UPSTREAM_HTTP_ERROR),
         (Act::SayWith(502, html), UPSTREAM_HTTP_ERROR),
-        (Act::Fail(too_large), UPSTREAM_BAD_ANSWER),
+        (Act::Fail(too_large(200)), UPSTREAM_BAD_ANSWER),
+        (Act::Fail(too_large(502)), UPSTREAM_HTTP_ERROR),
         (Act::Fail(SendError::Lost("reset".to_owned())), UPSTREAM_CONNECTION_LOST),
         (Act::Fail(SendError::Timeout), UPSTREAM_TIMEOUT),
     ];
@@ -261,16 +262,21 @@ async fn a_query_finds_settles_or_none_or_fails() {
     assert_eq!(none.reports, []);
 
     let failures = [
-        (Act::Say(json!({ "err_no": 0 })), UPSTREAM_BAD_ANSWER),
-        (Act::Say(json!({ "err_no": 0, "data": [{ "settle_id": "ots1" }] })), UPSTREAM_BAD_ANSWER),
-        (Act::Say(refused(23000)), "SYSTEM_ERROR"),
-        (Act::Say(refused(99999)), UNLISTED),
-        (Act::SayWith(502, b"<html>"), UPSTREAM_HTTP_ERROR),
-        (Act::Fail(SendError::Timeout), UPSTREAM_TIMEOUT),
+        (Act::Say(json!({ "err_no": 0 })), UPSTREAM_BAD_ANSWER, Some(None)),
+        (
+            Act::Say(json!({ "err_no": 0, "data": [{ "settle_id": "ots1" }] })),
+            UPSTREAM_BAD_ANSWER,
+            Some(None),
+        ),
+        (Act::Say(refused(23000)), "SYSTEM_ERROR", Some(Some(23000))),
+        (Act::Say(refused(99999)), UNLISTED, Some(Some(99999))),
+        (Act::SayWith(502, b"<html>"), UPSTREAM_HTTP_ERROR, Some(None)),
+        (Act::Fail(SendError::Timeout), UPSTREAM_TIMEOUT, None),
     ];
-    for (act, reason) in failures {
+    for (act, reason, err_no) in failures {
         let failed = desk.query(act).await.unwrap_err();
         assert_eq!((failed.failure.reason.as_str(), failed.throttled), (reason, false));
+        assert_eq!(failed.failure.douyin.map(|said| said.err_no), err_no, "{reason}");
     }
     let throttled = desk.query(Act::Say(refused(12001))).await.unwrap_err();
     assert!(throttled.throttled);

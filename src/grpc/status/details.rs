@@ -43,15 +43,12 @@ impl Problem {
             return format!("{meaning} {advice}");
         };
         let happened = meaning.trim_end_matches('.');
-        let number = match said.err_no {
-            Some(err_no) => err_no.to_string(),
-            None => format!("HTTP {}", said.http_status),
+        let said = match (said.err_no, cut(&said.err_msg, TEXT_BYTES_MAX)) {
+            (None, _) => format!("the answer was HTTP {}", said.http_status),
+            (Some(err_no), "") => format!("Douyin says {err_no}"),
+            (Some(err_no), err_msg) => format!("Douyin says {err_no}: {err_msg}"),
         };
-        let err_msg = cut(&said.err_msg, TEXT_BYTES_MAX);
-        match err_msg.is_empty() {
-            true => format!("{happened} (Douyin says {number}). {advice}"),
-            false => format!("{happened} (Douyin says {number}: {err_msg}). {advice}"),
-        }
+        format!("{happened} ({said}). {advice}")
     }
 
     /// Each type at most once; `ErrorInfo` always, `RetryInfo` exactly if a retry now makes sense.

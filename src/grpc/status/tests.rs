@@ -50,7 +50,10 @@ fn decoded(status: &Status) -> pb::Status {
 fn all() -> Vec<Status> {
     let (names, said) = longest();
     let settle_id = SettleId::parse("s".repeat(64)).unwrap();
-    let own = reasons::TABLE.iter().map(|row| Problem::own(row.reason));
+    let own = reasons::TABLE.iter().map(|row| Problem {
+        douyin: Some(DouyinError { err_no: None, ..said.clone() }),
+        ..Problem::own(row.reason)
+    });
     let douyin = codes::TABLE.iter().chain([codes::other()]).map(|row| {
         let said = DouyinError { err_no: Some(row.err_no), sub_err_no: None, ..said.clone() };
         Problem::of_failure(&Failure { reason: row.reason.to_owned(), douyin: Some(said) })

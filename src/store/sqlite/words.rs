@@ -116,6 +116,7 @@ struct FailureJson<'a> {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DouyinErrorJson<'a> {
+    /// Programs that expect one leave a row without it alone, as they do with unknown words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     err_no: Option<i32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
