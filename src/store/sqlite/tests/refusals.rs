@@ -154,6 +154,24 @@ async fn a_database_with_a_garbage_page_is_refused_whichever_page_it_is() {
     }
 }
 
+/// A gateway with a large database starts all the same; what it serves is checked as far as it got.
+#[tokio::test]
+async fn the_check_of_a_large_database_ends_when_its_time_is_up() {
+    let files = Files::closed().await;
+    // Only the last row breaks a rule, so that the check has much to do before it finds that.
+    files.sql(
+        "UPDATE settle SET settle_detail = 'x' WHERE id < (SELECT max(id) FROM settle);
+         PRAGMA writable_schema = ON;
+         UPDATE sqlite_schema SET sql = replace(sql, 'settle_detail           TEXT', 'settle_detail TEXT NOT NULL')
+         WHERE name = 'settle'",
+    );
+    let error = files.refused();
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
+    let mut options = SqliteOptions::new(&files.path);
+    options.check_time_max = Duration::ZERO;
+    Store::Sqlite(Sqlite::open(options).unwrap().into()).close().await;
+}
+
 #[tokio::test]
 async fn a_database_in_use_by_another_gateway_is_refused_under_any_name() {
     let files = Files::closed().await;
