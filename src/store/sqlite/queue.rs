@@ -54,7 +54,7 @@ impl Committer {
 
     /// Commits one batch of what is queued and answers it; returns its size.
     pub fn commit_queued(&mut self) -> usize {
-        let batch = self.take_batch();
+        let batch = self.take(self.batch_jobs_max);
         let jobs = batch.len();
         if jobs > 0 {
             self.writer.commit_batch(batch);
@@ -65,7 +65,7 @@ impl Committer {
     /// As [`Committer::commit_queued`], but nobody hears of it: every operation is answered
     /// `InDoubt`.
     pub fn commit_queued_unheard(&mut self) -> usize {
-        let batch = self.take_batch();
+        let batch = self.take(self.batch_jobs_max);
         let jobs = batch.len();
         if jobs > 0 {
             let unheard = |job| -> Box<dyn Job> { Box::new(Unheard(job)) };
@@ -77,17 +77,12 @@ impl Committer {
     /// Forgets one batch of what is queued: nothing of it is done, and every operation is answered
     /// `InDoubt`. Returns its size.
     pub fn lose_queued(&mut self) -> usize {
-        self.take_batch().len()
+        self.take(self.batch_jobs_max).len()
     }
 
-    fn take_batch(&mut self) -> Vec<Box<dyn Job>> {
-        let mut batch = Vec::new();
-        while batch.len() < self.batch_jobs_max
-            && let Ok(job) = self.jobs.try_recv()
-        {
-            batch.push(job);
-        }
-        batch
+    /// At most so many of what is queued now.
+    fn take(&mut self, jobs_max: usize) -> Vec<Box<dyn Job>> {
+        std::iter::from_fn(|| self.jobs.try_recv().ok()).take(jobs_max).collect()
     }
 
     /// Waits until something is queued and commits the batch that it begins; `false`: the queue is
@@ -95,11 +90,7 @@ impl Committer {
     pub async fn commit_next(&mut self) -> bool {
         let Some(first) = self.jobs.recv().await else { return false };
         let mut batch = vec![first];
-        while batch.len() < self.batch_jobs_max
-            && let Ok(job) = self.jobs.try_recv()
-        {
-            batch.push(job);
-        }
+        batch.extend(self.take(self.batch_jobs_max - 1));
         self.writer.commit_batch(batch);
         true
     }

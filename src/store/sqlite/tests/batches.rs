@@ -3,6 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+
 use super::super::columns::Fault;
 use super::super::job::Urgency;
 use super::super::{Sqlite, SqliteOptions};
@@ -12,14 +14,7 @@ use crate::store::contract_tests::fixtures::*;
 use crate::store::{Error, Insert, NewDue, Store, Swap, Swapped};
 
 async fn inserted(stepped: &mut Stepped, numbers: u32) {
-    let mut handles = Vec::new();
-    for number in 0..numbers {
-        let record = submitted(key(&format!("n{number}")));
-        let insert = |store: Store| async move {
-            store.insert(record, Source::Gateway, NewDue::At(NOW)).await
-        };
-        handles.push(stepped.queue(insert).await);
-    }
+    let handles = queued(stepped, numbers).await;
     while stepped.committer.commit_queued() > 0 {}
     for handle in handles {
         assert_eq!(handle.await.unwrap(), Ok(Insert::Inserted));
@@ -83,6 +78,59 @@ async fn what_queues_up_is_committed_in_batches_of_the_configured_size() {
     for handle in handles {
         assert_eq!(handle.await.unwrap(), Ok(()));
     }
+}
+
+/// Queues inserts of these many settles.
+async fn queued(stepped: &Stepped, numbers: u32) -> Vec<JoinHandle<Result<Insert, Error>>> {
+    let mut handles = Vec::new();
+    for number in 0..numbers {
+        let record = submitted(key(&format!("n{number}")));
+        let insert = |store: Store| async move {
+            store.insert(record, Source::Gateway, NewDue::At(NOW)).await
+        };
+        handles.push(stepped.queue(insert).await);
+    }
+    handles
+}
+
+/// What a simulation does to a store: both ways in which a commit can be in doubt.
+#[tokio::test]
+async fn a_batch_in_doubt_was_committed_unheard_or_was_lost() {
+    for kept in [true, false] {
+        let mut stepped = Stepped::open_with(|options| options.batch_jobs_max = 10);
+        assert_eq!(stepped.committer.commit_queued_unheard(), 0);
+        assert_eq!(stepped.committer.lose_queued(), 0);
+        let commits = stepped.count_commits();
+        let handles = queued(&stepped, 12).await;
+        let jobs = match kept {
+            true => stepped.committer.commit_queued_unheard(),
+            false => stepped.committer.lose_queued(),
+        };
+        assert_eq!((jobs, stepped.committer.queued()), (10, 2));
+        assert_eq!(commits.load(Ordering::Relaxed), u32::from(kept));
+        for (number, handle) in handles.into_iter().enumerate().take(10) {
+            let answer = handle.await.unwrap();
+            assert!(matches!(answer, Err(Error::InDoubt(_))), "{answer:?}");
+            let read = stepped.store.get(&key(&format!("n{number}"))).await.unwrap();
+            assert_eq!(read.is_some(), kept, "{number}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_drives_a_store_waits_for_a_batch_until_it_is_closed() {
+    let mut stepped = Stepped::open_with(|options| options.batch_jobs_max = 2);
+    let handles = queued(&stepped, 3).await;
+    let commits = stepped.count_commits();
+    assert!(stepped.committer.commit_next().await);
+    assert_eq!((stepped.committer.queued(), commits.load(Ordering::Relaxed)), (1, 1));
+    assert!(stepped.committer.commit_next().await);
+    for handle in handles {
+        assert_eq!(handle.await.unwrap(), Ok(Insert::Inserted));
+    }
+    assert!(tokio::time::timeout(Duration::ZERO, stepped.committer.commit_next()).await.is_err());
+    stepped.store.close().await;
+    assert!(!stepped.committer.commit_next().await);
 }
 
 #[tokio::test]
