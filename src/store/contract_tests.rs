@@ -87,6 +87,7 @@ macro_rules! run_on {
             swaps::a_swap_to_a_taken_settle_id_is_told_and_changes_nothing,
             swaps::a_record_of_the_same_settle_goes_up_in_another_one,
             swaps::what_changed_meanwhile_is_not_absorbed,
+            swaps::a_swap_that_absorbs_and_fails_leaves_both_records,
             swaps::a_settle_taken_over_by_the_platform_loses_its_request,
             swaps::history_grows_with_entries_and_is_read_oldest_first,
             swaps::a_release_ends_the_lease_and_leaves_the_schedule,

@@ -3,7 +3,7 @@
 use super::Subject;
 use super::fixtures::*;
 use crate::settle::*;
-use crate::store::{Absorbed, Due, FIRST_FENCE, Fence, NewDue, Store, Swap, Swapped};
+use crate::store::{Absorbed, Due, Error, FIRST_FENCE, Fence, NewDue, Store, Swap, Swapped};
 
 async fn created(store: &Store) -> Record {
     let record = submitted(key("1"));
@@ -166,6 +166,20 @@ pub(super) async fn what_changed_meanwhile_is_not_absorbed(subject: Subject) {
     assert_eq!(store.swap(Swap { absorbed: nobody, ..swap }).await, Ok(Swapped::Conflict));
     assert_eq!(store.get(&record.key).await, Ok(Some(record)));
     assert_eq!(store.get(&other.key).await, Ok(Some(changed)));
+}
+
+/// No rule asks for it; whatever does must not lose the absorbed record.
+pub(super) async fn a_swap_that_absorbs_and_fails_leaves_both_records(subject: Subject) {
+    let store = &subject.store;
+    let (record, other, mut swap) = adopted_and_created(store).await;
+    let third = adopted(key("third"), State::Processing { settle_id: settle_id("ots3") });
+    insert(store, &third, NewDue::None).await;
+    swap.record.state = third.state.clone();
+    let answer = store.swap(swap).await;
+    assert!(matches!(answer, Err(Error::Unavailable(_))), "{answer:?}");
+    for untouched in [record, other, third] {
+        assert_eq!(store.get(&untouched.key).await, Ok(Some(untouched)));
+    }
 }
 
 pub(super) async fn a_settle_taken_over_by_the_platform_loses_its_request(subject: Subject) {

@@ -49,6 +49,23 @@ async fn a_failed_commit_leaves_the_whole_batch_in_doubt_and_the_store_recovers(
     assert_eq!(stepped.alone(|store| create(store, "1".to_owned())).await, Ok(Insert::Inserted));
 }
 
+/// "Another settle has this `settle_id`" sends a worker to read that one: nothing else may be told
+/// so.
+#[tokio::test(start_paused = true)]
+async fn a_write_that_fails_is_no_settle_id_that_is_taken() {
+    let mut stepped = Stepped::open();
+    assert_eq!(stepped.alone(|store| create(store, "1".to_owned())).await, Ok(Insert::Inserted));
+    as_another_program(&stepped.path)
+        .execute_batch(
+            "CREATE TRIGGER fault BEFORE UPDATE ON settle BEGIN SELECT RAISE(ABORT, 'fault'); END",
+        )
+        .unwrap();
+    let swap = fact(next(&submitted(key("1")), |_| {}));
+    assert!(unavailable(&stepped.alone(|store| async move { store.swap(swap).await }).await));
+    let read = stepped.store.get(&key("1")).await;
+    assert_eq!(read, Ok(Some(submitted(key("1")))));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_commit_between_two_failed_ones_keeps_the_store_up() {
     let mut stepped = Stepped::open();
