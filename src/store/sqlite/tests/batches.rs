@@ -11,7 +11,7 @@ use super::super::{Sqlite, SqliteOptions};
 use super::Stepped;
 use crate::settle::{Source, State};
 use crate::store::contract_tests::fixtures::*;
-use crate::store::{Error, Insert, NewDue, Store, Swap, Swapped};
+use crate::store::{Error, Insert, NewDue, Store, Swap, Swapped, SweepCursor};
 
 async fn inserted(stepped: &mut Stepped, numbers: u32) {
     let handles = queued(stepped, numbers).await;
@@ -131,6 +131,17 @@ async fn whoever_drives_a_store_waits_for_a_batch_until_it_is_closed() {
     assert!(tokio::time::timeout(Duration::ZERO, stepped.committer.commit_next()).await.is_err());
     stepped.store.close().await;
     assert!(!stepped.committer.commit_next().await);
+}
+
+/// It runs for ever, over everything: the writer must not wake for it.
+#[tokio::test]
+async fn a_sweep_that_finds_nothing_to_repair_writes_nothing() {
+    let mut stepped = Stepped::open();
+    inserted(&mut stepped, 3).await;
+    let swept = stepped.store.sweep(NOW, SweepCursor::default(), 100);
+    let swept = tokio::time::timeout(Duration::from_secs(60), swept).await.unwrap().unwrap();
+    assert!(swept.wrapped);
+    assert_eq!((swept.missing, swept.superfluous, stepped.committer.queued()), (0, 0, 0));
 }
 
 #[tokio::test]
