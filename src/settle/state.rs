@@ -195,13 +195,10 @@ fn unknown(
 }
 
 /// Whether an observation of a kind that is counted was not counted before: one that is observed
-/// again after a commit in doubt is the same one.
+/// again after a commit in doubt is the same one, and began at the same moment. Which of two moments
+/// is the later one says nothing: the clock may have been set in between.
 fn counts_anew(after: &mut Record, seen: &Observation) -> bool {
-    let anew = after.evidence.last_counted.is_none_or(|last| seen.begun > last);
-    if anew {
-        after.evidence.last_counted = Some(seen.begun);
-    }
-    anew
+    after.evidence.last_counted.replace(seen.begun) != Some(seen.begun)
 }
 
 fn exists(

@@ -343,6 +343,16 @@ fn the_same_empty_query_recorded_twice_is_one_empty_query() {
     assert_eq!(play.kind(), In::Submitting, "expiry needs two queries");
 }
 
+/// The clock was days ahead when the first empty query was counted, and was set right since.
+#[test]
+fn a_moment_of_another_clock_keeps_nothing_from_being_counted() {
+    let mut play = Play::of(&submitting(1));
+    play.record.evidence.empties_after_expiry = 1;
+    play.record.evidence.last_counted = Some(at(WINDOW_END + 72 * HOUR));
+    play.at(WINDOW_END).sees(&[query(WINDOW_END, Learned::Absent)]);
+    assert_eq!(play.kind(), In::Rejected);
+}
+
 #[test]
 fn the_same_unlisted_answer_recorded_twice_is_one_answer() {
     let mut play = Play::recorded();
