@@ -195,8 +195,8 @@ fn unknown(
 }
 
 /// Whether an observation of a kind that is counted was not counted before: one that is observed
-/// again after a commit in doubt is the same one, and began at the same moment. Which of two moments
-/// is the later one says nothing: the clock may have been set in between.
+/// again after a commit in doubt is the same one, and began at the same moment. Which of two
+/// moments is the later one says nothing: the clock may have been set in between.
 fn counts_anew(after: &mut Record, seen: &Observation) -> bool {
     after.evidence.last_counted.replace(seen.begun) != Some(seen.begun)
 }
