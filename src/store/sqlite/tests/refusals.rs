@@ -162,7 +162,9 @@ async fn the_check_of_a_large_database_ends_when_its_time_is_up() {
     files.sql(
         "UPDATE settle SET settle_detail = 'x' WHERE id < (SELECT max(id) FROM settle);
          PRAGMA writable_schema = ON;
-         UPDATE sqlite_schema SET sql = replace(sql, 'settle_detail           TEXT', 'settle_detail TEXT NOT NULL')
+         UPDATE sqlite_schema SET sql = replace(
+             sql, 'settle_detail           TEXT', 'settle_detail TEXT NOT NULL'
+         )
          WHERE name = 'settle'",
     );
     let error = files.refused();
