@@ -95,9 +95,9 @@ async fn a_refresh_asks_by_douyins_number_unless_a_send_is_in_doubt() {
     let (sure, doubt) = (number("sure"), number("doubt"));
     let settle = gateway.create(create_on(&sure, "sim-hold-1")).await.unwrap();
     refresh(&gateway, &sure).await.unwrap();
-    // The poller may ask, too, about what is news to it; it asks in the same way.
+    // The poller may ask once more, because the answer was news; it asks in the same way.
     let books = gateway.sim.books();
-    assert!(books.queries(settle.settle_id()) >= 1);
+    assert!((1..=2).contains(&books.queries(settle.settle_id())));
     assert_eq!(books.queries(&sure), 0);
     // The first send was taken and its answer lost; the second one says so.
     gateway.sim.script(&doubt, vec![Script::apply_then(Script::Drop)]);
@@ -111,7 +111,7 @@ async fn a_refresh_asks_by_douyins_number_unless_a_send_is_in_doubt() {
     };
     gateway.client.clone().get_settle(by_id).await.unwrap();
     let books = gateway.sim.books();
-    assert!(books.queries(&doubt) - before >= 2);
+    assert!((2..=3).contains(&(books.queries(&doubt) - before)));
     assert_eq!(books.queries(settle.settle_id()), 0);
 }
 
