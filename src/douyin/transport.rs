@@ -70,6 +70,7 @@ pub enum SendError {
     Lost(String),
     #[error("no answer in time")]
     Timeout,
+    /// Its head came; what it says is not read.
     #[error("the answer is too large")]
     TooLarge { status: u16, log_id_header: Option<String> },
 }
