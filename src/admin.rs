@@ -4,6 +4,8 @@
 //!
 //! What it must not know: how a settle changes.
 
+mod hosts;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,6 +18,8 @@ use tracing::{info, warn};
 use crate::gateway::{Gateway, ResolveError};
 use crate::listener::{Answer, Handler, Limits, Request};
 use crate::settle::{AppId, Key, OutSettleNo, TradeSystem, Verdict};
+
+pub use hosts::Hosts;
 
 /// Whether the gateway serves: the store can commit, and nobody stops it.
 #[derive(Clone, Default)]
@@ -37,6 +41,7 @@ pub struct Admin {
     pub gateway: Gateway,
     pub metrics: PrometheusHandle,
     pub readiness: Readiness,
+    pub hosts: Hosts,
 }
 
 /// Where a contradiction is resolved.
@@ -74,6 +79,9 @@ pub enum Keep {
 
 impl Handler for Admin {
     async fn handle(&self, request: Request) -> Answer {
+        if let Some(refusal) = self.hosts.refusal(&request) {
+            return refusal;
+        }
         match (&request.method, request.path.as_str()) {
             (&Method::GET, "/metrics") => Answer {
                 status: StatusCode::OK,

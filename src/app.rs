@@ -15,7 +15,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 use tracing::{error, info, warn};
 
-use crate::admin::{self, Admin, Readiness};
+use crate::admin::{self, Admin, Hosts, Readiness};
 use crate::callback::Callbacks;
 use crate::clock::{Clock, duration_ms};
 use crate::config::{Config, StopConfig};
@@ -43,6 +43,7 @@ pub struct App {
     store: Store,
     tls: Option<TlsAcceptor>,
     callback_limits: Limits,
+    admin_hosts: Hosts,
     stop: StopConfig,
 }
 
@@ -123,6 +124,7 @@ impl App {
             store,
             tls: config.callback.tls.map(|tls| TlsAcceptor::from(tls.0)),
             callback_limits: config.callback.limits,
+            admin_hosts: config.admin_hosts,
             stop: config.stop,
         })
     }
@@ -155,6 +157,7 @@ impl App {
             gateway: self.gateway.clone(),
             metrics: telemetry::metrics(),
             readiness: health.readiness.clone(),
+            hosts: self.admin_hosts,
         };
         tasks.spawn(listener::serve(self.admin, None, admin::limits(), admin, edges.clone()));
         let server = serve(incoming, service, health.service(), drain);

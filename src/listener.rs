@@ -53,6 +53,8 @@ const LINGER: Duration = Duration::from_millis(500);
 pub struct Request {
     pub method: Method,
     pub path: String,
+    /// The host of its address: HTTP/2 has one always, HTTP/1.1 only in a request as to a proxy.
+    pub authority: Option<String>,
     pub headers: HeaderMap,
     body: Incoming,
     bytes_max: usize,
@@ -284,6 +286,7 @@ impl<H: Handler> Edge<H> {
                 let request = Request {
                     method: head.method,
                     path: head.uri.path().to_owned(),
+                    authority: head.uri.authority().map(ToString::to_string),
                     headers: head.headers,
                     body,
                     bytes_max: self.limits.body_bytes_max,

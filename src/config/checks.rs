@@ -80,6 +80,7 @@ fn of_ms(slot: &Slot<Config>, config: &mut Config) -> Option<u128> {
         | Slot::Number { .. }
         | Slot::Switch { .. }
         | Slot::Address { .. }
+        | Slot::Hosts { .. }
         | Slot::Path { .. }
         | Slot::Text { .. }
         | Slot::Optional { .. }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
+use crate::admin::Hosts;
 use crate::settle::AppId;
 
 /// The knobs of one table of the file.
@@ -52,6 +53,10 @@ pub enum Slot<T: 'static> {
     },
     Address {
         of: fn(&mut T) -> &mut SocketAddr,
+    },
+    /// An array in the file, parted by commas in a variable.
+    Hosts {
+        of: fn(&mut T) -> &mut Hosts,
     },
     Path {
         of: fn(&mut T) -> &mut PathBuf,
@@ -136,6 +141,7 @@ impl<T> Slot<T> {
                 let wrong = |_| format!("is {text:?}; it must be an IP address and a port");
                 *of(target) = text.parse().map_err(wrong)?;
             }
+            Slot::Hosts { of } => *of(target) = Hosts::parse(raw.texts()?)?,
             Slot::Path { of } => *of(target) = PathBuf::from(raw.not_empty()?),
             Slot::Text { of, rule } => *of(target) = rule.keep(raw)?,
             Slot::Optional { of, rule, .. } => *of(target) = Some(rule.keep(raw)?),
@@ -156,6 +162,9 @@ impl<T> Slot<T> {
             Slot::Number { of, .. } => grouped(&of(target).to_string()),
             Slot::Switch { get, .. } => get(target).to_string(),
             Slot::Address { of } => text(&of(target).to_string()),
+            Slot::Hosts { of } => {
+                format!("[{}]", of(target).names().map(text).collect::<Vec<_>>().join(", "))
+            }
             Slot::Path { of } => text(&of(target).to_string_lossy()),
             Slot::Text { of, .. } => text(of(target)),
             Slot::Optional { of, .. } => text(of(target).as_ref()?),
@@ -170,6 +179,7 @@ impl<T> Slot<T> {
             Slot::Count { unit, .. } | Slot::Number { unit, .. } => unit,
             Slot::Switch { .. } => "boolean",
             Slot::Address { .. } => "address and port",
+            Slot::Hosts { .. } => "names of hosts",
             Slot::Path { .. } => "path",
             Slot::Text { rule, .. } | Slot::Optional { rule, .. } => rule.unit,
             Slot::App { .. } => "text",
@@ -184,6 +194,7 @@ impl<T> Slot<T> {
             }
             Slot::Text { rule, .. } | Slot::Optional { rule, .. } => rule.bounds.to_owned(),
             Slot::App { bounds, .. } => (*bounds).to_owned(),
+            Slot::Hosts { .. } => "at most 64".to_owned(),
             Slot::Switch { .. } | Slot::Address { .. } | Slot::Path { .. } => String::new(),
         }
     }
@@ -197,6 +208,7 @@ impl<T> Slot<T> {
             | Slot::Number { .. }
             | Slot::Switch { .. }
             | Slot::Address { .. }
+            | Slot::Hosts { .. }
             | Slot::Path { .. }
             | Slot::Text { .. } => None,
         }
@@ -244,6 +256,19 @@ impl<'a> Raw<'a> {
             Raw::Toml(DeValue::String(text)) => Ok(text),
             Raw::Text(text) => Ok(text),
             Raw::Toml(_) => Err(format!("is {}; it must be a text in quotes", self.shown())),
+        }
+    }
+
+    fn texts(self) -> Result<Vec<&'a str>, String> {
+        match self {
+            Raw::Toml(DeValue::Array(items)) => {
+                items.iter().map(|item| Raw::Toml(item.get_ref()).text()).collect()
+            }
+            Raw::Toml(_) => {
+                Err(format!("is {}; it must be an array of texts in quotes", self.shown()))
+            }
+            Raw::Text(text) if text.trim().is_empty() => Ok(Vec::new()),
+            Raw::Text(text) => Ok(text.split(',').map(str::trim).collect()),
         }
     }
 

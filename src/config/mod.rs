@@ -30,6 +30,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::admin::Hosts;
 use crate::douyin::{App, ClientConfig, PlatformKeys};
 use crate::gateway::GatewayConfig;
 use crate::grpc::GrpcConfig;
@@ -56,6 +57,7 @@ pub struct Config {
     pub grpc: GrpcConfig,
     pub callback: CallbackConfig,
     pub admin_addr: SocketAddr,
+    pub admin_hosts: Hosts,
     pub poller: PollerConfig,
     pub stop: StopConfig,
 }
@@ -95,6 +97,7 @@ impl Default for Config {
             grpc: GrpcConfig::default(),
             callback: CallbackConfig::default(),
             admin_addr: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            admin_hosts: Hosts::default(),
             poller: PollerConfig::default(),
             stop: StopConfig {
                 drain_delay: Duration::from_secs(5),

@@ -1,8 +1,14 @@
 //! The admin listener: health over HTTP, metrics, and what it takes decisions from.
 
-use settlement_gateway::admin::RESOLVE_PATH;
+use std::net::SocketAddr;
 
-use crate::harness::{Gateway, within};
+use settlement_gateway::admin::RESOLVE_PATH;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::harness::{Gateway, simulator, within};
+use crate::process::{Process, Setting};
 
 #[tokio::test]
 async fn it_is_alive_ready_and_counts() {
@@ -38,4 +44,131 @@ async fn a_decision_is_taken_as_json_only_and_only_if_it_is_whole() {
     let large = client.post(&url).header("content-type", "application/json");
     let answer = large.body("x".repeat(17 * 1024)).send().await.unwrap();
     assert_eq!(answer.status().as_u16(), 413);
+}
+
+/// The status and the text that bytes are answered with.
+async fn raw(addr: SocketAddr, request: &str) -> (u16, String) {
+    let talk = async {
+        let mut socket = TcpStream::connect(addr).await.unwrap();
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let answer = within("the answer", talk).await;
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.unwrap_or_else(|| panic!("no status: {answer}")), answer)
+}
+
+const PATHS: [&str; 4] = ["/livez", "/readyz", "/metrics", RESOLVE_PATH];
+
+/// What a page sees whose name resolves to this machine (DNS rebinding): to a browser it is a page
+/// of the gateway itself.
+#[tokio::test]
+async fn a_page_that_calls_this_machine_by_its_own_name_gets_no_answer_and_decides_nothing() {
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let gateway = Process::start(&sim, dir.path(), Setting::default()).await;
+    let addr = gateway.admin_addr();
+    let whole = r#"{"app_id":"tt1","out_settle_no":"1","keep":"claimed"}"#;
+    let name = "attacker.example";
+    for http2 in [false, true] {
+        let client = reqwest::Client::builder().resolve(name, addr);
+        let client = if http2 { client.http2_prior_knowledge() } else { client };
+        let client = client.build().unwrap();
+        let url = |path: &str| format!("http://{name}:{}{path}", addr.port());
+        for path in PATHS {
+            let answer = within("the answer", client.get(url(path)).send()).await.unwrap();
+            assert_eq!(answer.status().as_u16(), 421, "{path}");
+            let text = answer.text().await.unwrap();
+            assert!(text.contains("server.admin_hosts"), "{text}");
+        }
+        for origin in [None, Some(url("")), Some("null".to_owned())] {
+            let refused = if origin.is_some() { 403 } else { 421 };
+            let mut post = client.post(url(RESOLVE_PATH)).body(whole);
+            post = post.header("content-type", "application/json");
+            if let Some(origin) = origin {
+                post = post.header("origin", origin);
+            }
+            let answer = within("the answer", post.send()).await.unwrap();
+            assert_eq!(answer.status().as_u16(), refused);
+        }
+    }
+}
+
+#[tokio::test]
+async fn it_answers_to_addresses_localhost_and_configured_names_and_to_no_page_in_a_browser() {
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let server = "admin_hosts = [\"gateway.internal\"]\n".to_owned();
+    let setting = Setting { server, ..Setting::default() };
+    let gateway = Process::start(&sim, dir.path(), setting).await;
+    let addr = gateway.admin_addr();
+    for (head, status) in [
+        (format!("Host: {addr}\r\n"), 200),
+        ("Host: 10.1.2.3:9090\r\n".to_owned(), 200),
+        ("Host: [::1]:9090\r\n".to_owned(), 200),
+        ("Host: localhost\r\n".to_owned(), 200),
+        ("Host: gateway.internal:9090\r\n".to_owned(), 200),
+        // A person who types the address.
+        ("Host: localhost:9090\r\nSec-Fetch-Site: none\r\n".to_owned(), 200),
+        ("Host: gateway.internal.attacker.example\r\n".to_owned(), 421),
+        (String::new(), 400),
+        ("Host: \r\n".to_owned(), 421),
+        ("Host: localhost\r\nHost: attacker.example\r\n".to_owned(), 400),
+        ("Host: localhost\r\nHost: localhost\r\n".to_owned(), 400),
+        ("Host: localhost\r\nOrigin: http://localhost\r\n".to_owned(), 403),
+        ("Host: localhost\r\nOrigin: null\r\n".to_owned(), 403),
+        ("Host: localhost\r\nOrigin: \r\n".to_owned(), 403),
+        ("Host: localhost\r\nSec-Fetch-Site: cross-site\r\n".to_owned(), 403),
+        ("Host: localhost\r\nSec-Fetch-Site: same-site\r\n".to_owned(), 403),
+    ] {
+        let request = format!("GET /livez HTTP/1.1\r\n{head}Connection: close\r\n\r\n");
+        let (seen, answer) = raw(addr, &request).await;
+        assert_eq!(seen, status, "{head}: {answer}");
+        assert!(!answer.contains("attacker"), "{answer}");
+    }
+    // As to a proxy: what the address names counts, and `Host` must say the same.
+    for (target, host, status) in [
+        ("http://localhost", "localhost", 200),
+        ("http://attacker.example", "attacker.example", 421),
+        ("http://attacker.example", "localhost", 400),
+        ("http://localhost", "attacker.example", 400),
+        ("http://localhost@attacker.example", "localhost@attacker.example", 421),
+    ] {
+        let head = format!("Host: {host}\r\nConnection: close\r\n\r\n");
+        let (seen, answer) = raw(addr, &format!("GET {target}/livez HTTP/1.1\r\n{head}")).await;
+        assert_eq!(seen, status, "{target}, {host}: {answer}");
+    }
+    // The question that a browser asks before it sends JSON elsewhere.
+    let ask = format!(
+        "OPTIONS {RESOLVE_PATH} HTTP/1.1\r\nHost: localhost\r\nOrigin: http://attacker.example\r\n\
+         Access-Control-Request-Method: POST\r\nConnection: close\r\n\r\n"
+    );
+    let (seen, answer) = raw(addr, &ask).await;
+    assert_eq!(seen, 403);
+    assert!(!answer.to_ascii_lowercase().contains("access-control"), "{answer}");
+}
+
+/// A browser speaks no plain HTTP/2, and asks before it sends this content type elsewhere.
+#[tokio::test]
+async fn the_grpc_port_answers_no_browser() {
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let gateway = Process::start(&sim, dir.path(), Setting::default()).await;
+    let addr = gateway.grpc_addr();
+    for method in ["GET", "POST", "OPTIONS"] {
+        let talk = async {
+            let mut socket = TcpStream::connect(addr).await.unwrap();
+            let request = format!(
+                "{method} /douyin.settlement.v1.SettlementService/CreateSettle HTTP/1.1\r\n\
+                 Host: attacker.example\r\nContent-Type: application/grpc\r\n\
+                 Content-Length: 0\r\n\r\n"
+            );
+            socket.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            // It may end the connection without reading what is left.
+            let _ = socket.read_to_end(&mut answer).await;
+            answer
+        };
+        let answer = within("the end of the connection", talk).await;
+        assert!(!answer.starts_with(b"HTTP/1.1 2"), "{}", String::from_utf8_lossy(&answer));
+    }
 }

@@ -1,6 +1,7 @@
 //! The gateway as an operator runs it: a process with a configuration file, whose log, signals and
 //! exit code are seen.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 
@@ -22,6 +23,8 @@ pub struct Setting {
     pub drain_delay_ms: u64,
     /// The file of the app's platform public keys; `None`: callbacks are off.
     pub platform_keys: Option<PathBuf>,
+    /// More keys of `[server]`.
+    pub server: String,
     /// What follows in the configuration file.
     pub more: String,
 }
@@ -84,6 +87,15 @@ impl Process {
         format!("http://{addr}/callbacks/douyin/{APP_ID}")
     }
 
+    pub fn grpc_addr(&self) -> SocketAddr {
+        behind("gRPC", &self.banner).and_then(|addr| addr.parse().ok()).expect("it always listens")
+    }
+
+    /// Where the admin listener is.
+    pub fn admin_addr(&self) -> SocketAddr {
+        behind("admin", &self.banner).and_then(|addr| addr.parse().ok()).expect("it always listens")
+    }
+
     pub fn id(&self) -> u32 {
         self.child.id().expect("it runs")
     }
@@ -142,13 +154,14 @@ fn configuration(sim: &Simulator, dir: &Path, setting: &Setting) -> PathBuf {
         "default_app = \"{APP_ID}\"\n\
          [server]\ngrpc_addr = \"127.0.0.1:0\"\nadmin_addr = \"127.0.0.1:0\"\n\
          callback_addr = \"127.0.0.1:0\"\n\
-         drain_delay_ms = {}\n\
+         drain_delay_ms = {}\n{}\
          [store]\nsqlite_path = \"{}\"\n\
          [douyin]\nbase_url = \"{}\"\nrefetch_gap_ms = 100\n\
          [settle]\nvisibility_grace_ms = 500\npoll_first_ms = 50\npoll_cap_ms = 300\n\
          poll_watched_cap_ms = 100\n\
          [[apps]]\napp_id = \"{APP_ID}\"\nclient_secret_env = \"TEST_SECRET\"\n{}",
         setting.drain_delay_ms,
+        setting.server,
         database(dir).display(),
         sim.url(),
         setting.more,

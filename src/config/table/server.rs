@@ -161,6 +161,14 @@ pub(super) const SERVER: &[Knob<Config>] = &[
                   trusted network.",
     },
     Knob {
+        key: "admin_hosts",
+        slot: Slot::Hosts { of: |config| &mut config.admin_hosts },
+        meaning: "The names by which requests may call the admin listener (`Host`), besides any \
+                  IP address and `localhost`: what a scraper's configuration says, for example. \
+                  Others get 421, and what a page in a browser sends gets 403, so that no page \
+                  can decide. A variable parts them by commas.",
+    },
+    Knob {
         key: "drain_delay_ms",
         slot: Slot::Ms { of: |config| &mut config.stop.drain_delay, bounds: (0, 5 * MINUTE) },
         meaning: "After SIGTERM or SIGINT: how long the gateway goes on serving while \

@@ -34,6 +34,8 @@ mod items;
 mod page;
 mod views;
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use serde_json::Value;
@@ -176,7 +178,19 @@ fn from_another_site(headers: &HeaderMap) -> bool {
     };
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let origin = origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://"));
-    origin.is_none() || origin != host
+    origin.is_none() || origin != host || !origin.is_some_and(is_address)
+}
+
+/// Any page can have its own name resolve to this machine; an address it cannot have.
+fn is_address(host: &str) -> bool {
+    let port = |rest: &str| {
+        rest.is_empty() || rest.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())
+    };
+    if let Some((ip, rest)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return ip.parse::<Ipv6Addr>().is_ok() && port(rest);
+    }
+    let (name, rest) = host.split_at(host.find(':').unwrap_or(host.len()));
+    (name == "localhost" || name.parse::<Ipv4Addr>().is_ok()) && port(rest)
 }
 
 fn wants_html(headers: &HeaderMap) -> bool {

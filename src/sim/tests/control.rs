@@ -378,5 +378,19 @@ async fn a_page_of_another_site_cannot_change_anything() {
         assert_eq!(response.status(), status, "{origin}");
     }
     assert_eq!(get_json(&client, "/sim/clock").await["ahead_ms"], 1);
+    // A name that resolves to this machine is the page's own, to a browser.
+    for (host, status) in [
+        ("evil.example", 403),
+        ("127.0.0.1.evil.example:80", 403),
+        ("localhost.evil.example", 403),
+        ("[::1].evil.example", 403),
+        ("localhost:8081", 200),
+        ("[::1]:8081", 200),
+    ] {
+        let request = client.http.post(format!("{url}/sim/clock")).header("host", host);
+        let request = request.header("origin", format!("http://{host}"));
+        let response = request.body("advance_ms=1").send().await.expect("an answer");
+        assert_eq!(response.status(), status, "{host}");
+    }
     client.sim.stop().await;
 }

@@ -158,6 +158,7 @@ fn others(shown: &Shown) -> Vec<String> {
         (Ok(number), _) => vec![(number + 1).to_string(), number.saturating_sub(1).to_string()],
         (_, "true") => vec!["false".to_owned()],
         (_, "false") => vec!["true".to_owned()],
+        (_, text) if text.starts_with('[') => vec!["[\"tt1\"]".to_owned()],
         (_, text) if text.contains("://") => vec!["\"https://other.example\"".to_owned()],
         _ => vec!["\"127.0.0.1:1\"".to_owned(), "\"tt1\"".to_owned()],
     }
@@ -174,7 +175,7 @@ fn every_field_of_the_configuration_is_set_by_a_knob_in_the_file_and_by_its_vari
     for shown in shown_knobs().iter().filter(alone) {
         let key = &shown.key;
         let set = others(shown).into_iter().find_map(|value| {
-            let bare = value.trim_matches('"');
+            let bare = value.trim_matches(['[', '"', ']']);
             let by_variable = load(ONE_APP, &[(&shown.variable(), bare)]).ok()?.config;
             let file = match shown.table.as_str() {
                 "" => format!("{key} = {value}\n{ONE_APP}"),

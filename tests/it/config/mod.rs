@@ -77,6 +77,31 @@ fn a_variable_beats_the_file() {
 }
 
 #[test]
+fn names_of_hosts_are_an_array_in_the_file_and_parted_by_commas_in_a_variable() {
+    let text = format!("[server]\nadmin_hosts = [\"B.example\", \"a\"]\n{ONE_APP}");
+    let (code, stdout, stderr) = checked(&text, &[]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(stdout.contains("server.admin_hosts = [\"a\", \"b.example\"]"), "{stdout}");
+    for (variable, names) in [("c, d", vec!["c", "d"]), ("", vec![])] {
+        let config = load(&text, &[("SETTLEMENT_SERVER_ADMIN_HOSTS", variable)]).unwrap().config;
+        assert_eq!(config.admin_hosts.names().collect::<Vec<_>>(), names);
+    }
+    for (value, why) in [
+        ("\"a\"", "is a text; it must be an array of texts in quotes"),
+        ("[1]", "is 1; it must be a text in quotes"),
+        (
+            "[\"http://a\"]",
+            "holds \"http://a\"; each must be the name of a host, without scheme, port and *",
+        ),
+    ] {
+        let text = format!("[server]\nadmin_hosts = {value}\n{ONE_APP}");
+        let (code, _, stderr) = checked(&text, &[]);
+        assert_eq!(code, 64);
+        assert_eq!(problems(&stderr), [format!("gateway.toml:2:1: server.admin_hosts {why}")]);
+    }
+}
+
+#[test]
 fn the_environment_alone_can_configure_a_gateway() {
     let variables = [
         ("SETTLEMENT_APPS_0_APP_ID", "tt1"),
