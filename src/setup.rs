@@ -144,7 +144,7 @@ mod sandbox {
         let source = Source::Text { name: "the sandbox", text: &file };
         let mut config = load(source, &environment, flags(&serve), seed)?;
         let app_id = AppId::parse(APP_ID).expect("the sandbox's app has a good id");
-        let keys = PlatformKeys::from_pem(&simulator.platform_public_key_pem(APP_ID));
+        let keys = PlatformKeys::parse(&simulator.platform_public_key_pem(APP_ID));
         config.callback.keys.insert(app_id, keys.expect("the simulator shows a good key"));
         let store = config.sqlite.path.display().to_string();
         let console = simulator.clone();

@@ -15,7 +15,7 @@ use crate::settle::{AppId, Facts, Fen, Report};
 
 #[derive(Debug, Args)]
 pub struct CheckCallback {
-    /// The platform public keys of the app: PEM, as in `platform_public_keys_file`.
+    /// The platform public keys of the app, as in `platform_public_keys_file`.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
     /// The headers of the callback, one `Name: value` a line; others than Byte-… are passed over.
@@ -74,7 +74,7 @@ impl CheckCallback {
             let bytes = bytes(path)?;
             String::from_utf8(bytes).map_err(|_| format!("{}: is not UTF-8", path.display()))
         };
-        let keys = PlatformKeys::from_pem(&text(&self.key)?);
+        let keys = PlatformKeys::parse(&text(&self.key)?);
         let keys = keys.map_err(|bad| format!("{}: the file {bad}", self.key.display()))?;
         let app_id = self.app_id.as_ref().map(AppId::parse).transpose();
         let app_id = app_id.map_err(|invalid| format!("--app-id {invalid}"))?;

@@ -165,7 +165,7 @@ type CallbackParts = (Option<PlatformKeys>, Option<NotifyUrl>);
 fn callbacks(app: &AppDraft) -> Result<CallbackParts, (&'static str, String)> {
     let keys = app.platform_public_keys_file.as_ref().map(|path| {
         let text = super::read_bounded(Path::new(path), KEYS_BYTES_MAX)?;
-        PlatformKeys::from_pem(&text).map_err(|bad| bad.to_string())
+        PlatformKeys::parse(&text).map_err(|bad| bad.to_string())
     });
     let keys = keys.transpose().map_err(|why| (KEYS, format!("names a file that {why}")))?;
     // What is no address was not taken.

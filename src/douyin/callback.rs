@@ -61,7 +61,7 @@ mod tests {
 
     /// The message made with openssl, told to an app.
     fn heard(app_id: Option<&str>) -> Result<Heard, Rejected> {
-        let keys = PlatformKeys::from_pem(KEY).unwrap();
+        let keys = PlatformKeys::parse(KEY).unwrap();
         let header = |name: &str| {
             let value =
                 HEADERS.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));

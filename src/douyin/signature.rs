@@ -3,15 +3,15 @@
 //!
 //! What it must not know: what a callback says. Nothing of a body is read before it is verified.
 
+mod keys;
+
 use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use pkcs1::RsaPublicKey;
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
-use rustls::pki_types::SubjectPublicKeyInfoDer;
-use rustls::pki_types::pem::PemObject as _;
-use spki::SubjectPublicKeyInfoRef;
+
+pub use keys::BadKeys;
 
 /// The platform public keys of one app. Several, so that Douyin's key can be changed without a
 /// moment in which callbacks are refused: the old one and the new one are both good.
@@ -21,31 +21,6 @@ pub struct PlatformKeys(Vec<PlatformKey>);
 /// RSA, as PKCS#1 has it.
 #[derive(Clone)]
 struct PlatformKey(Vec<u8>);
-
-/// More keys of one app are a mistake: a rotation needs two.
-const KEYS_MAX: usize = 8;
-/// Douyin's keys have 2048 bits (same page). Longer ones are accepted, shorter ones can be broken.
-const MODULUS_BYTES_MIN: usize = 256;
-const MODULUS_BYTES_MAX: usize = 1024;
-/// rsaEncryption (RFC 8017, A.1).
-const RSA_ENCRYPTION: &str = "1.2.840.113549.1.1.1";
-
-/// Why a text holds no usable keys. Follows the name of the file.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum BadKeys {
-    #[error("holds no public key: it needs a block -----BEGIN PUBLIC KEY-----")]
-    None,
-    #[error("holds a private key: the platform's public key is wanted, and nothing else")]
-    Private,
-    #[error("holds {0} keys; at most {KEYS_MAX} are taken")]
-    TooMany(usize),
-    #[error("holds something that is not PEM")]
-    NotPem,
-    #[error("holds a key (number {0}) that is not an RSA public key")]
-    NotRsa(usize),
-    #[error("holds a key (number {number}) of {bits} bits; 2048 to 8192 are taken")]
-    Length { number: usize, bits: usize },
-}
 
 /// Why a callback is not Douyin's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -74,21 +49,9 @@ pub struct Signed<'a> {
 }
 
 impl PlatformKeys {
-    /// Reads a file of `PUBLIC KEY` blocks, as Douyin's console shows them.
-    pub fn from_pem(text: &str) -> Result<Self, BadKeys> {
-        if text.contains("PRIVATE KEY-----") {
-            return Err(BadKeys::Private);
-        }
-        let blocks = SubjectPublicKeyInfoDer::pem_slice_iter(text.as_bytes());
-        let blocks: Vec<_> = blocks.collect::<Result<_, _>>().map_err(|_| BadKeys::NotPem)?;
-        match blocks.len() {
-            0 => return Err(BadKeys::None),
-            1..=KEYS_MAX => {}
-            more => return Err(BadKeys::TooMany(more)),
-        }
-        let numbered = (1..).zip(&blocks);
-        let keys = numbered.map(|(number, block)| PlatformKey::from_der(number, block));
-        keys.collect::<Result<_, _>>().map(Self)
+    /// Reads the text of a file of keys.
+    pub fn parse(text: &str) -> Result<Self, BadKeys> {
+        keys::read(text).map(|keys| Self(keys.into_iter().map(PlatformKey).collect()))
     }
 
     /// Whether one of the keys made the signature.
@@ -127,25 +90,6 @@ impl PlatformKeys {
 impl fmt::Debug for PlatformKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PlatformKeys({})", self.count())
-    }
-}
-
-impl PlatformKey {
-    fn from_der(number: usize, block: &SubjectPublicKeyInfoDer<'_>) -> Result<Self, BadKeys> {
-        let not_rsa = BadKeys::NotRsa(number);
-        let Ok(info) = SubjectPublicKeyInfoRef::try_from(block.as_ref()) else {
-            return Err(not_rsa);
-        };
-        let key = info.subject_public_key.as_bytes();
-        let Some(key) = key.filter(|_| info.algorithm.oid.to_string() == RSA_ENCRYPTION) else {
-            return Err(not_rsa);
-        };
-        let parsed = RsaPublicKey::try_from(key).map_err(|_| not_rsa)?;
-        let modulus_bytes = parsed.modulus.as_bytes().len();
-        if !(MODULUS_BYTES_MIN..=MODULUS_BYTES_MAX).contains(&modulus_bytes) {
-            return Err(BadKeys::Length { number, bits: modulus_bytes * 8 });
-        }
-        Ok(Self(key.to_vec()))
     }
 }
 

@@ -116,7 +116,7 @@ impl Gateway {
     ) -> Self {
         settlement_gateway::telemetry::start();
         let mut config = config(sim.url(), dir.path().join("settlement.db"));
-        let keys = PlatformKeys::from_pem(&sim.platform_public_key_pem(APP_ID));
+        let keys = PlatformKeys::parse(&sim.platform_public_key_pem(APP_ID));
         config.callback.keys.insert(AppId::parse(APP_ID).unwrap(), keys.unwrap());
         tune(&mut config);
         let clock = match clock_ahead_ms {

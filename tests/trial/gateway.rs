@@ -94,7 +94,7 @@ pub fn start(world: &World, replica: usize) {
     };
     let service = Service::new(gateway.clone(), grpc);
     let poller = Poller::new(gateway.clone(), plan.knobs.poller.clone());
-    let keys = PlatformKeys::from_pem(&PlatformKey::sandbox().public_pem());
+    let keys = PlatformKeys::parse(&PlatformKey::sandbox().public_pem());
     let keys = keys.expect("the simulator's own key is one");
     let keys = gateway.douyin().apps().map(|app_id| (app_id.clone(), keys.clone())).collect();
     let callbacks = Callbacks::new(gateway.clone(), keys);

@@ -52,14 +52,16 @@ pub(super) const APP: &[Knob<AppDraft>] = &[
             of: |app| &mut app.platform_public_keys_file,
             rule: &Rule {
                 unit: "path",
-                bounds: "1 to 8 RSA public keys in PEM, at most 64 KiB",
+                bounds: "1 to 8 RSA public keys, at most 64 KiB",
                 check: |_| Ok(()),
             },
             example: Example::Inactive("/etc/settlement-gateway/platform-public-keys.pem"),
         },
         meaning: "The platform public key of this app, as Douyin's console shows it (开发设置 / \
-                  密钥设置), as `PUBLIC KEY` blocks. During a rotation the old one and the new one \
-                  stand in the file. Without it callbacks to this app are refused, and its settles \
+                  密钥设置): PEM (`PUBLIC KEY`, `RSA PUBLIC KEY`) or the bare Base64. During a \
+                  rotation the old one and the new one stand in the file, with an empty line \
+                  between them. Lines that begin with `#` are comments; anything else is a \
+                  problem. Without it callbacks to this app are refused, and its settles \
                   are followed by polling.",
     },
     Knob {

@@ -1,6 +1,9 @@
 //! The signature of callbacks: one message made outside, and what must be refused.
 
+use pkcs1::RsaPublicKey;
 use proptest::prelude::*;
+use spki::der::Encode as _;
+use spki::der::asn1::UintRef;
 
 use super::*;
 
@@ -21,7 +24,7 @@ fn signed() -> Signed<'static> {
 }
 
 fn keys(pem: &str) -> PlatformKeys {
-    PlatformKeys::from_pem(pem).unwrap()
+    PlatformKeys::parse(pem).unwrap()
 }
 
 #[test]
@@ -121,17 +124,121 @@ Pnmu2wMhP2ek6cHs9vH3sIZgdSvNudREWkBlTPkPykNgP1jRPQacKS6Ymw==
 -----END PUBLIC KEY-----
 ";
 
+/// The Base64 of a block.
+fn bare(pem: &str) -> String {
+    pem.lines().filter(|line| !line.starts_with('-')).collect()
+}
+
+fn pkcs1(modulus: &[u8], exponent: &[u8]) -> String {
+    let key = RsaPublicKey {
+        modulus: UintRef::new(modulus).unwrap(),
+        public_exponent: UintRef::new(exponent).unwrap(),
+    };
+    let mut room = [0; 2048];
+    STANDARD.encode(key.encode_to_slice(&mut room).unwrap())
+}
+
+#[test]
+fn a_key_is_read_however_it_was_copied() {
+    let base64 = bare(KEY);
+    let lines = KEY.replace('\n', "\r\n");
+    let forms = [
+        format!("\u{feff}{lines}"),
+        KEY.lines().map(|line| format!("\t  {line}\u{a0} \n\n")).collect(),
+        KEY.replace('\n', ""),
+        KEY.replace('\n', " "),
+        KEY.trim_end().to_owned(),
+        format!("# Douyin's console, 2026\n\n{KEY}"),
+        base64.clone(),
+        format!("\u{feff}\r\n  {base64}\r\n"),
+        bare(KEY).trim_end_matches('=').to_owned(),
+        KEY.lines()
+            .filter(|line| !line.starts_with('-'))
+            .map(|line| format!(" {line}\n"))
+            .collect(),
+        // Tools confuse the two names.
+        KEY.replace("PUBLIC KEY", "RSA PUBLIC KEY"),
+    ];
+    for form in forms {
+        let keys = PlatformKeys::parse(&form).unwrap_or_else(|bad| panic!("{bad}: {form:?}"));
+        assert_eq!((keys.count(), keys.verify(&signed())), (1, Ok(())), "{form:?}");
+    }
+    let (old, new) = (bare(OTHER_KEY), base64);
+    for two in [
+        format!("{OTHER_KEY}\u{feff}{KEY}"),
+        format!("{old}\n\n{new}"),
+        format!("{OTHER_KEY}{new}"),
+        format!("{old}\n{KEY}"),
+        format!("# old\n{old}\n# new\n{new}\n"),
+    ] {
+        let keys = PlatformKeys::parse(&two).unwrap_or_else(|bad| panic!("{bad}: {two:?}"));
+        assert_eq!((keys.count(), keys.verify(&signed())), (2, Ok(())), "{two:?}");
+    }
+}
+
 #[test]
 fn what_is_no_usable_key_is_told_apart() {
-    let refused = |pem: &str| PlatformKeys::from_pem(pem).unwrap_err();
+    let refused = |text: &str| PlatformKeys::parse(text).unwrap_err();
     assert_eq!(refused(""), BadKeys::None);
-    assert_eq!(refused("MIIBIjANBg"), BadKeys::None);
+    assert_eq!(refused("\u{feff}\r\n# none yet\r\n"), BadKeys::None);
+    assert_eq!(refused("MIIBIjANBg"), BadKeys::NotRsa(1));
+    assert_eq!(refused("a key\n"), BadKeys::Text(1));
     assert_eq!(refused(SHORT), BadKeys::Length { number: 1, bits: 1024 });
     assert_eq!(refused(&format!("{KEY}{SHORT}")), BadKeys::Length { number: 2, bits: 1024 });
     assert_eq!(refused(CURVE), BadKeys::NotRsa(1));
     assert_eq!(refused(&KEY.repeat(9)), BadKeys::TooMany(9));
-    assert_eq!(refused(&KEY.replace("MIIB", "!!!!")), BadKeys::NotPem);
+    assert_eq!(refused(&KEY.replace("MIIB", "!!!!")), BadKeys::Unreadable(1));
     assert_eq!(refused(&KEY.replace("PUBLIC", "PRIVATE")), BadKeys::Private);
-    // PKCS#1, as some tools write it.
-    assert_eq!(refused(&KEY.replace("PUBLIC", "RSA PUBLIC")), BadKeys::None);
+    let cut = bare(KEY).split_at(200).0.to_owned();
+    assert_eq!(refused(&cut), BadKeys::NotRsa(1));
+    // Two keys run together.
+    assert_eq!(refused(&format!("{}\n{}", bare(KEY), bare(OTHER_KEY))), BadKeys::NotRsa(1));
+}
+
+/// Whatever else is in the file is not left out silently.
+#[test]
+fn what_stands_beside_a_key_must_be_understood_too() {
+    let refused = |beside: &str| {
+        let (above, below) = (format!("{beside}{KEY}"), format!("{KEY}{beside}"));
+        [above, below].map(|text| PlatformKeys::parse(&text).unwrap_err())
+    };
+    let block = |label: &str| KEY.replace("PUBLIC KEY", label);
+    let certificate = block("CERTIFICATE");
+    assert_eq!(refused(&certificate), [BadKeys::Certificate(1), BadKeys::Certificate(2)]);
+    let foreign = [BadKeys::Foreign(1), BadKeys::Foreign(2)];
+    assert_eq!(refused(&block("CERTIFICATE REQUEST")), foreign);
+    assert_eq!(refused(&block("DSA PUBLIC KEY X")), foreign);
+    assert_eq!(refused(&block("public key")), foreign);
+    for private in ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY"] {
+        assert_eq!(refused(&block(private)), [BadKeys::Private, BadKeys::Private]);
+    }
+    let lines = KEY.lines().count();
+    assert_eq!(refused("the new one:\n"), [BadKeys::Text(1), BadKeys::Text(lines + 1)]);
+    assert_eq!(refused("-----END PUBLIC KEY-----\n")[0], BadKeys::Text(1));
+    let unended = KEY.replace("-----END PUBLIC KEY-----\n", "");
+    assert_eq!(refused(&unended), [BadKeys::Unended(1), BadKeys::Unended(2)]);
+    let torn = KEY.replace("BEGIN PUBLIC KEY-----", "BEGIN PUBLIC KEY---");
+    assert_eq!(refused(&torn), [BadKeys::Unended(1), BadKeys::Unended(2)]);
+}
+
+/// With exponent 1 a signature is the text itself: anybody could make one.
+#[test]
+fn a_key_with_which_anybody_could_sign_or_nobody_is_refused() {
+    let mut modulus = [0xff; 256];
+    let refused = |modulus: &[u8], exponent: &[u8]| {
+        PlatformKeys::parse(&pkcs1(modulus, exponent)).map(|keys| keys.count())
+    };
+    let sound: [&[u8]; 4] = [&[3], &[17], &[1, 0, 1], &[1, 0xff, 0xff, 0xff, 0xff]];
+    for exponent in sound {
+        assert_eq!(refused(&modulus, exponent), Ok(1), "{exponent:?}");
+    }
+    let exponents: [&[u8]; 6] =
+        [&[0], &[1], &[2], &[1, 0, 0], &[2, 0, 0, 0, 1], &[1, 0, 0, 0, 0, 0, 0, 0, 1]];
+    for exponent in exponents {
+        assert_eq!(refused(&modulus, exponent), Err(BadKeys::Meaningless(1)), "{exponent:?}");
+    }
+    modulus[255] = 0xfe;
+    assert_eq!(refused(&modulus, &[1, 0, 1]), Err(BadKeys::Meaningless(1)));
+    assert_eq!(refused(&[0xff; 255], &[3]), Err(BadKeys::Length { number: 1, bits: 2040 }));
+    assert_eq!(refused(&[0x7f; 1025], &[3]), Err(BadKeys::Length { number: 1, bits: 8199 }));
 }

@@ -36,7 +36,7 @@ pub fn hold(data: &[u8]) {
     let is_good = is_signed && !timestamp.is_empty() && !nonce.is_empty() && !body.is_empty();
 
     let app_id = AppId::parse(APP).unwrap();
-    let keys = PlatformKeys::from_pem(&PlatformKey::sandbox().public_pem()).unwrap();
+    let keys = PlatformKeys::parse(&PlatformKey::sandbox().public_pem()).unwrap();
     let signed = Signed { timestamp: &timestamp, nonce: &nonce, signature: &signature, body };
     let heard = hear(Some(&app_id), &keys, &signed);
     let is_refused = matches!(heard, Err(Rejected::Signature(_)));

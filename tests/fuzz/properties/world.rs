@@ -106,7 +106,7 @@ impl World {
         let gateway = Gateway::new(config, self.store.clone(), client.clone(), self.clock.clone());
         let grpc = GrpcConfig { default_app: Some(app_id.clone()), ..GrpcConfig::default() };
         let service = Service::new(gateway.clone(), grpc);
-        let keys = PlatformKeys::from_pem(&PlatformKey::sandbox().public_pem());
+        let keys = PlatformKeys::parse(&PlatformKey::sandbox().public_pem());
         let keys = keys.expect("the sandbox has a good key");
         let callbacks = Callbacks::new(gateway.clone(), [(app_id, keys)].into());
         Site { douyin, client, gateway, service, callbacks }

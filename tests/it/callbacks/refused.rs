@@ -151,7 +151,7 @@ async fn during_a_rotation_the_old_key_and_the_new_one_are_good() {
         patient(config);
         let other = new_key().public_pem();
         let old = super::key().public_pem();
-        let keys = PlatformKeys::from_pem(&format!("{other}{old}")).unwrap();
+        let keys = PlatformKeys::parse(&format!("{other}{old}")).unwrap();
         config.callback.keys.insert(AppId::parse(APP_ID).unwrap(), keys);
     })
     .await;

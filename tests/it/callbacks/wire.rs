@@ -23,7 +23,7 @@ fn vector(name: &str) -> String {
 async fn the_published_form_of_a_callback_is_taken_in() {
     let gateway = spawn_with(|config| {
         let app_id = AppId::parse(VECTOR_APP).unwrap();
-        let keys = PlatformKeys::from_pem(&vector("platform-public-key.pem")).unwrap();
+        let keys = PlatformKeys::parse(&vector("platform-public-key.pem")).unwrap();
         config.callback.keys.insert(app_id.clone(), keys);
         let client_secret = secrecy::SecretString::from("not-asked-for");
         config.apps.push(App { app_id, client_secret });

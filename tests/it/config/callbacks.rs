@@ -72,7 +72,10 @@ fn keys_that_are_none_and_an_address_without_keys_are_problems() {
     fs::write(&private, openssl(&["genpkey", "-quiet", "-algorithm", "RSA"])).unwrap();
     let (readme, private) = (vector("README.md"), private.to_str().unwrap().to_owned());
     for (key, why) in [
-        (readme, "holds no public key: it needs a block -----BEGIN PUBLIC KEY-----"),
+        (
+            readme,
+            "has a line (3) that is neither a key nor a comment: remove it, or put a # before it",
+        ),
         (private, "holds a private key: the platform's public key is wanted, and nothing else"),
         ("missing.pem".to_owned(), "cannot be read: No such file or directory (os error 2)"),
     ] {

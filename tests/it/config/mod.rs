@@ -4,6 +4,7 @@
 mod callbacks;
 mod callers;
 mod documents;
+mod keys;
 
 pub use callbacks::certificate;
 
