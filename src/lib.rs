@@ -15,7 +15,7 @@
 //!           ▼                                                ▼       │
 //!   1     store (sqlite) · listener                        douyin ───┘
 //!           ▼
-//!   0     settle (pure) · clock · sync · bell · tasks
+//!   0     settle (pure) · clock · sync · bell · tasks · log_limit
 //! ```
 //!
 //! Read in this order: [`settle`] (what a settle is and how it changes), [`gateway`] (how it is
@@ -36,6 +36,7 @@ pub mod gateway;
 pub mod grpc;
 pub mod hub;
 pub mod listener;
+pub mod log_limit;
 pub mod poller;
 pub mod proto;
 pub mod schedule;

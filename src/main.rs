@@ -6,13 +6,14 @@ use clap::Parser as _;
 use settlement_gateway::app::{App, Stopped};
 use settlement_gateway::cli::{self, Cli, Command, Serve};
 use settlement_gateway::clock::Clock;
-use settlement_gateway::{setup, telemetry};
+use settlement_gateway::setup;
+use settlement_gateway::telemetry::Log;
 
 fn main() -> ExitCode {
     match Cli::try_parse().map(|cli| cli.command) {
         Ok(Command::Serve(serve)) => {
-            telemetry::start();
-            wait_for(run(serve))
+            let log = Log::start();
+            wait_for(run(serve, &log))
         }
         Ok(Command::CheckConfig(check_config)) => check_config.run(),
         Ok(Command::Errors(errors)) => errors.run(),
@@ -21,10 +22,10 @@ fn main() -> ExitCode {
         Ok(Command::ResolveContradiction(resolve)) => wait_for(resolve.run()),
         #[cfg(feature = "sandbox")]
         Ok(Command::Simulate(simulate)) => {
-            telemetry::start();
+            let _log = Log::start();
             wait_for(simulate.run())
         }
-        Err(error) => cli::explain(&error),
+        Err(error) => cli::explain(error),
     }
 }
 
@@ -33,24 +34,24 @@ fn wait_for(command: impl Future<Output = ExitCode>) -> ExitCode {
     runtime.expect("the operating system grants threads and timers").block_on(command)
 }
 
-async fn run(serve: Serve) -> ExitCode {
+async fn run(serve: Serve, log: &Log) -> ExitCode {
     let setup = match setup::prepare(serve).await {
         Ok(setup) => setup,
-        Err(problem) => return refuse(&problem, problem.exit_code()),
+        Err(problem) => return refuse(log, &problem, problem.exit_code()),
     };
     let app = match App::build(setup.config, Clock::system()).await {
         Ok(app) => app,
-        Err(problem) => return refuse(&problem, ExitCode::FAILURE),
+        Err(problem) => return refuse(log, &problem, ExitCode::FAILURE),
     };
     let stop = setup::stop_signal();
-    cli::print(&(setup.announce)(app.addrs()));
+    cli::announce((setup.announce)(app.addrs()));
     match app.run(stop).await {
         Stopped::Gracefully => ExitCode::SUCCESS,
         Stopped::Hard => ExitCode::FAILURE,
     }
 }
 
-fn refuse(problem: &dyn std::error::Error, code: ExitCode) -> ExitCode {
-    cli::complain(problem);
+fn refuse(log: &Log, problem: &dyn std::error::Error, code: ExitCode) -> ExitCode {
+    log.complain(problem);
     code
 }

@@ -1,24 +1,81 @@
 //! Metrics; and logs: for people on a terminal, JSON otherwise; to standard error, so that standard
-//! output stays for what a command prints.
+//! output stays for what a command prints. Lines go there by a queue ([`log_queue`]).
 
+mod libraries;
+mod log_queue;
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fmt;
 use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::log_limit::limited;
+use libraries::Libraries;
+use log_queue::{LogQueue, StandardError};
+
+/// The log of a process; dropped as the last thing it does, so that what is queued is still
+/// written.
+#[must_use]
+pub struct Log(LogQueue);
+
+impl Log {
+    /// Starts logging for a process that serves: its panics are logged, too. What they would print
+    /// otherwise waits for whoever reads standard error.
+    pub fn start() -> Self {
+        let log = Self(start().clone());
+        std::panic::set_hook(Box::new(|panic| {
+            let thread = std::thread::current();
+            let thread = thread.name().unwrap_or("unnamed");
+            let place = panic.location().map(tracing::field::display);
+            let message = panic.payload_as_str().unwrap_or("no message");
+            let backtrace = Backtrace::capture();
+            let captured = backtrace.status() == BacktraceStatus::Captured;
+            let backtrace = captured.then(|| tracing::field::display(backtrace));
+            limited!(Peer, ERROR, { thread, place, panic = message, backtrace }, "panicked, a bug");
+        }));
+        log
+    }
+
+    /// Says why a command failed, behind what was logged before.
+    pub fn complain(&self, problem: impl fmt::Display) {
+        self.0.push(format!("settlement-gateway: {problem}\n").as_bytes());
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}
 
 /// Starts logging. `RUST_LOG` chooses what is logged; by default information of the gateway and
 /// warnings of everything else.
-pub fn start() {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("warn,settlement_gateway=info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A second start (tests in one process) keeps the first.
-    let _ = if std::io::stderr().is_terminal() {
-        logs.try_init()
-    } else {
-        logs.json().flatten_event(true).try_init()
-    };
+pub fn start() -> &'static LogQueue {
+    static QUEUE: OnceLock<LogQueue> = OnceLock::new();
+    QUEUE.get_or_init(|| {
+        // Lines that are dropped are counted from the first one on.
+        metrics();
+        let queue = LogQueue::start(StandardError);
+        let filter = EnvFilter::try_from_default_env()
+            .unwrap_or_else(|_| EnvFilter::new("warn,settlement_gateway=info"));
+        let logs = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(queue.clone())
+            .log_internal_errors(false);
+        // If something else keeps the log of this process (a test), it stays with that.
+        let _ = if std::io::stderr().is_terminal() {
+            logs.finish().with(Libraries::default()).try_init()
+        } else {
+            let logs = logs.json().flatten_event(true);
+            logs.finish().with(Libraries::default()).try_init()
+        };
+        queue
+    })
 }
 
 /// What is counted in this process, to be read. Counting begins with the first call.
@@ -36,6 +93,17 @@ pub fn metrics() -> PrometheusHandle {
             "settlement_unlisted_answers_total",
             "Answers of Douyin's by app with a number that the error table does not list."
         );
+        metrics::describe_counter!(
+            "settlement_log_lines_dropped_total",
+            "Lines of the log for which there was no room, because it could not be written."
+        );
+        metrics::describe_counter!(
+            "settlement_log_lines_held_back_total",
+            "Lines of the log beyond what one place may log in 10 s, which were summed up."
+        );
+        // What an alert asks for is there before it happens.
+        metrics::counter!("settlement_log_lines_dropped_total").increment(0);
+        metrics::counter!("settlement_log_lines_held_back_total").increment(0);
         counted
     });
     counted.clone()

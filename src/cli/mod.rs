@@ -14,6 +14,9 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -87,13 +90,27 @@ impl ConfigFile {
 
 /// The conventional exit code of a command line or a configuration that cannot be used.
 pub const EX_USAGE: u8 = 64;
+/// How long a command that failed waits until its complaint is printed.
+const TELL_MAX: Duration = Duration::from_secs(2);
 
 /// Says what is wrong with the command line; or prints the help or the version, if that was asked
 /// for.
-pub fn explain(error: &clap::Error) -> ExitCode {
-    // Whoever closed our output does not read it.
-    let _ = error.print();
-    if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS }
+pub fn explain(error: clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // Whoever closed our output does not read it.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    tell(move || drop(error.print()));
+    ExitCode::from(EX_USAGE)
+}
+
+/// Prints what a command that serves says when it begins. It waits for no reader: standard output
+/// may be a pipe that stands still.
+pub fn announce(text: String) {
+    let thread = thread::Builder::new().name("banner".to_owned());
+    // Ends with the process, which it does not hold up. Without a thread there is no banner.
+    let _ = thread.spawn(move || print(&text));
 }
 
 /// Prints what a command is for. Whoever closed our output does not read it.
@@ -103,7 +120,21 @@ pub fn print(text: &str) {
 
 /// Says why a command failed.
 pub fn complain(problem: impl fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "settlement-gateway: {problem}");
+    let text = format!("settlement-gateway: {problem}\n");
+    tell(move || drop(std::io::stderr().write_all(text.as_bytes())));
+}
+
+/// Prints to standard error, and does not wait for ever: the exit code says the same, and a pipe
+/// that stands still must not keep it back.
+fn tell(print: impl FnOnce() + Send + 'static) {
+    let (done, printed) = mpsc::sync_channel(1);
+    let print = move || {
+        print();
+        let _ = done.send(());
+    };
+    if thread::Builder::new().name("complaint".to_owned()).spawn(print).is_ok() {
+        let _ = printed.recv_timeout(TELL_MAX);
+    }
 }
 
 #[cfg(test)]

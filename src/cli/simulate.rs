@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{complain, print};
+use super::{announce, complain};
 use crate::setup;
 use crate::sim::{self, Choices, SimApp, SimConfig};
 
@@ -55,7 +55,7 @@ impl Simulate {
             complain(format_args!("{problem}"));
             return ExitCode::from(super::EX_USAGE);
         }
-        let started = |simulator: &sim::Simulator| print(&sim::banner(simulator));
+        let started = |simulator: &sim::Simulator| announce(sim::banner(simulator));
         match sim::run(config, started, setup::stop_signal()).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

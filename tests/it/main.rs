@@ -29,6 +29,7 @@ mod in_doubt;
 mod kill;
 mod kills;
 mod list;
+mod log_pipes;
 mod logs;
 mod lookups;
 mod lost_answers;

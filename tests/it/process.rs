@@ -1,6 +1,8 @@
 //! The gateway as an operator runs it: a process with a configuration file, whose log, signals and
 //! exit code are seen.
 
+use std::fs::File;
+use std::io::{PipeReader, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
@@ -9,7 +11,7 @@ use settlement_gateway::proto::v1;
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
 use settlement_gateway::sim::Simulator;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 
@@ -25,8 +27,48 @@ pub struct Setting {
     pub platform_keys: Option<PathBuf>,
     /// More keys of `[server]`.
     pub server: String,
+    /// Where what it prints goes, and what it logs. One of them must be readable: it has the
+    /// addresses.
+    pub stdout: Outlet,
+    pub stderr: Outlet,
     /// What follows in the configuration file.
     pub more: String,
+}
+
+/// Where standard output or standard error leads.
+#[derive(Clone, Default)]
+pub enum Outlet {
+    /// The test reads it as it comes.
+    #[default]
+    Read,
+    /// A pipe that is full and stands still.
+    Full,
+    /// A pipe whose reader has gone.
+    Closed,
+    /// A file, which is not read.
+    File(PathBuf),
+}
+
+/// What a pipe of Linux holds.
+const PIPE_BYTES: usize = 64 * 1024;
+
+impl Outlet {
+    /// The end for the process; and the other one of a pipe that stands still.
+    pub fn ends(&self) -> (Stdio, Option<PipeReader>) {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        match self {
+            Outlet::Read => (Stdio::piped(), None),
+            Outlet::Full => {
+                writer.write_all(&[b'\n'; PIPE_BYTES]).unwrap();
+                (writer.into(), Some(reader))
+            }
+            Outlet::Closed => (writer.into(), None),
+            Outlet::File(path) => {
+                let file = File::options().append(true).create(true).open(path);
+                (file.unwrap().into(), None)
+            }
+        }
+    }
 }
 
 pub struct Process {
@@ -35,39 +77,38 @@ pub struct Process {
     /// What it printed before it served.
     pub banner: String,
     child: Child,
-    /// What it has logged so far; closed when it has ended.
+    /// What it has logged so far, as far as it is read; closed when it has ended.
     log: watch::Receiver<String>,
+    /// The pipes that stand still: standard output, standard error.
+    pub unread: [Option<PipeReader>; 2],
 }
 
 impl Process {
     /// Runs until dropped; its database is in `dir`.
     pub async fn start(sim: &Simulator, dir: &Path, setting: Setting) -> Self {
-        let mut command = command(sim, dir, &setting);
+        // What asks its HTTP listeners wants one, though it makes no TLS connection.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let (mut command, unread) = command(sim, dir, &setting);
         let mut child = command.spawn().expect("the binary was built for this test");
-        let log = follow(BufReader::new(child.stderr.take().unwrap()));
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut banner = String::new();
-        let addr = async {
-            loop {
-                let line = lines.next_line().await.unwrap();
-                let line = line.unwrap_or_else(|| panic!("not started: {}", *log.borrow()));
-                banner.push_str(&line);
-                banner.push('\n');
-                // The last line; everything else stands above it.
-                if line.contains("admin ") {
-                    return behind("gRPC", &banner).expect("gRPC always listens");
-                }
-            }
+        // It has copies of our ends: only the process itself may keep a pipe open.
+        drop(command);
+        let log = match child.stderr.take() {
+            Some(stderr) => follow(BufReader::new(stderr)),
+            None => watch::channel(String::new()).1,
         };
-        let url = format!("http://{}", within("the address", addr).await);
+        let banner = match child.stdout.take() {
+            Some(stdout) => within("the banner", banner(stdout, &log)).await,
+            None => within("the first line", addresses(log.clone())).await,
+        };
+        let url = format!("http://{}", behind("gRPC", &banner).expect("gRPC always listens"));
         let channel = Endpoint::from_shared(url).unwrap().connect_lazy();
         let client = SettlementServiceClient::new(channel.clone());
-        Self { client, channel, banner, child, log }
+        Self { client, channel, banner, child, log, unread }
     }
 
     /// A start that must not succeed: its exit code and what it said.
     pub async fn refused(sim: &Simulator, dir: &Path) -> (Option<i32>, String) {
-        let output = command(sim, dir, &Setting::default()).output();
+        let output = command(sim, dir, &Setting::default()).0.output();
         let Output { status, stdout, stderr } = within("the refusal", output).await.unwrap();
         assert_eq!(String::from_utf8_lossy(&stdout), "", "it claims to serve");
         (status.code(), String::from_utf8(stderr).unwrap())
@@ -94,6 +135,21 @@ impl Process {
     /// Where the admin listener is.
     pub fn admin_addr(&self) -> SocketAddr {
         behind("admin", &self.banner).and_then(|addr| addr.parse().ok()).expect("it always listens")
+    }
+
+    /// A page of the admin listener.
+    pub async fn admin(&self, path: &str) -> (u16, String) {
+        let addr = self.admin_addr();
+        let answer = within(path, reqwest::get(format!("http://{addr}{path}"))).await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// A counter without labels, or with these: `name{a="b"}`.
+    pub async fn counted(&self, counter: &str) -> u64 {
+        let (_, metrics) = self.admin("/metrics").await;
+        let mut values = metrics.lines().filter_map(|line| line.strip_prefix(counter));
+        let value = values.find_map(|value| value.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().expect("a count is a whole number"))
     }
 
     pub fn id(&self) -> u32 {
@@ -130,7 +186,37 @@ fn behind(name: &str, banner: &str) -> Option<String> {
     addrs.next().map(|addr| addr.trim().to_owned())
 }
 
-fn command(sim: &Simulator, dir: &Path, setting: &Setting) -> Command {
+/// What it prints before it serves.
+async fn banner(stdout: ChildStdout, log: &watch::Receiver<String>) -> String {
+    let mut lines = BufReader::new(stdout).lines();
+    let mut banner = String::new();
+    loop {
+        let line = lines.next_line().await.unwrap();
+        let line = line.unwrap_or_else(|| panic!("not started: {}", *log.borrow()));
+        banner.push_str(&line);
+        banner.push('\n');
+        // The last line; everything else stands above it.
+        if line.contains("admin ") {
+            return banner;
+        }
+    }
+}
+
+/// The same from the log, where the banner cannot be read.
+async fn addresses(mut log: watch::Receiver<String>) -> String {
+    let serving = |line: &&str| line.contains(r#""message":"serving""#);
+    let log = log.wait_for(|log| log.lines().any(|line| serving(&line))).await;
+    let log = log.expect("it serves");
+    let line: serde_json::Value =
+        serde_json::from_str(log.lines().find(serving).unwrap()).expect("each line is JSON");
+    let addr = |name: &str| line[name].as_str().unwrap_or("off").to_owned();
+    let (grpc, callback, admin) = (addr("grpc"), addr("callback"), addr("admin"));
+    format!("gRPC {grpc}\ncallbacks {callback}\nadmin {admin}\n")
+}
+
+fn command(sim: &Simulator, dir: &Path, setting: &Setting) -> (Command, [Option<PipeReader>; 2]) {
+    let ((stdout, unread_out), (stderr, unread_err)) =
+        (setting.stdout.ends(), setting.stderr.ends());
     // A write beyond a limit on file sizes is an error like that of a full disk, not a signal.
     let mut command = Command::new("sh");
     command
@@ -140,13 +226,13 @@ fn command(sim: &Simulator, dir: &Path, setting: &Setting) -> Command {
         .env("TEST_SECRET", SECRET)
         .env_remove("RUST_LOG")
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stdout(stdout)
+        .stderr(stderr)
         .kill_on_drop(true);
     if let Some(log) = setting.log {
         command.env("RUST_LOG", log);
     }
-    command
+    (command, [unread_out, unread_err])
 }
 
 fn configuration(sim: &Simulator, dir: &Path, setting: &Setting) -> PathBuf {

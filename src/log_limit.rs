@@ -1,0 +1,141 @@
+//! How many lines one place in the code may log, so that nobody outside can fill the disk with
+//! them. Floor 0: nothing here knows what a line says, or where it goes.
+//!
+//! Each place has a budget for each interval. What is beyond it is held back and counted, and at
+//! the end of the interval one line tells how many there were. The keeper of the log ends the
+//! intervals ([`sum_up`]); this module reads no clock, so that a limit costs one addition. Where no
+//! log is kept (simulation) nothing is held back.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tracing::{Level, debug, error, info, warn};
+
+/// How often [`sum_up`] is to be called.
+pub const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Who can cause a line as often as they like.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// Anybody who reaches a port. What they cause is worth a few lines.
+    Stranger,
+    /// A caller, Douyin, the disk. Each of their lines names a settle that an operator may look
+    /// for, so that a bad day of one app is still told line by line.
+    Peer,
+}
+
+impl Cause {
+    /// Lines of one place in one interval.
+    pub const fn lines_max(self) -> u64 {
+        match self {
+            Cause::Stranger => 10,
+            Cause::Peer => 200,
+        }
+    }
+}
+
+/// The budget of one place in the code.
+pub struct LogLimit {
+    level: Level,
+    target: &'static str,
+    line: &'static str,
+    lines_max: u64,
+    /// Lines of this interval, those that were held back among them.
+    lines: AtomicU64,
+    /// Whether it is among [`PLACES`].
+    listed: AtomicBool,
+}
+
+/// Every place that has logged; there are no more than the code has.
+static PLACES: Mutex<Vec<&LogLimit>> = Mutex::new(Vec::new());
+static SUMMED_UP: AtomicBool = AtomicBool::new(false);
+
+impl LogLimit {
+    /// Of the place in `target` that logs `line` at `level`.
+    pub const fn new(cause: Cause, level: Level, target: &'static str, line: &'static str) -> Self {
+        let (lines, listed) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { level, target, line, lines_max: cause.lines_max(), lines, listed }
+    }
+
+    /// Whether one more line may be logged in this interval; if not, it is counted.
+    pub fn admits(&'static self) -> bool {
+        if !SUMMED_UP.load(Ordering::Relaxed) {
+            return true;
+        }
+        if !self.listed.load(Ordering::Relaxed) && !self.listed.swap(true, Ordering::Relaxed) {
+            PLACES.lock().unwrap_or_else(PoisonError::into_inner).push(self);
+        }
+        self.lines.fetch_add(1, Ordering::Relaxed) < self.lines_max
+    }
+
+    /// Begins the next interval; tells how many lines this one held back.
+    fn turn(&self) -> u64 {
+        self.lines.swap(0, Ordering::Relaxed).saturating_sub(self.lines_max)
+    }
+
+    fn tell(&self, more: u64) {
+        let (line, place) = (self.line, self.target);
+        match self.level {
+            Level::ERROR => error!(more, line, place, "held back more lines like this one"),
+            Level::WARN => warn!(more, line, place, "held back more lines like this one"),
+            Level::INFO => info!(more, line, place, "held back more lines like this one"),
+            Level::DEBUG | Level::TRACE => {
+                debug!(more, line, place, "held back more lines like this one");
+            }
+        }
+    }
+}
+
+/// From now on lines are held back: [`sum_up`] will tell of them.
+pub fn begin() {
+    SUMMED_UP.store(true, Ordering::Relaxed);
+}
+
+/// Ends the interval of every place, and logs one line for each that held lines back.
+pub fn sum_up() {
+    // Not while they are told of: telling takes the locks of whoever keeps the log.
+    let places = PLACES.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    for place in places {
+        let more = place.turn();
+        if more > 0 {
+            metrics::counter!("settlement_log_lines_held_back_total").increment(more);
+            place.tell(more);
+        }
+    }
+}
+
+/// Logs a line whose cause is outside, within the limit of this place:
+/// `limited!(Stranger, WARN, { %app_id, %error }, "callback refused")`.
+macro_rules! limited {
+    ($cause:ident, $level:ident, $({ $($fields:tt)* },)? $line:literal) => {{
+        static PLACE: $crate::log_limit::LogLimit = $crate::log_limit::LogLimit::new(
+            $crate::log_limit::Cause::$cause,
+            tracing::Level::$level,
+            module_path!(),
+            $line,
+        );
+        if PLACE.admits() {
+            tracing::event!(tracing::Level::$level, $({ $($fields)* },)? $line);
+        }
+    }};
+}
+pub(crate) use limited;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_logs_within_its_budget_and_counts_the_rest_interval_by_interval() {
+        static PLACE: LogLimit = LogLimit::new(Cause::Stranger, Level::DEBUG, "here", "a line");
+        let lines = |n: u64| (0..n).filter(|_| PLACE.admits()).count();
+        begin();
+        assert_eq!(lines(1_000), 10);
+        assert_eq!(PLACE.turn(), 990);
+        assert_eq!(lines(7), 7, "the next interval has a budget of its own");
+        assert_eq!(PLACE.turn(), 0, "and nothing to tell of");
+        let listed = PLACES.lock().unwrap().iter().filter(|place| place.target == "here").count();
+        assert_eq!(listed, 1, "it is summed up, once");
+    }
+}

@@ -1,0 +1,244 @@
+//! The way of a log line to standard error: a bounded queue, and a thread of its own that writes.
+//!
+//! Whoever logs waits for no reader and no disk, and never hears that a line could not be written.
+//! A pipe that stands still blocks this thread and nothing else, the end of the process included.
+//! A write that fails (a full disk, a reader that has gone) is tried again; what finds no room
+//! meanwhile is dropped, counted, and told of once there is room again.
+//!
+//! Written by hand because `tracing-appender` bounds lines and not bytes, drops the rest of a line
+//! that was written in part, says nothing in the log of what it dropped, and prints to standard
+//! error itself when it cannot end in time.
+
+use std::io::{self, ErrorKind, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tracing::warn;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::clock::Clock;
+use crate::log_limit;
+
+/// Lines that wait; as many bytes again may be in the hands of the thread that writes.
+const BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A write that failed is tried again after this time.
+const RETRY: Duration = Duration::from_secs(1);
+/// And one for which there was no room in a pipe that does not block.
+const RETRY_FULL: Duration = Duration::from_millis(10);
+/// How long the end of the process waits for what is still queued.
+const FINISH_MAX: Duration = Duration::from_secs(2);
+/// What Linux writes to a pipe in one piece, so that the lines of several processes on one pipe do
+/// not mix.
+const PIPE_BUF: usize = 4096;
+const THREAD: &str = "log-writer";
+
+/// Where lines are logged to; cheap to clone.
+#[derive(Clone)]
+pub struct LogQueue(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    /// Whole lines.
+    queued: Vec<u8>,
+    /// Lines for which there was no room, since this was last told.
+    dropped: u64,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// The process ends: what is queued is written, if it can be.
+    Finishing,
+    /// It is written, or it cannot be.
+    Finished,
+}
+
+impl LogQueue {
+    pub fn start(out: impl Write + Send + 'static) -> Self {
+        let state = State { queued: Vec::new(), dropped: 0, phase: Phase::Open };
+        let queue = Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }));
+        let writer = Writer { queue: queue.clone(), out, batch: Batch::default(), retry: None };
+        let thread = thread::Builder::new().name(THREAD.to_owned()).spawn(move || writer.run());
+        // Never joined: a reader that stands still may block it for good. `finish` waits for it as
+        // long as is sensible.
+        drop(thread.expect("the operating system grants a thread"));
+        queue
+    }
+
+    /// Queues one line, which ends with its newline; or drops it.
+    pub fn push(&self, line: &[u8]) {
+        let mut state = self.state();
+        let room = BYTES_MAX.saturating_sub(state.queued.len());
+        // The writer's own line tells of those that were dropped.
+        if line.len() > room && thread::current().name() != Some(THREAD) {
+            state.dropped += 1;
+            drop(state);
+            metrics::counter!("settlement_log_lines_dropped_total").increment(1);
+            return;
+        }
+        let asleep = state.queued.is_empty();
+        state.queued.extend_from_slice(line);
+        drop(state);
+        if asleep {
+            self.0.changed.notify_all();
+        }
+    }
+
+    /// Waits until everything is written, or cannot be, but not for ever. Nothing is written
+    /// afterwards.
+    pub fn finish(&self) {
+        let mut state = self.state();
+        if state.phase == Phase::Open {
+            state.phase = Phase::Finishing;
+        }
+        self.0.changed.notify_all();
+        let unfinished = |state: &mut State| state.phase != Phase::Finished;
+        drop(self.0.changed.wait_timeout_while(state, FINISH_MAX, unfinished));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One event is formatted as a whole and written by one call.
+impl Write for &LogQueue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for LogQueue {
+    type Writer = &'a LogQueue;
+
+    fn make_writer(&'a self) -> &'a LogQueue {
+        self
+    }
+}
+
+/// What the thread does.
+struct Writer<W> {
+    queue: LogQueue,
+    out: W,
+    batch: Batch,
+    /// The last write failed; it is tried again after this time.
+    retry: Option<Duration>,
+}
+
+/// Lines on their way out.
+#[derive(Default)]
+struct Batch {
+    lines: Vec<u8>,
+    /// Bytes of them that are written. A line that was written in part goes on where it stopped.
+    written: usize,
+    /// Lines that would have followed.
+    dropped: u64,
+}
+
+impl<W: Write> Writer<W> {
+    fn run(mut self) {
+        let clock = Clock::system();
+        let mut summed_up = clock.uptime();
+        log_limit::begin();
+        loop {
+            let interval = clock.uptime().since(summed_up);
+            if interval >= log_limit::INTERVAL {
+                log_limit::sum_up();
+                summed_up = clock.uptime();
+            }
+            let finishing = self.wait(log_limit::INTERVAL.saturating_sub(interval));
+            self.retry = self.batch.write(&mut self.out).err().map(|error| {
+                if error.kind() == ErrorKind::WouldBlock { RETRY_FULL } else { RETRY }
+            });
+            if self.retry.is_none() && self.batch.dropped > 0 {
+                let lines = std::mem::take(&mut self.batch.dropped);
+                warn!(lines, "lines of the log were dropped: it could not be written fast enough");
+            }
+            if finishing && self.is_done() {
+                break;
+            }
+        }
+        self.queue.state().phase = Phase::Finished;
+        self.queue.0.changed.notify_all();
+    }
+
+    /// Waits for lines, or until those that could not be written are to be tried again, or for so
+    /// long; tells whether the process ends.
+    fn wait(&mut self, at_most: Duration) -> bool {
+        let retry = self.retry;
+        let idle = |state: &mut State| match retry {
+            None => state.phase == Phase::Open && state.queued.is_empty(),
+            Some(RETRY_FULL) => true,
+            Some(_) => state.phase == Phase::Open,
+        };
+        let (changed, timeout) = (&self.queue.0.changed, retry.unwrap_or(at_most));
+        let woken = changed.wait_timeout_while(self.queue.state(), timeout, idle);
+        let (mut state, _) = woken.unwrap_or_else(PoisonError::into_inner);
+        if retry.is_none() {
+            // The buffers change places, so that neither is made anew.
+            self.batch.lines.clear();
+            self.batch.written = 0;
+            std::mem::swap(&mut self.batch.lines, &mut state.queued);
+            self.batch.dropped = std::mem::take(&mut state.dropped);
+        }
+        state.phase != Phase::Open
+    }
+
+    /// Nothing is left, or what is left cannot be written. A full pipe may still be read.
+    fn is_done(&self) -> bool {
+        match self.retry {
+            None => self.queue.state().queued.is_empty(),
+            Some(retry) => retry != RETRY_FULL,
+        }
+    }
+}
+
+impl Batch {
+    fn write(&mut self, out: &mut impl Write) -> io::Result<()> {
+        while let Some(rest) = self.lines.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match out.write(whole_lines(rest)) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(bytes) => self.written += bytes,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// As many lines as are written in one piece, and at least one.
+fn whole_lines(bytes: &[u8]) -> &[u8] {
+    let Some((piece, rest)) = bytes.split_at_checked(PIPE_BUF) else { return bytes };
+    let end = piece.iter().rposition(|byte| *byte == b'\n');
+    let long = || rest.iter().position(|byte| *byte == b'\n').map(|end| PIPE_BUF + end);
+    end.or_else(long).and_then(|end| bytes.get(..=end)).unwrap_or(bytes)
+}
+
+/// Standard error, past the lock and the buffer of the standard library: a thread that is blocked
+/// here holds nothing that another one could want.
+pub struct StandardError;
+
+impl Write for StandardError {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(rustix::stdio::stderr(), bytes)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
