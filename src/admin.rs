@@ -13,10 +13,11 @@ use std::time::Duration;
 use http::{Method, StatusCode, header};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::gateway::{Gateway, ResolveError};
 use crate::listener::{Answer, Handler, Limits, Request};
+use crate::log_limit::limited;
 use crate::settle::{AppId, Key, OutSettleNo, TradeSystem, Verdict};
 
 pub use hosts::Hosts;
@@ -140,7 +141,8 @@ impl Admin {
                 text(StatusCode::OK, &format!("resolved: {key} is {state}, revision {revision}"))
             }
             Err(error) => {
-                warn!(%key, ?verdict, ?error, "a contradiction was not resolved");
+                limited!(Peer, WARN, { %key, ?verdict, ?error },
+                    "a contradiction was not resolved");
                 let (status, why) = refusal(&error);
                 text(status, &why)
             }

@@ -23,6 +23,7 @@ use crate::douyin::{self, Client};
 use crate::gateway::Gateway;
 use crate::grpc::Service;
 use crate::listener::{self, Limits};
+use crate::log_limit::{self, limited};
 use crate::poller::Poller;
 use crate::proto;
 use crate::proto::v1::settlement_service_server::SettlementServiceServer;
@@ -196,6 +197,7 @@ impl App {
             Err(_) => Stopped::Hard,
         };
         self.store.close().await;
+        log_limit::sum_up();
         match stopped {
             Stopped::Gracefully => info!("stopped gracefully"),
             Stopped::Hard => warn!("stopped hard: the grace period ended with work in flight"),
@@ -228,7 +230,7 @@ async fn accept(listener: TcpListener, sockets: mpsc::Sender<Accepted>, stop: Ca
                 }
             }
             Err(error) => {
-                warn!(%error, "cannot accept connections");
+                limited!(Stranger, WARN, { %error }, "cannot accept connections");
                 tokio::time::sleep(ACCEPT_RETRY).await;
             }
         }

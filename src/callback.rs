@@ -15,6 +15,7 @@ use crate::douyin::signature::{LOG_ID_HEADER, NONCE_HEADER, SIGNATURE_HEADER, TI
 use crate::douyin::{PlatformKeys, Signed};
 use crate::gateway::{Callback, Gateway};
 use crate::listener::{Answer, Handler, Request, Unread};
+use crate::log_limit::limited;
 use crate::settle::AppId;
 
 /// What comes before the app's id in the path of a callback.
@@ -78,21 +79,25 @@ impl Callbacks {
         let log_id = text(LOG_ID_HEADER).map(log_id);
         let log = log_id.as_deref().unwrap_or_default();
         let Some(keys) = self.0.keys.get(app_id) else {
-            warn!(%app_id, log_id = log, "callback refused: the app has no platform public key");
+            limited!(Stranger, WARN, { %app_id, log_id = log },
+                "callback refused: the app has no platform public key");
             return Verdict::NoKey;
         };
         let report = match hear(Some(app_id), keys, &signed) {
             Ok(Heard::Settle(report)) => *report,
             Ok(Heard::Other { kind }) => {
-                info!(%app_id, log_id = log, kind, "callback of another type: acknowledged");
+                limited!(Peer, INFO, { %app_id, log_id = log, kind },
+                    "callback of another type: acknowledged");
                 return Verdict::OtherType;
             }
             Err(error @ Rejected::Signature(_)) => {
-                warn!(%app_id, log_id = log, %error, "callback refused: it is not Douyin's");
+                limited!(Stranger, WARN, { %app_id, log_id = log, %error },
+                    "callback refused: it is not Douyin's");
                 return Verdict::BadSignature;
             }
             Err(error @ (Rejected::Malformed(_) | Rejected::OtherApp)) => {
-                warn!(%app_id, log_id = log, %error, "callback refused: signed, and not usable");
+                limited!(Peer, WARN, { %app_id, log_id = log, %error },
+                    "callback refused: signed, and not usable");
                 return Verdict::Malformed;
             }
         };
@@ -105,7 +110,8 @@ impl Callbacks {
                 Verdict::Acknowledged
             }
             Err(error) => {
-                warn!(%settle_id, log_id = log, %error, "callback refused: not durable");
+                limited!(Peer, WARN, { %settle_id, log_id = log, %error },
+                    "callback refused: not durable");
                 Verdict::NotDurable
             }
         }
@@ -114,12 +120,12 @@ impl Callbacks {
     async fn request(&self, request: Request) -> Verdict {
         let app_id = request.path.strip_prefix(PATH).filter(|_| request.method == Method::POST);
         let Some(app_id) = app_id else {
-            warn!("callback refused: no POST to {PATH}<app_id>");
+            limited!(Stranger, WARN, "callback refused: no POST to /callbacks/douyin/<app_id>");
             count(NO_APP, Verdict::NotACallback);
             return Verdict::NotACallback;
         };
         let Some(app_id) = AppId::parse(app_id).ok().filter(|id| self.serves(id)) else {
-            warn!("callback refused: the app of its path is not configured");
+            limited!(Stranger, WARN, "callback refused: the app of its path is not configured");
             count(NO_APP, Verdict::UnknownApp);
             return Verdict::UnknownApp;
         };
@@ -127,7 +133,8 @@ impl Callbacks {
         match request.body().await {
             Ok(body) => self.receive(&app_id, &headers, &body).await,
             Err(unread) => {
-                warn!(%app_id, ?unread, "callback refused: its body could not be read");
+                limited!(Stranger, WARN, { %app_id, ?unread },
+                    "callback refused: its body could not be read");
                 count(app_id.as_str(), Verdict::Unread(unread));
                 Verdict::Unread(unread)
             }
@@ -145,7 +152,7 @@ impl Handler for Callbacks {
     }
 
     fn busy(&self) -> Answer {
-        warn!("callback refused: too many at once");
+        limited!(Stranger, WARN, "callback refused: too many at once");
         count(NO_APP, Verdict::Busy);
         Verdict::Busy.answer()
     }

@@ -22,7 +22,8 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+
+use crate::log_limit::limited;
 
 /// What one listener gives at most.
 #[derive(Clone, Debug)]
@@ -142,7 +143,7 @@ pub async fn serve(
         let socket = match accepted {
             Ok((socket, _)) => socket,
             Err(error) => {
-                warn!(%error, "cannot accept connections");
+                limited!(Stranger, WARN, { %error }, "cannot accept connections");
                 tokio::time::sleep(ACCEPT_RETRY).await;
                 continue;
             }
@@ -213,13 +214,13 @@ impl<H: Handler> Edge<H> {
         let shaken = tokio::select! {
             shaken = tls.accept(socket) => shaken,
             () = tokio::time::sleep(self.limits.idle_time_max) => {
-                return debug!("a TLS handshake took too long");
+                return limited!(Stranger, DEBUG, "a TLS handshake took too long");
             }
             () = self.stop.cancelled() => return,
         };
         match shaken {
             Ok(stream) => self.talk(TokioIo::new(stream)).await,
-            Err(error) => debug!(%error, "a TLS handshake failed"),
+            Err(error) => limited!(Stranger, DEBUG, { %error }, "a TLS handshake failed"),
         }
     }
 
@@ -248,7 +249,7 @@ impl<H: Handler> Edge<H> {
             tokio::select! {
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
-                        debug!(%error, "a connection ended early");
+                        limited!(Stranger, DEBUG, { %error }, "a connection ended early");
                     }
                     return;
                 }

@@ -13,6 +13,7 @@ use tracing::{Instrument as _, error, warn};
 
 use crate::clock::Timestamp;
 use crate::gateway::{Gateway, Request, Work};
+use crate::log_limit::limited;
 use crate::settle::AppId;
 use crate::store::{self, ClaimLimits, SweepCursor};
 use crate::tasks::Tasks;
@@ -131,7 +132,8 @@ impl Poller {
         for (app_id, room) in &self.apps {
             match self.step_app(app_id, room).await {
                 Ok(due) => next = earlier(next, due),
-                Err(error) => warn!(%app_id, %error, "cannot claim due settles: trying again"),
+                Err(error) => limited!(Peer, WARN, { %app_id, %error },
+                    "cannot claim due settles: trying again"),
             }
         }
         next
@@ -181,7 +183,8 @@ impl Poller {
             let span = tracing::info_span!("turn", %app_id, out_settle_no = %number);
             let turn = async move {
                 if let Err(error) = gateway.advance(Work::claimed(claim, request)).await {
-                    warn!(%error, "turn ended early: its lease runs out by itself");
+                    limited!(Peer, WARN, { %error },
+                        "turn ended early: its lease runs out by itself");
                 }
                 drop(place);
                 gateway.due().notify_one();

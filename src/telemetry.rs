@@ -94,6 +94,10 @@ pub fn metrics() -> PrometheusHandle {
             "Answers of Douyin's by app with a number that the error table does not list."
         );
         metrics::describe_counter!(
+            "settlement_calls_total",
+            "Calls answered, by RPC and gRPC code; a watch counts when it ends."
+        );
+        metrics::describe_counter!(
             "settlement_log_lines_dropped_total",
             "Lines of the log for which there was no room, because it could not be written."
         );

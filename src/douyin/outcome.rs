@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tracing::{Span, debug, error, info, warn};
+use tracing::{Span, debug};
 
 use super::codes::{
     ACCEPTED_WITHOUT_ID, Handling, Retry, Row, UNLISTED, UPSTREAM_CREDENTIALS_REJECTED,
@@ -14,6 +14,7 @@ use super::codes::{
 use super::exchange::{Effect, Failed, Heard};
 use super::pause::is_throttling;
 use super::wire;
+use crate::log_limit::limited;
 use crate::settle::{Answers, Failure, Learned, Report};
 
 /// What a settle_create taught.
@@ -199,9 +200,14 @@ impl<'a> Line<'a> {
         let err_no = self.failure.and_then(|failure| failure.douyin.as_ref()?.err_no);
         match self.tone {
             Tone::Routine => debug!("called Douyin"),
-            Tone::Refusal => info!(reason, err_no, "Douyin refused"),
-            Tone::Trouble => warn!(reason, err_no, cause, "a call to Douyin failed"),
-            Tone::Alarm => error!(reason, err_no, cause, "a call to Douyin needs attention"),
+            Tone::Refusal => limited!(Peer, INFO, { reason, err_no }, "Douyin refused"),
+            Tone::Trouble => {
+                limited!(Peer, WARN, { reason, err_no, cause }, "a call to Douyin failed");
+            }
+            Tone::Alarm => {
+                limited!(Peer, ERROR, { reason, err_no, cause },
+                    "a call to Douyin needs attention");
+            }
         }
     }
 }

@@ -25,6 +25,7 @@ use super::pause::Pauses;
 use super::transport::Deadline;
 use super::wire::{self, Unreadable};
 use crate::clock::{Clock, Timestamp, Uptime};
+use crate::log_limit::limited;
 use crate::settle::Failure;
 use crate::store::{Store, StoredToken};
 
@@ -251,7 +252,8 @@ impl Tokens {
         // Held before it is stored: a caller that vanishes in between must not cost another fetch.
         let secret = access.hold(token.clone(), origin);
         if let Err(error) = self.store.save_token(&access.app.app_id, token).await {
-            warn!(app_id = %access.app.app_id, %error, "could not store the access token");
+            limited!(Peer, WARN, { app_id = %access.app.app_id, %error },
+                "could not store the access token");
         }
         Ok(secret)
     }
@@ -312,7 +314,8 @@ impl Tokens {
     async fn stored(&self, access: &Access) -> Option<StoredToken> {
         let stored = self.store.token(&access.app.app_id).await;
         stored.unwrap_or_else(|error| {
-            warn!(app_id = %access.app.app_id, %error, "could not read the stored access token");
+            limited!(Peer, WARN, { app_id = %access.app.app_id, %error },
+                "could not read the stored access token");
             None
         })
     }

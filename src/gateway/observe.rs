@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::{Gateway, Work};
+use crate::log_limit::limited;
 use crate::settle::absorb::{absorb, yields};
 use crate::settle::step::Last;
 use crate::settle::{
@@ -107,7 +108,7 @@ impl Gateway {
                 // What was learned is worth one more try when the store fails for a moment.
                 Err(store::Error::Unavailable(cause)) if outages == 0 => {
                     outages += 1;
-                    warn!(%key, cause, "the store failed: trying once more");
+                    limited!(Peer, WARN, { %key, cause }, "the store failed: trying once more");
                     tokio::time::sleep(STORE_RETRY).await;
                 }
                 Err(error) => return Err(doubt.spoil(error)),
@@ -136,7 +137,8 @@ impl Gateway {
         let once = self.observe_once(&before, seen, worker.as_deref_mut());
         let observed = Box::pin(once).await;
         if let Err(store::Error::InDoubt(cause)) = observed {
-            warn!(key = %before.key, cause, "a commit is in doubt: reading again");
+            let key = &before.key;
+            limited!(Peer, WARN, { %key, cause }, "a commit is in doubt: reading again");
             *doubt = Doubt::At(version);
             return Ok(None);
         }

@@ -22,6 +22,7 @@ use tonic::{Request, Response, Status};
 use tracing::{Instrument as _, Span, field, info};
 
 use crate::gateway::{Create, Ending, Gateway, Name, QueryError, WatchRequest};
+use crate::log_limit::limited;
 use crate::proto::v1;
 use crate::proto::v1::settlement_service_server::SettlementService;
 use crate::settle::AppId;
@@ -351,12 +352,18 @@ async fn logged<T>(
     let call = Box::pin(call);
     async {
         let result = call.await;
-        let (code, message) = match &result {
-            Ok(_) => (tonic::Code::Ok, ""),
-            Err(status) => (status.code(), status.message()),
-        };
+        let code = result.as_ref().map_or_else(Status::code, |_| tonic::Code::Ok);
         Span::current().record("code", field::debug(code));
-        info!(error = message, "answered");
+        match &result {
+            // Each of these is a row of the database as well.
+            Ok(_) if rpc == Rpc::CreateSettle => info!("answered"),
+            Ok(_) => limited!(Peer, INFO, "answered"),
+            Err(status) => limited!(Peer, INFO, { error = status.message() }, "answered"),
+        }
+        // A watch is counted when it ends.
+        if rpc != Rpc::WatchSettle || result.is_err() {
+            rpc.count(code);
+        }
         result.map(Response::new)
     }
     .instrument(span)

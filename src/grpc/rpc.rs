@@ -1,5 +1,7 @@
 //! The RPCs of the contract by name, for whatever is the same for all of them.
 
+use tonic::Code;
+
 use crate::proto::v1::settlement_service_server::SERVICE_NAME;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -38,6 +40,11 @@ impl Rpc {
         }
     }
 
+    /// Counts one answer.
+    pub fn count(self, code: Code) {
+        count(Some(self), code);
+    }
+
     /// The RPC of a request's path; `None`: the contract has no such RPC.
     pub fn of_path(path: &str) -> Option<Self> {
         let (service, method) = path.strip_prefix('/')?.split_once('/')?;
@@ -69,6 +76,12 @@ impl Rpc {
             Rpc::ListSettles => &[],
         }
     }
+}
+
+/// Counts one answer; `None`: to what is no RPC of the contract.
+pub fn count(rpc: Option<Rpc>, code: Code) {
+    let (rpc, code) = (rpc.map_or("none", Rpc::name), format!("{code:?}"));
+    metrics::counter!("settlement_calls_total", "rpc" => rpc, "code" => code).increment(1);
 }
 
 #[cfg(test)]

@@ -22,11 +22,11 @@ use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
-use tracing::info;
 
 use super::deadline::Deadline;
-use super::rpc::Rpc;
+use super::rpc::{self, Rpc};
 use super::status::{self, Limit, Outcome};
+use crate::log_limit::limited;
 
 /// The layer around all services of the server.
 #[derive(Clone, Debug)]
@@ -200,9 +200,11 @@ impl Case {
             false => Outcome::NotSent,
         });
         let status = status::of_stack(reason, self.rpc, outcome);
+        rpc::count(self.rpc, status.code());
         let rpc = self.rpc.map_or("none", Rpc::name);
         let outcome = outcome.map(Outcome::as_str);
-        info!(rpc, code = ?status.code(), reason, outcome, "answered by the server's stack");
+        limited!(Stranger, INFO, { rpc, code = ?status.code(), reason, outcome },
+            "answered by the server's stack");
         status
     }
 

@@ -10,14 +10,14 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
-use tracing::info;
+use tonic::{Code, Status};
 
 use super::rpc::Rpc;
 use super::seats::Seat;
 use super::status::{Limit, Names};
 use super::{convert, status};
 use crate::gateway::{Ending, Event, Watch};
+use crate::log_limit::limited;
 use crate::proto::v1;
 
 /// The stream of a watch: its messages, then its status.
@@ -106,9 +106,13 @@ impl Pump {
     }
 
     fn end(&self, outcome: Result<(), Status>) {
+        let code = outcome.as_ref().map_or_else(Status::code, |()| Code::Ok);
+        Rpc::WatchSettle.count(code);
         match &outcome {
-            Ok(()) => info!("watch ended with the final state"),
-            Err(status) => info!(code = ?status.code(), error = status.message(), "watch ended"),
+            Ok(()) => limited!(Peer, INFO, "watch ended with the final state"),
+            Err(status) => limited!(Peer, INFO, {
+                code = ?status.code(), error = status.message()
+            }, "watch ended"),
         }
         // Set once, here: the pump ends right after it.
         let _ = self.ending.set(outcome);

@@ -4,12 +4,16 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Instant;
 
 use serde_json::Value;
 use settlement_gateway::proto::v1::SettleState;
 use settlement_gateway::sim::Simulator;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use tokio::process::Command;
+use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
@@ -123,6 +127,86 @@ async fn a_complaint_that_cannot_be_printed_changes_no_exit_code() {
             assert_eq!(status.code(), Some(64), "{arguments:?}");
         }
     }
+}
+
+/// The lines that say this, and how many more of them were summed up.
+fn told(log: &str, text: &str) -> (u64, u64) {
+    let lines: Vec<Value> = log.lines().map(json).collect();
+    let said = lines.iter().filter(|line| message(line) == text).count();
+    let held_back = lines.iter().filter(|line| line["line"] == text);
+    (said as u64, held_back.map(|line| line["more"].as_u64().unwrap()).sum())
+}
+
+/// What a place may log in ten seconds, for as long as this took at most.
+fn budget(lines: u64, since: Instant) -> u64 {
+    lines * (2 + since.elapsed().as_secs() / 10)
+}
+
+#[tokio::test]
+async fn a_flood_of_forged_callbacks_is_summed_up_and_counted() {
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let gateway = start(&sim, dir.path(), Setting::default()).await;
+    let (client, begun) = (reqwest::Client::new(), Instant::now());
+    for _ in 0..3_000 {
+        assert_eq!(forge(&client, &gateway).await, 401);
+    }
+    let counter = "settlement_callbacks_total";
+    let labels = format!("{counter}{{app_id=\"{APP_ID}\",result=\"bad_signature\"}}");
+    assert_eq!(gateway.counted(&labels).await, 3_000);
+    // While it lasts, not only at the end.
+    gateway.logged("held back more lines like this one").await;
+    assert!(gateway.counted("settlement_log_lines_held_back_total").await > 0);
+    gateway.signal("TERM").await;
+    let (_, log) = gateway.ended().await;
+    let (said, held_back) = told(&log, "callback refused: it is not Douyin's");
+    assert!((10..=budget(10, begun)).contains(&said), "{said} lines: {log}");
+    assert_eq!(said + held_back, 3_000);
+}
+
+#[tokio::test]
+async fn a_callers_flood_of_failing_calls_is_summed_up_and_counted() {
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let gateway = start(&sim, dir.path(), Setting::default()).await;
+    let begun = Instant::now();
+    let (mut client, invalid) = (gateway.client.clone(), create_request(""));
+    for _ in 0..1_000 {
+        let refused = within("CreateSettle", client.create_settle(invalid.clone())).await;
+        assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument);
+    }
+    let good = number("good");
+    create(&gateway, &good).await;
+    let counter = "settlement_calls_total{rpc=\"CreateSettle\",code=\"InvalidArgument\"}";
+    assert_eq!(gateway.counted(counter).await, 1_000);
+    gateway.signal("TERM").await;
+    let (_, log) = gateway.ended().await;
+    let (said, held_back) = told(&log, "answered");
+    assert!((200..=budget(200, begun)).contains(&said), "{said} lines");
+    assert_eq!(said + held_back, 1_001, "one of them went well");
+    let answered = |line: &str| line.contains("answered") && line.contains(&good);
+    assert!(log.lines().any(answered), "what went well is never held back");
+}
+
+#[tokio::test]
+async fn a_flood_of_what_a_library_warns_of_is_summed_up() {
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let gateway = start(&sim, dir.path(), Setting::default()).await;
+    let (begun, pings) = (Instant::now(), 500);
+    let mut stranger = TcpStream::connect(gateway.grpc_addr()).await.unwrap();
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    // The answer to a PING that was never sent (RFC 9113, 6.7).
+    let answer = [0, 0, 8, 6, 1, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &settings].concat();
+    let flood = [preface, answer.repeat(pings)].concat();
+    within("the flood", stranger.write_all(&flood)).await.unwrap();
+    gateway.logged("recv PING ack that we never sent").await;
+    gateway.logged("held back more lines like this one").await;
+    gateway.signal("TERM").await;
+    let (_, log) = gateway.ended().await;
+    let said = log.matches("recv PING ack that we never sent").count() as u64;
+    assert!((10..=budget(10, begun)).contains(&said), "{said} lines: {log}");
+    let held_back = log.lines().map(json).filter(|line| line["place"] == "h2::proto::ping_pong");
+    let held_back: u64 = held_back.map(|line| line["more"].as_u64().unwrap()).sum();
+    assert_eq!(said + held_back, pings as u64);
 }
 
 #[tokio::test]
