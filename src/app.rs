@@ -28,6 +28,7 @@ use crate::poller::Poller;
 use crate::proto;
 use crate::proto::v1::settlement_service_server::SettlementServiceServer;
 use crate::store::{OpenError, Sqlite, SqliteOptions, Store};
+use crate::supervise::Essentials;
 use crate::telemetry;
 
 /// The gateway, built and bound, not yet serving.
@@ -74,6 +75,8 @@ pub enum Stopped {
     Gracefully,
     /// The grace period ended first; what was in flight is durable and goes on after a restart.
     Hard,
+    /// A task without which the gateway cannot run had ended, a bug.
+    Broken { task: &'static str },
 }
 
 /// The largest request that is decoded; the largest sensible one has under 8 KiB.
@@ -134,8 +137,9 @@ impl App {
         self.addrs
     }
 
-    /// Serves and drives until `stop`, then ends in order: say so, wait for balancers, end the
-    /// streams, finish what is in flight, take in the last callbacks, close the store.
+    /// Serves and drives until `stop`, or until a part that it cannot do without ends by itself.
+    /// Then ends in order: say so, wait for balancers, end the streams, finish what is in flight,
+    /// take in the last callbacks, close the store.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Stopped {
         let health = Health::new(&self.store, self.gateway.clock());
         // Known from the first request on; serving once the store has shown that it can commit.
@@ -143,16 +147,23 @@ impl App {
         let (draining, polling) = (CancellationToken::new(), CancellationToken::new());
         let edges = CancellationToken::new();
         let tasks = TaskTracker::new();
+        let essentials = Essentials::new(tasks.clone(), self.gateway.config().runner.clone());
         let poller = self.poller;
         let poll = polling.clone();
-        tasks.spawn(async move { poller.run(poll).await });
-        tasks.spawn(health.clone().watch_store(draining.clone()));
+        essentials.spawn("poller", &polling, async move { poller.run(poll).await });
+        let (store, poll) = (self.store.clone(), polling.clone());
+        essentials.spawn("the store's writer", &polling, async move {
+            poll.run_until_cancelled(store.writer_ended()).await;
+        });
+        essentials.spawn("health", &draining, health.clone().watch_store(draining.clone()));
         let (service, drain) = (self.service.clone(), draining.clone());
         let (sockets, incoming) = mpsc::channel(ACCEPTED_MAX);
-        tasks.spawn(accept(self.grpc, sockets, draining.clone()));
+        let accept = accept(self.grpc, sockets, draining.clone());
+        essentials.spawn("accepting gRPC connections", &draining, accept);
         if let Some(listener) = self.callback {
             let (tls, limits) = (self.tls, self.callback_limits);
-            tasks.spawn(listener::serve(listener, tls, limits, self.callbacks, edges.clone()));
+            let serve = listener::serve(listener, tls, limits, self.callbacks, edges.clone());
+            essentials.spawn("callback listener", &edges, serve);
         }
         let admin = Admin {
             gateway: self.gateway.clone(),
@@ -160,11 +171,12 @@ impl App {
             readiness: health.readiness.clone(),
             hosts: self.admin_hosts,
         };
-        tasks.spawn(listener::serve(self.admin, None, admin::limits(), admin, edges.clone()));
+        let serve_admin = listener::serve(self.admin, None, admin::limits(), admin, edges.clone());
+        essentials.spawn("admin listener", &edges, serve_admin);
         let server = serve(incoming, service, health.service(), drain);
         let cut = CancellationToken::new();
         let cut_off = cut.clone();
-        let mut server = tasks.spawn(async move {
+        let mut server = essentials.spawn("gRPC server", &draining, async move {
             tokio::select! {
                 _ = server => {}
                 () = cut_off.cancelled() => {}
@@ -173,7 +185,10 @@ impl App {
         let Addrs { grpc, callback, admin } = self.addrs;
         info!(%grpc, callback = callback.map(tracing::field::display), %admin, "serving");
 
-        stop.await;
+        tokio::select! {
+            () = stop => {}
+            () = essentials.ended() => {}
+        }
         info!(delay_ms = duration_ms(self.stop.drain_delay), "stopping: not serving any more");
         health.stop().await;
         tokio::time::sleep(self.stop.drain_delay).await;
@@ -192,15 +207,18 @@ impl App {
             tasks.close();
             tasks.wait().await;
         };
-        let stopped = match tokio::time::timeout(self.stop.grace, in_flight).await {
-            Ok(()) => Stopped::Gracefully,
-            Err(_) => Stopped::Hard,
+        let finished = tokio::time::timeout(self.stop.grace, in_flight).await;
+        let stopped = match (essentials.first_ended(), finished) {
+            (Some(task), _) => Stopped::Broken { task },
+            (None, Ok(())) => Stopped::Gracefully,
+            (None, Err(_)) => Stopped::Hard,
         };
         self.store.close().await;
         log_limit::sum_up();
         match stopped {
             Stopped::Gracefully => info!("stopped gracefully"),
             Stopped::Hard => warn!("stopped hard: the grace period ended with work in flight"),
+            Stopped::Broken { task } => error!(task, "stopped broken: please report this"),
         }
         stopped
     }

@@ -45,6 +45,7 @@ pub mod setup;
 #[cfg(feature = "sandbox")]
 pub mod sim;
 pub mod store;
+pub mod supervise;
 pub mod sync;
 pub mod tasks;
 pub mod telemetry;

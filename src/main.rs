@@ -35,6 +35,7 @@ fn wait_for(command: impl Future<Output = ExitCode>) -> ExitCode {
 }
 
 async fn run(serve: Serve, log: &Log) -> ExitCode {
+    setup::outlive_signals();
     let setup = match setup::prepare(serve).await {
         Ok(setup) => setup,
         Err(problem) => return refuse(log, &problem, problem.exit_code()),
@@ -47,7 +48,7 @@ async fn run(serve: Serve, log: &Log) -> ExitCode {
     cli::announce((setup.announce)(app.addrs()));
     match app.run(stop).await {
         Stopped::Gracefully => ExitCode::SUCCESS,
-        Stopped::Hard => ExitCode::FAILURE,
+        Stopped::Hard | Stopped::Broken { .. } => ExitCode::FAILURE,
     }
 }
 

@@ -9,6 +9,7 @@ use crate::app::Addrs;
 use crate::cli::{EX_USAGE, Serve};
 use crate::clock::Clock;
 use crate::config::{Config, Environment, Flags, Loaded, Problems, Source};
+use crate::log_limit::limited;
 
 /// Everything that `serve` starts from.
 pub struct Setup {
@@ -109,6 +110,37 @@ pub fn stop_signal() -> impl Future<Output = ()> {
         };
         #[expect(clippy::disallowed_methods, reason = "ends with the process, which it may end")]
         tokio::spawn(at_once);
+    }
+}
+
+/// From this call on, signals that would end the process without a drain, and that are not sent for
+/// that, do nothing: what tools that move log files and a closing terminal send, and the one by
+/// which the kernel tells of a file that may not grow (its writer gets an error, as from a full
+/// disk). SIGPIPE is ignored by Rust.
+pub fn outlive_signals() {
+    use rustix::process::Signal;
+    use tokio::signal::unix::{SignalKind, signal};
+    let handled = |name: Signal| {
+        signal(SignalKind::from_raw(name.as_raw())).expect("these signals can be handled")
+    };
+    // A handler stays for good, heard or not.
+    drop(handled(Signal::XFSZ));
+    for (signal, name) in
+        [(Signal::HUP, "SIGHUP"), (Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")]
+    {
+        let mut signals = handled(signal);
+        let ignored = async move {
+            while signals.recv().await.is_some() {
+                limited!(
+                    Stranger,
+                    INFO,
+                    { signal = name },
+                    "ignored a signal: nothing is read again, neither configuration nor keys"
+                );
+            }
+        };
+        #[expect(clippy::disallowed_methods, reason = "ends with the process")]
+        drop(tokio::spawn(ignored));
     }
 }
 

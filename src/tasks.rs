@@ -20,6 +20,15 @@ pub enum Runner {
     Within(Arc<dyn Fn(Task) -> Task + Send + Sync>),
 }
 
+impl Runner {
+    pub fn around(&self, task: Task) -> Task {
+        match self {
+            Runner::Runtime => task,
+            Runner::Within(run) => run(task),
+        }
+    }
+}
+
 /// The tasks of one owner, who awaits them when it stops. Cheap to clone; clones are the same.
 #[derive(Clone, Default)]
 pub struct Tasks {
@@ -33,14 +42,7 @@ impl Tasks {
     }
 
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        match &self.runner {
-            Runner::Runtime => {
-                self.tracker.spawn(task);
-            }
-            Runner::Within(run) => {
-                self.tracker.spawn(run(Box::pin(task)));
-            }
-        }
+        self.tracker.spawn(self.runner.around(Box::pin(task)));
     }
 
     /// Waits until every task has ended.

@@ -397,6 +397,14 @@ impl Store {
         }
     }
 
+    /// Waits until what commits has ended: nothing can be written any more. It ends when the store
+    /// is closed; before that, only a bug can end it.
+    pub async fn writer_ended(&self) {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.writer_ended().await,
+        }
+    }
+
     /// Finishes what is queued and closes the store. Operations after it are `Unavailable`.
     pub async fn close(&self) {
         match self {

@@ -217,11 +217,9 @@ async fn addresses(mut log: watch::Receiver<String>) -> String {
 fn command(sim: &Simulator, dir: &Path, setting: &Setting) -> (Command, [Option<PipeReader>; 2]) {
     let ((stdout, unread_out), (stderr, unread_err)) =
         (setting.stdout.ends(), setting.stderr.ends());
-    // A write beyond a limit on file sizes is an error like that of a full disk, not a signal.
-    let mut command = Command::new("sh");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_settlement-gateway"));
     command
-        .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"])
-        .args([env!("CARGO_BIN_EXE_settlement-gateway"), "serve", "--config"])
+        .args(["serve", "--config"])
         .arg(configuration(sim, dir, setting))
         .env("TEST_SECRET", SECRET)
         .env_remove("RUST_LOG")

@@ -54,3 +54,22 @@ async fn a_second_signal_ends_the_process_at_once() {
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(!log.contains("stopped"), "nothing was finished: {log}");
 }
+
+#[tokio::test]
+async fn signals_that_mean_no_stop_end_nothing() {
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let gateway = Process::start(&sim, dir.path(), Setting::default()).await;
+    for signal in ["HUP", "USR1", "USR2"] {
+        gateway.signal(signal).await;
+        gateway.logged(&format!("\"signal\":\"SIG{signal}\"")).await;
+    }
+    // The kernel's word for a file that may not grow: its writer has heard of it already.
+    gateway.signal("XFSZ").await;
+    gateway.signal("PIPE").await;
+    let request = create_request(&number("after-signals"));
+    within("CreateSettle", gateway.client.clone().create_settle(request)).await.unwrap();
+    gateway.signal("TERM").await;
+    let (status, log) = gateway.ended().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert_eq!(last_message(&log), "stopped gracefully");
+}

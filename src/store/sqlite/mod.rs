@@ -32,6 +32,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rusqlite::Connection;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Claim, ClaimLimits, Error, Fence, Insert, ListQuery, Listed, NewDue, Release, StoredToken,
@@ -54,6 +55,8 @@ pub struct Sqlite {
     readers: Readers,
     /// The writer's thread; `None` once it was joined, or if somebody else commits.
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Cancelled by that thread as the last thing it does, a panic included.
+    writer_ended: CancellationToken,
 }
 
 /// Whose threads do the work.
@@ -71,7 +74,12 @@ impl Sqlite {
     pub fn open(options: SqliteOptions) -> Result<Self, OpenError> {
         let (sqlite, committer) = Self::assemble(&options, Threads::Own)?;
         let thread = thread::Builder::new().name("store-writer".to_owned());
-        let thread = thread.spawn(move || committer.run()).map_err(|error| OpenError::Io {
+        let ended = sqlite.writer_ended.clone().drop_guard();
+        let run = move || {
+            let _ended = ended;
+            committer.run();
+        };
+        let thread = thread.spawn(run).map_err(|error| OpenError::Io {
             path: options.path,
             doing: "start its writer",
             error,
@@ -95,7 +103,8 @@ impl Sqlite {
         let (busy_wait, clock) = (options.busy_wait, options.clock.clone());
         let writer = Writer::new(opened.connection, opened.lock, path, busy_wait, clock);
         let (queue, committer) = queue::queue(writer, options);
-        Ok((Self { queue, readers, thread: Mutex::new(None) }, committer))
+        let (thread, writer_ended) = (Mutex::new(None), CancellationToken::new());
+        Ok((Self { queue, readers, thread, writer_ended }, committer))
     }
 
     fn thread(&self) -> std::sync::MutexGuard<'_, Option<JoinHandle<()>>> {
@@ -234,6 +243,10 @@ impl Sqlite {
 
     pub(super) async fn ping(&self) -> Result<(), Error> {
         self.write(Urgency::Probe, |db| Ok(connect::prove_write(db)?)).await
+    }
+
+    pub(super) async fn writer_ended(&self) {
+        self.writer_ended.cancelled().await;
     }
 
     /// Reading ends first, so that the writer is the last one to close the file and leaves no log.

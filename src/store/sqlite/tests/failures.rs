@@ -1,9 +1,14 @@
 //! Failed commits, a full disk, a locked file: what is told, and how the store comes back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::Connection;
 use tokio::time::advance;
 
+use super::super::columns::Fault;
+use super::super::job::{Job, Urgency, Verdict};
+use super::super::{Sqlite, SqliteOptions};
 use super::Stepped;
 use crate::settle::Source;
 use crate::store::contract_tests::fixtures::*;
@@ -47,6 +52,46 @@ async fn a_failed_commit_leaves_the_whole_batch_in_doubt_and_the_store_recovers(
     let now = stepped.store.get(&key("1")).await.unwrap();
     assert_eq!(now, None, "a COMMIT that the hook refused keeps nothing");
     assert_eq!(stepped.alone(|store| create(store, "1".to_owned())).await, Ok(Insert::Inserted));
+}
+
+/// Done when it is told so; what is told panics.
+struct Deadly;
+
+impl Job for Deadly {
+    fn apply(&mut self, _: &Connection) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn reply(self: Box<Self>, _: Verdict) {
+        panic!("a bug in the writer, for a test");
+    }
+
+    fn urgency(&self) -> Urgency {
+        Urgency::Ordinary
+    }
+}
+
+#[tokio::test]
+async fn a_writer_that_panics_is_seen_to_have_ended_and_nothing_is_believed_any_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = SqliteOptions::new(directory.path().join("settles.db"));
+    let sqlite = Arc::new(Sqlite::open(options).unwrap());
+    let store = Store::Sqlite(Arc::clone(&sqlite));
+    assert_eq!(store.ping().await, Ok(()));
+    assert!(!sqlite.writer_ended.is_cancelled());
+    sqlite.queue.push(Box::new(Deadly)).unwrap();
+    store.writer_ended().await;
+    assert!(matches!(store.ping().await, Err(Error::Unavailable(_))));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_writer_ends_with_its_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = SqliteOptions::new(directory.path().join("settles.db"));
+    let store = Store::Sqlite(Arc::new(Sqlite::open(options).unwrap()));
+    store.close().await;
+    store.writer_ended().await;
 }
 
 /// "Another settle has this `settle_id`" sends a worker to read that one: nothing else may be told

@@ -1,0 +1,93 @@
+//! The tasks without which the gateway must not live on. One that ends while the gateway should
+//! run is logged by its name, and ends the gateway: a process that answers, and no longer drives
+//! or hears anything, looks healthy to everybody but its callers.
+//!
+//! What it must not know: what the tasks do. A store that fails is no such end: what uses it goes
+//! on and tries again.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::error;
+
+use crate::tasks::Runner;
+
+/// The essential tasks of one gateway; cheap to clone.
+#[derive(Clone)]
+pub struct Essentials {
+    tasks: TaskTracker,
+    runner: Runner,
+    first: Arc<OnceLock<&'static str>>,
+    told: CancellationToken,
+}
+
+impl Essentials {
+    /// `tasks` is awaited by their owner.
+    pub fn new(tasks: TaskTracker, runner: Runner) -> Self {
+        Self { tasks, runner, first: Arc::default(), told: CancellationToken::new() }
+    }
+
+    /// Runs a task that may end once `stop` was cancelled, and not before. The handle ends with it.
+    pub fn spawn(
+        &self,
+        name: &'static str,
+        stop: &CancellationToken,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> JoinHandle<()> {
+        let task = self.tasks.spawn(self.runner.around(Box::pin(task)));
+        let (essentials, stop) = (self.clone(), stop.clone());
+        self.tasks.spawn(async move {
+            let panicked = task.await.is_err();
+            if panicked || !stop.is_cancelled() {
+                error!(task = name, panicked, "not serving: a task without which it cannot ended");
+                let _ = essentials.first.set(name);
+                essentials.told.cancel();
+            }
+        })
+    }
+
+    /// Waits until one has ended too early.
+    pub async fn ended(&self) {
+        self.told.cancelled().await;
+    }
+
+    /// The first one that ended too early.
+    pub fn first_ended(&self) -> Option<&'static str> {
+        self.first.get().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn essentials() -> Essentials {
+        Essentials::new(TaskTracker::new(), Runner::Runtime)
+    }
+
+    #[tokio::test]
+    async fn a_task_that_ends_or_panics_while_it_should_run_is_named() {
+        let ends = essentials();
+        ends.spawn("ends", &CancellationToken::new(), async {}).await.unwrap();
+        ends.ended().await;
+        ends.spawn("ends, too", &CancellationToken::new(), async {}).await.unwrap();
+        assert_eq!(ends.first_ended(), Some("ends"));
+
+        let (panics, stopped) = (essentials(), CancellationToken::new());
+        stopped.cancel();
+        panics.spawn("panics", &stopped, async { panic!("a bug") }).await.unwrap();
+        assert_eq!(panics.first_ended(), Some("panics"), "stopped or not");
+    }
+
+    #[tokio::test]
+    async fn a_task_that_ends_when_it_is_stopped_is_as_it_should_be() {
+        let (essentials, stop) = (essentials(), CancellationToken::new());
+        let task = essentials.spawn("ends well", &stop, stop.clone().cancelled_owned());
+        assert_eq!(essentials.first_ended(), None);
+        stop.cancel();
+        task.await.unwrap();
+        assert_eq!(essentials.first_ended(), None);
+    }
+}

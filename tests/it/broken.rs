@@ -1,0 +1,81 @@
+//! A part of the gateway that ends by itself, which only a bug can do, ends the whole: a process
+//! that lived on without it would look healthy.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use settlement_gateway::app::{App, Stopped};
+use settlement_gateway::clock::Clock;
+use settlement_gateway::douyin::PlatformKeys;
+use settlement_gateway::settle::AppId;
+use settlement_gateway::tasks::{Runner, Task};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use tonic_health::pb::health_check_response::ServingStatus;
+
+use crate::harness::{APP_ID, config, simulator, within};
+use crate::health;
+
+/// In the order of the alphabet. Nothing else runs in a gateway that has nothing to do.
+const PARTS: [&str; 7] = [
+    "accepting gRPC connections",
+    "admin listener",
+    "callback listener",
+    "gRPC server",
+    "health",
+    "poller",
+    "the store's writer",
+];
+
+/// Counts the tasks that are started; the n-th of them (from 0) meets a bug at this moment.
+fn panics(nth: usize, bug: &CancellationToken, started: &Arc<AtomicUsize>) -> Runner {
+    let (bug, started) = (bug.clone(), Arc::clone(started));
+    Runner::Within(Arc::new(move |task: Task| -> Task {
+        if started.fetch_add(1, Ordering::Relaxed) != nth {
+            return task;
+        }
+        let bug = bug.clone();
+        Box::pin(async move {
+            tokio::select! {
+                () = task => {}
+                () = bug.cancelled() => panic!("a bug, for a test"),
+            }
+        })
+    }))
+}
+
+/// The part that panicked, as the gateway names it at its end.
+async fn broken(nth: usize) -> &'static str {
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let (bug, started) = (CancellationToken::new(), Arc::default());
+    let mut config = config(sim.url(), dir.path().join("settlement.db"));
+    let keys = PlatformKeys::from_pem(&sim.platform_public_key_pem(APP_ID)).unwrap();
+    config.callback.keys.insert(AppId::parse(APP_ID).unwrap(), keys);
+    config.gateway.runner = panics(nth, &bug, &started);
+    let app = App::build(config, Clock::system()).await.unwrap();
+    let url = format!("http://{}", app.addrs().grpc);
+    let running = tokio::spawn(app.run(std::future::pending()));
+    let mut statuses = health::watch(&health::client(&url), health::SERVICE).await;
+    health::until(&mut statuses, ServingStatus::Serving).await;
+    assert_eq!(started.load(Ordering::Relaxed), PARTS.len(), "a part is not listed");
+    bug.cancel();
+    let mut last = None;
+    while let Ok(Some(answer)) = within("the health", statuses.message()).await {
+        last = Some(answer.status());
+    }
+    let stopped = within("the end", running).await.unwrap();
+    let Stopped::Broken { task } = stopped else { panic!("{nth}: {stopped:?}") };
+    // A server that has ended tells nobody any more.
+    assert!(last == Some(ServingStatus::NotServing) || task == "gRPC server", "{task}: {last:?}");
+    task
+}
+
+#[tokio::test]
+async fn each_part_without_which_the_gateway_cannot_serve_ends_it_when_it_panics() {
+    let mut parts = Vec::new();
+    for nth in 0..PARTS.len() {
+        parts.push(broken(nth).await);
+    }
+    parts.sort_unstable();
+    assert_eq!(parts, PARTS);
+}
