@@ -23,6 +23,7 @@ mod errors_own;
 mod errors_stack;
 mod errors_truth;
 mod exists;
+mod full_disk;
 mod harness;
 mod health;
 mod in_doubt;

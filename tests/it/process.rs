@@ -31,6 +31,8 @@ pub struct Setting {
     /// addresses.
     pub stdout: Outlet,
     pub stderr: Outlet,
+    /// Database and log are in `disk` of its folder.
+    pub disk: Disk,
     /// What follows in the configuration file.
     pub more: String,
 }
@@ -47,6 +49,53 @@ pub enum Outlet {
     Closed,
     /// A file, which is not read.
     File(PathBuf),
+}
+
+/// What `disk` of the folder of a process is.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Disk {
+    /// There is none: the database is in the folder itself, and the log where `stderr` says.
+    #[default]
+    None,
+    /// A folder.
+    Folder,
+    /// A file system of so many MiB that only the process sees.
+    Mounted { mib: u32 },
+}
+
+impl Disk {
+    /// Where the test finds it.
+    pub fn path(self, dir: &Path, process: &Process) -> PathBuf {
+        let disk = dir.join("disk");
+        match self {
+            Disk::None | Disk::Folder => disk,
+            Disk::Mounted { .. } => {
+                let root = PathBuf::from(format!("/proc/{}/root", process.id()));
+                root.join(disk.strip_prefix("/").unwrap())
+            }
+        }
+    }
+
+    /// The command on this disk.
+    fn wrap(self, dir: &Path) -> Command {
+        let gateway = env!("CARGO_BIN_EXE_settlement-gateway");
+        let (disk, mut command) = (dir.join("disk"), Command::new("unshare"));
+        let on_disk = r#"exec "$@" --data-dir "$0" 2>> "$0/log""#;
+        match self {
+            Disk::None => return Command::new(gateway),
+            Disk::Folder => {
+                command = Command::new("sh");
+                command.args(["-c", on_disk]);
+            }
+            Disk::Mounted { mib } => {
+                let mount = format!("mount -t tmpfs -o size={mib}m tmpfs \"$0\" && {on_disk}");
+                command.args(["--map-root-user", "--mount", "sh", "-c", &mount]);
+            }
+        }
+        std::fs::create_dir(&disk).unwrap();
+        command.arg(disk).arg(gateway);
+        command
+    }
 }
 
 /// What a pipe of Linux holds.
@@ -217,7 +266,7 @@ async fn addresses(mut log: watch::Receiver<String>) -> String {
 fn command(sim: &Simulator, dir: &Path, setting: &Setting) -> (Command, [Option<PipeReader>; 2]) {
     let ((stdout, unread_out), (stderr, unread_err)) =
         (setting.stdout.ends(), setting.stderr.ends());
-    let mut command = Command::new(env!("CARGO_BIN_EXE_settlement-gateway"));
+    let mut command = setting.disk.wrap(dir);
     command
         .args(["serve", "--config"])
         .arg(configuration(sim, dir, setting))
