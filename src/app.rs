@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -12,16 +12,17 @@ use tokio_util::task::TaskTracker;
 use tonic::codec::CompressionEncoding::Gzip;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
-use tonic_health::server::{HealthReporter, HealthService};
+use tonic_health::server::HealthService;
 use tracing::{error, info, warn};
 
-use crate::admin::{self, Admin, Hosts, Readiness};
+use crate::admin::{self, Admin, Hosts};
 use crate::callback::Callbacks;
 use crate::clock::{Clock, duration_ms};
 use crate::config::{Config, StopConfig};
 use crate::douyin::{self, Client};
 use crate::gateway::Gateway;
 use crate::grpc::Service;
+use crate::health::Health;
 use crate::listener::{self, Limits};
 use crate::log_limit::{self, limited};
 use crate::poller::Poller;
@@ -92,11 +93,6 @@ const ACCEPTED_MAX: usize = 64;
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// How long a stopping server may take to write its last answers.
 const LINGER: Duration = Duration::from_secs(2);
-/// A machine's clock that is further away from ours than this was set by somebody.
-const CLOCK_MOVED_MS_MAX: i64 = 60_000;
-/// How often the health of the store is looked at.
-const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
-const SERVICE_NAME: &str = "douyin.settlement.v1.SettlementService";
 
 impl App {
     /// Binds, opens and wires everything; nothing is served or driven yet.
@@ -168,7 +164,7 @@ impl App {
         let admin = Admin {
             gateway: self.gateway.clone(),
             metrics: telemetry::metrics(),
-            readiness: health.readiness.clone(),
+            readiness: health.readiness(),
             hosts: self.admin_hosts,
         };
         let serve_admin = listener::serve(self.admin, None, admin::limits(), admin, edges.clone());
@@ -285,85 +281,4 @@ async fn serve(
         .add_service(v1alpha.accept_compressed(Gzip))
         .serve_with_incoming_shutdown(ReceiverStream::new(incoming), draining.cancelled_owned());
     server.await.inspect_err(|error| error!(%error, "the gRPC server failed"))
-}
-
-/// What `grpc.health.v1` says: serving while the store can commit and nobody stops us.
-#[derive(Clone)]
-struct Health {
-    reporter: HealthReporter,
-    /// The same for `/readyz`.
-    readiness: Readiness,
-    store: Store,
-    clock: Clock,
-    /// Set by the stop, which nothing reverts. Guards every report, so that the last one wins.
-    stopping: std::sync::Arc<Mutex<bool>>,
-}
-
-impl Health {
-    fn new(store: &Store, clock: &Clock) -> Self {
-        let stopping = std::sync::Arc::default();
-        let (reporter, store, clock) = (HealthReporter::new(), store.clone(), clock.clone());
-        Self { reporter, readiness: Readiness::default(), store, clock, stopping }
-    }
-
-    fn service(&self) -> HealthServer<HealthService> {
-        let service = HealthService::from_health_reporter(self.reporter.clone());
-        HealthServer::new(service).accept_compressed(Gzip)
-    }
-
-    async fn report(&self, status: ServingStatus) {
-        self.readiness.set(status == ServingStatus::Serving);
-        self.reporter.set_service_status("", status).await;
-        self.reporter.set_service_status(SERVICE_NAME, status).await;
-    }
-
-    async fn watch_store(self, stop: CancellationToken) {
-        let mut served = None;
-        loop {
-            let ping = self.store.ping().await;
-            let status = match ping {
-                Ok(()) => ServingStatus::Serving,
-                Err(_) => ServingStatus::NotServing,
-            };
-            let stopping = self.stopping.lock().await;
-            if *stopping {
-                return;
-            }
-            if served != Some(status) {
-                self.report(status).await;
-                match ping {
-                    Ok(()) => info!("the store can commit"),
-                    Err(error) => error!(%error, "not serving: the store cannot commit"),
-                }
-            }
-            served = Some(status);
-            drop(stopping);
-            self.watch_clock();
-            tokio::select! {
-                () = tokio::time::sleep(HEALTH_INTERVAL) => {}
-                () = stop.cancelled() => return,
-            }
-        }
-    }
-
-    /// A clock that somebody set takes effect at the next start only; whoever did it should know.
-    fn watch_clock(&self) {
-        let moved_ms = self.clock.machine_moved_ms();
-        if moved_ms.abs() > CLOCK_MOVED_MS_MAX {
-            warn!(moved_ms, "the machine's clock was set: it counts from the next start on");
-        }
-    }
-
-    async fn stop(&self) {
-        let mut stopping = self.stopping.lock().await;
-        *stopping = true;
-        self.report(ServingStatus::NotServing).await;
-    }
-
-    /// A health watch ends only when its service is forgotten; a server waits for every stream.
-    async fn end_watches(&self) {
-        let mut reporter = self.reporter.clone();
-        reporter.clear_service_status("").await;
-        reporter.clear_service_status(SERVICE_NAME).await;
-    }
 }

@@ -6,7 +6,8 @@
 //!            callers (any language, mesh, grpcurl)      Douyin open platform
 //!        gRPC │   ▲ stream                         callback │        ▲ REST
 //! floor       ▼   │                                         ▼        │
-//!   4     main · cli · setup · config · app · telemetry     │        │
+//!   4     main · cli · setup · config · app · health    │        │
+//!         telemetry                                     │        │
 //!   3     grpc                    poller                callback     │
 //!           │create   ▲watch         │advance               │hear    │
 //!           ▼         │              ▼                      ▼        │
@@ -34,6 +35,7 @@ pub mod config;
 pub mod douyin;
 pub mod gateway;
 pub mod grpc;
+pub mod health;
 pub mod hub;
 pub mod listener;
 pub mod log_limit;

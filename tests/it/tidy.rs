@@ -33,7 +33,8 @@ fn floor(module: &str) -> u32 {
         "grpc" | "poller" | "callback" | "admin" => 3,
         // The contract and the simulator are used by edges only.
         "proto" | "sim" => 3,
-        "app" | "cli" | "config" | "setup" | "supervise" | "telemetry" | "lib" | "main" => 4,
+        "app" | "cli" | "config" | "health" | "setup" | "supervise" | "telemetry" => 4,
+        "lib" | "main" => 4,
         other => panic!("{other} has no floor: give it one here and in lib.rs"),
     }
 }
