@@ -93,6 +93,8 @@ const ACCEPTED_MAX: usize = 64;
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// How long a stopping server may take to write its last answers.
 const LINGER: Duration = Duration::from_secs(2);
+/// How long closing the database may take: one whose disk hangs is left as after a kill.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(10);
 
 impl App {
     /// Binds, opens and wires everything; nothing is served or driven yet.
@@ -137,6 +139,8 @@ impl App {
     /// Then ends in order: say so, wait for balancers, end the streams, finish what is in flight,
     /// take in the last callbacks, close the store.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Stopped {
+        // Before anything counts.
+        let metrics = telemetry::metrics();
         let health = Health::new(&self.store, self.gateway.clock());
         // Known from the first request on; serving once the store has shown that it can commit.
         health.report(ServingStatus::NotServing).await;
@@ -163,7 +167,7 @@ impl App {
         }
         let admin = Admin {
             gateway: self.gateway.clone(),
-            metrics: telemetry::metrics(),
+            metrics,
             readiness: health.readiness(),
             hosts: self.admin_hosts,
         };
@@ -209,7 +213,11 @@ impl App {
             (None, Ok(())) => Stopped::Gracefully,
             (None, Err(_)) => Stopped::Hard,
         };
-        self.store.close().await;
+        let closed = tokio::time::timeout(CLOSE_TIME_MAX, self.store.close()).await;
+        if closed.is_err() {
+            let path = self.store.path().display();
+            error!(%path, "the database was not closed in time: the next start recovers its log");
+        }
         log_limit::sum_up();
         match stopped {
             Stopped::Gracefully => info!("stopped gracefully"),

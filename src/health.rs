@@ -1,5 +1,7 @@
-//! What `grpc.health.v1` and `/readyz` say, and what it is read from. It must not know who asks.
+//! What `grpc.health.v1` and `/readyz` say, and what it is read from: proofs that a write becomes
+//! durable, in time and where the next start finds it. It must not know who asks.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +15,14 @@ use tracing::{error, info, warn};
 
 use crate::admin::Readiness;
 use crate::clock::Clock;
-use crate::store::Store;
+use crate::store::{self, Store};
 
 /// A machine's clock that is further away from ours than this was set by somebody.
 const CLOCK_MOVED_MS_MAX: i64 = 60_000;
 /// How often the health of the store is looked at.
-const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
+const HEALTH_INTERVAL: Duration = Duration::from_secs(2);
+/// A write that takes longer shows a disk that hangs.
+const PROOF_TIME_MAX: Duration = Duration::from_secs(3);
 const SERVICE_NAME: &str = "douyin.settlement.v1.SettlementService";
 
 /// What `grpc.health.v1` says: serving while the store can commit and nobody stops us.
@@ -55,33 +59,63 @@ impl Health {
         self.reporter.set_service_status(SERVICE_NAME, status).await;
     }
 
+    /// Says what the store proves, until `stop`. There is one proof at a time: a disk that hangs
+    /// keeps one waiting, and as soon as it is through the gateway serves again.
     pub async fn watch_store(self, stop: CancellationToken) {
-        let mut served = None;
+        let (mut served, mut proof) = (None, self.proof());
         loop {
-            let ping = self.store.ping().await;
-            let status = match ping {
-                Ok(()) => ServingStatus::Serving,
-                Err(_) => ServingStatus::NotServing,
+            let proven = tokio::select! {
+                proven = tokio::time::timeout(PROOF_TIME_MAX, &mut proof) => proven,
+                () = stop.cancelled() => return,
             };
-            let stopping = self.stopping.lock().await;
-            if *stopping {
+            let hangs = proven.is_err();
+            let proven = match proven {
+                Ok(proven) => proven.map_err(|error| error.to_string()),
+                Err(_) => Err(self.hanging()),
+            };
+            if !self.told(&mut served, proven).await {
                 return;
             }
-            if served != Some(status) {
-                self.report(status).await;
-                match ping {
-                    Ok(()) => info!("the store can commit"),
-                    Err(error) => error!(%error, "not serving: the store cannot commit"),
-                }
+            if hangs {
+                continue;
             }
-            served = Some(status);
-            drop(stopping);
+            proof = self.proof();
             self.watch_clock();
             tokio::select! {
                 () = tokio::time::sleep(HEALTH_INTERVAL) => {}
                 () = stop.cancelled() => return,
             }
         }
+    }
+
+    fn proof(&self) -> Pin<Box<dyn Future<Output = Result<(), store::Error>> + Send>> {
+        let store = self.store.clone();
+        Box::pin(async move { store.ping().await })
+    }
+
+    fn hanging(&self) -> String {
+        let path = self.store.path().display();
+        format!("nothing became durable in {path} for {PROOF_TIME_MAX:?}: does its disk hang?")
+    }
+
+    /// Reports what was proven if it is news; `false`: the stop has the last word.
+    async fn told(&self, served: &mut Option<ServingStatus>, proven: Result<(), String>) -> bool {
+        let stopping = self.stopping.lock().await;
+        if *stopping {
+            return false;
+        }
+        let status = match proven {
+            Ok(()) => ServingStatus::Serving,
+            Err(_) => ServingStatus::NotServing,
+        };
+        if served.replace(status) != Some(status) {
+            self.report(status).await;
+            match proven {
+                Ok(()) => info!("the store can commit"),
+                Err(error) => error!(%error, "not serving: the store cannot commit"),
+            }
+        }
+        true
     }
 
     /// A clock that somebody set takes effect at the next start only; whoever did it should know.

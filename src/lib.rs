@@ -6,8 +6,8 @@
 //!            callers (any language, mesh, grpcurl)      Douyin open platform
 //!        gRPC │   ▲ stream                         callback │        ▲ REST
 //! floor       ▼   │                                         ▼        │
-//!   4     main · cli · setup · config · app · health    │        │
-//!         telemetry                                     │        │
+//!   4     main · cli · setup · config · app · health        │        │
+//!         telemetry                                         │        │
 //!   3     grpc                    poller                callback     │
 //!           │create   ▲watch         │advance               │hear    │
 //!           ▼         │              ▼                      ▼        │

@@ -15,6 +15,7 @@ fn main() -> ExitCode {
             let log = Log::start();
             wait_for(run(serve, &log))
         }
+        Ok(Command::Init(init)) => init.run(),
         Ok(Command::CheckConfig(check_config)) => check_config.run(),
         Ok(Command::Errors(errors)) => errors.run(),
         Ok(Command::Healthcheck(healthcheck)) => wait_for(healthcheck.run()),
@@ -31,7 +32,11 @@ fn main() -> ExitCode {
 
 fn wait_for(command: impl Future<Output = ExitCode>) -> ExitCode {
     let runtime = tokio::runtime::Runtime::new();
-    runtime.expect("the operating system grants threads and timers").block_on(command)
+    let runtime = runtime.expect("the operating system grants threads and timers");
+    let code = runtime.block_on(command);
+    // What is not over yet waits for a disk that hangs, and would be waited for.
+    runtime.shutdown_background();
+    code
 }
 
 async fn run(serve: Serve, log: &Log) -> ExitCode {

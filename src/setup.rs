@@ -151,6 +151,7 @@ mod sandbox {
     use crate::douyin::PlatformKeys;
     use crate::settle::AppId;
     use crate::sim::{SimApp, SimConfig, Simulator};
+    use crate::store::Missing;
 
     const APP_ID: &str = "ttsandbox0000000001";
     const CLIENT_SECRET: &str = "the-sandbox-has-no-secrets";
@@ -175,6 +176,8 @@ mod sandbox {
         let environment = environment.with(CLIENT_SECRET_VARIABLE, CLIENT_SECRET);
         let source = Source::Text { name: "the sandbox", text: &file };
         let mut config = load(source, &environment, flags(&serve), seed)?;
+        // It holds nothing that must not be lost.
+        config.sqlite.missing = Missing::Create;
         let app_id = AppId::parse(APP_ID).expect("the sandbox's app has a good id");
         let keys = PlatformKeys::parse(&simulator.platform_public_key_pem(APP_ID));
         config.callback.keys.insert(app_id, keys.expect("the simulator shows a good key"));

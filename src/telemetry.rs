@@ -105,6 +105,16 @@ pub fn metrics() -> PrometheusHandle {
             "settlement_log_lines_held_back_total",
             "Lines of the log beyond what one place may log in 10 s, which were summed up."
         );
+        metrics::describe_gauge!(
+            "settlement_store_bytes",
+            metrics::Unit::Bytes,
+            "Size of the database file."
+        );
+        metrics::describe_gauge!(
+            "settlement_store_log_bytes",
+            metrics::Unit::Bytes,
+            "Size of the database's log, its -wal file."
+        );
         // What an alert asks for is there before it happens.
         metrics::counter!("settlement_log_lines_dropped_total").increment(0);
         metrics::counter!("settlement_log_lines_held_back_total").increment(0);

@@ -5,6 +5,7 @@ pub mod check_callback;
 pub mod check_config;
 pub mod errors;
 pub mod healthcheck;
+pub mod init;
 pub mod resolve_contradiction;
 #[cfg(feature = "sandbox")]
 pub mod simulate;
@@ -37,7 +38,10 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Runs the gateway.
+    /// Makes the database, once in the life of an installation. Refuses if there is one, and
+    /// changes nothing then. Exit code 0 if it was made, 1 if not.
+    Init(init::Init),
+    /// Runs the gateway on the database that there is.
     Serve(Serve),
     /// Reads the configuration as `serve` would, and tells all that is wrong with it. Changes
     /// nothing and opens no database. Exit code 0 if it is right, 64 if not.

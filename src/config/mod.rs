@@ -201,13 +201,31 @@ impl Config {
         environment: &Environment,
         of: fn(&Config) -> (&'static str, SocketAddr),
     ) -> Result<SocketAddr, Problems> {
-        let reading = read(source, environment, Flags::default());
-        let (key, addr) = of(&reading.config);
-        if reading.file_lost || reading.bad.contains(key) {
-            return Err(reading.into_problems());
-        }
-        Ok(addr)
+        load_one(source, environment, Flags::default(), of)
     }
+
+    /// The database, whatever else is wrong: making one needs no secret.
+    pub fn load_database(
+        source: Source<'_>,
+        environment: &Environment,
+        flags: Flags,
+    ) -> Result<SqliteOptions, Problems> {
+        load_one(source, environment, flags, |c| ("store.sqlite_path", c.sqlite.clone()))
+    }
+}
+
+fn load_one<T>(
+    source: Source<'_>,
+    environment: &Environment,
+    flags: Flags,
+    of: fn(&Config) -> (&'static str, T),
+) -> Result<T, Problems> {
+    let reading = read(source, environment, flags);
+    let (key, value) = of(&reading.config);
+    if reading.file_lost || reading.bad.contains(key) {
+        return Err(reading.into_problems());
+    }
+    Ok(value)
 }
 
 fn read(source: Source<'_>, environment: &Environment, flags: Flags) -> Reading {

@@ -56,7 +56,7 @@ pub(super) mod sqlite {
 
     pub(super) async fn make_store() -> Subject {
         let directory = tempfile::tempdir().unwrap();
-        let sqlite = Sqlite::open(SqliteOptions::new(path(&directory))).unwrap();
+        let sqlite = Sqlite::open(SqliteOptions::new(path(&directory)).creating()).unwrap();
         let store = Store::Sqlite(Arc::new(sqlite));
         Subject { store, backdoor: Backdoor::Sqlite { directory } }
     }

@@ -33,7 +33,7 @@ use secrecy::SecretString;
 use crate::clock::Timestamp;
 use crate::settle::{AppId, HistoryEntry, Key, OutOrderNo, Record, SettleId, Source, StateKind};
 
-pub use sqlite::{Committer, OpenError, Sqlite, SqliteOptions};
+pub use sqlite::{Committer, Missing, OpenError, Sqlite, SqliteOptions};
 
 /// A handle to the store; cheap to clone.
 #[derive(Clone)]
@@ -390,7 +390,15 @@ impl Store {
         }
     }
 
-    /// Proves that a write can become durable now.
+    /// Where it is, for the operator.
+    pub fn path(&self) -> &std::path::Path {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.path(),
+        }
+    }
+
+    /// Proves that a write can become durable now, and is in the place where the next start looks
+    /// for it. Takes as long as the disk does: bound it in time.
     pub async fn ping(&self) -> Result<(), Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.ping().await,

@@ -37,7 +37,7 @@ fn open_settle(i: u32) -> Record {
 }
 
 async fn fill(dir: &TempDir) {
-    let options = SqliteOptions::new(dir.path().join("settlement.db"));
+    let options = SqliteOptions::new(dir.path().join("settlement.db")).creating();
     let store = Store::Sqlite(Arc::new(Sqlite::open(options).unwrap()));
     let mut inserts = JoinSet::new();
     for i in 0..SETTLES {

@@ -42,6 +42,7 @@ impl Running {
         let mut command = gateway(arguments, environment);
         if arguments[0] == "serve" {
             command.env("SETTLEMENT_SERVER_ADMIN_ADDR", "127.0.0.1:0");
+            init(arguments, environment, dir);
         }
         let log = std::fs::File::create(dir.path().join("log")).unwrap();
         command.current_dir(dir.path()).stdout(Stdio::piped()).stderr(log);
@@ -70,6 +71,18 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What is to be served has a database first; a sandbox makes its own.
+fn init(serve: &[&str], environment: &[(&str, &str)], dir: &TempDir) {
+    if serve.contains(&"--sandbox") {
+        return;
+    }
+    let at = serve.iter().position(|option| *option == "--data-dir");
+    let place = at.and_then(|at| serve.get(at..at + 2)).unwrap_or_default();
+    let arguments = [&["init"], place].concat();
+    let (code, _, stderr) = ran(gateway(&arguments, environment).current_dir(dir.path()));
+    assert!(code == 0 || stderr.contains("is there already"), "{stderr}");
 }
 
 const FREE_PORT: (&str, &str) = ("SETTLEMENT_SERVER_GRPC_ADDR", "127.0.0.1:0");

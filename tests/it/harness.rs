@@ -17,6 +17,7 @@ use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceC
 use settlement_gateway::proto::v1::watch_settle_response::Event;
 use settlement_gateway::settle::AppId;
 use settlement_gateway::sim::{SimApp, SimConfig, Simulator};
+use settlement_gateway::store::Missing;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -63,6 +64,7 @@ pub fn config(sim_url: String, sqlite_path: PathBuf) -> Config {
     let mut config = Config { grpc_addr: free, admin_addr: free, ..Config::default() };
     config.callback.addr = free;
     config.sqlite.path = sqlite_path;
+    config.sqlite.missing = Missing::Create;
     config.douyin.base_url = sim_url;
     config.douyin.connect_timeout = Duration::from_millis(500);
     config.douyin.attempt_timeout = Duration::from_millis(700);

@@ -69,7 +69,7 @@ async fn an_answer_whose_commit_was_kept_unheard_is_subtracted_once() {
     let (dir, clock) = (tempfile::TempDir::new().unwrap(), Clock::system());
     let options = SqliteOptions {
         clock: clock.clone(),
-        ..SqliteOptions::new(dir.path().join("settlement.db"))
+        ..SqliteOptions::new(dir.path().join("settlement.db")).creating()
     };
     let (sqlite, committer) = Sqlite::open_stepped(&options).unwrap();
     let store = Store::Sqlite(Arc::new(sqlite));

@@ -17,6 +17,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::harness::{
     APP_ID, SECRET, create_on, create_request, number, simulator, watch_request, within,
 };
+use crate::process::init_if_new;
 
 /// A gateway in a process of its own.
 struct Process {
@@ -41,6 +42,7 @@ impl Process {
             sim.url(),
         );
         std::fs::write(&file, text).unwrap();
+        init_if_new(&file, &dir.join("settlement.db"));
         let mut child = Command::new(env!("CARGO_BIN_EXE_settlement-gateway"))
             .args(["serve", "--config"])
             .arg(&file)

@@ -133,8 +133,14 @@ pub struct Process {
 }
 
 impl Process {
-    /// Runs until dropped; its database is in `dir`.
+    /// Runs until dropped; its database is in `dir`, and made first if there is none.
     pub async fn start(sim: &Simulator, dir: &Path, setting: Setting) -> Self {
+        init_if_new(&configuration(sim, dir, &setting), &database(dir));
+        Self::start_as_it_is(sim, dir, setting).await
+    }
+
+    /// On the database that there is.
+    pub async fn start_as_it_is(sim: &Simulator, dir: &Path, setting: Setting) -> Self {
         // What asks its HTTP listeners wants one, though it makes no TLS connection.
         rustls::crypto::ring::default_provider().install_default().ok();
         let (mut command, unread) = command(sim, dir, &setting);
@@ -311,6 +317,16 @@ fn configuration(sim: &Simulator, dir: &Path, setting: &Setting) -> PathBuf {
 /// Where a process keeps its database.
 pub fn database(dir: &Path) -> PathBuf {
     dir.join("settlement.db")
+}
+
+/// Makes the database of a configuration, once, as an operator does.
+pub fn init_if_new(configuration: &Path, database: &Path) {
+    if database.exists() {
+        return;
+    }
+    let mut init = std::process::Command::new(env!("CARGO_BIN_EXE_settlement-gateway"));
+    let made = init.args(["init", "--config"]).arg(configuration).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
 /// Collects lines as they come.

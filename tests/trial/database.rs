@@ -52,7 +52,7 @@ impl Database {
             batch_jobs_max: knobs.batch_jobs_max,
             busy_wait: Duration::ZERO,
             clock: clock.clone(),
-            ..SqliteOptions::new(self.path())
+            ..SqliteOptions::new(self.path()).creating()
         };
         let (sqlite, committer) = Sqlite::open_stepped(&options).expect("what was left opens");
         let store = Store::Sqlite(Arc::new(sqlite));

@@ -22,7 +22,7 @@ impl Desk {
     /// With a token in the store, so that the server sees the calls only.
     async fn with(config: ClientConfig) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let options = SqliteOptions::new(dir.path().join("settlement.db"));
+        let options = SqliteOptions::new(dir.path().join("settlement.db")).creating();
         let store = Store::Sqlite(Arc::new(Sqlite::open(options).unwrap()));
         let clock = Clock::system();
         let token = StoredToken {

@@ -58,7 +58,7 @@ async fn no_secret_no_token_and_no_body_shows_anywhere() {
     ])
     .await;
     let dir = tempfile::tempdir().unwrap();
-    let options = SqliteOptions::new(dir.path().join("settlement.db"));
+    let options = SqliteOptions::new(dir.path().join("settlement.db")).creating();
     let store = Store::Sqlite(Arc::new(Sqlite::open(options).unwrap()));
     let config = ClientConfig {
         base_url: server.url(),

@@ -55,7 +55,7 @@ struct Stepped {
 impl Stepped {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let options = SqliteOptions::new(dir.path().join("settlement.db"));
+        let options = SqliteOptions::new(dir.path().join("settlement.db")).creating();
         let (sqlite, mut committer) = Sqlite::open_stepped(&options).unwrap();
         let mut committing = JoinSet::new();
         committing.spawn(async move {

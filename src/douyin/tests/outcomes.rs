@@ -313,7 +313,7 @@ async fn an_app_that_is_not_configured_is_not_called() {
 fn an_app_is_configured_once_and_the_address_is_one() {
     let build = |config: ClientConfig, apps: Vec<App>| {
         let dir = tempfile::tempdir().unwrap();
-        let options = SqliteOptions::new(dir.path().join("settlement.db"));
+        let options = SqliteOptions::new(dir.path().join("settlement.db")).creating();
         let (sqlite, _committer) = Sqlite::open_stepped(&options).unwrap();
         let store = Store::Sqlite(Arc::new(sqlite));
         Client::new(config, apps, None, store, Clock::system()).map(drop)

@@ -4,7 +4,6 @@
 use rusqlite::types::{ToSql, ValueRef};
 use rusqlite::{Row, Statement};
 
-use super::super::Error;
 use super::words::{Word, failure_from_json};
 use crate::clock::Timestamp;
 use crate::settle::{Failure, Fen, Invalid};
@@ -30,15 +29,6 @@ impl Fault {
 impl From<rusqlite::Error> for Fault {
     fn from(error: rusqlite::Error) -> Self {
         Fault::Sqlite(error)
-    }
-}
-
-impl From<Fault> for Error {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Sqlite(error) => Error::Unavailable(error.to_string()),
-            Fault::Unreadable(what) => Error::Unreadable(what),
-        }
     }
 }
 

@@ -10,8 +10,9 @@ use rusqlite::{Connection, OpenFlags};
 /// batches is not interrupted by a checkpoint each.
 const CHECKPOINT_PAGES: i64 = 4_096;
 
-/// What is kept of a log that a burst, or a long backup, made longer.
-const LOG_BYTES_MAX: i64 = 64 * 1024 * 1024;
+/// What is kept of a log that a burst, or a long backup, made longer. One that is longer is news
+/// for the operator.
+pub(super) const LOG_BYTES_MAX: u32 = 64 * 1024 * 1024;
 
 /// Memory for pages that the writer keeps at hand.
 const CACHE_KIB: i64 = 16 * 1024;
@@ -52,7 +53,15 @@ fn connect(path: &Path, flags: OpenFlags, busy_wait: Duration) -> rusqlite::Resu
     // Without this guarantee the bundled SQLite plans a statement again whenever a parameter that
     // might matter changes: measured, a `get` then costs nine times as much.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    // Only a stop in order ends the log: one that is gone without that was taken away.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(connection)
+}
+
+/// Closes the last connection, which moves the log into the database and removes it.
+pub(super) fn close_last(connection: Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    connection.close().map_err(|(_, error)| error)
 }
 
 fn no_wal() -> rusqlite::Error {

@@ -4,14 +4,13 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// What a file at the database's path is, by its header ("The Database Header" in SQLite's "File
 /// Format For SQLite Databases").
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Header {
-    Missing,
     Empty,
     NotSqlite,
     /// The application id is at byte 68, big-endian.
@@ -21,9 +20,18 @@ pub(super) enum Header {
 }
 
 /// The one path of a database, however it was named: so that two gateways lock the same file.
-/// Creates the directory, but not its parents.
+/// `None`: nothing is there.
+pub(super) fn find(path: &Path) -> io::Result<Option<PathBuf>> {
+    match fs::canonicalize(path) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The path of a database that is to be made. Creates the directory, but not its parents.
 pub(super) fn locate(path: &Path) -> io::Result<PathBuf> {
-    if let Ok(found) = fs::canonicalize(path) {
+    if let Some(found) = find(path)? {
         return Ok(found);
     }
     let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
@@ -44,14 +52,18 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-pub(super) fn header(path: &Path) -> io::Result<Header> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Header::Missing),
-        Err(error) => return Err(error),
-    };
-    let mut bytes = Vec::with_capacity(100);
-    file.take(100).read_to_end(&mut bytes)?;
+/// Reads the open file: opening it once more would end SQLite's locks ([`super::place`]).
+pub(super) fn header(file: &File) -> io::Result<Header> {
+    let mut bytes = vec![0; 100];
+    let mut read = 0;
+    while read < bytes.len() {
+        let offset = u64::try_from(read).expect("100 fits");
+        match file.read_at(bytes.get_mut(read..).unwrap_or_default(), offset)? {
+            0 => break,
+            more => read += more,
+        }
+    }
+    bytes.truncate(read);
     if bytes.is_empty() {
         return Ok(Header::Empty);
     }
@@ -84,8 +96,51 @@ pub(super) fn create_private(path: &Path) -> io::Result<()> {
 /// Gives a finished file its name, durably.
 pub(super) fn publish(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;
-    let directory = to.parent().ok_or(io::ErrorKind::InvalidFilename)?;
+    sync_names_beside(to)
+}
+
+fn sync_names_beside(path: &Path) -> io::Result<()> {
+    let directory = path.parent().ok_or(io::ErrorKind::InvalidFilename)?;
     File::open(directory)?.sync_all()
+}
+
+/// The file that is there while the log may hold commits that the database itself lacks: from the
+/// start of a gateway to its stop in order. A kill leaves it.
+pub(super) fn open_mark(path: &Path) -> PathBuf {
+    beside(path, ".open")
+}
+
+pub(super) fn mark_open(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true).mode(0o600).open(open_mark(path))?;
+    sync_names_beside(path)
+}
+
+pub(super) fn mark_closed(path: &Path) -> io::Result<()> {
+    match fs::remove_file(open_mark(path)) {
+        Ok(()) => sync_names_beside(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the last gateway was not stopped in order, and what it had in its log is gone.
+///
+/// A gateway commits something before it leaves its mark, and SQLite never shortens a log to
+/// nothing while a connection is left: so one that is empty, or begins with something else ("The
+/// WAL Header" in SQLite's "File Format"), was emptied or replaced by hand.
+pub(super) fn log_is_lost(path: &Path) -> io::Result<bool> {
+    if !open_mark(path).exists() {
+        return Ok(false);
+    }
+    let log = match File::open(beside(path, "-wal")) {
+        Ok(log) => log,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    let mut magic = Vec::with_capacity(4);
+    log.take(4).read_to_end(&mut magic)?;
+    Ok(!matches!(*magic, [0x37, 0x7f, 0x06, 0x82 | 0x83]))
 }
 
 /// Takes away what others may do with the database, which holds tokens: a copy that came back from

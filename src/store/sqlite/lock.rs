@@ -1,5 +1,6 @@
-//! One gateway per database: the lock that the kernel takes back when its process ends, however it
-//! ends.
+//! One gateway per path: a lock that the kernel takes back when its process ends, however it ends.
+//! The file itself is locked too ([`super::place`]); this one is there before the file is, and is
+//! what a gateway of version 0.1.0 looks at.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -37,12 +38,18 @@ impl Lock {
     }
 }
 
-impl Drop for Lock {
+impl Lock {
     /// At once, and not when the last copy of the file is closed: a child process has one from its
     /// fork to its exec.
-    fn drop(&mut self) {
+    pub(super) fn release(&self) {
         // Closing the file ends the lock in any case.
         let _ = self.file.unlock();
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 

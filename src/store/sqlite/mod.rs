@@ -7,15 +7,19 @@
 
 mod columns;
 mod connect;
+mod disk;
 mod files;
 mod history;
 mod job;
 mod list;
 mod lock;
+mod log;
 mod migrations;
 mod open;
+mod place;
 mod queue;
 mod readers;
+mod refusal;
 mod rows;
 mod schedule;
 mod settles;
@@ -27,7 +31,8 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -42,15 +47,18 @@ use crate::clock::Timestamp;
 use crate::settle::{AppId, HistoryEntry, Key, Record, SettleId, Source};
 use columns::Fault;
 use job::{Urgency, Write};
+use place::Place;
 use queue::Queue;
 use readers::Readers;
 use writer::Writer;
 
-pub use open::{OpenError, SqliteOptions};
+pub use open::{Missing, SqliteOptions};
 pub use queue::Committer;
+pub use refusal::OpenError;
 
 /// The open database.
 pub struct Sqlite {
+    place: Arc<Place>,
     queue: Queue,
     readers: Readers,
     /// The writer's thread; `None` once it was joined, or if somebody else commits.
@@ -69,8 +77,12 @@ enum Threads {
 }
 
 impl Sqlite {
-    /// Opens the database, or creates it, and starts its writer. Blocks for as long as the check
-    /// of the file takes.
+    /// Makes a database where there is none, for a later open. Returns its path.
+    pub fn init(options: &SqliteOptions) -> Result<PathBuf, OpenError> {
+        open::init(options)
+    }
+
+    /// Opens the database and starts its writer. Blocks for as long as the check of the file takes.
     pub fn open(options: SqliteOptions) -> Result<Self, OpenError> {
         let (sqlite, committer) = Self::assemble(&options, Threads::Own)?;
         let thread = thread::Builder::new().name("store-writer".to_owned());
@@ -96,15 +108,21 @@ impl Sqlite {
 
     fn assemble(options: &SqliteOptions, threads: Threads) -> Result<(Self, Committer), OpenError> {
         let opened = open::open(options)?;
-        let path = opened.path.clone();
-        let readers = Readers::open(opened.path, options, threads).map_err(|error| {
-            OpenError::Sqlite { path: path.clone(), doing: "open it for reading", error }
+        let place = Arc::clone(&opened.place);
+        let path = || place.path().to_owned();
+        let readers = Readers::open(Arc::clone(&place), options, threads).map_err(|error| {
+            OpenError::Sqlite { path: path(), doing: "open it for reading", error }
         })?;
-        let (busy_wait, clock) = (options.busy_wait, options.clock.clone());
-        let writer = Writer::new(opened.connection, opened.lock, path, busy_wait, clock);
+        // The last that can fail: from here on the database is closed in order, or was killed.
+        place.mark_open().map_err(|error| OpenError::Io {
+            path: path(),
+            doing: "mark it",
+            error,
+        })?;
+        let writer = Writer::new(opened, options.busy_wait, options.clock.clone());
         let (queue, committer) = queue::queue(writer, options);
         let (thread, writer_ended) = (Mutex::new(None), CancellationToken::new());
-        Ok((Self { queue, readers, thread, writer_ended }, committer))
+        Ok((Self { place, queue, readers, thread, writer_ended }, committer))
     }
 
     fn thread(&self) -> std::sync::MutexGuard<'_, Option<JoinHandle<()>>> {
@@ -239,6 +257,10 @@ impl Sqlite {
         let app_id = app_id.clone();
         let save = move |db: &Connection| tokens::save_token(db, &app_id, &token);
         self.write(Urgency::Ordinary, save).await
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.place.path()
     }
 
     pub(super) async fn ping(&self) -> Result<(), Error> {

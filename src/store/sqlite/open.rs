@@ -1,25 +1,30 @@
 //! Opens the database file, or refuses it without having changed a byte of it.
 
-use std::io;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 
-use super::connect::{connect_reader, connect_writer};
+use super::connect::{close_last, connect_reader, connect_writer, prove_write};
+use super::disk;
 use super::files::{self, Header};
-use super::lock::{Lock, NoLock, lock_path};
+use super::lock::{Lock, NoLock};
 use super::migrations::{self, APPLICATION_ID};
+use super::place::Place;
+use super::refusal::{OpenError, refusal};
 use super::schedule::void_leases;
 use crate::clock::Clock;
 
 /// Where the database is and how much may queue up before it.
 #[derive(Clone, Debug)]
 pub struct SqliteOptions {
-    /// The database file. Its directory is created if only that is missing. `-wal`, `-shm` and
-    /// `.lock` are beside it.
+    /// The database file. `-wal`, `-shm`, `.lock` and `.open` are beside it.
     pub path: PathBuf,
+    /// What if it is not there. Default: it is refused.
+    pub missing: Missing,
     /// Writes that may wait for the writer; one more is `Unavailable` at once. Default 4096.
     pub queue_jobs_max: usize,
     /// Writes in one transaction. Default 64.
@@ -43,6 +48,7 @@ impl SqliteOptions {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
+            missing: Missing::Refuse,
             queue_jobs_max: 4_096,
             batch_jobs_max: 64,
             readers: 4,
@@ -52,91 +58,111 @@ impl SqliteOptions {
             clock: Clock::system(),
         }
     }
-}
 
-/// Why the database was not opened. Each message says what to do; the file is as it was.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    #[error(
-        "{} is in use by another gateway process, which holds {}: stop that process, or give this \
-         one a database of its own", .path.display(), lock_path(.path).display()
-    )]
-    InUse { path: PathBuf },
-    #[error(
-        "{} is locked by another program that uses SQLite (waited {} ms): end it, then start \
-         again", .path.display(), .waited.as_millis()
-    )]
-    Locked { path: PathBuf, waited: Duration },
-    #[error(
-        "{} was written by a newer gateway: its schema has version {found}, this gateway knows \
-         versions up to {known}. Start the newer gateway, or restore the backup made before the \
-         upgrade", .path.display()
-    )]
-    Newer { path: PathBuf, found: i64, known: i64 },
-    #[error(
-        "{} is not a SQLite database, or its first page is damaged: name another path, or restore \
-         a backup", .path.display()
-    )]
-    NotSqlite { path: PathBuf },
-    #[error(
-        "{} is a SQLite database of another program (application id {application_id:#010x}): name \
-         another path", .path.display()
-    )]
-    NotOurs { path: PathBuf, application_id: i32 },
-    #[error(
-        "{} is damaged ({detail}): keep a copy of it and of its -wal file, then restore a backup",
-        .path.display()
-    )]
-    Damaged { path: PathBuf, detail: String },
-    #[error(
-        "{} is empty, which the gateway never leaves behind: restore a backup, or remove the file \
-         if this is a new installation", .path.display()
-    )]
-    Empty { path: PathBuf },
-    #[error(
-        "{} is left over from a database that is gone: restore the database beside it, or move it \
-         away", .log.display()
-    )]
-    Orphan { log: PathBuf },
-    #[error("{}: cannot {doing}: {error}", .path.display())]
-    Io { path: PathBuf, doing: &'static str, error: io::Error },
-    #[error("{}: cannot {doing}: {error}", .path.display())]
-    Sqlite { path: PathBuf, doing: &'static str, error: rusqlite::Error },
+    /// Makes the database, and its directory, if only that is missing.
+    #[must_use]
+    pub fn creating(self) -> Self {
+        Self { missing: Missing::Create, ..self }
+    }
 }
 
 /// A database that is checked, locked, of the newest schema and without leases.
 pub(super) struct Opened {
-    pub(super) path: PathBuf,
-    pub(super) lock: Lock,
+    pub(super) place: Arc<Place>,
     pub(super) connection: Connection,
 }
 
+/// What to do about a database that is not there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Missing {
+    /// Refuse: an empty folder is also what a volume that is not mounted looks like.
+    Refuse,
+    /// Make it, because whoever asks knows that there was none.
+    Create,
+}
+
 pub(super) fn open(options: &SqliteOptions) -> Result<Opened, OpenError> {
-    let at = |doing| move |error| OpenError::Io { path: options.path.clone(), doing, error };
-    let path = files::locate(&options.path).map_err(at("find or create its directory"))?;
-    let lock = Lock::take(&path).map_err(|error| match error {
-        NoLock::Held => OpenError::InUse { path: path.clone() },
-        NoLock::Io(error) => at("lock it")(error),
-    })?;
-    match files::header(&path).map_err(at("read it"))? {
-        Header::Missing => create(&path, options)?,
-        Header::Empty => return Err(OpenError::Empty { path }),
-        Header::NotSqlite => return Err(OpenError::NotSqlite { path }),
-        Header::Sqlite { application_id: APPLICATION_ID } => check(&path, options)?,
+    let place = Arc::new(take(options)?);
+    let path = place.path();
+    let at = |doing| move |error| OpenError::Io { path: path.to_owned(), doing, error };
+    match files::header(place.file()).map_err(at("read it"))? {
+        Header::Empty => return Err(OpenError::Empty { path: path.to_owned() }),
+        Header::NotSqlite => return Err(OpenError::NotSqlite { path: path.to_owned() }),
+        Header::Sqlite { application_id: APPLICATION_ID } => {}
         Header::Sqlite { application_id } => {
-            return Err(OpenError::NotOurs { path, application_id });
+            return Err(OpenError::NotOurs { path: path.to_owned(), application_id });
         }
     }
-    files::keep_private(&path);
-    let told = |doing| refusal(&path, options.busy_wait, doing);
+    if files::log_is_lost(path).map_err(at("look at its log"))? {
+        return Err(OpenError::LogLost { path: path.to_owned() });
+    }
+    check(path, options)?;
+    files::keep_private(path);
+    let told = |doing| refusal(path, options.busy_wait, doing);
     let mut connection =
-        connect_writer(&path, options.busy_wait).map_err(told("open it for writing"))?;
+        connect_writer(path, options.busy_wait).map_err(told("open it for writing"))?;
     migrations::migrate(&mut connection).map_err(told("migrate its schema"))?;
     let voided = void_leases(&connection).map_err(told("end the leases of the last process"))?;
     if voided > 0 {
         tracing::info!(leases = voided, "the last process did not end its leases; they are void");
     }
-    Ok(Opened { path, lock, connection })
+    // The log holds something before its loss would count as one.
+    prove_write(&connection).map_err(told("write to it"))?;
+    place.remember_log().map_err(at("look at its log"))?;
+    Ok(Opened { place, connection })
+}
+
+/// Makes a database where there is none. Returns its path.
+pub(super) fn init(options: &SqliteOptions) -> Result<PathBuf, OpenError> {
+    let at = |doing| move |error| OpenError::Io { path: options.path.clone(), doing, error };
+    // Also what is no file, or a link that leads nowhere, is not replaced.
+    if fs::symlink_metadata(&options.path).is_ok() {
+        return Err(OpenError::Exists { path: options.path.clone() });
+    }
+    let path = files::locate(&options.path).map_err(at("find or create its directory"))?;
+    let _lock = lock(&path)?;
+    if path.exists() {
+        return Err(OpenError::Exists { path });
+    }
+    create(&path, options)?;
+    Ok(path)
+}
+
+/// The file of the database, locked; made first if it is missing and may be.
+fn take(options: &SqliteOptions) -> Result<Place, OpenError> {
+    let at = |doing| move |error| OpenError::Io { path: options.path.clone(), doing, error };
+    let found = files::find(&options.path).map_err(at("find it"))?;
+    let path = match (found, options.missing) {
+        (Some(path), _) => path,
+        (None, Missing::Refuse) => return Err(OpenError::Missing { path: options.path.clone() }),
+        (None, Missing::Create) => {
+            files::locate(&options.path).map_err(at("find or create its directory"))?
+        }
+    };
+    let lock = lock(&path)?;
+    if !path.exists() {
+        create(&path, options)?;
+    }
+    let links = fs::metadata(&path).map_err(at("look at it"))?.nlink();
+    if links > 1 && path.is_file() {
+        return Err(OpenError::Linked { path, links });
+    }
+    if disk::mount_point(&path).as_ref() == Some(&path) {
+        return Err(OpenError::MountedAlone { path });
+    }
+    let named = std::path::absolute(&options.path).map_err(at("find it"))?;
+    Place::take(path.clone(), named, lock).map_err(|error| no_lock(path, error))
+}
+
+fn lock(path: &Path) -> Result<Lock, OpenError> {
+    Lock::take(path).map_err(|error| no_lock(path.to_owned(), error))
+}
+
+fn no_lock(path: PathBuf, error: NoLock) -> OpenError {
+    match error {
+        NoLock::Held => OpenError::InUse { path },
+        NoLock::Io(error) => OpenError::Io { path, doing: "lock it", error },
+    }
 }
 
 /// Builds a new database under another name, so that whatever is found under its own is complete.
@@ -151,7 +177,7 @@ fn create(path: &Path, options: &SqliteOptions) -> Result<(), OpenError> {
         let mut connection = connect_writer(&new, options.busy_wait)?;
         connection.pragma_update(None, "application_id", APPLICATION_ID)?;
         migrations::migrate(&mut connection)?;
-        connection.close().map_err(|(_, error)| error)
+        close_last(connection)
     };
     build().map_err(refusal(path, options.busy_wait, "create it"))?;
     files::publish(&new, path).map_err(at("create it"))
@@ -162,8 +188,6 @@ fn create(path: &Path, options: &SqliteOptions) -> Result<(), OpenError> {
 fn check(path: &Path, options: &SqliteOptions) -> Result<(), OpenError> {
     let told = || refusal(path, options.busy_wait, "check it");
     let mut connection = connect_reader(path, options.busy_wait).map_err(told())?;
-    let keep_log = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-    keep_log.map_err(told())?;
     let (found, known) =
         (migrations::version(&connection).map_err(told())?, migrations::newest_version());
     if found > known {
@@ -192,26 +216,4 @@ fn quick_check(
     connection.progress_handler(1_000, Some(too_long))?;
     let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     Ok((verdict != "ok").then_some(verdict))
-}
-
-/// Sorts what SQLite says into what the operator can do.
-fn refusal(
-    path: &Path,
-    waited: Duration,
-    doing: &'static str,
-) -> impl Fn(rusqlite::Error) -> OpenError {
-    let path = path.to_owned();
-    move |error| {
-        let path = path.clone();
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                OpenError::Locked { path, waited }
-            }
-            Some(ErrorCode::DatabaseCorrupt) => {
-                OpenError::Damaged { path, detail: error.to_string() }
-            }
-            Some(ErrorCode::NotADatabase) => OpenError::NotSqlite { path },
-            Some(_) | None => OpenError::Sqlite { path, doing, error },
-        }
-    }
 }

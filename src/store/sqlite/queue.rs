@@ -114,6 +114,6 @@ impl Committer {
 
     /// Closes the database. Operations that were not committed are answered `InDoubt`.
     pub fn close(self) {
-        self.writer.close();
+        drop(self);
     }
 }

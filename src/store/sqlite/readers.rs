@@ -1,7 +1,6 @@
 //! The connections that only read. The writer never blocks them, and each read sees every write
 //! that was answered before it began.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use super::super::Error;
 use super::Threads;
 use super::columns::Fault;
 use super::connect::connect_reader;
+use super::place::Place;
 
 /// A bounded pool of connections, used on the runtime's threads for blocking work.
 pub(super) struct Readers {
@@ -25,7 +25,7 @@ pub(super) struct Readers {
 }
 
 struct Pool {
-    path: PathBuf,
+    place: Arc<Place>,
     busy_wait: Duration,
     /// The connections that are not in use. A broken one is not put back; a missing one is opened
     /// by the read that needs it.
@@ -34,16 +34,16 @@ struct Pool {
 
 impl Readers {
     pub(super) fn open(
-        path: PathBuf,
+        place: Arc<Place>,
         options: &super::SqliteOptions,
         threads: Threads,
     ) -> rusqlite::Result<Self> {
         let connections_max = options.readers.max(1);
-        let connect = |_| connect_reader(&path, options.busy_wait);
+        let connect = |_| connect_reader(place.path(), options.busy_wait);
         let idle = (0..connections_max).map(connect).collect::<rusqlite::Result<Vec<_>>>()?;
         let (turns, places) = (idle.len(), options.reads_max.max(1));
         Ok(Self {
-            pool: Arc::new(Pool { path, busy_wait: options.busy_wait, idle: Mutex::new(idle) }),
+            pool: Arc::new(Pool { place, busy_wait: options.busy_wait, idle: Mutex::new(idle) }),
             threads,
             turns: Arc::new(Semaphore::new(turns)),
             connections_max,
@@ -92,14 +92,21 @@ impl Pool {
         let idle = self.idle().pop();
         let connection = match idle {
             Some(connection) => connection,
-            None => connect_reader(&self.path, self.busy_wait).map_err(Fault::Sqlite)?,
+            None => self.connect()?,
         };
         let result = run(&connection);
         match &result {
             Ok(_) | Err(Fault::Unreadable(_)) => self.idle().push(connection),
             Err(Fault::Sqlite(_)) => drop(connection),
         }
-        result.map_err(Error::from)
+        result.map_err(|fault| self.place.failed(fault))
+    }
+
+    /// Another file of the same name is not read.
+    fn connect(&self) -> Result<Connection, Error> {
+        self.place.look().map_err(|astray| Error::Unavailable(astray.to_string()))?;
+        let connection = connect_reader(self.place.path(), self.busy_wait);
+        connection.map_err(|error| self.place.failed(Fault::Sqlite(error)))
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {

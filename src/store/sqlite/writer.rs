@@ -6,15 +6,17 @@
 //! doubt. It must not know what the jobs do, nor whose thread it runs on.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
 use super::super::Error;
-use super::connect::{connect_writer, prove_write};
+use super::connect::{close_last, connect_writer, prove_write};
 use super::job::{Job, Urgency, Verdict};
-use super::lock::Lock;
+use super::log::Log;
+use super::open::Opened;
+use super::place::{Place, Sizes};
 use crate::clock::{Clock, Uptime};
 
 /// A store that is down is tried again at most this often, unless an operation insists.
@@ -28,30 +30,23 @@ const BREAKS_MAX: u32 = 2;
 
 /// The write connection and what became of it.
 pub(super) struct Writer {
-    path: PathBuf,
+    place: Arc<Place>,
     busy_wait: Duration,
     clock: Clock,
     /// Without one the store is down, for this reason.
     connection: Result<Connection, String>,
+    log: Log,
     /// Batches that broke their connection since one was committed.
     breaks_in_a_row: u32,
     /// When a new connection was tried last.
     tried: Uptime,
-    /// Held for as long as anything here may write.
-    lock: Lock,
 }
 
 impl Writer {
-    pub(super) fn new(
-        connection: Connection,
-        lock: Lock,
-        path: PathBuf,
-        busy_wait: Duration,
-        clock: Clock,
-    ) -> Self {
-        let tried = clock.uptime();
-        let connection = Ok(connection);
-        Self { path, busy_wait, clock, connection, breaks_in_a_row: 0, tried, lock }
+    pub(super) fn new(opened: Opened, busy_wait: Duration, clock: Clock) -> Self {
+        let Opened { place, connection } = opened;
+        let (connection, log, tried) = (Ok(connection), Log::default(), clock.uptime());
+        Self { place, busy_wait, clock, connection, log, breaks_in_a_row: 0, tried }
     }
 
     /// Commits a batch and answers each of its jobs.
@@ -60,38 +55,51 @@ impl Writer {
     /// shall read what lasts.
     pub(super) fn commit_batch(&mut self, mut batch: Vec<Box<dyn Job>>) {
         let mut errors = vec![None; batch.len()];
-        if batch.iter().any(|job| job.urgency() == Urgency::Probe) || self.gap_is_over() {
+        let is_looked_at = batch.iter().any(|job| job.urgency() == Urgency::Probe);
+        if is_looked_at || self.gap_is_over() {
             self.revive();
         }
-        match &self.connection {
-            Err(why) => {
-                let down = format!("the database is down: {why}");
-                fail_rest(&mut errors, &Error::Unavailable(down));
-            }
-            Ok(connection) => match transact(connection, &mut batch, &mut errors) {
-                Ending::Committed => self.breaks_in_a_row = 0,
+        let mut sizes = None;
+        if let Some(damage) = self.place.known_damage() {
+            fail_rest(&mut errors, &Error::Unavailable(damage));
+        } else if let Err(why) = &self.connection {
+            let down = format!("the database is down: {why}");
+            fail_rest(&mut errors, &Error::Unavailable(down));
+        } else if let Ok(connection) = &self.connection {
+            let mut transaction = Transaction { connection, place: &self.place };
+            match transaction.run(&mut batch, &mut errors) {
+                Ending::Committed(committed) => {
+                    self.breaks_in_a_row = 0;
+                    sizes = Some(committed);
+                }
                 Ending::Nothing => {}
                 Ending::Broken(why) => self.broken(&why),
-            },
+            }
         }
         for (job, error) in batch.into_iter().zip(errors) {
             job.reply(error.map_or(Verdict::Durable, Verdict::Failed));
         }
+        if is_looked_at && let (Some(sizes), Ok(connection)) = (sizes, &self.connection) {
+            self.log.look(connection, self.place.path(), sizes, self.busy_wait);
+        }
     }
 
     /// Moves the log into the database file, closes it and lets other processes have it.
-    pub(super) fn close(self) {
-        let Ok(connection) = self.connection else {
-            return;
+    fn shut(&mut self) {
+        let path = self.place.path().display();
+        if let Err(astray) = self.place.look() {
+            tracing::error!(%astray, "closing a database that is not in its place");
+        }
+        let connection = std::mem::replace(&mut self.connection, Err("it is closed".to_owned()));
+        let closed = match connection {
+            Ok(connection) => close(connection, &self.place),
+            Err(why) => Err(why),
         };
-        // Closing the last connection does the same, but tells nobody if it fails.
-        let checkpoint = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        let closed = checkpoint.and_then(|()| connection.close().map_err(|(_, error)| error));
-        if let Err(error) = closed {
-            tracing::warn!(path = %self.path.display(), %error,
+        if let Err(why) = closed {
+            tracing::warn!(%path, why,
                 "the database was not closed cleanly; the next start recovers its log");
         }
-        drop(self.lock);
+        self.place.release();
     }
 
     #[cfg(test)]
@@ -105,7 +113,7 @@ impl Writer {
 
     fn broken(&mut self, why: &str) {
         self.breaks_in_a_row += 1;
-        tracing::error!(path = %self.path.display(), why, "a batch broke the database connection");
+        tracing::error!(path = %self.place.path().display(), why, "a batch broke the database connection");
         // Dropping it rolls back what is left of the transaction, as far as SQLite can.
         self.connection = Err(why.to_owned());
         self.tried = self.clock.uptime();
@@ -113,7 +121,7 @@ impl Writer {
             self.connect();
         }
         if let Err(why) = &self.connection {
-            tracing::error!(path = %self.path.display(), why, "the store is down");
+            tracing::error!(path = %self.place.path().display(), why, "the store is down");
         }
     }
 
@@ -126,7 +134,7 @@ impl Writer {
         self.connect();
         if self.connection.is_ok() {
             self.breaks_in_a_row = 0;
-            tracing::info!(path = %self.path.display(), "the store is up again");
+            tracing::info!(path = %self.place.path().display(), "the store is up again");
         }
     }
 
@@ -134,61 +142,140 @@ impl Writer {
     /// a failed COMMIT may have left in the log, so that what is read from now on is what a crash
     /// would leave.
     fn connect(&mut self) {
-        let connection = connect_writer(&self.path, self.busy_wait);
-        let proven = connection.and_then(|connection| {
-            prove_write(&connection)?;
-            Ok(connection)
-        });
-        self.connection = proven.map_err(|error| error.to_string());
+        self.connection = connect(&self.place, self.busy_wait);
     }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.shut();
+    }
+}
+
+/// Another file of the same name is not written to.
+fn connect(place: &Place, busy_wait: Duration) -> Result<Connection, String> {
+    place.look().map_err(|astray| astray.to_string())?;
+    let connection = connect_writer(place.path(), busy_wait);
+    let proven = connection.and_then(|connection| {
+        prove_write(&connection)?;
+        Ok(connection)
+    });
+    proven.map_err(|error| place.told(&error))
+}
+
+/// A stop that is cut short anywhere in here leaves either the mark and the whole log, or no mark
+/// and a complete database.
+fn close(connection: Connection, place: &Place) -> Result<(), String> {
+    let told = |error| place.told(&error);
+    let moved = connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| {
+        let (busy, frames, moved): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(busy == 0 && frames == moved)
+    });
+    if !moved.map_err(told)? {
+        return Err("another program reads an older state".to_owned());
+    }
+    place.mark_closed().map_err(|error| format!("its mark stays: {error}"))?;
+    // Closing keeps a log whose database is not in its place: no other database shall find one with
+    // something in it.
+    let emptied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    emptied.and_then(|()| close_last(connection)).map_err(told)
 }
 
 /// How a batch ended as a whole.
 enum Ending {
-    Committed,
+    /// How large the files were just before.
+    Committed(Sizes),
     /// Nothing of it is durable; the connection is as good as before.
     Nothing,
     /// The connection is not to be trusted any more.
     Broken(String),
 }
 
-/// Runs a batch in one transaction. Afterwards `errors` holds the error of each job of which
-/// nothing, or perhaps everything, is durable.
-fn transact(
-    connection: &Connection,
-    batch: &mut [Box<dyn Job>],
-    errors: &mut [Option<Error>],
-) -> Ending {
-    for _ in 0..PASSES_MAX {
-        if let Err(error) = run(connection, "BEGIN IMMEDIATE") {
-            return not_begun(&error, errors);
-        }
-        match apply_all(connection, batch, errors) {
-            Applied::All => return commit(connection, errors),
-            Applied::RolledBack => {}
-        }
-    }
-    let lost = "the transaction was rolled back twice by other operations";
-    fail_rest(errors, &Error::Unavailable(lost.to_owned()));
-    Ending::Nothing
+/// One batch on its way into the file.
+struct Transaction<'a> {
+    connection: &'a Connection,
+    place: &'a Place,
 }
 
-fn not_begun(error: &rusqlite::Error, errors: &mut [Option<Error>]) -> Ending {
-    let why = error.to_string();
-    fail_rest(errors, &Error::Unavailable(why.clone()));
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Ending::Nothing,
-        Some(_) | None => Ending::Broken(why),
+impl Transaction<'_> {
+    /// Runs a batch in one transaction. Afterwards `errors` holds the error of each job of which
+    /// nothing, or perhaps everything, is durable.
+    fn run(&mut self, batch: &mut [Box<dyn Job>], errors: &mut [Option<Error>]) -> Ending {
+        for _ in 0..PASSES_MAX {
+            if let Err(error) = run(self.connection, "BEGIN IMMEDIATE") {
+                return self.not_begun(&error, errors);
+            }
+            match self.apply_all(batch, errors) {
+                Applied::All => return self.commit(errors),
+                Applied::RolledBack => {}
+            }
+        }
+        let lost = "the transaction was rolled back twice by other operations";
+        fail_rest(errors, &Error::Unavailable(lost.to_owned()));
+        Ending::Nothing
     }
-}
 
-fn commit(connection: &Connection, errors: &mut [Option<Error>]) -> Ending {
-    let Err(error) = run(connection, "COMMIT") else {
-        return Ending::Committed;
-    };
-    let why = error.to_string();
-    fail_rest(errors, &Error::InDoubt(why.clone()));
-    Ending::Broken(why)
+    fn not_begun(&self, error: &rusqlite::Error, errors: &mut [Option<Error>]) -> Ending {
+        let why = self.place.told(error);
+        fail_rest(errors, &Error::Unavailable(why.clone()));
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Ending::Nothing,
+            Some(_) | None => Ending::Broken(why),
+        }
+    }
+
+    /// Nothing is committed to a file that is not in its place any more. One that goes between this
+    /// look and the end of the commit, a flush of the disk later, is noticed by the next batch.
+    fn commit(&self, errors: &mut [Option<Error>]) -> Ending {
+        let sizes = match self.place.look() {
+            Ok(sizes) => sizes,
+            Err(astray) => {
+                fail_rest(errors, &Error::Unavailable(astray.to_string()));
+                return match run(self.connection, "ROLLBACK") {
+                    Ok(()) => Ending::Nothing,
+                    Err(error) => Ending::Broken(self.place.told(&error)),
+                };
+            }
+        };
+        let Err(error) = run(self.connection, "COMMIT") else {
+            return Ending::Committed(sizes);
+        };
+        let why = self.place.told(&error);
+        fail_rest(errors, &Error::InDoubt(why.clone()));
+        Ending::Broken(why)
+    }
+
+    fn apply_all(&self, batch: &mut [Box<dyn Job>], errors: &mut [Option<Error>]) -> Applied {
+        let connection = self.connection;
+        for (job, slot) in batch.iter_mut().zip(errors).filter(|(_, slot)| slot.is_none()) {
+            let Err(error) = self.apply(job.as_mut()) else {
+                continue;
+            };
+            *slot = Some(error);
+            // A full disk and the like make SQLite roll back everything by itself. What cannot be
+            // undone alone must not be committed either.
+            if connection.is_autocommit() || undo(connection).is_err() {
+                // Fails if there is nothing left to roll back. Should something be left, the next
+                // BEGIN fails, and the connection is replaced.
+                let _ = run(connection, "ROLLBACK");
+                return Applied::RolledBack;
+            }
+        }
+        Applied::All
+    }
+
+    /// Runs one job in its savepoint, which stays open after an error.
+    fn apply(&self, job: &mut dyn Job) -> Result<(), Error> {
+        let unavailable = |error| Error::Unavailable(self.place.told(&error));
+        run(self.connection, "SAVEPOINT job").map_err(unavailable)?;
+        match catch_unwind(AssertUnwindSafe(|| job.apply(self.connection))) {
+            Ok(applied) => applied.map_err(|fault| self.place.failed(fault))?,
+            Err(_) => {
+                return Err(Error::Unavailable("the operation panicked, a bug".to_owned()));
+            }
+        }
+        run(self.connection, "RELEASE job").map_err(unavailable)
+    }
 }
 
 /// Whether the transaction still stands after all jobs ran.
@@ -198,38 +285,6 @@ enum Applied {
     RolledBack,
 }
 
-fn apply_all(
-    connection: &Connection,
-    batch: &mut [Box<dyn Job>],
-    errors: &mut [Option<Error>],
-) -> Applied {
-    for (job, slot) in batch.iter_mut().zip(errors).filter(|(_, slot)| slot.is_none()) {
-        let Err(error) = apply(connection, job.as_mut()) else {
-            continue;
-        };
-        *slot = Some(error);
-        // A full disk and the like make SQLite roll back everything by itself. What cannot be
-        // undone alone must not be committed either.
-        if connection.is_autocommit() || undo(connection).is_err() {
-            // Fails if there is nothing left to roll back. Should something be left, the next
-            // BEGIN fails, and the connection is replaced.
-            let _ = run(connection, "ROLLBACK");
-            return Applied::RolledBack;
-        }
-    }
-    Applied::All
-}
-
-/// Runs one job in its savepoint, which stays open after an error.
-fn apply(connection: &Connection, job: &mut dyn Job) -> Result<(), Error> {
-    run(connection, "SAVEPOINT job").map_err(unavailable)?;
-    match catch_unwind(AssertUnwindSafe(|| job.apply(connection))) {
-        Ok(applied) => applied?,
-        Err(_) => return Err(Error::Unavailable("the operation panicked, a bug".to_owned())),
-    }
-    run(connection, "RELEASE job").map_err(unavailable)
-}
-
 fn undo(connection: &Connection) -> rusqlite::Result<()> {
     run(connection, "ROLLBACK TO job")?;
     run(connection, "RELEASE job")
@@ -237,10 +292,6 @@ fn undo(connection: &Connection) -> rusqlite::Result<()> {
 
 fn run(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(sql)?.execute([]).map(|_| ())
-}
-
-fn unavailable(error: rusqlite::Error) -> Error {
-    Error::Unavailable(error.to_string())
 }
 
 /// Gives every job that has no error of its own this one.

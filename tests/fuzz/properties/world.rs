@@ -70,7 +70,7 @@ impl World {
         let clock = Clock::runtime(Timestamp::from_ms(1_700_000_000_000));
         drop(guard);
         let dir = tempfile::tempdir().expect("the machine has a temporary folder");
-        let mut options = SqliteOptions::new(dir.path().join("settlement.db"));
+        let mut options = SqliteOptions::new(dir.path().join("settlement.db")).creating();
         options.clock = clock.clone();
         options.readers = 1;
         let (sqlite, committer) = Sqlite::open_stepped(&options).expect("a new file can be opened");

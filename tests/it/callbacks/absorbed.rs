@@ -99,7 +99,7 @@ async fn a_callback_for_a_record_that_goes_up_in_another_is_kept_there() {
     let (dir, clock) = (tempfile::TempDir::new().unwrap(), Clock::system());
     let options = SqliteOptions {
         clock: clock.clone(),
-        ..SqliteOptions::new(dir.path().join("settlement.db"))
+        ..SqliteOptions::new(dir.path().join("settlement.db")).creating()
     };
     let (sqlite, mut committer) = Sqlite::open_stepped(&options).unwrap();
     let store = Store::Sqlite(Arc::new(sqlite));

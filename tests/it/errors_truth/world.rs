@@ -91,7 +91,8 @@ impl World {
         let clock = Clock::runtime(Timestamp::from_ms(START_MS));
         let dir = TempDir::new().unwrap();
         let database = dir.path().join("settlement.db");
-        let options = SqliteOptions { clock: clock.clone(), ..SqliteOptions::new(&database) };
+        let options =
+            SqliteOptions { clock: clock.clone(), ..SqliteOptions::new(&database).creating() };
         let (sqlite, mut committer) = Sqlite::open_stepped(&options).unwrap();
         let store = Store::Sqlite(Arc::new(sqlite));
         let mut tasks = JoinSet::new();

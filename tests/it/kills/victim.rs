@@ -11,6 +11,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::harness::{APP_ID, SECRET, within};
+use crate::process::{database, init_if_new};
 
 /// Which store the process works on.
 #[derive(Clone, Copy, Debug)]
@@ -29,9 +30,13 @@ impl Backend {
     /// The store's table of the configuration.
     fn section(self, dir: &Path) -> String {
         match self {
-            Self::Sqlite => {
-                format!("[store]\nsqlite_path = \"{}\"\n", dir.join("settlement.db").display())
-            }
+            Self::Sqlite => format!("[store]\nsqlite_path = \"{}\"\n", database(dir).display()),
+        }
+    }
+
+    fn init_if_new(self, dir: &Path, configuration: &Path) {
+        match self {
+            Self::Sqlite => init_if_new(configuration, &database(dir)),
         }
     }
 }
@@ -82,6 +87,7 @@ impl Files {
         );
         let config = dir.join("gateway.toml");
         std::fs::write(&config, text).unwrap();
+        backend.init_if_new(dir, &config);
         Self { dir: dir.to_owned(), config }
     }
 

@@ -192,7 +192,7 @@ async fn a_panic_fails_its_own_job_only_and_leaves_nothing_of_it() {
     assert!(matches!(panicking.await.unwrap(), Err(Error::Unavailable(_))));
     let times = "SELECT times FROM proof_of_write";
     let times: i64 = stepped.committer.connection().query_row(times, [], |row| row.get(0)).unwrap();
-    assert_eq!(times, 2);
+    assert_eq!(times, 3, "both pings, and the proof of the start");
 }
 
 #[tokio::test]
@@ -210,7 +210,7 @@ async fn a_full_queue_answers_at_once() {
 async fn a_close_commits_what_was_queued_and_no_more() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("settles.db");
-    let store = Store::Sqlite(Sqlite::open(SqliteOptions::new(&path)).unwrap().into());
+    let store = Store::Sqlite(Sqlite::open(SqliteOptions::new(&path).creating()).unwrap().into());
     let mut inserts = tokio::task::JoinSet::new();
     for number in 0..500 {
         let store = store.clone();
@@ -230,7 +230,7 @@ async fn a_close_commits_what_was_queued_and_no_more() {
             Err(error) => assert!(matches!(error, Error::Unavailable(_)), "{error}"),
         }
     }
-    let store = Store::Sqlite(Sqlite::open(SqliteOptions::new(&path)).unwrap().into());
+    let store = Store::Sqlite(Sqlite::open(SqliteOptions::new(&path).creating()).unwrap().into());
     assert_eq!(claim(&store, NOW).await.len(), answered);
     store.close().await;
 }
@@ -239,11 +239,11 @@ async fn a_close_commits_what_was_queued_and_no_more() {
 async fn a_store_that_is_dropped_finishes_by_itself_and_releases_its_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("settles.db");
-    let store = Store::Sqlite(Sqlite::open(SqliteOptions::new(&path)).unwrap().into());
+    let store = Store::Sqlite(Sqlite::open(SqliteOptions::new(&path).creating()).unwrap().into());
     insert(&store, &submitted(key("1")), NewDue::At(NOW)).await;
     drop(store);
     let store = loop {
-        match Sqlite::open(SqliteOptions::new(&path)) {
+        match Sqlite::open(SqliteOptions::new(&path).creating()) {
             Ok(sqlite) => break Store::Sqlite(sqlite.into()),
             Err(super::super::OpenError::InUse { .. }) => std::thread::yield_now(),
             Err(error) => panic!("{error}"),

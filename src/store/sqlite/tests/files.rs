@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::super::files::{Header, beside, create_private, header, keep_private, locate, orphan};
+use super::super::files::{
+    Header, beside, create_private, find, header, keep_private, locate, orphan,
+};
 use super::super::{Sqlite, SqliteOptions};
 use crate::settle::{Contradiction, SettleId, Source, State, StateKind};
 use crate::store::contract_tests::fixtures::*;
@@ -13,7 +15,7 @@ use crate::store::contract_tests::sqlite::as_another_program;
 use crate::store::{Fence, NewDue, Store};
 
 fn open(path: &Path) -> Store {
-    Store::Sqlite(Sqlite::open(SqliteOptions::new(path)).unwrap().into())
+    Store::Sqlite(Sqlite::open(SqliteOptions::new(path).creating()).unwrap().into())
 }
 
 fn mode(path: PathBuf) -> u32 {
@@ -66,9 +68,10 @@ fn what_cannot_be_read_or_removed_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     fs::write(&file, "").unwrap();
-    assert_eq!(header(&file).unwrap(), Header::Empty);
-    assert_eq!(header(&directory.path().join("none")).unwrap(), Header::Missing);
-    assert!(header(&file.join("below-a-file")).is_err());
+    assert_eq!(header(&fs::File::open(&file).unwrap()).unwrap(), Header::Empty);
+    assert!(header(&fs::File::open(directory.path()).unwrap()).is_err());
+    assert_eq!(find(&directory.path().join("none")).unwrap(), None);
+    assert!(find(&file.join("below-a-file")).is_err());
     let taken = directory.path().join("taken.db");
     fs::create_dir(beside(&taken, "-wal")).unwrap();
     assert!(create_private(&taken).is_err());
@@ -104,7 +107,7 @@ fn what_others_may_not_do_with_a_file_is_left_as_it_is() {
 async fn only_the_last_directory_of_the_path_is_created() {
     let directory = tempfile::tempdir().unwrap();
     let deep = directory.path().join("a").join("b").join("settles.db");
-    assert!(Sqlite::open(SqliteOptions::new(deep)).is_err());
+    assert!(Sqlite::open(SqliteOptions::new(deep).creating()).is_err());
     assert!(!directory.path().join("a").exists());
 }
 
@@ -245,7 +248,7 @@ async fn a_check_that_takes_too_long_is_cut_short_and_refuses_nothing() {
     }
     assert!(inserts.join_all().await.iter().all(Result::is_ok));
     store.close().await;
-    let mut options = SqliteOptions::new(&path);
+    let mut options = SqliteOptions::new(&path).creating();
     options.check_time_max = Duration::ZERO;
     let store = Store::Sqlite(Sqlite::open(options).unwrap().into());
     assert_eq!(store.ping().await, Ok(()));

@@ -38,7 +38,7 @@ impl Stepped {
     fn open_with(change: impl FnOnce(&mut SqliteOptions)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("settles.db");
-        let mut options = SqliteOptions::new(&path);
+        let mut options = SqliteOptions::new(&path).creating();
         options.busy_wait = Duration::ZERO;
         options.clock = Clock::runtime(NOW);
         change(&mut options);

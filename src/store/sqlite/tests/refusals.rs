@@ -39,14 +39,14 @@ impl Files {
     }
 
     fn open(&self) -> Store {
-        Store::Sqlite(Sqlite::open(SqliteOptions::new(&self.path)).unwrap().into())
+        Store::Sqlite(Sqlite::open(SqliteOptions::new(&self.path).creating()).unwrap().into())
     }
 
     /// Opens what must be refused, and holds the files against what they were.
     fn refused(&self) -> OpenError {
         let contents = || ["", "-wal"].map(|suffix| fs::read(beside(&self.path, suffix)).ok());
         let before = contents();
-        let mut options = SqliteOptions::new(&self.path);
+        let mut options = SqliteOptions::new(&self.path).creating();
         options.busy_wait = Duration::from_millis(1);
         let Err(error) = Sqlite::open(options) else {
             panic!("{} was not refused", self.path.display());
@@ -169,7 +169,7 @@ async fn the_check_of_a_large_database_ends_when_its_time_is_up() {
     );
     let error = files.refused();
     assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
-    let mut options = SqliteOptions::new(&files.path);
+    let mut options = SqliteOptions::new(&files.path).creating();
     options.check_time_max = Duration::ZERO;
     Store::Sqlite(Sqlite::open(options).unwrap().into()).close().await;
 }
@@ -184,7 +184,7 @@ async fn a_database_in_use_by_another_gateway_is_refused_under_any_name() {
 
     let link = files.directory.path().join("other.db");
     std::os::unix::fs::symlink(&files.path, &link).unwrap();
-    let linked = Sqlite::open(SqliteOptions::new(&link));
+    let linked = Sqlite::open(SqliteOptions::new(&link).creating());
     assert!(matches!(linked, Err(OpenError::InUse { .. })));
 
     // The first one is not disturbed, and the lock ends with it.

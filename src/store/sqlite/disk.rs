@@ -1,0 +1,157 @@
+//! The disk below a file, in words for the operator: where it is mounted, whether it is full or
+//! read-only. It must not know what the file holds.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+use rustix::fs::{StatVfs, StatVfsMountFlags};
+
+/// With less than this, SQLite cannot even make the index of a log.
+const ROOM_BYTES_MIN: u64 = 256 * 1024;
+
+/// Where this process sees its disks.
+const MOUNTS: &str = "/proc/self/mountinfo";
+
+/// What kept SQLite from its file, and what to do about the disk if it was the disk.
+pub(super) fn told(path: &Path, error: &rusqlite::Error) -> String {
+    match hint_of_sqlite(path, error) {
+        hint if hint.is_empty() => error.to_string(),
+        hint => format!("{}: {error}{hint}", path.display()),
+    }
+}
+
+/// What follows an error of SQLite's; empty if the disk has nothing to do with it.
+pub(super) fn hint_of_sqlite(path: &Path, error: &rusqlite::Error) -> String {
+    match error.sqlite_error_code() {
+        Some(
+            ErrorCode::DiskFull
+            | ErrorCode::SystemIoFailure
+            | ErrorCode::ReadOnly
+            | ErrorCode::CannotOpen
+            | ErrorCode::PermissionDenied
+            | ErrorCode::NoLargeFileSupport,
+        ) => hint(path),
+        Some(_) | None => String::new(),
+    }
+}
+
+/// What follows an error of the operating system's; empty if the disk has nothing to do with it.
+pub(super) fn hint_of_io(path: &Path, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::StorageFull
+        | io::ErrorKind::QuotaExceeded
+        | io::ErrorKind::FileTooLarge
+        | io::ErrorKind::ReadOnlyFilesystem => hint(path),
+        io::ErrorKind::PermissionDenied => {
+            "; the folder and all files of the database must belong to the user that the gateway \
+             runs as"
+                .to_owned()
+        }
+        // EIO has no kind of its own.
+        _ if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => hint(path),
+        _ => String::new(),
+    }
+}
+
+/// Where the disk that holds a file is mounted, which is the file itself if it is mounted alone.
+/// `None` if that cannot be told.
+pub(super) fn mount_point(path: &Path) -> Option<PathBuf> {
+    let table = fs::read(MOUNTS).ok()?;
+    let points = table.split(|byte| *byte == b'\n').filter_map(|line| {
+        // "36 35 98:0 /root/of/it /mount/point options …" (proc_pid_mountinfo(5)).
+        line.split(|byte| *byte == b' ').nth(4).map(unescaped)
+    });
+    points.filter(|point| path.starts_with(point)).max_by_key(|point| point.components().count())
+}
+
+fn hint(path: &Path) -> String {
+    let directory = path.parent().unwrap_or(path);
+    let mount = mount_point(path);
+    let mount = mount.as_deref().unwrap_or(directory).display();
+    let Ok(disk) = rustix::fs::statvfs(directory) else {
+        return format!(" (the disk mounted at {mount} does not answer)");
+    };
+    let (free, all) = (bytes(&disk, disk.f_bavail), bytes(&disk, disk.f_blocks));
+    let what_to_do = if disk.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        "it is read-only: make it writable"
+    } else if free < ROOM_BYTES_MIN {
+        "it is full: make room on it"
+    } else {
+        "look for a quota, a limit on file sizes, missing permissions, or a failing disk in the \
+         kernel's log"
+    };
+    let (free, all) = (in_mib(free), in_mib(all));
+    format!(" (the disk mounted at {mount} has {free} free of {all}; {what_to_do})")
+}
+
+fn bytes(disk: &StatVfs, blocks: u64) -> u64 {
+    blocks.saturating_mul(disk.f_frsize)
+}
+
+/// In MiB with one digit, rounded down.
+fn in_mib(bytes: u64) -> String {
+    let tenths = bytes / (1024 * 1024 / 10);
+    format!("{}.{} MiB", tenths / 10, tenths % 10)
+}
+
+/// The kernel writes a space, a tab, a line feed and a backslash as three octal digits.
+fn unescaped(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&first, after)) = rest.split_first() {
+        let octal = |digits: &[u8]| {
+            digits.iter().try_fold(0_u8, |value, digit| {
+                let digit = digit.checked_sub(b'0').filter(|digit| *digit < 8)?;
+                value.checked_mul(8)?.checked_add(digit)
+            })
+        };
+        match (first, after.get(..3).and_then(octal)) {
+            (b'\\', Some(byte)) => {
+                bytes.push(byte);
+                rest = after.get(3..).unwrap_or_default();
+            }
+            _ => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    PathBuf::from(OsString::from_vec(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mount_point_of_a_file_is_the_nearest_one_above_it() {
+        assert_eq!(mount_point(Path::new("/proc/self/status")), Some("/proc".into()));
+        assert_eq!(mount_point(Path::new("/no-such-folder/x")), Some("/".into()));
+    }
+
+    #[test]
+    fn names_with_spaces_and_backslashes_are_read_as_they_are() {
+        assert_eq!(unescaped(br"/a\040b\134c"), Path::new(r"/a b\c"));
+        assert_eq!(unescaped(br"/a\04"), Path::new(r"/a\04"));
+        assert_eq!(unescaped(br"/a\999"), Path::new(r"/a\999"));
+    }
+
+    #[test]
+    fn an_error_of_the_disk_names_it_and_another_error_does_not() {
+        let code = |code| rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+        let path = Path::new("/proc/self/status");
+        let io = told(path, &code(rusqlite::ffi::SQLITE_IOERR_FSYNC));
+        assert!(io.contains("/proc/self/status") && io.contains("mounted at /proc"), "{io}");
+        let busy = told(path, &code(rusqlite::ffi::SQLITE_BUSY));
+        assert!(!busy.contains("mounted"), "{busy}");
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        assert!(hint_of_io(path, &full).contains("mounted at /proc"));
+        let eio = io::Error::from_raw_os_error(5);
+        assert!(hint_of_io(path, &eio).contains("mounted at /proc"));
+        assert_eq!(hint_of_io(path, &io::ErrorKind::NotFound.into()), "");
+    }
+}

@@ -1,0 +1,223 @@
+//! The database file as this process holds it: locked, open once and for good, and compared with
+//! what its path leads to. It must not know SQL.
+//!
+//! Nothing in this process may open and close the file while SQLite has it open: the kernel ends a
+//! process's POSIX locks on a file, SQLite's own, with the first descriptor of it that is closed.
+//! So the one descriptor here is opened before SQLite's, and closed after them.
+
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use rusqlite::ErrorCode;
+
+use super::super::Error;
+use super::columns::Fault;
+use super::disk;
+use super::files::{self, beside};
+use super::lock::{Lock, NoLock};
+
+/// A database file that is ours alone.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// Without links in it. The log and its index are beside this one.
+    path: PathBuf,
+    /// As the operator named it: a link in it may be turned elsewhere.
+    named: PathBuf,
+    file: File,
+    id: FileId,
+    /// The log and its index, as SQLite has them open.
+    log: Mutex<Option<[FileId; 2]>>,
+    /// Why the file is not to be trusted any more, until a start has checked it.
+    damage: Mutex<Option<String>>,
+    lock: Lock,
+}
+
+/// What a name leads to, whatever it is called.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+/// How large the files are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Sizes {
+    pub(super) database_bytes: u64,
+    pub(super) log_bytes: u64,
+}
+
+/// Why the files at the database's path are not those that this process has open. What would be
+/// written now would not be found there again.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Astray {
+    #[error(
+        "{} was removed or moved away while the gateway has it open: put that very file back, and \
+         do not stop the gateway before it is saved", .0.display()
+    )]
+    Gone(PathBuf),
+    #[error(
+        "{} was replaced by another file while the gateway has the first one open: put the first \
+         one back, or stop the gateway and start it on the new one", .0.display()
+    )]
+    Replaced(PathBuf),
+    #[error(
+        "{} has another name now (a hard link), under which another program would write past this \
+         one: remove that name", .0.display()
+    )]
+    Linked(PathBuf),
+    #[error(
+        "{} was removed or replaced while the gateway writes to it: stop the gateway in order \
+         (SIGTERM, not SIGKILL), which moves what it holds into the database, and start it again",
+        .0.display()
+    )]
+    LogAstray(PathBuf),
+    #[error("{} cannot be looked at: {error}{}", .path.display(), disk::hint_of_io(path, error))]
+    Unseen { path: PathBuf, error: io::Error },
+}
+
+impl Place {
+    /// Locks the file. Whoever has it under another path has the same lock.
+    pub(super) fn take(path: PathBuf, named: PathBuf, lock: Lock) -> Result<Self, NoLock> {
+        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(NoLock::Io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(NoLock::Held),
+            Err(TryLockError::Error(error)) => return Err(NoLock::Io(error)),
+        }
+        let id = FileId::of(&file.metadata().map_err(NoLock::Io)?);
+        let (log, damage) = (Mutex::new(None), Mutex::new(None));
+        Ok(Self { path, named, file, id, log, damage, lock })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The one descriptor, to read from.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// From now on these are the log and its index that belong to the database. SQLite makes new
+    /// ones only if no connection is left that has the old ones.
+    pub(super) fn remember_log(&self) -> io::Result<()> {
+        let [log, index] = [self.log_path(), beside(&self.path, "-shm")].map(fs::metadata);
+        let ids = [FileId::of(&log?), FileId::of(&index?)];
+        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(ids);
+        Ok(())
+    }
+
+    /// Whether the paths still lead to what this process has open. Costs three `stat`.
+    pub(super) fn look(&self) -> Result<Sizes, Astray> {
+        let found = fs::metadata(&self.named).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                Astray::Gone(self.named.clone())
+            }
+            _ => Astray::Unseen { path: self.named.clone(), error },
+        })?;
+        if FileId::of(&found) != self.id {
+            return Err(Astray::Replaced(self.named.clone()));
+        }
+        if found.nlink() > 1 {
+            return Err(Astray::Linked(self.named.clone()));
+        }
+        let mut sizes = Sizes { database_bytes: found.len(), log_bytes: 0 };
+        let ids = *self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some([log, index]) = ids {
+            sizes.log_bytes = self.companion("-wal", log)?;
+            self.companion("-shm", index)?;
+        }
+        Ok(sizes)
+    }
+
+    /// The size of a file beside the database, if it still is the one that SQLite has open.
+    fn companion(&self, suffix: &str, id: FileId) -> Result<u64, Astray> {
+        let path = beside(&self.path, suffix);
+        match fs::metadata(&path) {
+            Ok(found) if FileId::of(&found) == id => Ok(found.len()),
+            Ok(_) => Err(Astray::LogAstray(path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Astray::LogAstray(path)),
+            Err(error) => Err(Astray::Unseen { path, error }),
+        }
+    }
+
+    fn log_path(&self) -> PathBuf {
+        beside(&self.path, "-wal")
+    }
+
+    /// What became of an operation that failed. An error that shows damage is remembered.
+    pub(super) fn failed(&self, fault: Fault) -> Error {
+        match fault {
+            Fault::Sqlite(error) => Error::Unavailable(self.told(&error)),
+            Fault::Unreadable(what) => Error::Unreadable(what),
+        }
+    }
+
+    /// An error of SQLite's in words for the operator. One that shows damage is remembered.
+    pub(super) fn told(&self, error: &rusqlite::Error) -> String {
+        let Some(what) = damage_in(error) else { return disk::told(&self.path, error) };
+        let text = format!(
+            "{} is damaged ({what}): nothing more is written to it; keep a copy of it and of its \
+             -wal file, then start the gateway again, which checks it",
+            self.path.display()
+        );
+        self.damage().get_or_insert(text).clone()
+    }
+
+    /// Why nothing is written any more until a start has checked the file.
+    pub(super) fn known_damage(&self) -> Option<String> {
+        self.damage().clone()
+    }
+
+    fn damage(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.damage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says durably that from now on the log holds what must not be lost.
+    pub(super) fn mark_open(&self) -> io::Result<()> {
+        files::mark_open(&self.path)
+    }
+
+    /// Says durably that the database is complete without its log.
+    pub(super) fn mark_closed(&self) -> io::Result<()> {
+        files::mark_closed(&self.path)
+    }
+
+    /// Lets other processes have the file. No connection to it may be open.
+    pub(super) fn release(&self) {
+        // At once, and not when the last copy of the descriptor is closed: a child process has one
+        // from its fork to its exec. Closing it ends the lock in any case.
+        let _ = self.file.unlock();
+        self.lock.release();
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+impl FileId {
+    fn of(found: &Metadata) -> Self {
+        Self { device: found.dev(), inode: found.ino() }
+    }
+}
+
+/// What no later attempt can mend. A table or a column that is missing is damage too: the schema
+/// was checked at the start.
+fn damage_in(error: &rusqlite::Error) -> Option<&str> {
+    use rusqlite::Error::{SqlInputError, SqliteFailure};
+    match (error.sqlite_error_code(), error) {
+        (Some(ErrorCode::DatabaseCorrupt), _) => Some("a page of it cannot be understood"),
+        (Some(ErrorCode::NotADatabase), _) => Some("it is no database any more"),
+        (_, SqliteFailure(_, Some(text)) | SqlInputError { msg: text, .. }) => {
+            let missing = text.starts_with("no such table") || text.starts_with("no such column");
+            missing.then_some(text.as_str())
+        }
+        _ => None,
+    }
+}
