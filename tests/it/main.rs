@@ -15,6 +15,7 @@ mod config;
 mod container;
 mod create;
 mod credentials;
+mod databases;
 mod deadlines;
 mod envelopes;
 mod errors_docs;

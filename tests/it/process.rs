@@ -33,6 +33,8 @@ pub struct Setting {
     pub stderr: Outlet,
     /// Database and log are in `disk` of its folder.
     pub disk: Disk,
+    /// Where the database is; `None`: beside the configuration.
+    pub database: Option<PathBuf>,
     /// What follows in the configuration file.
     pub more: String,
 }
@@ -80,7 +82,8 @@ impl Disk {
     fn wrap(self, dir: &Path) -> Command {
         let gateway = env!("CARGO_BIN_EXE_settlement-gateway");
         let (disk, mut command) = (dir.join("disk"), Command::new("unshare"));
-        let on_disk = r#"exec "$@" --data-dir "$0" 2>> "$0/log""#;
+        let on_disk = r#"log=$0/log; "$1" init --config "$4" --data-dir "$0" >> "$log" 2>&1
+            exec "$@" --data-dir "$0" 2>> "$log""#;
         match self {
             Disk::None => return Command::new(gateway),
             Disk::Folder => {
@@ -120,6 +123,12 @@ impl Outlet {
     }
 }
 
+impl Setting {
+    fn database(&self, dir: &Path) -> PathBuf {
+        self.database.clone().unwrap_or_else(|| database(dir))
+    }
+}
+
 pub struct Process {
     pub client: SettlementServiceClient<Channel>,
     pub channel: Channel,
@@ -135,7 +144,9 @@ pub struct Process {
 impl Process {
     /// Runs until dropped; its database is in `dir`, and made first if there is none.
     pub async fn start(sim: &Simulator, dir: &Path, setting: Setting) -> Self {
-        init_if_new(&configuration(sim, dir, &setting), &database(dir));
+        if setting.disk == Disk::None {
+            init_if_new(&configuration(sim, dir, &setting), &setting.database(dir));
+        }
         Self::start_as_it_is(sim, dir, setting).await
     }
 
@@ -163,7 +174,15 @@ impl Process {
 
     /// A start that must not succeed: its exit code and what it said.
     pub async fn refused(sim: &Simulator, dir: &Path) -> (Option<i32>, String) {
-        let output = command(sim, dir, &Setting::default()).0.output();
+        Self::refused_with(sim, dir, Setting::default()).await
+    }
+
+    pub async fn refused_with(
+        sim: &Simulator,
+        dir: &Path,
+        setting: Setting,
+    ) -> (Option<i32>, String) {
+        let output = command(sim, dir, &setting).0.output();
         let Output { status, stdout, stderr } = within("the refusal", output).await.unwrap();
         assert_eq!(String::from_utf8_lossy(&stdout), "", "it claims to serve");
         (status.code(), String::from_utf8(stderr).unwrap())
@@ -205,6 +224,11 @@ impl Process {
         let mut values = metrics.lines().filter_map(|line| line.strip_prefix(counter));
         let value = values.find_map(|value| value.strip_prefix(' '));
         value.map_or(0, |value| value.parse().expect("a count is a whole number"))
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.borrow().clone()
     }
 
     pub fn id(&self) -> u32 {
@@ -301,7 +325,7 @@ fn configuration(sim: &Simulator, dir: &Path, setting: &Setting) -> PathBuf {
          [[apps]]\napp_id = \"{APP_ID}\"\nclient_secret_env = \"TEST_SECRET\"\n{}",
         setting.drain_delay_ms,
         setting.server,
-        database(dir).display(),
+        setting.database(dir).display(),
         sim.url(),
         setting.more,
     );
