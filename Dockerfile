@@ -2,7 +2,7 @@
 #
 #   docker build --tag settlement-gateway .
 #
-# How to run it: docs/configuration.md, "In a container". scripts/test lints this file, and
+# How to make its database, once, and to run it: docs/configuration.md, "In a container". scripts/test lints this file, and
 # scripts/container-check builds it and runs the image.
 
 FROM rust:1.95-bookworm AS build

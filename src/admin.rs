@@ -31,7 +31,7 @@ impl Readiness {
         self.0.store(ready, Ordering::Relaxed);
     }
 
-    fn is_ready(&self) -> bool {
+    pub fn is_ready(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }

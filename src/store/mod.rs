@@ -397,6 +397,13 @@ impl Store {
         }
     }
 
+    /// How often something became durable: it grows as long as the disk answers.
+    pub fn commits(&self) -> u64 {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.commits(),
+        }
+    }
+
     /// Proves that a write can become durable now, and is in the place where the next start looks
     /// for it. Takes as long as the disk does: bound it in time.
     pub async fn ping(&self) -> Result<(), Error> {

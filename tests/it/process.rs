@@ -82,8 +82,8 @@ impl Disk {
     fn wrap(self, dir: &Path) -> Command {
         let gateway = env!("CARGO_BIN_EXE_settlement-gateway");
         let (disk, mut command) = (dir.join("disk"), Command::new("unshare"));
-        let on_disk = r#"log=$0/log; "$1" init --config "$4" --data-dir "$0" >> "$log" 2>&1
-            exec "$@" --data-dir "$0" 2>> "$log""#;
+        let on_disk = r#""$1" init --config "$4" --data-dir "$0" > /dev/null 2>&1
+            exec "$@" --data-dir "$0" 2>> "$0/log""#;
         match self {
             Disk::None => return Command::new(gateway),
             Disk::Folder => {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 use rustix::fs::{StatVfs, StatVfsMountFlags};
+use rustix::io::Errno;
 
 /// With less than this, SQLite cannot even make the index of a log.
 const ROOM_BYTES_MIN: u64 = 256 * 1024;
@@ -41,19 +42,14 @@ pub(super) fn hint_of_sqlite(path: &Path, error: &rusqlite::Error) -> String {
 
 /// What follows an error of the operating system's; empty if the disk has nothing to do with it.
 pub(super) fn hint_of_io(path: &Path, error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::StorageFull
-        | io::ErrorKind::QuotaExceeded
-        | io::ErrorKind::FileTooLarge
-        | io::ErrorKind::ReadOnlyFilesystem => hint(path),
-        io::ErrorKind::PermissionDenied => {
+    match Errno::from_io_error(error) {
+        Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::ROFS | Errno::IO) => hint(path),
+        Some(Errno::ACCESS | Errno::PERM) => {
             "; the folder and all files of the database must belong to the user that the gateway \
              runs as"
                 .to_owned()
         }
-        // EIO has no kind of its own.
-        _ if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => hint(path),
-        _ => String::new(),
+        Some(_) | None => String::new(),
     }
 }
 
@@ -81,8 +77,8 @@ fn hint(path: &Path) -> String {
     } else if free < ROOM_BYTES_MIN {
         "it is full: make room on it"
     } else {
-        "look for a quota, a limit on file sizes, missing permissions, or a failing disk in the \
-         kernel's log"
+        "look for a quota, a limit on file sizes or on open files, missing permissions, or a \
+         failing disk in the kernel's log"
     };
     let (free, all) = (in_mib(free), in_mib(all));
     format!(" (the disk mounted at {mount} has {free} free of {all}; {what_to_do})")
@@ -148,10 +144,10 @@ mod tests {
         assert!(io.contains("/proc/self/status") && io.contains("mounted at /proc"), "{io}");
         let busy = told(path, &code(rusqlite::ffi::SQLITE_BUSY));
         assert!(!busy.contains("mounted"), "{busy}");
-        let full = io::Error::from(io::ErrorKind::StorageFull);
-        assert!(hint_of_io(path, &full).contains("mounted at /proc"));
-        let eio = io::Error::from_raw_os_error(5);
-        assert!(hint_of_io(path, &eio).contains("mounted at /proc"));
-        assert_eq!(hint_of_io(path, &io::ErrorKind::NotFound.into()), "");
+        for errno in [Errno::NOSPC, Errno::IO] {
+            assert!(hint_of_io(path, &errno.into()).contains("mounted at /proc"), "{errno:?}");
+        }
+        assert!(hint_of_io(path, &Errno::ACCESS.into()).contains("must belong to the user"));
+        assert_eq!(hint_of_io(path, &Errno::NOENT.into()), "");
     }
 }

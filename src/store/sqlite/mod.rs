@@ -263,6 +263,10 @@ impl Sqlite {
         self.place.path()
     }
 
+    pub(super) fn commits(&self) -> u64 {
+        self.place.commits()
+    }
+
     pub(super) async fn ping(&self) -> Result<(), Error> {
         self.write(Urgency::Probe, |db| Ok(connect::prove_write(db)?)).await
     }

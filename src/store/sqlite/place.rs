@@ -9,6 +9,7 @@ use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rusqlite::ErrorCode;
@@ -30,6 +31,8 @@ pub(super) struct Place {
     id: FileId,
     /// The log and its index, as SQLite has them open.
     log: Mutex<Option<[FileId; 2]>>,
+    /// Batches that became durable.
+    commits: AtomicU64,
     /// Why the file is not to be trusted any more, until a start has checked it.
     damage: Mutex<Option<String>>,
     lock: Lock,
@@ -73,7 +76,7 @@ pub(super) enum Astray {
          (SIGTERM, not SIGKILL), which moves what it holds into the database, and start it again",
         .0.display()
     )]
-    LogAstray(PathBuf),
+    LogGone(PathBuf),
     #[error("{} cannot be looked at: {error}{}", .path.display(), disk::hint_of_io(path, error))]
     Unseen { path: PathBuf, error: io::Error },
 }
@@ -89,7 +92,7 @@ impl Place {
         }
         let id = FileId::of(&file.metadata().map_err(NoLock::Io)?);
         let (log, damage) = (Mutex::new(None), Mutex::new(None));
-        Ok(Self { path, named, file, id, log, damage, lock })
+        Ok(Self { path, named, file, id, log, commits: AtomicU64::new(0), damage, lock })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -112,17 +115,17 @@ impl Place {
 
     /// Whether the paths still lead to what this process has open. Costs three `stat`.
     pub(super) fn look(&self) -> Result<Sizes, Astray> {
-        let found = fs::metadata(&self.named).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-                Astray::Gone(self.named.clone())
-            }
-            _ => Astray::Unseen { path: self.named.clone(), error },
-        })?;
+        let named = || self.named.clone();
+        let found = match fs::metadata(&self.named) {
+            Ok(found) => found,
+            Err(error) if is_no_such_file(&error) => return Err(Astray::Gone(named())),
+            Err(error) => return Err(Astray::Unseen { path: named(), error }),
+        };
         if FileId::of(&found) != self.id {
-            return Err(Astray::Replaced(self.named.clone()));
+            return Err(Astray::Replaced(named()));
         }
         if found.nlink() > 1 {
-            return Err(Astray::Linked(self.named.clone()));
+            return Err(Astray::Linked(named()));
         }
         let mut sizes = Sizes { database_bytes: found.len(), log_bytes: 0 };
         let ids = *self.log.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,8 +141,8 @@ impl Place {
         let path = beside(&self.path, suffix);
         match fs::metadata(&path) {
             Ok(found) if FileId::of(&found) == id => Ok(found.len()),
-            Ok(_) => Err(Astray::LogAstray(path)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Astray::LogAstray(path)),
+            Ok(_) => Err(Astray::LogGone(path)),
+            Err(error) if is_no_such_file(&error) => Err(Astray::LogGone(path)),
             Err(error) => Err(Astray::Unseen { path, error }),
         }
     }
@@ -176,6 +179,14 @@ impl Place {
         self.damage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn committed(&self) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Says durably that from now on the log holds what must not be lost.
     pub(super) fn mark_open(&self) -> io::Result<()> {
         files::mark_open(&self.path)
@@ -205,6 +216,10 @@ impl FileId {
     fn of(found: &Metadata) -> Self {
         Self { device: found.dev(), inode: found.ino() }
     }
+}
+
+fn is_no_such_file(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// What no later attempt can mend. A table or a column that is missing is damage too: the schema

@@ -70,6 +70,7 @@ impl Writer {
             match transaction.run(&mut batch, &mut errors) {
                 Ending::Committed(committed) => {
                     self.breaks_in_a_row = 0;
+                    self.place.committed();
                     sizes = Some(committed);
                 }
                 Ending::Nothing => {}

@@ -110,7 +110,7 @@ async fn a_disk_that_hangs_is_no_serving_and_everything_goes_on_when_it_moves_ag
     assert_eq!(code, 1);
     assert!(said.contains("NOT_SERVING"), "{said}");
     let error = the_error_of(&process);
-    assert!(error.contains("settlement.db for 3s: does its disk hang?"), "{error}");
+    assert!(error.contains("settlement.db for 3s: does its disk hang"), "{error}");
     // Reading may hang with it: then it ends with the call's time, and with details.
     let mut request = tonic::Request::new(crate::harness::watch_request(&held, 0));
     request.set_timeout(Duration::from_secs(1));

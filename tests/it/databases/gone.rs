@@ -1,7 +1,9 @@
 //! The files of a database are taken away while a gateway runs on them.
 
 use std::fs;
+use std::path::PathBuf;
 
+use rusqlite::Connection;
 use settlement_gateway::proto::v1::SettleState;
 use tempfile::TempDir;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -34,6 +36,45 @@ async fn a_database_that_was_removed_takes_nothing_more_and_is_not_made_anew() {
     assert!(log.contains("closing a database that is not in its place"), "{log}");
     let refused = Process::refused(&sim, dir.path()).await;
     assert_refused(&refused, &["settlement.db is not there", "settlement-gateway init"]);
+}
+
+/// A file that a process has open, although it has no name any more.
+fn open_file(gateway: &Process, name: &str) -> PathBuf {
+    let files = fs::read_dir(format!("/proc/{}/fd", gateway.id())).unwrap();
+    let mut files = files.map(|file| file.unwrap().path());
+    let leads_to = |file: &PathBuf| {
+        fs::read_link(file).is_ok_and(|target| target.to_string_lossy().ends_with(name))
+    };
+    files.find(leads_to).expect("the process has it open")
+}
+
+/// The way of the runbook.
+#[tokio::test]
+async fn a_database_that_was_removed_can_be_saved_while_its_process_lives() {
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let gateway = Process::start(&sim, dir.path(), Setting::default()).await;
+    let number = create(&gateway, "saved").await;
+    gateway.end(&number).await;
+    fs::remove_file(database(dir.path())).unwrap();
+    turns_away(&gateway, &sim).await;
+    let saved = dir.path().join("saved.db");
+    fs::copy(open_file(&gateway, "/settlement.db (deleted)"), &saved).unwrap();
+    fs::copy(open_file(&gateway, "/settlement.db-wal"), beside(&saved, "-wal")).unwrap();
+    let shell = Connection::open(&saved).unwrap();
+    let whole = shell.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
+    assert_eq!(whole.unwrap(), "ok");
+    shell.close().unwrap();
+    assert!(!beside(&saved, "-wal").exists(), "the log was not moved into it");
+    gateway.signal("TERM").await;
+    gateway.ended().await;
+    fs::rename(&saved, database(dir.path())).unwrap();
+    for suffix in ["-wal", "-shm", ".open"] {
+        let _ = fs::remove_file(beside(&database(dir.path()), suffix));
+    }
+    let gateway = Process::start_as_it_is(&sim, dir.path(), Setting::default()).await;
+    assert_eq!(gateway.end(&number).await.state(), SettleState::Succeeded);
+    assert_eq!(sim.books().sends(&number), 1);
+    stops(gateway).await;
 }
 
 #[tokio::test]

@@ -69,6 +69,32 @@ async fn a_folder_at_two_paths_has_one_gateway() {
     stops(gateway).await;
 }
 
+/// SQLite's own locks would end with the first descriptor of the file that the process closes.
+#[tokio::test]
+async fn the_file_is_locked_for_gateways_and_for_other_programs_as_long_as_it_is_open() {
+    use std::os::unix::fs::MetadataExt as _;
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let gateway = Process::start(&sim, dir.path(), Setting::default()).await;
+    let mut statuses = serves(&gateway).await;
+    let number = create(&gateway, "held").await;
+    gateway.end(&number).await;
+    // It is looked at, and found again, in every way there is.
+    let away = dir.path().join("away.db");
+    fs::rename(database(dir.path()), &away).unwrap();
+    health::until(&mut statuses, ServingStatus::NotServing).await;
+    fs::rename(&away, database(dir.path())).unwrap();
+    health::until(&mut statuses, ServingStatus::Serving).await;
+    let inode = fs::metadata(database(dir.path())).unwrap().ino();
+    let locks = fs::read_to_string("/proc/locks").unwrap();
+    let held = |kind: &str| {
+        let (owner, file) = (format!(" {} ", gateway.id()), format!(":{inode} "));
+        let mut lines = locks.lines();
+        lines.any(|lock| lock.contains(kind) && lock.contains(&owner) && lock.contains(&file))
+    };
+    assert!(held(" FLOCK ") && held(" POSIX "), "{locks}");
+    stops(gateway).await;
+}
+
 /// The lock of the path does not help here: the second path has one of its own.
 #[tokio::test]
 async fn a_file_that_was_moved_while_it_is_in_use_is_still_in_use() {

@@ -1,5 +1,6 @@
 //! What the SQLite backend promises beyond the contract: batches, failures, files.
 
+mod astray;
 mod batches;
 mod failures;
 mod files;

@@ -215,3 +215,71 @@ async fn a_log_without_its_database_is_refused() {
     fs::remove_file(log).unwrap();
     files.open().close().await;
 }
+
+#[tokio::test]
+async fn a_database_that_is_not_there_is_made_only_for_the_asking() {
+    let files = Files::none();
+    let missing = || Sqlite::open(SqliteOptions::new(&files.path));
+    assert!(matches!(missing(), Err(OpenError::Missing { .. })));
+    assert_eq!(fs::read_dir(files.directory.path()).unwrap().count(), 0);
+    let made = Sqlite::init(&SqliteOptions::new(&files.path)).unwrap();
+    assert_eq!(made, fs::canonicalize(&files.path).unwrap());
+    assert!(matches!(
+        Sqlite::init(&SqliteOptions::new(&files.path)),
+        Err(OpenError::Exists { .. })
+    ));
+    Store::Sqlite(missing().unwrap().into()).close().await;
+}
+
+#[tokio::test]
+async fn a_database_with_two_names_is_refused() {
+    let files = Files::closed().await;
+    fs::hard_link(&files.path, files.directory.path().join("other.db")).unwrap();
+    assert!(matches!(files.refused(), OpenError::Linked { links: 2, .. }));
+}
+
+/// What a killed process leaves: the file, its log, and the mark.
+fn killed(files: &Files) -> Files {
+    let killed = Files::none();
+    for suffix in ["", "-wal", ".open"] {
+        fs::copy(beside(&files.path, suffix), beside(&killed.path, suffix)).unwrap();
+    }
+    killed
+}
+
+#[tokio::test]
+async fn a_killed_process_leaves_a_log_without_which_its_database_is_refused() {
+    let files = Files::closed().await;
+    let store = files.open();
+    let with_log = killed(&files);
+    with_log.open().close().await;
+    with_log.open().close().await;
+    let without = killed(&files);
+    fs::remove_file(beside(&without.path, "-wal")).unwrap();
+    assert!(matches!(without.refused(), OpenError::LogLost { .. }));
+    for content in ["", "no log at all"] {
+        let emptied = killed(&files);
+        fs::write(beside(&emptied.path, "-wal"), content).unwrap();
+        assert!(matches!(emptied.refused(), OpenError::LogLost { .. }));
+        fs::remove_file(beside(&emptied.path, ".open")).unwrap();
+        emptied.open().close().await;
+    }
+    store.close().await;
+}
+
+/// A start that fails late must not be the one that ends the log.
+#[tokio::test]
+async fn a_start_that_is_refused_after_a_kill_leaves_the_log_for_the_next_one() {
+    let files = Files::closed().await;
+    let store = files.open();
+    let killed = killed(&files);
+    store.close().await;
+    let other = as_another_program(&killed.path);
+    let config = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+    other.set_db_config(config, true).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(matches!(killed.refused(), OpenError::Locked { .. }));
+    drop(other);
+    assert!(fs::metadata(beside(&killed.path, "-wal")).unwrap().len() > 0);
+    killed.open().close().await;
+}
