@@ -101,7 +101,8 @@ impl Health {
     fn hanging(&self) -> String {
         let path = self.store.path().display();
         format!(
-            "nothing became durable in {path} for {PROOF_TIME_MAX:?}: does its disk hang, or another program lock it?"
+            "nothing became durable in {path} for {PROOF_TIME_MAX:?}: does its disk hang, or does \
+             another program lock it?"
         )
     }
 

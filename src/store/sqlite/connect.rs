@@ -70,6 +70,23 @@ fn no_wal() -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(code, Some(why.to_owned()))
 }
 
+/// The tables of a database that was just migrated.
+pub(super) fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let tables = "SELECT name FROM sqlite_schema
+                  WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
+    connection.prepare(tables)?.query_map([], |row| row.get(0))?.collect()
+}
+
+/// Fails if another program has taken one of them out.
+pub(super) fn prove_tables(connection: &Connection, tables: &[String]) -> rusqlite::Result<()> {
+    for table in tables {
+        // The name is one of our own migrations'.
+        let look = format!("SELECT 1 FROM \"{table}\" LIMIT 0");
+        connection.prepare_cached(&look)?.exists([])?;
+    }
+    Ok(())
+}
+
 /// Makes a write durable that means nothing else.
 pub(super) fn prove_write(connection: &Connection) -> rusqlite::Result<()> {
     connection.prepare_cached("UPDATE proof_of_write SET times = times + 1")?.execute([])?;

@@ -47,6 +47,7 @@ use crate::clock::Timestamp;
 use crate::settle::{AppId, HistoryEntry, Key, Record, SettleId, Source};
 use columns::Fault;
 use job::{Urgency, Write};
+use open::Opened;
 use place::Place;
 use queue::Queue;
 use readers::Readers;
@@ -59,6 +60,8 @@ pub use refusal::OpenError;
 /// The open database.
 pub struct Sqlite {
     place: Arc<Place>,
+    /// What the schema had at the start.
+    tables: Arc<[String]>,
     queue: Queue,
     readers: Readers,
     /// The writer's thread; `None` once it was joined, or if somebody else commits.
@@ -107,8 +110,7 @@ impl Sqlite {
     }
 
     fn assemble(options: &SqliteOptions, threads: Threads) -> Result<(Self, Committer), OpenError> {
-        let opened = open::open(options)?;
-        let place = Arc::clone(&opened.place);
+        let Opened { place, connection, tables } = open::open(options)?;
         let path = || place.path().to_owned();
         let readers = Readers::open(Arc::clone(&place), options, threads).map_err(|error| {
             OpenError::Sqlite { path: path(), doing: "open it for reading", error }
@@ -119,10 +121,12 @@ impl Sqlite {
             doing: "mark it",
             error,
         })?;
-        let writer = Writer::new(opened, options.busy_wait, options.clock.clone());
+        let (busy_wait, clock) = (options.busy_wait, options.clock.clone());
+        let writer = Writer::new(Arc::clone(&place), connection, busy_wait, clock);
         let (queue, committer) = queue::queue(writer, options);
-        let (thread, writer_ended) = (Mutex::new(None), CancellationToken::new());
-        Ok((Self { place, queue, readers, thread, writer_ended }, committer))
+        let (tables, thread) = (tables.into(), Mutex::new(None));
+        let writer_ended = CancellationToken::new();
+        Ok((Self { place, tables, queue, readers, thread, writer_ended }, committer))
     }
 
     fn thread(&self) -> std::sync::MutexGuard<'_, Option<JoinHandle<()>>> {
@@ -268,7 +272,12 @@ impl Sqlite {
     }
 
     pub(super) async fn ping(&self) -> Result<(), Error> {
-        self.write(Urgency::Probe, |db| Ok(connect::prove_write(db)?)).await
+        let tables = Arc::clone(&self.tables);
+        let prove = move |db: &Connection| {
+            connect::prove_tables(db, &tables)?;
+            Ok(connect::prove_write(db)?)
+        };
+        self.write(Urgency::Probe, prove).await
     }
 
     pub(super) async fn writer_ended(&self) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
-use super::connect::{close_last, connect_reader, connect_writer, prove_write};
+use super::connect::{close_last, connect_reader, connect_writer, prove_write, tables};
 use super::disk;
 use super::files::{self, Header};
 use super::lock::{Lock, NoLock};
@@ -70,6 +70,7 @@ impl SqliteOptions {
 pub(super) struct Opened {
     pub(super) place: Arc<Place>,
     pub(super) connection: Connection,
+    pub(super) tables: Vec<String>,
 }
 
 /// What to do about a database that is not there.
@@ -109,7 +110,8 @@ pub(super) fn open(options: &SqliteOptions) -> Result<Opened, OpenError> {
     // The log holds something before its loss would count as one.
     prove_write(&connection).map_err(told("write to it"))?;
     place.remember_log().map_err(at("look at its log"))?;
-    Ok(Opened { place, connection })
+    let tables = tables(&connection).map_err(told("read its schema"))?;
+    Ok(Opened { place, connection, tables })
 }
 
 /// Makes a database where there is none. Returns its path.

@@ -161,13 +161,18 @@ impl Place {
 
     /// An error of SQLite's in words for the operator. One that shows damage is remembered.
     pub(super) fn told(&self, error: &rusqlite::Error) -> String {
-        let Some(what) = damage_in(error) else { return disk::told(&self.path, error) };
-        let text = format!(
-            "{} is damaged ({what}): nothing more is written to it; keep a copy of it and of its \
-             -wal file, then start the gateway again, which checks it",
-            self.path.display()
-        );
-        self.damage().get_or_insert(text).clone()
+        let path = self.path.display();
+        if let Some(what) = damage_in(error) {
+            let text = format!(
+                "{path} is damaged ({what}): nothing more is written to it; keep a copy of it and \
+                 of its -wal file, then start the gateway again, which checks it"
+            );
+            self.damage().get_or_insert(text).clone()
+        } else if let Some(what) = lack_in(error) {
+            format!("{path} lacks a part of its schema ({what}): put back what was taken out of it")
+        } else {
+            disk::told(&self.path, error)
+        }
     }
 
     /// Why nothing is written any more until a start has checked the file.
@@ -222,17 +227,21 @@ fn is_no_such_file(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// What no later attempt can mend. A table or a column that is missing is damage too: the schema
-/// was checked at the start.
-fn damage_in(error: &rusqlite::Error) -> Option<&str> {
-    use rusqlite::Error::{SqlInputError, SqliteFailure};
-    match (error.sqlite_error_code(), error) {
-        (Some(ErrorCode::DatabaseCorrupt), _) => Some("a page of it cannot be understood"),
-        (Some(ErrorCode::NotADatabase), _) => Some("it is no database any more"),
-        (_, SqliteFailure(_, Some(text)) | SqlInputError { msg: text, .. }) => {
-            let missing = text.starts_with("no such table") || text.starts_with("no such column");
-            missing.then_some(text.as_str())
-        }
-        _ => None,
+/// What no later attempt can mend.
+fn damage_in(error: &rusqlite::Error) -> Option<&'static str> {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt) => Some("a page of it cannot be understood"),
+        Some(ErrorCode::NotADatabase) => Some("it is no database any more"),
+        Some(_) | None => None,
     }
+}
+
+/// What another program has taken out of the schema. It may be put back.
+fn lack_in(error: &rusqlite::Error) -> Option<&str> {
+    use rusqlite::Error::{SqlInputError, SqliteFailure};
+    let (SqliteFailure(_, Some(text)) | SqlInputError { msg: text, .. }) = error else {
+        return None;
+    };
+    let lacks = ["no such table", "no such column"].iter().any(|start| text.starts_with(start));
+    lacks.then_some(text.as_str())
 }

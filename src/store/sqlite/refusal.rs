@@ -14,8 +14,8 @@ use super::lock::lock_path;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error(
-        "{} is in use by another gateway process, which holds it or {}, perhaps under another path: \
-         stop that process, or give this one a database of its own", .path.display(),
+        "{} is in use by another gateway process, which holds it, perhaps under another path, or \
+         {}: stop that process, or give this one a database of its own", .path.display(),
         lock_path(.path).display()
     )]
     InUse { path: PathBuf },

@@ -15,7 +15,6 @@ use super::super::Error;
 use super::connect::{close_last, connect_writer, prove_write};
 use super::job::{Job, Urgency, Verdict};
 use super::log::Log;
-use super::open::Opened;
 use super::place::{Place, Sizes};
 use crate::clock::{Clock, Uptime};
 
@@ -43,8 +42,12 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(opened: Opened, busy_wait: Duration, clock: Clock) -> Self {
-        let Opened { place, connection } = opened;
+    pub(super) fn new(
+        place: Arc<Place>,
+        connection: Connection,
+        busy_wait: Duration,
+        clock: Clock,
+    ) -> Self {
         let (connection, log, tried) = (Ok(connection), Log::default(), clock.uptime());
         Self { place, busy_wait, clock, connection, log, breaks_in_a_row: 0, tried }
     }
@@ -114,7 +117,8 @@ impl Writer {
 
     fn broken(&mut self, why: &str) {
         self.breaks_in_a_row += 1;
-        tracing::error!(path = %self.place.path().display(), why, "a batch broke the database connection");
+        let path = self.place.path().display().to_string();
+        tracing::error!(path, why, "a batch broke the database connection");
         // Dropping it rolls back what is left of the transaction, as far as SQLite can.
         self.connection = Err(why.to_owned());
         self.tried = self.clock.uptime();

@@ -78,14 +78,32 @@ async fn no_connection_is_made_to_another_file_of_the_same_name() {
 /// Damage that was met once is not forgotten because the next page is whole.
 #[tokio::test]
 async fn a_store_that_has_met_damage_writes_nothing_more() {
+    for code in [rusqlite::ffi::SQLITE_CORRUPT_INDEX, rusqlite::ffi::SQLITE_NOTADB] {
+        let mut stepped = Stepped::open();
+        assert_eq!(stepped.alone(|store| create(store, "before")).await, Ok(Insert::Inserted));
+        let error = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+        let read = stepped.sqlite.readers.read(|_| Err::<(), _>(Fault::Sqlite(error))).await;
+        assert_turned_away(read, "is damaged");
+        let ping = stepped.alone(|store| async move { store.ping().await }).await;
+        assert_turned_away(ping, "nothing more is written to it");
+        assert_turned_away(stepped.alone(|store| create(store, "after")).await, "is damaged");
+        // What can be read is read.
+        assert!(stepped.store.get(&key("before")).await.unwrap().is_some());
+    }
+}
+
+/// The one that does not use the table notices, too.
+#[tokio::test]
+async fn a_store_without_one_of_its_tables_proves_nothing_until_it_is_back() {
     let mut stepped = Stepped::open();
-    assert_eq!(stepped.alone(|store| create(store, "before")).await, Ok(Insert::Inserted));
-    as_another_program(&stepped.path).execute_batch("DROP TABLE history").unwrap();
-    let read = stepped.store.history(&key("before"), 9).await;
-    assert_turned_away(read, "is damaged (no such table: ");
-    let ping = stepped.alone(|store| async move { store.ping().await }).await;
-    assert_turned_away(ping, "nothing more is written to it");
-    assert_turned_away(stepped.alone(|store| create(store, "after")).await, "is damaged");
-    // What can be read is read.
-    assert!(stepped.store.get(&key("before")).await.unwrap().is_some());
+    let tables = stepped.sqlite.tables.to_vec();
+    assert!(tables.len() > 4, "{tables:?}");
+    for table in tables {
+        let other = as_another_program(&stepped.path);
+        other.execute_batch(&format!("ALTER TABLE {table} RENAME TO hidden")).unwrap();
+        let ping = stepped.alone(|store| async move { store.ping().await }).await;
+        assert_turned_away(ping, &format!("lacks a part of its schema (no such table: {table})"));
+        other.execute_batch(&format!("ALTER TABLE hidden RENAME TO {table}")).unwrap();
+        assert_eq!(stepped.alone(|store| async move { store.ping().await }).await, Ok(()));
+    }
 }
