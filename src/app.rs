@@ -3,16 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::codec::CompressionEncoding::Gzip;
 use tonic_health::ServingStatus;
-use tonic_health::pb::health_server::HealthServer;
-use tonic_health::server::HealthService;
 use tracing::{error, info, warn};
 
 use crate::admin::{self, Admin, Hosts};
@@ -21,13 +16,11 @@ use crate::clock::{Clock, duration_ms};
 use crate::config::{Config, StopConfig};
 use crate::douyin::{self, Client};
 use crate::gateway::Gateway;
-use crate::grpc::Service;
+use crate::grpc::{Service, server};
 use crate::health::Health;
 use crate::listener::{self, Limits};
-use crate::log_limit::{self, limited};
+use crate::log_limit;
 use crate::poller::Poller;
-use crate::proto;
-use crate::proto::v1::settlement_service_server::SettlementServiceServer;
 use crate::store::{OpenError, Sqlite, SqliteOptions, Store};
 use crate::supervise::Essentials;
 use crate::telemetry;
@@ -80,17 +73,6 @@ pub enum Stopped {
     Broken { task: &'static str },
 }
 
-/// The largest request that is decoded; the largest sensible one has under 8 KiB.
-const REQUEST_BYTES_MAX: usize = 64 * 1024;
-/// Streams open at once on one connection; tonic has no limit of its own.
-const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
-/// Dead peers are found by pings, not by waiting.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Accepted connections that wait for the server.
-const ACCEPTED_MAX: usize = 64;
-/// How long to wait when no connection can be accepted.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// How long a stopping server may take to write its last answers.
 const LINGER: Duration = Duration::from_secs(2);
 /// How long closing the database may take: one whose disk hangs is left as after a kill.
@@ -156,10 +138,6 @@ impl App {
             poll.run_until_cancelled(store.writer_ended()).await;
         });
         essentials.spawn("health", &draining, health.clone().watch_store(draining.clone()));
-        let (service, drain) = (self.service.clone(), draining.clone());
-        let (sockets, incoming) = mpsc::channel(ACCEPTED_MAX);
-        let accept = accept(self.grpc, sockets, draining.clone());
-        essentials.spawn("accepting gRPC connections", &draining, accept);
         if let Some(listener) = self.callback {
             let (tls, limits) = (self.tls, self.callback_limits);
             let serve = listener::serve(listener, tls, limits, self.callbacks, edges.clone());
@@ -173,12 +151,13 @@ impl App {
         };
         let serve_admin = listener::serve(self.admin, None, admin::limits(), admin, edges.clone());
         essentials.spawn("admin listener", &edges, serve_admin);
-        let server = serve(incoming, service, health.service(), drain);
+        let service = self.service.clone();
+        let server = server::serve(self.grpc, service, health.service(), draining.clone());
         let cut = CancellationToken::new();
         let cut_off = cut.clone();
         let mut server = essentials.spawn("gRPC server", &draining, async move {
             tokio::select! {
-                _ = server => {}
+                () = server => {}
                 () = cut_off.cancelled() => {}
             }
         });
@@ -233,60 +212,4 @@ async fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), BuildError>
     let listener = TcpListener::bind(addr).await.map_err(bind)?;
     let addr = listener.local_addr().map_err(bind)?;
     Ok((listener, addr))
-}
-
-/// Accepts connections. When the process has no file descriptors left, it waits for some instead of
-/// trying again at once.
-async fn accept(listener: TcpListener, sockets: mpsc::Sender<Accepted>, stop: CancellationToken) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
-        };
-        match accepted {
-            Ok((socket, _)) => {
-                // A connection without it is only slower.
-                let _ = socket.set_nodelay(true);
-                if sockets.send(Ok(socket)).await.is_err() {
-                    return;
-                }
-            }
-            Err(error) => {
-                limited!(Stranger, WARN, { %error }, "cannot accept connections");
-                tokio::time::sleep(ACCEPT_RETRY).await;
-            }
-        }
-    }
-}
-
-type Accepted = Result<TcpStream, std::io::Error>;
-
-async fn serve(
-    incoming: mpsc::Receiver<Accepted>,
-    service: Service,
-    health: HealthServer<HealthService>,
-    draining: CancellationToken,
-) -> Result<(), tonic::transport::Error> {
-    let shape = service.shape();
-    let service = SettlementServiceServer::new(service)
-        .accept_compressed(Gzip)
-        .max_decoding_message_size(REQUEST_BYTES_MAX);
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(proto::DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
-    let v1 = reflection().build_v1().expect("the compiled-in descriptors are sound");
-    let v1alpha = reflection().build_v1alpha().expect("the compiled-in descriptors are sound");
-    let server = tonic::transport::Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .max_concurrent_streams(Some(STREAMS_PER_CONNECTION_MAX))
-        .layer(shape)
-        .add_service(service)
-        .add_service(health)
-        .add_service(v1.accept_compressed(Gzip))
-        .add_service(v1alpha.accept_compressed(Gzip))
-        .serve_with_incoming_shutdown(ReceiverStream::new(incoming), draining.cancelled_owned());
-    server.await.inspect_err(|error| error!(%error, "the gRPC server failed"))
 }

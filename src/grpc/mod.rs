@@ -9,6 +9,7 @@ pub mod page;
 pub mod reasons;
 pub mod rpc;
 mod seats;
+pub mod server;
 pub mod shape;
 pub mod status;
 mod stream;
