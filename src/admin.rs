@@ -15,6 +15,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
+use crate::descriptors;
 use crate::gateway::{Gateway, ResolveError};
 use crate::listener::{Answer, Handler, Limits, Request};
 use crate::log_limit::limited;
@@ -87,7 +88,7 @@ impl Handler for Admin {
             (&Method::GET, "/metrics") => Answer {
                 status: StatusCode::OK,
                 content_type: "text/plain; version=0.0.4",
-                body: self.metrics.render(),
+                body: self.measured(),
             },
             (&Method::GET, "/livez") => text(StatusCode::OK, "alive"),
             (&Method::GET, "/readyz") if self.readiness.is_ready() => text(StatusCode::OK, "ready"),
@@ -100,12 +101,27 @@ impl Handler for Admin {
         }
     }
 
+    fn name(&self) -> &'static str {
+        "admin"
+    }
+
     fn busy(&self) -> Answer {
         text(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once")
     }
 }
 
 impl Admin {
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+    fn measured(&self) -> String {
+        if let Some(used) = descriptors::used() {
+            metrics::gauge!("settlement_descriptors_used").set(used as f64);
+        }
+        if let Some(allowed) = descriptors::allowed() {
+            metrics::gauge!("settlement_descriptors_allowed").set(allowed as f64);
+        }
+        self.metrics.render()
+    }
+
     /// A page in somebody's browser cannot send this content type here without being asked first.
     async fn resolve(&self, request: Request) -> Answer {
         let json = request.headers.get(header::CONTENT_TYPE).is_some_and(|t| t == JSON);

@@ -151,6 +151,10 @@ impl Handler for Callbacks {
         self.request(request).await.answer()
     }
 
+    fn name(&self) -> &'static str {
+        "callbacks"
+    }
+
     fn busy(&self) -> Answer {
         limited!(Stranger, WARN, "callback refused: too many at once");
         count(NO_APP, Verdict::Busy);

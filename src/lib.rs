@@ -16,7 +16,7 @@
 //!           ▼                                                ▼       │
 //!   1     store (sqlite) · listener                        douyin ───┘
 //!           ▼
-//!   0     settle (pure) · clock · sync · bell · tasks · log_limit
+//!   0     settle (pure) · clock · descriptors · sync · bell · tasks · log_limit
 //! ```
 //!
 //! Read in this order: [`settle`] (what a settle is and how it changes), [`gateway`] (how it is
@@ -32,6 +32,7 @@ pub mod callback;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod descriptors;
 pub mod douyin;
 pub mod gateway;
 pub mod grpc;

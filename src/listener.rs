@@ -41,9 +41,20 @@ pub struct Limits {
 }
 
 /// The largest head of a request.
-const HEAD_BYTES_MAX: u32 = 16 * 1024;
+pub const HEAD_BYTES_MAX: u32 = 16 * 1024;
+/// The most headers of a request over HTTP/1.1.
+pub const HEADERS_MAX: usize = 64;
 /// Requests at once on one HTTP/2 connection.
-const STREAMS_MAX: u32 = 32;
+pub const STREAMS_MAX: u32 = 32;
+/// Requests over HTTP/2 that the peer took back before they were looked at, as many as end together
+/// while this process stands still.
+pub const RESETS_PENDING_MAX: usize = 256;
+/// Streams that h2 itself reset, in the life of a connection.
+pub const RESETS_OF_ERRORS_MAX: usize = 1_024;
+/// What a peer may send on an HTTP/2 connection before it is read.
+pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// What h2 keeps of an answer that the peer does not take.
+pub const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// A pause after a failed accept, which is how running out of file descriptors shows up.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// At a stop: how long a connection without a request may take to end by itself, and a last answer
@@ -120,6 +131,9 @@ pub trait Handler: Clone + Send + Sync + 'static {
 
     /// The answer to one request, or one connection, too many.
     fn busy(&self) -> Answer;
+
+    /// The listener's name, as a label.
+    fn name(&self) -> &'static str;
 }
 
 /// Serves until `stop`; then lets the requests in flight end. Whoever holds a connection without a
@@ -149,7 +163,9 @@ pub async fn serve(
             }
         };
         let Ok(seat) = Arc::clone(&connections).try_acquire_owned() else {
-            let busy = edge.handler.busy();
+            let (busy, listener) = (edge.handler.busy(), edge.handler.name());
+            let labels = [("listener", listener), ("why", "full")];
+            metrics::counter!("settlement_connections_refused_total", &labels).increment(1);
             if tls.is_none() {
                 turn_away(&socket, &busy);
             }
@@ -226,15 +242,7 @@ impl<H: Handler> Edge<H> {
 
     async fn talk(self, io: impl Read + Write + Unpin + Send + 'static) {
         let activity = Arc::new(Activity::default());
-        let mut builder = auto::Builder::new(Tracked(self.tasks.clone()));
-        builder.http1().timer(TokioTimer::new()).max_buf_size(bytes_max());
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(STREAMS_MAX)
-            .max_header_list_size(HEAD_BYTES_MAX)
-            .initial_stream_window_size(u32::try_from(self.limits.body_bytes_max).ok())
-            .keep_alive_interval(None);
+        let builder = builder(&self.limits, self.tasks.clone());
         let (limits, stop) = (self.limits.clone(), self.stop.clone());
         let service = service_fn({
             let (edge, activity) = (self, Arc::clone(&activity));
@@ -307,6 +315,30 @@ impl<H: Handler> Edge<H> {
         };
         Ok(response(answer, version))
     }
+}
+
+/// Every limit of hyper and h2 that there is is set here, or is in docs/limits.md.
+fn builder(limits: &Limits, tasks: TaskTracker) -> auto::Builder<Tracked> {
+    let mut builder = auto::Builder::new(Tracked(tasks));
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.idle_time_max)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(bytes_max());
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_pending_accept_reset_streams(RESETS_PENDING_MAX)
+        .max_local_error_reset_streams(RESETS_OF_ERRORS_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX)
+        .initial_stream_window_size(u32::try_from(limits.body_bytes_max).ok())
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
+        // Idle connections are closed by `Activity`.
+        .keep_alive_interval(None);
+    builder
 }
 
 /// The handler panicked, which only a bug can do.

@@ -8,7 +8,8 @@ use tracing::warn;
 use crate::app::Addrs;
 use crate::cli::{EX_USAGE, Serve};
 use crate::clock::Clock;
-use crate::config::{Config, Environment, Flags, Loaded, Problems, Source};
+use crate::config::{self, Config, Environment, Flags, Loaded, Problems, Source};
+use crate::descriptors;
 use crate::log_limit::limited;
 
 /// Everything that `serve` starts from.
@@ -50,6 +51,7 @@ pub async fn prepare(serve: Serve) -> Result<Setup, SetupError> {
         return sandbox::prepare(serve, environment).await;
     }
     let config = load(serve.file.source(), &environment, flags(&serve), seed())?;
+    config::suffice(descriptors::raise(), &config.descriptors())?;
     let announce = |addrs: Addrs| {
         let callback = addrs.callback.map_or("off".to_owned(), |addr| addr.to_string());
         format!(
@@ -146,13 +148,18 @@ pub fn outlive_signals() {
 
 #[cfg(feature = "sandbox")]
 mod sandbox {
-    use super::{Addrs, Environment, Problems, Serve, Setup, SetupError, Source, flags, load};
+    use super::{
+        Addrs, Environment, Problems, Serve, Setup, SetupError, Source, config, descriptors, flags,
+        load,
+    };
     use crate::callback::PATH;
     use crate::douyin::PlatformKeys;
     use crate::settle::AppId;
     use crate::sim::{SimApp, SimConfig, Simulator};
     use crate::store::Missing;
 
+    /// The other ends of what goes to Douyin and comes from it, and people who look at its page.
+    const SIMULATOR_DESCRIPTORS: u64 = 256;
     const APP_ID: &str = "ttsandbox0000000001";
     const CLIENT_SECRET: &str = "the-sandbox-has-no-secrets";
     const CLIENT_SECRET_VARIABLE: &str = "SANDBOX_CLIENT_SECRET";
@@ -181,6 +188,9 @@ mod sandbox {
         let app_id = AppId::parse(APP_ID).expect("the sandbox's app has a good id");
         let keys = PlatformKeys::parse(&simulator.platform_public_key_pem(APP_ID));
         config.callback.keys.insert(app_id, keys.expect("the simulator shows a good key"));
+        let mut needs = config.descriptors();
+        needs.push(("the simulator", SIMULATOR_DESCRIPTORS));
+        config::suffice(descriptors::raise(), &needs)?;
         let store = config.sqlite.path.display().to_string();
         let console = simulator.clone();
         let announce = move |addrs: Addrs| {

@@ -118,7 +118,37 @@ pub fn metrics() -> PrometheusHandle {
         // What an alert asks for is there before it happens.
         metrics::counter!("settlement_log_lines_dropped_total").increment(0);
         metrics::counter!("settlement_log_lines_held_back_total").increment(0);
+        describe_connections();
         counted
     });
     counted.clone()
+}
+
+/// Those that alerts need are there from the start.
+fn describe_connections() {
+    metrics::describe_gauge!("settlement_grpc_connections", "Open connections to the gRPC port.");
+    metrics::describe_gauge!(
+        "settlement_grpc_answer_bytes",
+        "Bytes of answers that callers have not taken yet."
+    );
+    metrics::describe_counter!(
+        "settlement_connections_refused_total",
+        "Connections turned away by listener and reason: full, peer (too many of one address), \
+         silent (it did not say what it speaks)."
+    );
+    metrics::describe_gauge!("settlement_descriptors_used", "Open file descriptors.");
+    metrics::describe_gauge!(
+        "settlement_descriptors_allowed",
+        "File descriptors that may be open."
+    );
+    for (listener, why) in [
+        ("grpc", "full"),
+        ("grpc", "peer"),
+        ("grpc", "silent"),
+        ("callbacks", "full"),
+        ("admin", "full"),
+    ] {
+        let labels = [("listener", listener), ("why", why)];
+        metrics::counter!("settlement_connections_refused_total", &labels).increment(0);
+    }
 }

@@ -16,6 +16,9 @@ pub struct CheckConfig {
     /// examples/gateway.toml.
     #[arg(long, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "markdown")]
     print_knobs: Option<Format>,
+    /// Prints every limit there is instead, as the tables of docs/limits.md.
+    #[arg(long, conflicts_with = "print_knobs")]
+    print_limits: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -27,6 +30,7 @@ enum Format {
 impl CheckConfig {
     pub fn run(&self) -> ExitCode {
         match self.print_knobs {
+            _ if self.print_limits => print(&config::limits()),
             Some(Format::Markdown) => print(&config::markdown()),
             Some(Format::Toml) => print(&config::toml()),
             None => return self.check(),
@@ -65,12 +69,14 @@ fn summary(Loaded { config, set, .. }: &Loaded) -> String {
          admin    {}\n\
          store    {}\n\
          Douyin   {}\n\
+         files    up to {} descriptors\n\
          apps     {}\n",
         config.grpc_addr,
         callback,
         config.admin_addr,
         config.sqlite.path.display(),
         config.douyin.base_url,
+        config::total(&config.descriptors()),
         config.apps.len(),
     );
     for app in &config.apps {

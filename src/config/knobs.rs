@@ -295,7 +295,7 @@ fn within((min, max): (u64, u64)) -> String {
 }
 
 /// Digits in groups of three, as TOML allows them.
-fn grouped(digits: &str) -> String {
+pub fn grouped(digits: &str) -> String {
     let count = digits.chars().count();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {

@@ -14,9 +14,11 @@
 
 mod apps;
 mod checks;
+mod descriptors;
 mod environment;
 mod file;
 mod knobs;
+mod limits;
 mod nearest;
 mod reading;
 mod reference;
@@ -39,7 +41,9 @@ use crate::poller::PollerConfig;
 use crate::settle::AppId;
 use crate::store::SqliteOptions;
 
+pub use descriptors::{Needs, suffice, total};
 pub use environment::{CONFIG_VARIABLE, Environment};
+pub use limits::limits;
 pub use reading::Origin;
 pub use reference::{markdown, toml};
 pub use tls::Tls;

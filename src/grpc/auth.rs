@@ -6,8 +6,9 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
 use ring::digest::{SHA256, digest};
-use tonic::metadata::MetadataMap;
 
 use crate::settle::AppId;
 
@@ -76,6 +77,22 @@ impl CallerTokens {
     }
 }
 
+impl CallerTokens {
+    /// Those of all the apps; `None` if one of them has no tokens.
+    pub(super) fn of_all<'a>(
+        apps: impl Iterator<Item = &'a AppId>,
+        callers: &HashMap<AppId, CallerTokens>,
+    ) -> Option<Self> {
+        let mut all = HashSet::new();
+        for app_id in apps {
+            all.extend(callers.get(app_id)?.0.iter().copied());
+        }
+        // A token of an app that is not served is known all the same.
+        all.extend(callers.values().flat_map(|tokens| tokens.0.iter().copied()));
+        Some(Self(all))
+    }
+}
+
 impl fmt::Debug for CallerTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "CallerTokens({})", self.0.len())
@@ -91,13 +108,18 @@ impl Fingerprint {
 
 impl Bearer {
     /// `authorization: Bearer …`, once.
-    pub(super) fn of(metadata: &MetadataMap) -> Self {
-        let mut values = metadata.get_all("authorization").iter();
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
         let (Some(value), None) = (values.next(), values.next()) else { return Self(None) };
         let value = value.to_str().unwrap_or_default();
         let token =
             value.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         Self(token.map(|(_, token)| Fingerprint::of(token.trim())))
+    }
+
+    /// Whether it is one of these.
+    pub(super) fn is_of(self, tokens: &CallerTokens) -> bool {
+        self.0.is_some_and(|token| tokens.0.contains(&token))
     }
 
     /// Whether the call may be about this app. An app without tokens is everybody's.
@@ -119,7 +141,7 @@ impl Bearer {
 
 #[cfg(test)]
 mod tests {
-    use tonic::metadata::MetadataValue;
+    use http::HeaderValue;
 
     use super::*;
 
@@ -136,11 +158,11 @@ mod tests {
         let ours = format!("# shop, before and after\n{}\n\n {} \r\n", token('a'), token('b'));
         let callers = [("tt1", tokens(&ours)), ("tt2", tokens(&token('c')))];
         let callers = callers.map(|(app_id, tokens)| (id(app_id), tokens)).into();
-        let mut metadata = MetadataMap::new();
+        let mut map = HeaderMap::new();
         for value in headers {
-            metadata.append("authorization", value.parse().unwrap());
+            map.append(AUTHORIZATION, value.parse().unwrap());
         }
-        Bearer::of(&metadata).admit(&id(app_id), &callers)
+        Bearer::of(&map).admit(&id(app_id), &callers)
     }
 
     #[test]
@@ -168,10 +190,9 @@ mod tests {
             assert_eq!(admitted(&[nothing], "tt1"), Err(Denied::Unauthenticated), "{nothing}");
         }
         assert_eq!(admitted(&[], "tt1"), Err(Denied::Unauthenticated));
-        let mut metadata = MetadataMap::new();
-        let not_ascii = MetadataValue::try_from(&b"Bearer \xff"[..]).unwrap();
-        metadata.insert("authorization", not_ascii);
-        assert!(Bearer::of(&metadata).0.is_none());
+        let not_ascii = HeaderValue::from_bytes(b"Bearer \xff").unwrap();
+        let map = HeaderMap::from_iter([(AUTHORIZATION, not_ascii)]);
+        assert!(Bearer::of(&map).0.is_none());
         let twice = format!("Bearer {a}");
         assert_eq!(admitted(&[&twice, &twice], "tt1"), Err(Denied::Unauthenticated), "which one?");
     }

@@ -2,23 +2,25 @@
 //!
 //! What it must not know: SQL, Douyin's wire, how a settle changes.
 
+mod answers;
+pub mod arriving;
 pub mod auth;
+pub mod bounds;
 pub mod convert;
 pub mod deadline;
 pub mod page;
 pub mod reasons;
 pub mod rpc;
-mod seats;
 pub mod server;
 pub mod shape;
 pub mod status;
 mod stream;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument as _, Span, field, info};
 
@@ -27,12 +29,13 @@ use crate::log_limit::limited;
 use crate::proto::v1;
 use crate::proto::v1::settlement_service_server::SettlementService;
 use crate::settle::AppId;
+use crate::store::ListQuery;
 use crate::tasks::Tasks;
 use auth::{Bearer, CallerTokens};
+use bounds::{Bound, Connection, Held, Kind, Process};
 use convert::{DuplicateReceivers, NameKey, QuestionKey};
 use deadline::Deadline;
 use rpc::Rpc;
-use seats::{Seat, Seats};
 use shape::{Entered, Shape};
 use status::Names;
 use stream::Terms;
@@ -54,6 +57,12 @@ pub struct GrpcConfig {
     pub watches_per_connection_max: usize,
     /// Calls that wait for the beginning of their answer at once on this replica.
     pub calls_max: usize,
+    /// Connections open at once; one more is told to go away.
+    pub connections_max: usize,
+    /// Those from one address; 0: as many as there are.
+    pub connections_per_peer_max: usize,
+    /// Bytes of answers that wait to be taken by peers that do not read.
+    pub unread_bytes_max: usize,
     pub duplicate_receivers: DuplicateReceivers,
     /// Who may call for the apps that name somebody; for the others, whoever reaches the port.
     pub callers: HashMap<AppId, CallerTokens>,
@@ -68,32 +77,44 @@ impl Default for GrpcConfig {
             watches_max: 20_000,
             watches_per_connection_max: 1_000,
             calls_max: 32_768,
+            connections_max: 2_048,
+            connections_per_peer_max: 0,
+            unread_bytes_max: 128 * 1024 * 1024,
             duplicate_receivers: DuplicateReceivers::Refuse,
             callers: HashMap::new(),
         }
     }
 }
 
+/// Pages that are read and rendered at once: more would wait in memory, and not for the store.
+pub const PAGES_MAX: usize = 16;
+
 /// The implementation of `SettlementService`; cheap to clone.
 #[derive(Clone)]
 pub struct Service {
     gateway: Gateway,
     config: Arc<GrpcConfig>,
-    seats: Seats,
+    /// What the peers hold of this process.
+    process: Arc<Process>,
+    /// Bounds the pages that are being read and rendered.
+    pages: Arc<Semaphore>,
     /// Owns the task of every stream.
     streams: Tasks,
 }
 
 impl Service {
     pub fn new(gateway: Gateway, config: GrpcConfig) -> Self {
-        let seats = Seats::new(config.watches_max, config.watches_per_connection_max);
+        let process = Arc::new(Process::new(limits(&config)));
+        let pages = Arc::new(Semaphore::new(PAGES_MAX));
         let streams = Tasks::new(gateway.config().runner.clone());
-        Self { gateway, config: Arc::new(config), seats, streams }
+        Self { gateway, config: Arc::new(config), process, pages, streams }
     }
 
     /// What gives errors of the server's stack the shape of this service's own.
     pub fn shape(&self) -> Shape {
-        Shape::new(self.config.calls_max, self.config.unary_limit)
+        let known = CallerTokens::of_all(self.gateway.douyin().apps(), &self.config.callers);
+        let process = Arc::clone(&self.process);
+        Shape::new(self.config.calls_max, process, self.config.unary_limit, known)
     }
 
     /// Waits for the tasks of all streams; they end once the gateway drains.
@@ -105,7 +126,7 @@ impl Service {
         &self,
         request: Request<v1::CreateSettleRequest>,
     ) -> Result<v1::CreateSettleResponse, Status> {
-        let (deadline, bearer) = (self.deadline(&request), Bearer::of(request.metadata()));
+        let (deadline, bearer) = (self.deadline(&request), bearer(&request));
         let default_app = self.config.default_app.as_ref();
         let parsed =
             convert::create(request.into_inner(), default_app, self.config.duplicate_receivers);
@@ -134,8 +155,9 @@ impl Service {
 
     async fn watch(&self, request: Request<v1::WatchSettleRequest>) -> Result<WatchStream, Status> {
         use v1::watch_settle_request::Key as Wire;
-        let (deadline, peer) = (self.deadline(&request), request.remote_addr());
-        let bearer = Bearer::of(request.metadata());
+        let deadline = self.deadline(&request);
+        let connection = Connection::of(request.extensions(), &self.process);
+        let bearer = bearer(&request);
         let request = request.into_inner();
         let key = match request.key {
             Some(Wire::OutSettleNo(number)) => NameKey::OutSettleNo(number),
@@ -146,7 +168,7 @@ impl Service {
         let app_id = request.app_id;
         let asked = Asked { bearer, app_id, trade_system, key, after_revision };
         let (name, names) = self.name(asked, Rpc::WatchSettle)?;
-        let seat = self.seat(peer, &names)?;
+        let seat = self.seat(&connection, &names)?;
         let heartbeat = convert::heartbeat_interval(request.heartbeat_interval);
         let request = WatchRequest { name, after_revision, heartbeat_interval: Some(heartbeat) };
         let watch = by(deadline, &names, self.gateway.watch(request)).await?;
@@ -163,7 +185,7 @@ impl Service {
         request: Request<v1::GetSettleRequest>,
     ) -> Result<v1::GetSettleResponse, Status> {
         use v1::get_settle_request::Key as Wire;
-        let (deadline, bearer) = (self.deadline(&request), Bearer::of(request.metadata()));
+        let (deadline, bearer) = (self.deadline(&request), bearer(&request));
         let request = request.into_inner();
         let key = match request.key {
             Some(Wire::OutSettleNo(number)) => NameKey::OutSettleNo(number),
@@ -198,8 +220,9 @@ impl Service {
         request: Request<v1::WaitSettleRequest>,
     ) -> Result<v1::WaitSettleResponse, Status> {
         use v1::wait_settle_request::Key as Wire;
-        let (deadline, peer) = (self.deadline(&request), request.remote_addr());
-        let bearer = Bearer::of(request.metadata());
+        let deadline = self.deadline(&request);
+        let connection = Connection::of(request.extensions(), &self.process);
+        let bearer = bearer(&request);
         let request = request.into_inner();
         let key = match request.key {
             Some(Wire::OutSettleNo(number)) => NameKey::OutSettleNo(number),
@@ -210,7 +233,7 @@ impl Service {
         let app_id = request.app_id;
         let asked = Asked { bearer, app_id, trade_system, key, after_revision };
         let (name, names) = self.name(asked, Rpc::WaitSettle)?;
-        let _seat = self.seat(peer, &names)?;
+        let _seat = self.seat(&connection, &names)?;
         let request = WatchRequest { name, after_revision, heartbeat_interval: None };
         // Until it is found, there is no current state to answer with.
         let watch = by(deadline, &names, self.gateway.watch(request)).await?;
@@ -224,7 +247,7 @@ impl Service {
         request: Request<v1::QuerySettlesRequest>,
     ) -> Result<v1::QuerySettlesResponse, Status> {
         use v1::query_settles_request::Key as Wire;
-        let (deadline, bearer) = (self.deadline(&request), Bearer::of(request.metadata()));
+        let (deadline, bearer) = (self.deadline(&request), bearer(&request));
         let request = request.into_inner();
         let key = match request.key {
             Some(Wire::SettleId(text)) => QuestionKey::SettleId(text),
@@ -250,25 +273,46 @@ impl Service {
         &self,
         request: Request<v1::ListSettlesRequest>,
     ) -> Result<v1::ListSettlesResponse, Status> {
-        let (deadline, bearer) = (self.deadline(&request), Bearer::of(request.metadata()));
+        let (deadline, bearer) = (self.deadline(&request), bearer(&request));
+        let connection = Connection::of(request.extensions(), &self.process);
         let default_app = self.config.default_app.as_ref();
         let query = convert::list(request.into_inner(), default_app);
         let query = query.map_err(|violations| status::invalid(violations, Rpc::ListSettles))?;
         name_span(&query.app_id, "");
         let names = Names::of_app(&query.app_id);
         self.admit(bearer, &query.app_id, &names, Rpc::ListSettles)?;
-        let listed = by(deadline, &names, self.gateway.store().list(&query)).await?;
-        let listed = listed.map_err(|e| status::of_store(&e, &names, Rpc::ListSettles))?;
-        let next = listed.next.map(|position| page::token(&query, position));
-        Ok(v1::ListSettlesResponse {
-            settles: listed.records.iter().map(convert::settle).collect(),
-            next_page_token: next.unwrap_or_default(),
-        })
+        let _page = by(deadline, &names, self.pages.acquire()).await?;
+        // While it waited, answers before it may have been left untaken.
+        if !connection.has_room(Kind::Answers, page::PAGE_BYTES_MAX) {
+            return Err(status::overloaded(&names, Rpc::ListSettles));
+        }
+        self.page(query, deadline, &names).await
+    }
+
+    /// One page. What is too large for one is read again with fewer settles, which is rare.
+    async fn page(
+        &self,
+        mut query: ListQuery,
+        deadline: Deadline,
+        names: &Names,
+    ) -> Result<v1::ListSettlesResponse, Status> {
+        loop {
+            let listed = by(deadline, names, self.gateway.store().list(&query)).await?;
+            let listed = listed.map_err(|e| status::of_store(&e, names, Rpc::ListSettles))?;
+            let settles: Vec<_> = listed.records.iter().map(convert::settle).collect();
+            let fitting = page::fitting(&settles);
+            if fitting == settles.len() {
+                let next = listed.next.map(|position| page::token(&query, position));
+                let next_page_token = next.unwrap_or_default();
+                return Ok(v1::ListSettlesResponse { settles, next_page_token });
+            }
+            query.settles_max = u32::try_from(fitting).unwrap_or(u32::MAX);
+        }
     }
 
     /// A place among the watchers.
-    fn seat(&self, peer: Option<SocketAddr>, names: &Names) -> Result<Seat, Status> {
-        let seat = self.seats.take(peer);
+    fn seat(&self, connection: &Arc<Connection>, names: &Names) -> Result<Held, Status> {
+        let seat = connection.take(Kind::Watches, 1);
         seat.ok_or_else(|| status::watch_limit(names, self.gateway.spread()))
     }
 
@@ -307,6 +351,26 @@ impl Service {
         Entered::mark(request);
         Deadline::of_request(request, self.config.unary_limit)
     }
+}
+
+/// What the peers of this server may hold, in the order of [`Kind`].
+fn limits(config: &GrpcConfig) -> [Bound; 4] {
+    [
+        Bound {
+            process_max: config.watches_max,
+            connection_max: config.watches_per_connection_max,
+            share: 0,
+        },
+        server::STREAMS,
+        server::ARRIVING,
+        Bound { process_max: config.unread_bytes_max, ..server::ANSWERS },
+    ]
+}
+
+/// The token of a request, as its head was read.
+fn bearer<T>(request: &Request<T>) -> Bearer {
+    let noted = request.extensions().get().copied();
+    noted.unwrap_or_else(|| Bearer::of(request.metadata().as_ref()))
 }
 
 /// How a request names one settle.

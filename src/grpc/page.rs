@@ -3,8 +3,15 @@
 //! Opaque to callers, not secret: a forged token can only name a place in a list that the caller
 //! may read anyway.
 
+use prost::Message as _;
+use prost::encoding::{encoded_len_varint, key_len};
+
 use crate::clock::Timestamp;
+use crate::proto::v1;
 use crate::store::{ListQuery, Position};
+
+/// The largest page. Clients take 4 MiB unless they are told otherwise.
+pub const PAGE_BYTES_MAX: usize = 3 * 1024 * 1024;
 
 /// The first byte of every token: another layout gets another one.
 const VERSION: u8 = 1;
@@ -32,6 +39,19 @@ pub fn position(query: &ListQuery, token: &str) -> Option<Position> {
     }
     let create_time = Timestamp::from_ms(i64::from_be_bytes(*create_time));
     Some(Position { create_time, row: i64::from_be_bytes(row) })
+}
+
+/// How many of these, the first ones, make a page that is not too large; at least one, if there is
+/// one.
+pub fn fitting(settles: &[v1::Settle]) -> usize {
+    let mut bytes = 0;
+    let fit = settles.iter().take_while(|settle| {
+        let length = settle.encoded_len();
+        bytes +=
+            key_len(1) + encoded_len_varint(u64::try_from(length).unwrap_or(u64::MAX)) + length;
+        bytes <= PAGE_BYTES_MAX
+    });
+    fit.count().max(settles.len().min(1))
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -103,6 +123,22 @@ mod tests {
         for other in others {
             assert_eq!(position(&other, &token), None, "{other:?}");
         }
+    }
+
+    #[test]
+    fn a_page_has_as_many_settles_as_fit() {
+        let settle =
+            |bytes: usize| v1::Settle { ext: Some("x".repeat(bytes)), ..v1::Settle::default() };
+        assert_eq!(fitting(&[]), 0);
+        assert_eq!(fitting(&vec![settle(10); 500]), 500);
+        assert_eq!(fitting(&[settle(4 << 20)]), 1, "an empty page would be asked for again");
+        let settles = vec![settle(10_000); 500];
+        let fit = fitting(&settles);
+        let encoded = |count: usize| {
+            let settles = settles.split_at(count).0.to_vec();
+            v1::ListSettlesResponse { settles, ..Default::default() }.encoded_len()
+        };
+        assert!(encoded(fit) <= PAGE_BYTES_MAX && encoded(fit + 1) > PAGE_BYTES_MAX, "{fit}");
     }
 
     #[test]

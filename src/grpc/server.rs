@@ -1,80 +1,144 @@
 //! The gRPC server: how connections are accepted, what they carry, and within which limits.
 //!
+//! hyper serves each connection, and not tonic's own server: that one has no limit of connections,
+//! waits for ever for a peer that says nothing, and leaves the task of a stream to nobody.
+//!
 //! What it must not know: what an RPC does.
 
+mod seats;
+mod watch;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::time::MissedTickBehavior;
+use tokio_util::io::InspectReader;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::body::Body;
 use tonic::codec::CompressionEncoding::Gzip;
+use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
-use tracing::{error, warn};
+use tower::{Layer as _, ServiceExt as _};
+use tracing::{debug, warn};
 
-use super::Service;
+use super::arriving::{REQUEST_BYTES_MAX, STREAM_BYTES};
+use super::bounds::{Bound, Connection, Kind, Process};
+use super::shape::Shaped;
+use super::{Service, answers};
 use crate::proto;
 use crate::proto::v1::settlement_service_server::SettlementServiceServer;
+use seats::{Full, Seats};
+use watch::{Looked, Watch};
 
-/// The largest request that is decoded; the largest sensible one has under 8 KiB.
-const REQUEST_BYTES_MAX: usize = 64 * 1024;
-/// Streams open at once on one connection; tonic has no limit of its own.
-const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
+/// Streams open at once on one connection.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
+/// Streams that a peer took back before they were looked at, as many calls as end together while
+/// this process stands still. h2's default of 20 ends the connection of honest callers.
+pub const RESETS_PENDING_MAX: usize = 4 * 1_024;
+/// Streams that h2 itself reset, in the life of a connection. Its default of 1,024 ends connections
+/// that are old and not hostile.
+pub const RESETS_OF_ERRORS_MAX: usize = 16 * 1_024;
+/// The largest head of a request.
+pub const HEAD_BYTES_MAX: u32 = 16 * 1024;
+/// What a peer may send before it is read: of one request, and of all on a connection.
+pub const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
+pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// What h2 keeps of an answer that the peer does not take.
+pub const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Dead peers are found by pings, not by waiting.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Accepted connections that wait for the server.
-const ACCEPTED_MAX: usize = 64;
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a peer may take to say that it speaks HTTP/2.
+pub const PREFACE_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a connection may stay without a call: before its first one, and later.
+pub const FIRST_CALL_TIME_MAX: Duration = Duration::from_secs(60);
+pub const IDLE_TIME_MAX: Duration = Duration::from_secs(600);
+/// How long an answer may stay untaken before its stream is reset, after a stream would have ended
+/// with SLOW_CONSUMER: whoever reads again within this time still finds that word.
+pub const UNTAKEN_TIME_MAX: Duration = Duration::from_secs(10);
+/// Streams of health and reflection.
+pub const STREAMS: Bound = Bound { process_max: 1_024, connection_max: 64, share: 4 };
+/// Requests on their way: a connection may have as many as it has streams, and, when the process
+/// has no more room, still some.
+pub const ARRIVING: Bound = Bound {
+    process_max: 128 * 1024 * 1024,
+    connection_max: 16 * 1024 * 1024,
+    share: 64 * STREAM_BYTES,
+};
+/// Answers that wait to be taken: five of the largest pages. `process_max` is a knob.
+pub const ANSWERS: Bound =
+    Bound { process_max: usize::MAX, connection_max: 16 * 1024 * 1024, share: 64 * 1024 };
+
+/// How often a connection is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the gauges are set.
+const GAUGE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long to wait when no connection can be accepted.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Serves until `stop`; then until every connection has ended.
+/// What every call goes through.
+type Calls = Shaped<Routes>;
+
+/// Serves until `stop`; then until every connection has ended. Dropped, it ends them all at once.
 pub async fn serve(
     listener: TcpListener,
     service: Service,
     health: HealthServer<HealthService>,
     stop: CancellationToken,
 ) {
-    let (sockets, incoming) = mpsc::channel(ACCEPTED_MAX);
-    let accepting = accept(listener, sockets, stop.clone());
-    let ((), served) = tokio::join!(accepting, answer(incoming, service, health, stop));
-    // Logged where it happened.
-    drop(served);
-}
-
-/// Accepts connections. When the process has no file descriptors left, it waits for some instead of
-/// trying again at once.
-async fn accept(listener: TcpListener, sockets: mpsc::Sender<Accepted>, stop: CancellationToken) {
+    let (process, config) = (Arc::clone(&service.process), Arc::clone(&service.config));
+    let cut = CancellationToken::new();
+    let _cut = cut.clone().drop_guard();
+    let tasks = TaskTracker::new();
+    let server = Server {
+        calls: calls(service, health),
+        process: Arc::clone(&process),
+        untaken_max: config.slow_consumer + UNTAKEN_TIME_MAX,
+        tasks: tasks.clone(),
+        stop: stop.clone(),
+        cut,
+    };
+    // Behind a mesh every caller has the same address: only where it is configured.
+    let per_peer_max = Some(config.connections_per_peer_max).filter(|peer_max| *peer_max > 0);
+    let seats = Seats::new(config.connections_max, per_peer_max);
+    let mut gauges = tokio::time::interval(GAUGE_INTERVAL);
+    gauges.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            _ = gauges.tick() => {
+                measure(&seats, &process);
+                continue;
+            }
             accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
         };
         match accepted {
-            Ok((socket, _)) => {
-                // A connection without it is only slower.
-                let _ = socket.set_nodelay(true);
-                if sockets.send(Ok(socket)).await.is_err() {
-                    return;
-                }
-            }
+            Ok((socket, peer)) => server.open(socket, peer, &seats),
+            // As when the process has no file descriptors left: some are waited for.
             Err(error) => {
                 warn!(%error, "cannot accept connections");
                 tokio::time::sleep(ACCEPT_RETRY).await;
             }
         }
     }
+    drop(listener);
+    tasks.close();
+    tasks.wait().await;
 }
 
-type Accepted = Result<TcpStream, std::io::Error>;
-
-async fn answer(
-    incoming: mpsc::Receiver<Accepted>,
-    service: Service,
-    health: HealthServer<HealthService>,
-    draining: CancellationToken,
-) -> Result<(), tonic::transport::Error> {
+fn calls(service: Service, health: HealthServer<HealthService>) -> Calls {
     let shape = service.shape();
     let service = SettlementServiceServer::new(service)
         .accept_compressed(Gzip)
@@ -86,15 +150,158 @@ async fn answer(
     };
     let v1 = reflection().build_v1().expect("the compiled-in descriptors are sound");
     let v1alpha = reflection().build_v1alpha().expect("the compiled-in descriptors are sound");
-    let server = tonic::transport::Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .max_concurrent_streams(Some(STREAMS_PER_CONNECTION_MAX))
-        .layer(shape)
-        .add_service(service)
-        .add_service(health)
-        .add_service(v1.accept_compressed(Gzip))
-        .add_service(v1alpha.accept_compressed(Gzip))
-        .serve_with_incoming_shutdown(ReceiverStream::new(incoming), draining.cancelled_owned());
-    server.await.inspect_err(|error| error!(%error, "the gRPC server failed"))
+    let health = health.max_decoding_message_size(REQUEST_BYTES_MAX);
+    let v1 = v1.accept_compressed(Gzip).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let v1alpha = v1alpha.accept_compressed(Gzip).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let routes = Routes::new(service).add_service(health).add_service(v1).add_service(v1alpha);
+    shape.layer(routes.prepare())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+fn measure(seats: &Seats, process: &Process) {
+    metrics::gauge!("settlement_grpc_connections").set(seats.taken() as f64);
+    metrics::gauge!("settlement_grpc_answer_bytes").set(process.held(Kind::Answers) as f64);
+}
+
+/// What connections need of their server.
+#[derive(Clone)]
+struct Server {
+    calls: Calls,
+    process: Arc<Process>,
+    /// How long what was given of an answer may stay untaken.
+    untaken_max: Duration,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    cut: CancellationToken,
+}
+
+impl Server {
+    fn open(&self, socket: TcpStream, peer: SocketAddr, seats: &Seats) {
+        let seat = match seats.take(peer.ip()) {
+            Ok(seat) => seat,
+            Err(full) => {
+                refused(full.why());
+                return turn_away(&socket, &full);
+            }
+        };
+        // A connection without it is only slower.
+        let _ = socket.set_nodelay(true);
+        let server = self.clone();
+        self.tasks.spawn(async move {
+            let cut = server.cut.clone();
+            let why = tokio::select! {
+                biased;
+                () = cut.cancelled() => "cut",
+                why = server.talk(socket) => why,
+            };
+            debug!(%peer, why, "a connection ended");
+            drop(seat);
+        });
+    }
+
+    /// Until the connection ends: why it did.
+    async fn talk(self, socket: TcpStream) -> &'static str {
+        let connection = Connection::new(Arc::clone(&self.process));
+        let heard = Arc::clone(&connection);
+        let io = InspectReader::new(socket, move |bytes| heard.hear(bytes.len()));
+        let calls = self.calls;
+        let streams = Streams {
+            tasks: self.tasks,
+            connection: Arc::clone(&connection),
+            untaken_max: self.untaken_max,
+        };
+        let of_call = Arc::clone(&connection);
+        let service =
+            service_fn(move |request| answer(calls.clone(), Arc::clone(&of_call), request));
+        let serving = builder(streams).serve_connection(TokioIo::new(io), service);
+        let mut serving = pin!(serving);
+        let mut watch = Watch::new(connection, self.untaken_max);
+        let mut stopping = false;
+        let mut look = tokio::time::interval(LOOK_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        look.reset();
+        loop {
+            tokio::select! {
+                biased;
+                ended = serving.as_mut() => {
+                    return if ended.is_ok() { "ended" } else { "failed" };
+                }
+                () = self.stop.cancelled(), if !stopping => {
+                    stopping = true;
+                    serving.as_mut().graceful_shutdown();
+                }
+                _ = look.tick() => match watch.look() {
+                    Looked::Fine => {}
+                    // Whoever begins a call at this moment is still answered.
+                    Looked::Idle => serving.as_mut().graceful_shutdown(),
+                    Looked::Silent => {
+                        refused("silent");
+                        return "silent";
+                    }
+                    Looked::Over(why) => return why,
+                },
+            }
+        }
+    }
+}
+
+async fn answer(
+    calls: Calls,
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(connection);
+    calls.oneshot(request).await
+}
+
+/// Every limit of hyper and h2 that there is is set here, or is in docs/limits.md.
+fn builder(streams: Streams) -> http2::Builder<Streams> {
+    let mut builder = http2::Builder::new(streams);
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .max_pending_accept_reset_streams(RESETS_PENDING_MAX)
+        .max_local_error_reset_streams(RESETS_OF_ERRORS_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES_MAX);
+    builder
+}
+
+/// Runs the streams of one connection where somebody waits for them.
+#[derive(Clone)]
+struct Streams {
+    tasks: TaskTracker,
+    connection: Arc<Connection>,
+    untaken_max: Duration,
+}
+
+impl<F> hyper::rt::Executor<F> for Streams
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let running = self.connection.begin_call();
+        self.tasks.spawn(answers::run(stream, self.untaken_max, running));
+    }
+}
+
+fn refused(why: &'static str) {
+    metrics::counter!("settlement_connections_refused_total", "listener" => "grpc", "why" => why)
+        .increment(1);
+}
+
+/// Says why in HTTP/2's words, as far as that is possible without waiting for the peer: settings,
+/// then GOAWAY with ENHANCE_YOUR_CALM.
+fn turn_away(socket: &TcpStream, full: &Full) {
+    let why = full.to_string();
+    let length = u8::try_from(8 + why.len()).unwrap_or(u8::MAX);
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let goaway = [0, 0, length, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x0B];
+    // Whoever does not take it at once hears only that the connection is closed.
+    let _ = socket.try_write(&[&settings[..], &goaway, why.as_bytes()].concat());
 }

@@ -1,5 +1,6 @@
-//! Gives what the server's stack answers by itself the shape of every other error: an unknown
-//! method, a request that cannot be read, a time that is up, too many calls, a panic.
+//! What is the same for every call: what is turned away before its RPC sees it, and the shape of
+//! every error that the server's stack answers by itself: an unknown method, a request that cannot
+//! be read, a time that is up, too many calls, a panic.
 //!
 //! It stands outermost of what handles a request, so that no error leaves without details. What
 //! comes before a request is one, it cannot reach: bad frames, and headers beyond HTTP/2's limit.
@@ -15,29 +16,40 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Frame, SizeHint};
+use http_body_util::Full;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
+use super::answers::Waiting;
+use super::arriving::{self, Unfit};
+use super::auth::{Bearer, CallerTokens};
+use super::bounds::{Connection, Held, Kind, Process};
 use super::deadline::Deadline;
 use super::rpc::{self, Rpc};
 use super::status::{self, Limit, Outcome};
 use crate::log_limit::limited;
 
+/// How long a request may take to arrive.
+pub const BODY_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// The layer around all services of the server.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Shape {
     /// Bounds the calls that wait for the beginning of their answer.
     calls: Arc<Semaphore>,
+    process: Arc<Process>,
     unary_limit: Duration,
+    /// The tokens of all apps; `None`: some app has none, and is everybody's.
+    known: Option<Arc<CallerTokens>>,
 }
 
 /// Services in that layer.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Shaped<S> {
     inner: S,
     shape: Shape,
@@ -57,8 +69,25 @@ impl Entered {
 }
 
 impl Shape {
-    pub fn new(calls_max: usize, unary_limit: Duration) -> Self {
-        Self { calls: Arc::new(Semaphore::new(calls_max)), unary_limit }
+    pub fn new(
+        calls_max: usize,
+        process: Arc<Process>,
+        unary_limit: Duration,
+        known: Option<CallerTokens>,
+    ) -> Self {
+        let calls = Arc::new(Semaphore::new(calls_max));
+        Self { calls, process, unary_limit, known: known.map(Arc::new) }
+    }
+
+    /// Why a call is turned away by its head alone, without a look at its body.
+    fn turns_away(&self, case: &Case, request: &Request<Body>) -> Option<&'static str> {
+        if !case.connection.has_room(Kind::Answers, 1) {
+            return Some("OVERLOADED");
+        }
+        let (Some(known), Some(_)) = (&self.known, case.rpc) else { return None };
+        let bearer = request.extensions().get::<Bearer>();
+        let nobody = bearer.is_none_or(|bearer| !bearer.is_of(known));
+        nobody.then_some("UNAUTHENTICATED")
     }
 }
 
@@ -85,17 +114,37 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        if let Some(status) = no_grpc(&request) {
+            return Box::pin(std::future::ready(Ok(bare(status))));
+        }
         let deadline = Deadline::of(request.headers(), self.shape.unary_limit);
-        let case = Case::of(&request);
-        request.extensions_mut().insert(deadline);
-        request.extensions_mut().insert(case.entered.clone());
-        // Whoever asks for the health of a busy gateway is still to hear that it serves.
-        let place = case.rpc.map(|_| Arc::clone(&self.shape.calls).try_acquire_owned());
-        let place = place.transpose();
+        let case = Case::of(&request, &self.shape.process);
+        let bearer = Bearer::of(request.headers());
+        let extensions = request.extensions_mut();
+        extensions.insert(deadline);
+        extensions.insert(case.entered.clone());
+        extensions.insert(bearer);
+        if let Some(reason) = self.shape.turns_away(&case, &request) {
+            return Box::pin(std::future::ready(Ok(case.answer(reason))));
+        }
         // The clone is not ready yet, this one is.
         let next = self.inner.clone();
         let mut ready = std::mem::replace(&mut self.inner, next);
+        let calls = Arc::clone(&self.shape.calls);
         Box::pin(async move {
+            let stream = match case.path {
+                Path::Rpc | Path::Check => None,
+                Path::Streams => match case.connection.take(Kind::Streams, 1) {
+                    Some(stream) => Some(stream),
+                    None => return Ok(case.answer("OVERLOADED")),
+                },
+            };
+            let request = match case.arrived(request, deadline).await {
+                Ok(request) => request,
+                Err(turned_away) => return Ok(turned_away),
+            };
+            // Whoever asks for the health of a busy gateway is still to hear that it serves.
+            let place = case.rpc.map(|_| calls.try_acquire_owned()).transpose();
             let Ok(_place) = place else {
                 return Ok(case.answer("OVERLOADED"));
             };
@@ -105,7 +154,7 @@ where
             let answer = guarded(Box::pin(ready.call(request)));
             let answered = tokio::time::timeout_at(deadline.last, answer).await;
             Ok(match answered {
-                Ok(Ok(Ok(response))) => case.shaped(response),
+                Ok(Ok(Ok(response))) => case.shaped(response, stream),
                 Ok(Ok(Err(infallible))) => match infallible {},
                 Ok(Err(Panicked)) => case.answer("INTERNAL_ERROR"),
                 Err(_) => case.late(deadline.limit),
@@ -114,17 +163,85 @@ where
     }
 }
 
+/// The status of HTTP's for what is no call of gRPC (gRPC over HTTP/2, "Requests").
+fn no_grpc(request: &Request<Body>) -> Option<StatusCode> {
+    if request.method() != Method::POST {
+        return Some(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let content_type = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let kind = content_type.and_then(|kind| kind.strip_prefix(b"application/grpc"));
+    let kind = kind.map(|kind| kind.strip_prefix(b"+proto").unwrap_or(kind));
+    let grpc = kind.is_some_and(|kind| kind.is_empty() || kind.starts_with(b";"));
+    (!grpc).then_some(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+}
+
+fn bare(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// What a path leads to, as far as its limits differ.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Path {
+    /// An RPC of the contract: its request is one message.
+    Rpc,
+    /// A look at the health: one message, and one at once.
+    Check,
+    /// Anything else, which can last: reflection, a watch of the health.
+    Streams,
+}
+
 /// One call, as far as an error of the stack must know it.
-#[derive(Clone, Debug)]
 struct Case {
     /// `None`: no RPC of the contract.
     rpc: Option<Rpc>,
+    path: Path,
     entered: Entered,
+    connection: Arc<Connection>,
 }
 
 impl Case {
-    fn of(request: &Request<Body>) -> Self {
-        Self { rpc: Rpc::of_path(request.uri().path()), entered: Entered::default() }
+    fn of(request: &Request<Body>, process: &Arc<Process>) -> Self {
+        let rpc = Rpc::of_path(request.uri().path());
+        let path = match (rpc, request.uri().path()) {
+            (Some(_), _) => Path::Rpc,
+            (None, "/grpc.health.v1.Health/Check") => Path::Check,
+            (None, _) => Path::Streams,
+        };
+        let connection = Connection::of(request.extensions(), process);
+        Self { rpc, path, entered: Entered::default(), connection }
+    }
+
+    /// The request once all of it is here.
+    async fn arrived(
+        &self,
+        request: Request<Body>,
+        deadline: Deadline,
+    ) -> Result<Request<Body>, Response<Body>> {
+        if self.path == Path::Streams {
+            return Ok(request);
+        }
+        let (head, body) = request.into_parts();
+        let by = deadline.at.min(Instant::now() + BODY_TIME_MAX);
+        let body = tokio::time::timeout_at(by, arriving::whole(body, &self.connection)).await;
+        match body {
+            Ok(Ok(message)) => Ok(Request::from_parts(head, Body::new(Full::new(message)))),
+            Ok(Err(Unfit::Malformed)) => Err(self.answer("REQUEST_MALFORMED")),
+            Ok(Err(Unfit::TooLarge)) => Err(self.answer("REQUEST_TOO_LARGE")),
+            Ok(Err(Unfit::TooMany)) => Err(self.answer("OVERLOADED")),
+            Err(_) if by < deadline.at => Err(self.late(Limit::Gateway)),
+            Err(_) => Err(self.late(deadline.limit)),
+        }
+    }
+
+    /// Whether its answer is told however much waits: what became of money, and news.
+    fn is_told_anyway(&self) -> bool {
+        match self.rpc {
+            Some(Rpc::CreateSettle | Rpc::WatchSettle | Rpc::WaitSettle) => true,
+            Some(Rpc::GetSettle | Rpc::QuerySettles | Rpc::ListSettles) => false,
+            None => self.path == Path::Check,
+        }
     }
 
     fn late(&self, limit: Limit) -> Response<Body> {
@@ -138,12 +255,14 @@ impl Case {
         self.status(reason).into_http()
     }
 
-    fn shaped(self, mut response: Response<Body>) -> Response<Body> {
+    fn shaped(self, mut response: Response<Body>, stream: Option<Held>) -> Response<Body> {
         if response.headers().contains_key(Status::GRPC_STATUS) {
             self.shape(response.headers_mut());
             return response;
         }
-        response.map(|inner| Body::new(ShapedBody { inner, case: self }))
+        let waiting = Waiting::new(Arc::clone(&self.connection));
+        let body = |inner| ShapedBody { inner, case: self, waiting, over: false, _stream: stream };
+        response.map(|inner| Body::new(body(inner)))
     }
 
     /// Replaces an error without details.
@@ -229,10 +348,38 @@ async fn guarded<F: Future + Unpin>(mut future: F) -> Result<F::Output, Panicked
     .await
 }
 
-/// A body whose trailers have the shape.
+/// A body whose trailers have the shape, and whose messages count until they are taken.
 struct ShapedBody {
     inner: Body,
     case: Case,
+    waiting: Waiting,
+    /// Its last frame was something else than the inner one's.
+    over: bool,
+    _stream: Option<Held>,
+}
+
+impl ShapedBody {
+    /// What there is of the next message; `None` if it may not wait to be taken.
+    fn message(&mut self, data: Bytes) -> Option<Frame<Bytes>> {
+        if data.is_empty() {
+            return Some(Frame::data(data));
+        }
+        if self.case.is_told_anyway() {
+            self.waiting.add_anyway(data);
+        } else if !self.waiting.add(data) {
+            return None;
+        }
+        self.waiting.part().map(Frame::data)
+    }
+
+    /// The end instead of a message.
+    fn overloaded(&mut self) -> Frame<Bytes> {
+        self.over = true;
+        let mut trailers = HeaderMap::new();
+        let added = self.case.status("OVERLOADED").add_header(&mut trailers);
+        debug_assert!(added.is_ok(), "{added:?}");
+        Frame::trailers(trailers)
+    }
 }
 
 impl http_body::Body for ShapedBody {
@@ -243,6 +390,12 @@ impl http_body::Body for ShapedBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if let Some(part) = self.waiting.part() {
+            return Poll::Ready(Some(Ok(Frame::data(part))));
+        }
+        if self.over {
+            return Poll::Ready(None);
+        }
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         Poll::Ready(frame.map(|frame| {
             frame.map(|frame| match frame.into_trailers() {
@@ -250,17 +403,20 @@ impl http_body::Body for ShapedBody {
                     self.case.shape(&mut trailers);
                     Frame::trailers(trailers)
                 }
-                Err(frame) => frame,
+                Err(frame) => match frame.into_data() {
+                    Ok(data) => self.message(data).unwrap_or_else(|| self.overloaded()),
+                    Err(other) => other,
+                },
             })
         }))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.over || (self.waiting.is_empty() && self.inner.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        SizeHint::default()
     }
 }
 
@@ -269,6 +425,7 @@ mod tests {
     use tower::ServiceExt as _;
     use tower::service_fn;
 
+    use super::super::bounds::Bound;
     use super::*;
 
     /// What the layer makes of a call to a service like this.
@@ -279,8 +436,12 @@ mod tests {
     where
         F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
     {
-        let shaped = Shape::new(8, Duration::from_secs(20)).layer(service_fn(handler));
-        let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        let bound = Bound { process_max: 1_000_000, connection_max: 1_000_000, share: 0 };
+        let process = Arc::new(Process::new([bound; 4]));
+        let shape = Shape::new(8, process, Duration::from_secs(20), None);
+        let shaped = shape.layer(service_fn(handler));
+        let request = Request::post(path).header("content-type", "application/grpc");
+        let request = request.body(Body::new(Full::new(Bytes::from_static(&[0; 5])))).unwrap();
         let response = shaped.oneshot(request).await.unwrap();
         Status::from_header_map(response.headers()).expect("an answer without a body")
     }

@@ -124,6 +124,11 @@ pub fn watch_limit(names: &Names, spread: Duration) -> Status {
     Problem::own("WATCH_LIMIT_REACHED").later_by(spread).about(names).status()
 }
 
+/// The caller leaves too many answers untaken.
+pub fn overloaded(names: &Names, rpc: Rpc) -> Status {
+    Problem::own("OVERLOADED").not_sent_by(rpc).about(names).status()
+}
+
 /// Whose deadline ends a wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Limit {

@@ -12,8 +12,8 @@ use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
+use super::bounds::Held;
 use super::rpc::Rpc;
-use super::seats::Seat;
 use super::status::{Limit, Names};
 use super::{convert, status};
 use crate::gateway::{Ending, Event, Watch};
@@ -40,7 +40,7 @@ pub struct Pump {
     terms: Terms,
     messages: mpsc::Sender<v1::WatchSettleResponse>,
     ending: Arc<OnceLock<Outcome>>,
-    _seat: Seat,
+    _seat: Held,
 }
 
 /// When a stream ends although nothing happened to its settle.
@@ -57,7 +57,7 @@ pub fn watch_stream(
     watch: Watch,
     drain: CancellationToken,
     terms: Terms,
-    seat: Seat,
+    seat: Held,
 ) -> (WatchStream, Pump) {
     let (messages, receiver) = mpsc::channel(1);
     let ending = Arc::new(OnceLock::new());

@@ -76,6 +76,10 @@ impl Handler for Slow {
         broken()
     }
 
+    fn name(&self) -> &'static str {
+        "test"
+    }
+
     fn busy(&self) -> Answer {
         broken()
     }

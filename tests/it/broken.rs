@@ -18,7 +18,7 @@ use crate::health;
 
 /// In the order of the alphabet. Nothing else runs in a gateway that has nothing to do.
 const PARTS: [&str; 7] = [
-    "accepting gRPC connections",
+    "gRPC server",
     "admin listener",
     "callback listener",
     "gRPC server",

@@ -71,6 +71,37 @@ pub(super) const SERVER: &[Knob<Config>] = &[
                   waits among them. One more gets `OVERLOADED`.",
     },
     Knob {
+        key: "connections_max",
+        slot: Slot::Count {
+            of: |config| &mut config.grpc.connections_max,
+            unit: "connections",
+            bounds: (1, 100_000),
+        },
+        meaning: "Connections to the gRPC port open at once, each of which takes a file \
+                  descriptor. One more is told to go away.",
+    },
+    Knob {
+        key: "connections_per_peer_max",
+        slot: Slot::Count {
+            of: |config| &mut config.grpc.connections_per_peer_max,
+            unit: "connections",
+            bounds: (0, 100_000),
+        },
+        meaning: "Those from one address; 0 sets no limit. Behind a mesh or a proxy all callers \
+                  have one address: leave it at 0 there.",
+    },
+    Knob {
+        key: "unread_bytes_max",
+        slot: Slot::Count {
+            of: |config| &mut config.grpc.unread_bytes_max,
+            unit: "bytes",
+            bounds: (4 * 1_024 * 1_024, 16 * 1_024 * 1_024 * 1_024),
+        },
+        meaning: "Answers that wait in this process to be taken by callers who do not read. \
+                  Beyond it, a caller that leaves more than 64 KiB of answers untaken gets \
+                  `OVERLOADED`, before anything of its call is done.",
+    },
+    Knob {
         key: "creates_max",
         slot: Slot::Count {
             of: |config| &mut config.gateway.creates_max,

@@ -22,6 +22,14 @@ fn the_documented_knobs_are_those_of_the_code() {
 }
 
 #[test]
+fn the_documented_limits_are_those_of_the_code() {
+    let (code, printed, _) = ran(&mut gateway(&["check-config", "--print-limits"], &[]));
+    assert_eq!(code, 0);
+    let begin = "<!-- printed by `settlement-gateway check-config --print-limits` -->\n\n";
+    assert_printed("docs/limits.md", begin, "<!-- end of what is printed -->\n", &printed);
+}
+
+#[test]
 fn the_example_is_what_the_code_prints() {
     let (code, printed, _) = ran(&mut gateway(&["check-config", "--print-knobs", "toml"], &[]));
     assert_eq!(code, 0);

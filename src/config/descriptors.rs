@@ -1,0 +1,79 @@
+//! The file descriptors that a configuration may need, held against those that there are: a
+//! connection too many is turned away with a word, a descriptor too few stops everything.
+
+use super::{Config, Problems, knobs};
+
+/// For all that no knob sizes: the log, listeners, timers, the lookup of names, an operator's own
+/// look at the process, and connections on their way to being turned away.
+pub const DESCRIPTORS_RESERVED: u64 = 64;
+/// Of one connection of the store: the database, its log and the index of that.
+const DESCRIPTORS_PER_STORE_CONNECTION: u64 = 3;
+
+/// Who may need how many.
+pub type Needs = Vec<(&'static str, u64)>;
+
+impl Config {
+    /// The most file descriptors that this configuration needs, by the knob that sizes them.
+    pub fn descriptors(&self) -> Needs {
+        let count = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
+        let callbacks = match self.callback.keys.is_empty() {
+            true => 0,
+            false => count(self.callback.limits.connections_max),
+        };
+        let in_flight = self.apps.iter().map(|app| {
+            let budget = self.gateway.budgets.get(&app.app_id).copied().unwrap_or_default();
+            // And one for a token.
+            u64::from(budget.requests_in_flight).saturating_add(1)
+        });
+        let store = u64::from(self.sqlite.readers).saturating_add(1);
+        vec![
+            ("server.connections_max", count(self.grpc.connections_max)),
+            ("server.callback_connections_max", callbacks),
+            ("admin", count(crate::admin::limits().connections_max)),
+            ("requests_in_flight of the apps", in_flight.fold(0, u64::saturating_add)),
+            ("store", store.saturating_mul(DESCRIPTORS_PER_STORE_CONNECTION)),
+            ("kept for the rest", DESCRIPTORS_RESERVED),
+        ]
+    }
+}
+
+/// Whether so many do.
+pub fn suffice(allowed: Option<u64>, needs: &Needs) -> Result<(), Problems> {
+    let needed = total(needs);
+    let Some(allowed) = allowed.filter(|allowed| *allowed < needed) else { return Ok(()) };
+    let grouped = |number: u64| knobs::grouped(&number.to_string());
+    let parts = needs.iter().filter(|(_, count)| *count > 0);
+    let parts: Vec<_> = parts.map(|(name, count)| format!("{name} {}", grouped(*count))).collect();
+    Err(Problems(vec![format!(
+        "the process may open {} file descriptors (`ulimit -Hn`), and the limits add up to {}: {}; \
+         raise the one or lower the others",
+        grouped(allowed),
+        grouped(needed),
+        parts.join(" + "),
+    )]))
+}
+
+/// All of them.
+pub fn total(needs: &Needs) -> u64 {
+    needs.iter().map(|(_, count)| *count).fold(0, u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_told_with_its_parts() {
+        let needs = vec![("server.connections_max", 2_048), ("callbacks", 0), ("store", 15)];
+        assert!(suffice(Some(2_063), &needs).is_ok() && suffice(None, &needs).is_ok());
+        let problems = suffice(Some(2_062), &needs).unwrap_err().to_string();
+        let parts = "2_063: server.connections_max 2_048 + store 15; raise";
+        assert!(problems.contains("may open 2_062 file") && problems.contains(parts), "{problems}");
+    }
+
+    /// What many distributions grant; a container usually has a million.
+    #[test]
+    fn the_defaults_fit_into_4096() {
+        assert!(total(&Config::default().descriptors()) + 1_024 + 65 <= 4_096);
+    }
+}

@@ -1,0 +1,113 @@
+//! Answers on their way to a peer that may not read them: counted until HTTP/2 has written them,
+//! and given up with their stream when they stay untaken.
+//!
+//! HTTP/2 takes a part of an answer as soon as the peer lets it send one byte. So an answer is
+//! handed over in small parts, and each of them counts until it is written and dropped, wherever it
+//! is.
+//!
+//! What it must not know: what an answer says.
+
+use std::cell::Cell;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::bounds::{Connection, Held, Kind, Running, Unwritten};
+
+/// The most that HTTP/2 gets of an answer before the peer takes more: a frame.
+const PART_BYTES_MAX: usize = 16 * 1024;
+
+thread_local! {
+    /// What the body of the stream that is being polled did; its task reads it after the poll.
+    static STEP: Cell<Step> = const { Cell::new(Step::None) };
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    None,
+    /// It gave a part, which HTTP/2 has not taken yet as far as it knows.
+    Gave,
+    /// It was asked for more: HTTP/2 took all before.
+    Asked,
+}
+
+/// What of a body waits for HTTP/2 to take it.
+pub struct Waiting {
+    connection: Arc<Connection>,
+    rest: Option<(Bytes, Held)>,
+}
+
+/// A part of an answer and what it holds.
+struct Part {
+    bytes: Bytes,
+    _held: Held,
+    _unwritten: Unwritten,
+}
+
+impl AsRef<[u8]> for Part {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Waiting {
+    pub fn new(connection: Arc<Connection>) -> Self {
+        Self { connection, rest: None }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rest.is_none()
+    }
+
+    /// Takes in what the peer is to get next; `false`: that is more than may wait, and dropped.
+    pub fn add(&mut self, bytes: Bytes) -> bool {
+        let held = self.connection.take(Kind::Answers, bytes.len());
+        self.rest = held.map(|held| (bytes, held));
+        self.rest.is_some()
+    }
+
+    /// The same for what is to be told however much waits.
+    pub fn add_anyway(&mut self, bytes: Bytes) {
+        let held = self.connection.take_anyway(Kind::Answers, bytes.len());
+        self.rest = Some((bytes, held));
+    }
+
+    /// The next part, if there is one.
+    pub fn part(&mut self) -> Option<Bytes> {
+        STEP.set(Step::Asked);
+        let (mut bytes, mut held) = self.rest.take()?;
+        let part = bytes.split_to(bytes.len().min(PART_BYTES_MAX));
+        let part = Part {
+            _held: held.split(part.len()),
+            _unwritten: self.connection.hand_over(),
+            bytes: part,
+        };
+        self.rest = (!bytes.is_empty()).then_some((bytes, held));
+        STEP.set(Step::Gave);
+        Some(Bytes::from_owner(part))
+    }
+}
+
+/// Runs the task of a stream. When what its body gave stays untaken for `untaken_max`, it is
+/// dropped, which resets the stream.
+pub async fn run(stream: impl Future<Output = ()>, untaken_max: Duration, running: Running) {
+    let mut stream = pin!(stream);
+    let mut late = None;
+    std::future::poll_fn(|cx| {
+        STEP.set(Step::None);
+        if stream.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        match STEP.get() {
+            Step::None => {}
+            Step::Asked => late = None,
+            Step::Gave => late = Some(Box::pin(tokio::time::sleep(untaken_max))),
+        }
+        late.as_mut().map_or(Poll::Pending, |late| late.as_mut().poll(cx))
+    })
+    .await;
+    drop(running);
+}
