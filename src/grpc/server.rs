@@ -30,12 +30,13 @@ use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
 use tower::{Layer as _, ServiceExt as _};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::arriving::{REQUEST_BYTES_MAX, STREAM_BYTES};
 use super::bounds::{Bound, Connection, Kind, Process};
 use super::shape::Shaped;
 use super::{Service, answers};
+use crate::log_limit::limited;
 use crate::proto;
 use crate::proto::v1::settlement_service_server::SettlementServiceServer;
 use seats::{Full, Seats};
@@ -128,7 +129,7 @@ pub async fn serve(
             Ok((socket, peer)) => server.open(socket, peer, &seats),
             // As when the process has no file descriptors left: some are waited for.
             Err(error) => {
-                warn!(%error, "cannot accept connections");
+                limited!(Stranger, WARN, { %error }, "cannot accept connections");
                 tokio::time::sleep(ACCEPT_RETRY).await;
             }
         }

@@ -17,8 +17,7 @@ use crate::harness::{APP_ID, config, simulator, within};
 use crate::health;
 
 /// In the order of the alphabet. Nothing else runs in a gateway that has nothing to do.
-const PARTS: [&str; 7] = [
-    "gRPC server",
+const PARTS: [&str; 6] = [
     "admin listener",
     "callback listener",
     "gRPC server",
@@ -49,7 +48,7 @@ async fn broken(nth: usize) -> &'static str {
     let (sim, dir) = (simulator().await, TempDir::new().unwrap());
     let (bug, started) = (CancellationToken::new(), Arc::default());
     let mut config = config(sim.url(), dir.path().join("settlement.db"));
-    let keys = PlatformKeys::from_pem(&sim.platform_public_key_pem(APP_ID)).unwrap();
+    let keys = PlatformKeys::parse(&sim.platform_public_key_pem(APP_ID)).unwrap();
     config.callback.keys.insert(AppId::parse(APP_ID).unwrap(), keys);
     config.gateway.runner = panics(nth, &bug, &started);
     let app = App::build(config, Clock::system()).await.unwrap();

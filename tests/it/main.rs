@@ -30,6 +30,7 @@ mod health;
 mod in_doubt;
 mod kill;
 mod kills;
+mod limits;
 mod list;
 mod log_pipes;
 mod logs;

@@ -23,6 +23,8 @@ pub struct Setting {
     /// What is logged, as in `RUST_LOG`; `None`: the default.
     pub log: Option<&'static str>,
     pub drain_delay_ms: u64,
+    /// File descriptors that it may open, hard; `None`: as many as this process.
+    pub descriptors: Option<u32>,
     /// The file of the app's platform public keys; `None`: callbacks are off.
     pub platform_keys: Option<PathBuf>,
     /// More keys of `[server]`.
@@ -79,13 +81,19 @@ impl Disk {
     }
 
     /// The command on this disk.
-    fn wrap(self, dir: &Path) -> Command {
+    fn wrap(self, dir: &Path, descriptors: Option<u32>) -> Command {
         let gateway = env!("CARGO_BIN_EXE_settlement-gateway");
         let (disk, mut command) = (dir.join("disk"), Command::new("unshare"));
         let on_disk = r#""$1" init --config "$4" --data-dir "$0" > /dev/null 2>&1
             exec "$@" --data-dir "$0" 2>> "$0/log""#;
         match self {
-            Disk::None => return Command::new(gateway),
+            Disk::None => {
+                let limit = descriptors.map(|number| format!("ulimit -n {number}; "));
+                let shell = format!("{}exec \"$0\" \"$@\"", limit.unwrap_or_default());
+                command = Command::new("sh");
+                command.args(["-c", &shell, gateway]);
+                return command;
+            }
             Disk::Folder => {
                 command = Command::new("sh");
                 command.args(["-c", on_disk]);
@@ -196,6 +204,34 @@ impl Process {
         settles.pop().expect("a watch that ends well carried the final state")
     }
 
+    /// Where gRPC listens.
+    pub fn url(&self) -> String {
+        format!("http://{}", behind("gRPC", &self.banner).expect("gRPC always listens"))
+    }
+
+    /// A page of the admin listener.
+    pub async fn admin(&self, path: &str) -> (u16, String) {
+        let addr = behind("admin", &self.banner).expect("admin always listens");
+        let asked = reqwest::get(format!("http://{addr}{path}"));
+        let answer = within(path, asked).await.expect("the admin listener answers");
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// What a series of its metrics says; `name` with its labels, as it is printed.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let (_, metrics) = self.admin("/metrics").await;
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse().unwrap()
+    }
+
+    /// A line of its `/proc/…/status`, in bytes: `VmRSS`, `VmHWM`.
+    pub fn memory(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let kib = line.unwrap().trim().strip_suffix(" kB").unwrap();
+        kib.parse::<u64>().unwrap() * 1024
+    }
+
     /// Where callbacks to the app go.
     pub fn callback_url(&self) -> String {
         let addr = behind("callbacks", &self.banner).expect("callbacks are on");
@@ -296,7 +332,7 @@ async fn addresses(mut log: watch::Receiver<String>) -> String {
 fn command(sim: &Simulator, dir: &Path, setting: &Setting) -> (Command, [Option<PipeReader>; 2]) {
     let ((stdout, unread_out), (stderr, unread_err)) =
         (setting.stdout.ends(), setting.stderr.ends());
-    let mut command = setting.disk.wrap(dir);
+    let mut command = setting.disk.wrap(dir, setting.descriptors);
     command
         .args(["serve", "--config"])
         .arg(configuration(sim, dir, setting))

@@ -1,0 +1,65 @@
+//! Peers that ask for much and read nothing.
+
+use settlement_gateway::grpc::rpc::Rpc;
+use settlement_gateway::proto::v1;
+use tempfile::TempDir;
+
+use super::{BUDGET, record_largest, until};
+use crate::harness::{create_request, number, simulator, within};
+use crate::process::{Process, Setting};
+use crate::raw::{Call, Raw, Wire};
+use crate::trailers::told_raw;
+
+const WAITING: &str = "settlement_grpc_answer_bytes";
+const MIB: u64 = 1024 * 1024;
+
+#[tokio::test]
+async fn answers_that_are_not_read_cost_a_bounded_amount_and_are_given_up() {
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let setting = Setting {
+        more: BUDGET.to_owned(),
+        server: "slow_consumer_ms = 100\n".to_owned(),
+        ..Setting::default()
+    };
+    let gateway = Process::start(&sim, dir.path(), setting).await;
+    record_largest(&gateway, 500).await;
+    let before = gateway.memory("VmHWM");
+
+    let page = v1::ListSettlesRequest { page_size: 500, ..Default::default() };
+    let greedy = Wire::connect_reluctantly(&gateway.url()).await;
+    let calls = (0..1_000).map(|_| {
+        let (greedy, call) = (greedy.clone(), Call::of(Rpc::ListSettles, &page));
+        tokio::spawn(async move { greedy.open(call).await.unwrap() })
+    });
+    let (mut waiting, mut turned_away) = (Vec::new(), 0);
+    for call in calls.collect::<Vec<_>>() {
+        let (http, headers, body) = within("an answer's head", call).await.unwrap();
+        if headers.contains_key("grpc-status") {
+            let told =
+                told_raw(&Raw::read(http, headers, body).await.unwrap(), Some(Rpc::ListSettles));
+            assert_eq!(told.reason(), "OVERLOADED");
+            turned_away += 1;
+        } else {
+            waiting.push(body);
+        }
+    }
+    let grown = gateway.memory("VmHWM") - before;
+    assert!(grown < 250 * MIB, "{} MiB for answers that nobody reads", grown / MIB);
+    assert!(turned_away > 500, "{turned_away}");
+    let held = gateway.metric(WAITING).await;
+    assert!(held > 1e6 && held <= 16.0 * 1024.0 * 1024.0, "{held} bytes");
+
+    // Who reads is not turned away for those who do not.
+    let mut honest = gateway.client.clone();
+    for _ in 0..20 {
+        let create = honest.create_settle(create_request(&number("honest")));
+        within("CreateSettle", create).await.unwrap();
+        within("ListSettles", honest.list_settles(page.clone())).await.unwrap();
+    }
+    until("the answers to be given up", async || gateway.metric(WAITING).await < 1.0).await;
+    // Their streams are reset, and the connection is as good as any.
+    let again =
+        greedy.call(Call::of(Rpc::ListSettles, &v1::ListSettlesRequest { page_size: 1, ..page }));
+    assert_eq!(again.await.unwrap().end["grpc-status"], "0");
+    drop(waiting);
+}

@@ -1,0 +1,55 @@
+//! Streams of reflection and health that are kept open.
+
+use bytes::Bytes;
+use settlement_gateway::grpc::rpc::Rpc;
+use tonic_health::pb::HealthCheckRequest;
+
+use crate::harness::{Gateway, create_request, number};
+use crate::raw::{Call, Raw, Wire, frame};
+use crate::trailers::told_raw;
+
+const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+const WATCH: &str = "/grpc.health.v1.Health/Watch";
+const CHECK: &str = "/grpc.health.v1.Health/Check";
+
+#[tokio::test]
+async fn streams_of_health_and_reflection_are_bounded_and_free_again() {
+    let gateway = Gateway::spawn().await;
+    let wire = Wire::connect(&gateway.url).await;
+    let health = prost::Message::encode_to_vec(&HealthCheckRequest::default());
+    let reflection = || Call::to(REFLECTION, Bytes::new()).never_ending(Bytes::new());
+    let watch = || Call::to(WATCH, frame(0, &health));
+    let mut open = Vec::new();
+    for _ in 0..32 {
+        for call in [reflection(), watch()] {
+            let (_, headers, body) = wire.open(call).await.unwrap();
+            assert!(!headers.contains_key("grpc-status"), "{headers:?}");
+            open.push(body);
+        }
+    }
+    for call in [reflection(), watch()] {
+        let (http, headers, body) = wire.open(call).await.unwrap();
+        let told = told_raw(&Raw::read(http, headers, body).await.unwrap(), None);
+        assert_eq!(told.reason(), "OVERLOADED");
+    }
+    // Whoever asks for the health once, calls, or comes over another connection gets through.
+    let raw = wire.call(Call::to(CHECK, frame(0, &health))).await.unwrap();
+    assert_eq!(raw.end["grpc-status"], "0");
+    gateway.create(create_request(&number("beside"))).await.unwrap();
+    let other = Wire::connect(&gateway.url).await;
+    let (_, headers, body) = other.open(watch()).await.unwrap();
+    assert!(!headers.contains_key("grpc-status"), "{headers:?}");
+    drop((body, open));
+    let free = async {
+        loop {
+            let (_, headers, _) = wire.open(watch()).await.unwrap();
+            if !headers.contains_key("grpc-status") {
+                return;
+            }
+        }
+    };
+    crate::harness::within("a place", free).await;
+    let list =
+        Call::of(Rpc::ListSettles, &settlement_gateway::proto::v1::ListSettlesRequest::default());
+    assert_eq!(wire.call(list).await.unwrap().end["grpc-status"], "0");
+}
