@@ -87,7 +87,7 @@ impl Default for GrpcConfig {
 }
 
 /// Pages that are read and rendered at once: more would wait in memory, and not for the store.
-pub const PAGES_MAX: usize = 16;
+pub const PAGES_MAX: usize = 8;
 
 /// The implementation of `SettlementService`; cheap to clone.
 #[derive(Clone)]

@@ -23,7 +23,7 @@ async fn answers_that_are_not_read_cost_a_bounded_amount_and_are_given_up() {
     };
     let gateway = Process::start(&sim, dir.path(), setting).await;
     record_largest(&gateway, 500).await;
-    let before = gateway.memory("VmHWM");
+    let (before, resident) = (gateway.memory("VmHWM"), gateway.memory("VmRSS"));
 
     let page = v1::ListSettlesRequest { page_size: 500, ..Default::default() };
     let greedy = Wire::connect_reluctantly(&gateway.url()).await;
@@ -62,4 +62,7 @@ async fn answers_that_are_not_read_cost_a_bounded_amount_and_are_given_up() {
         greedy.call(Call::of(Rpc::ListSettles, &v1::ListSettlesRequest { page_size: 1, ..page }));
     assert_eq!(again.await.unwrap().end["grpc-status"], "0");
     drop(waiting);
+    let (peak, after) = (gateway.memory("VmHWM"), gateway.memory("VmRSS"));
+    let figures = [resident, peak, after].map(|bytes| format!("{} MiB", bytes / MIB));
+    println!("memory before, at most, and after the greedy peer: {figures:?}");
 }
