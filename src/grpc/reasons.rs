@@ -173,7 +173,8 @@ pub static TABLE: &[Row] = &[
         about: About::Gateway,
         rpcs: Rpc::ALL,
         outcomes: NOT_SENT,
-        meaning: "The gateway has too many calls in flight, or answers that this caller leaves unread.",
+        meaning: "The gateway has too many calls in flight, or answers that this caller leaves \
+                  unread.",
         meaning_zh: "网关正在处理的请求过多，或该调用方未读取的响应过多。",
         advice: "Repeat the same call after the delay in RetryInfo.",
     },
