@@ -5,6 +5,7 @@
 //! What it must not know: how a settle changes.
 
 mod hosts;
+pub mod stuck;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +21,7 @@ use crate::gateway::{Gateway, ResolveError};
 use crate::listener::{Answer, Handler, Limits, Request};
 use crate::log_limit::limited;
 use crate::settle::{AppId, Key, OutSettleNo, TradeSystem, Verdict};
+use stuck::{Asked, STUCK_PATH};
 
 pub use hosts::Hosts;
 
@@ -94,7 +96,9 @@ impl Handler for Admin {
             (&Method::GET, "/readyz") if self.readiness.is_ready() => text(StatusCode::OK, "ready"),
             (&Method::GET, "/readyz") => text(StatusCode::SERVICE_UNAVAILABLE, "not ready"),
             (&Method::POST, RESOLVE_PATH) => self.resolve(request).await,
-            (_, "/metrics" | "/livez" | "/readyz" | RESOLVE_PATH) => {
+            (&Method::GET, STUCK_PATH) => self.stuck(&Asked::default()),
+            (&Method::POST, STUCK_PATH) => self.ask_for_stuck(request).await,
+            (_, "/metrics" | "/livez" | "/readyz" | RESOLVE_PATH | STUCK_PATH) => {
                 text(StatusCode::METHOD_NOT_ALLOWED, "not with this method")
             }
             _ => text(StatusCode::NOT_FOUND, "there are /metrics, /livez and /readyz"),

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Ok(Command::Healthcheck(healthcheck)) => wait_for(healthcheck.run()),
         Ok(Command::CheckCallback(check_callback)) => check_callback.run(),
         Ok(Command::ResolveContradiction(resolve)) => wait_for(resolve.run()),
+        Ok(Command::Stuck(stuck)) => wait_for(stuck.run()),
         #[cfg(feature = "sandbox")]
         Ok(Command::Simulate(simulate)) => {
             let _log = Log::start();

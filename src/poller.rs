@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 use crate::gateway::{Gateway, Request, Work};
 use crate::log_limit::limited;
 use crate::settle::AppId;
-use crate::store::{self, ClaimLimits, SweepCursor};
+use crate::store::{self, ClaimLimits, SweepCursor, UnfinishedCursor};
 use crate::tasks::Tasks;
 
 /// The knobs of the poller.
@@ -25,7 +25,8 @@ pub struct PollerConfig {
     pub turns_max: usize,
     /// The longest sleep: clocks jump, hints get lost.
     pub sleep_max: Duration,
-    /// How often the whole schedule is checked against the settles.
+    /// How often the whole schedule is checked against the settles, and the settles that are not at
+    /// their end are looked through for what keeps them from it.
     pub sweep_interval: Duration,
 }
 
@@ -65,7 +66,8 @@ impl Poller {
     /// end with them.
     pub async fn run(&self, stop: CancellationToken) {
         self.report_parked().await;
-        tokio::join!(self.poll(&stop), self.sweep(&stop));
+        self.gateway.begin_counting_stuck();
+        tokio::join!(self.poll(&stop), self.sweep(&stop), self.look_for_stuck(&stop));
         self.turns.ended().await;
     }
 
@@ -101,6 +103,33 @@ impl Poller {
                 }
                 Err(error) => {
                     warn!(%error, "cannot check the schedule: trying again");
+                    self.config.sweep_interval
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Looks which settles do not come to their end, a few rows at a time, round after round.
+    async fn look_for_stuck(&self, stop: &CancellationToken) {
+        let mut from = UnfinishedCursor::default();
+        while !stop.is_cancelled() {
+            let looked = self.gateway.look_for_stuck(from.clone(), SWEEP_ROWS_MAX).await;
+            let pause = match looked {
+                Ok(Some(next)) => {
+                    from = next;
+                    SWEEP_STEP
+                }
+                Ok(None) => {
+                    from = UnfinishedCursor::default();
+                    self.config.sweep_interval
+                }
+                Err(error) => {
+                    warn!(%error, "cannot look for stuck settles: trying again");
                     self.config.sweep_interval
                 }
             };

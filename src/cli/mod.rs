@@ -1,6 +1,7 @@
 //! The command line, and the commands that print something and end. What `serve` runs is in
 //! [`crate::setup`] and [`crate::app`].
 
+pub mod admin;
 pub mod check_callback;
 pub mod check_config;
 pub mod errors;
@@ -9,6 +10,7 @@ pub mod init;
 pub mod resolve_contradiction;
 #[cfg(feature = "sandbox")]
 pub mod simulate;
+pub mod stuck;
 
 use std::fmt;
 use std::io::Write as _;
@@ -56,6 +58,8 @@ pub enum Command {
     CheckCallback(check_callback::CheckCallback),
     /// Decides which word of a contradiction stands, at a gateway that runs. Ask Douyin first.
     ResolveContradiction(resolve_contradiction::ResolveContradiction),
+    /// Lists the settles that do not come to their end, and why, as a gateway that runs sees them.
+    Stuck(stuck::Stuck),
     /// Runs the Douyin simulator by itself: no account, no money.
     #[cfg(feature = "sandbox")]
     Simulate(simulate::Simulate),

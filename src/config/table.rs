@@ -132,6 +132,7 @@ const POLLER: &[Knob<Config>] = &[
         key: "sweep_interval_ms",
         slot: Slot::Ms { of: |config| &mut config.poller.sweep_interval, bounds: (100, HOUR) },
         meaning: "The rest between two checks of the whole schedule, which find and repair \
-                  settles that nobody would take up.",
+                  settles that nobody would take up; and between two looks through all settles \
+                  that are not at their end, which find those that are stuck.",
     },
 ];

@@ -3,12 +3,12 @@
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::{Gateway, budget};
+use super::{Gateway, budget, stuck};
 use crate::clock::Uptime;
 use crate::douyin::{QueryBy, QueryFailure};
 use crate::settle::step::Last;
 use crate::settle::{
-    Answers, Key, Learned, Lease, Observation, Progress, Record, Role, Scope, Source, Step,
+    Answers, Key, Learned, Lease, Observation, Progress, Record, Report, Role, Scope, Source, Step,
     next_step, permit,
 };
 use crate::store::{self, Claim, Due, FIRST_FENCE, Fence, LeaseCheck, Swap, Swapped};
@@ -88,7 +88,7 @@ impl Gateway {
             let seen = match step {
                 Step::Rest => break,
                 Step::Send => self.send(&mut work, &mut record).await?,
-                Step::Query(scope) => self.ask(&mut work, &record, scope).await,
+                Step::Query(scope) => self.ask(&mut work, &record, scope).await?,
             };
             let before = record.revision;
             match seen {
@@ -110,7 +110,7 @@ impl Gateway {
         Ok(Some(record))
     }
 
-    fn policy(&self) -> &crate::settle::Policy {
+    pub(super) fn policy(&self) -> &crate::settle::Policy {
         &self.0.config.policy
     }
 
@@ -140,6 +140,7 @@ impl Gateway {
         if answer.throttled {
             work.progress.last = Last::Throttled;
         }
+        self.0.stuck.note(record, stuck::answer_kind(&answer.learned), begun);
         Ok(Turn::Saw(Box::new(Observation {
             learned: answer.learned,
             source: Source::Create,
@@ -196,9 +197,14 @@ impl Gateway {
     }
 
     /// Asks Douyin. A query that fails teaches nothing: it is not an observation.
-    async fn ask(&self, work: &mut Work, record: &Record, scope: Scope) -> Turn {
+    async fn ask(
+        &self,
+        work: &mut Work,
+        record: &Record,
+        scope: Scope,
+    ) -> Result<Turn, store::Error> {
         let Some(_request) = self.budgeted(work).await else {
-            return Turn::Blind;
+            return Ok(Turn::Blind);
         };
         let begun = self.0.clock.now();
         let key = &record.key;
@@ -210,14 +216,12 @@ impl Gateway {
         let answer = self.0.douyin.query(&key.app_id, by).instrument(span).await;
         work.attempts = work.attempts.saturating_add(1);
         work.progress.queries += 1;
-        match answer {
+        Ok(match answer {
             Ok(answer) => {
                 self.0.hub.confirm(key, self.0.clock.now());
-                let learned = match answer.reports.is_empty() {
-                    true => Learned::Absent,
-                    false => Learned::Reported(answer.reports),
-                };
+                let learned = self.learned(record, answer.reports).await?;
                 work.progress.last = crate::settle::step::last(&learned);
+                self.0.stuck.note(record, stuck::answer_kind(&learned), begun);
                 Turn::Saw(Box::new(Observation {
                     learned,
                     source: Source::Query,
@@ -231,11 +235,41 @@ impl Gateway {
                 work.progress.last = Last::Throttled;
                 Turn::Blind
             }
-            Err(QueryFailure { throttled: false, .. }) => {
+            Err(QueryFailure { throttled: false, failure, .. }) => {
+                self.0.stuck.note(record, stuck::unreadable(&failure), begun);
                 work.progress.last = Last::Unknown;
                 Turn::Blind
             }
+        })
+    }
+
+    /// What a query taught. A settle that is recorded under the very number that it names, and not
+    /// under this one, tells nothing of this one.
+    async fn learned(
+        &self,
+        record: &Record,
+        mut reports: Vec<Report>,
+    ) -> Result<Learned, store::Error> {
+        if reports.is_empty() {
+            return Ok(Learned::Absent);
         }
+        let Key { app_id, out_settle_no, .. } = &record.key;
+        let mut at = 0;
+        while let Some(report) = reports.get(at) {
+            let number =
+                report.out_settle_no.as_ref().filter(|number| number.is_like(out_settle_no));
+            let known = match number {
+                Some(_) => self.0.store.get_by_settle_id(app_id, &report.settle_id).await?,
+                None => None,
+            };
+            match known {
+                Some(known) if Some(&known.key.out_settle_no) == number => {
+                    reports.remove(at);
+                }
+                Some(_) | None => at += 1,
+            }
+        }
+        Ok(if reports.is_empty() { Learned::Elsewhere } else { Learned::Reported(reports) })
     }
 
     /// Ends the turn in the store, unless the last observation did.

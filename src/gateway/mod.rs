@@ -3,8 +3,8 @@
 //! Everything learned about a settle enters through [`Gateway::observe`]; every watcher leaves
 //! through [`Gateway::watch`]. `create` records and submits, `advance` is the turn of a worker
 //! (a create or the poller), `query` asks Douyin on request and takes in settles that were made
-//! elsewhere, `callback` records what Douyin tells by itself and what an operator decides. `budget`
-//! says how much of Douyin each app may use.
+//! elsewhere, `callback` records what Douyin tells by itself and what an operator decides, `stuck`
+//! says which settles do not come to their end. `budget` says how much of Douyin each app may use.
 //!
 //! What it must not know: gRPC, HTTP, SQL.
 
@@ -15,6 +15,7 @@ mod create;
 mod flights;
 mod observe;
 mod query;
+mod stuck;
 mod watch;
 
 use std::collections::HashMap;
@@ -38,11 +39,13 @@ pub use callback::{Callback, ResolveError};
 pub use create::{Create, CreateError, Created, NotSent, ReturnWhen, Unknown};
 pub use observe::Observed;
 pub use query::{QueryError, Question};
+pub use stuck::{StuckReport, StuckSettle};
 pub use watch::{Ending, Event, Watch, WatchRequest};
 
 use budget::Purse;
 use flights::Flights;
 use query::Lookups;
+use stuck::StuckBook;
 
 /// The gateway; cheap to clone.
 #[derive(Clone)]
@@ -58,6 +61,7 @@ struct Inner {
     hub: Hub,
     flights: Flights,
     lookups: Lookups,
+    stuck: StuckBook,
     purses: HashMap<AppId, Purse>,
     /// Bounds the creates of each app that are being recorded or submitted.
     creates: HashMap<AppId, Arc<Semaphore>>,
@@ -160,6 +164,7 @@ impl Gateway {
             hub: Hub::default(),
             flights: Flights::default(),
             lookups: Lookups::default(),
+            stuck: StuckBook::default(),
             purses,
             creates,
             turns,

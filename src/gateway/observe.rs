@@ -328,6 +328,9 @@ impl Gateway {
         }
         let (state, revision) = (after.state.kind().as_str(), after.revision);
         info!(%key, state, revision, ?source, log_id, "settle changed");
+        if before.state.kind() != after.state.kind() {
+            self.forget_answers(key);
+        }
         self.0.hub.hint(key);
         if !after.is_final() {
             self.0.due.notify_one();

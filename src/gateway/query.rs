@@ -107,7 +107,11 @@ impl Gateway {
                 log_id: answer.log_id.clone(),
             };
             let record = self.adopt(key, seen).await.map_err(QueryError::Store)?;
-            records.extend(record);
+            // Douyin may show one settle under two numbers; here it has one record.
+            records
+                .extend(record.filter(|record| {
+                    !records.iter().any(|known: &Record| known.key == record.key)
+                }));
         }
         Ok(records)
     }

@@ -137,6 +137,13 @@ impl OutSettleNo {
         Self(settle_id.as_str().to_owned())
     }
 
+    /// Whether a system that is not exact about texts takes the two for one: they differ, but only
+    /// in case or in spaces at their ends.
+    pub fn is_like(&self, other: &OutSettleNo) -> bool {
+        let plain = |number: &OutSettleNo| number.0.trim().to_lowercase();
+        self != other && plain(self) == plain(other)
+    }
+
     /// A number as Douyin reports it, which may be longer than what a caller may choose.
     pub fn reported(text: impl Into<String>) -> Result<Self, Invalid> {
         SettleId::parse(text).map(|text| Self(text.0))

@@ -3,8 +3,8 @@
 //! Read in this order: [`record`] (what is known about a settle), [`observation`] (what can be
 //! learned), [`state`] (how that changes it: the life-cycle table), [`proof`] (whose settle a
 //! report speaks of), `dispute` (words that contradict each other), [`mod@absorb`] (two records of
-//! one settle), [`step`] (what to do next). [`content`], [`ids`] and [`money`] are the words they
-//! use.
+//! one settle), [`step`] (what to do next), [`mod@stuck`] (what keeps a settle from its end).
+//! [`content`], [`ids`] and [`money`] are the words they use.
 
 pub mod absorb;
 pub mod content;
@@ -17,6 +17,7 @@ pub mod record;
 mod report;
 pub mod state;
 pub mod step;
+pub mod stuck;
 
 pub use absorb::absorb;
 pub use content::{Content, SettleParam};
@@ -36,6 +37,7 @@ pub use record::{
 };
 pub use state::{may_send, permit, transition};
 pub use step::{Progress, Role, Step, next_step};
+pub use stuck::{AnswerKind, LastAnswers, Stuck, stuck};
 
 #[cfg(test)]
 mod state_tests;

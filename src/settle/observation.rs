@@ -39,6 +39,9 @@ pub enum Learned {
     Reported(Vec<Report>),
     /// A query found nothing.
     Absent,
+    /// A query found nothing but settles that are recorded here under another number, which is the
+    /// number that they name: Douyin takes the two numbers for one.
+    Elsewhere,
     /// An operator decided which word of a contradiction stands.
     Resolved(Verdict),
 }

@@ -24,9 +24,11 @@ pub fn proof(record: &Record, report: &Report) -> Proof {
     let Origin::Gateway(request) = &record.origin else {
         return Proof::Foreign;
     };
-    let number = report.out_settle_no.as_ref();
-    if number.is_some_and(|number| *number != record.key.out_settle_no) {
-        return Proof::Foreign;
+    match &report.out_settle_no {
+        // Douyin may show our own number changed, and may show the settle of another number.
+        Some(number) if number.is_like(&record.key.out_settle_no) => return Proof::Unproven,
+        Some(number) if *number != record.key.out_settle_no => return Proof::Foreign,
+        Some(_) | None => {}
     }
     let content = &request.content;
     let order = report.facts.out_order_no.as_ref();

@@ -57,7 +57,12 @@ fn first_report(
             take_over(after, report);
             None
         }
-        Proof::Unproven if after.evidence.unanswered == 0 && seen.scope == Scope::Number => {
+        // Not one that names a number like ours: it may be the settle of that number.
+        Proof::Unproven
+            if after.evidence.unanswered == 0
+                && seen.scope == Scope::Number
+                && !is_named_alike(after, report) =>
+        {
             take_over(after, report);
             None
         }
@@ -70,6 +75,11 @@ fn first_report(
             None
         }
     }
+}
+
+fn is_named_alike(record: &Record, report: &Report) -> bool {
+    let number = report.out_settle_no.as_ref();
+    number.is_some_and(|number| number.is_like(&record.key.out_settle_no))
 }
 
 /// Whether the report carries what we sent as `ext`.

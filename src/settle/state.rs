@@ -36,6 +36,7 @@ pub fn transition(before: &Record, seen: &Observation, context: &Context<'_>) ->
             unknown(&mut after, failure, None, seen)
         }
         Learned::Absent if held => absent(&mut after, seen, context),
+        Learned::Elsewhere if held => elsewhere(&mut after, seen, context),
         Learned::Resolved(verdict) => {
             resolve(&mut after, *verdict, context.now);
             None
@@ -44,7 +45,8 @@ pub fn transition(before: &Record, seen: &Observation, context: &Context<'_>) ->
         | Learned::Unknown(_)
         | Learned::Unlisted(_)
         | Learned::NotSent(_)
-        | Learned::Absent => None,
+        | Learned::Absent
+        | Learned::Elsewhere => None,
     };
     Transition { record: counted(before, after, context.now), alert }
 }
@@ -247,6 +249,23 @@ fn absent(after: &mut Record, seen: &Observation, context: &Context<'_>) -> Opti
         if enough && context.attempts >= policy.expiry_attempts_min {
             reject(after, Failure::own(SUBMISSION_EXPIRED));
         }
+    }
+    None
+}
+
+/// Everything that Douyin shows belongs to another number of ours, which Douyin takes for this one.
+/// That explains why something exists under it; for anything else it is as if nothing was found.
+fn elsewhere(after: &mut Record, seen: &Observation, context: &Context<'_>) -> Option<Alert> {
+    if after.state != State::Submitting || seen.scope != Scope::Number {
+        return None;
+    }
+    if after.evidence.exists_seen.is_none() {
+        return absent(after, seen, context);
+    }
+    if !in_doubt(after, seen, context) {
+        let taken = after.last_error.take().filter(says_taken);
+        let heard = after.evidence.refused.take().or(taken);
+        reject(after, heard.unwrap_or_else(|| Failure::own(OUT_SETTLE_NO_EXISTS)));
     }
     None
 }

@@ -72,7 +72,7 @@ pub fn last(learned: &Learned) -> Last {
     match learned {
         Learned::Unknown(_) | Learned::Unlisted(_) => Last::Unknown,
         Learned::NotSent(_) => Last::NotSent,
-        Learned::Absent => Last::Absent,
+        Learned::Absent | Learned::Elsewhere => Last::Absent,
         Learned::Accepted(_)
         | Learned::Refused(_)
         | Learned::Exists(_)

@@ -10,6 +10,7 @@ mod records;
 mod schedule;
 mod swaps;
 mod sweeps;
+mod unfinished;
 
 use super::{Sqlite, SqliteOptions, Store};
 use crate::settle::Key;
@@ -129,6 +130,8 @@ macro_rules! run_on {
             sweeps::a_round_comes_to_everything_whatever_its_steps,
             sweeps::a_sweep_and_a_worker_do_not_get_in_each_others_way,
             sweeps::settles_that_are_not_final_are_counted_by_app,
+            unfinished::a_round_finds_everything_that_is_not_at_its_end_whatever_its_steps,
+            unfinished::a_settle_that_cannot_be_read_is_not_at_its_end,
             model::random_operations_end_as_in_the_model,
         );
     };

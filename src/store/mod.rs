@@ -239,6 +239,39 @@ pub struct Swept {
     pub wrapped: bool,
 }
 
+/// Where the last page of unfinished settles ended. The default begins a round.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum UnfinishedCursor {
+    /// Before the settles of the first app after this one.
+    App { after: Option<AppId> },
+    /// Among the settles of an app in a state, oldest first. The state is a word of the store's,
+    /// perhaps one that this version does not know.
+    State { app_id: AppId, state: String, after: Position },
+    /// Among the final settles of an app that have an open contradiction.
+    Disputed { app_id: AppId, after_row: i64 },
+}
+
+impl Default for UnfinishedCursor {
+    fn default() -> Self {
+        UnfinishedCursor::App { after: None }
+    }
+}
+
+/// A settle that is not at its end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Unfinished {
+    Settle(Box<Record>),
+    /// A newer version wrote it.
+    Unreadable(Key),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UnfinishedPage {
+    pub settles: Vec<Unfinished>,
+    /// `None`: the round is complete.
+    pub next: Option<UnfinishedCursor>,
+}
+
 /// An app's access token, shared by all processes on this store.
 #[derive(Clone, Debug)]
 pub struct StoredToken {
@@ -375,6 +408,19 @@ impl Store {
     ) -> Result<Swept, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.sweep(now, cursor, rows_max).await,
+        }
+    }
+
+    /// One page of all settles that are not final, or final with an open contradiction, app by app.
+    /// A settle that changes its state meanwhile may be missed or come twice. A page can be empty
+    /// and not the last.
+    pub async fn unfinished(
+        &self,
+        cursor: UnfinishedCursor,
+        rows_max: u32,
+    ) -> Result<UnfinishedPage, Error> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.unfinished(cursor, rows_max).await,
         }
     }
 

@@ -44,7 +44,11 @@ fn failure(learned: &Learned) -> &Failure {
         | Learned::Unlisted(failure)
         | Learned::NotSent(failure)
         | Learned::Exists(failure) => failure,
-        Learned::Accepted(_) | Learned::Reported(_) | Learned::Absent | Learned::Resolved(_) => {
+        Learned::Accepted(_)
+        | Learned::Reported(_)
+        | Learned::Absent
+        | Learned::Elsewhere
+        | Learned::Resolved(_) => {
             panic!("no failure: {learned:?}")
         }
     }

@@ -2,11 +2,13 @@
 //! from the rules and not from the code.
 //!
 //! [`table`] has one test per row of the table, [`rules`] and [`evidence`] one per rule below it,
-//! [`disputes`] what an operator decides, [`proofs`] whose settle a report speaks of, [`steps`]
-//! what a worker does next, [`properties`] what holds for any sequence, [`traces`] the model's
+//! [`alike`] numbers that Douyin takes for one, [`disputes`] what an operator decides, [`proofs`]
+//! whose settle a report speaks of, [`steps`] what a worker does next, [`mod@stuck`] which settles
+//! do not come to their end, [`properties`] what holds for any sequence, [`traces`] the model's
 //! shortest ways to pay twice, and [`explore`] plays every interleaving of a small world. This
 //! module holds the words in which they are written.
 
+mod alike;
 mod disputes;
 mod evidence;
 mod explore;
@@ -16,6 +18,7 @@ mod properties;
 mod rules;
 mod setting;
 mod steps;
+mod stuck;
 mod table;
 mod traces;
 mod world;

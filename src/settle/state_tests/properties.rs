@@ -233,7 +233,8 @@ proptest! {
                 Learned::Accepted(_) | Learned::Exists(_) => true,
                 Learned::Refused(_) | Learned::NotSent(_) => *lease == Lease::Held,
                 Learned::Unknown(_) | Learned::Unlisted(_) => false,
-                Learned::Reported(_) | Learned::Absent | Learned::Resolved(_) => false,
+                Learned::Reported(_) | Learned::Absent => false,
+                Learned::Elsewhere | Learned::Resolved(_) => false,
             };
             let answers = u32::from(definite && seen.answers == Answers::OneSend);
             assert!(new == old || new == old.saturating_sub(answers), "{old} to {new}");

@@ -166,7 +166,7 @@ fn passes(states: &[StateKind], word: &str) -> bool {
 }
 
 /// The words for the states that settles of the app are in, by one probe each.
-fn states_of(connection: &Connection, app_id: &AppId) -> Result<Vec<String>, Fault> {
+pub(super) fn states_of(connection: &Connection, app_id: &AppId) -> Result<Vec<String>, Fault> {
     let mut statement = connection.prepare_cached(SELECT_NEXT_STATE)?;
     let mut words: Vec<String> = Vec::new();
     loop {

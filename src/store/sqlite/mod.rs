@@ -2,8 +2,8 @@
 //!
 //! A write goes through [`queue`] to the one [`writer`], which commits in batches; a read goes to
 //! one of the [`readers`]. [`open`] decides whether a file is ours to use. What an operation does
-//! is in [`settles`] (insert, swap), [`schedule`] (leases), [`list`] (pages) and [`sweep`]
-//! (repairs); how a record becomes a row is in [`rows`].
+//! is in [`settles`] (insert, swap), [`schedule`] (leases), [`list`] (pages), [`sweep`] (repairs)
+//! and [`unfinished`] (what is not at its end); how a record becomes a row is in [`rows`].
 
 mod columns;
 mod connect;
@@ -25,6 +25,7 @@ mod schedule;
 mod settles;
 mod sweep;
 mod tokens;
+mod unfinished;
 mod words;
 mod writer;
 
@@ -41,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Claim, ClaimLimits, Error, Fence, Insert, ListQuery, Listed, NewDue, Release, StoredToken,
-    Swap, Swapped, SweepCursor, Swept,
+    Swap, Swapped, SweepCursor, Swept, UnfinishedCursor, UnfinishedPage,
 };
 use crate::clock::Timestamp;
 use crate::settle::{AppId, HistoryEntry, Key, Record, SettleId, Source};
@@ -236,6 +237,14 @@ impl Sqlite {
 
     pub(super) async fn open_settles(&self) -> Result<Vec<(AppId, u64)>, Error> {
         self.readers.read(list::open_settles).await
+    }
+
+    pub(super) async fn unfinished(
+        &self,
+        cursor: UnfinishedCursor,
+        rows_max: u32,
+    ) -> Result<UnfinishedPage, Error> {
+        self.readers.read(move |db| unfinished::unfinished(db, &cursor, rows_max)).await
     }
 
     pub(super) async fn sweep(

@@ -176,7 +176,8 @@ impl Walk<'_> {
 }
 
 /// Before every settle of an app and a state.
-const OLDEST: Position = Position { create_time: Timestamp::from_ms(i64::MIN), row: i64::MIN };
+pub(super) const OLDEST: Position =
+    Position { create_time: Timestamp::from_ms(i64::MIN), row: i64::MIN };
 
 /// The states that are not final, in the order in which a settle passes through them, so that none
 /// slips past a sweep by moving on.

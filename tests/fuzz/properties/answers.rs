@@ -75,7 +75,10 @@ fn create(world: &mut World, reply: &Reply, said: &Said) {
             kept(failure);
         }
         Learned::Unknown(failure) | Learned::Unlisted(failure) => kept(failure),
-        Learned::Reported(_) | Learned::Absent | Learned::Resolved(_) => {
+        Learned::Reported(_)
+        | Learned::Absent
+        | Learned::Elsewhere
+        | Learned::Resolved(_) => {
             panic!("a create told {:?}", answer.learned)
         }
     }
@@ -172,6 +175,7 @@ fn token(world: &mut World, reply: &Reply, said: &Said) {
         | Learned::Exists(_)
         | Learned::Reported(_)
         | Learned::Absent
+        | Learned::Elsewhere
         | Learned::Resolved(_) => panic!("without a token nothing is sent: {answer:?}"),
     }
     no_secret(&format!("{answer:?}"), reply);

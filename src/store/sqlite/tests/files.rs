@@ -50,7 +50,7 @@ async fn a_new_database_is_private_durable_and_marked_as_ours() {
     };
     let pragmas = ["journal_mode", "synchronous", "foreign_keys", "user_version", "application_id"];
     let ours = i32::from_be_bytes(*b"SetG").to_string();
-    assert_eq!(pragmas.map(pragma), ["wal", "2", "1", "2", &ours]);
+    assert_eq!(pragmas.map(pragma), ["wal", "2", "1", "3", &ours]);
     assert_eq!(pragma("cache_size"), "-16384", "KiB; without the sign it would be pages");
     drop(writer);
     store.close().await;
@@ -214,7 +214,8 @@ async fn a_database_of_version_1_opens_and_its_settles_are_what_they_were() {
     store.close().await;
     let old = as_another_program(&path);
     old.execute_batch(
-        "ALTER TABLE settle DROP COLUMN contradiction_resolved_ms; PRAGMA user_version = 1",
+        "DROP INDEX settle_by_open_contradiction;
+         ALTER TABLE settle DROP COLUMN contradiction_resolved_ms; PRAGMA user_version = 1",
     )
     .unwrap();
     drop(old);

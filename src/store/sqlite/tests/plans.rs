@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rusqlite::Connection;
 
-use super::super::{history, list, rows, schedule, settles, sweep};
+use super::super::{history, list, rows, schedule, settles, sweep, unfinished};
 use super::Stepped;
 use crate::settle::{OutOrderNo, StateKind};
 use crate::store::contract_tests::fixtures::*;
@@ -145,6 +145,8 @@ fn every_statement_finds_its_rows_by_an_index_in_the_order_it_needs() {
         list::SELECT_NEXT_APP,
         list::SELECT_NEXT_STATE,
         list::COUNT_OF_STATE,
+        unfinished::SELECT_IN_STATE,
+        unfinished::SELECT_DISPUTED,
     ]);
     for mut stepped in [0, MANY].into_iter().flat_map(databases) {
         for sql in &statements {

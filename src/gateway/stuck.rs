@@ -1,0 +1,245 @@
+//! Which settles do not come to their end, and why: counted by app and kind, told once when it
+//! begins, and listed.
+//!
+//! A round looks at all settles that are not at their end, page by page. What a round found stands
+//! until the next one is complete.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tracing::{error, info};
+
+use super::Gateway;
+use crate::clock::Timestamp;
+use crate::douyin::{UPSTREAM_BAD_ANSWER, UPSTREAM_CREDENTIALS_REJECTED, UPSTREAM_HTTP_ERROR};
+use crate::settle::{
+    AnswerKind, AppId, Failure, Key, LastAnswers, Learned, Record, StateKind, Stuck, stuck,
+};
+use crate::store::{self, Unfinished, UnfinishedCursor};
+
+/// Settles whose last answers are remembered; those of others are not.
+const ANSWERS_MAX: usize = 20_000;
+/// Settles that are listed; more are only counted.
+const LISTED_MAX: usize = 10_000;
+/// Lines of one round about settles; the rest is summed up in one.
+const LINES_MAX: usize = 100;
+
+/// A settle that does not come to its end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StuckSettle {
+    pub key: Key,
+    pub kind: Stuck,
+    /// `None`: the row cannot be read.
+    pub state: Option<StateKind>,
+    /// When this process saw it first.
+    pub since: Timestamp,
+}
+
+/// What the last complete round found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct StuckReport {
+    /// When it was complete; `None`: there was none yet.
+    pub at: Option<Timestamp>,
+    /// Only what there is.
+    pub counts: BTreeMap<(AppId, Stuck), u32>,
+    /// As many as are remembered, those first that have been stuck longest.
+    pub settles: Vec<StuckSettle>,
+}
+
+/// What this process knows of stuck settles. Lost with it: the next one finds them again, and
+/// tells of each once more.
+#[derive(Default)]
+pub(super) struct StuckBook(Mutex<Book>);
+
+#[derive(Default)]
+struct Book {
+    answers: HashMap<Key, LastAnswers>,
+    last: Round,
+    last_at: Option<Timestamp>,
+    current: Round,
+}
+
+/// What one round finds.
+#[derive(Default)]
+struct Round {
+    counts: BTreeMap<(AppId, Stuck), u32>,
+    found: BTreeMap<Key, Found>,
+}
+
+#[derive(Clone, Copy)]
+struct Found {
+    kind: Stuck,
+    state: Option<StateKind>,
+    since: Timestamp,
+}
+
+impl StuckBook {
+    /// Remembers what Douyin answered about a settle that is not at its end. `None` says nothing
+    /// that can be held against other answers: a lost connection, say.
+    pub(super) fn note(&self, record: &Record, kind: Option<AnswerKind>, now: Timestamp) {
+        let Some(kind) = kind.filter(|_| !record.is_final()) else { return };
+        let key = &record.key;
+        let answers = &mut self.book().answers;
+        let first = LastAnswers { kind, times: 1, since: now };
+        if let Some(known) = answers.get_mut(key) {
+            *known = match known.kind == kind {
+                true => LastAnswers { times: known.times.saturating_add(1), ..*known },
+                false => first,
+            };
+        } else if answers.len() < ANSWERS_MAX {
+            answers.insert(key.clone(), first);
+        }
+    }
+
+    fn forget(&self, key: &Key) {
+        self.book().answers.remove(key);
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        // Nothing can panic while it is held.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What an answer to a send says in this respect.
+pub(super) fn answer_kind(learned: &Learned) -> Option<AnswerKind> {
+    match learned {
+        Learned::Unknown(failure) => unreadable(failure),
+        Learned::Reported(_) => Some(AnswerKind::Shown),
+        Learned::Absent | Learned::Elsewhere => Some(AnswerKind::Absent),
+        Learned::Accepted(_)
+        | Learned::Refused(_)
+        | Learned::Unlisted(_)
+        | Learned::NotSent(_)
+        | Learned::Exists(_)
+        | Learned::Resolved(_) => None,
+    }
+}
+
+/// A page of a gateway in front of Douyin that is down (5xx) is no answer about a settle.
+pub(super) fn unreadable(failure: &Failure) -> Option<AnswerKind> {
+    let status = failure.douyin.as_ref().map_or(0, |said| said.http_status);
+    let is_page = failure.reason == UPSTREAM_HTTP_ERROR && (400..500).contains(&status);
+    (is_page || failure.reason == UPSTREAM_BAD_ANSWER).then_some(AnswerKind::Unreadable)
+}
+
+impl Gateway {
+    /// Looks at one page. `None`: the round is complete.
+    pub async fn look_for_stuck(
+        &self,
+        from: UnfinishedCursor,
+        rows_max: u32,
+    ) -> Result<Option<UnfinishedCursor>, store::Error> {
+        let page = self.0.store.unfinished(from, rows_max).await?;
+        for settle in page.settles {
+            self.judge(settle);
+        }
+        if page.next.is_none() {
+            self.close_round();
+        }
+        Ok(page.next)
+    }
+
+    /// What the last complete round found, as far as it is still so.
+    pub fn stuck(&self) -> StuckReport {
+        let book = self.0.stuck.book();
+        let settle = |(key, found): (&Key, &Found)| StuckSettle {
+            key: key.clone(),
+            kind: found.kind,
+            state: found.state,
+            since: found.since,
+        };
+        let mut settles: Vec<StuckSettle> = book.last.found.iter().map(settle).collect();
+        settles.sort_by(|a, b| (a.since, &a.key).cmp(&(b.since, &b.key)));
+        StuckReport { at: book.last_at, counts: book.last.counts.clone(), settles }
+    }
+
+    /// Every series that an alert may ask for, from the start.
+    pub fn begin_counting_stuck(&self) {
+        for app_id in self.0.douyin.apps() {
+            Stuck::ALL.iter().for_each(|kind| count(app_id, *kind, 0));
+        }
+    }
+
+    fn judge(&self, settle: Unfinished) {
+        let now = self.0.clock.now();
+        let (key, kind, state) = match settle {
+            Unfinished::Unreadable(key) => (key, Some(Stuck::NewerVersion), None),
+            Unfinished::Settle(record) => {
+                let last = self.0.stuck.book().answers.get(&record.key).copied();
+                let kind = stuck(&record, last.as_ref(), now, self.policy());
+                let of_the_app =
+                    || self.trouble_of(&record.key.app_id).filter(|_| !record.is_final());
+                let kind = kind.or_else(of_the_app);
+                (record.key, kind, Some(record.state.kind()))
+            }
+        };
+        let Some(kind) = kind else { return };
+        let mut book = self.0.stuck.book();
+        let before = book.last.found.get(&key).filter(|before| before.kind == kind);
+        let since = before.map_or(now, |before| before.since);
+        let Round { counts, found } = &mut book.current;
+        if found.len() < LISTED_MAX
+            && found.insert(key.clone(), Found { kind, state, since }).is_some()
+        {
+            // It moved on between two pages, and came twice.
+            return;
+        }
+        *counts.entry((key.app_id, kind)).or_default() += 1;
+    }
+
+    fn trouble_of(&self, app_id: &AppId) -> Option<Stuck> {
+        if !self.0.douyin.serves(app_id) {
+            return Some(Stuck::AppNotConfigured);
+        }
+        let pause = self.0.douyin.pause(app_id)?;
+        let is_rejected = pause.failure.reason == UPSTREAM_CREDENTIALS_REJECTED;
+        is_rejected.then_some(Stuck::CredentialsRejected)
+    }
+
+    /// Counts what the round found, and tells of what is new.
+    fn close_round(&self) {
+        let now = self.0.clock.now();
+        let mut book = self.0.stuck.book();
+        let round = std::mem::take(&mut book.current);
+        let last = std::mem::replace(&mut book.last, round);
+        book.last_at = Some(now);
+        for (app_id, kind) in last.counts.keys() {
+            count(app_id, *kind, 0);
+        }
+        for ((app_id, kind), settles) in &book.last.counts {
+            count(app_id, *kind, *settles);
+            if kind.is_of_the_app() && !last.counts.contains_key(&(app_id.clone(), *kind)) {
+                let kind = kind.as_str();
+                error!(%app_id, kind, settles, "the settles of an app do not come to their end");
+            }
+        }
+        let is_new = |(key, found): &(&Key, &Found)| {
+            let before = last.found.get(*key).map(|before| before.kind);
+            !found.kind.is_of_the_app() && before != Some(found.kind)
+        };
+        let mut new = book.last.found.iter().filter(is_new);
+        for (key, found) in new.by_ref().take(LINES_MAX) {
+            let state = found.state.map_or("UNKNOWN", StateKind::as_str);
+            error!(%key, kind = found.kind.as_str(), state, "a settle does not come to its end");
+        }
+        let more = new.count();
+        if more > 0 {
+            error!(more, "more settles do not come to their end");
+        }
+        let ended = last.found.keys().filter(|key| !book.last.found.contains_key(*key)).count();
+        if ended > 0 {
+            info!(settles = ended, "settles are stuck no more");
+        }
+    }
+
+    /// A settle that changed its state or ended begins anew.
+    pub(super) fn forget_answers(&self, key: &Key) {
+        self.0.stuck.forget(key);
+    }
+}
+
+fn count(app_id: &AppId, kind: Stuck, settles: u32) {
+    let labels = [("app_id", app_id.as_str().to_owned()), ("kind", kind.as_str().to_owned())];
+    metrics::gauge!("settlement_settles_stuck", &labels).set(f64::from(settles));
+}

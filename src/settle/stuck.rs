@@ -1,0 +1,181 @@
+//! What keeps a settle from its end, as far as an operator can do something about it. A settle that
+//! only waits (for Douyin, for the grace) is not stuck.
+
+use super::observation::Policy;
+use super::record::{Record, StateKind};
+use crate::clock::Timestamp;
+
+/// Why a settle does not come to its end.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Stuck {
+    /// Douyin's word contradicts the recorded one: an operator decides.
+    Contradiction,
+    /// Douyin's answers about it cannot be understood, again and again.
+    UnreadableAnswer,
+    /// Douyin calls its state by a word that no document lists.
+    UnlistedStatus,
+    /// Douyin answers its sends with a number that no table lists.
+    UnlistedAnswer,
+    /// Douyin shows a settle under the number, and nothing proves it to be ours.
+    Unproven,
+    /// Douyin says that something exists under the number, and shows nothing.
+    ExistsButAbsent,
+    /// Its submission window is over, and it is neither accepted nor proven absent.
+    WindowOver,
+    /// A send may have taken effect, and nothing that Douyin answers ends that doubt.
+    Doubt,
+    /// Douyin accepted it, and does not show it.
+    NotShown,
+    /// A newer version of the gateway wrote its row: this one leaves it alone.
+    NewerVersion,
+    /// Its app is not in the configuration.
+    AppNotConfigured,
+    /// Douyin rejects the credentials of its app.
+    CredentialsRejected,
+}
+
+impl Stuck {
+    pub const ALL: [Stuck; 12] = [
+        Stuck::Contradiction,
+        Stuck::UnreadableAnswer,
+        Stuck::UnlistedStatus,
+        Stuck::UnlistedAnswer,
+        Stuck::Unproven,
+        Stuck::ExistsButAbsent,
+        Stuck::WindowOver,
+        Stuck::Doubt,
+        Stuck::NotShown,
+        Stuck::NewerVersion,
+        Stuck::AppNotConfigured,
+        Stuck::CredentialsRejected,
+    ];
+
+    /// The word for it in metrics, logs and lists.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stuck::Contradiction => "contradiction",
+            Stuck::UnreadableAnswer => "unreadable_answer",
+            Stuck::UnlistedStatus => "unlisted_status",
+            Stuck::UnlistedAnswer => "unlisted_answer",
+            Stuck::Unproven => "unproven",
+            Stuck::ExistsButAbsent => "exists_but_absent",
+            Stuck::WindowOver => "window_over",
+            Stuck::Doubt => "doubt",
+            Stuck::NotShown => "not_shown",
+            Stuck::NewerVersion => "newer_version",
+            Stuck::AppNotConfigured => "app_not_configured",
+            Stuck::CredentialsRejected => "credentials_rejected",
+        }
+    }
+
+    /// It is the app's trouble, and every open settle of the app shares it.
+    pub fn is_of_the_app(self) -> bool {
+        match self {
+            Stuck::AppNotConfigured | Stuck::CredentialsRejected => true,
+            Stuck::Contradiction
+            | Stuck::UnreadableAnswer
+            | Stuck::UnlistedStatus
+            | Stuck::UnlistedAnswer
+            | Stuck::Unproven
+            | Stuck::ExistsButAbsent
+            | Stuck::WindowOver
+            | Stuck::Doubt
+            | Stuck::NotShown
+            | Stuck::NewerVersion => false,
+        }
+    }
+}
+
+/// What Douyin last answered about a settle, where that leaves no trace in the record: a question
+/// without a usable answer is no observation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LastAnswers {
+    pub kind: AnswerKind,
+    /// In a row.
+    pub times: u32,
+    /// When the first of them came.
+    pub since: Timestamp,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AnswerKind {
+    Unreadable,
+    /// There is no such settle.
+    Absent,
+    /// Settles were shown.
+    Shown,
+}
+
+/// As many unreadable or empty answers in a row are no chance.
+const TIMES_MIN: u32 = 3;
+
+/// Why the settle does not come to its end by itself; `None`: it does, or it has.
+pub fn stuck(
+    record: &Record,
+    last: Option<&LastAnswers>,
+    now: Timestamp,
+    policy: &Policy,
+) -> Option<Stuck> {
+    if record.open_contradiction().is_some() {
+        return Some(Stuck::Contradiction);
+    }
+    if record.is_final() {
+        return None;
+    }
+    if record.facts.settle_status.as_deref().is_some_and(is_unlisted) {
+        return Some(Stuck::UnlistedStatus);
+    }
+    if record.state.kind() == StateKind::Submitting && record.evidence.unlisted.is_some() {
+        return Some(Stuck::UnlistedAnswer);
+    }
+    let last_is = |kind| last.filter(|last| last.kind == kind);
+    if last_is(AnswerKind::Unreadable).is_some_and(|last| last.times >= TIMES_MIN) {
+        return Some(Stuck::UnreadableAnswer);
+    }
+    match record.state.kind() {
+        StateKind::Submitting => submitting(record, last_is(AnswerKind::Shown), now, policy),
+        StateKind::Processing => {
+            let absent = last_is(AnswerKind::Absent).filter(|last| last.times >= TIMES_MIN);
+            let is_late = absent.is_some_and(|absent| now >= absent.since.plus(policy.grace));
+            if is_late { Some(Stuck::NotShown) } else { lasting_doubt(record, now, policy) }
+        }
+        StateKind::Succeeded | StateKind::Failed | StateKind::Rejected => None,
+    }
+}
+
+fn submitting(
+    record: &Record,
+    shown: Option<&LastAnswers>,
+    now: Timestamp,
+    policy: &Policy,
+) -> Option<Stuck> {
+    if let Some(since) = record.evidence.exists_seen {
+        let patience = match shown {
+            Some(_) => policy.call_timeout + policy.grace,
+            None => policy.exists_absent_max,
+        };
+        if now >= since.plus(patience) {
+            return Some(shown.map_or(Stuck::ExistsButAbsent, |_| Stuck::Unproven));
+        }
+    }
+    // The empty queries that end it take a while.
+    let is_over = |end: Timestamp| now >= end.plus(policy.grace);
+    if record.request().is_some_and(|request| is_over(request.submit_before)) {
+        return Some(Stuck::WindowOver);
+    }
+    lasting_doubt(record, now, policy)
+}
+
+/// A doubt that would end with the grace, if that proved anything.
+fn lasting_doubt(record: &Record, now: Timestamp, policy: &Policy) -> Option<Stuck> {
+    let evidence = &record.evidence;
+    let waits = evidence.refused.is_some() || evidence.fail_seen.is_some();
+    let visible = |sent: Timestamp| sent.plus(policy.call_timeout).plus(policy.grace);
+    let is_late = evidence.last_permit.is_none_or(|sent| now >= visible(sent));
+    let is_stuck = !policy.grace_proves && evidence.unanswered > 0 && waits && is_late;
+    is_stuck.then_some(Stuck::Doubt)
+}
+
+fn is_unlisted(status: &str) -> bool {
+    !matches!(status, "INIT" | "PROCESSING" | "SUCCESS" | "FAIL")
+}
