@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::douyin::INFORMING_FIELDS;
 use crate::log_limit::limited;
 use libraries::Libraries;
 use log_queue::{LogQueue, StandardError};
@@ -119,6 +120,17 @@ pub fn metrics() -> PrometheusHandle {
         metrics::counter!("settlement_log_lines_dropped_total").increment(0);
         metrics::counter!("settlement_log_lines_held_back_total").increment(0);
         describe_connections();
+        metrics::describe_counter!(
+            "settlement_unreadable_fields_total",
+            "Fields of Douyin's that only inform and did not fit, by field: they were left out."
+        );
+        for field in INFORMING_FIELDS {
+            metrics::counter!("settlement_unreadable_fields_total", "field" => field).absolute(0);
+        }
+        metrics::describe_gauge!(
+            "settlement_settles_stuck",
+            "Settles that do not come to their end, by app and kind; see the runbook, Stuck."
+        );
         counted
     });
     counted.clone()

@@ -125,7 +125,8 @@ impl Client {
         let call = async {
             let begun = self.0.clock.uptime();
             let body = Bytes::from(wire::query_body(app_id, by));
-            let called = self.call(app_id, QUERY_PATH, body, begun).await.and_then(found);
+            let called = self.call(app_id, QUERY_PATH, body, begun).await;
+            let called = called.and_then(|said| found(said, by));
             let cause = called.as_ref().err().map(|failed| failed.cause.clone());
             let answer = called.map_err(|Failed { failure, log_id, .. }| QueryFailure {
                 throttled: is_throttling(&failure),

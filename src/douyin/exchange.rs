@@ -73,7 +73,9 @@ impl Exchange {
             headers.insert(ACCESS_TOKEN, value);
         }
         let timeout = self.attempt_timeout.min(deadline.left());
-        let call = Call { path, headers, body, timeout, deadline: deadline.clone() };
+        let needs_silence = |reply: &Reply| wire::denies(&reply.content);
+        let deadline = deadline.clone();
+        let call = Call { path, headers, body, timeout, deadline, needs_silence };
         match self.transport.send(call).await {
             Ok(reply) => heard(&reply),
             Err(error) => Err(failed(&error)),

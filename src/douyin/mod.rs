@@ -43,4 +43,4 @@ pub use outcome::{CreateAnswer, QueryAnswer, QueryFailure};
 pub use pause::Pause;
 pub use signature::{PlatformKeys, Signed};
 pub use transport::{Call, HttpTransport, Reply, SendError, Transport};
-pub use wire::{QueryBy, create_body, settle_params_text};
+pub use wire::{INFORMING_FIELDS, QueryBy, create_body, settle_params_text};

@@ -57,6 +57,12 @@ pub(super) struct Said {
 impl Said {
     pub(super) fn new(heard: Heard, token: SecretString) -> Result<Self, Failed> {
         let (err_no, row) = (heard.err_no()?, heard.answer.row());
+        // 23111 may name the settle that exists. With any other number the id of a settle says that
+        // the request took effect and that it did not.
+        let exists = row.is_some_and(|row| row.handling == Handling::Exists);
+        if err_no != 0 && !exists && heard.answer.names_a_settle {
+            return Err(heard.unusable(wire::Unreadable("an error together with a settle")));
+        }
         Ok(Self { heard, err_no, row, token })
     }
 
@@ -122,6 +128,10 @@ pub(super) fn created(called: Result<Said, Failed>) -> CreateAnswer {
         match said.handling() {
             None => (Learned::Unlisted(failure), Answers::Nothing),
             Some(Handling::Refused) => (Learned::Refused(failure), Answers::OneSend),
+            // The settle that it names may be the one that this send made.
+            Some(Handling::Exists) if said.heard.answer.names_a_settle => {
+                (Learned::Exists(failure), Answers::Nothing)
+            }
             Some(Handling::Exists) => (Learned::Exists(failure), Answers::OneSend),
             Some(Handling::Unknown | Handling::Throttled) => {
                 (Learned::Unknown(failure), Answers::Nothing)
@@ -134,13 +144,16 @@ pub(super) fn created(called: Result<Said, Failed>) -> CreateAnswer {
 
 /// The outcome of a query. Any number but 0 is a failure: what it means for a create, it means for
 /// the money of a create.
-pub(super) fn found(said: Said) -> Result<QueryAnswer, Failed> {
+pub(super) fn found(said: Said, by: wire::QueryBy<'_>) -> Result<QueryAnswer, Failed> {
     if said.err_no != 0 {
         let (failure, err_no) = (Box::new(said.failure()), said.err_no);
         let (effect, log_id) = (Effect::None, said.heard.log_id);
         return Err(Failed { effect, failure, log_id, cause: format!("Douyin answers {err_no}") });
     }
     let reports = wire::reports(&said.heard.answer.data).map_err(|why| said.heard.unusable(why))?;
+    if !wire::answer_to(by, &reports) {
+        return Err(said.heard.unusable(wire::Unreadable("it answers another question")));
+    }
     Ok(QueryAnswer { reports, log_id: said.heard.log_id })
 }
 
@@ -170,10 +183,7 @@ impl<'a> Line<'a> {
             Learned::Unlisted(failure) => ("unlisted", Tone::Alarm, Some(failure)),
             Learned::NotSent(failure) => ("not_sent", Tone::Trouble, Some(failure)),
             Learned::Exists(failure) => ("exists", Tone::Trouble, Some(failure)),
-            Learned::Reported(_)
-            | Learned::Absent
-            | Learned::Elsewhere
-            | Learned::Resolved(_) => {
+            Learned::Reported(_) | Learned::Absent | Learned::Elsewhere | Learned::Resolved(_) => {
                 ("found", Tone::Routine, None)
             }
         };

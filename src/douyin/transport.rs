@@ -6,20 +6,23 @@
 //! What it must not know: what a body means.
 
 mod gate;
+mod line;
+mod pool;
 
-use std::error::Error as _;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
-use reqwest::Url;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
+use tokio::time::{Instant, timeout_at};
 
 use super::config::{BuildError, ClientConfig};
 use crate::clock::{Clock, Uptime};
 use gate::{Gate, GatedBody, Handover};
+use line::{Connector, Line};
+use pool::Pool;
 
 /// A future as the in-process transport returns it.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -44,6 +47,8 @@ pub struct Call {
     pub timeout: Duration,
     /// Once this has passed, nothing may be sent any more.
     pub deadline: Deadline,
+    /// Whether an answer counts only if nothing follows it on its connection.
+    pub needs_silence: fn(&Reply) -> bool,
 }
 
 /// What came back, whatever its status.
@@ -108,43 +113,32 @@ impl Transport {
     }
 }
 
-/// HTTP/1.1 over TCP or TLS.
+/// HTTP/1.1 over TCP or TLS. One request per connection at a time: when a connection is lost, one
+/// outcome is unknown and not all of them. Nothing is sent a second time and no redirect is
+/// followed here: both are decisions about money.
 #[derive(Clone)]
-pub struct HttpTransport {
-    client: reqwest::Client,
-    /// Without a slash at the end.
-    base_url: String,
+pub struct HttpTransport(Arc<Http>);
+
+struct Http {
+    pool: Pool,
+    /// What every request is for: `host` and perhaps a port.
+    host: HeaderValue,
+    /// In front of Douyin's own paths, without a slash at the end.
+    path: String,
     answer_bytes_max: usize,
 }
 
 impl HttpTransport {
     pub fn new(config: &ClientConfig) -> Result<Self, BuildError> {
         let url = base_url(&config.base_url)?;
-        // One crypto provider for the process; whoever was first has installed the same one.
-        rustls::crypto::ring::default_provider().install_default().ok();
-        #[expect(clippy::disallowed_methods, reason = "the one place that calls Douyin")]
-        let builder = reqwest::Client::builder();
-        let builder = builder
-            // One request per connection at a time: when a connection is lost, one outcome is
-            // unknown and not all of them.
-            .http1_only()
-            // reqwest would repeat requests that a server says it has not begun, and follow
-            // redirects. Both are decisions about money, and not its own.
-            .retry(reqwest::retry::never())
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(config.connect_timeout)
-            .pool_idle_timeout(config.idle_timeout)
-            .pool_max_idle_per_host(config.idle_connections_max)
-            .user_agent(concat!("settlement-gateway/", env!("CARGO_PKG_VERSION")));
-        let builder = match url.scheme() {
-            // Needs no roots; looking for them fails on a machine that has none.
-            "http" => builder.tls_certs_only([]),
-            _ => builder,
-        };
-        let client = builder.build().map_err(|error| BuildError::Http(causes(error)))?;
-        let base_url = url.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { client, base_url, answer_bytes_max: config.answer_bytes_max })
+        let wrong = || BuildError::BaseUrl { base_url: config.base_url.clone() };
+        let connector = Connector::new(&url, config.connect_timeout)?;
+        Ok(Self(Arc::new(Http {
+            pool: Pool::new(connector, config.idle_timeout, config.idle_connections_max),
+            host: HeaderValue::try_from(authority(&url)).map_err(|_| wrong())?,
+            path: url.path().trim_end_matches('/').to_owned(),
+            answer_bytes_max: config.answer_bytes_max,
+        })))
     }
 
     /// `NotSent` rests on the gate around the body: until hyper takes the body out of it, no more
@@ -152,63 +146,104 @@ impl HttpTransport {
     /// request. Failing to resolve, to connect or to shake hands ends there, too. Once the body was
     /// taken, nothing is proven any more, even if hyper then says that it wrote nothing.
     ///
-    /// On a kept connection that the server closes at that moment, hyper-util sends the request
-    /// again over another one, but only if it was never begun: it still has the body in its gate.
+    /// A kept connection that is closed, or has said something, does not get the body: another
+    /// connection does.
     async fn send(&self, call: Call) -> Result<Reply, SendError> {
-        let deadline = call.deadline.clone();
-        let gate = Arc::new(Gate::new(call.deadline));
-        let body = GatedBody::new(call.body, Arc::clone(&gate));
-        let url = format!("{}{}", self.base_url, call.path);
-        let request = self.client.post(url).headers(call.headers);
-        let request = request.body(reqwest::Body::wrap(body));
-        let reply = tokio::time::timeout(call.timeout, self.exchange(request)).await;
-        let error = match reply {
-            Ok(Ok(reply)) => return Ok(reply),
-            Ok(Err(error)) => error,
-            Err(_) => SendError::Timeout,
-        };
-        Err(match gate.close() {
-            Handover::Done => error,
-            Handover::TooLate => SendError::TooLate,
-            Handover::Waiting | Handover::Revoked if deadline.passed() => SendError::TooLate,
-            Handover::Waiting | Handover::Revoked => SendError::NotSent(error.to_string()),
-        })
+        let until = Instant::now() + call.timeout;
+        loop {
+            let connected = timeout_at(until, self.0.pool.take()).await;
+            let connected = connected.unwrap_or_else(|_| Err("no connection in time".to_owned()));
+            let mut line = connected.map_err(|cause| match call.deadline.passed() {
+                true => SendError::TooLate,
+                false => SendError::NotSent(cause),
+            })?;
+            let gate = Arc::new(Gate::new(call.deadline.clone(), line.probe()));
+            let request = self.request(&call, GatedBody::new(call.body.clone(), gate.clone()));
+            let answer = line.exchange(request, self.0.answer_bytes_max);
+            let answer = timeout_at(until, answer).await.unwrap_or(Err(SendError::Timeout));
+            let error = match answer {
+                Ok(reply) => return self.heard(line, reply, call.needs_silence).await,
+                Err(error) => error,
+            };
+            return Err(match gate.close() {
+                Handover::Done => error,
+                Handover::TooLate => SendError::TooLate,
+                Handover::Waiting | Handover::Spoken | Handover::Revoked => {
+                    if call.deadline.passed() {
+                        SendError::TooLate
+                    } else if line.is_kept() && Instant::now() < until {
+                        continue;
+                    } else {
+                        SendError::NotSent(error.to_string())
+                    }
+                }
+            });
+        }
     }
 
-    async fn exchange(&self, request: reqwest::RequestBuilder) -> Result<Reply, SendError> {
-        let lost = |error| SendError::Lost(causes(error));
-        let mut response = request.send().await.map_err(lost)?;
-        let status = response.status().as_u16();
-        let log_id_header = response.headers().get("x-tt-logid");
-        let log_id_header = log_id_header.and_then(|id| id.to_str().ok()).map(str::to_owned);
-        let mut content = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(lost)? {
-            if content.len() + chunk.len() > self.answer_bytes_max {
-                return Err(SendError::TooLarge { status, log_id_header });
-            }
-            content.extend_from_slice(&chunk);
+    fn request(&self, call: &Call, body: GatedBody) -> Request<GatedBody> {
+        let mut request = Request::new(body);
+        *request.method_mut() = Method::POST;
+        let path = format!("{}{}", self.0.path, call.path);
+        *request.uri_mut() = path.parse().expect("the paths of both are sound");
+        *request.headers_mut() = call.headers.clone();
+        let headers = request.headers_mut();
+        headers.insert(header::HOST, self.0.host.clone());
+        headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(GZIP));
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        request
+    }
+
+    /// The answer on a kept connection may be a late one to an earlier request. If what it says
+    /// must not be believed wrongly, the connection is listened to a little longer: the true answer
+    /// would come behind it.
+    async fn heard(
+        &self,
+        mut line: Line,
+        reply: Reply,
+        needs_silence: fn(&Reply) -> bool,
+    ) -> Result<Reply, SendError> {
+        if line.is_kept() && needs_silence(&reply) && !line.is_silent_for(QUIET).await {
+            return Err(SendError::Lost("more than one answer came".to_owned()));
         }
-        Ok(Reply { status, log_id_header, content: content.freeze() })
+        self.0.pool.put(line).await;
+        Ok(reply)
     }
 }
+
+/// How long a connection must have been silent since its last answer before it gets another
+/// request, and before an answer that needs silence is believed. A proxy that is out of step sends
+/// its late answer within it.
+const QUIET: Duration = Duration::from_millis(50);
+const GZIP: &str = "gzip";
+const USER_AGENT: &str = concat!("settlement-gateway/", env!("CARGO_PKG_VERSION"));
 
 /// Parses an address that Douyin may be at.
-pub fn base_url(text: &str) -> Result<Url, BuildError> {
+pub fn base_url(text: &str) -> Result<Uri, BuildError> {
     let wrong = || BuildError::BaseUrl { base_url: text.to_owned() };
-    let url = Url::parse(text).map_err(|_| wrong())?;
-    let plain = url.query().is_none()
-        && url.fragment().is_none()
-        && url.username().is_empty()
-        && url.password().is_none();
-    match url.scheme() {
-        "http" | "https" if plain && url.has_host() => Ok(url),
-        _ => Err(wrong()),
+    // A fragment is dropped without a word by the parser.
+    let url: Uri = text.parse().ok().filter(|_| !text.contains('#')).ok_or_else(wrong)?;
+    let is_plain = url.query().is_none()
+        && url.host().is_some_and(|host| !host.is_empty())
+        && url.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+    match url.scheme_str() {
+        Some("http" | "https") if is_plain => Ok(url),
+        Some(_) | None => Err(wrong()),
     }
 }
 
-/// An error with all that caused it, in one line. Addresses are left out: they say nothing new.
-fn causes(error: reqwest::Error) -> String {
-    let error = error.without_url();
+/// The port is left out where the scheme says it.
+fn authority(url: &Uri) -> String {
+    let host = url.host().unwrap_or_default();
+    match (url.scheme_str(), url.port_u16()) {
+        (_, None) | (Some("http"), Some(80)) | (Some("https"), Some(443)) => host.to_owned(),
+        (_, Some(port)) => format!("{host}:{port}"),
+    }
+}
+
+/// An error with all that caused it, in one line.
+fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

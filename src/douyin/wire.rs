@@ -1,14 +1,21 @@
 //! Douyin's JSON: what is sent, and what is read from answers.
 //!
-//! Written strictly, read tolerantly. Reading knows every envelope that was seen on this platform
-//! and both spellings of renamed fields; but what it cannot understand it reports as unreadable,
-//! because an answer that is guessed at may move money twice.
+//! Written strictly. Read by what hangs on it: err_no, the status word, the ids and what proves
+//! whose settle it is decide, and are read strictly (`values`): where one of them cannot be
+//! understood, or two contradict each other, the whole message is unreadable, because an answer
+//! that is guessed at may move money twice. Everything else informs, and is read leniently
+//! (`lenient`): it never keeps a settle from its end.
 //!
 //! What it must not know: HTTP statuses, tokens, what a number of Douyin's means.
 
 mod callback;
 mod envelope;
 mod items;
+mod json;
+mod lenient;
+mod moment;
+#[cfg(test)]
+mod odd_tests;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -25,8 +32,9 @@ use crate::settle::{
 };
 
 pub(super) use callback::{Message, SettleMessage, message};
-pub(super) use envelope::{Answer, bounded_log_id, read};
-pub(super) use items::reports;
+pub(super) use envelope::{Answer, bounded_log_id, denies, read};
+pub(super) use items::{answer_to, reports};
+pub use lenient::INFORMING_FIELDS;
 
 /// Why an answer cannot be understood. Says what is wrong with it, never what it said.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -35,6 +43,11 @@ pub struct Unreadable(pub(super) &'static str);
 
 /// How long a client_token lives if the answer does not say (client_token, `expires_in` 7200).
 const TOKEN_LIFE: Duration = Duration::from_secs(7200);
+/// No token is taken to live shorter, whatever the answer says: else each call would fetch one, and
+/// each fetch ends the life of an older one.
+const TOKEN_LIFE_MIN: Duration = Duration::from_secs(60);
+/// Nor longer.
+const TOKEN_LIFE_MAX: Duration = Duration::from_secs(30 * 86_400);
 
 /// By what a settle is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -153,10 +166,10 @@ fn json(body: &impl Serialize) -> String {
 /// settle_create, response `data` (1.6). `None`: Douyin names no settle, or not in a usable way.
 pub(super) fn accepted_ids(data: &Value) -> Option<AcceptedIds> {
     let fields = data.as_object()?;
-    let settle_id = SettleId::parse(values::text(fields, &["settle_id"]).ok()??).ok()?;
-    // Worth less than the acceptance itself: an unusable one is left out.
-    let wallet_settle_id = values::text(fields, &["wallet_settle_id"]).ok().flatten();
-    let wallet_settle_id = wallet_settle_id.and_then(|id| WalletSettleId::parse(id).ok());
+    let settle_id = values::text(fields, &["settle_id"]).ok()??;
+    let settle_id = values::names_something(fields, "settle_id").then_some(settle_id)?;
+    let settle_id = SettleId::parse(settle_id).ok()?;
+    let wallet_settle_id = lenient::id(fields, "wallet_settle_id", WalletSettleId::parse);
     Some(AcceptedIds { settle_id, wallet_settle_id })
 }
 
@@ -167,11 +180,10 @@ pub(super) fn token(data: &Value) -> Result<(SecretString, Duration), Unreadable
     };
     let token = values::text(fields, &["access_token"])?;
     let token = token.ok_or(Unreadable("the answer holds no token"))?;
-    let life = match values::integer(fields, "expires_in")? {
-        None => TOKEN_LIFE,
-        Some(secs) => Duration::from_secs(
-            u64::try_from(secs).map_err(|_| Unreadable("expires_in is negative"))?,
-        ),
-    };
+    // Absurd lives are cut to what can be worked with: a token that is dead is rejected, and then
+    // replaced.
+    let life = lenient::whole(fields, "expires_in").map_or(TOKEN_LIFE, |secs| {
+        Duration::from_secs(u64::try_from(secs).unwrap_or(0)).clamp(TOKEN_LIFE_MIN, TOKEN_LIFE_MAX)
+    });
     Ok((token.into(), life))
 }

@@ -401,7 +401,7 @@ fn result(record: &Record) -> Option<v1::SettleResult> {
         platform_ticket_fen: facts.platform_ticket.map(Fen::get),
         settle_detail: facts.settle_detail.clone(),
         message: facts.message.clone(),
-        settle_time: facts.settle_time.map(time),
+        settle_time: facts.settle_time.filter(|moment| is_sayable(*moment)).map(time),
         auto_settle: facts.auto_settle,
     };
     (result != v1::SettleResult::default()).then_some(result)
@@ -478,6 +478,12 @@ pub fn time(time: Timestamp) -> prost_types::Timestamp {
     let nanos = i32::try_from(time.as_ms().rem_euclid(1_000) * 1_000_000)
         .expect("less than a second of nanoseconds fits into 32 bits");
     prost_types::Timestamp { seconds: time.as_ms().div_euclid(1_000), nanos }
+}
+
+/// Whether a protobuf Timestamp may say it: from the year 1 to the year 9999. An earlier release
+/// recorded whatever Douyin sent.
+fn is_sayable(moment: Timestamp) -> bool {
+    (-62_135_596_800_000..=253_402_300_799_999).contains(&moment.as_ms())
 }
 
 /// A moment for people, as in JSON.

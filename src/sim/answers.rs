@@ -6,7 +6,8 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::choices::{Choices, Envelope, LogIdPlace};
+use super::choices::{Choices, Envelope, Informing, LogIdPlace};
+use super::odd;
 
 /// A complete HTTP answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,7 +141,15 @@ impl Writer<'_> {
     }
 
     fn json(self, status: StatusCode, body: &Value) -> Answer {
-        self.raw(status, "application/json; charset=utf-8", body.to_string().into())
+        let written = match self.choices.informing {
+            Informing::AsDocumented => body.to_string().into(),
+            Informing::Odd => {
+                let mut body = body.clone();
+                odd::spoil(&mut body, &self.log_id);
+                odd::written(&body)
+            }
+        };
+        self.raw(status, "application/json; charset=utf-8", written)
     }
 
     pub(super) fn raw(self, status: StatusCode, content_type: &str, body: Bytes) -> Answer {

@@ -4,8 +4,8 @@ use http::StatusCode;
 
 use super::callbacks::Ladder;
 use super::choices::{
-    AmountForm, AutoNumber, CallbackFields, CallbackVersion, Choices, Envelope, LogIdPlace,
-    NumberCheck, NumberFate, QueryNames,
+    AmountForm, AutoNumber, CallbackFields, CallbackVersion, Choices, Envelope, Informing,
+    LogIdPlace, NumberCheck, NumberFate, QueryNames,
 };
 
 /// Keeps the simulator's times within what its clock can tell: ten years.
@@ -77,6 +77,7 @@ impl Choices {
             callback_ladder,
             callback_retry_signs_anew,
             callback_deadline_ms,
+            informing,
         } = self;
         vec![
             ("number_check", number_check),
@@ -110,6 +111,7 @@ impl Choices {
             ("callback_ladder", callback_ladder),
             ("callback_retry_signs_anew", callback_retry_signs_anew),
             ("callback_deadline_ms", callback_deadline_ms),
+            ("informing", informing),
         ]
     }
 }
@@ -204,6 +206,11 @@ impl Worded for CallbackFields {
 impl Worded for AutoNumber {
     const VALUES: &'static [Self] = &Self::ALL;
     const WORDS: &'static [&'static str] = &["settle-id", "blank", "absent"];
+}
+
+impl Worded for Informing {
+    const VALUES: &'static [Self] = &[Self::AsDocumented, Self::Odd];
+    const WORDS: &'static [&'static str] = &["as-documented", "odd"];
 }
 
 impl Worded for Ladder {

@@ -78,6 +78,9 @@ pub struct Choices {
     pub callback_retry_signs_anew: bool,
     /// How long the platform waits for the answer to a callback, in milliseconds (§3.4: unknown).
     pub callback_deadline_ms: u64,
+    /// What is in the fields that only inform. Their types are documented, so no seed draws odd
+    /// ones.
+    pub informing: Informing,
 }
 
 impl Default for Choices {
@@ -114,6 +117,7 @@ impl Default for Choices {
             callback_ladder: Ladder::General,
             callback_retry_signs_anew: true,
             callback_deadline_ms: 5_000,
+            informing: Informing::AsDocumented,
         }
     }
 }
@@ -161,6 +165,7 @@ impl Choices {
             callback_ladder: pick(one_of, &Ladder::ALL),
             callback_retry_signs_anew: one_of.bool(),
             callback_deadline_ms: pick(one_of, &[2_000, 5_000, 15_000]),
+            informing: Informing::AsDocumented,
         }
     }
 }
@@ -282,6 +287,14 @@ pub enum AutoNumber {
 
 impl AutoNumber {
     pub(super) const ALL: [Self; 3] = [Self::SettleId, Self::Blank, Self::Absent];
+}
+
+/// What is in the fields that only inform: amounts, times, texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Informing {
+    AsDocumented,
+    /// Of any type, and broken.
+    Odd,
 }
 
 fn pick<T: Copy>(rng: &mut fastrand::Rng, of: &[T]) -> T {

@@ -39,6 +39,7 @@ mod http;
 mod ids;
 mod interference;
 mod keys;
+mod odd;
 mod orders;
 mod query;
 mod received;
@@ -61,8 +62,8 @@ pub use self::callbacks::{
     ForgedSignature, Ladder, Outcome, Sent, check_callback_url,
 };
 pub use self::choices::{
-    AmountForm, AutoNumber, CallbackFields, CallbackVersion, Choices, Envelope, LogIdPlace,
-    NumberCheck, NumberFate, QueryNames,
+    AmountForm, AutoNumber, CallbackFields, CallbackVersion, Choices, Envelope, Informing,
+    LogIdPlace, NumberCheck, NumberFate, QueryNames,
 };
 pub use self::core::{Core, Pending, Reply, Request};
 pub use self::faults::{Gate, Script};

@@ -61,7 +61,8 @@ pub(super) const DOUYIN: &[Knob<Config>] = &[
             unit: "connections",
             bounds: (0, 10_000),
         },
-        meaning: "The most unused connections that are kept.",
+        meaning: "The most unused connections that are kept. A connection rests for 50 ms after \
+                  each answer, so that 100 requests per second need 5 of them.",
     },
     Knob {
         key: "refresh_ahead_ms",

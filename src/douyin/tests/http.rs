@@ -8,19 +8,19 @@ use super::server::{Act, Server, json as answer, raw};
 use super::*;
 use crate::settle::{Answers, Failure, Learned};
 
-struct Desk {
-    client: Client,
+pub(super) struct Desk {
+    pub(super) client: Client,
     clock: Clock,
     _dir: TempDir,
 }
 
 impl Desk {
-    async fn at(base_url: &str) -> Self {
+    pub(super) async fn at(base_url: &str) -> Self {
         Self::with(ClientConfig { base_url: base_url.to_owned(), ..ClientConfig::default() }).await
     }
 
     /// With a token in the store, so that the server sees the calls only.
-    async fn with(config: ClientConfig) -> Self {
+    pub(super) async fn with(config: ClientConfig) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = SqliteOptions::new(dir.path().join("settlement.db")).creating();
         let store = Store::Sqlite(Arc::new(Sqlite::open(options).unwrap()));
@@ -35,7 +35,7 @@ impl Desk {
         Self { client, clock, _dir: dir }
     }
 
-    async fn create(&self) -> CreateAnswer {
+    pub(super) async fn create(&self) -> CreateAnswer {
         self.client.create(&app_id(), BODY, self.clock.uptime()).await
     }
 }

@@ -1,8 +1,10 @@
 //! The client against scripted peers: [`outcomes`] and [`tokens`] within the process and on paused
-//! time, [`http`] and [`leaks`] over loopback sockets. This module holds what they share.
+//! time, [`http`], [`lines`] and [`leaks`] over loopback sockets. This module holds what they
+//! share.
 
 mod http;
 mod leaks;
+mod lines;
 mod outcomes;
 mod peer;
 mod server;

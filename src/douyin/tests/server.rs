@@ -1,7 +1,9 @@
 //! A real HTTP server on loopback whose every byte is scripted.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -12,6 +14,8 @@ use tokio::task::JoinSet;
 pub(super) enum Act {
     /// These bytes; the connection stays open.
     Say(Vec<u8>),
+    /// These bytes, and some time later others that were not asked for.
+    SayMore(Vec<u8>, Duration, Vec<u8>),
     /// These bytes, then the end of the connection.
     SayAndClose(Vec<u8>),
     Reset,
@@ -22,6 +26,7 @@ pub(super) struct Server {
     pub(super) address: String,
     /// Every complete request, head and body.
     requests: Arc<Mutex<Vec<String>>>,
+    connections: Arc<AtomicUsize>,
     _serving: JoinSet<()>,
 }
 
@@ -32,19 +37,27 @@ impl Server {
         let acts: Arc<Mutex<VecDeque<Act>>> = Arc::new(Mutex::new(acts.into_iter().collect()));
         let requests = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&requests);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let opened = Arc::clone(&connections);
         let mut serving = JoinSet::new();
         serving.spawn(async move {
-            let mut connections = JoinSet::new();
+            let mut open = JoinSet::new();
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
-                connections.spawn(serve(socket, Arc::clone(&acts), Arc::clone(&seen)));
+                opened.fetch_add(1, Ordering::Relaxed);
+                open.spawn(serve(socket, Arc::clone(&acts), Arc::clone(&seen)));
             }
         });
-        Self { address, requests, _serving: serving }
+        Self { address, requests, connections, _serving: serving }
     }
 
     pub(super) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// How many were opened.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     pub(super) fn requests(&self) -> Vec<String> {
@@ -62,6 +75,12 @@ async fn serve(
         let act = acts.lock().unwrap().pop_front();
         match act.expect("every request is scripted") {
             Act::Say(bytes) => socket.write_all(&bytes).await.unwrap(),
+            Act::SayMore(bytes, pause, more) => {
+                socket.write_all(&bytes).await.unwrap();
+                tokio::time::sleep(pause).await;
+                // The other side may have had enough.
+                let _ = socket.write_all(&more).await;
+            }
             Act::SayAndClose(bytes) => {
                 socket.write_all(&bytes).await.unwrap();
                 return;

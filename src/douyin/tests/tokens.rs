@@ -85,6 +85,20 @@ async fn every_token_number_leads_to_one_fetch_and_one_repeat() {
     }
 }
 
+/// A life that is no life would cost a token for each call, and each ends an older one.
+#[tokio::test(start_paused = true)]
+async fn a_token_that_claims_not_to_live_is_used_all_the_same() {
+    for expires_in in [json!(0), json!(-1), json!("soon"), json!(1.5), json!(null)] {
+        let (world, peer, client) = one();
+        let token = json!({ "access_token": peer.issue(), "expires_in": expires_in });
+        peer.script_tokens([Act::Say(json!({ "data": token, "message": "success" }))]);
+        for _ in 0..20 {
+            accepted_by(&world, &client).await;
+        }
+        assert_eq!(peer.token_calls(), 1, "{expires_in}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_query_repeats_with_another_token_too() {
     let (world, peer, client) = one();

@@ -1,8 +1,8 @@
 //! The gate between a request and its connection: decides once, for good, if the body goes out.
 //!
-//! Connecting takes time, in which a deadline may pass and a machine may be suspended; and a caller
-//! that gives up does not stop the connection's own task at once. So the question is asked where
-//! the connection takes the body, and the answer is final.
+//! Connecting takes time, in which a deadline may pass and a machine may be suspended; and a kept
+//! connection may say something that it was not asked for. So the question is asked where the
+//! connection takes the body, right before the bytes leave, and the answer is final.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::Deadline;
+use super::line::Probe;
 
 /// What became of a body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +23,9 @@ pub(super) enum Handover {
     Done,
     /// The connection asked after the deadline and did not get it.
     TooLate,
+    /// The kept connection has said something since its last answer, or is closed: it did not get
+    /// it. What it said would be taken for the answer to this request.
+    Spoken,
     /// The sender gave up first; the connection will not get it.
     Revoked,
 }
@@ -30,17 +34,22 @@ pub(super) struct Gate {
     /// Leaves `Waiting` once.
     state: Mutex<Handover>,
     deadline: Deadline,
+    /// Of a kept connection.
+    probe: Option<Probe>,
 }
 
 impl Gate {
-    pub(super) fn new(deadline: Deadline) -> Self {
-        Self { state: Mutex::new(Handover::Waiting), deadline }
+    pub(super) fn new(deadline: Deadline, probe: Option<Probe>) -> Self {
+        Self { state: Mutex::new(Handover::Waiting), deadline, probe }
     }
 
     /// The connection wants the body. Whether it gets it.
     fn pass(&self) -> bool {
-        let passed = self.deadline.passed();
-        let asked = if passed { Handover::TooLate } else { Handover::Done };
+        let asked = match &self.probe {
+            _ if self.deadline.passed() => Handover::TooLate,
+            Some(probe) if !probe.is_silent() => Handover::Spoken,
+            Some(_) | None => Handover::Done,
+        };
         self.decide(asked) == Handover::Done
     }
 
@@ -111,7 +120,7 @@ mod tests {
     fn gated() -> (Arc<Gate>, Pin<Box<GatedBody>>) {
         let clock = Clock::runtime(Timestamp::from_ms(0));
         let (from, within) = (clock.uptime(), Duration::from_secs(10));
-        let gate = Arc::new(Gate::new(Deadline { clock, from, within }));
+        let gate = Arc::new(Gate::new(Deadline { clock, from, within }, None));
         (Arc::clone(&gate), Box::pin(GatedBody::new(Bytes::from_static(b"{}"), gate)))
     }
 

@@ -1,15 +1,15 @@
 //! The body of a callback (通知分账结果, 3.1 and 3.2): an envelope whose `msg` is JSON in a string.
 //!
-//! Read only after its signature was verified. What it cannot understand is refused, so that Douyin
-//! delivers it again and somebody notices.
+//! Read only after its signature was verified. A message whose settle or status cannot be
+//! understood is refused, so that Douyin delivers it again and an operator notices; whatever else
+//! does not fit is left out, and the message counts without it.
 
 use serde_json::Value;
 
-use super::Unreadable;
-use super::items::{facts, parsed, status};
-use super::values::{Fields, integer, shown, text};
-use crate::clock::Timestamp;
-use crate::settle::{AppId, OutSettleNo, Report, SettleId};
+use super::items::{facts, parsed, settle_id, status};
+use super::values::{Fields, shown, text};
+use super::{Unreadable, json, lenient};
+use crate::settle::{AppId, OutSettleNo, Report};
 
 /// What a callback says.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,7 +31,7 @@ pub struct SettleMessage {
 
 /// 3.0 is the general trading system's, 2.0 its siblings'; both have the same form. Without a
 /// version it is guaranteed payment's, which is signed and spelled differently.
-const VERSIONS: [&str; 2] = ["3.0", "2.0"];
+const VERSIONS: [&str; 4] = ["3.0", "3", "2.0", "2"];
 /// What is kept of a type that is not ours; Douyin's are short words.
 const KIND_BYTES_MAX: usize = 64;
 
@@ -42,7 +42,7 @@ pub(in crate::douyin) fn message(body: &[u8]) -> Result<Message, Unreadable> {
         let kind = kind.chars().filter(|c| !c.is_control()).take(KIND_BYTES_MAX / 4).collect();
         return Ok(Message::Other { kind });
     }
-    let version = text(&envelope, &["version"])?.ok_or(Unreadable("version is missing"))?;
+    let version = lenient::text(&envelope, "version").ok_or(Unreadable("version is missing"))?;
     if !VERSIONS.contains(&version.as_str()) {
         return Err(Unreadable("version is neither 3.0 nor 2.0"));
     }
@@ -62,14 +62,16 @@ pub(in crate::douyin) fn message(body: &[u8]) -> Result<Message, Unreadable> {
 /// The state is `status` here and `settle_status` in queries. The order is not named: a callback
 /// shows less than a query.
 fn report(fields: &Fields) -> Result<Report, Unreadable> {
-    let settle_id = parsed(text(fields, &["settle_id"])?, SettleId::parse, "settle_id")?;
+    let settle_id = settle_id(fields)?;
     let word = text(fields, &["status", "settle_status"])?.ok_or(Unreadable("status"))?;
     let out_settle_no = text(fields, &["out_settle_no", "out_settle_id"])?;
     let item = shown(fields, "item_order_id")?;
     let mut facts = facts(fields, word.clone(), item.clone())?;
-    facts.settle_time = facts.settle_time.or(event_time(fields)?);
+    // When the event was. Taken for the time of the settlement, which is a guess: it is the only
+    // time in the message.
+    facts.settle_time = facts.settle_time.or_else(|| lenient::time(fields, "event_time"));
     Ok(Report {
-        settle_id: settle_id.ok_or(Unreadable("settle_id is missing"))?,
+        settle_id,
         status: status(&word),
         // Of automatic settlement it is Douyin's own, which may be longer than a developer's.
         out_settle_no: parsed(out_settle_no, OutSettleNo::reported, "out_settle_no")?,
@@ -78,18 +80,11 @@ fn report(fields: &Fields) -> Result<Report, Unreadable> {
     })
 }
 
-/// When the event was, in milliseconds. Taken for the time of the settlement, which is a guess: it
-/// is the only time in the message.
-fn event_time(fields: &Fields) -> Result<Option<Timestamp>, Unreadable> {
-    let ms = integer(fields, "event_time")?;
-    Ok(ms.filter(|ms| *ms > 0).map(Timestamp::from_ms))
-}
-
 fn object(bytes: &[u8], wrong: &'static str) -> Result<Fields, Unreadable> {
     // Bounded in depth by the parser, in size by the listener.
-    match serde_json::from_slice(bytes) {
-        Ok(Value::Object(fields)) => Ok(fields),
-        Ok(_) | Err(_) => Err(Unreadable(wrong)),
+    match json::parse(bytes) {
+        Some(Value::Object(fields)) => Ok(fields),
+        Some(_) | None => Err(Unreadable(wrong)),
     }
 }
 
@@ -98,6 +93,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::clock::Timestamp;
     use crate::settle::{Fen, ReportedStatus};
 
     const BODY: &[u8] = include_bytes!("../../../tests/vectors/callback/body.json");
@@ -203,11 +199,12 @@ mod tests {
             body(json!("3.0"), json!({ "status": "SUCCESS" })),
             body(json!("3.0"), json!({ "settle_id": "ots1" })),
             with("settle_id", json!("x".repeat(129))),
-            with("settle_amount", json!(1.5)),
-            with("rake", json!("much")),
-            with("event_time", json!([])),
-            with("is_auto_settle", json!("perhaps")),
             with("app_id", json!({})),
+            with("out_settle_no", json!(["no-1"])),
+            with("out_settle_no", json!("no-\u{fdd0}")),
+            with("status", json!("SUCC\u{fdd0}")),
+            with("settle_status", json!("FAIL")),
+            with("cp_extra", json!([])),
             format!("{}1{}", "[".repeat(500), "]".repeat(500)).into_bytes(),
         ];
         for case in cases {

@@ -8,12 +8,16 @@
 //! {data: {error_code, description, …}, message}          client_token
 //! {error, message}                                       one sample
 //! ```
+//!
+//! The numbers decide: each may stand at each level, and all must agree. `BaseResp` is what
+//! services of the company wrap around answers to each other (a guess that it may get out): it is
+//! no number of this API, but it may deny a success.
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
-use super::Unreadable;
-use super::values::{Fields, integer};
+use super::values::{Fields, integer, is_something, names_something};
+use super::{Unreadable, json, lenient};
 use crate::douyin::codes::{self, Row};
 use crate::settle::DouyinError;
 
@@ -28,6 +32,8 @@ pub(in crate::douyin) struct Answer {
     pub(in crate::douyin) log_id: Option<String>,
     /// `null` if there is none.
     pub(in crate::douyin) data: Value,
+    /// It shows the id of a settle, whatever its number says.
+    pub(in crate::douyin) names_a_settle: bool,
 }
 
 /// What is kept of Douyin's message.
@@ -41,7 +47,7 @@ pub(in crate::douyin) fn read(content: &[u8]) -> Result<Answer, Unreadable> {
         return Err(Unreadable("the answer is empty"));
     }
     // Bounded in depth by the parser, in size by the transport.
-    let root = serde_json::from_slice(content).map_err(|_| Unreadable("the answer is not JSON"))?;
+    let root = json::parse(content).ok_or(Unreadable("the answer is not JSON of one meaning"))?;
     let Value::Object(mut root) = root else {
         return Err(Unreadable("the answer is not a JSON object"));
     };
@@ -49,17 +55,15 @@ pub(in crate::douyin) fn read(content: &[u8]) -> Result<Answer, Unreadable> {
     let none = Fields::new();
     let extra = root.get("extra").and_then(Value::as_object).unwrap_or(&none);
     let below = data.as_object().unwrap_or(&none);
-    let err_no = one_number([
-        number(&root, "err_no")?,
-        number(&root, "error")?,
-        number(below, "error_code")?,
-        number(extra, "error_code")?,
-    ])?;
+    let err_no = err_no(&root, below, extra)?;
     let sub_err_no =
         one_number([number(extra, "sub_error_code")?, number(below, "sub_error_code")?])?;
     let sub_err_no = sub_err_no.filter(|sub_err_no| *sub_err_no != 0);
     if err_no == Some(0) && sub_err_no.is_some() {
         return Err(Unreadable("success with the number of an error below it"));
+    }
+    if err_no == Some(0) && is_denied(&root)? {
+        return Err(Unreadable("success with an error around it"));
     }
     let message = first_text([
         (extra, "sub_description"),
@@ -70,9 +74,54 @@ pub(in crate::douyin) fn read(content: &[u8]) -> Result<Answer, Unreadable> {
         (&root, "message"),
     ]);
     let log_id = first_text([(&root, "log_id"), (extra, "logid"), (&root, "logid")]);
-    let err_msg = message.unwrap_or_default().to_owned();
-    let log_id = log_id.map(bounded_log_id);
-    Ok(Answer { err_no, sub_err_no, err_msg, log_id, data })
+    let err_msg = message.unwrap_or_default();
+    let log_id = log_id.as_deref().map(bounded_log_id);
+    let names_a_settle = [&root, below].into_iter().any(names_a_settle)
+        || data
+            .as_array()
+            .is_some_and(|items| items.iter().filter_map(Value::as_object).any(names_a_settle));
+    Ok(Answer { err_no, sub_err_no, err_msg, log_id, data, names_a_settle })
+}
+
+fn names_a_settle(fields: &Fields) -> bool {
+    names_something(fields, "settle_id")
+}
+
+/// Whether what is wrapped around the answer says that it failed.
+fn is_denied(root: &Fields) -> Result<bool, Unreadable> {
+    for (wrapper, status) in [("BaseResp", "StatusCode"), ("base_resp", "status_code")] {
+        if let Some(wrapper) = root.get(wrapper).and_then(Value::as_object)
+            && integer(wrapper, status)?.is_some_and(|status| status != 0)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Success is 0, and every place that has a number must have the same one.
+fn err_no(root: &Fields, below: &Fields, extra: &Fields) -> Result<Option<i32>, Unreadable> {
+    one_number([
+        number(root, "err_no")?,
+        number(root, "error")?,
+        number(root, "error_code")?,
+        number(below, "error_code")?,
+        number(below, "err_no")?,
+        number(extra, "error_code")?,
+        number(extra, "err_no")?,
+    ])
+}
+
+/// Whether an answer says that something is not: an error, or nothing found. Taken for the answer
+/// to another request it could end a settle that lives.
+pub(in crate::douyin) fn denies(content: &[u8]) -> bool {
+    let Some(Value::Object(root)) = json::parse(content) else {
+        return false;
+    };
+    let none = Fields::new();
+    let fields = |name| root.get(name).and_then(Value::as_object).unwrap_or(&none);
+    let found = root.get("data").is_some_and(is_something);
+    err_no(&root, fields("data"), fields("extra")).is_ok_and(|no| no != Some(0) || !found)
 }
 
 /// What is kept of a log id, wherever it was.
@@ -97,9 +146,8 @@ fn one_number<const N: usize>(copies: [Option<i32>; N]) -> Result<Option<i32>, U
 }
 
 /// Texts only help people, so a wrong type is not worth the answer.
-fn first_text<'a, const N: usize>(places: [(&'a Fields, &str); N]) -> Option<&'a str> {
-    let text = |(fields, name): (&'a Fields, &str)| fields.get(name)?.as_str();
-    places.into_iter().filter_map(text).find(|text| !text.is_empty())
+fn first_text<const N: usize>(places: [(&Fields, &'static str); N]) -> Option<String> {
+    places.into_iter().find_map(|(fields, name)| lenient::text(fields, name))
 }
 
 /// The longest beginning that fits and ends between two characters.

@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::Unreadable;
-use super::values::{Fields, flag, integer, shown, text};
-use crate::clock::Timestamp;
+use super::json::is_damaged;
+use super::values::{Fields, names_something, shown, text};
+use super::{QueryBy, Unreadable, lenient};
 use crate::settle::{
-    Facts, Fen, Invalid, ItemOrderId, OrderId, OutOrderNo, OutSettleNo, Report, ReportedStatus,
+    Facts, Invalid, ItemOrderId, OrderId, OutOrderNo, OutSettleNo, Report, ReportedStatus,
     SettleId, WalletSettleId,
 };
 
@@ -30,18 +30,42 @@ fn item(value: &Value) -> Result<Report, Unreadable> {
     let Value::Object(fields) = value else {
         return Err(Unreadable("an item of data is no object"));
     };
-    let settle_id = parsed(text(fields, &["settle_id"])?, SettleId::parse, "settle_id")?;
+    let settle_id = settle_id(fields)?;
     let word = text(fields, &["settle_status"])?.ok_or(Unreadable("settle_status"))?;
     // The 2023 page and one client call them `…_id`.
     let out_settle_no = text(fields, &["out_settle_no", "out_settle_id"])?;
     let item_order_id = shown(fields, "item_order_id")?;
     Ok(Report {
-        settle_id: settle_id.ok_or(Unreadable("settle_id"))?,
+        settle_id,
         status: status(&word),
         // As in callbacks: of automatic settlement it is Douyin's own and may be longer.
         out_settle_no: parsed(out_settle_no, OutSettleNo::reported, "out_settle_no")?,
         facts: facts(fields, word, item_order_id.clone())?,
         item: item_order_id,
+    })
+}
+
+/// Whether the settles are of those that were asked for. Others answer another question: of a proxy
+/// that mixes up its answers. Douyin may compare without regard to case, to spaces at the ends, and
+/// beyond ASCII to more, so only a plain difference counts.
+pub(in crate::douyin) fn answer_to(by: QueryBy<'_>, reports: &[Report]) -> bool {
+    let like = |asked: &str, found: Option<&str>| {
+        let plain = |text: &str| text.trim().to_ascii_lowercase();
+        found.is_none_or(|found| {
+            plain(asked) == plain(found) || !asked.is_ascii() || !found.is_ascii()
+        })
+    };
+    reports.iter().all(|Report { settle_id, out_settle_no, facts, .. }| match by {
+        QueryBy::SettleId(asked) => like(asked.as_str(), Some(settle_id.as_str())),
+        QueryBy::OutSettleNo(asked) => {
+            like(asked.as_str(), out_settle_no.as_ref().map(OutSettleNo::as_str))
+        }
+        QueryBy::OrderId(asked) => {
+            like(asked.as_str(), facts.order_id.as_ref().map(OrderId::as_str))
+        }
+        QueryBy::OutOrderNo(asked) => {
+            like(asked.as_str(), facts.out_order_no.as_ref().map(OutOrderNo::as_str))
+        }
     })
 }
 
@@ -57,47 +81,48 @@ pub(super) fn status(word: &str) -> ReportedStatus {
     }
 }
 
-/// What Douyin shows. Its own ids that only inform are left out if they break our bound, which is a
-/// guess: a settle must not hang on that.
+/// What Douyin shows. The order and `cp_extra` decide whose settle it is; the rest only informs,
+/// and is left out where it does not fit: a settle must not hang on that.
 pub(super) fn facts(
     fields: &Fields,
     settle_status: String,
     item_order_id: Option<String>,
 ) -> Result<Facts, Unreadable> {
-    let fen = |name| Ok::<_, Unreadable>(integer(fields, name)?.map(Fen::new));
     let item_order_id = item_order_id.filter(|item| !item.is_empty());
     let out_order_no = text(fields, &["out_order_no", "out_order_id"])?;
-    let wallet_settle_id = text(fields, &["wallet_settle_id"])?;
+    let (out_order_no, cp_extra) = match fields.get("cp_extra") {
+        // What we sent, perhaps, cut within a character: taken for another text it would prove a
+        // stranger. So it proves nothing, and neither does the order beside it.
+        Some(value @ Value::String(text)) if is_damaged(text) => {
+            (None, lenient::dropped("cp_extra", value))
+        }
+        // Empty is a word of Douyin's too: nothing was sent as `ext`.
+        Some(_) | None => (out_order_no, shown(fields, "cp_extra")?),
+    };
     Ok(Facts {
-        wallet_settle_id: wallet_settle_id.and_then(|id| WalletSettleId::parse(id).ok()),
-        order_id: text(fields, &["order_id"])?.and_then(|id| OrderId::parse(id).ok()),
+        wallet_settle_id: lenient::id(fields, "wallet_settle_id", WalletSettleId::parse),
+        order_id: lenient::id(fields, "order_id", OrderId::parse),
         out_order_no: parsed(out_order_no, OutOrderNo::parse, "out_order_no")?,
         item_order_id: item_order_id.and_then(|item| ItemOrderId::parse(item).ok()),
-        // Empty is a word of Douyin's too: nothing was sent as `ext`.
-        cp_extra: shown(fields, "cp_extra")?,
+        cp_extra,
         settle_status: Some(settle_status),
-        settle_amount: fen("settle_amount")?,
-        rake: fen("rake")?,
-        commission: fen("commission")?,
-        platform_ticket: fen("platform_ticket")?,
-        settle_detail: text(fields, &["settle_detail"])?,
-        message: text(fields, &["message"])?,
-        settle_time: settle_time(fields)?,
-        auto_settle: flag(fields, "is_auto_settle")?,
+        settle_amount: lenient::fen(fields, "settle_amount"),
+        rake: lenient::fen(fields, "rake"),
+        commission: lenient::fen(fields, "commission"),
+        platform_ticket: lenient::fen(fields, "platform_ticket"),
+        settle_detail: lenient::text(fields, "settle_detail"),
+        message: lenient::text(fields, "message"),
+        // `settle_at` here, `settle_time` in the sibling systems.
+        settle_time: lenient::time(fields, "settle_at")
+            .or_else(|| lenient::time(fields, "settle_time")),
+        auto_settle: lenient::flag(fields, "is_auto_settle"),
     })
 }
 
-/// `settle_at` here, `settle_time` in the sibling systems; milliseconds. 0 is "not yet", as the
-/// zero of a language without optional numbers.
-fn settle_time(fields: &Fields) -> Result<Option<Timestamp>, Unreadable> {
-    for name in ["settle_at", "settle_time"] {
-        match integer(fields, name)? {
-            None | Some(0) => {}
-            Some(ms) if ms > 0 => return Ok(Some(Timestamp::from_ms(ms))),
-            Some(_) => return Err(Unreadable(name)),
-        }
-    }
-    Ok(None)
+/// Zero is no id: it is how a language without optional texts and numbers says "none".
+pub(super) fn settle_id(fields: &Fields) -> Result<SettleId, Unreadable> {
+    let text = text(fields, &["settle_id"])?.filter(|_| names_something(fields, "settle_id"));
+    parsed(text, SettleId::parse, "settle_id")?.ok_or(Unreadable("settle_id is missing"))
 }
 
 pub(super) fn parsed<T>(

@@ -163,10 +163,21 @@ fn an_answer_that_contradicts_itself_is_no_answer() {
         json!({ "err_no": 23112, "extra": { "error_code": 0 } }),
         json!({ "data": { "error_code": 0 }, "extra": { "sub_error_code": 23112 } }),
         json!({ "err_no": 0, "extra": { "error_code": 0, "sub_error_code": 13000 } }),
+        json!({ "err_no": 0, "error_code": 23112 }),
+        json!({ "err_no": 0, "data": { "err_no": 23112, "settle_id": "ots1" } }),
+        json!({ "err_no": 23112, "extra": { "err_no": 0 } }),
+        json!({ "err_no": 0, "data": { "settle_id": "ots1" }, "BaseResp": { "StatusCode": 5 } }),
+        json!({ "err_no": 0, "base_resp": { "status_code": "5" } }),
     ];
     for body in contradictions {
         assert!(read(body.to_string().as_bytes()).is_err(), "{body}");
     }
+    let agreeing = json!({
+        "err_no": 0, "error_code": "0", "data": { "err_no": 0 }, "BaseResp": { "StatusCode": 0 },
+    });
+    assert_eq!(answer(&agreeing).err_no, Some(0));
+    let wrapped = json!({ "err_no": 23112, "BaseResp": { "StatusCode": 5 } });
+    assert_eq!(answer(&wrapped).err_no, Some(23112), "two kinds of number");
 }
 
 #[test]
@@ -188,7 +199,7 @@ fn what_is_no_answer_is_told_apart_and_never_panics() {
         b"{\"err_no\":\"abc\"}",
         b"{\"err_no\":{}}",
         b"\xff\xfe{}",
-        b"{\"err_no\":0,\"err_msg\":\"\xc3\x28\"}",
+        b"{\"err_no\":23102,\"err_no\":0}",
         deep.as_bytes(),
         deep_inside.as_bytes(),
     ] {
@@ -229,6 +240,9 @@ fn an_acceptance_names_its_ids_as_strings_or_numbers() {
         json!({ "settle_id": "" }),
         json!({ "settle_id": null }),
         json!({ "settle_id": true }),
+        json!({ "settle_id": 0 }),
+        json!({ "settle_id": "0" }),
+        json!({ "settle_id": "ots\u{fdd0}" }),
         json!({ "settle_id": 1.5e300 }),
         json!({ "settle_id": "x".repeat(129) }),
     ] {
@@ -351,12 +365,11 @@ fn one_malformed_item_spoils_the_answer() {
         ("settle_status", json!("")),
         ("out_settle_no", json!("n".repeat(129))),
         ("out_settle_no", json!(["no-1"])),
-        ("settle_amount", json!(0.5)),
-        ("settle_amount", json!("12.5")),
-        ("settle_amount", json!(9_223_372_036_854_775_808_u64)),
-        ("rake", json!(true)),
-        ("settle_at", json!(-1)),
-        ("is_auto_settle", json!("perhaps")),
+        ("settle_id", json!("0")),
+        ("settle_status", json!("SUCCESS\u{fdd0}")),
+        ("out_order_no", json!(true)),
+        ("out_order_id", json!("another order")),
+        ("item_order_id", json!(1.5)),
         ("cp_extra", json!({})),
     ];
     for (name, value) in wrong {
@@ -385,11 +398,27 @@ fn a_token_and_its_life_are_read() {
         json!(null),
         json!({}),
         json!({ "access_token": "" }),
-        json!({ "access_token": "clt.1", "expires_in": -1 }),
-        json!({ "access_token": "clt.1", "expires_in": 1.5 }),
         json!({ "access_token": ["clt.1"] }),
+        json!({ "access_token": "clt\u{fdd0}" }),
     ] {
         assert!(token(&broken).is_err(), "{broken}");
+    }
+    let life = |expires_in| {
+        token(&json!({ "access_token": "clt.1", "expires_in": expires_in })).unwrap().1.as_secs()
+    };
+    for (expires_in, secs) in [
+        (json!(7200.0), 7200),
+        (json!(61), 61),
+        (json!(0), 60),
+        (json!("0"), 60),
+        (json!(-1), 60),
+        (json!(i64::MAX), 30 * 86_400),
+        (json!(1.5), 7200),
+        (json!("soon"), 7200),
+        (json!([7200]), 7200),
+        (json!(null), 7200),
+    ] {
+        assert_eq!(life(expires_in.clone()), secs, "{expires_in}");
     }
 }
 

@@ -1,28 +1,35 @@
-//! Single values of an answer, read tolerantly: numbers may come as strings and strings as numbers
-//! (the official generator and the official samples disagree), and what is absent, `null` or empty
-//! is unset. Whole numbers only: a float has lost digits that may be money or a name.
+//! Values that decide: read strictly. A number may come as a text and a text as a whole number (the
+//! official generator and the official samples disagree); what is absent, `null` or empty is unset;
+//! anything else makes the whole message unreadable. A float has lost digits that may be a name,
+//! and a text that had to be repaired names nothing.
 
 use serde_json::{Map, Value};
 
 use super::Unreadable;
+use super::json::is_damaged;
 
 pub(super) type Fields = Map<String, Value>;
 
-/// The first of the names that is set, as text.
+/// The text under whichever of the names has one. Two names of one thing with different texts are
+/// a contradiction.
 pub(super) fn text(fields: &Fields, names: &[&'static str]) -> Result<Option<String>, Unreadable> {
+    let mut found: Option<String> = None;
     for name in names {
-        match shown(fields, name)? {
-            Some(text) if !text.is_empty() => return Ok(Some(text)),
-            Some(_) | None => {}
+        let text = shown(fields, name)?.filter(|text| !text.is_empty());
+        match (&found, text) {
+            (Some(known), Some(text)) if *known != text => return Err(Unreadable(name)),
+            (Some(_), _) | (None, None) => {}
+            (None, text @ Some(_)) => found = text,
         }
     }
-    Ok(None)
+    Ok(found)
 }
 
 /// As [`text`], but an empty text counts as one: what it says is "there is none".
 pub(super) fn shown(fields: &Fields, name: &'static str) -> Result<Option<String>, Unreadable> {
     match fields.get(name) {
         None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if is_damaged(text) => Err(Unreadable(name)),
         Some(Value::String(text)) => Ok(Some(text.clone())),
         Some(Value::Number(number)) if !number.is_f64() => Ok(Some(number.to_string())),
         Some(Value::Number(_) | Value::Bool(_) | Value::Array(_) | Value::Object(_)) => {
@@ -43,21 +50,19 @@ pub(super) fn integer(fields: &Fields, name: &'static str) -> Result<Option<i64>
     }
 }
 
-pub(super) fn flag(fields: &Fields, name: &'static str) -> Result<Option<bool>, Unreadable> {
-    match fields.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Bool(flag)) => Ok(Some(*flag)),
-        Some(Value::String(text)) => match text.as_str() {
-            "" => Ok(None),
-            "true" | "1" => Ok(Some(true)),
-            "false" | "0" => Ok(Some(false)),
-            _ => Err(Unreadable(name)),
-        },
-        Some(Value::Number(number)) => match number.as_i64() {
-            Some(1) => Ok(Some(true)),
-            Some(0) => Ok(Some(false)),
-            Some(_) | None => Err(Unreadable(name)),
-        },
-        Some(Value::Array(_) | Value::Object(_)) => Err(Unreadable(name)),
+/// Whether a field that should name something does: an empty name and a zero name nothing.
+pub(super) fn names_something(fields: &Fields, name: &str) -> bool {
+    fields.get(name).is_some_and(is_something)
+}
+
+/// Neither empty nor zero.
+pub(super) fn is_something(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(flag) => *flag,
+        Value::String(text) => !text.trim().trim_matches('0').is_empty(),
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
     }
 }

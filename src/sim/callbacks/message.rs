@@ -9,9 +9,10 @@ use http::uri::Uri;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::Serialize;
 
-use crate::sim::choices::{AmountForm, AutoNumber, CallbackFields, Choices, QueryNames};
+use crate::sim::choices::{AmountForm, AutoNumber, CallbackFields, Choices, Informing, QueryNames};
 use crate::sim::ids;
 use crate::sim::keys::PlatformKey;
+use crate::sim::odd;
 use crate::sim::query::detail;
 use crate::sim::rules::rake_fen;
 use crate::sim::settles::{AppliedSettle, Status};
@@ -112,11 +113,15 @@ pub(in crate::sim) fn body(
     choices: &Choices,
 ) -> Bytes {
     let msg = msg(settle, status, at_ms, choices);
-    let envelope = Envelope {
-        version: choices.callback_version.text(),
-        msg: serde_json::to_string(&msg).expect("texts and numbers can be written"),
-        kind: "settle",
+    let msg = match choices.informing {
+        Informing::AsDocumented => serde_json::to_string(&msg),
+        Informing::Odd => serde_json::to_value(&msg).map(|mut msg| {
+            odd::spoil(&mut msg, &settle.settle_id);
+            String::from_utf8_lossy(&odd::written(&msg)).into_owned()
+        }),
     };
+    let msg = msg.expect("texts and numbers can be written");
+    let envelope = Envelope { version: choices.callback_version.text(), msg, kind: "settle" };
     serde_json::to_vec(&envelope).expect("texts can be written").into()
 }
 

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::{APP, CREATE, Desk, QUERY, answer, config, good_create, json_of};
 use crate::sim::{
-    AmountForm, Choices, Envelope, LogIdPlace, NumberCheck, NumberFate, OrderSetup, OrderStage,
-    QueryNames, SimConfig,
+    AmountForm, Choices, Envelope, Informing, LogIdPlace, NumberCheck, NumberFate, OrderSetup,
+    OrderStage, QueryNames, SimConfig,
 };
 
 fn desk_with(choices: Choices) -> Desk {
@@ -151,9 +151,29 @@ fn a_seed_draws_all_that_the_documents_leave_open() {
     for (name, default) in Choices::default().named() {
         let of = |choices: &Choices| choices.named().into_iter().find(|(known, _)| *known == name);
         let values: HashSet<_> = drawn.iter().map(of).collect();
-        // How long a superseded token lives on is documented.
-        assert_eq!(values.len() > 1, name != "token_grace_ms", "{name}, by default {default}");
+        // How long a superseded token lives on is documented, and so are the types of fields: odd
+        // ones are chosen by tests.
+        let is_open = !["token_grace_ms", "informing"].contains(&name);
+        assert_eq!(values.len() > 1, is_open, "{name}, by default {default}");
     }
+}
+
+/// Odd is all that informs, and nothing that decides.
+#[test]
+fn odd_answers_decide_as_documented_ones_do() {
+    let odd = Choices { informing: Informing::Odd, ..Choices::default() };
+    let (mut plain, mut odd) = (desk_with(Choices::default()), desk_with(odd));
+    let mut differ = 0;
+    for n in 0..20 {
+        let create = good_create(&format!("s{n}"), &format!("o{n}"));
+        let [plain, odd] = [&mut plain, &mut odd].map(|desk| desk.create(&create));
+        assert_eq!(
+            (&plain["err_no"], &plain["data"]["settle_id"]),
+            (&odd["err_no"], &odd["data"]["settle_id"])
+        );
+        differ += usize::from(plain["data"]["wallet_settle_id"] != odd["data"]["wallet_settle_id"]);
+    }
+    assert_eq!(differ, 20);
 }
 
 #[test]

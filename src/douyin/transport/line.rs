@@ -1,0 +1,288 @@
+//! One connection to Douyin, with one request on it at a time.
+//!
+//! Nothing runs for a connection that is kept: whatever it says meanwhile waits in the kernel,
+//! where [`Probe`] sees it.
+//!
+//! What it must not know: what a body means, and which connection gets which request.
+
+use std::io::{self, Read as _};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::{Request, Uri};
+use http_body_util::BodyExt as _;
+use hyper::client::conn::http1;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioIo;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
+use rustls::pki_types::ServerName;
+use rustls_platform_verifier::BuilderVerifierExt as _;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tower::ServiceExt as _;
+
+use super::gate::GatedBody;
+use super::{GZIP, Reply, SendError, causes};
+use crate::douyin::config::BuildError;
+
+/// Makes connections to one address.
+pub(super) struct Connector {
+    tcp: HttpConnector,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    url: Uri,
+    /// From resolving the name to the end of the handshake.
+    timeout: Duration,
+}
+
+/// One connection.
+pub(super) struct Line {
+    sender: http1::SendRequest<GatedBody>,
+    end: End,
+    socket: Arc<TcpStream>,
+    /// It was taken for an earlier request.
+    is_kept: bool,
+}
+
+/// How far a connection is from its end.
+enum End {
+    Open(Box<http1::Connection<TokioIo<Box<dyn Io>>, GatedBody>>),
+    Closed,
+    /// It failed, or said more than it was asked for.
+    Broken,
+}
+
+trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+
+impl Connector {
+    pub(super) fn new(url: &Uri, timeout: Duration) -> Result<Self, BuildError> {
+        // One crypto provider for the process; whoever was first has installed the same one.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        // Shared out between the addresses of a name.
+        tcp.set_connect_timeout(Some(timeout));
+        let tls = match url.scheme_str() {
+            Some("https") => Some(tls(url)?),
+            Some(_) | None => None,
+        };
+        Ok(Self { tcp, tls, url: url.clone(), timeout })
+    }
+
+    pub(super) async fn connect(&self) -> Result<Line, String> {
+        let connecting = async {
+            let tcp = self.tcp.clone().oneshot(self.url.clone()).await;
+            let socket = Arc::new(tcp.map_err(|error| causes(&error))?.into_inner());
+            let plain = Socket(Arc::clone(&socket));
+            let io: Box<dyn Io> = match &self.tls {
+                None => Box::new(plain),
+                Some((tls, name)) => {
+                    let secured = tls.connect(name.clone(), plain).await;
+                    Box::new(secured.map_err(|error| causes(&error))?)
+                }
+            };
+            let opened = http1::handshake(TokioIo::new(io)).await;
+            let (sender, connection) = opened.map_err(|error| causes(&error))?;
+            Ok(Line { sender, end: End::Open(Box::new(connection)), socket, is_kept: false })
+        };
+        let connected = tokio::time::timeout(self.timeout, connecting).await;
+        connected.unwrap_or_else(|_| Err("no connection in time".to_owned()))
+    }
+}
+
+fn tls(url: &Uri) -> Result<(TlsConnector, ServerName<'static>), BuildError> {
+    let wrong = || BuildError::BaseUrl { base_url: url.to_string() };
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let name = ServerName::try_from(host).map_err(|_| wrong())?;
+    let config = rustls::ClientConfig::builder().with_platform_verifier();
+    let config = config.map_err(|error| BuildError::Http(causes(&error)))?;
+    let mut config = config.with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok((TlsConnector::from(Arc::new(config)), name))
+}
+
+impl Line {
+    pub(super) fn is_kept(&self) -> bool {
+        self.is_kept
+    }
+
+    /// For the gate of the next request. A new connection has nothing to say yet.
+    pub(super) fn probe(&self) -> Option<Probe> {
+        self.is_kept.then(|| Probe(Arc::clone(&self.socket)))
+    }
+
+    /// Sends a request, and reads its whole answer.
+    pub(super) async fn exchange(
+        &mut self,
+        request: Request<GatedBody>,
+        bytes_max: usize,
+    ) -> Result<Reply, SendError> {
+        let mut answer = pin!(answer(self.sender.send_request(request), bytes_max));
+        if let End::Open(connection) = &mut self.end {
+            let ended = tokio::select! {
+                biased;
+                answer = &mut answer => return answer,
+                ended = connection => ended,
+            };
+            self.end = End::of(&ended);
+        }
+        // What it had read before it ended is still there.
+        answer.await
+    }
+
+    /// Whether nothing more comes within this time. That it is closed is no word.
+    pub(super) async fn is_silent_for(&mut self, time: Duration) -> bool {
+        if let End::Open(connection) = &mut self.end
+            && let Ok(ended) = tokio::time::timeout(time, connection).await
+        {
+            self.end = End::of(&ended);
+        }
+        match self.end {
+            End::Open(_) | End::Closed => true,
+            End::Broken => false,
+        }
+    }
+
+    /// The connection, if it can take another request.
+    pub(super) async fn kept(mut self) -> Option<Self> {
+        let End::Open(connection) = &mut self.end else {
+            return None;
+        };
+        // Once, so that it notices the end of the answer, and whatever came with it.
+        let polled = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *connection).poll(cx)));
+        let is_open = polled.await.is_pending() && self.sender.is_ready();
+        is_open.then_some(Self { is_kept: true, ..self })
+    }
+}
+
+impl End {
+    fn of(ended: &hyper::Result<()>) -> Self {
+        if ended.is_ok() { End::Closed } else { End::Broken }
+    }
+}
+
+async fn answer(
+    asked: impl Future<Output = hyper::Result<http::Response<hyper::body::Incoming>>>,
+    bytes_max: usize,
+) -> Result<Reply, SendError> {
+    let lost = |error: hyper::Error| SendError::Lost(causes(&error));
+    let response = asked.await.map_err(lost)?;
+    let status = response.status().as_u16();
+    let log_id_header = response.headers().get("x-tt-logid");
+    let log_id_header = log_id_header.and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let is_packed = response.headers().get("content-encoding").is_some_and(|how| how == GZIP);
+    let too_large = || SendError::TooLarge { status, log_id_header: log_id_header.clone() };
+    let mut body = response.into_body();
+    let mut content = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(lost)?.into_data() else { continue };
+        if content.len() + data.len() > bytes_max {
+            return Err(too_large());
+        }
+        content.extend_from_slice(&data);
+    }
+    let content = match is_packed {
+        false => content.freeze(),
+        true => match unpacked(&content, bytes_max) {
+            Some(plain) if plain.len() > bytes_max => return Err(too_large()),
+            Some(plain) => plain.into(),
+            None => return Err(SendError::Lost("it cannot be decompressed".to_owned())),
+        },
+    };
+    Ok(Reply { status, log_id_header, content })
+}
+
+/// At most one byte more than `bytes_max`, however much it holds.
+fn unpacked(packed: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
+    let mut plain = Vec::new();
+    let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+    let mut packed = flate2::read::MultiGzDecoder::new(packed).take(limit);
+    packed.read_to_end(&mut plain).ok().map(|_| plain)
+}
+
+/// Looks at what a kept connection has said, without reading it.
+pub(super) struct Probe(Arc<TcpStream>);
+
+impl Probe {
+    /// The kernel is asked, because the runtime may not have heard yet of what has arrived. A
+    /// connection that its other side has closed is not silent either.
+    pub(super) fn is_silent(&self) -> bool {
+        let seen = recv(&*self.0, &mut [0_u8; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        matches!(seen, Err(Errno::AGAIN))
+    }
+}
+
+/// A socket that can be looked at from the side.
+struct Socket(Arc<TcpStream>);
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.0.poll_read_ready(cx))?;
+            match self.0.try_read(buf.initialize_unfilled()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => {
+                    buf.advance(read?);
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+}
+
+impl Socket {
+    fn poll_try(
+        &self,
+        cx: &mut Context<'_>,
+        write: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.0.poll_write_ready(cx))?;
+            match write(&self.0) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_try(cx, |socket| socket.try_write(bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_try(cx, |socket| socket.try_write_vectored(bytes))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(shutdown(&*self.0, Shutdown::Write).map_err(io::Error::from))
+    }
+}

@@ -1,0 +1,162 @@
+//! Values that only inform: read leniently. Any JSON type that carries the value is taken; what
+//! does not fit is left out, counted by its field, and logged once per process for each kind of
+//! misfit. It never keeps a settle from its end.
+//!
+//! What it must not know: what a field is used for.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::Value;
+use tracing::warn;
+
+use super::json::readable;
+use super::moment;
+use super::values::Fields;
+use crate::clock::Timestamp;
+use crate::settle::{Fen, Invalid};
+
+/// Every field that is read here: the labels of the count.
+pub const INFORMING_FIELDS: [&str; 21] = [
+    "commission",
+    "cp_extra",
+    "description",
+    "err_msg",
+    "err_tips",
+    "event_time",
+    "expires_in",
+    "is_auto_settle",
+    "log_id",
+    "logid",
+    "message",
+    "order_id",
+    "platform_ticket",
+    "rake",
+    "settle_amount",
+    "settle_at",
+    "settle_detail",
+    "settle_time",
+    "sub_description",
+    "version",
+    "wallet_settle_id",
+];
+
+/// A text; a number as it is written. What had to be repaired is shown so.
+pub(super) fn text(fields: &Fields, name: &'static str) -> Option<String> {
+    match fields.get(name)? {
+        Value::Null => None,
+        Value::String(text) => Some(readable(text)).filter(|text| !text.is_empty()),
+        Value::Number(number) => Some(number.to_string()),
+        value @ (Value::Bool(_) | Value::Array(_) | Value::Object(_)) => dropped(name, value),
+    }
+}
+
+/// An id that nothing hangs on.
+pub(super) fn id<T>(
+    fields: &Fields,
+    name: &'static str,
+    parse: fn(String) -> Result<T, Invalid>,
+) -> Option<T> {
+    let value = fields.get(name)?;
+    match super::values::text(fields, &[name]) {
+        Ok(None) => None,
+        Ok(Some(id)) => parse(id).ok().or_else(|| dropped(name, value)),
+        Err(_) => dropped(name, value),
+    }
+}
+
+/// Money: whole fen, never rounded.
+pub(super) fn fen(fields: &Fields, name: &'static str) -> Option<Fen> {
+    whole(fields, name).map(Fen::new)
+}
+
+/// A whole number, also as `6.0`, `"6"` or `"6.00"`.
+pub(super) fn whole(fields: &Fields, name: &'static str) -> Option<i64> {
+    let value = fields.get(name)?;
+    match value {
+        Value::Null => None,
+        Value::String(text) if text.trim().is_empty() => None,
+        Value::String(text) => whole_text(text.trim()).or_else(|| dropped(name, value)),
+        Value::Number(number) => whole_number(number).or_else(|| dropped(name, value)),
+        Value::Bool(_) | Value::Array(_) | Value::Object(_) => dropped(name, value),
+    }
+}
+
+pub(super) fn flag(fields: &Fields, name: &'static str) -> Option<bool> {
+    let value = fields.get(name)?;
+    let number = match value {
+        Value::Null => return None,
+        Value::Bool(flag) => return Some(*flag),
+        Value::String(text) => match text.trim().to_ascii_lowercase().as_str() {
+            "" => return None,
+            "true" => Some(1),
+            "false" => Some(0),
+            text => whole_text(text),
+        },
+        Value::Number(number) => whole_number(number),
+        Value::Array(_) | Value::Object(_) => None,
+    };
+    match number {
+        Some(1) => Some(true),
+        Some(0) => Some(false),
+        Some(_) | None => dropped(name, value),
+    }
+}
+
+/// A moment, in milliseconds, in seconds or as a date. 0 is "not yet", as the zero of a language
+/// without optional numbers.
+pub(super) fn time(fields: &Fields, name: &'static str) -> Option<Timestamp> {
+    let value = fields.get(name)?;
+    let number = match value {
+        Value::Null => return None,
+        Value::String(text) if text.trim().is_empty() => return None,
+        Value::String(text) => match whole_text(text.trim()) {
+            Some(number) => Some(number),
+            None => return moment::of_date(text.trim()).or_else(|| dropped(name, value)),
+        },
+        Value::Number(number) => whole_number(number),
+        Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    };
+    match number {
+        Some(0) => None,
+        Some(number) => moment::of_number(number).or_else(|| dropped(name, value)),
+        None => dropped(name, value),
+    }
+}
+
+fn whole_number(number: &serde_json::Number) -> Option<i64> {
+    /// From here on a float no longer has a place for every whole number: it may be another one
+    /// than Douyin wrote.
+    const FLOAT_MAX: u64 = 1 << 53;
+    if !number.is_f64() {
+        return number.as_i64();
+    }
+    whole_text(&number.to_string()).filter(|whole| whole.unsigned_abs() < FLOAT_MAX)
+}
+
+/// Digits, perhaps with a fraction that is zero.
+fn whole_text(text: &str) -> Option<i64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let is_zero = !fraction.is_empty() && fraction.bytes().all(|digit| digit == b'0');
+    is_zero.then(|| whole.parse().ok())?
+}
+
+/// Counts and tells that a field does not fit. Never what it says.
+pub(super) fn dropped<T>(field: &'static str, value: &Value) -> Option<T> {
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(number) if number.is_f64() => "a number with a fraction or an exponent",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    };
+    metrics::counter!("settlement_unreadable_fields_total", "field" => field).increment(1);
+    // As many as there are fields and kinds. Nothing can panic while it is held.
+    static TOLD: Mutex<BTreeSet<(&str, &str)>> = Mutex::new(BTreeSet::new());
+    if TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert((field, kind)) {
+        warn!(field, kind, "Douyin sends a field that does not fit: left out, told once, counted");
+    }
+    None
+}
