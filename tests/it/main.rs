@@ -37,6 +37,7 @@ mod logs;
 mod lookups;
 mod lost_answers;
 mod mark;
+mod odd_answers;
 mod polling;
 mod printed;
 mod process;

@@ -13,6 +13,7 @@ use settlement_gateway::sim::Simulator;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::watch;
+use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::harness::{APP_ID, SECRET, drain, watch_request, within};
@@ -37,6 +38,10 @@ pub struct Setting {
     pub disk: Disk,
     /// Where the database is; `None`: beside the configuration.
     pub database: Option<PathBuf>,
+    /// What stands between it and Douyin; `None`: nothing does.
+    pub base_url: Option<String>,
+    /// The only certificates that it trusts; `None`: those of the machine.
+    pub trusted: Option<PathBuf>,
     /// What follows in the configuration file.
     pub more: String,
 }
@@ -196,6 +201,19 @@ impl Process {
         (status.code(), String::from_utf8(stderr).unwrap())
     }
 
+    pub async fn create(&self, request: v1::CreateSettleRequest) -> Result<v1::Settle, Status> {
+        let answer = within("CreateSettle", self.client.clone().create_settle(request)).await?;
+        Ok(answer.into_inner().settle.expect("an answer has its settle"))
+    }
+
+    /// What is counted.
+    pub async fn metrics(&self) -> String {
+        // Whoever was first has installed the same one.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let url = format!("http://{}/metrics", self.admin_addr());
+        within("the metrics", reqwest::get(url)).await.unwrap().text().await.unwrap()
+    }
+
     /// The final state, by watching.
     pub async fn end(&self, out_settle_no: &str) -> v1::Settle {
         let call = watch_request(out_settle_no, 0);
@@ -345,10 +363,14 @@ fn command(sim: &Simulator, dir: &Path, setting: &Setting) -> (Command, [Option<
     if let Some(log) = setting.log {
         command.env("RUST_LOG", log);
     }
+    if let Some(trusted) = &setting.trusted {
+        command.env("SSL_CERT_FILE", trusted).env_remove("SSL_CERT_DIR");
+    }
     (command, [unread_out, unread_err])
 }
 
 fn configuration(sim: &Simulator, dir: &Path, setting: &Setting) -> PathBuf {
+    let base_url = setting.base_url.clone().unwrap_or_else(|| sim.url());
     let text = format!(
         "default_app = \"{APP_ID}\"\n\
          [server]\ngrpc_addr = \"127.0.0.1:0\"\nadmin_addr = \"127.0.0.1:0\"\n\
@@ -362,7 +384,7 @@ fn configuration(sim: &Simulator, dir: &Path, setting: &Setting) -> PathBuf {
         setting.drain_delay_ms,
         setting.server,
         setting.database(dir).display(),
-        sim.url(),
+        base_url,
         setting.more,
     );
     let keys = setting.platform_keys.as_ref();

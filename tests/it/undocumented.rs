@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use settlement_gateway::proto::v1::{CreateSettleRequest, SettleState};
-use settlement_gateway::sim::{Attempt, Choices, Outcome, Script, Snapshot};
+use settlement_gateway::sim::{Attempt, Choices, Informing, Outcome, Script, Snapshot};
 use tokio::task::JoinSet;
 
 use crate::harness::{APP_ID, Gateway, create_on, details, number, simulator_with, within};
@@ -25,6 +25,9 @@ impl Habits {
         choices.visible_after_ms = choices.visible_after_ms.min(300);
         choices.fail_turns_success_after_ms =
             choices.fail_turns_success_after_ms.map(|after_ms| after_ms.min(500));
+        if seed % 2 == 1 {
+            choices.informing = Informing::Odd;
+        }
         Self { seed, choices }
     }
 }
