@@ -68,7 +68,7 @@ const PATHS: [&str; 4] = ["/livez", "/readyz", "/metrics", RESOLVE_PATH];
 async fn a_page_that_calls_this_machine_by_its_own_name_gets_no_answer_and_decides_nothing() {
     let (sim, dir) = (simulator().await, TempDir::new().unwrap());
     let gateway = Process::start(&sim, dir.path(), Setting::default()).await;
-    let addr = gateway.admin_addr();
+    let addr = gateway.addr("admin");
     let whole = r#"{"app_id":"tt1","out_settle_no":"1","keep":"claimed"}"#;
     let name = "attacker.example";
     for http2 in [false, true] {
@@ -101,7 +101,7 @@ async fn it_answers_to_addresses_localhost_and_configured_names_and_to_no_page_i
     let server = "admin_hosts = [\"gateway.internal\"]\n".to_owned();
     let setting = Setting { server, ..Setting::default() };
     let gateway = Process::start(&sim, dir.path(), setting).await;
-    let addr = gateway.admin_addr();
+    let addr = gateway.addr("admin");
     for (head, status) in [
         (format!("Host: {addr}\r\n"), 200),
         ("Host: 10.1.2.3:9090\r\n".to_owned(), 200),
@@ -153,7 +153,7 @@ async fn it_answers_to_addresses_localhost_and_configured_names_and_to_no_page_i
 async fn the_grpc_port_answers_no_browser() {
     let (sim, dir) = (simulator().await, TempDir::new().unwrap());
     let gateway = Process::start(&sim, dir.path(), Setting::default()).await;
-    let addr = gateway.grpc_addr();
+    let addr = gateway.addr("gRPC");
     for method in ["GET", "POST", "OPTIONS"] {
         let talk = async {
             let mut socket = TcpStream::connect(addr).await.unwrap();

@@ -10,7 +10,7 @@
 //! likely to fail again, and not certain to.
 
 mod callers;
-mod ledger;
+pub mod ledger;
 mod victim;
 
 use std::collections::{BTreeMap, HashSet};

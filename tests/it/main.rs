@@ -27,6 +27,7 @@ mod exists;
 mod full_disk;
 mod harness;
 mod health;
+mod hostile;
 mod in_doubt;
 mod kill;
 mod kills;

@@ -256,13 +256,10 @@ impl Process {
         format!("http://{addr}/callbacks/douyin/{APP_ID}")
     }
 
-    pub fn grpc_addr(&self) -> SocketAddr {
-        behind("gRPC", &self.banner).and_then(|addr| addr.parse().ok()).expect("it always listens")
-    }
-
-    /// Where the admin listener is.
-    pub fn admin_addr(&self) -> SocketAddr {
-        behind("admin", &self.banner).and_then(|addr| addr.parse().ok()).expect("it always listens")
+    /// Of the listener that the banner calls so: `gRPC`, `callbacks`, `admin`.
+    pub fn addr(&self, listener: &str) -> SocketAddr {
+        let addr = behind(listener, &self.banner).unwrap_or_else(|| panic!("no {listener}"));
+        addr.parse().expect("the banner has addresses")
     }
 
     /// A page of the admin listener.

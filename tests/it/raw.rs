@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
@@ -71,17 +71,24 @@ impl Wire {
         &self,
         call: Call,
     ) -> Result<(StatusCode, HeaderMap, Incoming), hyper::Error> {
+        let (head, body) = within("an answer", self.begin(call)).await?.into_parts();
+        Ok((head.status, head.headers, body))
+    }
+
+    /// The same for whoever may wait for ever.
+    pub fn begin(
+        &self,
+        call: Call,
+    ) -> impl Future<Output = Result<Response<Incoming>, hyper::Error>> + Send + 'static {
         let mut request = Request::new(call.body);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = format!("http://gateway{}", call.path).parse().unwrap();
         *request.headers_mut() = call.headers;
         let mut sender = self.0.clone();
-        let sent = async {
+        async move {
             sender.ready().await?;
             sender.send_request(request).await
-        };
-        let (head, body) = within("an answer", sent).await?.into_parts();
-        Ok((head.status, head.headers, body))
+        }
     }
 }
 
@@ -113,6 +120,11 @@ impl Call {
         headers.insert("content-type", "application/grpc".parse().unwrap());
         headers.insert("te", "trailers".parse().unwrap());
         Self { path: path.to_owned(), headers, body: Full::new(body).boxed() }
+    }
+
+    /// Nothing comes behind the head, not even an end.
+    pub fn without_body(self) -> Self {
+        self.streaming(tokio_stream::pending())
     }
 
     /// The bytes come, and then nothing more, not even an end.

@@ -1,0 +1,74 @@
+//! The kinds, each a task that is hostile until it is told that it is over, and then takes back
+//! what can be taken back.
+
+use std::pin::Pin;
+
+use tokio_util::sync::CancellationToken;
+
+use super::stage::Surroundings;
+use super::{files, floods, frames, peers, processes};
+use crate::process::Setting;
+
+pub type Played = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+pub struct Kind {
+    pub name: &'static str,
+    /// How the process is started for it.
+    pub set: fn(&mut Setting),
+    pub play: fn(Surroundings, CancellationToken) -> Played,
+    /// Calls can be answered with OK meanwhile.
+    pub serves: bool,
+    /// On a disk of its own, which needs root.
+    pub on_disk: bool,
+    /// Played where it is asked for, and where all is measured: other tests play it too, or it
+    /// needs what not every machine has.
+    pub on_request: bool,
+}
+
+/// As it is always started.
+fn plain(_: &mut Setting) {}
+
+/// One that leaves room for calls to be served.
+const fn kind(name: &'static str, play: fn(Surroundings, CancellationToken) -> Played) -> Kind {
+    Kind { name, set: plain, play, serves: true, on_disk: false, on_request: false }
+}
+
+/// One under which nothing can be served.
+const fn stopper(name: &'static str, play: fn(Surroundings, CancellationToken) -> Played) -> Kind {
+    Kind { serves: false, ..kind(name, play) }
+}
+
+const fn on_request(kind: Kind) -> Kind {
+    Kind { on_request: true, ..kind }
+}
+
+const fn on_disk(kind: Kind) -> Kind {
+    Kind { on_disk: true, ..on_request(kind) }
+}
+
+pub static KINDS: &[Kind] = &[
+    kind("silent-peers", |around, over| Box::pin(peers::silent(around, over))),
+    kind("half-open-peers", |around, over| Box::pin(peers::half_open(around, over))),
+    kind("slow-writers", |around, over| Box::pin(peers::slow_writers(around, over))),
+    kind("slow-readers", |around, over| Box::pin(peers::slow_readers(around, over))),
+    kind("greedy-peers", |around, over| Box::pin(peers::greedy(around, over))),
+    kind("forged-callbacks", |around, over| Box::pin(floods::forged_callbacks(around, over))),
+    on_request(Kind {
+        set: |setting| setting.server += "calls_max = 256\n",
+        ..kind("calls-without-body", |around, over| Box::pin(floods::without_body(around, over)))
+    }),
+    kind("http2-floods", |around, over| Box::pin(frames::floods(around, over))),
+    on_request(stopper("stopped-process", |around, over| {
+        Box::pin(processes::stopped(around, over))
+    })),
+    on_request(kind("signals", |around, over| Box::pin(processes::signals(around, over)))),
+    kind("odd-answers", |around, over| Box::pin(processes::odd_answers(around, over))),
+    kind("long-reader", |around, over| Box::pin(files::long_reader(around, over))),
+    on_request(stopper("database-removed", |around, over| Box::pin(files::removed(around, over)))),
+    on_request(stopper("database-replaced", |around, over| {
+        Box::pin(files::replaced(around, over))
+    })),
+    on_request(kind("database-linked", |around, over| Box::pin(files::linked(around, over)))),
+    on_disk(stopper("full-disk", |around, over| Box::pin(files::full_disk(around, over)))),
+    on_disk(stopper("frozen-disk", |around, over| Box::pin(files::frozen_disk(around, over)))),
+];

@@ -1,0 +1,147 @@
+//! What was seen, and what is wrong with it.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// What honest callers saw in one stretch of time.
+#[derive(Default)]
+pub struct Heard {
+    pub calls: usize,
+    /// How long the creates took that were answered with OK.
+    pub took: Vec<Duration>,
+    pub failed_with_details: usize,
+    /// What failed without details, or was not answered at all.
+    pub failed_without: Vec<String>,
+    /// Questions of an orchestrator, each over a connection of its own, and those that were
+    /// answered that it serves.
+    pub probes: usize,
+    pub ready: usize,
+}
+
+/// Resident memory in KiB.
+pub struct Memory {
+    pub quiet: u64,
+    pub peak: u64,
+    pub after: u64,
+}
+
+pub struct Row {
+    pub kind: &'static str,
+    /// Calls can be answered with OK meanwhile.
+    pub serves: bool,
+    pub quiet: Heard,
+    pub under: Heard,
+    pub after: Heard,
+    pub memory: Memory,
+    /// Intents that did not come to their end.
+    pub unfinished: usize,
+    /// What was told and is not so.
+    pub lies: Vec<String>,
+    /// How the process ended, if it did.
+    pub ended: Option<String>,
+}
+
+/// Longer than this with nothing hostile around, a call may take under it in any case: the machine
+/// is shared with the peers.
+const LATENCY_FLOOR: Duration = Duration::from_millis(50);
+
+impl Heard {
+    /// Of the creates, in thousandths.
+    fn took(&self, thousandth: usize) -> Option<Duration> {
+        let mut took = self.took.clone();
+        took.sort();
+        let last = took.len().checked_sub(1)?;
+        took.get(last * thousandth / 1000).copied()
+    }
+}
+
+impl Row {
+    fn all(&self) -> [&Heard; 3] {
+        [&self.quiet, &self.under, &self.after]
+    }
+
+    /// What must not be, each with the name of the kind.
+    pub fn wrong(&self, measured: bool) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let without = self.all().map(|heard| &heard.failed_without).into_iter().flatten();
+        if let Some(first) = without.clone().next() {
+            wrong.push(format!("{} calls failed without details: {first}", without.count()));
+        }
+        wrong.extend(self.lies.iter().map(|lie| format!("told and not so: {lie}")));
+        if self.unfinished > 0 {
+            wrong.push(format!("{} intents did not come to their end", self.unfinished));
+        }
+        wrong.extend(self.ended.clone());
+        if self.serves && self.under.took.is_empty() {
+            wrong.push("no create was answered with OK meanwhile".to_owned());
+        }
+        if self.after.took.is_empty() {
+            wrong.push("no create was answered with OK afterwards".to_owned());
+        }
+        if measured {
+            wrong.extend(self.wrong_measures());
+        }
+        wrong.into_iter().map(|wrong| format!("{}: {wrong}", self.kind)).collect()
+    }
+
+    fn wrong_measures(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for thousandth in [500, 990] {
+            let (quiet, under) = (self.quiet.took(thousandth), self.under.took(thousandth));
+            let bound = LATENCY_FLOOR.max(2 * quiet.unwrap_or_default());
+            if self.serves && under.is_none_or(|under| under > bound) {
+                wrong
+                    .push(format!("calls took {under:?} at {thousandth} ‰, and {quiet:?} without"));
+            }
+        }
+        let Memory { quiet, after, .. } = self.memory;
+        if after > quiet + quiet / 5 {
+            wrong.push(format!("{after} KiB of memory afterwards, and {quiet} before"));
+        }
+        wrong
+    }
+}
+
+/// One table.
+pub fn print(rows: &[Row]) -> String {
+    let heads = [
+        "kind",
+        "honest calls",
+        "failed with details",
+        "failed without",
+        "ready under it",
+        "false words",
+        "p50/p99 ms: quiet",
+        "under it",
+        "memory MiB: quiet",
+        "peak",
+        "after",
+    ];
+    let mut text = format!("\n| {} |\n|{}\n", heads.join(" | "), " --- |".repeat(heads.len()));
+    for row in rows {
+        let sum = |of: fn(&Heard) -> usize| row.all().map(of).into_iter().sum::<usize>();
+        let (calls, with) = (sum(|heard| heard.calls), sum(|heard| heard.failed_with_details));
+        let without = sum(|heard| heard.failed_without.len());
+        let lies = row.lies.len() + row.unfinished;
+        let took = |heard: &Heard| {
+            let ms = |thousandth| heard.took(thousandth).map(|took| took.as_millis().to_string());
+            let ms = |thousandth| ms(thousandth).unwrap_or_else(|| "–".to_owned());
+            format!("{}/{}", ms(500), ms(990))
+        };
+        let mib = |kib: u64| kib / 1024;
+        let Memory { quiet, peak, after } = row.memory;
+        let _ = writeln!(
+            text,
+            "| {} | {calls} | {with} | {without} | {} of {} | {lies} | {} | {} | {} | {} | {} |",
+            row.kind,
+            row.under.ready,
+            row.under.probes,
+            took(&row.quiet),
+            took(&row.under),
+            mib(quiet),
+            mib(peak),
+            mib(after),
+        );
+    }
+    text
+}
