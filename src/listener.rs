@@ -3,9 +3,10 @@
 //!
 //! What it must not know: what a request is for.
 
+mod seats;
+
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -25,10 +26,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::log_limit::limited;
 
+use seats::{Activity, Seats};
+
 /// What one listener gives at most.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections open at once; one more is answered 503 and closed.
+    /// Connections open at once. For one more the one that has rested longest is closed; if each
+    /// has a request in flight, it is answered 503 and closed.
     pub connections_max: usize,
     /// Requests being read or worked on at once; one more is answered 503.
     pub requests_max: usize,
@@ -145,7 +149,7 @@ pub async fn serve(
     handler: impl Handler,
     stop: CancellationToken,
 ) {
-    let connections = Arc::new(Semaphore::new(limits.connections_max));
+    let seats = Seats::new(limits.connections_max);
     let requests = Arc::new(Semaphore::new(limits.requests_max));
     let tasks = TaskTracker::new();
     let edge = Edge { limits, requests, handler, tasks: tasks.clone(), stop: stop.clone() };
@@ -162,7 +166,7 @@ pub async fn serve(
                 continue;
             }
         };
-        let Ok(seat) = Arc::clone(&connections).try_acquire_owned() else {
+        let Some(seat) = seats.take() else {
             let (busy, listener) = (edge.handler.busy(), edge.handler.name());
             let labels = [("listener", listener), ("why", "full")];
             metrics::counter!("settlement_connections_refused_total", &labels).increment(1);
@@ -173,7 +177,7 @@ pub async fn serve(
         };
         let (edge, tls) = (edge.clone(), tls.clone());
         tasks.spawn(async move {
-            edge.connection(socket, tls).await;
+            edge.connection(socket, tls, seat.activity()).await;
             drop(seat);
         });
     }
@@ -203,53 +207,48 @@ struct Edge<H> {
     stop: CancellationToken,
 }
 
-/// What a connection is doing, as far as its idleness depends on it.
-#[derive(Default)]
-struct Activity {
-    /// Requests that began, and requests that ended.
-    moves: AtomicU64,
-    in_flight: AtomicUsize,
-}
-
-impl Activity {
-    /// Whether nothing is in flight and nothing was since the last look.
-    fn rested(&self, last: &mut Option<u64>) -> bool {
-        let moves = self.moves.load(Ordering::Relaxed);
-        let seen = last.replace(moves);
-        self.in_flight.load(Ordering::Relaxed) == 0 && seen == Some(moves)
-    }
-}
-
 impl<H: Handler> Edge<H> {
-    async fn connection(self, socket: TcpStream, tls: Option<TlsAcceptor>) {
+    async fn connection(
+        self,
+        socket: TcpStream,
+        tls: Option<TlsAcceptor>,
+        activity: &Arc<Activity>,
+    ) {
         // Small answers should not wait for the peer's delayed acknowledgement.
         let _ = socket.set_nodelay(true);
         let Some(tls) = tls else {
-            return self.talk(TokioIo::new(socket)).await;
+            return self.talk(TokioIo::new(socket), activity).await;
         };
         let shaken = tokio::select! {
             shaken = tls.accept(socket) => shaken,
             () = tokio::time::sleep(self.limits.idle_time_max) => {
                 return limited!(Stranger, DEBUG, "a TLS handshake took too long");
             }
+            () = activity.left.cancelled() => return,
             () = self.stop.cancelled() => return,
         };
         match shaken {
-            Ok(stream) => self.talk(TokioIo::new(stream)).await,
+            Ok(stream) => self.talk(TokioIo::new(stream), activity).await,
             Err(error) => limited!(Stranger, DEBUG, { %error }, "a TLS handshake failed"),
         }
     }
 
-    async fn talk(self, io: impl Read + Write + Unpin + Send + 'static) {
-        let activity = Arc::new(Activity::default());
+    async fn talk(self, io: impl Read + Write + Unpin + Send + 'static, activity: &Arc<Activity>) {
         let builder = builder(&self.limits, self.tasks.clone());
         let (limits, stop) = (self.limits.clone(), self.stop.clone());
         let service = service_fn({
-            let (edge, activity) = (self, Arc::clone(&activity));
+            let (edge, activity) = (self, Arc::clone(activity));
             move |request| edge.clone().exchange(request, Arc::clone(&activity))
         });
         let mut connection = pin!(builder.serve_connection(io, service));
-        // When it is cut off after a stop, whatever it is doing.
+        let over = async {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = activity.left.cancelled() => {}
+            }
+        };
+        let mut over = pin!(over);
+        // When it is cut off after that, whatever it is doing.
         let mut cut_at = None;
         let mut last = None;
         loop {
@@ -261,7 +260,11 @@ impl<H: Handler> Edge<H> {
                     }
                     return;
                 }
-                () = stop.cancelled(), if cut_at.is_none() => {
+                () = over.as_mut(), if cut_at.is_none() => {
+                    // One that made room, and says nothing.
+                    if !stop.is_cancelled() && activity.rests() {
+                        return;
+                    }
                     cut_at = Some(Instant::now() + limits.body_time_max + LINGER);
                     connection.as_mut().graceful_shutdown();
                     activity.rested(&mut last);
@@ -282,12 +285,7 @@ impl<H: Handler> Edge<H> {
         request: http::Request<Incoming>,
         activity: Arc<Activity>,
     ) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
-        activity.moves.fetch_add(1, Ordering::Relaxed);
-        activity.in_flight.fetch_add(1, Ordering::Relaxed);
-        let _done = OnDrop(|| {
-            activity.moves.fetch_add(1, Ordering::Relaxed);
-            activity.in_flight.fetch_sub(1, Ordering::Relaxed);
-        });
+        let _in_flight = activity.begin();
         let version = request.version();
         let answer = match Arc::clone(&self.requests).try_acquire_owned() {
             Ok(seat) => {
@@ -374,14 +372,6 @@ where
 {
     fn execute(&self, task: F) {
         self.0.spawn(task);
-    }
-}
-
-struct OnDrop<F: FnMut()>(F);
-
-impl<F: FnMut()> Drop for OnDrop<F> {
-    fn drop(&mut self) {
-        (self.0)();
     }
 }
 

@@ -1,6 +1,7 @@
 //! What no request from outside can show: what is kept of a body, and what outlives its sender.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use hyper::body::Frame;

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::harness::{Gateway, simulator, within};
+use crate::harness::{APP_ID, Gateway, simulator, within};
 use crate::process::{Process, Setting};
 
 #[tokio::test]
@@ -170,5 +170,35 @@ async fn the_grpc_port_answers_no_browser() {
         };
         let answer = within("the end of the connection", talk).await;
         assert!(!answer.starts_with(b"HTTP/1.1 2"), "{}", String::from_utf8_lossy(&answer));
+    }
+}
+
+/// As many as there is room for, and more: an orchestrator must still hear that it is ready.
+#[tokio::test]
+async fn peers_that_say_nothing_keep_nobody_out() {
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let keys = dir.path().join("keys.pem");
+    std::fs::write(&keys, sim.platform_public_key_pem(APP_ID)).unwrap();
+    let setting = Setting {
+        platform_keys: Some(keys),
+        server: "callback_connections_max = 64\n".to_owned(),
+        ..Setting::default()
+    };
+    let gateway = Process::start(&sim, dir.path(), setting).await;
+    gateway.logged("the store can commit").await;
+    let ask =
+        |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    for (listener, path, status) in [("admin", "/readyz", 200), ("callbacks", "/", 404)] {
+        let addr = gateway.addr(listener);
+        let mut held = Vec::new();
+        for said in ["", "GET /ready", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+            for _ in 0..80 {
+                let mut socket = TcpStream::connect(addr).await.unwrap();
+                // One that came before may have made room for it, and then the same happens to it.
+                let _ = socket.write_all(said.as_bytes()).await;
+                held.push(socket);
+            }
+            assert_eq!(raw(addr, &ask(path)).await.0, status, "{listener}, after {said:?}");
+        }
     }
 }

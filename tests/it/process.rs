@@ -210,7 +210,7 @@ impl Process {
     pub async fn metrics(&self) -> String {
         // Whoever was first has installed the same one.
         rustls::crypto::ring::default_provider().install_default().ok();
-        let url = format!("http://{}/metrics", self.admin_addr());
+        let url = format!("http://{}/metrics", self.addr("admin"));
         within("the metrics", reqwest::get(url)).await.unwrap().text().await.unwrap()
     }
 
@@ -264,7 +264,7 @@ impl Process {
 
     /// A page of the admin listener.
     pub async fn admin(&self, path: &str) -> (u16, String) {
-        let addr = self.admin_addr();
+        let addr = self.addr("admin");
         let answer = within(path, reqwest::get(format!("http://{addr}{path}"))).await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     }

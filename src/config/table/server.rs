@@ -153,8 +153,9 @@ pub(super) const SERVER: &[Knob<Config>] = &[
             unit: "connections",
             bounds: (1, 100_000),
         },
-        meaning: "Connections to the callback listener open at once. One more is answered 503; \
-                  with TLS it is only closed.",
+        meaning: "Connections to the callback listener open at once. For one more the one that \
+                  has rested longest is closed. If each has a request in flight, the new one is \
+                  answered 503; with TLS it is only closed.",
     },
     Knob {
         key: "callback_requests_max",

@@ -31,8 +31,8 @@ type Client = SettlementServiceClient<Channel>;
 const CALLERS: usize = 8;
 /// Three times as long as the gateway lets a call wait.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// As long as an orchestrator waits.
-const PROBE_PATIENCE: Duration = Duration::from_secs(1);
+/// Longer than an orchestrator waits, because its machine is not shared with the peers.
+const PROBE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long everything that was begun may take to end once nothing is hostile any more.
 const LAST_PATIENCE: Duration = Duration::from_secs(60);
 

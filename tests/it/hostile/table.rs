@@ -75,6 +75,10 @@ impl Row {
         if self.serves && self.under.took.is_empty() {
             wrong.push("no create was answered with OK meanwhile".to_owned());
         }
+        let Heard { probes, ready, .. } = self.under;
+        if self.serves && ready < probes / 2 {
+            wrong.push(format!("only {ready} of {probes} heard that it is ready"));
+        }
         if self.after.took.is_empty() {
             wrong.push("no create was answered with OK afterwards".to_owned());
         }
