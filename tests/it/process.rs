@@ -208,10 +208,7 @@ impl Process {
 
     /// What is counted.
     pub async fn metrics(&self) -> String {
-        // Whoever was first has installed the same one.
-        rustls::crypto::ring::default_provider().install_default().ok();
-        let url = format!("http://{}/metrics", self.addr("admin"));
-        within("the metrics", reqwest::get(url)).await.unwrap().text().await.unwrap()
+        self.admin("/metrics").await.1
     }
 
     /// The final state, by watching.
@@ -224,20 +221,12 @@ impl Process {
 
     /// Where gRPC listens.
     pub fn url(&self) -> String {
-        format!("http://{}", behind("gRPC", &self.banner).expect("gRPC always listens"))
-    }
-
-    /// A page of the admin listener.
-    pub async fn admin(&self, path: &str) -> (u16, String) {
-        let addr = behind("admin", &self.banner).expect("admin always listens");
-        let asked = reqwest::get(format!("http://{addr}{path}"));
-        let answer = within(path, asked).await.expect("the admin listener answers");
-        (answer.status().as_u16(), answer.text().await.unwrap())
+        format!("http://{}", self.addr("gRPC"))
     }
 
     /// What a series of its metrics says; `name` with its labels, as it is printed.
     pub async fn metric(&self, name: &str) -> f64 {
-        let (_, metrics) = self.admin("/metrics").await;
+        let metrics = self.metrics().await;
         let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse().unwrap()
     }
@@ -271,7 +260,7 @@ impl Process {
 
     /// A counter without labels, or with these: `name{a="b"}`.
     pub async fn counted(&self, counter: &str) -> u64 {
-        let (_, metrics) = self.admin("/metrics").await;
+        let metrics = self.metrics().await;
         let mut values = metrics.lines().filter_map(|line| line.strip_prefix(counter));
         let value = values.find_map(|value| value.strip_prefix(' '));
         value.map_or(0, |value| value.parse().expect("a count is a whole number"))
