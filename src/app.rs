@@ -137,7 +137,8 @@ impl App {
         essentials.spawn("the store's writer", &polling, async move {
             poll.run_until_cancelled(store.writer_ended()).await;
         });
-        essentials.spawn("health", &draining, health.clone().watch_store(draining.clone()));
+        let stopping = CancellationToken::new();
+        essentials.spawn("health", &stopping, health.clone().watch_store(draining.clone()));
         if let Some(listener) = self.callback {
             let (tls, limits) = (self.tls, self.callback_limits);
             let serve = listener::serve(listener, tls, limits, self.callbacks, edges.clone());
@@ -169,6 +170,7 @@ impl App {
             () = essentials.ended() => {}
         }
         info!(delay_ms = duration_ms(self.stop.drain_delay), "stopping: not serving any more");
+        stopping.cancel();
         health.stop().await;
         tokio::time::sleep(self.stop.drain_delay).await;
         self.gateway.drain();

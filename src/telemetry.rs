@@ -1,5 +1,5 @@
 //! Metrics; and logs: for people on a terminal, JSON otherwise; to standard error, so that standard
-//! output stays for what a command prints. Lines go there by a queue ([`log_queue`]).
+//! output stays for what a command prints. Lines go there through a queue (`log_queue`).
 
 mod libraries;
 mod log_queue;

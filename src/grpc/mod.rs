@@ -423,6 +423,9 @@ async fn logged<T>(
             // Each of these is a row of the database as well.
             Ok(_) if rpc == Rpc::CreateSettle => info!("answered"),
             Ok(_) => limited!(Peer, INFO, "answered"),
+            Err(status) if code == tonic::Code::Unauthenticated => {
+                limited!(Stranger, INFO, { error = status.message() }, "answered");
+            }
             Err(status) => limited!(Peer, INFO, { error = status.message() }, "answered"),
         }
         // A watch is counted when it ends.

@@ -116,13 +116,9 @@ async fn a_limit_on_files_that_is_met_and_lifted() {
     filled_and_freed(Disk::Folder).await;
 }
 
-/// Where nobody may mount, the limit above stands in for it.
+/// Needs a kernel in which a user may mount in a namespace of its own, as the other tests of disks
+/// need root.
 #[tokio::test]
 async fn a_file_system_that_fills_and_gets_room_again() {
-    let mount = ["--map-root-user", "--mount", "sh", "-c", "mount -t tmpfs tmpfs /mnt"];
-    let may_mount = Command::new("unshare").args(mount).status().await;
-    match may_mount.is_ok_and(|status| status.success()) {
-        true => filled_and_freed(Disk::Mounted { mib: 2 }).await,
-        false => eprintln!("no file system can be mounted here: a limit on files stands in"),
-    }
+    filled_and_freed(Disk::Mounted { mib: 2 }).await;
 }
