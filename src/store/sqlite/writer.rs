@@ -157,8 +157,11 @@ impl Drop for Writer {
     }
 }
 
-/// Another file of the same name is not written to.
+/// Neither another file of the same name nor a damaged one is written to.
 fn connect(place: &Place, busy_wait: Duration) -> Result<Connection, String> {
+    if let Some(damage) = place.known_damage() {
+        return Err(damage);
+    }
     place.look().map_err(|astray| astray.to_string())?;
     let connection = connect_writer(place.path(), busy_wait);
     let proven = connection.and_then(|connection| {

@@ -52,11 +52,12 @@ async fn turns_away(gateway: &Process, sim: &Simulator) {
     assert_eq!(sim.books().sends(&number), 0);
 }
 
-/// The one line with which a process said that it does not serve any more.
-fn the_error_of(gateway: &Process) -> String {
+/// The one line with which a process said that it does not serve any more, for this reason.
+fn the_error_of(gateway: &Process, reason: &str) -> String {
     let log = gateway.log();
-    let lines: Vec<_> = log.lines().filter(|line| line.contains("not serving: the ")).collect();
-    assert_eq!(lines.len(), 1, "{log}");
+    let told = |line: &&str| line.contains("not serving: the ") && line.contains(reason);
+    let lines: Vec<_> = log.lines().filter(told).collect();
+    assert_eq!(lines.len(), 1, "{reason}: {log}");
     assert!(lines[0].contains("\"level\":\"ERROR\""), "{}", lines[0]);
     lines[0].to_owned()
 }

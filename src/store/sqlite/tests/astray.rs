@@ -92,6 +92,29 @@ async fn a_store_that_has_met_damage_writes_nothing_more() {
     }
 }
 
+/// A store that is down makes a write durable before it counts as up again.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_down_is_not_brought_up_by_a_write_to_a_damaged_file() {
+    let mut stepped = Stepped::open();
+    for _ in 0..2 {
+        stepped.fail_commits();
+        let lost = stepped.alone(|store| async move { store.ping().await }).await;
+        assert!(matches!(lost, Err(Error::InDoubt(_))), "{lost:?}");
+    }
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    let error = rusqlite::Error::SqliteFailure(code, None);
+    let read = stepped.sqlite.readers.read(|_| Err::<(), _>(Fault::Sqlite(error))).await;
+    assert_turned_away(read, "is damaged");
+    let other = as_another_program(&stepped.path);
+    let writes = || -> i64 {
+        other.query_row("SELECT times FROM proof_of_write", [], |row| row.get(0)).unwrap()
+    };
+    let before = writes();
+    let ping = stepped.alone(|store| async move { store.ping().await }).await;
+    assert_turned_away(ping, "is damaged");
+    assert_eq!(writes(), before);
+}
+
 /// The one that does not use the table notices, too.
 #[tokio::test]
 async fn a_store_without_one_of_its_tables_proves_nothing_until_it_is_back() {
