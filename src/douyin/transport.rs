@@ -161,11 +161,15 @@ impl HttpTransport {
             let request = self.request(&call, GatedBody::new(call.body.clone(), gate.clone()));
             let answer = line.exchange(request, self.0.answer_bytes_max);
             let answer = timeout_at(until, answer).await.unwrap_or(Err(SendError::Timeout));
+            let sent = gate.close();
             let error = match answer {
-                Ok(reply) => return self.heard(line, reply, call.needs_silence).await,
+                Ok(reply) if sent == Handover::Done => {
+                    return self.heard(line, reply, call.needs_silence).await;
+                }
+                Ok(_) => SendError::Lost("an answer came before the request was sent".to_owned()),
                 Err(error) => error,
             };
-            return Err(match gate.close() {
+            return Err(match sent {
                 Handover::Done => error,
                 Handover::TooLate => SendError::TooLate,
                 Handover::Waiting | Handover::Spoken | Handover::Revoked => {

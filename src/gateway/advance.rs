@@ -243,8 +243,9 @@ impl Gateway {
         })
     }
 
-    /// What a query taught. A settle that is recorded under the very number that it names, and not
-    /// under this one, tells nothing of this one.
+    /// What a query taught. A settle of ours that is recorded under the very number that it names,
+    /// and not under this one, tells nothing of this one. One that was only learned from Douyin may
+    /// be this one's own: Douyin may have written our number otherwise in a callback.
     async fn learned(
         &self,
         record: &Record,
@@ -263,7 +264,9 @@ impl Gateway {
                 None => None,
             };
             match known {
-                Some(known) if Some(&known.key.out_settle_no) == number => {
+                Some(known)
+                    if known.request().is_some() && Some(&known.key.out_settle_no) == number =>
+                {
                     reports.remove(at);
                 }
                 Some(_) | None => at += 1,

@@ -13,7 +13,8 @@ use super::Gateway;
 use crate::clock::Timestamp;
 use crate::douyin::{UPSTREAM_BAD_ANSWER, UPSTREAM_CREDENTIALS_REJECTED, UPSTREAM_HTTP_ERROR};
 use crate::settle::{
-    AnswerKind, AppId, Failure, Key, LastAnswers, Learned, Record, StateKind, Stuck, stuck,
+    AnswerKind, AppId, Circumstances, Failure, Key, LastAnswers, Learned, Record, StateKind, Stuck,
+    stuck,
 };
 use crate::store::{self, Unfinished, UnfinishedCursor};
 
@@ -167,7 +168,8 @@ impl Gateway {
             Unfinished::Unreadable(key) => (key, Some(Stuck::NewerVersion), None),
             Unfinished::Settle(record) => {
                 let last = self.0.stuck.book().answers.get(&record.key).copied();
-                let kind = stuck(&record, last.as_ref(), now, self.policy());
+                let (started, policy) = (self.0.started, self.policy());
+                let kind = stuck(&record, &Circumstances { now, started, policy, last });
                 let of_the_app =
                     || self.trouble_of(&record.key.app_id).filter(|_| !record.is_final());
                 let kind = kind.or_else(of_the_app);

@@ -37,7 +37,7 @@ pub use record::{
 };
 pub use state::{may_send, permit, transition};
 pub use step::{Progress, Role, Step, next_step};
-pub use stuck::{AnswerKind, LastAnswers, Stuck, stuck};
+pub use stuck::{AnswerKind, Circumstances, LastAnswers, Stuck, stuck};
 
 #[cfg(test)]
 mod state_tests;

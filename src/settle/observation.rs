@@ -39,8 +39,8 @@ pub enum Learned {
     Reported(Vec<Report>),
     /// A query found nothing.
     Absent,
-    /// A query found nothing but settles that are recorded here under another number, which is the
-    /// number that they name: Douyin takes the two numbers for one.
+    /// A query found nothing but settles of ours that are recorded here under another number, which
+    /// is the number that they name: Douyin takes the two numbers for one.
     Elsewhere,
     /// An operator decided which word of a contradiction stands.
     Resolved(Verdict),

@@ -1,6 +1,8 @@
 //! What keeps a settle from its end, as far as an operator can do something about it. A settle that
 //! only waits (for Douyin, for the grace) is not stuck.
 
+use std::time::Duration;
+
 use super::observation::Policy;
 use super::record::{Record, StateKind};
 use crate::clock::Timestamp;
@@ -106,16 +108,22 @@ pub enum AnswerKind {
     Shown,
 }
 
-/// As many unreadable or empty answers in a row are no chance.
-const TIMES_MIN: u32 = 3;
+/// As many answers of one kind in a row are no chance.
+const TIMES_MIN: u32 = 5;
+
+/// What is known besides the record.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances<'a> {
+    pub now: Timestamp,
+    /// When this process began: what an earlier one sent is waited for anew.
+    pub started: Timestamp,
+    pub policy: &'a Policy,
+    /// Douyin's last answers to this process.
+    pub last: Option<LastAnswers>,
+}
 
 /// Why the settle does not come to its end by itself; `None`: it does, or it has.
-pub fn stuck(
-    record: &Record,
-    last: Option<&LastAnswers>,
-    now: Timestamp,
-    policy: &Policy,
-) -> Option<Stuck> {
+pub fn stuck(record: &Record, known: &Circumstances<'_>) -> Option<Stuck> {
     if record.open_contradiction().is_some() {
         return Some(Stuck::Contradiction);
     }
@@ -128,52 +136,66 @@ pub fn stuck(
     if record.state.kind() == StateKind::Submitting && record.evidence.unlisted.is_some() {
         return Some(Stuck::UnlistedAnswer);
     }
-    let last_is = |kind| last.filter(|last| last.kind == kind);
-    if last_is(AnswerKind::Unreadable).is_some_and(|last| last.times >= TIMES_MIN) {
+    if known.keeps_answering(AnswerKind::Unreadable, known.policy.grace) {
         return Some(Stuck::UnreadableAnswer);
     }
     match record.state.kind() {
-        StateKind::Submitting => submitting(record, last_is(AnswerKind::Shown), now, policy),
-        StateKind::Processing => {
-            let absent = last_is(AnswerKind::Absent).filter(|last| last.times >= TIMES_MIN);
-            let is_late = absent.is_some_and(|absent| now >= absent.since.plus(policy.grace));
-            if is_late { Some(Stuck::NotShown) } else { lasting_doubt(record, now, policy) }
+        StateKind::Submitting => submitting(record, known),
+        StateKind::Processing if known.keeps_answering(AnswerKind::Absent, known.policy.grace) => {
+            Some(Stuck::NotShown)
         }
+        StateKind::Processing => lasting_doubt(record, known),
         StateKind::Succeeded | StateKind::Failed | StateKind::Rejected => None,
     }
 }
 
-fn submitting(
-    record: &Record,
-    shown: Option<&LastAnswers>,
-    now: Timestamp,
-    policy: &Policy,
-) -> Option<Stuck> {
+fn submitting(record: &Record, known: &Circumstances<'_>) -> Option<Stuck> {
+    let Circumstances { now, policy, .. } = *known;
     if let Some(since) = record.evidence.exists_seen {
-        let patience = match shown {
-            Some(_) => policy.call_timeout + policy.grace,
-            None => policy.exists_absent_max,
-        };
-        if now >= since.plus(patience) {
-            return Some(shown.map_or(Stuck::ExistsButAbsent, |_| Stuck::Unproven));
+        if known.keeps_answering(AnswerKind::Shown, known.whole_grace()) {
+            return Some(Stuck::Unproven);
+        }
+        let is_absent = known.keeps_answering(AnswerKind::Absent, known.whole_grace());
+        if is_absent && now >= since.plus(policy.exists_absent_max) {
+            return Some(Stuck::ExistsButAbsent);
         }
     }
     // The empty queries that end it take a while.
-    let is_over = |end: Timestamp| now >= end.plus(policy.grace);
+    let is_over = |end: Timestamp| now >= known.proven_from(end).plus(policy.grace);
     if record.request().is_some_and(|request| is_over(request.submit_before)) {
         return Some(Stuck::WindowOver);
     }
-    lasting_doubt(record, now, policy)
+    lasting_doubt(record, known)
 }
 
 /// A doubt that would end with the grace, if that proved anything.
-fn lasting_doubt(record: &Record, now: Timestamp, policy: &Policy) -> Option<Stuck> {
+fn lasting_doubt(record: &Record, known: &Circumstances<'_>) -> Option<Stuck> {
     let evidence = &record.evidence;
     let waits = evidence.refused.is_some() || evidence.fail_seen.is_some();
-    let visible = |sent: Timestamp| sent.plus(policy.call_timeout).plus(policy.grace);
-    let is_late = evidence.last_permit.is_none_or(|sent| now >= visible(sent));
-    let is_stuck = !policy.grace_proves && evidence.unanswered > 0 && waits && is_late;
+    let sent = evidence.last_permit.unwrap_or(known.started);
+    let is_late = known.now >= known.proven_from(sent);
+    let is_stuck = !known.policy.grace_proves && evidence.unanswered > 0 && waits && is_late;
     is_stuck.then_some(Stuck::Doubt)
+}
+
+impl Circumstances<'_> {
+    /// Whether Douyin has answered so, and only so, for this long.
+    fn keeps_answering(&self, kind: AnswerKind, patience: Duration) -> bool {
+        self.last.is_some_and(|last| {
+            let lasts = self.now >= last.since.plus(patience);
+            last.kind == kind && last.times >= TIMES_MIN && lasts
+        })
+    }
+
+    /// From sending to being visible.
+    fn whole_grace(&self) -> Duration {
+        self.policy.call_timeout + self.policy.grace
+    }
+
+    /// When an empty query proves something about what was sent at a moment.
+    fn proven_from(&self, sent: Timestamp) -> Timestamp {
+        sent.max(self.started).plus(self.whole_grace())
+    }
 }
 
 fn is_unlisted(status: &str) -> bool {

@@ -1,6 +1,6 @@
 //! Which records are stuck, and by what kind. What only waits is not stuck.
 
-use super::super::stuck::{AnswerKind, LastAnswers, Stuck, stuck};
+use super::super::stuck::{AnswerKind, Circumstances, LastAnswers, Stuck, stuck};
 use super::*;
 
 fn last(kind: AnswerKind, times: u32) -> Option<LastAnswers> {
@@ -9,20 +9,32 @@ fn last(kind: AnswerKind, times: u32) -> Option<LastAnswers> {
 
 /// The kind of a record so many seconds after it was made.
 fn kind(record: &Record, last: Option<LastAnswers>, seconds: i64) -> Option<Stuck> {
-    stuck(record, last.as_ref(), at(seconds), &Policy::default())
+    kind_by(&Policy::default(), START, record, last, seconds)
+}
+
+fn kind_by(
+    policy: &Policy,
+    started: Timestamp,
+    record: &Record,
+    last: Option<LastAnswers>,
+    seconds: i64,
+) -> Option<Stuck> {
+    stuck(record, &Circumstances { now: at(seconds), started, policy, last })
 }
 
 #[test]
 fn what_waits_or_has_ended_is_not_stuck() {
     for record in [submitting(0), submitting(1), submitting_exists(0), processing(0)] {
         assert_eq!(kind(&record, None, 5), None, "{record:?}");
-        assert_eq!(kind(&record, last(AnswerKind::Unreadable, 2), 5), None);
-        assert_eq!(kind(&record, last(AnswerKind::Absent, 99), GRACE_OVER - 11), None);
+        assert_eq!(kind(&record, last(AnswerKind::Unreadable, 4), HOUR), None);
+        assert_eq!(kind(&record, last(AnswerKind::Unreadable, 99), 599), None);
+        assert_eq!(kind(&record, last(AnswerKind::Absent, 99), 599), None);
     }
     for record in [succeeded(), failed(), rejected()] {
         assert_eq!(kind(&record, last(AnswerKind::Unreadable, 99), 99 * HOUR), None);
     }
     assert_eq!(kind(&submitting(1), None, SENDING_ENDS), None);
+    assert_eq!(kind(&submitting_exists(1), None, 9 * HOUR), None, "Douyin was not asked yet");
 }
 
 #[test]
@@ -46,35 +58,38 @@ fn what_the_record_says_is_told_by_its_kind() {
 #[test]
 fn what_douyin_keeps_answering_is_told_by_its_kind() {
     for record in [submitting(1), processing(0), submitting_exists(1)] {
-        let seen = kind(&record, last(AnswerKind::Unreadable, 3), 5);
+        let seen = kind(&record, last(AnswerKind::Unreadable, 5), 600);
         assert_eq!(seen, Some(Stuck::UnreadableAnswer));
     }
-    let absent = last(AnswerKind::Absent, 3);
-    assert_eq!(kind(&processing(0), absent, 599), None);
+    let absent = last(AnswerKind::Absent, 5);
     assert_eq!(kind(&processing(0), absent, 600), Some(Stuck::NotShown));
     let exists = submitting_exists(1);
     let since = exists.evidence.exists_seen.unwrap().since(at(0));
     let since = i64::try_from(since.as_secs()).unwrap();
     assert_eq!(kind(&exists, absent, since + HOUR - 1), None);
     assert_eq!(kind(&exists, absent, since + HOUR), Some(Stuck::ExistsButAbsent));
-    assert_eq!(kind(&exists, None, since + HOUR), Some(Stuck::ExistsButAbsent));
-    let shown = last(AnswerKind::Shown, 1);
-    assert_eq!(kind(&exists, shown, since + GRACE_OVER - 1), None);
-    assert_eq!(kind(&exists, shown, since + GRACE_OVER), Some(Stuck::Unproven));
+    let shown = last(AnswerKind::Shown, 5);
+    assert_eq!(kind(&exists, shown, GRACE_OVER - 1), None);
+    assert_eq!(kind(&exists, shown, GRACE_OVER), Some(Stuck::Unproven));
 }
 
+/// Each waits for one whole grace of the process that looks, whoever sent.
 #[test]
-fn a_window_that_is_over_for_a_grace_and_a_doubt_without_an_end_are_stuck() {
-    assert_eq!(kind(&submitting(1), None, WINDOW_END + 599), None);
-    assert_eq!(kind(&submitting(1), None, WINDOW_END + 600), Some(Stuck::WindowOver));
+fn a_window_that_is_over_and_a_doubt_without_an_end_are_stuck() {
+    let over = WINDOW_END + GRACE_OVER + 600;
+    assert_eq!(kind(&submitting(1), None, over - 1), None);
+    assert_eq!(kind(&submitting(1), None, over), Some(Stuck::WindowOver));
+    let young = kind_by(&Policy::default(), at(over - 1), &submitting(1), None, over);
+    assert_eq!(young, None);
     let mut play = Play::of(&submitting(2));
     play.see(&answer(refused()));
     let policy = Policy { grace_proves: false, ..Policy::default() };
-    let doubt = |seconds| stuck(&play.record, None, at(seconds), &policy);
+    let doubt = |started, seconds| kind_by(&policy, started, &play.record, None, seconds);
     let sent = play.record.evidence.last_permit.unwrap().since(at(0));
     let sent = i64::try_from(sent.as_secs()).unwrap();
-    assert_eq!(doubt(sent + GRACE_OVER - 1), None);
-    assert_eq!(doubt(sent + GRACE_OVER), Some(Stuck::Doubt));
+    assert_eq!(doubt(START, sent + GRACE_OVER - 1), None);
+    assert_eq!(doubt(START, sent + GRACE_OVER), Some(Stuck::Doubt));
+    assert_eq!(doubt(at(sent + 1), sent + GRACE_OVER), None);
     assert_eq!(kind(&play.record, None, sent + GRACE_OVER), None, "the grace will end it");
 }
 

@@ -9,7 +9,7 @@ pub(super) const APPLICATION_ID: i32 = 0x5365_7447;
 const MIGRATIONS: [&str; 3] = [
     include_str!("../../../migrations/sqlite/0001_settles.sql"),
     include_str!("../../../migrations/sqlite/0002_resolved_contradictions.sql"),
-    include_str!("../../../migrations/sqlite/0004_open_contradictions.sql"),
+    include_str!("../../../migrations/sqlite/0003_open_contradictions.sql"),
 ];
 
 /// The newest schema version that this gateway knows.

@@ -165,22 +165,40 @@ async fn a_number_that_differs_only_in_case_from_one_of_ours_comes_to_its_end() 
     assert_eq!((now.state(), now.settle_id), (SettleState::Processing, settle.settle_id));
 }
 
-/// As long as the other settle is not known here, it may be this one's, written otherwise.
+/// It may be this one's, written otherwise: also if it was adopted under that number, as a callback
+/// would have it.
 #[tokio::test]
-async fn a_settle_under_a_number_like_ours_that_is_not_recorded_leaves_the_doubt() {
+async fn a_settle_under_a_number_like_ours_that_is_not_one_of_ours_leaves_the_doubt() {
     let gateway = looking().await;
-    let second = number("alike");
-    let first = second.to_uppercase();
-    let other = json!({ "err_no": 0, "data": [{
-        "settle_id": "ots00000000000000000000009", "settle_status": "SUCCESS",
-        "out_settle_no": first, "out_order_no": "sim-1",
-    }] });
-    gateway.sim.script(&second, vec![Script::Refuse(23111); 4]);
-    gateway.sim.script_query(&second, vec![Script::json(200, other.to_string()); 500]);
-    let status = gateway.create(create_on(&second, "sim-1")).await.unwrap_err();
-    assert_eq!(details(&status).info.metadata["outcome"], "unknown");
-    is_stuck(&gateway, &second, "unproven").await;
-    assert_eq!(gateway.get(&second).await.unwrap().state(), SettleState::Submitting);
+    for is_adopted in [false, true] {
+        let second = number("alike");
+        let first = second.to_uppercase();
+        let order = format!("sim-{second}-1");
+        let other = json!({ "err_no": 0, "data": [{
+            "settle_id": format!("ots-{second}"), "settle_status": "SUCCESS",
+            "out_settle_no": first, "out_order_no": order,
+        }] });
+        let shows = || Script::json(200, other.to_string());
+        if is_adopted {
+            gateway.sim.script_query(&order, vec![shows()]);
+            let listed = query(&gateway, Key::OutOrderNo(order.clone())).await;
+            assert_eq!(listed, [first]);
+        }
+        gateway.sim.script(&second, vec![Script::Refuse(23111); 4]);
+        gateway.sim.script_query(&second, vec![shows(); 500]);
+        let status = gateway.create(create_on(&second, &order)).await.unwrap_err();
+        assert_eq!(details(&status).info.metadata["outcome"], "unknown");
+        is_stuck(&gateway, &second, "unproven").await;
+        assert_eq!(gateway.get(&second).await.unwrap().state(), SettleState::Submitting);
+    }
+}
+
+/// The numbers of what Douyin has under this key.
+async fn query(gateway: &Gateway, key: Key) -> Vec<String> {
+    let request = v1::QuerySettlesRequest { key: Some(key), ..Default::default() };
+    let mut client = gateway.client.clone();
+    let listed = within("QuerySettles", client.query_settles(request)).await.unwrap().into_inner();
+    listed.settles.into_iter().map(|settle| settle.out_settle_no).collect()
 }
 
 /// 23111 after a send that was lost: it may be the one that exists, and nothing is shown.
@@ -227,12 +245,7 @@ async fn one_settle_that_douyin_shows_under_two_numbers_is_listed_once() {
     let data = [found(&settle, &number), found(&settle, "another")];
     let answer = json!({ "err_no": 0, "data": data }).to_string();
     gateway.sim.script_query("sim-hold-1", vec![Script::json(200, answer)]);
-    let key = Some(Key::OutOrderNo("sim-hold-1".to_owned()));
-    let request = v1::QuerySettlesRequest { key, ..Default::default() };
-    let mut client = gateway.client.clone();
-    let listed = within("QuerySettles", client.query_settles(request)).await.unwrap().into_inner();
-    let numbers: Vec<_> = listed.settles.iter().map(|settle| &settle.out_settle_no).collect();
-    assert_eq!(numbers, [&number]);
+    assert_eq!(query(&gateway, Key::OutOrderNo("sim-hold-1".to_owned())).await, [number]);
 }
 
 /// Null is what a half-broken answer has, too: taken for "none" it could end a settle that lives.

@@ -74,7 +74,7 @@ impl Job for Deadly {
 #[tokio::test]
 async fn a_writer_that_panics_is_seen_to_have_ended_and_nothing_is_believed_any_more() {
     let directory = tempfile::tempdir().unwrap();
-    let options = SqliteOptions::new(directory.path().join("settles.db"));
+    let options = SqliteOptions::new(directory.path().join("settles.db")).creating();
     let sqlite = Arc::new(Sqlite::open(options).unwrap());
     let store = Store::Sqlite(Arc::clone(&sqlite));
     assert_eq!(store.ping().await, Ok(()));
@@ -88,7 +88,7 @@ async fn a_writer_that_panics_is_seen_to_have_ended_and_nothing_is_believed_any_
 #[tokio::test]
 async fn a_writer_ends_with_its_store() {
     let directory = tempfile::tempdir().unwrap();
-    let options = SqliteOptions::new(directory.path().join("settles.db"));
+    let options = SqliteOptions::new(directory.path().join("settles.db")).creating();
     let store = Store::Sqlite(Arc::new(Sqlite::open(options).unwrap()));
     store.close().await;
     store.writer_ended().await;
