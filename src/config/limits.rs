@@ -121,8 +121,12 @@ fn grpc_connections(config: &Config) -> Vec<Row> {
         ),
         (
             "time until a peer has said that it speaks HTTP/2",
-            time(server::PREFACE_TIME_MAX),
-            "closed at the next look, which is every 10 s",
+            format!(
+                "{}, looked at every {}",
+                time(server::PREFACE_TIME_MAX),
+                time(server::LOOK_INTERVAL)
+            ),
+            "closed",
         ),
         (
             "time without a call: before the first one, and after one",

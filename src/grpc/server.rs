@@ -82,7 +82,7 @@ pub const ANSWERS: Bound =
     Bound { process_max: usize::MAX, connection_max: 16 * 1024 * 1024, share: 64 * 1024 };
 
 /// How often a connection is looked at.
-const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+pub const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the gauges are set.
 const GAUGE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long to wait when no connection can be accepted.

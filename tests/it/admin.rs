@@ -68,7 +68,7 @@ const PATHS: [&str; 4] = ["/livez", "/readyz", "/metrics", RESOLVE_PATH];
 async fn a_page_that_calls_this_machine_by_its_own_name_gets_no_answer_and_decides_nothing() {
     let (sim, dir) = (simulator().await, TempDir::new().unwrap());
     let gateway = Process::start(&sim, dir.path(), Setting::default()).await;
-    let addr = gateway.addr("admin");
+    let addr = gateway.admin_addr();
     let whole = r#"{"app_id":"tt1","out_settle_no":"1","keep":"claimed"}"#;
     let name = "attacker.example";
     for http2 in [false, true] {
@@ -101,7 +101,7 @@ async fn it_answers_to_addresses_localhost_and_configured_names_and_to_no_page_i
     let server = "admin_hosts = [\"gateway.internal\"]\n".to_owned();
     let setting = Setting { server, ..Setting::default() };
     let gateway = Process::start(&sim, dir.path(), setting).await;
-    let addr = gateway.addr("admin");
+    let addr = gateway.admin_addr();
     for (head, status) in [
         (format!("Host: {addr}\r\n"), 200),
         ("Host: 10.1.2.3:9090\r\n".to_owned(), 200),
@@ -153,7 +153,7 @@ async fn it_answers_to_addresses_localhost_and_configured_names_and_to_no_page_i
 async fn the_grpc_port_answers_no_browser() {
     let (sim, dir) = (simulator().await, TempDir::new().unwrap());
     let gateway = Process::start(&sim, dir.path(), Setting::default()).await;
-    let addr = gateway.addr("gRPC");
+    let addr = gateway.grpc_addr();
     for method in ["GET", "POST", "OPTIONS"] {
         let talk = async {
             let mut socket = TcpStream::connect(addr).await.unwrap();
@@ -188,8 +188,8 @@ async fn peers_that_say_nothing_keep_nobody_out() {
     gateway.logged("the store can commit").await;
     let ask =
         |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    for (listener, path, status) in [("admin", "/readyz", 200), ("callbacks", "/", 404)] {
-        let addr = gateway.addr(listener);
+    let (admin, callbacks) = (gateway.admin_addr(), gateway.callback_addr());
+    for (addr, path, status) in [(admin, "/readyz", 200), (callbacks, "/", 404)] {
         let mut held = Vec::new();
         for said in ["", "GET /ready", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
             for _ in 0..80 {
@@ -198,7 +198,7 @@ async fn peers_that_say_nothing_keep_nobody_out() {
                 let _ = socket.write_all(said.as_bytes()).await;
                 held.push(socket);
             }
-            assert_eq!(raw(addr, &ask(path)).await.0, status, "{listener}, after {said:?}");
+            assert_eq!(raw(addr, &ask(path)).await.0, status, "{path}, after {said:?}");
         }
     }
 }

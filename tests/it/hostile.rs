@@ -32,8 +32,8 @@ use kinds::{KINDS, Kind};
 use stage::Stage;
 use table::{Memory, Row};
 
-/// Kinds that are played at the same time where nothing is measured.
-const AT_ONCE: usize = 4;
+/// Kinds that are played at the same time where nothing is measured; other tests go on beside them.
+const AT_ONCE: usize = 2;
 /// From here on latency and memory count, and kinds are played one after the other.
 const MEASURED: Duration = Duration::from_secs(60);
 /// How often the memory is looked at.

@@ -191,7 +191,7 @@ async fn a_flood_of_what_a_library_warns_of_is_summed_up() {
     let (sim, dir) = (simulator().await, TempDir::new().unwrap());
     let gateway = start(&sim, dir.path(), Setting::default()).await;
     let (begun, pings) = (Instant::now(), 500);
-    let mut stranger = TcpStream::connect(gateway.addr("gRPC")).await.unwrap();
+    let mut stranger = TcpStream::connect(gateway.grpc_addr()).await.unwrap();
     let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     // The answer to a PING that was never sent (RFC 9113, 6.7).
     let answer = [0, 0, 8, 6, 1, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];

@@ -221,7 +221,7 @@ impl Process {
 
     /// Where gRPC listens.
     pub fn url(&self) -> String {
-        format!("http://{}", self.addr("gRPC"))
+        format!("http://{}", self.grpc_addr())
     }
 
     /// What a series of its metrics says; `name` with its labels, as it is printed.
@@ -245,15 +245,27 @@ impl Process {
         format!("http://{addr}/callbacks/douyin/{APP_ID}")
     }
 
-    /// Of the listener that the banner calls so: `gRPC`, `callbacks`, `admin`.
-    pub fn addr(&self, listener: &str) -> SocketAddr {
+    pub fn grpc_addr(&self) -> SocketAddr {
+        self.addr("gRPC")
+    }
+
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.addr("admin")
+    }
+
+    pub fn callback_addr(&self) -> SocketAddr {
+        self.addr("callbacks")
+    }
+
+    /// Of the listener that the banner calls so.
+    fn addr(&self, listener: &str) -> SocketAddr {
         let addr = behind(listener, &self.banner).unwrap_or_else(|| panic!("no {listener}"));
         addr.parse().expect("the banner has addresses")
     }
 
     /// A page of the admin listener.
     pub async fn admin(&self, path: &str) -> (u16, String) {
-        let addr = self.addr("admin");
+        let addr = self.admin_addr();
         let answer = within(path, reqwest::get(format!("http://{addr}{path}"))).await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     }

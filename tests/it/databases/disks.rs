@@ -104,7 +104,7 @@ async fn a_disk_that_hangs_is_no_serving_and_everything_goes_on_when_it_moves_ag
     assert_eq!(sim.books().sends(&held), 0);
     health::until(&mut statuses, ServingStatus::NotServing).await;
     assert_eq!(process.admin("/readyz").await.0, 503);
-    let addr = process.addr("gRPC").to_string();
+    let addr = process.grpc_addr().to_string();
     let (code, _, said) = ran(&mut gateway(&["healthcheck", "--addr", &addr], &[]));
     assert_eq!(code, 1);
     assert!(said.contains("NOT_SERVING"), "{said}");

@@ -76,7 +76,7 @@ impl Stage {
         (kind.set)(&mut setting);
         let process = Process::start(&sim, &dir, setting).await;
         sim.set_callback_url(APP_ID, Some(&process.callback_url()));
-        let url = format!("http://{}", process.addr("gRPC"));
+        let url = format!("http://{}", process.grpc_addr());
         let channel = |_| Endpoint::from_shared(url.clone()).unwrap().connect_lazy();
         let channels = (0..CHANNELS).map(channel).collect();
         Self { kind, sim, channels, process, place }
@@ -95,9 +95,9 @@ impl Stage {
     pub fn surroundings(&self) -> Surroundings {
         Surroundings {
             pid: self.process.id(),
-            grpc: self.process.addr("gRPC"),
-            callbacks: self.process.addr("callbacks"),
-            admin: self.process.addr("admin"),
+            grpc: self.process.grpc_addr(),
+            callbacks: self.process.callback_addr(),
+            admin: self.process.admin_addr(),
             database: database(&self.place.path()),
             sim: self.sim.clone(),
             channels: self.channels.clone(),

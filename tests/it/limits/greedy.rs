@@ -27,7 +27,7 @@ async fn answers_that_are_not_read_cost_a_bounded_amount_and_are_given_up() {
 
     let page = v1::ListSettlesRequest { page_size: 500, ..Default::default() };
     let greedy = Wire::connect_reluctantly(&gateway.url()).await;
-    let calls = (0..1_000).map(|_| {
+    let calls = (0..300).map(|_| {
         let (greedy, call) = (greedy.clone(), Call::of(Rpc::ListSettles, &page));
         tokio::spawn(async move { greedy.open(call).await.unwrap() })
     });
@@ -45,7 +45,7 @@ async fn answers_that_are_not_read_cost_a_bounded_amount_and_are_given_up() {
     }
     let grown = gateway.memory("VmHWM") - before;
     assert!(grown < 250 * MIB, "{} MiB for answers that nobody reads", grown / MIB);
-    assert!(turned_away > 500, "{turned_away}");
+    assert!(turned_away > 200, "{turned_away}");
     let held = gateway.metric(WAITING).await;
     assert!(held > 1e6 && held <= 16.0 * 1024.0 * 1024.0, "{held} bytes");
 

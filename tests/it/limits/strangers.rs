@@ -18,11 +18,11 @@ fn bearing(request: v1::CreateSettleRequest) -> Request<v1::CreateSettleRequest>
 }
 
 /// Less than the strangers begin.
-const CALLS_MAX: &str = "calls_max = 1000\n";
+const CALLS_MAX: &str = "calls_max = 500\n";
 
 async fn flood(gateway: &Process) -> Vec<Frames> {
     let mut strangers = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..2 {
         let mut stranger = Frames::open(&gateway.url()).await;
         stranger.greet().await;
         stranger.begin(CREATE, 1_024).await;
@@ -32,7 +32,7 @@ async fn flood(gateway: &Process) -> Vec<Frames> {
 }
 
 async fn creates_succeed(gateway: &Process) {
-    for _ in 0..100 {
+    for _ in 0..50 {
         let request = bearing(create_request(&number("honest")));
         let mut client = gateway.client.clone();
         within("CreateSettle", client.create_settle(request))

@@ -11,7 +11,7 @@ async fn process(sim: &Simulator, dir: &std::path::Path) -> Process {
 }
 
 async fn listed(process: &Process, format: &str) -> String {
-    let addr = process.addr("admin").to_string();
+    let addr = process.admin_addr().to_string();
     let command = Command::new(env!("CARGO_BIN_EXE_settlement-gateway"))
         .args(["stuck", "--admin-addr", &addr, "--format", format])
         .output();
