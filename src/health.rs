@@ -17,7 +17,7 @@ use crate::admin::Readiness;
 use crate::clock::Clock;
 use crate::store::{self, Store};
 
-/// A machine's clock that is further away from ours than this was set by somebody.
+/// A machine's clock that is further away from ours than this was set by a person or a program.
 const CLOCK_MOVED_MS_MAX: i64 = 60_000;
 /// How often the health of the store is looked at.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(2);
@@ -25,7 +25,7 @@ const HEALTH_INTERVAL: Duration = Duration::from_secs(2);
 const PROOF_TIME_MAX: Duration = Duration::from_secs(3);
 const SERVICE_NAME: &str = "douyin.settlement.v1.SettlementService";
 
-/// What `grpc.health.v1` says: serving while the store can commit and nobody stops us.
+/// What `grpc.health.v1` says: serving while the store can commit and no stop has begun.
 #[derive(Clone)]
 pub struct Health {
     reporter: HealthReporter,
@@ -126,7 +126,7 @@ impl Health {
         true
     }
 
-    /// A clock that somebody set takes effect at the next start only; whoever did it should know.
+    /// A clock that was set takes effect at the next start only; the operator should know.
     fn watch_clock(&self) {
         let moved_ms = self.clock.machine_moved_ms();
         if moved_ms.abs() > CLOCK_MOVED_MS_MAX {

@@ -1,4 +1,4 @@
-//! How many lines one place in the code may log, so that nobody outside can fill the disk with
+//! How many lines one place in the code may log, so that no stranger can fill the disk with
 //! them. Floor 0: nothing here knows what a line says, or where it goes.
 //!
 //! Each place has a budget for each interval. What is beyond it is held back and counted, and at
@@ -94,7 +94,7 @@ pub fn begin() {
 
 /// Ends the interval of every place, and logs one line for each that held lines back.
 pub fn sum_up() {
-    // Not while they are told of: telling takes the locks of whoever keeps the log.
+    // Not while they are told of: telling takes the locks of the keeper of the log.
     let places = PLACES.lock().unwrap_or_else(PoisonError::into_inner).clone();
     for place in places {
         let more = place.turn();

@@ -26,7 +26,7 @@ pub struct Log(LogQueue);
 
 impl Log {
     /// Starts logging for a process that serves: its panics are logged, too. What they would print
-    /// otherwise waits for whoever reads standard error.
+    /// otherwise waits for the reader of standard error.
     pub fn start() -> Self {
         let log = Self(start().clone());
         std::panic::set_hook(Box::new(|panic| {

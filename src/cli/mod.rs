@@ -105,7 +105,7 @@ const TELL_MAX: Duration = Duration::from_secs(2);
 /// for.
 pub fn explain(error: clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        // Whoever closed our output does not read it.
+        // A reader that closed our output does not read it.
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
@@ -121,7 +121,7 @@ pub fn announce(text: String) {
     let _ = thread.spawn(move || print(&text));
 }
 
-/// Prints what a command is for. Whoever closed our output does not read it.
+/// Prints what a command is for. A reader that closed our output does not read it.
 pub fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }

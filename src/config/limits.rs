@@ -1,5 +1,5 @@
 //! Prints every limit that bounds a peer, ours and those of the libraries and the kernel below us,
-//! for `docs/limits.md`. A number that a library chose, because it lets nobody else choose, is
+//! for `docs/limits.md`. A number that a library chose, because it lets no one else choose, is
 //! written here as a text.
 
 use std::fmt::Write as _;
@@ -22,7 +22,7 @@ pub fn limits() -> String {
     table(&mut page, "The process", &process(&config));
     table(&mut page, "gRPC: connections", &grpc_connections(&config));
     table(&mut page, "gRPC: HTTP/2", &grpc_http2());
-    table(&mut page, "HTTP/2 on each port: what h2 lets nobody choose", &h2());
+    table(&mut page, "HTTP/2 on each port: what h2 does not let us choose", &h2());
     table(&mut page, "gRPC: calls", &grpc_calls(&config));
     table(&mut page, "gRPC: answers", &grpc_answers(&config));
     table(&mut page, "Callbacks", &edge(&config.callback.limits, CALLBACK_KNOBS));

@@ -1,7 +1,7 @@
 //! The gRPC server: how connections are accepted, what they carry, and within which limits.
 //!
 //! hyper serves each connection, and not tonic's own server: that one has no limit of connections,
-//! waits for ever for a peer that says nothing, and leaves the task of a stream to nobody.
+//! waits for ever for a peer that says nothing, and leaves the task of a stream without an owner.
 //!
 //! What it must not know: what an RPC does.
 
@@ -66,7 +66,7 @@ pub const PREFACE_TIME_MAX: Duration = Duration::from_secs(10);
 pub const FIRST_CALL_TIME_MAX: Duration = Duration::from_secs(60);
 pub const IDLE_TIME_MAX: Duration = Duration::from_secs(600);
 /// How long an answer may stay untaken before its stream is reset, after a stream would have ended
-/// with SLOW_CONSUMER: whoever reads again within this time still finds that word.
+/// with SLOW_CONSUMER: a caller that reads again within this time still finds that word.
 pub const UNTAKEN_TIME_MAX: Duration = Duration::from_secs(10);
 /// Streams of health and reflection.
 pub const STREAMS: Bound = Bound { process_max: 1_024, connection_max: 64, share: 4 };
@@ -233,7 +233,7 @@ impl Server {
                 }
                 _ = look.tick() => match watch.look() {
                     Looked::Fine => {}
-                    // Whoever begins a call at this moment is still answered.
+                    // A call that begins at this moment is still answered.
                     Looked::Idle => serving.as_mut().graceful_shutdown(),
                     Looked::Silent => {
                         refused("silent");
@@ -273,7 +273,7 @@ fn builder(streams: Streams) -> http2::Builder<Streams> {
     builder
 }
 
-/// Runs the streams of one connection where somebody waits for them.
+/// Runs the streams of one connection under an owner that waits for them.
 #[derive(Clone)]
 struct Streams {
     tasks: TaskTracker,
@@ -303,6 +303,6 @@ fn turn_away(socket: &TcpStream, full: &Full) {
     let length = u8::try_from(8 + why.len()).unwrap_or(u8::MAX);
     let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     let goaway = [0, 0, length, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x0B];
-    // Whoever does not take it at once hears only that the connection is closed.
+    // A peer that does not take it at once hears only that the connection is closed.
     let _ = socket.try_write(&[&settings[..], &goaway, why.as_bytes()].concat());
 }

@@ -143,7 +143,7 @@ where
                 Ok(request) => request,
                 Err(turned_away) => return Ok(turned_away),
             };
-            // Whoever asks for the health of a busy gateway is still to hear that it serves.
+            // A caller that asks for the health of a busy gateway is still to hear that it serves.
             let place = case.rpc.map(|_| calls.try_acquire_owned()).transpose();
             let Ok(_place) = place else {
                 return Ok(case.answer("OVERLOADED"));

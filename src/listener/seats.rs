@@ -1,5 +1,5 @@
 //! The connections of a listener. When all seats are taken and one more comes, the connection that
-//! has rested longest goes: peers that say nothing keep nobody out.
+//! has rested longest goes: peers that say nothing keep no other out.
 //!
 //! *The accident without it:* as many silent connections as there are seats, and no orchestrator
 //! hears any more that the gateway is ready, nor does Douyin get a callback in.

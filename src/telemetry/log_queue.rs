@@ -1,9 +1,9 @@
 //! The way of a log line to standard error: a bounded queue, and a thread of its own that writes.
 //!
-//! Whoever logs waits for no reader and no disk, and never hears that a line could not be written.
-//! A pipe that stands still blocks this thread and nothing else, the end of the process included.
-//! A write that fails (a full disk, a reader that has gone) is tried again; what finds no room
-//! meanwhile is dropped, counted, and told of once there is room again.
+//! A thread that logs waits for no reader and no disk, and never hears that a line could not be
+//! written. A pipe that stands still blocks the writing thread and nothing else, the end of the
+//! process included. A write that fails (a full disk, a reader that has gone) is tried again; what
+//! finds no room meanwhile is dropped, counted, and told of once there is room again.
 //!
 //! Written by hand because `tracing-appender` bounds lines and not bytes, drops the rest of a line
 //! that was written in part, says nothing in the log of what it dropped, and prints to standard

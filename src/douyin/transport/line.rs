@@ -62,7 +62,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
 impl Connector {
     pub(super) fn new(url: &Uri, timeout: Duration) -> Result<Self, BuildError> {
-        // One crypto provider for the process; whoever was first has installed the same one.
+        // One crypto provider for the process; an earlier caller has installed the same one.
         rustls::crypto::ring::default_provider().install_default().ok();
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);

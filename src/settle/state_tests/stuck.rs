@@ -73,7 +73,7 @@ fn what_douyin_keeps_answering_is_told_by_its_kind() {
     assert_eq!(kind(&exists, shown, GRACE_OVER), Some(Stuck::Unproven));
 }
 
-/// Each waits for one whole grace of the process that looks, whoever sent.
+/// Each waits for one whole grace of the process that looks, whichever process sent.
 #[test]
 fn a_window_that_is_over_and_a_doubt_without_an_end_are_stuck() {
     let over = WINDOW_END + GRACE_OVER + 600;

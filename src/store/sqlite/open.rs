@@ -78,7 +78,7 @@ pub(super) struct Opened {
 pub enum Missing {
     /// Refuse: an empty folder is also what a volume that is not mounted looks like.
     Refuse,
-    /// Make it, because whoever asks knows that there was none.
+    /// Make it, because the caller knows that there was none.
     Create,
 }
 

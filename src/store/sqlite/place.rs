@@ -82,7 +82,7 @@ pub(super) enum Astray {
 }
 
 impl Place {
-    /// Locks the file. Whoever has it under another path has the same lock.
+    /// Locks the file. A process that has it under another path meets the same lock.
     pub(super) fn take(path: PathBuf, named: PathBuf, lock: Lock) -> Result<Self, NoLock> {
         let file = OpenOptions::new().read(true).write(true).open(&path).map_err(NoLock::Io)?;
         match file.try_lock() {
