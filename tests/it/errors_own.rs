@@ -212,7 +212,8 @@ async fn a_contradiction_is_named_in_the_history() {
 /// A caller's deadline ends its stream with a word, not with a cut.
 #[tokio::test]
 async fn a_stream_ends_before_its_callers_deadline_and_says_so() {
-    let edge = Edge::spawn(|config| config.grpc.unary_limit = config.gateway.schedule.first).await;
+    let limit = |config: &mut Config| config.grpc.unary_limit = std::time::Duration::from_secs(1);
+    let edge = Edge::spawn(limit).await;
     edge.gateway.create(create_on("long", "sim-hold-1")).await.unwrap();
     // Longer than the limit of unary calls, which is none of a stream.
     let timeout = std::time::Duration::from_secs(3);
