@@ -67,7 +67,8 @@ enum Source {
     System { start: Timestamp, origin: Uptime },
     /// Runs with the runtime's timer, so that a test that pauses or advances the runtime's time
     /// moves this clock too. `jump_ms` displaces the time of day only.
-    Runtime { start: Timestamp, origin: tokio::time::Instant, jump_ms: AtomicI64 },
+    /// `drift_ppm`: how many microseconds more than a second it counts in each second.
+    Runtime { start: Timestamp, origin: tokio::time::Instant, jump_ms: AtomicI64, drift_ppm: i32 },
 }
 
 impl Clock {
@@ -87,19 +88,21 @@ impl Clock {
 
     /// A clock that starts at `start` and runs with the runtime's timer (tests, simulation).
     pub fn runtime(start: Timestamp) -> Self {
-        Self(Arc::new(Source::Runtime {
-            start,
-            origin: tokio::time::Instant::now(),
-            jump_ms: AtomicI64::new(0),
-        }))
+        Self::drifting(start, 0)
+    }
+
+    /// The same, but it runs too fast by so many millionths, or too slow.
+    pub fn drifting(start: Timestamp, drift_ppm: i32) -> Self {
+        let (origin, jump_ms) = (tokio::time::Instant::now(), AtomicI64::new(0));
+        Self(Arc::new(Source::Runtime { start, origin, jump_ms, drift_ppm }))
     }
 
     /// The time of day.
     pub fn now(&self) -> Timestamp {
         match &*self.0 {
             Source::System { start, origin } => start.plus(boot_time().since(*origin)),
-            Source::Runtime { start, origin, jump_ms } => {
-                let now = start.plus(origin.elapsed());
+            Source::Runtime { start, origin, jump_ms, drift_ppm } => {
+                let now = start.plus(drifted(origin.elapsed(), *drift_ppm));
                 Timestamp(now.0.saturating_add(jump_ms.load(Ordering::Relaxed)))
             }
         }
@@ -109,7 +112,9 @@ impl Clock {
     pub fn uptime(&self) -> Uptime {
         match &*self.0 {
             Source::System { .. } => boot_time(),
-            Source::Runtime { origin, .. } => Uptime(origin.elapsed()),
+            Source::Runtime { origin, drift_ppm, .. } => {
+                Uptime(drifted(origin.elapsed(), *drift_ppm))
+            }
         }
     }
 
@@ -123,6 +128,12 @@ impl Clock {
             }
         }
     }
+}
+
+/// What a clock that drifts makes of a duration.
+fn drifted(elapsed: Duration, drift_ppm: i32) -> Duration {
+    let drift = elapsed / 1_000_000 * drift_ppm.unsigned_abs();
+    if drift_ppm < 0 { elapsed.saturating_sub(drift) } else { elapsed + drift }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
@@ -151,6 +162,15 @@ mod tests {
         let begin = Timestamp::from_ms(i64::MIN);
         assert_eq!(begin.minus(Duration::from_secs(1)), begin);
         assert_eq!(begin.since(end), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_drifts_by_what_it_is_told() {
+        for (drift_ppm, ms) in [(200, 10_002), (-200, 9_998), (0, 10_000)] {
+            let clock = Clock::drifting(Timestamp::from_ms(0), drift_ppm);
+            tokio::time::advance(Duration::from_secs(10)).await;
+            assert_eq!(clock.now(), Timestamp::from_ms(ms));
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,10 +9,10 @@
 //!   4     main · cli · setup · config · app · health        │        │
 //!         telemetry                                         │        │
 //!   3     grpc                    poller                callback     │
-//!           │create   ▲watch         │advance               │hear    │
+//!           │create   ▲watch         │work                  │hear    │
 //!           ▼         │              ▼                      ▼        │
-//!   2     gateway:  create · advance · observe · watch · callback    │
-//!           │        (hub, schedule)                         │call   │
+//!   2     gateway:  create · turn · observe · watch · callback       │
+//!           │        (hub, flights)                          │call   │
 //!           ▼                                                ▼       │
 //!   1     store (sqlite) · listener                        douyin ───┘
 //!           ▼
@@ -42,7 +42,6 @@ pub mod listener;
 pub mod log_limit;
 pub mod poller;
 pub mod proto;
-pub mod schedule;
 pub mod settle;
 pub mod setup;
 #[cfg(feature = "sandbox")]

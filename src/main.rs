@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Ok(Command::CheckCallback(check_callback)) => check_callback.run(),
         Ok(Command::ResolveContradiction(resolve)) => wait_for(resolve.run()),
         Ok(Command::Stuck(stuck)) => wait_for(stuck.run()),
+        Ok(Command::Restored(restored)) => restored.run(),
         #[cfg(feature = "sandbox")]
         Ok(Command::Simulate(simulate)) => {
             let _log = Log::start();

@@ -11,8 +11,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, warn};
 
-use crate::clock::Timestamp;
-use crate::gateway::{Gateway, Request, Work};
+use crate::gateway::{Gateway, Request};
 use crate::log_limit::limited;
 use crate::settle::AppId;
 use crate::store::{self, ClaimLimits, SweepCursor, UnfinishedCursor};
@@ -89,8 +88,7 @@ impl Poller {
     async fn sweep(&self, stop: &CancellationToken) {
         let mut cursor = SweepCursor::default();
         while !stop.is_cancelled() {
-            let now = self.gateway.clock().now();
-            let swept = self.gateway.store().sweep(now, cursor.clone(), SWEEP_ROWS_MAX).await;
+            let swept = self.gateway.store().sweep(cursor.clone(), SWEEP_ROWS_MAX).await;
             let pause = match swept {
                 Ok(swept) => {
                     if swept.missing > 0 || swept.superfluous > 0 {
@@ -156,8 +154,8 @@ impl Poller {
 
     /// Claims what is due now and has room, starts a turn for each, and tells when to step again.
     /// An app whose rows cannot be claimed keeps no other from its own.
-    pub async fn step(&self) -> Option<Timestamp> {
-        let mut next: Option<Timestamp> = None;
+    pub async fn step(&self) -> Option<Duration> {
+        let mut next: Option<Duration> = None;
         for (app_id, room) in &self.apps {
             match self.step_app(app_id, room).await {
                 Ok(due) => next = earlier(next, due),
@@ -172,20 +170,21 @@ impl Poller {
         &self,
         app_id: &AppId,
         room: &Arc<Semaphore>,
-    ) -> Result<Option<Timestamp>, store::Error> {
+    ) -> Result<Option<Duration>, store::Error> {
         if let Some(pause) = self.gateway.douyin().pause(app_id) {
-            return Ok(Some(pause.until));
+            return Ok(Some(pause.until.since(self.gateway.clock().now())));
         }
         let requests = self.gateway.requests_for_polls(app_id, room.available_permits());
         if requests.taken.is_empty() {
             // A turn that ends, or the budget of a moment later, wakes the loop.
-            return Ok(requests.retry_at);
+            return Ok(requests.retry_at.map(|at| at.since(self.gateway.clock().now())));
         }
         self.claim(app_id, room, requests.taken).await?;
         let due = self.gateway.store().next_due(app_id).await?;
         // What is due already waits for the budget.
         let now = self.gateway.clock().now();
-        Ok(due.map(|due| if due <= now { requests.retry_at.unwrap_or(due) } else { due }))
+        let retry_in = requests.retry_at.map(|at| at.since(now));
+        Ok(due.map(|due| if due.is_zero() { retry_in.unwrap_or(due) } else { due }))
     }
 
     /// Claims one due settle for each request that the budget grants.
@@ -195,13 +194,11 @@ impl Poller {
         room: &Arc<Semaphore>,
         mut requests: Vec<Request>,
     ) -> Result<(), store::Error> {
-        let now = self.gateway.clock().now();
         let config = self.gateway.config();
         let limits = ClaimLimits {
-            now,
-            lease_until: now.plus(config.lease),
+            lease: config.lease,
             claims_max: u32::try_from(requests.len()).unwrap_or(u32::MAX),
-            horizon: now.plus(config.schedule.wait_max().max(config.lease)),
+            wait_max: config.schedule.wait_max().max(config.lease),
         };
         for claim in self.gateway.store().claim_due(app_id, limits).await? {
             let request = requests.pop().expect("it claims no more than it was allowed");
@@ -211,7 +208,7 @@ impl Poller {
             let number = claim.key.out_settle_no.clone();
             let span = tracing::info_span!("turn", %app_id, out_settle_no = %number);
             let turn = async move {
-                if let Err(error) = gateway.advance(Work::claimed(claim, request)).await {
+                if let Err(error) = gateway.work(claim, request).await {
                     limited!(Peer, WARN, { %error },
                         "turn ended early: its lease runs out by itself");
                 }
@@ -224,15 +221,14 @@ impl Poller {
         Ok(())
     }
 
-    fn until(&self, next: Option<Timestamp>) -> Duration {
-        let wait = next.map(|next| next.since(self.gateway.clock().now()));
+    fn until(&self, next: Option<Duration>) -> Duration {
         // Never a busy loop, whatever a row says.
         let (min, max) = (Duration::from_millis(5), self.config.sleep_max);
-        wait.unwrap_or(max).clamp(min.min(max), max)
+        next.unwrap_or(max).clamp(min.min(max), max)
     }
 }
 
-fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+fn earlier(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, None) => a,

@@ -1,13 +1,14 @@
 //! What `serve` needs before anything is built: the configuration, and in a sandbox the simulator
 //! it points to. And what ends it.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::process::ExitCode;
 
 use tracing::warn;
 
 use crate::app::Addrs;
 use crate::cli::{EX_USAGE, Serve};
-use crate::clock::Clock;
 use crate::config::{self, Config, Environment, Flags, Loaded, Problems, Source};
 use crate::descriptors;
 use crate::log_limit::limited;
@@ -85,9 +86,10 @@ fn flags(serve: &Serve) -> Flags {
     Flags { grpc_addr: serve.grpc_addr, data_dir: serve.data_dir.clone() }
 }
 
-/// Another one in each run, so that replicas started together do not ask Douyin together.
+/// A random number from the operating system. No two processes have the same, and it names this one
+/// in every permission that it gives.
 pub fn seed() -> u64 {
-    u64::try_from(Clock::system().now().as_ms()).unwrap_or(0)
+    RandomState::new().build_hasher().finish()
 }
 
 /// The first SIGTERM or SIGINT; a second one ends the process at once.

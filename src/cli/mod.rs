@@ -8,6 +8,7 @@ pub mod errors;
 pub mod healthcheck;
 pub mod init;
 pub mod resolve_contradiction;
+pub mod restored;
 #[cfg(feature = "sandbox")]
 pub mod simulate;
 pub mod stuck;
@@ -60,6 +61,9 @@ pub enum Command {
     ResolveContradiction(resolve_contradiction::ResolveContradiction),
     /// Lists the settles that do not come to their end, and why, as a gateway that runs sees them.
     Stuck(stuck::Stuck),
+    /// Tells a restored database that it is a backup, before a gateway opens it: what is open in it
+    /// is never sent again, because what was committed after the backup is not known any more.
+    Restored(restored::Restored),
     /// Runs the Douyin simulator by itself: no account, no money.
     #[cfg(feature = "sandbox")]
     Simulate(simulate::Simulate),

@@ -1,10 +1,12 @@
 //! What Douyin tells by itself, and what an operator decides: observations that nobody asked for.
 
+use std::time::Duration;
+
 use super::Gateway;
 use crate::clock::Timestamp;
 use crate::settle::{
-    Answers, AppId, Key, Learned, Observation, OutSettleNo, Record, Report, Scope, Source,
-    TradeSystem, Verdict, can_resolve,
+    AppId, Key, Learned, Observation, OutSettleNo, Record, Report, Scope, Source, TradeSystem,
+    Verdict, can_resolve,
 };
 use crate::store;
 
@@ -49,7 +51,7 @@ impl Gateway {
             source: Source::Callback,
             begun,
             scope: Scope::Single,
-            answers: Answers::Nothing,
+            answers: None,
             log_id,
         };
         self.0.hub.confirm(&key, self.0.clock.now());
@@ -63,8 +65,8 @@ impl Gateway {
     /// A callback that did not end its settle brings the next query forward, however often it is
     /// repeated at most once per gap. If the store fails here, the schedule stands as it was.
     async fn ask_soon(&self, record: &Record) {
-        let now = self.0.clock.now();
-        if self.0.store.nudge(&record.key, now, self.0.config.nudge_gap).await.is_ok() {
+        let gap = self.0.config.nudge_gap;
+        if self.0.store.nudge(&record.key, Duration::ZERO, gap).await.is_ok() {
             self.0.due.notify_one();
         }
     }
@@ -84,11 +86,11 @@ impl Gateway {
             source: Source::Operator,
             begun: self.0.clock.now(),
             scope: Scope::Single,
-            answers: Answers::Nothing,
+            answers: None,
             log_id: None,
         };
-        let observed = self.observe(key, seen, None).await.map_err(ResolveError::Store)?;
+        let observed = self.observe(key, &seen).await.map_err(ResolveError::Store)?;
         self.0.due.notify_one();
-        Ok(observed.ok_or(ResolveError::NotFound)?.record)
+        observed.ok_or(ResolveError::NotFound)
     }
 }

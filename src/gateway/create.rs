@@ -11,8 +11,9 @@ use tokio::time::Instant;
 
 use super::budget;
 use super::flights::{Flight, Landed};
+use super::turn::{Permitted, Turn};
 use super::watch::Event;
-use super::{Gateway, Name, WatchRequest, Work};
+use super::{Gateway, Name, WatchRequest};
 use crate::clock::Timestamp;
 use crate::douyin;
 use crate::settle::proof::{Proof, proof_of_adopted};
@@ -209,10 +210,9 @@ impl Gateway {
         let Admitted { place, request } = admitted;
         // Before the insert: whoever finds the record finds the flight.
         let flight = self.0.flights.enter(&create.key);
-        let permitted = self.0.clock.uptime();
-        let now = self.0.clock.now();
-        let record = Record::submitted(create.key.clone(), self.request(&create, now), now);
-        let due = NewDue::LeasedUntil(now.plus(self.0.config.lease));
+        let first = self.permission();
+        let record = self.submitted(&create, &first);
+        let due = NewDue::Leased { lease: self.0.config.lease };
         // FINAL waits by watching, from the record on.
         let early = create.return_when != ReturnWhen::Accepted;
         match self.0.store.insert(record.clone(), Source::Gateway, due).await {
@@ -222,8 +222,8 @@ impl Gateway {
                     // A caller that is gone has nobody to tell.
                     let _ = answer.send(Ok(Created { record: record.clone(), replayed: false }));
                 }
-                let work = Work::creator(record, permitted, request);
-                let submitted = self.submit(&create.content, work).await;
+                let turn = self.first_turn(record, &first, request);
+                let submitted = self.submit(&create.content, turn).await;
                 drop(flight);
                 if let Some(answer) = answer {
                     let _ = answer.send(submitted);
@@ -249,7 +249,8 @@ impl Gateway {
         }
     }
 
-    fn request(&self, create: &Create, now: Timestamp) -> Request {
+    /// The record that permits the first send.
+    fn submitted(&self, create: &Create, first: &Permitted) -> Record {
         let config = &self.0.config;
         let sent_ext = Request::ext_for(&create.content, config.mark);
         let body = douyin::create_body(
@@ -258,13 +259,14 @@ impl Gateway {
             sent_ext.as_deref(),
             config.notify_urls.get(&create.key.app_id),
         );
-        let submit_before =
-            create.submit_before.unwrap_or_else(|| now.plus(config.submit_window_max));
-        Request::new(create.content.clone(), sent_ext, body, submit_before)
+        let longest = first.permission.time.plus(config.submit_window_max);
+        let submit_before = create.submit_before.unwrap_or(longest);
+        let request = Request::new(create.content.clone(), sent_ext, body, submit_before);
+        Record::submitted(create.key.clone(), request, first.permission)
     }
 
-    async fn submit(&self, content: &Content, work: Work) -> Result<Created, CreateError> {
-        match Box::pin(self.advance(work)).await {
+    async fn submit(&self, content: &Content, turn: Turn) -> Result<Created, CreateError> {
+        match Box::pin(turn.run()).await {
             Ok(Some(record)) => {
                 // The number may have turned out to be somebody else's.
                 self.compare(content, &record)?;
@@ -347,11 +349,11 @@ impl Gateway {
         if self.0.douyin.pause(&create.key.app_id).is_some() {
             return Soon::No;
         }
-        let now = self.0.clock.now();
-        let due = self.0.store.nudge(&create.key, now, self.0.config.nudge_gap).await;
+        let gap = self.0.config.nudge_gap;
+        let due = self.0.store.nudge(&create.key, Duration::ZERO, gap).await;
         self.0.due.notify_one();
         match due {
-            Ok(Some(due)) if Instant::now() + due.since(now) < create.deadline => Soon::Yes,
+            Ok(Some(wait)) if Instant::now() + wait < create.deadline => Soon::Yes,
             Ok(Some(_) | None) | Err(_) => Soon::No,
         }
     }

@@ -1,14 +1,14 @@
 //! Floor 2: the one place where a settle is driven and watched.
 //!
 //! Everything learned about a settle enters through [`Gateway::observe`]; every watcher leaves
-//! through [`Gateway::watch`]. `create` records and submits, `advance` is the turn of a worker
-//! (a create or the poller), `query` asks Douyin on request and takes in settles that were made
-//! elsewhere, `callback` records what Douyin tells by itself and what an operator decides, `stuck`
-//! says which settles do not come to their end. `budget` says how much of Douyin each app may use.
+//! through [`Gateway::watch`]. `create` records and submits, `turn` is one worker (a create or the
+//! poller) with the lease of one settle, `query` asks Douyin on request and takes in settles that
+//! were made elsewhere, `callback` records what Douyin tells by itself and what an operator
+//! decides, `stuck` says which settles do not come to their end. `budget` says how much of Douyin
+//! each app may use.
 //!
 //! What it must not know: gRPC, HTTP, SQL.
 
-mod advance;
 mod budget;
 mod callback;
 mod create;
@@ -16,10 +16,12 @@ mod flights;
 mod observe;
 mod query;
 mod stuck;
+mod turn;
 mod watch;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
@@ -28,16 +30,16 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, Timestamp};
 use crate::douyin::Client;
 use crate::hub::Hub;
-use crate::schedule::{Schedule, Watched};
-use crate::settle::{AppId, HistoryEntry, Key, Mark, NotifyUrl, Policy, Record, SettleId};
+use crate::settle::{
+    AppId, HistoryEntry, Key, Mark, NotifyUrl, PermissionId, Policy, ProcessId, Record, Schedule,
+    SettleId, Sights, Watched,
+};
 use crate::store::{self, Store};
 use crate::tasks::{Runner, Tasks};
 
-pub use advance::Work;
 pub use budget::{Budget, PollRequests, Request};
 pub use callback::{Callback, ResolveError};
 pub use create::{Create, CreateError, Created, NotSent, ReturnWhen, Unknown};
-pub use observe::Observed;
 pub use query::{QueryError, Question};
 pub use stuck::{StuckReport, StuckSettle};
 pub use watch::{Ending, Event, Watch, WatchRequest};
@@ -58,6 +60,11 @@ struct Inner {
     clock: Clock,
     /// When this gateway began to work.
     started: Timestamp,
+    /// When this process first saw the permissions of others.
+    sights: Mutex<Sights>,
+    process: ProcessId,
+    /// The permissions that this process gave.
+    permissions: AtomicU64,
     hub: Hub,
     flights: Flights,
     lookups: Lookups,
@@ -71,7 +78,7 @@ struct Inner {
     drain: CancellationToken,
     /// Told when a settle becomes due earlier than the poller expects.
     due: Arc<Notify>,
-    chance: std::sync::Mutex<fastrand::Rng>,
+    chance: Mutex<fastrand::Rng>,
 }
 
 /// The knobs of floor 2.
@@ -100,7 +107,8 @@ pub struct GatewayConfig {
     pub budgets: HashMap<AppId, Budget>,
     /// The callback address of each app, sent when a create names none.
     pub notify_urls: HashMap<AppId, NotifyUrl>,
-    /// Seed of every random choice.
+    /// Seed of every random choice, the name of this process among them: no two processes that work
+    /// on one store may have the same.
     pub seed: u64,
     /// What every task of this process runs in.
     pub runner: Runner,
@@ -155,11 +163,18 @@ impl Gateway {
             (app_id.clone(), Purse::new(budget))
         };
         let purses = douyin.apps().map(purse).collect();
+        let mut chance = fastrand::Rng::with_seed(seed);
+        let process = ProcessId(chance.u64(..));
+        let started = clock.now();
+        let alone_since = store.has_one_process().then_some(started);
         Self(Arc::new(Inner {
             config,
             store,
             douyin,
-            started: clock.now(),
+            started,
+            sights: Mutex::new(Sights::new(process, alone_since, SIGHTS_MAX)),
+            process,
+            permissions: AtomicU64::new(0),
             clock,
             hub: Hub::default(),
             flights: Flights::default(),
@@ -170,7 +185,7 @@ impl Gateway {
             turns,
             drain: CancellationToken::new(),
             due: Arc::new(Notify::new()),
-            chance: std::sync::Mutex::new(fastrand::Rng::with_seed(seed)),
+            chance: Mutex::new(chance),
         }))
     }
 
@@ -226,8 +241,11 @@ impl Gateway {
     }
 
     fn wait(&self, key: &Key, backoff: u32) -> Duration {
-        let watched = if self.0.hub.is_watched(key) { Watched::Yes } else { Watched::No };
-        self.0.config.schedule.wait(backoff, watched, self.chance())
+        self.0.config.schedule.wait(backoff, self.watched(key), self.chance())
+    }
+
+    fn watched(&self, key: &Key) -> Watched {
+        if self.0.hub.is_watched(key) { Watched::Yes } else { Watched::No }
     }
 
     /// Up to `requests_max` requests that the app's budget grants to polling now.
@@ -257,6 +275,16 @@ impl Gateway {
     }
 }
 
+impl Inner {
+    fn next_permission(&self) -> PermissionId {
+        let number = self.permissions.fetch_add(1, Ordering::Relaxed);
+        PermissionId { process: self.process, number }
+    }
+}
+
+/// Settles whose last permission is another process's, and since when: some 200 bytes each. Beyond
+/// that nothing is proven by time about those that do not fit, until there is room.
+const SIGHTS_MAX: usize = 100_000;
 /// A bound on an audit trail that grows only when something is news.
 const HISTORY_ENTRIES_MAX: u32 = 1_000;
 /// Twenty thousand watchers that come back within this cost some thousand reads per second.

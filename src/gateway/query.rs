@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use super::{Gateway, Name};
 use crate::douyin::{QueryBy, QueryFailure};
 use crate::settle::{
-    Answers, AppId, Failure, Key, Learned, Observation, OrderId, OutOrderNo, OutSettleNo, Record,
-    Report, ReportedStatus, Scope, SettleId, Source, TradeSystem,
+    AppId, Failure, Key, Learned, Observation, OrderId, OutOrderNo, OutSettleNo, Record, Report,
+    ReportedStatus, Scope, SettleId, Source, TradeSystem,
 };
 use crate::store::{self, Insert, NewDue};
 
@@ -103,7 +103,7 @@ impl Gateway {
                 source: Source::Query,
                 begun,
                 scope,
-                answers: Answers::Nothing,
+                answers: None,
                 log_id: answer.log_id.clone(),
             };
             let record = self.adopt(key, seen).await.map_err(QueryError::Store)?;
@@ -123,7 +123,7 @@ impl Gateway {
         let question = match (&known, name) {
             // In doubt the number may have more settles than the one that is recorded.
             (Some(record), _) => match record.state.settle_id() {
-                Some(settle_id) if record.evidence.unanswered == 0 => {
+                Some(settle_id) if !record.evidence.in_doubt() => {
                     Question::SettleId(settle_id.clone())
                 }
                 Some(_) | None => by_number(&record.key),
@@ -183,9 +183,9 @@ impl Gateway {
         let record = Record::adopted(key, report, now);
         let due = match (seen.source, record.is_final()) {
             // It shows less than a query does.
-            (Source::Callback, true | false) => NewDue::At(now),
+            (Source::Callback, true | false) => NewDue::In(Duration::ZERO),
             (_, true) => NewDue::None,
-            (_, false) => NewDue::At(now.plus(self.wait(&record.key, 0))),
+            (_, false) => NewDue::In(self.wait(&record.key, 0)),
         };
         for _ in 0..ADOPT_TRIES_MAX {
             match self.0.store.insert(record.clone(), seen.source, due).await? {
@@ -194,9 +194,9 @@ impl Gateway {
                     return Ok(Some(record));
                 }
                 Insert::Existing(existing) => {
-                    let observed = self.observe(&existing.key, seen.clone(), None).await?;
-                    if let Some(observed) = observed {
-                        return Ok(Some(observed.record));
+                    let observed = self.observe(&existing.key, &seen).await?;
+                    if observed.is_some() {
+                        return Ok(observed);
                     }
                     // It went up in another record meanwhile, which is found now.
                 }

@@ -168,7 +168,7 @@ impl Gateway {
             Unfinished::Unreadable(key) => (key, Some(Stuck::NewerVersion), None),
             Unfinished::Settle(record) => {
                 let last = self.0.stuck.book().answers.get(&record.key).copied();
-                let (started, policy) = (self.0.started, self.policy());
+                let (started, policy) = (self.0.started, &self.0.config.policy);
                 let kind = stuck(&record, &Circumstances { now, started, policy, last });
                 let of_the_app =
                     || self.trouble_of(&record.key.app_id).filter(|_| !record.is_final());

@@ -125,7 +125,7 @@ impl Gateway {
     /// Somebody waits now: the next look must not be further away than the schedule of a watched
     /// settle. If the store fails here, the schedule stands as it was.
     async fn look_sooner(&self, record: &Record) {
-        let soon = self.0.clock.now().plus(self.0.config.schedule.first);
+        let soon = self.0.config.schedule.first;
         let gap = self.0.config.schedule.watched_cap;
         if self.0.store.nudge(&record.key, soon, gap).await.is_ok() {
             self.0.due.notify_one();
@@ -215,12 +215,12 @@ impl Watch {
 
     async fn heartbeat(&self) -> Result<Event, Ending> {
         let gateway = &self.gateway.0;
-        let next = gateway.store.due_at(self.seat.key()).await.map_err(Ending::Store)?;
+        let due = gateway.store.due_in(self.seat.key()).await.map_err(Ending::Store)?;
         Ok(Event::Heartbeat {
             revision: self.told,
             server_time: gateway.clock.now(),
             confirmed_time: self.seat.confirmed(),
-            next_check_time: next,
+            next_check_time: due.map(|wait| gateway.clock.now().plus(wait)),
         })
     }
 }

@@ -5,7 +5,7 @@
 //! number yields: what it knows goes to the other one.
 
 use super::ids::{OutSettleNo, SettleId};
-use super::observation::{Answers, Context, Learned, Observation, Scope, Transition};
+use super::observation::{Context, Learned, Observation, Scope, Transition};
 use super::record::{Origin, Record, Report, ReportedStatus, Source, StateKind};
 use super::state::transition;
 
@@ -32,7 +32,7 @@ pub fn absorb(
         source: Source::Gateway,
         begun: context.now,
         scope: Scope::Single,
-        answers: Answers::Nothing,
+        answers: None,
         log_id: None,
     };
     let Transition { mut record, alert } = transition(&after.record, &seen, context);

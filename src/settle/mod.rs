@@ -1,20 +1,25 @@
 //! Floor 0: what a settle is. Pure: no I/O, no clock of its own, no wire format of anybody.
 //!
-//! Read in this order: [`record`] (what is known about a settle), [`observation`] (what can be
+//! Read in this order: [`record`] (what is known about a settle), [`evidence`] (what is still in
+//! doubt about it), [`observation`] (what can be
 //! learned), [`state`] (how that changes it: the life-cycle table), [`proof`] (whose settle a
 //! report speaks of), `dispute` (words that contradict each other), [`mod@absorb`] (two records of
-//! one settle), [`step`] (what to do next), [`mod@stuck`] (what keeps a settle from its end).
+//! one settle), [`permission`] (the right to send once, and whose clock counts), [`step`] (what to
+//! do next), [`schedule`] (and when), [`mod@stuck`] (what keeps a settle from its end).
 //! [`content`], [`ids`] and [`money`] are the words they use.
 
 pub mod absorb;
 pub mod content;
 mod dispute;
+pub mod evidence;
 pub mod ids;
 pub mod money;
 pub mod observation;
+pub mod permission;
 pub mod proof;
 pub mod record;
 mod report;
+pub mod schedule;
 pub mod state;
 pub mod step;
 pub mod stuck;
@@ -22,6 +27,7 @@ pub mod stuck;
 pub use absorb::absorb;
 pub use content::{Content, SettleParam};
 pub use dispute::can_resolve;
+pub use evidence::{Evidence, Unlisted};
 pub use ids::{
     AppId, Ext, Invalid, ItemOrderId, Key, MerchantUid, NotifyUrl, OrderId, OutOrderNo,
     OutSettleNo, SettleDesc, SettleId, TradeSystem, WalletSettleId,
@@ -31,12 +37,14 @@ pub use observation::{
     AcceptedIds, Alert, Answers, Context, Learned, Lease, Observation, Policy, Scope, Transition,
     Verdict,
 };
+pub use permission::{Permission, PermissionId, ProcessId, Sights};
 pub use record::{
-    Contradiction, DouyinError, Evidence, Facts, Failure, HistoryEntry, Mark, Origin, Record,
-    Report, ReportedStatus, Request, Source, State, StateKind, Unlisted,
+    Contradiction, DouyinError, Facts, Failure, HistoryEntry, Mark, Origin, RULES, Record, Report,
+    ReportedStatus, Request, Source, State, StateKind,
 };
+pub use schedule::{By, Due, Next, Release, Schedule, Terms, Watched};
 pub use state::{may_send, permit, transition};
-pub use step::{Progress, Role, Step, next_step};
+pub use step::{Asked, Progress, Role, Step, next_step};
 pub use stuck::{AnswerKind, Circumstances, LastAnswers, Stuck, stuck};
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::ids::{SettleId, WalletSettleId};
+use super::permission::PermissionId;
 use super::record::{Failure, Record, Report, Source};
 use crate::clock::Timestamp;
 
@@ -15,7 +16,8 @@ pub struct Observation {
     /// before it began.
     pub begun: Timestamp,
     pub scope: Scope,
-    pub answers: Answers,
+    /// The permission of the send that this is the definite answer to.
+    pub answers: Option<PermissionId>,
     /// Douyin's log id of the message.
     pub log_id: Option<String>,
 }
@@ -70,13 +72,11 @@ pub enum Scope {
     Single,
 }
 
-/// Whether the observation is the definite answer to one of our sends, still counted in
-/// `unanswered`.
+/// Whether an answer of Douyin accounts for the send that it answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answers {
     OneSend,
-    /// Not to a send; or to one, but whether it was subtracted already is itself in doubt. Too
-    /// large a count only costs time, too small a one costs money.
+    /// Nobody knows what became of the send.
     Nothing,
 }
 
@@ -123,10 +123,13 @@ impl Default for Policy {
 /// What a transition depends on besides the record and the observation.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
+    /// This process's clock, read after the record.
     pub now: Timestamp,
-    /// When this process began to work. Whatever an earlier one sent, it sent before that, however
-    /// the machine's clock was set in between.
-    pub started: Timestamp,
+    /// By when every permission of the record had surely been given, by the same clock
+    /// ([`Sights::given`]). `None`: it is not known, and nothing is proven by time.
+    ///
+    /// [`Sights::given`]: super::permission::Sights::given
+    pub given: Option<Timestamp>,
     pub policy: &'a Policy,
     pub lease: Lease,
     /// Calls to Douyin for this settle since it was created.

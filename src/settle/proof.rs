@@ -46,7 +46,7 @@ pub fn proof(record: &Record, report: &Report) -> Proof {
         (Some(_), Some(_)) => Proof::Foreign,
         (Some(seen), None) if !seen.is_empty() => Proof::Foreign,
         (Some(_) | None, None) if order.is_some() => Proof::Ours,
-        (None, Some(_)) if order.is_some() && record.evidence.unanswered > 0 => Proof::Ours,
+        (None, Some(_)) if order.is_some() && record.evidence.in_doubt() => Proof::Ours,
         (Some(_) | None, None) | (None, Some(_)) => Proof::Unproven,
     }
 }

@@ -1,11 +1,17 @@
 //! Everything the gateway knows about one settle: what is durable, and nothing else.
 
 use super::content::Content;
+use super::evidence::Evidence;
 use super::ids::{
     Ext, ItemOrderId, Key, OrderId, OutOrderNo, OutSettleNo, SettleId, WalletSettleId,
 };
 use super::money::Fen;
+use super::permission::Permission;
 use crate::clock::Timestamp;
+
+/// The version of the rules in this folder. A record written by newer ones is read, and neither
+/// claimed nor rewritten: it may hold evidence that this version would drop.
+pub const RULES: u32 = 2;
 
 /// One settle, as the store keeps it.
 ///
@@ -132,35 +138,6 @@ pub struct Facts {
     pub auto_settle: Option<bool>,
 }
 
-/// What decides whether a refusal, a FAIL or an empty answer may be believed.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Evidence {
-    /// Sends whose outcome is unknown. Grows durably *before* a send may happen, shrinks on a
-    /// definite answer to one send or on proof that nothing left the machine.
-    pub unanswered: u32,
-    /// When the last send was permitted.
-    pub last_permit: Option<Timestamp>,
-    /// When 23111 was answered first (or something else that forbids another send was seen).
-    pub exists_seen: Option<Timestamp>,
-    /// The last refusal, which did not end the settle because another send was unanswered. Of a
-    /// settle of somebody else's: Douyin's word to our send that the number is taken.
-    pub refused: Option<Failure>,
-    /// A settle of ours that Douyin reported as FAIL while another send was unanswered.
-    pub fail_seen: Option<SettleId>,
-    /// The same number, unknown to the error table, answered this many times in a row.
-    pub unlisted: Option<Unlisted>,
-    /// Empty queries begun after the submission window and after the grace.
-    pub empties_after_expiry: u32,
-    /// When the last observation of a kind that is counted began (the two fields above).
-    pub last_counted: Option<Timestamp>,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Unlisted {
-    pub failure: Failure,
-    pub times: u32,
-}
-
 /// Something that went wrong, in the words of the error table.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {
@@ -257,15 +234,18 @@ pub enum ReportedStatus {
 }
 
 impl Record {
-    /// The record of a fresh create. The first send is already permitted: it is counted here, in
-    /// the same durable write that records the intent.
-    pub fn submitted(key: Key, request: Request, now: Timestamp) -> Self {
+    /// The record of a fresh create. The first send is permitted by the same durable write that
+    /// records the intent, and the settle begins when its permission was given.
+    pub fn submitted(key: Key, request: Request, first: Permission) -> Self {
+        let now = first.time;
+        let mut evidence = Evidence::default();
+        evidence.permit(first, None);
         Self {
             key,
             origin: Origin::Gateway(request),
             state: State::Submitting,
             facts: Facts::default(),
-            evidence: Evidence { unanswered: 1, last_permit: Some(now), ..Evidence::default() },
+            evidence,
             last_error: None,
             contradiction: None,
             version: 1,

@@ -59,7 +59,7 @@ fn first_report(
         }
         // Not one that names a number like ours: it may be the settle of that number.
         Proof::Unproven
-            if after.evidence.unanswered == 0
+            if !after.evidence.in_doubt()
                 && seen.scope == Scope::Number
                 && !is_named_alike(after, report) =>
         {
@@ -96,7 +96,7 @@ fn note_recorded_failure(after: &mut Record, reports: &[Report]) {
     };
     let failed =
         |report: &Report| report.settle_id == *settle_id && report.status == ReportedStatus::Fail;
-    if after.evidence.unanswered > 0 && reports.iter().any(failed) {
+    if after.evidence.in_doubt() && reports.iter().any(failed) {
         after.evidence.fail_seen = Some(settle_id.clone());
     }
 }
@@ -160,7 +160,7 @@ fn reported_other_settle(after: &mut Record, report: &Report, proven: Proof) -> 
 /// Whether an unanswered send of ours made it: it failed and freed the number for the recorded one.
 fn failed_before(after: &Record, report: &Report, proven: Proof) -> bool {
     let failed = report.status == ReportedStatus::Fail;
-    failed && proven == Proof::Ours && after.evidence.unanswered > 0
+    failed && proven == Proof::Ours && after.evidence.in_doubt()
 }
 
 fn reported_when_final(

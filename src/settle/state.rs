@@ -7,10 +7,12 @@
 //! twice or to tell a caller something false: none may be relaxed because it looks redundant.
 
 use super::dispute::{contradict, resolve};
+use super::evidence::{Evidence, Unlisted};
 use super::observation::{
-    AcceptedIds, Alert, Answers, Context, Learned, Lease, Observation, Policy, Scope, Transition,
+    AcceptedIds, Alert, Context, Learned, Lease, Observation, Policy, Scope, Transition,
 };
-use super::record::{Evidence, Facts, Failure, Origin, Record, Report, Source, State, Unlisted};
+use super::permission::Permission;
+use super::record::{Facts, Failure, Origin, Record, Report, Source, State};
 use super::report::reported;
 use crate::clock::Timestamp;
 
@@ -51,15 +53,19 @@ pub fn transition(before: &Record, seen: &Observation, context: &Context<'_>) ->
     Transition { record: counted(before, after, context.now), alert }
 }
 
-/// The permission to send: the record with one more send unanswered, or `None` if nothing may be
-/// sent. Nothing leaves before the returned record is durable.
-pub fn permit(before: &Record, now: Timestamp, policy: &Policy) -> Option<Record> {
-    if !may_send(before, now, policy) {
+/// The record with this permission, or `None` if nothing may be sent. Nothing leaves before the
+/// returned record is durable. `given` is that of [`Context`].
+pub fn permit(
+    before: &Record,
+    permission: Permission,
+    given: Option<Timestamp>,
+    policy: &Policy,
+) -> Option<Record> {
+    if !may_send(before, permission.time, policy) {
         return None;
     }
     let mut after = before.clone();
-    after.evidence.unanswered += 1;
-    after.evidence.last_permit = Some(now);
+    after.evidence.permit(permission, given);
     after.version += 1;
     Some(after)
 }
@@ -68,7 +74,8 @@ pub fn permit(before: &Record, now: Timestamp, policy: &Policy) -> Option<Record
 ///
 /// Not after 23111 or anything else that shows a settle under the number; not while a refusal waits
 /// for the grace to make it proof, because each send would start the grace again; not in the last
-/// grace of the window, so that what was sent is visible when it ends.
+/// grace of the window, so that what was sent is visible when it ends; not after the store went
+/// back, because a refusal may have been told since.
 pub fn may_send(record: &Record, now: Timestamp, policy: &Policy) -> bool {
     let Some(request) = record.request() else {
         return false;
@@ -76,6 +83,7 @@ pub fn may_send(record: &Record, now: Timestamp, policy: &Policy) -> bool {
     let evidence = &record.evidence;
     record.state == State::Submitting
         && evidence.exists_seen.is_none()
+        && !evidence.set_back
         && refusal(evidence, policy).is_none()
         && now < request.submit_before.minus(policy.grace)
 }
@@ -163,7 +171,7 @@ fn refused(after: &mut Record, failure: &Failure, seen: &Observation) -> Option<
     if after.state != State::Submitting {
         return None;
     }
-    if after.evidence.unanswered == 0 && after.evidence.exists_seen.is_none() {
+    if !after.evidence.in_doubt() && after.evidence.exists_seen.is_none() {
         reject(after, failure.clone());
     } else {
         after.evidence.refused = Some(failure.clone());
@@ -233,7 +241,7 @@ fn absent(after: &mut Record, seen: &Observation, context: &Context<'_>) -> Opti
         let long = seen.begun >= since.plus(policy.exists_absent_max);
         return if long { exists_but_absent(after, after_grace) } else { None };
     }
-    if after.evidence.unanswered > 0 && !(after_grace && policy.grace_proves) {
+    if after.evidence.in_doubt() && !(after_grace && policy.grace_proves) {
         return None;
     }
     if let Some(failure) = refusal(&after.evidence, policy).cloned() {
@@ -242,7 +250,9 @@ fn absent(after: &mut Record, seen: &Observation, context: &Context<'_>) -> Opti
         }
         return None;
     }
-    let expired = after.request().is_some_and(|request| seen.begun >= request.submit_before);
+    let set_back = after.evidence.set_back;
+    let expired =
+        after.request().is_some_and(|request| set_back || seen.begun >= request.submit_before);
     if expired && after_grace && counts_anew(after, seen) {
         after.evidence.empties_after_expiry += 1;
         let enough = after.evidence.empties_after_expiry >= 2;
@@ -273,7 +283,7 @@ fn elsewhere(after: &mut Record, seen: &Observation, context: &Context<'_>) -> O
 /// Something exists under the number and no query finds it, for long. Ends only if every send of
 /// ours was answered, and by the truest word that was heard; else it stays for an operator.
 fn exists_but_absent(after: &mut Record, after_grace: bool) -> Option<Alert> {
-    if after.evidence.unanswered == 0 && after_grace {
+    if !after.evidence.in_doubt() && after_grace {
         if let Some(settle_id) = after.evidence.fail_seen.clone() {
             enter(after, State::Failed { settle_id });
         } else {
@@ -298,16 +308,10 @@ fn refusal<'a>(evidence: &'a Evidence, policy: &Policy) -> Option<&'a Failure> {
 }
 
 /// Whether a query begun at `begun` must see everything that we ever sent: the grace is over since
-/// the last send that was permitted here, or, for sends of an earlier process, since this one
-/// began. Times written by an earlier process are not compared: the clock may have been set in
-/// between.
+/// the last moment at which something permitted could leave.
 fn grace_over(evidence: &Evidence, begun: Timestamp, context: &Context<'_>) -> bool {
-    let Some(last_permit) = evidence.last_permit else {
-        return true;
-    };
-    let ours = context.started <= last_permit && last_permit <= context.now;
-    let last_send = if ours { last_permit } else { context.started };
-    begun >= last_send.plus(context.policy.call_timeout).plus(context.policy.grace)
+    let visible = |given: Timestamp| given.plus(evidence.lasts()).plus(context.policy.grace);
+    evidence.last_permission.is_none() || context.given.is_some_and(|given| begun >= visible(given))
 }
 
 /// Whether another send of ours may have taken effect unseen, so that a FAIL or a stranger's settle
@@ -317,15 +321,12 @@ pub(super) fn in_doubt(after: &Record, seen: &Observation, context: &Context<'_>
     let sees_all = seen.scope == Scope::Number
         && context.lease == Lease::Held
         && grace_over(&after.evidence, seen.begun, context);
-    after.evidence.unanswered > 0 && !(policy.grace_proves && sees_all)
+    after.evidence.in_doubt() && !(policy.grace_proves && sees_all)
 }
 
 fn answered(after: &mut Record, seen: &Observation) {
-    match seen.answers {
-        Answers::OneSend => {
-            after.evidence.unanswered = after.evidence.unanswered.saturating_sub(1);
-        }
-        Answers::Nothing => {}
+    if let Some(permission) = seen.answers {
+        after.evidence.answer(permission);
     }
 }
 
@@ -359,7 +360,8 @@ fn reject(after: &mut Record, rejection: Failure) {
 pub(super) fn take_over(after: &mut Record, report: &Report) {
     let refused = after.last_error.take().filter(says_taken);
     after.origin = Origin::Platform;
-    after.evidence = Evidence { refused, ..Evidence::default() };
+    let set_back = after.evidence.set_back;
+    after.evidence = Evidence { refused, set_back, ..Evidence::default() };
     after.facts = report.lasting_facts();
     after.state = report.state();
 }

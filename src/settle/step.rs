@@ -1,4 +1,4 @@
-//! What a worker does next for a settle. Pure; the loop that obeys is `gateway::advance`.
+//! What a worker does next for a settle. Pure; the loop that obeys is `gateway::turn`.
 
 use super::observation::{Learned, Policy, Scope};
 use super::record::{Record, StateKind};
@@ -22,6 +22,22 @@ pub struct Progress {
     pub sends: u32,
     pub queries: u32,
     pub last: Last,
+    /// Calls to Douyin since the settle was created.
+    pub attempts: u32,
+    /// Steps of back-off when the turn began.
+    pub backoff: u32,
+    /// The revision when the turn began: a greater one is news.
+    pub revision: i64,
+}
+
+/// What a query brought.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asked<'a> {
+    Learned(&'a Learned),
+    /// It failed and taught nothing.
+    Failed,
+    /// It failed because the app is throttled.
+    Throttled,
 }
 
 /// What the last call of this turn learned, as far as the next step depends on it.
@@ -53,22 +69,44 @@ const SENDS_PER_TURN: u32 = 2;
 const QUERIES_PER_TURN: u32 = 2;
 
 impl Progress {
-    pub fn new(role: Role) -> Self {
-        Self { role, sends: 0, queries: 0, last: Last::Nothing }
+    /// Of the create that recorded the settle.
+    pub fn of_creator(record: &Record) -> Self {
+        Self::begun(Role::Creator, record, 0, 0)
+    }
+
+    /// Of a worker that claimed the settle.
+    pub fn of_poller(record: &Record, attempts: u32, backoff: u32) -> Self {
+        Self::begun(Role::Poller, record, attempts, backoff)
+    }
+
+    fn begun(role: Role, record: &Record, attempts: u32, backoff: u32) -> Self {
+        let (last, revision) = (Last::Nothing, record.revision);
+        Self { role, sends: 0, queries: 0, last, attempts, backoff, revision }
     }
 
     pub fn after_send(&mut self, learned: &Learned) {
         self.sends += 1;
+        self.attempts = self.attempts.saturating_add(1);
         self.last = last(learned);
     }
 
-    pub fn after_query(&mut self, learned: &Learned) {
+    pub fn after_query(&mut self, asked: Asked<'_>) {
         self.queries += 1;
-        self.last = last(learned);
+        self.attempts = self.attempts.saturating_add(1);
+        self.last = match asked {
+            Asked::Learned(learned) => last(learned),
+            Asked::Failed => Last::Unknown,
+            Asked::Throttled => Last::Throttled,
+        };
+    }
+
+    /// Nothing more is to be asked or sent now.
+    pub fn throttled(&mut self) {
+        self.last = Last::Throttled;
     }
 }
 
-pub fn last(learned: &Learned) -> Last {
+fn last(learned: &Learned) -> Last {
     match learned {
         Learned::Unknown(_) | Learned::Unlisted(_) => Last::Unknown,
         Learned::NotSent(_) => Last::NotSent,
@@ -106,7 +144,7 @@ fn submitting(record: &Record, progress: &Progress, now: Timestamp, policy: &Pol
         if progress.queries < QUERIES_PER_TURN { Step::Query(Scope::Number) } else { Step::Rest };
     match (progress.last, progress.role) {
         (Last::Nothing, Role::Creator) => Step::Send,
-        (Last::Nothing, Role::Poller) if record.evidence.unanswered == 0 && may_send => Step::Send,
+        (Last::Nothing, Role::Poller) if !record.evidence.in_doubt() && may_send => Step::Send,
         (Last::Nothing, Role::Poller) => query,
         (Last::Unknown, Role::Creator) if may_send => Step::Send,
         (Last::Unknown, Role::Creator | Role::Poller) if progress.queries == 0 => query,
@@ -124,7 +162,7 @@ fn scope(record: &Record) -> Scope {
     let recorded = record.state.settle_id();
     let about = record.open_contradiction().map(|claim| &claim.settle_id);
     let other = about.is_some() && about != recorded;
-    if has_number && (record.evidence.unanswered > 0 || recorded.is_none() || other) {
+    if has_number && (record.evidence.in_doubt() || recorded.is_none() || other) {
         Scope::Number
     } else {
         Scope::Single

@@ -172,9 +172,9 @@ fn submitting(record: &Record, known: &Circumstances<'_>) -> Option<Stuck> {
 fn lasting_doubt(record: &Record, known: &Circumstances<'_>) -> Option<Stuck> {
     let evidence = &record.evidence;
     let waits = evidence.refused.is_some() || evidence.fail_seen.is_some();
-    let sent = evidence.last_permit.unwrap_or(known.started);
+    let sent = evidence.last_permission.map_or(known.started, |last| last.time);
     let is_late = known.now >= known.proven_from(sent);
-    let is_stuck = !known.policy.grace_proves && evidence.unanswered > 0 && waits && is_late;
+    let is_stuck = !known.policy.grace_proves && evidence.in_doubt() && waits && is_late;
     is_stuck.then_some(Stuck::Doubt)
 }
 

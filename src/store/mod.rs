@@ -8,12 +8,19 @@
 //!   (`version - 1`). Whoever loses reads again and decides again.
 //! - **The lease is the right to call Douyin.** A due row carries `lease_until` and a `fence` that
 //!   grows with each claim. A write that names a fence applies only while that very lease runs.
+//! - **The store has a clock of its own.** Callers tell delays, and the store makes moments of
+//!   them: the clocks of two processes are never compared. Leases and due moments say who works and
+//!   when, never what is true.
 //! - **A wake-up is never lost.** Whoever wants a settle looked at while another one holds its
 //!   lease is heard when that lease is given back.
 //! - **Every settle that is not final has exactly one due row.** A final one has none, except while
 //!   it owes a query: for an open contradiction, or to complete what a callback showed in part.
 //! - **A row with a value this version does not know** (written by a newer one) is neither claimed
-//!   nor rewritten; reading it is [`Error::Unreadable`].
+//!   nor rewritten; reading it is [`Error::Unreadable`]. A row written by newer rules
+//!   ([`settle::RULES`](crate::settle::RULES)) is read, and neither claimed nor rewritten either.
+//! - **Commits that were lost are announced.** After the store went back to an earlier state (a
+//!   restored backup) it begins a new generation: every open settle of a caller counts one more
+//!   lost send and is never sent again.
 //! - **Unique** are the key (`app_id`, `trade_system`, `out_settle_no`) and, once known,
 //!   (`app_id`, `settle_id`).
 //! - **Errors tell what is durable.** [`Error::Unavailable`]: nothing of this operation.
@@ -27,13 +34,16 @@ mod sqlite;
 mod contract_tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::SecretString;
 
 use crate::clock::Timestamp;
-use crate::settle::{AppId, HistoryEntry, Key, OutOrderNo, Record, SettleId, Source, StateKind};
+use crate::settle::{
+    AppId, Due, HistoryEntry, Key, OutOrderNo, Record, Release, SettleId, Source, StateKind,
+};
 
-pub use sqlite::{Committer, Missing, OpenError, Sqlite, SqliteOptions};
+pub use sqlite::{Committer, Generation, Missing, OpenError, Sqlite, SqliteOptions};
 
 /// A handle to the store; cheap to clone.
 #[derive(Clone)]
@@ -76,10 +86,10 @@ pub enum Insert {
 pub enum NewDue {
     /// Final from the start (adopted in its final state).
     None,
-    /// Any worker may take it from this moment on.
-    At(Timestamp),
-    /// The creator holds [`FIRST_FENCE`] until this moment, and the row is due then.
-    LeasedUntil(Timestamp),
+    /// Any worker may take it after this.
+    In(Duration),
+    /// The creator holds [`FIRST_FENCE`] for so long, and the row is due then.
+    Leased { lease: Duration },
 }
 
 /// One compare-and-swap.
@@ -90,8 +100,9 @@ pub struct Swap {
     /// The audit trail of the new revision, if `revision` grew.
     pub history: Option<HistoryEntry>,
     pub due: Due,
-    /// The write applies only under this lease; `None` records a fact, lease or no lease.
-    pub lease: Option<LeaseCheck>,
+    /// The write applies only while the lease with this fence runs; `None` records a fact, lease or
+    /// no lease.
+    pub lease: Option<Fence>,
     /// The record under Douyin's own number that goes up in this one, with its history and its due
     /// row. The swap applies only onto exactly this version of it.
     pub absorbed: Option<Absorbed>,
@@ -102,43 +113,6 @@ pub struct Swap {
 pub struct Absorbed {
     pub key: Key,
     pub version: i64,
-}
-
-/// The lease must be this one and still run.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct LeaseCheck {
-    pub fence: Fence,
-    /// The lease must run longer than this moment.
-    pub runs_past: Timestamp,
-}
-
-/// What becomes of the due row.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Due {
-    Keep,
-    Remove,
-    /// The worker goes on: its lease is extended.
-    Extend {
-        lease_until: Timestamp,
-    },
-    /// The worker is done for now: the lease ends, the schedule is written.
-    Release(Release),
-    /// Someone without a lease wants it looked at by then; never postpones, creates the row if it
-    /// is missing. If another one holds the lease, it applies when that is given back.
-    NotLater(Timestamp),
-}
-
-/// The schedule a worker leaves behind.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Release {
-    /// The row is due at this moment, or earlier if somebody asked for that since the lease began.
-    pub due_at: Timestamp,
-    /// When the last call to Douyin was made: what spaces out nudges.
-    pub attempted_at: Timestamp,
-    /// Calls to Douyin since the settle was created.
-    pub attempts: u32,
-    /// Steps of back-off since something was news.
-    pub backoff: u32,
 }
 
 /// What [`Store::swap`] did.
@@ -158,7 +132,6 @@ pub enum Swapped {
 pub struct Claim {
     pub key: Key,
     pub fence: Fence,
-    pub lease_until: Timestamp,
     pub attempts: u32,
     pub backoff: u32,
 }
@@ -166,12 +139,11 @@ pub struct Claim {
 /// Which due rows to claim.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ClaimLimits {
-    pub now: Timestamp,
-    pub lease_until: Timestamp,
+    pub lease: Duration,
     pub claims_max: u32,
-    /// A `due_at` or `lease_until` later than this can only come from a clock that jumped: such a
-    /// row is due.
-    pub horizon: Timestamp,
+    /// The longest wait and the longest lease that there are: a row due, or leased, later than that
+    /// can only come from a clock that jumped, and is due.
+    pub wait_max: Duration,
 }
 
 /// Which recorded settles to list: newest first.
@@ -281,6 +253,21 @@ pub struct StoredToken {
 }
 
 impl Store {
+    /// Whether no other process can work on the store while this one does. Then every other process
+    /// that the records name has ended.
+    pub fn has_one_process(&self) -> bool {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.has_one_process(),
+        }
+    }
+
+    #[cfg(test)]
+    fn clock(&self) -> &crate::clock::Clock {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.clock(),
+        }
+    }
+
     /// Records a new settle with its first history entry and its due row, or finds the one that
     /// has its key or its `settle_id`.
     pub async fn insert(
@@ -341,31 +328,31 @@ impl Store {
         }
     }
 
-    /// Brings the next look at a settle forward to `not_before` or to `gap` after its last
-    /// attempt, whichever is later; never postpones. Returns when it is due now. If somebody holds
-    /// the lease, it applies when that is given back.
+    /// Brings the next look at a settle forward to `wait` from now or to `gap` after its last
+    /// attempt, whichever is later; never postpones. Returns how long until it is due. If somebody
+    /// holds the lease, it applies when that is given back.
     pub async fn nudge(
         &self,
         key: &Key,
-        not_before: Timestamp,
-        gap: std::time::Duration,
-    ) -> Result<Option<Timestamp>, Error> {
+        wait: Duration,
+        gap: Duration,
+    ) -> Result<Option<Duration>, Error> {
         match self {
-            Store::Sqlite(sqlite) => sqlite.nudge(key, not_before, gap).await,
+            Store::Sqlite(sqlite) => sqlite.nudge(key, wait, gap).await,
         }
     }
 
-    /// The earliest moment at which a row of the app can be claimed, if it has rows.
-    pub async fn next_due(&self, app_id: &AppId) -> Result<Option<Timestamp>, Error> {
+    /// How long until a row of the app can be claimed, if it has rows.
+    pub async fn next_due(&self, app_id: &AppId) -> Result<Option<Duration>, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.next_due(app_id).await,
         }
     }
 
-    /// The schedule of one settle: when it is looked at next, if it is not final.
-    pub async fn due_at(&self, key: &Key) -> Result<Option<Timestamp>, Error> {
+    /// The schedule of one settle: how long until it is looked at next, if it is not final.
+    pub async fn due_in(&self, key: &Key) -> Result<Option<Duration>, Error> {
         match self {
-            Store::Sqlite(sqlite) => sqlite.due_at(key).await,
+            Store::Sqlite(sqlite) => sqlite.due_in(key).await,
         }
     }
 
@@ -400,14 +387,9 @@ impl Store {
     /// row of a final settle that owes no query is removed, unless somebody holds its lease.
     /// Bounded: looks at no more than `rows_max` rows from where the last sweep ended, so that it
     /// can run for ever in small steps. As long as nothing is wrong it only reads.
-    pub async fn sweep(
-        &self,
-        now: Timestamp,
-        cursor: SweepCursor,
-        rows_max: u32,
-    ) -> Result<Swept, Error> {
+    pub async fn sweep(&self, cursor: SweepCursor, rows_max: u32) -> Result<Swept, Error> {
         match self {
-            Store::Sqlite(sqlite) => sqlite.sweep(now, cursor, rows_max).await,
+            Store::Sqlite(sqlite) => sqlite.sweep(cursor, rows_max).await,
         }
     }
 

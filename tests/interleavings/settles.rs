@@ -1,8 +1,11 @@
 //! The settles of these worlds: all that matters of one is its revision.
 
+use std::time::Duration;
+
 use crate::clock::Timestamp;
 use crate::settle::{
-    AppId, Content, Key, OutOrderNo, OutSettleNo, Record, Request, SettleDesc, TradeSystem,
+    AppId, Content, Key, OutOrderNo, OutSettleNo, Permission, PermissionId, ProcessId, Record,
+    Request, SettleDesc, TradeSystem,
 };
 
 pub fn key(number: &str) -> Key {
@@ -24,5 +27,7 @@ pub fn at_revision(key: &Key, revision: i64) -> Record {
         notify_url: None,
     };
     let request = Request::new(content, None, "{}".to_owned(), now);
-    Record { revision, ..Record::submitted(key.clone(), request, now) }
+    let id = PermissionId { process: ProcessId(1), number: 0 };
+    let first = Permission { id, time: now, lasts: Duration::from_secs(10) };
+    Record { revision, ..Record::submitted(key.clone(), request, first) }
 }

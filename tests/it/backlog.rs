@@ -42,7 +42,7 @@ async fn fill(dir: &TempDir) {
     let mut inserts = JoinSet::new();
     for i in 0..SETTLES {
         let store = store.clone();
-        let due = NewDue::At(Timestamp::from_ms(1));
+        let due = NewDue::In(Duration::ZERO);
         inserts.spawn(async move { store.insert(open_settle(i), Source::Query, due).await });
         if inserts.len() >= 256 {
             inserts.join_next().await.unwrap().unwrap().unwrap();

@@ -98,6 +98,9 @@ pub fn wait_for_answers(config: &mut Config) {
     config.gateway.lease = 2 * patience;
 }
 
+/// Gateways that were started in this process.
+static STARTS: AtomicU64 = AtomicU64::new(0);
+
 impl Gateway {
     pub async fn spawn() -> Self {
         Self::spawn_with(simulator().await, |_| {}).await
@@ -120,6 +123,8 @@ impl Gateway {
         let mut config = config(sim.url(), dir.path().join("settlement.db"));
         let keys = PlatformKeys::parse(&sim.platform_public_key_pem(APP_ID));
         config.callback.keys.insert(AppId::parse(APP_ID).unwrap(), keys.unwrap());
+        // It names the process.
+        config.gateway.seed = STARTS.fetch_add(1, Ordering::Relaxed);
         tune(&mut config);
         let clock = match clock_ahead_ms {
             0 => Clock::system(),

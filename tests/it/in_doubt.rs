@@ -98,6 +98,6 @@ async fn an_answer_whose_commit_was_kept_unheard_is_subtracted_once() {
         out_settle_no: OutSettleNo::parse("doubt").unwrap(),
     };
     let record = store.get(&key).await.unwrap().unwrap();
-    assert_eq!((record.state.kind(), record.evidence.unanswered), (StateKind::Submitting, 1));
+    assert_eq!((record.state.kind(), record.evidence.unanswered()), (StateKind::Submitting, 1));
     committing.abort();
 }

@@ -47,6 +47,7 @@ mod raw;
 mod reflection;
 mod repeat;
 mod requests;
+mod restored;
 mod return_when;
 mod signals;
 mod stop;

@@ -42,6 +42,8 @@ pub struct Setting {
     pub base_url: Option<String>,
     /// The only certificates that it trusts; `None`: those of the machine.
     pub trusted: Option<PathBuf>,
+    /// Further knobs of the table `[douyin]`.
+    pub douyin: &'static str,
     /// What follows in the configuration file.
     pub more: String,
 }
@@ -375,7 +377,7 @@ fn configuration(sim: &Simulator, dir: &Path, setting: &Setting) -> PathBuf {
          callback_addr = \"127.0.0.1:0\"\n\
          drain_delay_ms = {}\n{}\
          [store]\nsqlite_path = \"{}\"\n\
-         [douyin]\nbase_url = \"{}\"\nrefetch_gap_ms = 100\n\
+         [douyin]\nbase_url = \"{}\"\nrefetch_gap_ms = 100\n{}\
          [settle]\nvisibility_grace_ms = 500\npoll_first_ms = 50\npoll_cap_ms = 300\n\
          poll_watched_cap_ms = 100\n\
          [[apps]]\napp_id = \"{APP_ID}\"\nclient_secret_env = \"TEST_SECRET\"\n{}",
@@ -383,6 +385,7 @@ fn configuration(sim: &Simulator, dir: &Path, setting: &Setting) -> PathBuf {
         setting.server,
         setting.database(dir).display(),
         base_url,
+        setting.douyin,
         setting.more,
     );
     let keys = setting.platform_keys.as_ref();
@@ -392,6 +395,13 @@ fn configuration(sim: &Simulator, dir: &Path, setting: &Setting) -> PathBuf {
     let file = dir.join("gateway.toml");
     std::fs::write(&file, text + &keys).unwrap();
     file
+}
+
+/// Runs a command that needs nothing but the configuration of the last process in `dir`.
+pub async fn run(dir: &Path, name: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_settlement-gateway"));
+    command.args([name, "--config"]).arg(dir.join("gateway.toml")).env("TEST_SECRET", SECRET);
+    command.stdin(Stdio::null()).output().await.expect("the binary was built for this test")
 }
 
 /// Where a process keeps its database.

@@ -29,7 +29,7 @@ fn floor(module: &str) -> u32 {
     match module {
         "bell" | "clock" | "descriptors" | "log_limit" | "settle" | "sync" | "tasks" => 0,
         "store" | "douyin" | "listener" => 1,
-        "gateway" | "hub" | "schedule" => 2,
+        "gateway" | "hub" => 2,
         "grpc" | "poller" | "callback" | "admin" => 3,
         // The contract and the simulator are used by edges only.
         "proto" | "sim" => 3,

@@ -91,6 +91,7 @@ fn perform(world: &World, act: Act) {
             later(world, lasts, move |world| world.douyin().core.set_secret(&app, SECRET));
         }
         Act::Stranger => stranger(world),
+        Act::Restore => world.restore(),
     }
 }
 
@@ -191,6 +192,7 @@ async fn revive(world: World) {
             if !world.is_calm() {
                 tokio::time::sleep(world.below_time(Duration::from_secs(20))).await;
             }
+            tokio::time::sleep(world.closed_for()).await;
             gateway::start(&world, replica);
         }
     }

@@ -61,9 +61,11 @@ pub struct Checker {
     failed: BTreeSet<String>,
     /// By app and `settle_id`: since when a callback with SUCCESS is acknowledged.
     acknowledged: BTreeMap<(String, String), Duration>,
+    /// By settle and revision: when a gateway told of it.
+    changed: BTreeMap<(String, i64), Duration>,
+    /// The store went back to a backup: what was told of revisions before is forgotten.
+    pub went_back: bool,
     pub commits: u64,
-    /// How far the gateways' clock is ahead.
-    pub ahead_ms: i64,
     /// Settles that nothing can be proven about, as documented.
     pub left_to_a_person: usize,
 }
@@ -71,6 +73,35 @@ pub struct Checker {
 impl Checker {
     pub fn add_intent(&mut self, intent: Intent) {
         self.intents.push(intent);
+    }
+
+    /// A line of a gateway's log.
+    pub fn logged(&mut self, at: Duration, line: &str) {
+        let field = |name: &str| {
+            let (_, rest) = line.split_once(name)?;
+            rest.split(' ').next().map(str::to_owned)
+        };
+        if line.starts_with("settle changed")
+            && let (Some(key), Some(revision)) = (field("key="), field("revision="))
+            && let Ok(revision) = revision.parse()
+        {
+            self.changed.entry((key, revision)).or_insert(at);
+        }
+    }
+
+    /// When a gateway told of this revision, if one did.
+    pub fn changed_at(&self, settle: &v1::Settle) -> Option<Duration> {
+        let key = format!("{}/{}", settle.app_id, settle.out_settle_no);
+        self.changed.get(&(key, settle.revision)).copied()
+    }
+
+    /// The store went back to a backup. What was told of the money stays true; revisions begin
+    /// again, and what was acknowledged since is lost.
+    pub fn forget(&mut self) {
+        self.went_back = true;
+        self.seen.clear();
+        self.acknowledged.clear();
+        self.changed.clear();
     }
 
     pub fn intent(&self, intent: usize) -> Option<Intent> {

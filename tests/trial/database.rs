@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
-use settlement_gateway::clock::Clock;
+use settlement_gateway::clock::{Clock, Timestamp};
+use settlement_gateway::settle::ProcessId;
 use settlement_gateway::store::{Committer, Sqlite, SqliteOptions, Store};
 use tempfile::TempDir;
 
+use crate::douyin::BEGINS_MS;
 use crate::mutations::Broken;
-use crate::plan::Knobs;
+use crate::plan::{Act, Knobs, Plan};
 
 /// The file, and who has it open.
 pub struct Database {
@@ -25,7 +27,11 @@ pub struct Database {
     /// A commit is on its way.
     pub expected: bool,
     broken: Option<Broken>,
+    /// Backups are made for a restore.
+    backs_up: bool,
     commits: u32,
+    /// The store's own: no replica has it.
+    clock: Clock,
 }
 
 struct Open {
@@ -35,14 +41,20 @@ struct Open {
 
 impl Database {
     /// On a memory disk if the machine has one: what a commit waits for is not what is tried here.
-    pub fn new(broken: Option<Broken>) -> Self {
+    pub fn new(plan: &Plan) -> Self {
+        let (ahead_ms, drift_ppm) = plan.store_clock;
+        let begins_ms = i64::try_from(BEGINS_MS).expect("this century");
+        let clock = Clock::drifting(Timestamp::from_ms(begins_ms + ahead_ms), drift_ppm);
+        let broken = plan.broken;
+        let backs_up = plan.acts.iter().any(|(_, act)| *act == Act::Restore);
         let dir = tempfile::Builder::new().prefix("trial").tempdir_in("/dev/shm");
         let dir = dir.or_else(|_| TempDir::new()).expect("the machine has a temporary folder");
-        Self { dir, lives: 0, open: None, outage: None, expected: false, broken, commits: 0 }
+        let (open, outage) = (None, None);
+        Self { dir, lives: 0, open, outage, expected: false, broken, backs_up, commits: 0, clock }
     }
 
     /// The handle of a store that is open, or is opened now by the first process that needs it.
-    pub fn store(&mut self, knobs: &Knobs, clock: &Clock) -> Store {
+    pub fn store(&mut self, knobs: &Knobs) -> Store {
         if let Some(open) = &self.open {
             return open.store.clone();
         }
@@ -51,7 +63,7 @@ impl Database {
             queue_jobs_max: knobs.queue_jobs_max,
             batch_jobs_max: knobs.batch_jobs_max,
             busy_wait: Duration::ZERO,
-            clock: clock.clone(),
+            clock: self.clock.clone(),
             ..SqliteOptions::new(self.path()).creating()
         };
         let (sqlite, committer) = Sqlite::open_stepped(&options).expect("what was left opens");
@@ -63,6 +75,27 @@ impl Database {
 
     /// The process that had it died: what is on the disk stays, what was not committed is gone.
     pub fn crash(&mut self) {
+        let forgets = self.forgets();
+        self.die(forgets);
+    }
+
+    /// The process that had it died, and an operator puts the last backup in its place, and says
+    /// so. `false`: there is none.
+    pub fn restore(&mut self) -> bool {
+        if self.open.is_none() || !self.backup().exists() {
+            return false;
+        }
+        self.die(true);
+        if self.broken != Some(Broken::SilentRestore) {
+            let options =
+                SqliteOptions { clock: self.clock.clone(), ..SqliteOptions::new(self.path()) };
+            let process = ProcessId(u64::MAX - u64::from(self.lives));
+            Sqlite::begin_generation(&options, process).expect("nobody has it open");
+        }
+        true
+    }
+
+    fn die(&mut self, goes_back: bool) {
         self.end_outage();
         let Some(open) = self.open.take() else { return };
         // Copied while it is open, so that the log is left as a killed process leaves it.
@@ -70,7 +103,7 @@ impl Database {
         self.lives += 1;
         let to = self.path();
         // A broken disk goes back to the copy that was made a while ago.
-        let forgotten = self.forgets() && self.backup().exists();
+        let forgotten = goes_back && self.backup().exists();
         let kept = if forgotten { self.backup() } else { from.clone() };
         copy(&kept, &to);
         if self.broken == Some(Broken::LostSchedule) {
@@ -102,7 +135,8 @@ impl Database {
 
     pub fn commit(&mut self) -> usize {
         self.commits += 1;
-        if self.forgets() && self.commits.is_multiple_of(8) {
+        let backs_up = self.forgets() || self.backs_up;
+        if backs_up && self.open.is_some() && self.commits.is_multiple_of(8) {
             copy(&self.path(), &self.backup());
         }
         self.open.as_mut().map_or(0, |open| open.committer.commit_queued())

@@ -75,6 +75,7 @@ faults! {
     Crash = "crash",
     Restart = "restart in order",
     ClockSet = "clock set between starts",
+    Restored = "store back to a backup",
 }
 
 /// How often each kind happened.

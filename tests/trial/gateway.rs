@@ -50,15 +50,14 @@ impl Slot {
 /// Starts the gateway of a replica, and the store if it is not open.
 pub fn start(world: &World, replica: usize) {
     let plan = world.plan();
-    let alone = world.slots().iter().all(|slot| !slot.is_alive());
-    let clock = clock(world, alone);
     let starts = {
         let mut slots = world.slots();
         slots[replica].starts += 1;
         slots[replica].starts
     };
+    let clock = clock(world, replica, starts);
     let process = Process::new(world, format!("g{replica}.{starts}"));
-    let store = world.database().store(&plan.knobs, &clock);
+    let store = world.database().store(&plan.knobs);
     let apps = (0..plan.apps).map(|app| App {
         app_id: AppId::parse(app_id(app)).expect("a name like any other"),
         client_secret: SecretString::from(SECRET),
@@ -68,7 +67,7 @@ pub fn start(world: &World, replica: usize) {
     let client = Client::new(douyin, apps.collect(), transport, store.clone(), clock.clone());
     let client = client.expect("the apps are different ones");
     let mut config = GatewayConfig {
-        seed: plan.seed + u64::from(starts),
+        seed: seed(plan, replica, starts),
         runner: process.runner(),
         ..plan.gateway()
     };
@@ -108,26 +107,27 @@ pub fn start(world: &World, replica: usize) {
     world.slots()[replica].running = Some(running);
 }
 
-/// Between two starts the machine's clock may be set, if no other replica runs by it.
-fn clock(world: &World, alone: bool) -> Clock {
-    let ahead_ms = match alone && world.elapsed() > Duration::ZERO {
-        true if world.roll(Fault::ClockSet) => {
-            let longest_ms = [1_000, 60_000, 3_600_000, 3 * 86_400_000][world.below(4)];
-            let by_ms = i64::try_from(world.upto(longest_ms)).expect("days");
-            let by_ms = if world.coin() { by_ms } else { -by_ms };
-            world.say("world", || format!("the clock is {by_ms} ms ahead"));
-            world.checker().ahead_ms = by_ms;
-            by_ms
-        }
-        // Set right again, or as it was.
-        true => {
-            world.checker().ahead_ms = 0;
-            0
-        }
-        false => world.checker().ahead_ms,
+/// Each replica has a clock of its own, which may be set between two starts.
+fn clock(world: &World, replica: usize, starts: u32) -> Clock {
+    let (ahead_ms, drift_ppm) = world.plan().clocks.get(replica).copied().unwrap_or_default();
+    let mut now_ms = i64::try_from(world.now_ms()).expect("this century") + ahead_ms;
+    if starts > 1 && world.roll(Fault::ClockSet) {
+        let longest_ms = [1_000, 60_000, 3_600_000, 3 * 86_400_000][world.below(4)];
+        let by_ms = i64::try_from(world.upto(longest_ms)).expect("days");
+        let by_ms = if world.coin() { by_ms } else { -by_ms };
+        world.say("world", || format!("the clock of g{replica} is set by {by_ms} ms"));
+        now_ms += by_ms;
+    }
+    Clock::drifting(Timestamp::from_ms(now_ms), drift_ppm)
+}
+
+/// Numbers each process of a run, and the runs apart: it is what a process is named by.
+fn seed(plan: &Plan, replica: usize, starts: u32) -> u64 {
+    let starts = match plan.broken {
+        Some(Broken::OneName) => 0,
+        Some(_) | None => u64::from(starts) * 16 + u64::try_from(replica).expect("a few"),
     };
-    let now_ms = i64::try_from(world.now_ms()).expect("this century");
-    Clock::runtime(Timestamp::from_ms(now_ms + ahead_ms))
+    plan.seed.wrapping_mul(1_000_003).wrapping_add(starts)
 }
 
 fn client_config(plan: &Plan) -> ClientConfig {

@@ -60,6 +60,10 @@ pub enum Broken {
     ForgottenCallbacks,
     /// A task panics.
     Panics,
+    /// All processes have one name: each takes another one's clock for its own.
+    OneName,
+    /// Nobody says that the database is a backup.
+    SilentRestore,
 }
 
 impl Broken {
@@ -85,6 +89,8 @@ impl Broken {
         (Broken::ForgottenCallbacks, Rule::AcknowledgedLasts),
         (Broken::LostSchedule, Rule::NoAlarms),
         (Broken::Panics, Rule::NoPanics),
+        (Broken::OneName, Rule::PaidOnce),
+        (Broken::SilentRestore, Rule::RefusedStays),
     ];
 }
 
@@ -98,6 +104,23 @@ impl Broken {
                 plan.choices.visible_after_ms = ms(plan.hidden_max);
                 plan.choices.number_check = NumberCheck::AfterRules;
                 plan.rates.set(Fault::ReplyLost, 3_000);
+            }
+            Broken::OneName => {
+                plan.replicas = 3;
+                let day_ms = 86_400_000;
+                plan.clocks = vec![(0, 0), (day_ms, 0), (2 * day_ms, 0)];
+                plan.choices.visible_after_ms = ms(plan.hidden_max);
+                plan.choices.number_check = NumberCheck::AfterRules;
+                plan.rates.set(Fault::ReplyLost, 3_000);
+                let crash = |nth: u32| {
+                    let replica = usize::try_from(nth % 3).expect("a few");
+                    (plan.storm * nth / 12, Act::Crash { replica, polls: 10 })
+                };
+                plan.acts = (1..12).map(crash).collect();
+            }
+            Broken::SilentRestore => {
+                let mut rng = fastrand::Rng::with_seed(seed);
+                plan = plan.with_restores(&mut rng, 4);
             }
             Broken::OverBudget => {
                 plan.knobs.budget = Budget { requests_per_second: 1, requests_in_flight: 1 };

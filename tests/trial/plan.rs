@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use settlement_gateway::gateway::{Budget, GatewayConfig};
 use settlement_gateway::poller::PollerConfig;
-use settlement_gateway::schedule::Schedule;
+use settlement_gateway::settle::Schedule;
 use settlement_gateway::settle::{Mark, Policy};
 use settlement_gateway::sim::{Choices, NumberCheck};
 
@@ -46,6 +46,10 @@ pub struct Plan {
     pub callbacks: bool,
     /// Orders have money again after a settle took some, so that a second payment would succeed.
     pub refilled: bool,
+    /// How far each replica's clock is ahead (in milliseconds), and how it drifts (in millionths).
+    pub clocks: Vec<(i64, i32)>,
+    /// The same of the store's clock.
+    pub store_clock: (i64, i32),
     /// A rule broken on purpose.
     pub broken: Option<Broken>,
 }
@@ -108,6 +112,8 @@ pub enum Act {
         lasts: Duration,
     },
     Stranger,
+    /// All replicas die, and an operator puts the last backup in the place of the database.
+    Restore,
 }
 
 impl Plan {
@@ -118,9 +124,8 @@ impl Plan {
         let replicas = if rng.u8(..3) == 0 { rng.usize(2..=3) } else { 1 };
         let knobs = Knobs::drawn(rng);
         let grace_ms = ms(knobs.policy.grace);
-        // 2 s more may be lost in bad weather.
-        let late_ms = rng.u64(0..=grace_ms.saturating_sub(2_100));
-        let hidden_ms = grace_ms.saturating_sub(2_100) - late_ms;
+        let late_ms = rng.u64(0..=grace_ms.saturating_sub(LOST_MS));
+        let hidden_ms = grace_ms.saturating_sub(LOST_MS) - late_ms;
         let mut choices = Choices::from_seed(seed);
         choices.visible_after_ms = choices.visible_after_ms.min(hidden_ms);
         let weather = if rng.bool() { 0 } else { rng.u32(50..=3_000) };
@@ -146,10 +151,29 @@ impl Plan {
             callbacks: rng.u8(..3) != 0,
             refilled: rng.u8(..4) != 0,
             knobs,
+            clocks: vec![(0, 0); replicas],
+            store_clock: (0, 0),
             broken: None,
         };
         let plan = plan.with_long_tokens(rng.u8(..8) == 0);
-        plan.with_doubts(rng.u8(..16) == 0)
+        let mut plan = plan.with_doubts(rng.u8(..16) == 0);
+        plan.clocks = (0..replicas).map(|_| drawn_clock(rng)).collect();
+        plan.store_clock = drawn_clock(rng);
+        let restores = if rng.u8(..8) == 0 { rng.u32(1..=2) } else { 0 };
+        plan.with_restores(rng, restores)
+    }
+
+    /// The database goes back to a backup. What it forgets must not come again by itself: a delayed
+    /// copy of a create is what a restore can still pay twice.
+    pub fn with_restores(mut self, rng: &mut fastrand::Rng, restores: u32) -> Self {
+        for _ in 0..restores {
+            self.acts.push((Duration::from_millis(rng.u64(..ms(self.storm))), Act::Restore));
+            for fault in [Fault::CallCopied, Fault::CallLate] {
+                self.rates.set(fault, 0);
+            }
+        }
+        self.acts.sort_by_key(|(at, _)| *at);
+        self
     }
 
     /// Tokens that outlive the run: whoever keeps one that was stolen never gets to the end.
@@ -291,6 +315,15 @@ fn drawn_acts(rng: &mut fastrand::Rng, storm: Duration, replicas: usize) -> Vec<
     acts
 }
 
+/// Of the grace: 2 s more may be lost in bad weather, and clocks drift.
+const LOST_MS: u64 = 2_500;
+
+/// Days apart, and as bad as clocks get.
+fn drawn_clock(rng: &mut fastrand::Rng) -> (i64, i32) {
+    let longest_ms = [0, 60_000, 3_600_000, 3 * 86_400_000][rng.usize(..4)];
+    (rng.i64(-longest_ms..=longest_ms), rng.i32(-200..=200))
+}
+
 /// Numbers that say nothing about the money.
 fn storm_number(rng: &mut fastrand::Rng) -> i64 {
     [23_000, 28_001_005, 12_001, 10_020, 2_100_004, 987_654][rng.usize(..6)]
@@ -332,6 +365,7 @@ impl fmt::Display for Plan {
             self.broken,
         )?;
         writeln!(f, "rates: {}", self.rates)?;
+        writeln!(f, "clocks: {:?}, the store's {:?}", self.clocks, self.store_clock)?;
         for (at, act) in &self.acts {
             writeln!(f, "at {at:?}: {act:?}")?;
         }

@@ -80,7 +80,9 @@ impl<S: Subscriber> Layer<S> for ToEar {
         HEARD.with_borrow_mut(|heard| {
             let Some(heard) = heard else { return };
             let level = *event.metadata().level();
-            if level <= heard.level_max {
+            // When a settle changed is known by its gateway alone.
+            let changes = event.metadata().target() == "settlement_gateway::gateway::observe";
+            if level <= heard.level_max || changes && level <= Level::INFO {
                 let mut text = Text(String::new());
                 event.record(&mut text);
                 heard.lines.push((level, text.0));

@@ -40,6 +40,8 @@ struct Inner {
     douyin: Mutex<Douyin>,
     database: Mutex<Database>,
     slots: Mutex<Vec<Slot>>,
+    /// No gateway is started before this moment.
+    closed_until: Mutex<Duration>,
     checker: Mutex<Checker>,
     /// Told when a process died.
     deaths: Notify,
@@ -87,7 +89,8 @@ impl World {
             counts: Mutex::default(),
             calm: AtomicBool::new(false),
             douyin: Mutex::new(Douyin::new(&plan)),
-            database: Mutex::new(Database::new(plan.broken)),
+            database: Mutex::new(Database::new(&plan)),
+            closed_until: Mutex::default(),
             slots: Mutex::new((0..plan.replicas).map(|_| Slot::default()).collect()),
             checker: Mutex::default(),
             deaths: Notify::new(),
@@ -260,6 +263,7 @@ impl World {
     /// Takes down what the gateways' log said.
     fn listen(&self) {
         for (level, line) in Ear::take() {
+            self.checker().logged(self.elapsed(), &line);
             self.say("log", || format!("{level} {line}"));
             if level == Level::ERROR && ALARMS.iter().any(|alarm| line.contains(alarm)) {
                 self.violation(Rule::NoAlarms, &line);
@@ -283,6 +287,36 @@ impl World {
             database.crash();
         }
         self.deaths().notify_one();
+    }
+
+    /// All processes die, and an operator puts a backup in the place of the database. Whatever was
+    /// on its way has arrived, and can be seen, before a gateway starts again.
+    pub fn restore(&self) {
+        if !self.database().is_open() {
+            return;
+        }
+        for slot in self.slots().iter() {
+            if let Some(running) = &slot.running {
+                running.process.kill();
+            }
+        }
+        if !self.database().restore() {
+            self.database().crash();
+            self.deaths().notify_one();
+            return;
+        }
+        self.count(Fault::Restored);
+        self.say("world", || "the database is back at its last backup".to_owned());
+        self.checker().forget();
+        let policy = &self.plan().knobs.policy;
+        let closed = self.elapsed() + policy.call_timeout + policy.grace;
+        *lock(&self.0.closed_until) = closed;
+        self.deaths().notify_one();
+    }
+
+    /// How long no gateway may be started.
+    pub fn closed_for(&self) -> Duration {
+        lock(&self.0.closed_until).saturating_sub(self.elapsed())
     }
 
     /// A task of a process ran: it may have left something to commit.

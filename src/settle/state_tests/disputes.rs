@@ -126,15 +126,16 @@ fn a_record_under_douyins_own_number_goes_up_in_ours() {
         let before = play.record.clone();
         play.sees(&[answer(accepted("ots1"))]);
         let policy = Policy::default();
-        let (now, started) = (at(1), at(0));
-        let context = Context { now, started, policy: &policy, lease: Lease::Held, attempts: 1 };
+        let now = at(1);
+        let given = Some(at(0));
+        let context = Context { now, given, policy: &policy, lease: Lease::Held, attempts: 1 };
         let after = Transition { record: play.record.clone(), alert: None };
         let merged = absorb(&before, after, &other, &context).record;
         assert_eq!(merged.state, end);
         assert_eq!(merged.version, before.version + 1);
         assert_eq!(merged.revision, 6, "whoever saw the other record sees it go on");
         assert_eq!(merged.key, before.key);
-        assert_eq!(merged.evidence.unanswered, 0);
+        assert_eq!(merged.evidence.unanswered(), 0);
         let amount = (status != ReportedStatus::Processing).then_some(report.facts.settle_amount);
         assert_eq!(merged.facts.settle_amount, amount.flatten());
     }
@@ -158,8 +159,9 @@ fn a_contradiction_goes_up_with_its_record() {
         let before = play.record.clone();
         play.sees(&[answer(accepted("ots1"))]);
         let policy = Policy::default();
-        let (now, started) = (at(1), at(0));
-        let context = Context { now, started, policy: &policy, lease: Lease::Held, attempts: 1 };
+        let now = at(1);
+        let given = Some(at(0));
+        let context = Context { now, given, policy: &policy, lease: Lease::Held, attempts: 1 };
         let after = Transition { record: play.record.clone(), alert: None };
         let merged = absorb(&before, after, &other, &context).record;
         assert_eq!(merged.state.kind(), StateKind::Succeeded);
@@ -181,8 +183,9 @@ fn a_contradiction_goes_up_only_where_there_is_room_and_reason_for_it() {
         let mut other = Record::adopted(Key { out_settle_no: number, ..key() }, &report, at(0));
         other.contradiction = claim(5);
         let policy = Policy::default();
-        let (now, started) = (at(1), at(0));
-        let context = Context { now, started, policy: &policy, lease: Lease::Held, attempts: 1 };
+        let now = at(1);
+        let given = Some(at(0));
+        let context = Context { now, given, policy: &policy, lease: Lease::Held, attempts: 1 };
         let after = Transition { record: ours.clone(), alert: None };
         absorb(ours, after, &other, &context).record
     };

@@ -2,16 +2,20 @@
 //! from the rules and not from the code.
 //!
 //! [`table`] has one test per row of the table, [`rules`] and [`evidence`] one per rule below it,
-//! [`alike`] numbers that Douyin takes for one, [`disputes`] what an operator decides, [`proofs`]
-//! whose settle a report speaks of, [`steps`] what a worker does next, [`mod@stuck`] which settles
-//! do not come to their end, [`properties`] what holds for any sequence, [`traces`] the model's
-//! shortest ways to pay twice, and [`explore`] plays every interleaving of a small world. This
-//! module holds the words in which they are written.
+//! [`alike`] numbers that Douyin takes for one, [`clocks`] the rules about time and processes,
+//! [`disputes`] what an operator decides, [`proofs`] whose settle a report speaks of, [`steps`]
+//! what a worker does next, [`mod@stuck`] which settles do not come to their end, [`properties`]
+//! what holds for any sequence, [`traces`] the model's shortest ways to pay twice, and [`explore`]
+//! plays every interleaving of a small world. This module holds the words in which they are
+//! written.
 
 mod alike;
+mod clocks;
+mod decisions;
 mod disputes;
 mod evidence;
 mod explore;
+mod outside;
 mod packed;
 mod proofs;
 mod properties;
@@ -37,8 +41,27 @@ const WINDOW_END: i64 = 72 * HOUR;
 /// The last second at which a send may be permitted is the one before this.
 const SENDING_ENDS: i64 = WINDOW_END - 600;
 
-/// The process of these tests began before everything they do.
-const START: Timestamp = Timestamp::from_ms(-1_000_000_000);
+/// The process of these tests.
+const ME: ProcessId = ProcessId(1);
+/// Another one, whose clock says nothing.
+const OTHER: ProcessId = ProcessId(2);
+
+/// Stands for whichever permission has been open longest.
+const SOME_OPEN: PermissionId = PermissionId { process: ProcessId(0), number: u64::MAX };
+
+fn permission(process: ProcessId, number: u64, time: Timestamp) -> Permission {
+    let id = PermissionId { process, number };
+    Permission { id, time, lasts: Policy::default().call_timeout }
+}
+
+/// What this process knows of when the record's permissions were given.
+fn given(record: &Record, now: Timestamp) -> Option<Timestamp> {
+    Sights::new(ME, None, 1).given(record, now)
+}
+
+fn context<'a>(record: &Record, now: Timestamp, policy: &'a Policy) -> Context<'a> {
+    Context { now, given: given(record, now), policy, lease: Lease::Held, attempts: 10 }
+}
 
 /// Seconds after the settle was recorded.
 fn at(seconds: i64) -> Timestamp {
@@ -145,10 +168,10 @@ fn theirs(settle_id: &str, status: ReportedStatus) -> Report {
     report
 }
 
-/// Douyin's answer to a send of ours, still counted.
+/// Douyin's answer to a send of ours whose permission is still open.
 fn answer(learned: Learned) -> Observation {
     let source = Source::Create;
-    let (scope, answers) = (Scope::Single, Answers::OneSend);
+    let (scope, answers) = (Scope::Single, Some(SOME_OPEN));
     Observation { learned, source, begun: at(0), scope, answers, log_id: None }
 }
 
@@ -157,9 +180,9 @@ fn answer_at(begun: i64, learned: Learned) -> Observation {
     Observation { begun: at(begun), ..answer(learned) }
 }
 
-/// The same, but whether it was subtracted already is in doubt.
+/// The same, but it leaves in doubt what became of the send, or answers one that is not open.
 fn again(seen: Observation) -> Observation {
-    Observation { answers: Answers::Nothing, ..seen }
+    Observation { answers: None, ..seen }
 }
 
 /// A query by `out_settle_no`, begun at this second.
@@ -168,7 +191,7 @@ fn query(begun: i64, learned: Learned) -> Observation {
 }
 
 fn query_at(begun: Timestamp, learned: Learned) -> Observation {
-    let (scope, answers) = (Scope::Number, Answers::Nothing);
+    let (scope, answers) = (Scope::Number, None);
     Observation { learned, source: Source::Query, begun, scope, answers, log_id: None }
 }
 
@@ -178,7 +201,7 @@ fn query_by_id(begun: i64, learned: Learned) -> Observation {
 }
 
 fn callback(report: Report) -> Observation {
-    let (scope, answers) = (Scope::Single, Answers::Nothing);
+    let (scope, answers) = (Scope::Single, None);
     let learned = found([report]);
     Observation { learned, source: Source::Callback, begun: at(0), scope, answers, log_id: None }
 }
@@ -201,7 +224,7 @@ impl Play {
 
     fn with(mark: Mark) -> Self {
         Self {
-            record: Record::submitted(key(), request(mark), at(0)),
+            record: Record::submitted(key(), request(mark), permission(ME, 0, at(0))),
             policy: Policy::default(),
             now: at(0),
             lease: Lease::Held,
@@ -222,13 +245,15 @@ impl Play {
     /// Applies an observation; returns what a person must look at.
     fn see(&mut self, seen: &Observation) -> Option<Alert> {
         let context = Context {
-            now: self.now,
-            started: START,
-            policy: &self.policy,
             lease: self.lease,
             attempts: self.attempts,
+            ..context(&self.record, self.now, &self.policy)
         };
-        let Transition { record, alert } = transition(&self.record, seen, &context);
+        let mut seen = seen.clone();
+        if seen.answers == Some(SOME_OPEN) {
+            seen.answers = self.record.evidence.open.first().map(|permission| permission.id);
+        }
+        let Transition { record, alert } = transition(&self.record, &seen, &context);
         assert_counted(&self.record, &record);
         self.record = record;
         alert
@@ -244,13 +269,16 @@ impl Play {
 
     /// Whether another send was permitted.
     fn sends(&mut self) -> bool {
-        match permit(&self.record, self.now, &self.policy) {
+        let number = u64::try_from(self.record.version).unwrap();
+        let permission = permission(ME, number, self.now);
+        let given = given(&self.record, self.now);
+        match permit(&self.record, permission, given, &self.policy) {
             None => false,
             Some(record) => {
                 assert_eq!(record.version, self.record.version + 1);
                 assert_eq!(record.revision, self.record.revision, "a send is not news");
-                assert_eq!(record.evidence.unanswered, self.record.evidence.unanswered + 1);
-                assert_eq!(record.evidence.last_permit, Some(self.now));
+                assert_eq!(record.evidence.unanswered(), self.record.evidence.unanswered() + 1);
+                assert_eq!(record.evidence.last_permission, Some(permission));
                 self.record = record;
                 true
             }
@@ -262,7 +290,7 @@ impl Play {
     }
 
     fn unanswered(&self) -> u32 {
-        self.record.evidence.unanswered
+        self.record.evidence.unanswered()
     }
 }
 
@@ -291,9 +319,9 @@ fn assert_counted(before: &Record, after: &Record) {
     if news == 0 {
         assert_eq!(after.update_time, before.update_time, "update_time");
     }
-    assert!(after.evidence.unanswered <= before.evidence.unanswered, "only a permit adds");
+    assert!(after.evidence.unanswered() <= before.evidence.unanswered(), "only a permit adds");
     assert!(
-        after.evidence.unanswered + 1 >= before.evidence.unanswered
+        after.evidence.unanswered() + 1 >= before.evidence.unanswered()
             || after.origin == Origin::Platform,
         "one answer answers one send"
     );

@@ -1,14 +1,10 @@
 //! The record in the small world of [`super::world`]: packed into a few bytes, unpacked into the
-//! real [`Record`] whenever the real functions decide, each decision remembered.
-
-use std::collections::HashMap;
+//! real [`Record`] whenever the real functions decide.
 
 use super::super::step::Last;
-use super::setting::{
-    ALL_SEEN, Begun, Broken, EXISTS_ABSENT, GRACE, News, Owner, Rules, Shown, Status, Stranger,
-    TIMEOUT, Told,
-};
-use super::world::World;
+use super::decisions::{NOT_BEGUN, given_by, milliseconds, place, process_id};
+use super::setting::{Apart, Begun, Broken, EXISTS_ABSENT, GRACE, Rules, Told};
+use super::world;
 use super::*;
 
 /// A record without what no decision depends on.
@@ -16,12 +12,19 @@ use super::*;
 pub(super) struct Packed {
     pub state: At,
     pub platform: bool,
-    pub unanswered: u8,
+    /// The permission of each worker's send is open.
+    open: [bool; 2],
+    /// A permission of the process is open that nothing will answer.
+    stale: [bool; 2],
+    lost: bool,
+    /// Whose the last permission is.
+    last: Option<u8>,
+    pub set_back: bool,
     pub exists: bool,
     pub refused: bool,
     fail_seen: Option<u8>,
     unlisted: u8,
-    empties: u8,
+    pub empties: u8,
     contradicted: bool,
 }
 
@@ -52,7 +55,7 @@ impl Turn {
     pub(super) const POLLER: Turn = Turn { creator: false, sends: 0, queries: 0, last: 0 };
     pub(super) const CREATOR: Turn = Turn { creator: true, ..Self::POLLER };
 
-    fn pack(progress: &Progress) -> Self {
+    pub(super) fn pack(progress: &Progress) -> Self {
         let last = LASTS.iter().position(|last| *last == progress.last).unwrap();
         Turn {
             creator: progress.role == Role::Creator,
@@ -62,19 +65,29 @@ impl Turn {
         }
     }
 
-    fn unpack(self) -> Progress {
+    pub(super) fn unpack(self) -> Progress {
         Progress {
             role: if self.creator { Role::Creator } else { Role::Poller },
             sends: self.sends.into(),
             queries: self.queries.into(),
             last: LASTS[usize::from(self.last)],
+            attempts: 10,
+            backoff: 0,
+            revision: 1,
         }
     }
 }
 
-const NOW: i64 = 1_000_000;
+/// Whose permission stands for what was lost when the store went back.
+const OF_THE_STORE: u8 = 9;
+/// The number of a permission that nothing will answer, plus its process.
+const STALE: u64 = 10;
+/// A permission of another process, by a clock that has nothing to do with this one.
+pub(super) const AGES: i64 = 500_000;
 
-fn moment(ms: i64) -> Timestamp {
+pub(super) const NOW: i64 = 1_000_000;
+
+pub(super) fn moment(ms: i64) -> Timestamp {
     Timestamp::from_ms(ms)
 }
 
@@ -88,7 +101,53 @@ fn numbered(settle_id: u8) -> SettleId {
 
 impl Packed {
     pub(super) fn start() -> Self {
-        Self::pack(&Record::submitted(key(), request(Mark::On), moment(NOW)))
+        let first = permission(process_id(0), 0, moment(NOW));
+        Self::pack(&Record::submitted(key(), request(Mark::On), first))
+    }
+
+    pub(super) fn in_doubt(&self) -> bool {
+        self.lost || self.open.contains(&true) || self.stale.contains(&true)
+    }
+
+    /// Whether the last permission is this process's.
+    pub(super) fn is_own(&self, process: usize) -> bool {
+        self.last.is_some_and(|last| usize::from(last) == process)
+    }
+
+    /// Whether no rule asks any more how long ago something was permitted.
+    pub(super) fn forgets_time(&self) -> bool {
+        !self.is_submitting() && !self.in_doubt() || !self.is_open()
+    }
+
+    /// What becomes of it when the store goes back to it, as the contract of the store says.
+    pub(super) fn set_back(self, broken: Broken) -> Self {
+        let mut after = self;
+        if broken == Broken::GoesBackSilently || !self.is_open() || self.platform {
+            return after;
+        }
+        after.set_back = broken != Broken::SendsAfterGoingBack;
+        after.last = Some(OF_THE_STORE);
+        if broken != Broken::GoesBackWithoutALostSend {
+            after.lost = true;
+        }
+        after
+    }
+
+    /// The worker does not wait for an answer to its send any more.
+    pub(super) fn loses(&mut self, worker: usize, process: usize, rules: &Rules) {
+        if !std::mem::take(&mut self.open[worker]) {
+            return;
+        }
+        // Whose it was matters only for how long it lasts.
+        if rules.timeouts[0] == rules.timeouts[1] {
+            self.lost = true;
+        } else {
+            self.stale[process] = true;
+        }
+    }
+
+    pub(super) fn swap_workers(&mut self) {
+        self.open.swap(0, 1);
     }
 
     pub(super) fn is_submitting(&self) -> bool {
@@ -140,12 +199,32 @@ impl Packed {
         }
         if !self.is_open() {
             self.fail_seen = None;
-            let reads_count = self.state == At::Rejected;
-            self.unanswered = if reads_count { self.unanswered.min(1) } else { 0 };
+            self.lost = self.state == At::Rejected && self.in_doubt();
+            (self.open, self.stale) = ([false; 2], [false; 2]);
+            self.set_back = false;
+        }
+        if self.forgets_time() {
+            self.last = None;
         }
     }
 
-    fn pack(record: &Record) -> Self {
+    /// The open ones: number and process.
+    fn permissions(&self, rules: &Rules) -> Vec<(u64, u8)> {
+        let mut open = Vec::new();
+        for (number, worker) in (0_u64..).zip(0..2) {
+            if self.open[worker] {
+                open.push((number, u8::try_from(world::process(worker, rules)).unwrap()));
+            }
+        }
+        for (process, stale) in (0_u8..).zip(self.stale) {
+            if stale {
+                open.push((STALE + u64::from(process), process));
+            }
+        }
+        open
+    }
+
+    pub(super) fn pack(record: &Record) -> Self {
         let evidence = &record.evidence;
         Packed {
             state: match &record.state {
@@ -156,7 +235,12 @@ impl Packed {
                 State::Rejected { .. } => At::Rejected,
             },
             platform: record.origin == Origin::Platform,
-            unanswered: u8::try_from(evidence.unanswered).unwrap(),
+            open: [0, 1].map(|number| evidence.open.iter().any(|one| one.id.number == number)),
+            stale: [STALE, STALE + 1]
+                .map(|number| evidence.open.iter().any(|one| one.id.number == number)),
+            lost: evidence.lost > 0,
+            last: evidence.last_permission.map(|last| place(last.id.process)),
+            set_back: evidence.set_back,
             exists: evidence.exists_seen.is_some(),
             refused: evidence.refused.is_some(),
             fail_seen: evidence.fail_seen.as_ref().map(number),
@@ -171,7 +255,7 @@ impl Packed {
 
     /// The real record, its moments placed so that a query begun `NOW` meets every boundary
     /// exactly or misses it by one.
-    fn unpack(self, mark: Mark, begun: Begun) -> Record {
+    pub(super) fn unpack(self, rules: &Rules, process: usize, begun: Begun) -> Record {
         let past = |length: u8, over: bool| moment(NOW - i64::from(length) + i64::from(!over));
         let state = match self.state {
             At::Submitting => State::Submitting,
@@ -180,7 +264,7 @@ impl Packed {
             At::Failed(id) => State::Failed { settle_id: numbered(id) },
             At::Rejected => State::Rejected { rejection: no_money() },
         };
-        let mut request = request(mark);
+        let mut request = request(rules.mark);
         request.submit_before = moment(NOW + i64::from(!begun.after_window));
         let contradiction = Contradiction {
             claimed: StateKind::Processing,
@@ -189,15 +273,32 @@ impl Packed {
             time: moment(NOW),
             resolved: None,
         };
-        let mut record = Record::submitted(key(), request, moment(NOW));
+        let first = permission(process_id(0), 0, moment(NOW));
+        let mut record = Record::submitted(key(), request, first);
         if self.platform {
             record.origin = Origin::Platform;
         }
         record.state = state;
         record.contradiction = self.contradicted.then_some(contradiction);
         let evidence = &mut record.evidence;
-        evidence.unanswered = self.unanswered.into();
-        evidence.last_permit = (!self.platform).then(|| past(ALL_SEEN, begun.after_grace));
+        evidence.open.clear();
+        for (number, whose) in self.permissions(rules) {
+            evidence.open.push(given_by(rules, whose, number, moment(NOW)));
+        }
+        evidence.lost = self.lost.into();
+        evidence.set_back = self.set_back;
+        let own = begun.known.map_or(NOW + 1, |age| NOW - i64::from(age));
+        let time = match rules.apart {
+            _ if self.is_own(process) => own,
+            Apart::OneProcess | Apart::Behind => NOW - AGES,
+            Apart::Ahead => NOW + AGES,
+        };
+        // The number of the last one is not asked for: it is either known since then or not.
+        evidence.last_permission = self.last.map(|whose| given_by(rules, whose, 7, moment(time)));
+        if rules.broken == Broken::OwnTimeout {
+            let all = evidence.open.iter_mut().chain(&mut evidence.last_permission);
+            all.for_each(|one| one.lasts = milliseconds(rules.timeouts[process]));
+        }
         evidence.exists_seen = self.exists.then(|| past(EXISTS_ABSENT, begun.after_exists));
         evidence.refused = self.refused.then(no_money);
         evidence.fail_seen = self.fail_seen.map(numbered);
@@ -209,181 +310,18 @@ impl Packed {
     }
 
     /// With the last moment at which a send may be permitted one ahead, or just passed.
-    fn unpack_in_window(self, mark: Mark, sendable_time: bool) -> Record {
-        let mut record = self.unpack(mark, NOT_BEGUN);
+    pub(super) fn unpack_in_window(
+        self,
+        rules: &Rules,
+        sendable_time: bool,
+        process: usize,
+        known: Option<u8>,
+    ) -> Record {
+        let mut record = self.unpack(rules, process, Begun { known, ..NOT_BEGUN });
         if let Origin::Gateway(request) = &mut record.origin {
             let left = i64::from(GRACE) + i64::from(sendable_time);
             request.submit_before = moment(NOW + left);
         }
         record
-    }
-}
-
-/// The real functions, or, under [`Broken`], what somebody might have written instead.
-pub(super) struct Gateway {
-    pub rules: Rules,
-    policy: Policy,
-    known: HashMap<(Packed, News, bool), Packed>,
-    permits: HashMap<(Packed, bool), Option<Packed>>,
-    nexts: HashMap<(Packed, Turn, bool), Step>,
-}
-
-fn milliseconds(moments: u8) -> Duration {
-    Duration::from_millis(moments.into())
-}
-
-const NOT_BEGUN: Begun =
-    Begun { by_number: false, after_grace: false, after_exists: false, after_window: false };
-const ALL_BEGUN: Begun =
-    Begun { by_number: true, after_grace: true, after_exists: true, after_window: true };
-
-impl Gateway {
-    pub(super) fn new(rules: Rules) -> Self {
-        let mut policy = Policy {
-            grace: milliseconds(GRACE),
-            grace_proves: rules.grace_proves,
-            call_timeout: milliseconds(TIMEOUT),
-            exists_absent_max: milliseconds(EXISTS_ABSENT),
-            expiry_attempts_min: 10,
-            unlisted_times_max: 2,
-        };
-        if rules.broken == Broken::NoGrace {
-            policy.grace = Duration::ZERO;
-            policy.call_timeout = Duration::ZERO;
-        }
-        Self {
-            rules,
-            policy,
-            known: HashMap::new(),
-            permits: HashMap::new(),
-            nexts: HashMap::new(),
-        }
-    }
-
-    /// The +1, if it is permitted.
-    pub(super) fn permit(&mut self, row: Packed, sendable_time: bool) -> Option<Packed> {
-        let (mark, broken, policy) = (self.rules.mark, self.rules.broken, &self.policy);
-        *self.permits.entry((row, sendable_time)).or_insert_with(|| {
-            let record = row.unpack_in_window(mark, sendable_time);
-            let mut after = permit(&record, moment(NOW), policy)?;
-            if broken == Broken::NoPlusOne {
-                after.evidence.unanswered -= 1;
-            }
-            Some(Packed::pack(&after))
-        })
-    }
-
-    /// What the real `next_step` says.
-    pub(super) fn next(&mut self, row: Packed, turn: Turn, sendable_time: bool) -> Step {
-        let (mark, policy) = (self.rules.mark, &self.policy);
-        *self.nexts.entry((row, turn, sendable_time)).or_insert_with(|| {
-            let record = row.unpack_in_window(mark, sendable_time);
-            next_step(&record, &turn.unpack(), moment(NOW), policy)
-        })
-    }
-
-    pub(super) fn after(&self, turn: Turn, news: News) -> Turn {
-        let learned = self.observation(news, false).learned;
-        let mut progress = turn.unpack();
-        if matches!(news, News::Asked(..)) {
-            progress.after_query(&learned);
-        } else {
-            progress.after_send(&learned);
-        }
-        Turn::pack(&progress)
-    }
-
-    /// The world after something was learned.
-    pub(super) fn learn(&mut self, world: &World, news: News, lease: Lease) -> World {
-        let held = lease == Lease::Held || self.rules.broken == Broken::NoFence;
-        if let Some(row) = self.known.get(&(world.row, news, held)) {
-            return world.recorded(*row);
-        }
-        let row = self.decide(world.row, news, held);
-        self.known.insert((world.row, news, held), row);
-        world.recorded(row)
-    }
-
-    fn decide(&self, row: Packed, news: News, held: bool) -> Packed {
-        let broken = self.rules.broken;
-        let sees_all = matches!(news, News::Callback(..)) && broken == Broken::CallbackSeesAll;
-        let mut begun = if sees_all { ALL_BEGUN } else { NOT_BEGUN };
-        if let News::Asked(of_query, _) = news {
-            begun = of_query;
-        }
-        let seen = self.observation(news, sees_all);
-        let lease = if held || sees_all { Lease::Held } else { Lease::Lost };
-        let context = Context {
-            now: moment(NOW),
-            started: moment(i64::MIN / 2),
-            policy: &self.policy,
-            lease,
-            attempts: 10,
-        };
-        let mut record = row.unpack(self.rules.mark, begun);
-        assert_eq!(Packed::pack(&record), row, "packing loses nothing");
-        record = transition(&record, &seen, &context).record;
-        if matches!(news, News::Refused) && broken == Broken::RefusalAnswersTwoSends {
-            record = transition(&record, &seen, &context).record;
-        }
-        let mut after = Packed::pack(&record);
-        after.empties = after.empties.min(2);
-        after
-    }
-
-    fn observation(&self, news: News, sees_all: bool) -> Observation {
-        let nameless = Learned::Exists(Failure::own("ACCEPTED_WITHOUT_ID"));
-        let seen = match news {
-            News::Accepted(settle_id) => answer(accepted(&settle_id.to_string())),
-            News::Nameless if self.rules.broken == Broken::NamelessAnswersItsSend => {
-                answer(nameless)
-            }
-            News::Nameless => again(answer(nameless)),
-            News::Refused => answer(refused()),
-            News::Exists => answer(exists()),
-            News::Unknown if self.rules.broken == Broken::UnknownIsRefused => answer(refused()),
-            News::Unknown => again(answer(timeout())),
-            News::Unlisted => again(answer(unlisted(99))),
-            News::NotSent => answer(not_sent()),
-            News::Asked(begun, shown) => {
-                let scope = if begun.by_number { Scope::Number } else { Scope::Single };
-                Observation { scope, ..query(0, self.found(shown)) }
-            }
-            News::Callback(settle_id, owner, status) => {
-                callback(self.report(settle_id, owner, status))
-            }
-        };
-        let scope = if sees_all { Scope::Number } else { seen.scope };
-        Observation { begun: moment(NOW), scope, ..seen }
-    }
-
-    fn found(&self, shown: Shown) -> Learned {
-        let shown = (0_u8..).zip(shown);
-        let reports: Vec<_> = shown
-            .filter_map(|(settle_id, seen)| {
-                seen.map(|(owner, status)| self.report(settle_id, owner, status))
-            })
-            .collect();
-        if reports.is_empty() { Learned::Absent } else { Learned::Reported(reports) }
-    }
-
-    /// As Douyin shows it: with the order, and the mark of whoever sent one.
-    fn report(&self, settle_id: u8, owner: Owner, status: Status) -> Report {
-        let status = match status {
-            Status::Processing => ReportedStatus::Processing,
-            Status::Success => ReportedStatus::Success,
-            Status::Fail => ReportedStatus::Fail,
-        };
-        let stranger = owner == Owner::Stranger;
-        let make = if stranger { theirs } else { ours };
-        let mut report = make(&settle_id.to_string(), status);
-        report.facts.out_order_no = Some(content().out_order_no);
-        if stranger && self.rules.stranger == Stranger::OtherOrder {
-            report.facts.out_order_no = Some(OutOrderNo::parse("order-9").unwrap());
-        }
-        if self.rules.mark == Mark::Off {
-            report.facts.cp_extra = None;
-        }
-        report
     }
 }

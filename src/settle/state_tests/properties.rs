@@ -24,7 +24,7 @@ struct Seen {
     learned: Learned,
     source: Source,
     scope: Scope,
-    answers: Answers,
+    answers: Option<PermissionId>,
     /// How long the call that learned it took to be recorded.
     seconds_ago: i64,
     lease: Lease,
@@ -99,7 +99,7 @@ fn seens() -> impl Strategy<Value = Seen> {
     let rest = (sources, scopes, any::<bool>(), ago, leases, select(vec![0_u32, 9, 10, 10, 10]));
     (learned(), rest).prop_map(
         |(learned, (source, scope, one_send, seconds_ago, lease, attempts))| {
-            let answers = if one_send { Answers::OneSend } else { Answers::Nothing };
+            let answers = one_send.then_some(SOME_OPEN);
             Seen { learned, source, scope, answers, seconds_ago, lease, attempts }
         },
     )
@@ -157,7 +157,7 @@ fn seconds_of(seconds: i64) -> Duration {
 impl Seeing {
     /// A query that saw everything that we had ever sent, recorded under the lease.
     fn sees_all(&self) -> bool {
-        let sent = self.before.evidence.last_permit.unwrap();
+        let sent = self.before.evidence.last_permission.unwrap().time;
         self.seen.scope == Scope::Number
             && self.lease == Lease::Held
             && self.seen.begun >= sent.plus(Duration::from_secs(10 + 600))
@@ -210,12 +210,13 @@ proptest! {
     fn duplicates_change_nothing(moves in moves()) {
         play(&moves, |Seeing { before, seen, lease, after, policy, .. }| {
             let counts = matches!(seen.learned, Learned::Unlisted(_) | Learned::Absent);
-            if seen.answers == Answers::OneSend || counts {
+            if seen.answers.is_some() || counts {
                 return;
             }
-            let permitted = after.evidence.last_permit.unwrap_or(after.update_time);
+            let last = after.evidence.last_permission;
+            let permitted = last.map_or(after.update_time, |last| last.time);
             let now = after.update_time.max(permitted).plus(Duration::from_secs(60));
-            let context = Context { now, started: START, policy, lease: *lease, attempts: 10 };
+            let context = Context { lease: *lease, ..context(after, now, policy) };
             let twice = transition(after, seen, &context);
             assert_eq!(twice.record, *after, "{seen:?} twice on {before:?}");
         });
@@ -224,7 +225,7 @@ proptest! {
     #[test]
     fn an_answer_is_subtracted_once_and_only_a_definite_one(moves in moves()) {
         play(&moves, |Seeing { before, seen, lease, after, .. }| {
-            let (old, new) = (before.evidence.unanswered, after.evidence.unanswered);
+            let (old, new) = (before.evidence.unanswered(), after.evidence.unanswered());
             if after.origin != before.origin {
                 assert_eq!(new, 0);
                 return;
@@ -236,7 +237,7 @@ proptest! {
                 Learned::Reported(_) | Learned::Absent => false,
                 Learned::Elsewhere | Learned::Resolved(_) => false,
             };
-            let answers = u32::from(definite && seen.answers == Answers::OneSend);
+            let answers = u32::from(definite && seen.answers.is_some());
             assert!(new == old || new == old.saturating_sub(answers), "{old} to {new}");
         });
     }
@@ -254,7 +255,8 @@ proptest! {
                 forbidden.get_or_insert(seen.clone());
             }
             for now in [at(0), after.update_time, at(SENDING_ENDS)] {
-                let permitted = permit(after, now, policy).is_some();
+                let one = permission(ME, 0, now);
+                let permitted = permit(after, one, None, policy).is_some();
                 let allowed = after.state == State::Submitting
                     && forbidden.is_none()
                     && now < at(SENDING_ENDS);
@@ -270,7 +272,7 @@ proptest! {
             if !seeing.entered(In::Rejected) {
                 return;
             }
-            let all_answered = seeing.after.evidence.unanswered == 0;
+            let all_answered = !seeing.after.evidence.in_doubt();
             if matches!(seeing.seen.learned, Learned::Refused(_)) {
                 assert!(all_answered && seeing.before.evidence.exists_seen.is_none());
                 assert_eq!(seeing.lease, Lease::Held);
@@ -287,7 +289,7 @@ proptest! {
             let Seeing { before, after, .. } = seeing;
             let taken_over = before.origin != after.origin;
             if taken_over || seeing.entered(In::Failed) && before.request().is_some() {
-                assert!(before.evidence.unanswered == 0 || seeing.sees_all());
+                assert!(!before.evidence.in_doubt() || seeing.sees_all());
             }
         });
     }

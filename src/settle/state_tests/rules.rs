@@ -9,8 +9,9 @@ use StateKind as In;
 fn recording_a_settle_permits_and_counts_its_first_send() {
     let record = Play::recorded().record;
     assert_eq!(record.state, State::Submitting);
-    assert_eq!(record.evidence.unanswered, 1);
-    assert_eq!(record.evidence.last_permit, Some(at(0)));
+    let first = permission(ME, 0, at(0));
+    assert_eq!((record.evidence.open, record.evidence.lost), (vec![first], 0));
+    assert_eq!(record.evidence.last_permission, Some(first));
     assert_eq!((record.version, record.revision), (1, 1));
 }
 
@@ -110,7 +111,8 @@ fn the_mark_or_else_the_visible_facts_prove_whose_settle_it_is() {
     ];
     for (number, (claim, expected)) in claims.into_iter().enumerate() {
         let mut record = Play::with(claim.sent).record;
-        record.evidence.unanswered = claim.unanswered;
+        record.evidence.open.clear();
+        record.evidence.lost = claim.unanswered;
         let mark = content().mark();
         let mut report = bare("ots1", Processing);
         report.item = claim.item.map(str::to_owned);
@@ -452,24 +454,4 @@ fn history_names_the_error_of_the_revision() {
     play.sees(&[answer(timeout())]);
     let entry = play.record.history_entry(Source::Create, None);
     assert_eq!(entry.error, Some(Failure::own("UPSTREAM_TIMEOUT")));
-}
-
-/// The machine's clock may be set between two processes, by days.
-#[test]
-fn the_grace_of_an_earlier_process_begins_with_this_one_whatever_its_clock_said() {
-    let policy = Policy::default();
-    let days = Duration::from_secs(3 * 24 * 3600);
-    let started = at(1_000_000);
-    for permitted in [started.minus(days), started.plus(days)] {
-        let mut record = submitting(1);
-        record.evidence.last_permit = Some(permitted);
-        record.evidence.refused = Some(no_money());
-        let over = started.plus(policy.call_timeout).plus(policy.grace);
-        for (begun, kind) in [(just_before(over), In::Submitting), (over, In::Rejected)] {
-            let lease = Lease::Held;
-            let context = Context { now: begun, started, policy: &policy, lease, attempts: 1 };
-            let seen = query_at(begun, Learned::Absent);
-            assert_eq!(transition(&record, &seen, &context).record.state.kind(), kind);
-        }
-    }
 }

@@ -3,16 +3,18 @@
 
 use super::*;
 
-/// How long a request may be on its way, and its answer with it.
+/// How long a request may be on its way, and its answer with it: the call timeout of a process.
 pub(super) const TIMEOUT: u8 = 1;
+/// That of a process whose knob is set higher.
+pub(super) const LONG_TIMEOUT: u8 = 2;
 /// How long an accepted settle may be invisible to queries.
 pub(super) const GRACE: u8 = 2;
-/// From a permission until everything sent under it is visible.
-pub(super) const ALL_SEEN: u8 = TIMEOUT + GRACE;
 /// How long 23111 without a settle to be seen is waited out.
-pub(super) const EXISTS_ABSENT: u8 = ALL_SEEN + 1;
+pub(super) const EXISTS_ABSENT: u8 = TIMEOUT + GRACE + 1;
 /// How many settles fit under the number at Douyin, one after the other has failed.
 pub(super) const SETTLES: usize = 2;
+/// Requests whose sender is gone that may be on their way at once.
+pub(super) const ORPHANS: usize = 3;
 /// The length of the submission window.
 pub(super) const WINDOW: u8 = GRACE + 2;
 
@@ -33,12 +35,42 @@ pub(super) struct Rules {
     pub stays_home: bool,
     /// A request may stay on its way for ever.
     pub late: bool,
+    /// Each worker is a process of its own, with a clock of its own.
+    pub apart: Apart,
+    /// The call timeout of each process.
+    pub timeouts: [u8; 2],
+    /// The machine of the first process may stand still, and its clock with it, while it runs.
+    pub stands_still: bool,
+    /// A process has no room to remember what it saw of another one's permissions.
+    pub full_memory: bool,
+    /// A commit may be in doubt: what it holds is recorded again.
+    pub twice: bool,
+    /// The store may go back, once, to a state that was acknowledged before.
+    pub goes_back: bool,
     pub grace_proves: bool,
     /// The settle is sent with the mark.
     pub mark: Mark,
     /// Workers do what `next_step` says, and not whatever they are allowed to do.
     pub obey: bool,
     pub broken: Broken,
+}
+
+impl Rules {
+    /// The age from which on no rule asks how long a permission has been known.
+    pub(super) fn old(&self) -> u8 {
+        self.timeouts[0].max(self.timeouts[1]) + GRACE
+    }
+}
+
+/// How far apart the clocks of the workers are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Apart {
+    /// Both workers belong to one process.
+    OneProcess,
+    /// Ages: what the other one permitted looks older than everything.
+    Behind,
+    /// Ages: what the other one permitted lies in the future.
+    Ahead,
 }
 
 /// Somebody else who may take the number once.
@@ -57,8 +89,8 @@ pub(super) enum Broken {
     Nothing,
     /// The knobs: an empty query proves something at once.
     NoGrace,
-    /// A refusal is subtracted twice: a re-send's refusal counts for the first send, too.
-    RefusalAnswersTwoSends,
+    /// An answer takes another permission if its own is not there any more: a count.
+    AnswerTakesAnother,
     /// An unknown outcome is recorded as a refusal.
     UnknownIsRefused,
     /// A worker acts as if it still had the lease that another took.
@@ -71,6 +103,22 @@ pub(super) enum Broken {
     NoPlusOne,
     /// "Accepted" without an id is taken for the definite answer 23111.
     NamelessAnswersItsSend,
+    /// The time of another process's permission is believed.
+    ForeignClock,
+    /// A process notes a sight by a clock that it read before it read the row.
+    ClockBeforeRow,
+    /// The sight of an earlier permission counts for a later one.
+    OldSight,
+    /// What cannot be remembered counts as seen long ago.
+    FullMemoryProves,
+    /// A permission lasts as long as the call timeout of whoever reads it.
+    OwnTimeout,
+    /// Nobody says that the store went back.
+    GoesBackSilently,
+    /// What was open when the store went back is sent again.
+    SendsAfterGoingBack,
+    /// What was permitted since is not counted when the store goes back.
+    GoesBackWithoutALostSend,
 }
 
 pub(super) const FULL: Rules = Rules {
@@ -82,6 +130,12 @@ pub(super) const FULL: Rules = Rules {
     nameless: false,
     stays_home: false,
     late: false,
+    apart: Apart::OneProcess,
+    timeouts: [TIMEOUT; 2],
+    stands_still: false,
+    full_memory: false,
+    twice: false,
+    goes_back: false,
     grace_proves: true,
     mark: Mark::On,
     obey: false,
@@ -117,7 +171,8 @@ pub(super) type Shown = [Option<(Owner, Status)>; SETTLES];
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) struct Begun {
     pub by_number: bool,
-    pub after_grace: bool,
+    /// For how long its process had known of the last permission.
+    pub known: Option<u8>,
     pub after_exists: bool,
     pub after_window: bool,
 }
@@ -149,11 +204,13 @@ pub(super) enum Told {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Event {
     Recorded,
-    /// Another worker takes the lease.
-    Claims,
+    /// This worker takes the lease.
+    Claims(usize),
     Sends,
     Asks,
     Records(News, Lease),
+    /// The commit is in doubt, and was kept.
+    RecordsInDoubt(News),
     /// A worker gives its request up.
     HearsNothing,
     NothingLeft,
@@ -172,5 +229,10 @@ pub(super) enum Event {
     Callback(u8),
     StrangerTakesTheNumber,
     AMomentPasses,
+    /// But not for the first process.
+    AMomentPassesWithoutTheFirst,
+    /// A state is acknowledged that the store will go back to.
+    IsBackedUp,
+    GoesBack,
     CallerPaysElsewhere,
 }

@@ -1,17 +1,24 @@
 //! What a worker does next: whole turns of the creator and of the poller against scripted answers,
 //! and the bounds on every turn.
 
-use super::super::step::{Last, Progress, Role, Step, next_step};
+use super::super::step::{Asked, Last, Progress, Role, Step, next_step};
 use super::*;
 use ReportedStatus::{Fail, Processing, Success};
 use Role::{Creator, Poller};
 use Scope::{Number, Single};
 use Step::{Query, Rest, Send};
 
-/// Plays one turn at this second, as the loop in `gateway::advance` does, until it rests or the
+fn begun(role: Role, record: &Record) -> Progress {
+    match role {
+        Creator => Progress::of_creator(record),
+        Poller => Progress::of_poller(record, 0, 0),
+    }
+}
+
+/// Plays one turn at this second, as the loop in `gateway::turn` does, until it rests or the
 /// script is used up. The creator's first send is the one that the insert permitted.
 fn turn(play: &mut Play, role: Role, seconds: i64, script: &[Learned]) -> Vec<Step> {
-    let mut progress = Progress::new(role);
+    let mut progress = begun(role, &play.record);
     let mut script = script.iter();
     let mut steps = Vec::new();
     loop {
@@ -31,7 +38,7 @@ fn turn(play: &mut Play, role: Role, seconds: i64, script: &[Learned]) -> Vec<St
                 let Some(learned) = script.next() else { break };
                 let seen = query(seconds, learned.clone());
                 play.see(&Observation { scope, ..seen });
-                progress.after_query(learned);
+                progress.after_query(Asked::Learned(learned));
             }
         }
     }
@@ -200,7 +207,7 @@ fn every_turn_is_short_whatever_the_answers_are() {
     ];
     let starts = [submitting(0), submitting(1), submitting_exists(0), submitting_exists(1)];
     for (start, role) in starts.iter().flat_map(|start| [(start, Poller), (start, Creator)]) {
-        let mut open = vec![(Play::of(start), Progress::new(role))];
+        let mut open = vec![(Play::of(start), begun(role, start))];
         while let Some((play, progress)) = open.pop() {
             let step = next_step(&play.record, &progress, play.now, &play.policy);
             assert!(progress.sends <= 2 && progress.queries <= 2, "{progress:?}");
@@ -218,7 +225,7 @@ fn every_turn_is_short_whatever_the_answers_are() {
                     }
                     Query(_) | Rest => {
                         play.see(&query(0, learned.clone()));
-                        progress.after_query(learned);
+                        progress.after_query(Asked::Learned(learned));
                     }
                 }
                 open.push((play, progress));
@@ -231,7 +238,8 @@ fn every_turn_is_short_whatever_the_answers_are() {
 fn a_throttled_turn_ends_at_once() {
     for role in [Creator, Poller] {
         for (sends, queries) in [(1, 0), (0, 1), (1, 1)] {
-            let progress = Progress { role, sends, queries, last: Last::Throttled };
+            let last = Last::Throttled;
+            let progress = Progress { sends, queries, last, ..begun(role, &submitting(1)) };
             let step = next_step(&submitting(1), &progress, at(0), &Policy::default());
             assert_eq!(step, Rest);
         }

@@ -3,6 +3,9 @@
 use super::super::stuck::{AnswerKind, Circumstances, LastAnswers, Stuck, stuck};
 use super::*;
 
+/// The process of these tests began before everything they do.
+const START: Timestamp = Timestamp::from_ms(-1_000_000_000);
+
 fn last(kind: AnswerKind, times: u32) -> Option<LastAnswers> {
     Some(LastAnswers { kind, times, since: at(0) })
 }
@@ -85,7 +88,7 @@ fn a_window_that_is_over_and_a_doubt_without_an_end_are_stuck() {
     play.see(&answer(refused()));
     let policy = Policy { grace_proves: false, ..Policy::default() };
     let doubt = |started, seconds| kind_by(&policy, started, &play.record, None, seconds);
-    let sent = play.record.evidence.last_permit.unwrap().since(at(0));
+    let sent = play.record.evidence.last_permission.unwrap().time.since(at(0));
     let sent = i64::try_from(sent.as_secs()).unwrap();
     assert_eq!(doubt(START, sent + GRACE_OVER - 1), None);
     assert_eq!(doubt(START, sent + GRACE_OVER), Some(Stuck::Doubt));

@@ -109,7 +109,7 @@ fn refused_rejects_only_if_nothing_else_is_unanswered_and_nothing_exists() {
     on(failed(), seen).gives(In::Failed, Nothing, None);
     on(rejected(), seen).gives(In::Rejected, Nothing, None);
     let after = on(rejected_by_grace(), seen).gives(In::Rejected, Quietly, None);
-    assert_eq!(after.evidence.unanswered, 0);
+    assert_eq!(after.evidence.unanswered(), 0);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn unknown_leaves_everything_but_the_last_error_as_it_is() {
         // Whatever the caller of `transition` claims, an unknown outcome answers no send.
         for seen in [&answer(learned.clone()), &again(answer(learned))] {
             let after = on(submitting(1), seen).gives(In::Submitting, Visible, None);
-            assert_eq!(after.evidence.unanswered, 1);
+            assert_eq!(after.evidence.unanswered(), 1);
             on(submitting(2), seen).gives(In::Submitting, Visible, None);
             on(submitting_exists(1), seen).gives(In::Submitting, Visible, None);
             on(processing(1), seen).gives(In::Processing, Nothing, None);
@@ -134,9 +134,9 @@ fn unknown_leaves_everything_but_the_last_error_as_it_is() {
 fn not_sent_takes_its_own_send_back_and_no_other() {
     let seen = &answer(not_sent());
     let after = on(submitting(1), seen).gives(In::Submitting, Visible, None);
-    assert_eq!(after.evidence.unanswered, 0);
+    assert_eq!(after.evidence.unanswered(), 0);
     let after = on(submitting(2), seen).gives(In::Submitting, Visible, None);
-    assert_eq!(after.evidence.unanswered, 1);
+    assert_eq!(after.evidence.unanswered(), 1);
     on(submitting_exists(1), seen).gives(In::Submitting, Visible, None);
     on(processing(0), seen).gives(In::Processing, Nothing, None);
     on(processing(1), seen).gives(In::Processing, Quietly, None);
@@ -150,7 +150,7 @@ fn exists_is_remembered_and_ends_nothing() {
     let seen = &answer(exists());
     let after = on(submitting(1), seen).gives(In::Submitting, Visible, None);
     assert_eq!(after.evidence.exists_seen, Some(at(0)));
-    assert_eq!(after.evidence.unanswered, 0, "the send was answered: it made nothing new");
+    assert_eq!(after.evidence.unanswered(), 0, "the send was answered: it made nothing new");
     on(submitting_exists(1), seen).gives(In::Submitting, Quietly, None);
     on(submitting_exists(0), seen).gives(In::Submitting, Nothing, None);
     on(processing(0), seen).gives(In::Processing, Nothing, None);
@@ -169,7 +169,7 @@ fn reported_init_or_processing_makes_it_processing() {
         for seen in [&callback(report.clone()), &query(0, found([report.clone()]))] {
             let after = on(submitting(1), seen).gives(In::Processing, Visible, None);
             assert_eq!(after.state, State::Processing { settle_id: id("ots1") });
-            assert_eq!(after.evidence.unanswered, 1, "a report answers no send");
+            assert_eq!(after.evidence.unanswered(), 1, "a report answers no send");
             on(submitting_exists(2), seen).gives(In::Processing, Visible, None);
             let after = on(processing(0), seen).gives(In::Processing, Visible, None);
             assert_eq!(after.facts.settle_status, report.facts.settle_status);

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::settle::*;
-use crate::store::{
-    Claim, ClaimLimits, Due, Fence, Insert, LeaseCheck, NewDue, Release, Store, Swap,
-};
+use crate::store::{Claim, ClaimLimits, Error, Fence, Insert, NewDue, Store, Swap};
 
 /// When every test begins.
 pub(in crate::store) const NOW: Timestamp = Timestamp::from_ms(1_790_000_000_000);
@@ -73,9 +71,17 @@ pub(in crate::store) fn request() -> Request {
     Request::new(content(), Some("caller's own".to_owned()), body, after_ms(72 * 3_600_000))
 }
 
+pub(in crate::store) fn permission(number: u64) -> Permission {
+    Permission {
+        id: PermissionId { process: ProcessId(u64::MAX), number },
+        time: NOW,
+        lasts: Duration::from_secs(10),
+    }
+}
+
 /// As a create records it: submitting, the first send permitted.
 pub(in crate::store) fn submitted(key: Key) -> Record {
-    Record::submitted(key, request(), NOW)
+    Record::submitted(key, request(), permission(0))
 }
 
 /// Learned from Douyin.
@@ -118,8 +124,10 @@ pub(in crate::store) fn full_facts() -> Facts {
 /// Evidence with every field set, each to a value of its own.
 pub(in crate::store) fn full_evidence() -> Evidence {
     Evidence {
-        unanswered: 3,
-        last_permit: Some(after_ms(1)),
+        open: vec![permission(1), permission(2)],
+        lost: 3,
+        last_permission: Some(permission(u64::MAX)),
+        set_back: true,
         exists_seen: Some(after_ms(2)),
         refused: Some(failure(23112)),
         fail_seen: Some(settle_id("ots-failed")),
@@ -142,22 +150,77 @@ pub(in crate::store) fn fact(record: Record) -> Swap {
     Swap { record, history: None, due: Due::Keep, lease: None, absorbed: None }
 }
 
-pub(in crate::store) fn under(fence: Fence, runs_past: Timestamp) -> Option<LeaseCheck> {
-    Some(LeaseCheck { fence, runs_past })
+pub(in crate::store) fn under(fence: Fence) -> Option<Fence> {
+    Some(fence)
 }
 
-pub(in crate::store) fn rest_until(due_at: Timestamp) -> Release {
-    Release { due_at, attempted_at: NOW, attempts: 4, backoff: 2 }
+// Moments of the store's clock, which stands at `NOW` unless a test sets it.
+
+pub(in crate::store) fn due_now() -> NewDue {
+    NewDue::In(Duration::ZERO)
 }
 
-/// Claims at `now`: leases of a minute, a horizon a day away.
-pub(in crate::store) fn claim_at(now: Timestamp, claims_max: u32) -> ClaimLimits {
-    ClaimLimits {
-        now,
-        lease_until: now.plus(Duration::from_secs(60)),
-        claims_max,
-        horizon: now.plus(Duration::from_secs(86_400)),
-    }
+pub(in crate::store) fn due_then(moment: Timestamp) -> NewDue {
+    NewDue::In(moment.since(NOW))
+}
+
+pub(in crate::store) fn leased_until(moment: Timestamp) -> NewDue {
+    NewDue::Leased { lease: moment.since(NOW) }
+}
+
+pub(in crate::store) fn not_later(moment: Timestamp) -> Due {
+    Due::NotLater { wait: moment.since(NOW) }
+}
+
+pub(in crate::store) fn extend_until(moment: Timestamp) -> Due {
+    Due::Extend { lease: moment.since(NOW) }
+}
+
+pub(in crate::store) fn rest_until(moment: Timestamp) -> Release {
+    Release { wait: moment.since(NOW), attempts: 4, backoff: 2 }
+}
+
+/// Does something at a moment of the store's clock, which is set back afterwards.
+pub(in crate::store) async fn at<T>(
+    store: &Store,
+    moment: Timestamp,
+    operation: impl Future<Output = T>,
+) -> T {
+    let by_ms = moment.as_ms() - store.clock().now().as_ms();
+    store.clock().jump_ms(by_ms);
+    let answer = operation.await;
+    store.clock().jump_ms(-by_ms);
+    answer
+}
+
+pub(in crate::store) async fn due_at(store: &Store, key: &Key) -> Result<Option<Timestamp>, Error> {
+    let due_in = store.due_in(key).await?;
+    Ok(due_in.map(|wait| store.clock().now().plus(wait)))
+}
+
+pub(in crate::store) async fn next_due(
+    store: &Store,
+    app_id: &AppId,
+) -> Result<Option<Timestamp>, Error> {
+    let due_in = store.next_due(app_id).await?;
+    Ok(due_in.map(|wait| store.clock().now().plus(wait)))
+}
+
+pub(in crate::store) async fn nudge(
+    store: &Store,
+    key: &Key,
+    not_before: Timestamp,
+    gap: Duration,
+) -> Result<Option<Timestamp>, Error> {
+    let now = store.clock().now();
+    let due_in = store.nudge(key, not_before.since(now), gap).await?;
+    Ok(due_in.map(|wait| now.plus(wait)))
+}
+
+/// Claims with leases of a minute, where no wait is longer than a day.
+pub(in crate::store) fn claims(claims_max: u32) -> ClaimLimits {
+    let (lease, wait_max) = (Duration::from_secs(60), Duration::from_secs(86_400));
+    ClaimLimits { lease, claims_max, wait_max }
 }
 
 pub(in crate::store) async fn insert(store: &Store, record: &Record, due: NewDue) {
@@ -167,7 +230,7 @@ pub(in crate::store) async fn insert(store: &Store, record: &Record, due: NewDue
 
 /// Claims everything of the app `tt01` that is due at `now`.
 pub(in crate::store) async fn claim(store: &Store, now: Timestamp) -> Vec<Claim> {
-    store.claim_due(&app("tt01"), claim_at(now, 1_000)).await.unwrap()
+    at(store, now, store.claim_due(&app("tt01"), claims(1_000))).await.unwrap()
 }
 
 /// The numbers claimed, in order.

@@ -9,7 +9,7 @@ use super::fixtures::*;
 use crate::clock::Timestamp;
 use crate::settle::*;
 use crate::store::{
-    Claim, Due, FIRST_FENCE, Fence, Insert, ListQuery, Listed, NewDue, Release, Store, Swap,
+    Claim, ClaimLimits, FIRST_FENCE, Fence, Insert, ListQuery, Listed, NewDue, Store, Swap,
     Swapped, SweepCursor,
 };
 
@@ -53,7 +53,9 @@ pub(super) async fn random_operations_end_as_in_the_model(subject: Subject) {
     let model = BTreeMap::new();
     let mut run = Run { store: subject.store.clone(), random, now: NOW, model };
     for _ in 0..STEPS {
-        run.now = run.now.plus(Duration::from_millis(run.random.u64(0..40)));
+        let passes = run.random.u64(0..40);
+        run.store.clock().jump_ms(i64::try_from(passes).unwrap());
+        run.now = run.now.plus(Duration::from_millis(passes));
         match run.random.u32(0..12) {
             0 => run.insert().await,
             1..=4 => run.swap().await,
@@ -74,8 +76,8 @@ impl Run {
         key(&format!("n{}", self.random.u32(0..12)))
     }
 
-    fn soon(&mut self) -> Timestamp {
-        self.now.plus(Duration::from_millis(self.random.u64(0..400)))
+    fn soon(&mut self) -> Duration {
+        Duration::from_millis(self.random.u64(0..400))
     }
 
     /// When most of the settles were created.
@@ -89,9 +91,10 @@ impl Run {
     }
 
     async fn insert(&mut self) {
-        let (key, at) = (self.key(), self.soon());
-        let record = Record::submitted(key.clone(), request(), self.now);
-        let attempted_at = record.evidence.last_permit;
+        let (key, wait) = (self.key(), self.soon());
+        let at = self.now.plus(wait);
+        let record = Record { create_time: self.now, ..submitted(key.clone()) };
+        let attempted_at = Some(self.now);
         let row = |lease_until, fence| Row {
             due_at: at,
             lease_until,
@@ -103,8 +106,8 @@ impl Run {
         };
         let (due, row) = match self.random.u32(0..3) {
             0 => (NewDue::None, None),
-            1 => (NewDue::At(at), Some(row(None, 0))),
-            _ => (NewDue::LeasedUntil(at), Some(row(Some(at), FIRST_FENCE.0))),
+            1 => (NewDue::In(wait), Some(row(None, 0))),
+            _ => (NewDue::Leased { lease: wait }, Some(row(Some(at), FIRST_FENCE.0))),
         };
         let answer = self.store.insert(record.clone(), Source::Gateway, due).await.unwrap();
         if let Some(entry) = self.model.get(&key) {
@@ -124,7 +127,7 @@ impl Run {
         };
         let mut record = next(&before, |_| {});
         record.version -= i64::from(self.random.u32(0..6) == 0);
-        record.evidence.unanswered = self.random.u32(..);
+        record.evidence.lost = self.random.u32(..);
         if self.random.bool() {
             record.revision += 1;
             let settle_id = settle_id(&format!("ots{}", self.random.u32(0..20)));
@@ -137,14 +140,14 @@ impl Run {
         let grown = record.revision > before.revision;
         let history = grown.then(|| record.history_entry(Source::Query, None));
         let lease = match self.random.bool() {
-            true => under(self.fence(&key), self.now),
+            true => under(self.fence(&key)),
             false => None,
         };
         let due = match self.random.u32(0..6) {
             0 => Due::Remove,
-            1 => Due::Extend { lease_until: self.soon() },
-            2 => Due::Release(rest_until(self.soon())),
-            3 => Due::NotLater(self.soon()),
+            1 => Due::Extend { lease: self.soon() },
+            2 => Due::Release(rest(self.soon())),
+            3 => Due::NotLater { wait: self.soon() },
             _ => Due::Keep,
         };
         let swap = Swap { record, history, due, lease, absorbed: None };
@@ -161,10 +164,10 @@ impl Run {
         if entry.record.version != swap.record.version - 1 {
             return Swapped::Conflict;
         }
-        let holds = |check: crate::store::LeaseCheck| {
-            entry.due.is_some_and(|row| {
-                row.fence == check.fence.0 && row.lease_until.is_some_and(|at| at > check.runs_past)
-            })
+        let now = self.now;
+        let holds = |fence: Fence| {
+            let runs = |row: Row| row.lease_until.is_some_and(|at| at > now);
+            entry.due.is_some_and(|row| row.fence == fence.0 && runs(row))
         };
         if !swap.lease.is_none_or(holds) {
             return Swapped::LeaseLost;
@@ -177,10 +180,11 @@ impl Run {
         match (swap.due, &mut entry.due) {
             (Due::Keep, _) | (Due::Extend { .. } | Due::Release(_), None) => {}
             (Due::Remove, _) => entry.remove(),
-            (Due::Extend { lease_until }, Some(row)) => row.lease_until = Some(lease_until),
-            (Due::Release(release), Some(row)) => row.release(release),
-            (Due::NotLater(at), Some(row)) => row.not_later(at),
-            (Due::NotLater(due_at), None) => {
+            (Due::Extend { lease }, Some(row)) => row.lease_until = Some(now.plus(lease)),
+            (Due::Release(release), Some(row)) => row.release(release, now),
+            (Due::NotLater { wait }, Some(row)) => row.not_later(now.plus(wait)),
+            (Due::NotLater { wait }, None) => {
+                let due_at = now.plus(wait);
                 let (fence, attempted_at) = (entry.last_fence, None);
                 entry.due = Some(Row {
                     due_at,
@@ -198,8 +202,8 @@ impl Run {
 
     async fn claim(&mut self) {
         let (now, claims_max) = (self.now, self.random.usize(0..4));
-        let limits = claim_at(now, u32::try_from(claims_max).unwrap());
-        let limits = crate::store::ClaimLimits { lease_until: self.soon(), ..limits };
+        let limits = claims(u32::try_from(claims_max).unwrap());
+        let limits = ClaimLimits { lease: self.soon(), ..limits };
         let free = |row: &Row| row.due_at <= now && row.lease_until.is_none_or(|at| at <= now);
         let mut expected: Vec<(&Key, &mut Row)> = self
             .model
@@ -220,7 +224,7 @@ impl Run {
             let row = expected.iter_mut().find(|(key, _)| **key == claim.key).unwrap();
             row.1.fence += 1;
             row.1.wanted_at = None;
-            row.1.lease_until = Some(limits.lease_until);
+            row.1.lease_until = Some(now.plus(limits.lease));
             row.1.wanted_at = None;
             let Row { fence, attempts, backoff, .. } = *row.1;
             assert_eq!((claim.fence.0, claim.attempts, claim.backoff), (fence, attempts, backoff));
@@ -233,10 +237,10 @@ impl Run {
     }
 
     async fn release(&mut self) {
-        let (key, to) = (self.key(), rest_until(self.soon()));
+        let (key, to, now) = (self.key(), rest(self.soon()), self.now);
         let fence = self.fence(&key);
         let expected = self.leased(&key, fence).and_then(|entry| entry.due.as_mut());
-        let ours = expected.map(|row| row.release(to)).is_some();
+        let ours = expected.map(|row| row.release(to, now)).is_some();
         assert_eq!(self.store.release(&key, fence, to).await, Ok(ours));
     }
 
@@ -248,14 +252,15 @@ impl Run {
     }
 
     async fn nudge(&mut self) {
-        let (key, at, gap) = (self.key(), self.soon(), Duration::from_millis(90));
+        let (key, gap, now) = (self.key(), Duration::from_millis(90), self.now);
+        let at = now.plus(self.soon());
         let row = self.model.get_mut(&key).and_then(|entry| entry.due.as_mut());
         let expected = row.map(|row| {
             let wanted = row.attempted_at.map_or(at, |attempted| at.max(attempted.plus(gap)));
             row.not_later(wanted);
-            row.due_at
+            row.due_at.max(now)
         });
-        assert_eq!(self.store.nudge(&key, at, gap).await, Ok(expected));
+        assert_eq!(nudge(&self.store, &key, at, gap).await, Ok(expected));
     }
 
     /// One round, in steps of any size.
@@ -278,7 +283,7 @@ impl Run {
         }
         let (mut cursor, mut repaired, mut wrapped) = (SweepCursor::default(), (0, 0), false);
         while !wrapped {
-            let swept = self.store.sweep(now, cursor, rows_max).await.unwrap();
+            let swept = self.store.sweep(cursor, rows_max).await.unwrap();
             repaired = (repaired.0 + swept.missing, repaired.1 + swept.superfluous);
             (cursor, wrapped) = (swept.next, swept.wrapped);
         }
@@ -323,21 +328,26 @@ impl Run {
     async fn compare_schedule(&mut self) {
         let rows = self.model.values().filter_map(|entry| entry.due);
         let claimable = rows.map(|row| row.lease_until.map_or(row.due_at, |at| at.max(row.due_at)));
-        assert_eq!(self.store.next_due(&app("tt01")).await, Ok(claimable.min()));
+        let soonest = claimable.min().map(|at| at.max(self.now));
+        assert_eq!(next_due(&self.store, &app("tt01")).await, Ok(soonest));
     }
 
     async fn compare_everything(&self) {
         for (key, entry) in &self.model {
             assert_eq!(self.store.get(key).await, Ok(Some(entry.record.clone())));
             assert_eq!(self.store.history(key, 10_000).await, Ok(entry.history.clone()));
-            let due_at = entry.due.map(|row| row.due_at);
-            assert_eq!(self.store.due_at(key).await, Ok(due_at));
+            let expected = entry.due.map(|row| row.due_at.max(self.now));
+            assert_eq!(due_at(&self.store, key).await, Ok(expected));
         }
         let open = self.model.values().filter(|entry| !entry.record.is_final()).count();
         let by_app = vec![(app("tt01"), u64::try_from(open).unwrap())];
         let by_app = if open == 0 { Vec::new() } else { by_app };
         assert_eq!(self.store.open_settles().await, Ok(by_app));
     }
+}
+
+fn rest(wait: Duration) -> Release {
+    Release { wait, attempts: 4, backoff: 2 }
 }
 
 impl Entry {
@@ -368,10 +378,11 @@ impl Row {
         }
     }
 
-    fn release(&mut self, to: Release) {
-        let Release { due_at, attempted_at, attempts, backoff } = to;
+    fn release(&mut self, to: Release, now: Timestamp) {
+        let Release { wait, attempts, backoff } = to;
+        let due_at = now.plus(wait);
         let due_at = self.wanted_at.map_or(due_at, |wanted| wanted.min(due_at));
-        let attempted_at = Some(attempted_at);
+        let attempted_at = Some(now);
         let (lease_until, wanted_at) = (None, None);
         *self = Row { due_at, lease_until, wanted_at, attempted_at, attempts, backoff, ..*self };
     }

@@ -10,7 +10,7 @@ use crate::store::{ClaimLimits, FIRST_FENCE, Fence, NewDue, Store};
 async fn due(store: &Store, number: &str, due_at: crate::clock::Timestamp) -> Record {
     let mut record = submitted(key(number));
     record.evidence = Evidence::default();
-    insert(store, &record, NewDue::At(due_at)).await;
+    insert(store, &record, due_then(due_at)).await;
     record
 }
 
@@ -18,17 +18,16 @@ pub(super) async fn an_insert_leaves_exactly_the_due_row_it_asked_for(subject: S
     let store = &subject.store;
     let succeeded = State::Succeeded { settle_id: settle_id("ots1") };
     insert(store, &adopted(key("none"), succeeded), NewDue::None).await;
-    insert(store, &submitted(key("at")), NewDue::At(after_ms(30))).await;
-    insert(store, &submitted(key("leased")), NewDue::LeasedUntil(after_ms(20))).await;
-    assert_eq!(store.due_at(&key("none")).await, Ok(None));
-    assert_eq!(store.due_at(&key("at")).await, Ok(Some(after_ms(30))));
-    assert_eq!(store.due_at(&key("leased")).await, Ok(Some(after_ms(20))));
+    insert(store, &submitted(key("at")), due_then(after_ms(30))).await;
+    insert(store, &submitted(key("leased")), leased_until(after_ms(20))).await;
+    assert_eq!(due_at(store, &key("none")).await, Ok(None));
+    assert_eq!(due_at(store, &key("at")).await, Ok(Some(after_ms(30))));
+    assert_eq!(due_at(store, &key("leased")).await, Ok(Some(after_ms(20))));
     assert_eq!(claim(store, after_ms(19)).await, []);
     let claims = claim(store, after_ms(30)).await;
     assert_eq!(numbers(&claims), ["leased", "at"]);
     assert_eq!((claims[0].fence, claims[1].fence), (Fence(2), Fence(1)));
     assert_eq!((claims[0].attempts, claims[0].backoff), (0, 0));
-    assert_eq!(claims[0].lease_until, after_ms(30).plus(Duration::from_secs(60)));
 }
 
 pub(super) async fn claims_take_the_longest_due_first_up_to_the_limit(subject: Subject) {
@@ -37,7 +36,7 @@ pub(super) async fn claims_take_the_longest_due_first_up_to_the_limit(subject: S
         due(store, number, after_ms(ms)).await;
     }
     let claim = async |now, claims_max| {
-        store.claim_due(&app("tt01"), claim_at(now, claims_max)).await.unwrap()
+        at(store, now, store.claim_due(&app("tt01"), claims(claims_max))).await.unwrap()
     };
     assert_eq!(claim(after_ms(4), 0).await, []);
     assert_eq!(numbers(&claim(after_ms(4), 2).await), ["a", "b"]);
@@ -53,7 +52,7 @@ pub(super) async fn a_lease_keeps_others_out_until_it_ends(subject: Subject) {
         let claims = claim(store, now).await;
         assert_eq!(claims.len(), 1);
         assert_eq!(claims[0].fence, Fence(fence));
-        let lease_until = claims[0].lease_until;
+        let lease_until = now.plus(Duration::from_secs(60));
         assert_eq!(claim(store, lease_until.minus(Duration::from_millis(1))).await, []);
         now = lease_until;
     }
@@ -61,19 +60,19 @@ pub(super) async fn a_lease_keeps_others_out_until_it_ends(subject: Subject) {
 
 pub(super) async fn claims_stay_within_their_app(subject: Subject) {
     let store = &subject.store;
-    insert(store, &submitted(key_of("tt02", "1")), NewDue::At(NOW)).await;
+    insert(store, &submitted(key_of("tt02", "1")), due_now()).await;
     assert_eq!(claim(store, NOW).await, []);
-    assert_eq!(store.next_due(&app("tt01")).await, Ok(None));
-    assert_eq!(store.next_due(&app("tt02")).await, Ok(Some(NOW)));
-    let claims = store.claim_due(&app("tt02"), claim_at(NOW, 9)).await.unwrap();
+    assert_eq!(next_due(store, &app("tt01")).await, Ok(None));
+    assert_eq!(next_due(store, &app("tt02")).await, Ok(Some(NOW)));
+    let claims = store.claim_due(&app("tt02"), claims(9)).await.unwrap();
     assert_eq!(claims[0].key, key_of("tt02", "1"));
 }
 
 pub(super) async fn what_lies_beyond_the_horizon_is_due(subject: Subject) {
     let store = &subject.store;
-    let horizon = after_ms(1_000);
-    let limits = ClaimLimits { now: NOW, lease_until: after_ms(10), claims_max: 9, horizon };
-    due(store, "at-horizon", horizon).await;
+    let (lease, wait_max) = (Duration::from_millis(10), Duration::from_millis(1_000));
+    let limits = ClaimLimits { lease, claims_max: 9, wait_max };
+    due(store, "at-horizon", after_ms(1_000)).await;
     due(store, "beyond", after_ms(1_001)).await;
     due(store, "now", NOW).await;
     let first = store.claim_due(&app("tt01"), limits).await.unwrap();
@@ -82,8 +81,8 @@ pub(super) async fn what_lies_beyond_the_horizon_is_due(subject: Subject) {
     assert_eq!(store.claim_due(&app("tt01"), limits).await, Ok(Vec::new()));
 
     // A lease from a clock that was ahead keeps nobody out, whether due before or after.
-    let ahead = ClaimLimits { lease_until: after_ms(2_000), ..claim_at(after_ms(10), 9) };
-    let jumped = store.claim_due(&app("tt01"), ahead).await.unwrap();
+    let ahead = ClaimLimits { lease: Duration::from_millis(1_990), ..claims(9) };
+    let jumped = at(store, after_ms(10), store.claim_due(&app("tt01"), ahead)).await.unwrap();
     assert_eq!(numbers(&jumped), ["now"]);
     let again = store.claim_due(&app("tt01"), limits).await.unwrap();
     assert_eq!(numbers(&again), ["now"]);
@@ -97,8 +96,7 @@ pub(super) async fn concurrent_claims_share_no_row(subject: Subject) {
     let mut workers = tokio::task::JoinSet::new();
     for _ in 0..10 {
         let store = subject.store.clone();
-        workers
-            .spawn(async move { store.claim_due(&app("tt01"), claim_at(NOW, 7)).await.unwrap() });
+        workers.spawn(async move { store.claim_due(&app("tt01"), claims(7)).await.unwrap() });
     }
     let claims: Vec<_> = workers.join_all().await.into_iter().flatten().collect();
     let mut keys = numbers(&claims);
@@ -115,11 +113,11 @@ pub(super) async fn only_the_holder_releases_and_only_once(subject: Subject) {
     let release = async |fence| store.release(&record.key, fence, rest_until(after_ms(5))).await;
     assert_eq!(release(Fence(fence.0 - 1)).await, Ok(false));
     assert_eq!(release(Fence(fence.0 + 1)).await, Ok(false));
-    assert_eq!(store.due_at(&record.key).await, Ok(Some(NOW)));
+    assert_eq!(due_at(store, &record.key).await, Ok(Some(NOW)));
     assert_eq!(release(fence).await, Ok(true));
     assert_eq!(release(fence).await, Ok(false));
     assert_eq!(store.get(&record.key).await, Ok(Some(record.clone())));
-    assert_eq!(store.due_at(&record.key).await, Ok(Some(after_ms(5))));
+    assert_eq!(due_at(store, &record.key).await, Ok(Some(after_ms(5))));
     let claims = claim(store, after_ms(5)).await;
     assert_eq!((claims[0].attempts, claims[0].backoff), (4, 2));
     assert!(claims[0].fence > fence);
@@ -131,17 +129,17 @@ pub(super) async fn only_the_holder_removes_the_due_row(subject: Subject) {
     assert_eq!(store.remove_due(&record.key, Fence(0)).await, Ok(false));
     let fence = claim(store, NOW).await[0].fence;
     assert_eq!(store.remove_due(&record.key, Fence(fence.0 + 1)).await, Ok(false));
-    assert_eq!(store.due_at(&record.key).await, Ok(Some(NOW)));
+    assert_eq!(due_at(store, &record.key).await, Ok(Some(NOW)));
     assert_eq!(store.remove_due(&record.key, fence).await, Ok(true));
     assert_eq!(store.remove_due(&record.key, fence).await, Ok(false));
-    assert_eq!(store.due_at(&record.key).await, Ok(None));
+    assert_eq!(due_at(store, &record.key).await, Ok(None));
     assert_eq!(store.get(&record.key).await, Ok(Some(record)));
 }
 
 pub(super) async fn next_due_is_the_earliest_moment_of_a_claim(subject: Subject) {
     let store = &subject.store;
-    let next_due = async || store.next_due(&app("tt01")).await.unwrap();
-    insert(store, &submitted(key("leased")), NewDue::LeasedUntil(after_ms(50))).await;
+    let next_due = async || next_due(store, &app("tt01")).await.unwrap();
+    insert(store, &submitted(key("leased")), leased_until(after_ms(50))).await;
     assert_eq!(next_due().await, Some(after_ms(50)));
     due(store, "early", after_ms(10)).await;
     due(store, "late", after_ms(90_000)).await;
@@ -156,18 +154,18 @@ pub(super) async fn next_due_is_the_earliest_moment_of_a_claim(subject: Subject)
 pub(super) async fn a_nudge_brings_forward_but_keeps_the_gap(subject: Subject) {
     let store = &subject.store;
     let nudge = async |number: &str, at| {
-        store.nudge(&key(number), at, Duration::from_secs(2)).await.unwrap()
+        nudge(store, &key(number), at, Duration::from_secs(2)).await.unwrap()
     };
     // Never attempted: no gap to keep.
     due(store, "fresh", after_ms(60_000)).await;
     assert_eq!(nudge("fresh", after_ms(1)).await, Some(after_ms(1)));
-    assert_eq!(store.due_at(&key("fresh")).await, Ok(Some(after_ms(1))));
+    assert_eq!(due_at(store, &key("fresh")).await, Ok(Some(after_ms(1))));
 
     // The insert permitted a send: that was an attempt.
-    insert(store, &submitted(key("sent")), NewDue::LeasedUntil(after_ms(60_000))).await;
+    insert(store, &submitted(key("sent")), leased_until(after_ms(60_000))).await;
     assert_eq!(nudge("sent", after_ms(1)).await, Some(after_ms(2_000)));
     assert_eq!(nudge("sent", after_ms(1)).await, Some(after_ms(2_000)));
-    assert_eq!(store.due_at(&key("sent")).await, Ok(Some(after_ms(2_000))));
+    assert_eq!(due_at(store, &key("sent")).await, Ok(Some(after_ms(2_000))));
     // Brought forward, it is still leased.
     assert_eq!(numbers(&claim(store, after_ms(2_000)).await), ["fresh"]);
 }
@@ -175,14 +173,14 @@ pub(super) async fn a_nudge_brings_forward_but_keeps_the_gap(subject: Subject) {
 pub(super) async fn a_nudge_never_postpones(subject: Subject) {
     let store = &subject.store;
     due(store, "1", after_ms(5)).await;
-    let nudged = store.nudge(&key("1"), after_ms(900), Duration::ZERO).await;
+    let nudged = nudge(store, &key("1"), after_ms(900), Duration::ZERO).await;
     assert_eq!(nudged, Ok(Some(after_ms(5))));
-    assert_eq!(store.due_at(&key("1")).await, Ok(Some(after_ms(5))));
+    assert_eq!(due_at(store, &key("1")).await, Ok(Some(after_ms(5))));
 }
 
 pub(super) async fn a_nudge_while_a_lease_runs_is_heard_when_it_is_given_back(subject: Subject) {
     let store = &subject.store;
-    let nudge = async |at| store.nudge(&key("1"), at, Duration::ZERO).await.unwrap();
+    let nudge = async |at| nudge(store, &key("1"), at, Duration::ZERO).await.unwrap();
     // What the holder leaves, what is wanted meanwhile, when the row is due then.
     let wakes = [
         (900, &[500][..], 500),
@@ -192,7 +190,7 @@ pub(super) async fn a_nudge_while_a_lease_runs_is_heard_when_it_is_given_back(su
         (50, &[60], 50),
     ];
     let record = due(store, "1", NOW).await;
-    for (left, wanted, due_at) in wakes {
+    for (left, wanted, due) in wakes {
         let fence = claim(store, after_ms(10_000)).await[0].fence;
         for wanted in wanted {
             assert!(nudge(after_ms(*wanted)).await.is_some());
@@ -200,8 +198,8 @@ pub(super) async fn a_nudge_while_a_lease_runs_is_heard_when_it_is_given_back(su
         assert_eq!(claim(store, after_ms(1_000)).await, [], "it takes no lease away");
         let release = rest_until(after_ms(left));
         assert_eq!(store.release(&record.key, fence, release).await, Ok(true));
-        assert_eq!(store.due_at(&record.key).await, Ok(Some(after_ms(due_at))), "{wanted:?}");
-        assert_eq!(store.next_due(&app("tt01")).await, Ok(Some(after_ms(due_at))));
+        assert_eq!(due_at(store, &record.key).await, Ok(Some(after_ms(due))), "{wanted:?}");
+        assert_eq!(next_due(store, &app("tt01")).await, Ok(Some(after_ms(due))));
         assert_eq!(store.get(&record.key).await, Ok(Some(record.clone())));
     }
 }
@@ -214,11 +212,11 @@ pub(super) async fn a_nudge_while_a_lease_runs_keeps_the_gap(subject: Subject) {
     let release = rest_until(after_ms(100));
     assert_eq!(store.release(&record.key, fence, release).await, Ok(true));
     let fence = claim(store, after_ms(100)).await[0].fence;
-    let nudged = store.nudge(&record.key, after_ms(200), Duration::from_secs(2)).await;
+    let nudged = nudge(store, &record.key, after_ms(200), Duration::from_secs(2)).await;
     assert!(nudged.unwrap().is_some());
     let release = rest_until(after_ms(60_000));
     assert_eq!(store.release(&record.key, fence, release).await, Ok(true));
-    assert_eq!(store.due_at(&record.key).await, Ok(Some(after_ms(2_000))));
+    assert_eq!(due_at(store, &record.key).await, Ok(Some(after_ms(2_000))));
 }
 
 pub(super) async fn a_wish_is_heard_once_and_by_whoever_looks_next(subject: Subject) {
@@ -227,20 +225,21 @@ pub(super) async fn a_wish_is_heard_once_and_by_whoever_looks_next(subject: Subj
     let release = async |fence, ms| {
         store.release(&record.key, fence, rest_until(after_ms(ms))).await.unwrap()
     };
-    let nudge = async || store.nudge(&record.key, after_ms(5), Duration::ZERO).await.unwrap();
+    let nudge = async || nudge(store, &record.key, after_ms(5), Duration::ZERO).await.unwrap();
     let fence = claim(store, after_ms(10)).await[0].fence;
     nudge().await;
     assert!(release(fence, 900).await);
-    assert_eq!(store.due_at(&record.key).await, Ok(Some(after_ms(5))));
+    assert_eq!(due_at(store, &record.key).await, Ok(Some(after_ms(5))));
     // The next holder looks after it: what it leaves stands.
     let fence = claim(store, after_ms(10)).await[0].fence;
     assert!(release(fence, 900).await);
-    assert_eq!(store.due_at(&record.key).await, Ok(Some(after_ms(900))));
+    assert_eq!(due_at(store, &record.key).await, Ok(Some(after_ms(900))));
     // So does a holder who takes over from one that never came back.
     let lost = claim(store, after_ms(900)).await[0].clone();
     nudge().await;
-    let fence = claim(store, lost.lease_until).await[0].fence;
+    let lease_until = after_ms(900).plus(Duration::from_secs(60));
+    let fence = claim(store, lease_until).await[0].fence;
     assert!(!release(lost.fence, 1_000).await);
     assert!(release(fence, 70_000).await);
-    assert_eq!(store.due_at(&record.key).await, Ok(Some(after_ms(70_000))));
+    assert_eq!(due_at(store, &record.key).await, Ok(Some(after_ms(70_000))));
 }

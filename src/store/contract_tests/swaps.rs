@@ -3,11 +3,11 @@
 use super::Subject;
 use super::fixtures::*;
 use crate::settle::*;
-use crate::store::{Absorbed, Due, Error, FIRST_FENCE, Fence, NewDue, Store, Swap, Swapped};
+use crate::store::{Absorbed, Error, FIRST_FENCE, Fence, NewDue, Store, Swap, Swapped};
 
 async fn created(store: &Store) -> Record {
     let record = submitted(key("1"));
-    insert(store, &record, NewDue::LeasedUntil(after_ms(100))).await;
+    insert(store, &record, leased_until(after_ms(100))).await;
     record
 }
 
@@ -15,7 +15,7 @@ pub(super) async fn a_swap_replaces_exactly_its_predecessor(subject: Subject) {
     let store = &subject.store;
     let mut record = created(store).await;
     for _ in 0..3 {
-        record = next(&record, |record| record.evidence.unanswered += 1);
+        record = next(&record, |record| record.evidence.lost += 1);
         assert_eq!(store.swap(fact(record.clone())).await, Ok(Swapped::Done));
         assert_eq!(store.get(&record.key).await, Ok(Some(record.clone())));
     }
@@ -24,7 +24,7 @@ pub(super) async fn a_swap_replaces_exactly_its_predecessor(subject: Subject) {
 pub(super) async fn a_swap_onto_another_version_conflicts_and_changes_nothing(subject: Subject) {
     let store = &subject.store;
     let first = created(store).await;
-    let second = next(&first, |record| record.evidence.unanswered = 9);
+    let second = next(&first, |record| record.evidence.lost = 9);
     assert_eq!(store.swap(fact(second.clone())).await, Ok(Swapped::Done));
     let from_the_future = next(&next(&second, |_| {}), |_| {});
     for loser in [first.clone(), second.clone(), from_the_future] {
@@ -42,7 +42,7 @@ pub(super) async fn a_swap_onto_another_version_conflicts_and_changes_nothing(su
     }
     assert_eq!(store.get(&first.key).await, Ok(Some(second)));
     assert_eq!(store.history(&first.key, 10).await.unwrap().len(), 1);
-    assert_eq!(store.due_at(&first.key).await, Ok(Some(after_ms(100))));
+    assert_eq!(due_at(store, &first.key).await, Ok(Some(after_ms(100))));
 }
 
 pub(super) async fn of_concurrent_swaps_onto_one_version_one_wins(subject: Subject) {
@@ -50,48 +50,43 @@ pub(super) async fn of_concurrent_swaps_onto_one_version_one_wins(subject: Subje
     let mut swaps = tokio::task::JoinSet::new();
     for unanswered in 10..60 {
         let store = subject.store.clone();
-        let record = next(&record, |record| record.evidence.unanswered = unanswered);
+        let record = next(&record, |record| record.evidence.lost = unanswered);
         swaps.spawn(async move { (unanswered, store.swap(fact(record)).await.unwrap()) });
     }
     let answers = swaps.join_all().await;
     let winners: Vec<_> = answers.iter().filter(|(_, answer)| *answer == Swapped::Done).collect();
     assert_eq!(winners.len(), 1);
     let stored = subject.store.get(&record.key).await.unwrap().unwrap();
-    assert_eq!((stored.version, stored.evidence.unanswered), (2, winners[0].0));
+    assert_eq!((stored.version, stored.evidence.lost), (2, winners[0].0));
 }
 
 pub(super) async fn a_swap_under_a_lease_applies_only_while_that_lease_runs(subject: Subject) {
     let store = &subject.store;
     let record = created(store).await;
     let write = |lease| Swap { lease, ..fact(next(&record, |_| {})) };
-    let lost = [
-        under(Fence(0), NOW),
-        under(Fence(2), NOW),
-        under(FIRST_FENCE, after_ms(100)),
-        under(FIRST_FENCE, after_ms(101)),
-    ];
-    for lease in lost {
-        assert_eq!(store.swap(write(lease)).await, Ok(Swapped::LeaseLost), "{lease:?}");
+    let lost = [(Fence(0), 0), (Fence(2), 0), (FIRST_FENCE, 100), (FIRST_FENCE, 101)];
+    for (fence, ms) in lost {
+        let swapped = at(store, after_ms(ms), store.swap(write(under(fence)))).await;
+        assert_eq!(swapped, Ok(Swapped::LeaseLost), "{fence:?} at {ms}");
     }
     assert_eq!(store.get(&record.key).await, Ok(Some(record.clone())));
-    let held = write(under(FIRST_FENCE, after_ms(99)));
-    assert_eq!(store.swap(held).await, Ok(Swapped::Done));
+    let held = write(under(FIRST_FENCE));
+    assert_eq!(at(store, after_ms(99), store.swap(held)).await, Ok(Swapped::Done));
 
     // Another worker claims it once the lease is over: from then on the first one has lost it.
     let claims = claim(store, after_ms(100)).await;
     assert_eq!(claims[0].fence, Fence(2));
     let record = next(&record, |_| {});
     let write = |lease| Swap { lease, ..fact(next(&record, |_| {})) };
-    let stale = write(under(FIRST_FENCE, NOW));
-    assert_eq!(store.swap(stale).await, Ok(Swapped::LeaseLost));
-    let held = write(under(Fence(2), after_ms(100)));
-    assert_eq!(store.swap(held).await, Ok(Swapped::Done));
+    assert_eq!(store.swap(write(under(FIRST_FENCE))).await, Ok(Swapped::LeaseLost));
+    let held = write(under(Fence(2)));
+    assert_eq!(at(store, after_ms(100), store.swap(held)).await, Ok(Swapped::Done));
 }
 
 pub(super) async fn a_conflict_is_told_before_a_lost_lease(subject: Subject) {
     let store = &subject.store;
     let record = created(store).await;
-    let lease = under(Fence(9), NOW);
+    let lease = under(Fence(9));
     let both = Swap { lease, ..fact(record) };
     assert_eq!(store.swap(both).await, Ok(Swapped::Conflict));
 }
@@ -116,14 +111,14 @@ pub(super) async fn a_swap_to_a_taken_settle_id_is_told_and_changes_nothing(subj
     assert_eq!(store.get(&record.key).await, Ok(Some(record.clone())));
     assert_eq!(store.get(&other.key).await, Ok(Some(other)));
     assert_eq!(store.history(&record.key, 10).await.unwrap().len(), 1);
-    assert_eq!(store.due_at(&record.key).await, Ok(Some(after_ms(100))));
+    assert_eq!(due_at(store, &record.key).await, Ok(Some(after_ms(100))));
 }
 
 /// Adopted under Douyin's own number, then learned to be the settle of a create.
 async fn adopted_and_created(store: &Store) -> (Record, Record, Swap) {
     let state = State::Succeeded { settle_id: settle_id("ots1") };
     let other = adopted(key("ots1"), state.clone());
-    insert(store, &other, NewDue::At(NOW)).await;
+    insert(store, &other, due_now()).await;
     let record = created(store).await;
     let merged = next(&record, |record| {
         record.state = state;
@@ -147,7 +142,7 @@ pub(super) async fn a_record_of_the_same_settle_goes_up_in_another_one(subject: 
     assert_eq!(store.get(&record.key).await, Ok(Some(merged.clone())));
     assert_eq!(store.get(&other.key).await, Ok(None));
     assert_eq!(store.history(&other.key, 10).await, Ok(Vec::new()));
-    assert_eq!(store.due_at(&other.key).await, Ok(None));
+    assert_eq!(due_at(store, &other.key).await, Ok(None));
     assert_eq!(claim(store, after_ms(1_000)).await, []);
     let by_id = store.get_by_settle_id(&record.key.app_id, &settle_id("ots1")).await;
     assert_eq!(by_id, Ok(Some(merged)));
@@ -220,7 +215,7 @@ pub(super) async fn history_grows_with_entries_and_is_read_oldest_first(subject:
         let swap = Swap { history: Some(entry), ..fact(record.clone()) };
         assert_eq!(store.swap(swap).await, Ok(Swapped::Done));
         // A write that nobody can see leaves no trace there.
-        record = next(&record, |record| record.evidence.unanswered += 1);
+        record = next(&record, |record| record.evidence.lost += 1);
         assert_eq!(store.swap(fact(record.clone())).await, Ok(Swapped::Done));
     }
     assert_eq!(store.history(&record.key, 2).await, Ok(expected[..2].to_vec()));
@@ -232,13 +227,13 @@ pub(super) async fn a_release_ends_the_lease_and_leaves_the_schedule(subject: Su
     let record = created(store).await;
     let swap = Swap {
         due: Due::Release(rest_until(after_ms(50))),
-        lease: under(FIRST_FENCE, NOW),
+        lease: under(FIRST_FENCE),
         ..fact(next(&record, |_| {}))
     };
     assert_eq!(store.swap(swap).await, Ok(Swapped::Done));
-    assert_eq!(store.due_at(&record.key).await, Ok(Some(after_ms(50))));
+    assert_eq!(due_at(store, &record.key).await, Ok(Some(after_ms(50))));
     let record = next(&record, |_| {});
-    let late = Swap { lease: under(FIRST_FENCE, NOW), ..fact(next(&record, |_| {})) };
+    let late = Swap { lease: under(FIRST_FENCE), ..fact(next(&record, |_| {})) };
     assert_eq!(store.swap(late).await, Ok(Swapped::LeaseLost));
     assert_eq!(claim(store, after_ms(49)).await, []);
     let claims = claim(store, after_ms(50)).await;
@@ -250,32 +245,32 @@ pub(super) async fn an_extended_lease_keeps_its_fence(subject: Subject) {
     let store = &subject.store;
     let record = created(store).await;
     let swap = Swap {
-        due: Due::Extend { lease_until: after_ms(900) },
-        lease: under(FIRST_FENCE, NOW),
+        due: extend_until(after_ms(900)),
+        lease: under(FIRST_FENCE),
         ..fact(next(&record, |_| {}))
     };
     assert_eq!(store.swap(swap).await, Ok(Swapped::Done));
     assert_eq!(claim(store, after_ms(899)).await, []);
     let record = next(&record, |_| {});
-    let held = Swap { lease: under(FIRST_FENCE, after_ms(899)), ..fact(next(&record, |_| {})) };
-    assert_eq!(store.swap(held).await, Ok(Swapped::Done));
+    let held = Swap { lease: under(FIRST_FENCE), ..fact(next(&record, |_| {})) };
+    assert_eq!(at(store, after_ms(899), store.swap(held)).await, Ok(Swapped::Done));
     assert_eq!(claim(store, after_ms(900)).await.len(), 1);
 }
 
 pub(super) async fn not_later_brings_forward_and_never_postpones(subject: Subject) {
     let store = &subject.store;
     let mut record = submitted(key("1"));
-    insert(store, &record, NewDue::At(after_ms(100))).await;
-    for (wanted, due_at) in [(200, 100), (40, 40), (60, 40)] {
+    insert(store, &record, due_then(after_ms(100))).await;
+    for (wanted, due_ms) in [(200, 100), (40, 40), (60, 40)] {
         record = next(&record, |_| {});
-        let due = Due::NotLater(after_ms(wanted));
+        let due = not_later(after_ms(wanted));
         assert_eq!(store.swap(Swap { due, ..fact(record.clone()) }).await, Ok(Swapped::Done));
-        assert_eq!(store.due_at(&record.key).await, Ok(Some(after_ms(due_at))));
+        assert_eq!(due_at(store, &record.key).await, Ok(Some(after_ms(due_ms))));
     }
     // It takes no lease away.
     assert_eq!(claim(store, after_ms(40)).await.len(), 1);
     record = next(&record, |_| {});
-    let due = Due::NotLater(NOW);
+    let due = not_later(NOW);
     assert_eq!(store.swap(Swap { due, ..fact(record.clone()) }).await, Ok(Swapped::Done));
     assert_eq!(claim(store, after_ms(41)).await, []);
 }
@@ -288,18 +283,18 @@ pub(super) async fn not_later_while_a_lease_runs_is_heard_when_it_is_given_back(
         let swap = Swap { due, lease, ..fact(record.clone()) };
         assert_eq!(store.swap(swap).await, Ok(Swapped::Done));
     };
-    let lease = under(FIRST_FENCE, NOW);
-    swap(Due::NotLater(after_ms(30)), None).await;
-    swap(Due::NotLater(after_ms(40)), None).await;
+    let lease = under(FIRST_FENCE);
+    swap(not_later(after_ms(30)), None).await;
+    swap(not_later(after_ms(40)), None).await;
     // The holder goes on, and in the end leaves its own schedule.
-    swap(Due::Extend { lease_until: after_ms(200) }, lease).await;
+    swap(extend_until(after_ms(200)), lease).await;
     swap(Due::Keep, lease).await;
     swap(Due::Release(rest_until(after_ms(90))), lease).await;
-    assert_eq!(store.due_at(&key("1")).await, Ok(Some(after_ms(30))));
+    assert_eq!(due_at(store, &key("1")).await, Ok(Some(after_ms(30))));
     let fence = claim(store, after_ms(30)).await[0].fence;
-    swap(Due::NotLater(after_ms(95)), None).await;
-    swap(Due::Release(rest_until(after_ms(90))), under(fence, NOW)).await;
-    assert_eq!(store.due_at(&key("1")).await, Ok(Some(after_ms(90))));
+    swap(not_later(after_ms(95)), None).await;
+    swap(Due::Release(rest_until(after_ms(90))), under(fence)).await;
+    assert_eq!(due_at(store, &key("1")).await, Ok(Some(after_ms(90))));
 }
 
 pub(super) async fn a_removed_due_row_can_come_back_with_a_greater_fence(subject: Subject) {
@@ -310,12 +305,12 @@ pub(super) async fn a_removed_due_row_can_come_back_with_a_greater_fence(subject
         record = next(&record, |_| {});
         let swap = Swap { due: Due::Remove, ..fact(record.clone()) };
         assert_eq!(store.swap(swap).await, Ok(Swapped::Done));
-        assert_eq!(store.due_at(&record.key).await, Ok(None));
-        assert_eq!(store.next_due(&record.key.app_id).await, Ok(None));
+        assert_eq!(due_at(store, &record.key).await, Ok(None));
+        assert_eq!(next_due(store, &record.key.app_id).await, Ok(None));
         assert_eq!(claim(store, after_ms(1_000_000 * round)).await, []);
 
         record = next(&record, |_| {});
-        let swap = Swap { due: Due::NotLater(NOW), ..fact(record.clone()) };
+        let swap = Swap { due: not_later(NOW), ..fact(record.clone()) };
         assert_eq!(store.swap(swap).await, Ok(Swapped::Done));
         // The worker of an earlier lease must not be taken for the holder of a later one.
         let claims = claim(store, after_ms(1_000_000 * round)).await;

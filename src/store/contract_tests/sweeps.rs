@@ -6,7 +6,7 @@ use super::Subject;
 use super::fixtures::*;
 use crate::clock::Timestamp;
 use crate::settle::*;
-use crate::store::{Due, FIRST_FENCE, NewDue, Store, Swap, Swapped, SweepCursor};
+use crate::store::{FIRST_FENCE, NewDue, Store, Swap, Swapped, SweepCursor};
 
 fn succeeded(number: &str) -> Record {
     adopted(key(number), State::Succeeded { settle_id: settle_id(&format!("ots-{number}")) })
@@ -27,7 +27,7 @@ fn disputed(number: &str) -> Record {
 async fn sweep(store: &Store, now: Timestamp, rows_max: u32) -> (u32, u32) {
     let (mut cursor, mut total) = (SweepCursor::default(), (0, 0));
     loop {
-        let swept = store.sweep(now, cursor, rows_max).await.unwrap();
+        let swept = at(store, now, store.sweep(cursor, rows_max)).await.unwrap();
         assert!(swept.missing + swept.superfluous <= rows_max, "{swept:?}");
         total = (total.0 + swept.missing, total.1 + swept.superfluous);
         if swept.wrapped {
@@ -42,14 +42,14 @@ pub(super) async fn a_settle_that_is_not_final_and_has_no_due_row_is_due_now(sub
     let store = &subject.store;
     insert(store, &submitted(key("never")), NewDue::None).await;
     let processing = State::Processing { settle_id: settle_id("ots1") };
-    insert(store, &adopted(key("removed"), processing), NewDue::At(NOW)).await;
+    insert(store, &adopted(key("removed"), processing), due_now()).await;
     let fence = claim(store, NOW).await[0].fence;
     assert_eq!(store.remove_due(&key("removed"), fence).await, Ok(true));
     assert_eq!(claim(store, after_ms(9_999)).await, []);
 
     assert_eq!(sweep(store, after_ms(5), 100).await, (2, 0));
     for number in ["never", "removed"] {
-        assert_eq!(store.due_at(&key(number)).await, Ok(Some(after_ms(5))));
+        assert_eq!(due_at(store, &key(number)).await, Ok(Some(after_ms(5))));
     }
     let claims = claim(store, after_ms(5)).await;
     assert_eq!(claims.len(), 2);
@@ -60,34 +60,34 @@ pub(super) async fn a_settle_that_is_not_final_and_has_no_due_row_is_due_now(sub
 
 pub(super) async fn a_due_row_of_a_final_settle_is_removed(subject: Subject) {
     let store = &subject.store;
-    insert(store, &succeeded("1"), NewDue::At(after_ms(60_000))).await;
-    insert(store, &succeeded("2"), NewDue::At(before_ms(1))).await;
-    insert(store, &succeeded("3"), NewDue::LeasedUntil(NOW)).await;
+    insert(store, &succeeded("1"), due_then(after_ms(60_000))).await;
+    insert(store, &succeeded("2"), due_then(before_ms(1))).await;
+    insert(store, &succeeded("3"), leased_until(NOW)).await;
     assert_eq!(sweep(store, NOW, 100).await, (0, 3));
     for number in ["1", "2", "3"] {
-        assert_eq!(store.due_at(&key(number)).await, Ok(None));
+        assert_eq!(due_at(store, &key(number)).await, Ok(None));
     }
     assert_eq!(sweep(store, NOW, 100).await, (0, 0));
     // Should the settle come alive again, no fence is given twice.
     let revived = next(&succeeded("3"), |record| {
         record.state = State::Processing { settle_id: settle_id("ots-3") };
     });
-    let swap = Swap { due: Due::NotLater(NOW), ..fact(revived) };
+    let swap = Swap { due: not_later(NOW), ..fact(revived) };
     assert_eq!(store.swap(swap).await, Ok(Swapped::Done));
     assert!(claim(store, NOW).await[0].fence > FIRST_FENCE);
 }
 
 pub(super) async fn what_fits_together_is_left_alone(subject: Subject) {
     let store = &subject.store;
-    insert(store, &submitted(key("due")), NewDue::At(after_ms(1))).await;
-    insert(store, &submitted(key("leased")), NewDue::LeasedUntil(after_ms(2))).await;
+    insert(store, &submitted(key("due")), due_then(after_ms(1))).await;
+    insert(store, &submitted(key("leased")), leased_until(after_ms(2))).await;
     insert(store, &succeeded("final"), NewDue::None).await;
-    insert(store, &disputed("to be asked"), NewDue::At(after_ms(3))).await;
+    insert(store, &disputed("to be asked"), due_then(after_ms(3))).await;
     insert(store, &disputed("asked"), NewDue::None).await;
     for now in [NOW, after_ms(1_000_000)] {
         assert_eq!(sweep(store, now, 100).await, (0, 0));
     }
-    let due_at = async |number| store.due_at(&key(number)).await.unwrap();
+    let due_at = async |number| due_at(store, &key(number)).await.unwrap();
     assert_eq!(due_at("due").await, Some(after_ms(1)));
     assert_eq!(due_at("leased").await, Some(after_ms(2)));
     assert_eq!(due_at("final").await, None);
@@ -124,9 +124,9 @@ pub(super) async fn a_due_row_of_a_final_settle_stays_exactly_while_a_query_is_o
             if rejected {
                 record.state = State::Rejected { rejection: failure(23_112) };
             }
-            insert(store, &record, NewDue::At(NOW)).await;
+            insert(store, &record, due_now()).await;
             sweep(store, NOW, 100).await;
-            let kept = store.due_at(&record.key).await.unwrap().is_some();
+            let kept = due_at(store, &record.key).await.unwrap().is_some();
             assert_eq!(kept, record.owes_a_query(), "{record:?}");
         }
     }
@@ -134,11 +134,11 @@ pub(super) async fn a_due_row_of_a_final_settle_stays_exactly_while_a_query_is_o
 
 pub(super) async fn a_sweep_leaves_a_lease_that_runs_to_its_holder(subject: Subject) {
     let store = &subject.store;
-    insert(store, &succeeded("1"), NewDue::LeasedUntil(after_ms(10))).await;
+    insert(store, &succeeded("1"), leased_until(after_ms(10))).await;
     assert_eq!(sweep(store, after_ms(9), 100).await, (0, 0));
-    assert_eq!(store.due_at(&key("1")).await, Ok(Some(after_ms(10))));
+    assert_eq!(due_at(store, &key("1")).await, Ok(Some(after_ms(10))));
     assert_eq!(sweep(store, after_ms(10), 100).await, (0, 1));
-    assert_eq!(store.due_at(&key("1")).await, Ok(None));
+    assert_eq!(due_at(store, &key("1")).await, Ok(None));
 }
 
 pub(super) async fn a_sweep_does_not_touch_what_it_cannot_read(subject: Subject) {
@@ -148,11 +148,11 @@ pub(super) async fn a_sweep_does_not_touch_what_it_cannot_read(subject: Subject)
         insert(store, &submitted(missing.clone()), NewDue::None).await;
         subject.overwrite(&missing, column, "FROM_THE_FUTURE");
         let superfluous = succeeded(&format!("superfluous {column}"));
-        insert(store, &superfluous, NewDue::At(NOW)).await;
+        insert(store, &superfluous, due_now()).await;
         subject.overwrite(&superfluous.key, column, "FROM_THE_FUTURE");
         assert_eq!(sweep(store, NOW, 100).await, (0, 0), "{column}");
-        assert_eq!(store.due_at(&missing).await, Ok(None), "{column}");
-        assert_eq!(store.due_at(&superfluous.key).await, Ok(Some(NOW)), "{column}");
+        assert_eq!(due_at(store, &missing).await, Ok(None), "{column}");
+        assert_eq!(due_at(store, &superfluous.key).await, Ok(Some(NOW)), "{column}");
     }
 }
 
@@ -165,13 +165,13 @@ pub(super) async fn a_round_comes_to_everything_whatever_its_steps(subject: Subj
             let mut settle = submitted(key_of(&format!("tt{}", number.len() % 3), &number));
             settle.create_time = before_ms(u64::from(rows_max));
             insert(store, &settle, NewDue::None).await;
-            insert(store, &succeeded(&number), NewDue::At(NOW)).await;
+            insert(store, &succeeded(&number), due_now()).await;
         }
         assert_eq!(sweep(store, NOW, rows_max).await, (12, 12), "by {rows_max}");
         assert_eq!(sweep(store, NOW, rows_max).await, (0, 0), "by {rows_max}");
     }
     // Without any allowance it stays where it is.
-    let idle = store.sweep(NOW, SweepCursor::default(), 0).await.unwrap();
+    let idle = store.sweep(SweepCursor::default(), 0).await.unwrap();
     assert_eq!((idle.next, idle.wrapped), (SweepCursor::default(), false));
 }
 
@@ -181,7 +181,7 @@ pub(super) async fn settles_that_are_not_final_are_counted_by_app(subject: Subje
     for number in 0..3 {
         let (gone, kept) = (format!("gone{number}"), format!("kept{number}"));
         insert(store, &submitted(key_of("tt-gone", &gone)), NewDue::None).await;
-        insert(store, &submitted(key_of("tt-kept", &kept)), NewDue::At(NOW)).await;
+        insert(store, &submitted(key_of("tt-kept", &kept)), due_now()).await;
         insert(store, &succeeded(&format!("done{number}")), NewDue::None).await;
     }
     let processing = State::Processing { settle_id: settle_id("ots1") };

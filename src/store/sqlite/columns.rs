@@ -149,6 +149,11 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    pub(super) fn flag(&mut self) -> Result<bool, Fault> {
+        let flag = self.flag_opt()?;
+        self.required(flag)
+    }
+
     pub(super) fn fen_opt(&mut self) -> Result<Option<Fen>, Fault> {
         Ok(self.int_opt()?.map(Fen::new))
     }

@@ -9,6 +9,7 @@ mod columns;
 mod connect;
 mod disk;
 mod files;
+mod generation;
 mod history;
 mod job;
 mod list;
@@ -41,11 +42,11 @@ use rusqlite::Connection;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Claim, ClaimLimits, Error, Fence, Insert, ListQuery, Listed, NewDue, Release, StoredToken,
-    Swap, Swapped, SweepCursor, Swept, UnfinishedCursor, UnfinishedPage,
+    Claim, ClaimLimits, Error, Fence, Insert, ListQuery, Listed, NewDue, StoredToken, Swap,
+    Swapped, SweepCursor, Swept, UnfinishedCursor, UnfinishedPage,
 };
-use crate::clock::Timestamp;
-use crate::settle::{AppId, HistoryEntry, Key, Record, SettleId, Source};
+use crate::clock::{Clock, Timestamp};
+use crate::settle::{AppId, HistoryEntry, Key, Record, Release, SettleId, Source};
 use columns::Fault;
 use job::{Urgency, Write};
 use open::Opened;
@@ -54,6 +55,7 @@ use queue::Queue;
 use readers::Readers;
 use writer::Writer;
 
+pub use generation::Generation;
 pub use open::{Missing, SqliteOptions};
 pub use queue::Committer;
 pub use refusal::OpenError;
@@ -69,6 +71,9 @@ pub struct Sqlite {
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Cancelled by that thread as the last thing it does, a panic included.
     writer_ended: CancellationToken,
+    /// The store's own clock: leases and due moments are told and kept by it alone.
+    clock: Clock,
+    threads: Threads,
 }
 
 /// Whose threads do the work.
@@ -76,7 +81,8 @@ pub struct Sqlite {
 enum Threads {
     /// A writer thread, and the runtime's threads for blocking work.
     Own,
-    /// The thread that calls: nothing happens behind its back.
+    /// The thread that calls: nothing happens behind its back. Under simulation, where several
+    /// gateways may share the store.
     Callers,
 }
 
@@ -126,8 +132,23 @@ impl Sqlite {
         let writer = Writer::new(Arc::clone(&place), connection, busy_wait, clock);
         let (queue, committer) = queue::queue(writer, options);
         let (tables, thread) = (tables.into(), Mutex::new(None));
-        let writer_ended = CancellationToken::new();
-        Ok((Self { place, tables, queue, readers, thread, writer_ended }, committer))
+        let (writer_ended, clock) = (CancellationToken::new(), options.clock.clone());
+        let sqlite = Self { place, tables, queue, readers, thread, writer_ended, clock, threads };
+        Ok((sqlite, committer))
+    }
+
+    /// The lock keeps other processes out.
+    pub(super) fn has_one_process(&self) -> bool {
+        self.threads == Threads::Own
+    }
+
+    #[cfg(test)]
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     fn thread(&self) -> std::sync::MutexGuard<'_, Option<JoinHandle<()>>> {
@@ -151,7 +172,8 @@ impl Sqlite {
         source: Source,
         due: NewDue,
     ) -> Result<Insert, Error> {
-        let insert = move |db: &Connection| settles::insert(db, &record, source, due);
+        let now = self.now();
+        let insert = move |db: &Connection| settles::insert(db, &record, source, due, now);
         self.write(Urgency::Ordinary, insert).await
     }
 
@@ -170,7 +192,8 @@ impl Sqlite {
     }
 
     pub(super) async fn swap(&self, swap: Swap) -> Result<Swapped, Error> {
-        self.write(Urgency::Ordinary, move |db| settles::swap(db, &swap)).await
+        let now = self.now();
+        self.write(Urgency::Ordinary, move |db| settles::swap(db, &swap, now)).await
     }
 
     pub(super) async fn claim_due(
@@ -179,7 +202,8 @@ impl Sqlite {
         limits: ClaimLimits,
     ) -> Result<Vec<Claim>, Error> {
         let app_id = app_id.clone();
-        let claim = move |db: &Connection| schedule::claim_due(db, &app_id, &limits);
+        let now = self.now();
+        let claim = move |db: &Connection| schedule::claim_due(db, &app_id, &limits, now);
         self.write(Urgency::Ordinary, claim).await
     }
 
@@ -189,8 +213,8 @@ impl Sqlite {
         fence: Fence,
         release: Release,
     ) -> Result<bool, Error> {
-        let key = key.clone();
-        let release = move |db: &Connection| schedule::release_lease(db, &key, fence, release);
+        let (key, now) = (key.clone(), self.now());
+        let release = move |db: &Connection| schedule::release_lease(db, &key, fence, release, now);
         self.write(Urgency::Ordinary, release).await
     }
 
@@ -203,22 +227,25 @@ impl Sqlite {
     pub(super) async fn nudge(
         &self,
         key: &Key,
-        not_before: Timestamp,
+        wait: Duration,
         gap: Duration,
-    ) -> Result<Option<Timestamp>, Error> {
-        let key = key.clone();
-        let nudge = move |db: &Connection| schedule::nudge(db, &key, not_before, gap);
-        self.write(Urgency::Ordinary, nudge).await
+    ) -> Result<Option<Duration>, Error> {
+        let (key, now) = (key.clone(), self.now());
+        let nudge = move |db: &Connection| schedule::nudge(db, &key, now.plus(wait), gap);
+        let due_at = self.write(Urgency::Ordinary, nudge).await?;
+        Ok(due_at.map(|due_at| due_at.since(now)))
     }
 
-    pub(super) async fn next_due(&self, app_id: &AppId) -> Result<Option<Timestamp>, Error> {
+    pub(super) async fn next_due(&self, app_id: &AppId) -> Result<Option<Duration>, Error> {
         let app_id = app_id.clone();
-        self.readers.read(move |db| schedule::next_due(db, &app_id)).await
+        let due_at = self.readers.read(move |db| schedule::next_due(db, &app_id)).await?;
+        Ok(due_at.map(|due_at| due_at.since(self.now())))
     }
 
-    pub(super) async fn due_at(&self, key: &Key) -> Result<Option<Timestamp>, Error> {
+    pub(super) async fn due_in(&self, key: &Key) -> Result<Option<Duration>, Error> {
         let key = key.clone();
-        self.readers.read(move |db| schedule::due_at(db, &key)).await
+        let due_at = self.readers.read(move |db| schedule::due_at(db, &key)).await?;
+        Ok(due_at.map(|due_at| due_at.since(self.now())))
     }
 
     pub(super) async fn history(
@@ -247,12 +274,8 @@ impl Sqlite {
         self.readers.read(move |db| unfinished::unfinished(db, &cursor, rows_max)).await
     }
 
-    pub(super) async fn sweep(
-        &self,
-        now: Timestamp,
-        cursor: SweepCursor,
-        rows_max: u32,
-    ) -> Result<Swept, Error> {
+    pub(super) async fn sweep(&self, cursor: SweepCursor, rows_max: u32) -> Result<Swept, Error> {
+        let now = self.now();
         let looked = self.readers.read(move |db| sweep::look(db, now, cursor, rows_max)).await?;
         if looked.is_clean() {
             return Ok(looked.swept(0, 0));

@@ -6,10 +6,13 @@ use std::sync::LazyLock;
 use rusqlite::{Connection, Row, params};
 
 use super::columns::{Binder, Cursor, Fault};
-use super::words::{OriginKind, Word, failure_json, settle_params_from_json, settle_params_json};
+use super::words::{
+    OriginKind, Word, failure_json, permission_from_json, permission_json, permissions_from_json,
+    permissions_json, settle_params_from_json, settle_params_json,
+};
 use crate::settle::{
     AppId, Content, Contradiction, Evidence, Ext, Facts, Failure, ItemOrderId, Key, NotifyUrl,
-    OrderId, Origin, OutOrderNo, OutSettleNo, Record, Request, SettleDesc, SettleId, State,
+    OrderId, Origin, OutOrderNo, OutSettleNo, RULES, Record, Request, SettleDesc, SettleId, State,
     StateKind, Unlisted, WalletSettleId,
 };
 
@@ -17,7 +20,7 @@ use crate::settle::{
 const FIXED: [&str; 4] = ["app_id", "trade_system", "out_settle_no", "create_time_ms"];
 
 /// What every write of a settle writes.
-const CHANGING: [&str; 36] = [
+const CHANGING: [&str; 38] = [
     "version",
     "revision",
     "update_time_ms",
@@ -31,8 +34,10 @@ const CHANGING: [&str; 36] = [
     "contradiction_source",
     "contradiction_time_ms",
     "contradiction_resolved_ms",
-    "unanswered",
-    "last_permit_ms",
+    "open_permissions",
+    "lost",
+    "last_permission",
+    "set_back",
     "exists_seen_ms",
     "refused",
     "fail_seen",
@@ -56,6 +61,9 @@ const CHANGING: [&str; 36] = [
     "auto_settle",
 ];
 
+/// What every write writes for statements to read, and a record has elsewhere or knows by itself.
+const DERIVED: [&str; 2] = ["owes_query", "rules"];
+
 /// What lists find a settle by and a record has elsewhere.
 const LISTED: &str = "listed_order_no";
 
@@ -72,14 +80,16 @@ const REQUEST: [&str; 9] = [
 ];
 
 static INSERT_SETTLE: LazyLock<String> = LazyLock::new(|| {
-    let marks = vec!["?"; FIXED.len() + CHANGING.len() + 1].join(", ");
-    let (fixed, changing) = (FIXED.join(", "), CHANGING.join(", "));
-    let columns = format!("{fixed}, {changing}, {LISTED}");
+    let columns = FIXED.iter().chain(&CHANGING).chain(&DERIVED).chain([&LISTED]);
+    let columns: Vec<&str> = columns.copied().collect();
+    let (marks, columns) = (vec!["?"; columns.len()].join(", "), columns.join(", "));
     format!("INSERT INTO settle ({columns}) VALUES ({marks}) ON CONFLICT DO NOTHING")
 });
 
-static UPDATE_SETTLE: LazyLock<String> =
-    LazyLock::new(|| format!("UPDATE settle SET {} = ? WHERE id = ?", CHANGING.join(" = ?, ")));
+static UPDATE_SETTLE: LazyLock<String> = LazyLock::new(|| {
+    let columns: Vec<&str> = CHANGING.iter().chain(&DERIVED).copied().collect();
+    format!("UPDATE settle SET {} = ? WHERE id = ?", columns.join(" = ?, "))
+});
 
 /// Apart from the rest, so that no write of a settle made here touches the index for nothing.
 pub(super) static UPDATE_LISTED: LazyLock<String> = LazyLock::new(|| {
@@ -239,12 +249,16 @@ fn bind_changing(binder: &mut Binder<'_, '_>, record: &Record) -> rusqlite::Resu
     binder.time_opt(contradiction.map(|seen| seen.time))?;
     binder.time_opt(contradiction.and_then(|seen| seen.resolved))?;
     bind_evidence(binder, &record.evidence)?;
-    bind_facts(binder, &record.facts)
+    bind_facts(binder, &record.facts)?;
+    binder.put(record.owes_a_query())?;
+    binder.put(RULES)
 }
 
 fn bind_evidence(binder: &mut Binder<'_, '_>, evidence: &Evidence) -> rusqlite::Result<()> {
-    binder.put(evidence.unanswered)?;
-    binder.time_opt(evidence.last_permit)?;
+    binder.put((!evidence.open.is_empty()).then(|| permissions_json(&evidence.open)))?;
+    binder.put(evidence.lost)?;
+    binder.put(evidence.last_permission.as_ref().map(permission_json))?;
+    binder.put(evidence.set_back)?;
     binder.time_opt(evidence.exists_seen)?;
     binder.put(evidence.refused.as_ref().map(failure_json))?;
     binder.put(evidence.fail_seen.as_ref().map(SettleId::as_str))?;
@@ -349,8 +363,10 @@ fn read_contradiction(cursor: &mut Cursor<'_>) -> Result<Option<Contradiction>, 
 
 fn read_evidence(cursor: &mut Cursor<'_>) -> Result<Evidence, Fault> {
     Ok(Evidence {
-        unanswered: cursor.count()?,
-        last_permit: cursor.time_opt()?,
+        open: cursor.json_opt(permissions_from_json)?.unwrap_or_default(),
+        lost: cursor.count()?,
+        last_permission: cursor.json_opt(permission_from_json)?,
+        set_back: cursor.flag()?,
         exists_seen: cursor.time_opt()?,
         refused: cursor.failure_opt()?,
         fail_seen: cursor.name_opt(SettleId::parse)?,

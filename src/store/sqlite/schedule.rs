@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::super::{Claim, ClaimLimits, Fence, LeaseCheck, Release};
+use super::super::{Claim, ClaimLimits, Fence};
 use super::columns::{Cursor, Fault};
 use super::settles::find;
 use super::words::{Word, readable_sql};
 use crate::clock::Timestamp;
-use crate::settle::{AppId, Key, OutSettleNo, Record};
+use crate::settle::{AppId, Key, OutSettleNo, Record, Release};
 
 /// The due row of a settle that was inserted just now.
 pub(super) struct NewRow {
     pub(super) due_at: Timestamp,
     pub(super) lease_until: Option<Timestamp>,
     pub(super) fence: Fence,
+    pub(super) attempted_at: Option<Timestamp>,
 }
 
-/// A send that the record's own insert permits counts as an attempt: it spaces out nudges.
 pub(super) fn insert(
     connection: &Connection,
     id: i64,
@@ -37,16 +37,21 @@ pub(super) fn insert(
         row.due_at.as_ms(),
         row.lease_until.map(Timestamp::as_ms),
         row.fence.0,
-        record.evidence.last_permit.map(Timestamp::as_ms),
+        row.attempted_at.map(Timestamp::as_ms),
     ])?;
     Ok(())
 }
 
-pub(super) fn holds(connection: &Connection, id: i64, check: LeaseCheck) -> rusqlite::Result<bool> {
+pub(super) fn holds(
+    connection: &Connection,
+    id: i64,
+    fence: Fence,
+    now: Timestamp,
+) -> rusqlite::Result<bool> {
     let mut statement = connection.prepare_cached(
         "SELECT 1 FROM due WHERE settle = ? AND fence = ? AND lease_until_ms > ?",
     )?;
-    statement.exists(params![id, check.fence.0, check.runs_past.as_ms()])
+    statement.exists(params![id, fence.0, now.as_ms()])
 }
 
 /// The fence outlives the row, so that a later row never grants an old one again.
@@ -74,13 +79,18 @@ pub(super) fn extend(
 }
 
 /// Whoever asked for a look while the lease ran may have asked after the holder looked.
-pub(super) fn release(connection: &Connection, id: i64, to: Release) -> rusqlite::Result<()> {
+pub(super) fn release(
+    connection: &Connection,
+    id: i64,
+    to: Release,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
         "UPDATE due SET lease_until_ms = NULL, due_at_ms = coalesce(min(?1, wanted_at_ms), ?1),
                 wanted_at_ms = NULL, attempted_at_ms = ?2, attempts = ?3, backoff = ?4
          WHERE settle = ?5",
     )?;
-    let (due_at, attempted_at) = (to.due_at.as_ms(), to.attempted_at.as_ms());
+    let (due_at, attempted_at) = (now.plus(to.wait).as_ms(), now.as_ms());
     statement.execute(params![due_at, attempted_at, to.attempts, to.backoff, id])?;
     Ok(())
 }
@@ -130,18 +140,21 @@ pub(super) fn claim_due(
     connection: &Connection,
     app_id: &AppId,
     limits: &ClaimLimits,
+    now: Timestamp,
 ) -> Result<Vec<Claim>, Fault> {
-    let mut free = select_free(connection, &SELECT_DUE, app_id, limits, limits.claims_max)?;
+    let moments = (now, now.plus(limits.wait_max));
+    let mut free = select_free(connection, &SELECT_DUE, app_id, moments, limits.claims_max)?;
     let found = u32::try_from(free.len()).unwrap_or(u32::MAX);
     let left = limits.claims_max.saturating_sub(found);
-    free.extend(select_free(connection, &SELECT_BEYOND_HORIZON, app_id, limits, left)?);
+    free.extend(select_free(connection, &SELECT_BEYOND_HORIZON, app_id, moments, left)?);
+    let lease_until = now.plus(limits.lease);
     // What was wanted of an earlier holder is what this one is about to do.
     let mut lease = connection.prepare_cached(
         "UPDATE due SET lease_until_ms = ?, fence = ?, wanted_at_ms = NULL WHERE settle = ?",
     )?;
     let mut claims = Vec::with_capacity(free.len());
     for (id, claim) in free {
-        lease.execute([claim.lease_until.as_ms(), claim.fence.0, id])?;
+        lease.execute([lease_until.as_ms(), claim.fence.0, id])?;
         claims.push(claim);
     }
     Ok(claims)
@@ -152,11 +165,11 @@ fn select_free(
     connection: &Connection,
     select: &str,
     app_id: &AppId,
-    limits: &ClaimLimits,
+    (now, horizon): (Timestamp, Timestamp),
     rows_max: u32,
 ) -> Result<Vec<(i64, Claim)>, Fault> {
     let mut statement = connection.prepare_cached(select)?;
-    let (now, horizon) = (limits.now.as_ms(), limits.horizon.as_ms());
+    let (now, horizon) = (now.as_ms(), horizon.as_ms());
     let mut rows = statement.query(params![app_id.as_str(), now, horizon, rows_max])?;
     let mut free = Vec::new();
     while let Some(row) = rows.next()? {
@@ -166,7 +179,6 @@ fn select_free(
         let claim = Claim {
             key: Key { app_id: app_id.clone(), trade_system, out_settle_no },
             fence: Fence(cursor.int()? + 1),
-            lease_until: limits.lease_until,
             attempts: cursor.count()?,
             backoff: cursor.count()?,
         };
@@ -191,11 +203,12 @@ pub(super) fn release_lease(
     key: &Key,
     fence: Fence,
     to: Release,
+    now: Timestamp,
 ) -> Result<bool, Fault> {
     let Some(id) = leased(connection, key, fence)? else {
         return Ok(false);
     };
-    release(connection, id, to)?;
+    release(connection, id, to, now)?;
     Ok(true)
 }
 

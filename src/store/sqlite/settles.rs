@@ -5,32 +5,37 @@ use std::sync::LazyLock;
 
 use rusqlite::{Connection, params};
 
-use super::super::{Due, FIRST_FENCE, Fence, Insert, NewDue, Swap, Swapped};
+use super::super::{FIRST_FENCE, Fence, Insert, NewDue, Swap, Swapped};
 use super::columns::{Cursor, Fault};
 use super::history::insert_history;
 use super::rows::{insert_record, record_by_key, record_by_settle_id, update_record};
 use super::schedule;
 use super::words::{OriginKind, Word, readable_sql};
-use crate::settle::{Key, Record, Source};
+use crate::clock::Timestamp;
+use crate::settle::{Due, Key, Record, Source};
 
 pub(super) fn insert(
     connection: &Connection,
     record: &Record,
     source: Source,
     due: NewDue,
+    now: Timestamp,
 ) -> Result<Insert, Fault> {
     let Some(id) = insert_record(connection, record)? else {
         return existing(connection, record);
     };
     insert_history(connection, id, &record.history_entry(source, None))?;
-    let row = match due {
+    let (wait, lease, fence) = match due {
         NewDue::None => return Ok(Insert::Inserted),
-        NewDue::At(due_at) => schedule::NewRow { due_at, lease_until: None, fence: Fence(0) },
-        NewDue::LeasedUntil(lease_until) => schedule::NewRow {
-            due_at: lease_until,
-            lease_until: Some(lease_until),
-            fence: FIRST_FENCE,
-        },
+        NewDue::In(wait) => (wait, None, Fence(0)),
+        NewDue::Leased { lease } => (lease, Some(lease), FIRST_FENCE),
+    };
+    let row = schedule::NewRow {
+        due_at: now.plus(wait),
+        lease_until: lease.map(|lease| now.plus(lease)),
+        fence,
+        // A send that the record's own insert permits counts as an attempt: it spaces out nudges.
+        attempted_at: record.evidence.last_permission.map(|_| now),
     };
     schedule::insert(connection, id, record, row)?;
     Ok(Insert::Inserted)
@@ -47,14 +52,14 @@ fn existing(connection: &Connection, record: &Record) -> Result<Insert, Fault> {
     Ok(Insert::Existing(Box::new(same_id)))
 }
 
-pub(super) fn swap(connection: &Connection, swap: &Swap) -> Result<Swapped, Fault> {
+pub(super) fn swap(connection: &Connection, swap: &Swap, now: Timestamp) -> Result<Swapped, Fault> {
     let record = &swap.record;
     let found = match find(connection, &record.key)? {
         Some(found) if found.version == record.version - 1 => found,
         Some(_) | None => return Ok(Swapped::Conflict),
     };
-    if let Some(check) = swap.lease
-        && !schedule::holds(connection, found.id, check)?
+    if let Some(fence) = swap.lease
+        && !schedule::holds(connection, found.id, fence, now)?
     {
         return Ok(Swapped::LeaseLost);
     }
@@ -78,10 +83,10 @@ pub(super) fn swap(connection: &Connection, swap: &Swap) -> Result<Swapped, Faul
     match swap.due {
         Due::Keep => {}
         Due::Remove => schedule::remove(connection, found.id)?,
-        Due::Extend { lease_until } => schedule::extend(connection, found.id, lease_until)?,
-        Due::Release(release) => schedule::release(connection, found.id, release)?,
-        Due::NotLater(due_at) => {
-            schedule::not_later(connection, found.id, &record.key.app_id, due_at)?;
+        Due::Extend { lease } => schedule::extend(connection, found.id, now.plus(lease))?,
+        Due::Release(release) => schedule::release(connection, found.id, release, now)?,
+        Due::NotLater { wait } => {
+            schedule::not_later(connection, found.id, &record.key.app_id, now.plus(wait))?;
         }
     }
     Ok(Swapped::Done)

@@ -10,16 +10,15 @@ use super::super::{Position, SweepCursor, Swept};
 use super::columns::{Cursor, Fault};
 use super::list::next_app;
 use super::schedule;
-use super::words::{Word, owes_no_query_sql, readable_sql, state_in_sql};
+use super::words::{Word, readable_sql, state_in_sql};
 use crate::clock::Timestamp;
 use crate::settle::{AppId, StateKind};
 
 /// That nobody needs the due row. A lease that runs is left to its holder.
 static SUPERFLUOUS: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "{} AND {} AND (due.lease_until_ms <= ?2) IS NOT FALSE AND {}",
+        "{} AND settle.owes_query = 0 AND (due.lease_until_ms <= ?2) IS NOT FALSE AND {}",
         state_in_sql(StateKind::is_final),
-        owes_no_query_sql(),
         readable_sql(),
     )
 });

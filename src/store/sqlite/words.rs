@@ -6,11 +6,14 @@
 //! [`readable_sql`]) in SQL. It must not know which columns there are otherwise.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Timestamp;
 use crate::settle::{
-    DouyinError, Failure, Fen, MerchantUid, SettleParam, Source, StateKind, TradeSystem,
+    DouyinError, Failure, Fen, MerchantUid, Permission, PermissionId, ProcessId, RULES,
+    SettleParam, Source, StateKind, TradeSystem,
 };
 
 /// An enum that is stored as a word.
@@ -62,9 +65,11 @@ words!(Source {
     Operator = "OPERATOR",
 });
 
-/// The SQL condition that a row of `settle` holds only words that this version knows.
+/// The SQL condition that a row of `settle` holds only words that this version knows, and was not
+/// written by newer rules.
 pub(super) fn readable_sql() -> String {
     let conditions = [
+        format!("settle.rules <= {RULES}"),
         one_of::<TradeSystem>("trade_system"),
         one_of::<OriginKind>("origin"),
         one_of::<StateKind>("state"),
@@ -89,18 +94,6 @@ pub(super) fn state_in_sql(wanted: fn(StateKind) -> bool) -> String {
     let equals: Vec<String> =
         states.map(|state| format!("settle.state = '{}'", state.word())).collect();
     format!("({})", equals.join(" OR "))
-}
-
-/// The SQL condition that a final settle owes no query: [`Record::owes_a_query`] in columns.
-///
-/// [`Record::owes_a_query`]: crate::settle::Record::owes_a_query
-pub(super) fn owes_no_query_sql() -> String {
-    let platform = OriginKind::Platform.word();
-    format!(
-        "(settle.contradiction_claimed IS NULL OR settle.contradiction_resolved_ms IS NOT NULL)
-         AND (settle.settle_id IS NULL OR (settle.settle_status IS NOT NULL
-              AND (settle.origin != '{platform}' OR settle.out_order_no IS NOT NULL)))"
-    )
 }
 
 /// A [`Failure`] as it is stored. A field more needs a migration: see `0001_settles.sql`.
@@ -163,6 +156,58 @@ pub(super) fn failure_from_json(json: &str) -> Option<Failure> {
             http_status: said.http_status,
         }),
     })
+}
+
+/// A [`Permission`] as it is stored. A field more needs a migration: see `0001_settles.sql`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PermissionJson {
+    process: u64,
+    number: u64,
+    time_ms: i64,
+    lasts_ms: u64,
+}
+
+impl From<&Permission> for PermissionJson {
+    fn from(permission: &Permission) -> Self {
+        Self {
+            process: permission.id.process.0,
+            number: permission.id.number,
+            time_ms: permission.time.as_ms(),
+            lasts_ms: u64::try_from(permission.lasts.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+impl From<PermissionJson> for Permission {
+    fn from(stored: PermissionJson) -> Self {
+        Self {
+            id: PermissionId { process: ProcessId(stored.process), number: stored.number },
+            time: Timestamp::from_ms(stored.time_ms),
+            lasts: Duration::from_millis(stored.lasts_ms),
+        }
+    }
+}
+
+pub(super) fn permission_json(permission: &Permission) -> String {
+    let stored = PermissionJson::from(permission);
+    serde_json::to_string(&stored).expect("numbers always have a JSON form")
+}
+
+pub(super) fn permissions_json(permissions: &[Permission]) -> String {
+    let stored: Vec<PermissionJson> = permissions.iter().map(PermissionJson::from).collect();
+    serde_json::to_string(&stored).expect("numbers always have a JSON form")
+}
+
+/// `None`: not JSON that this version wrote.
+pub(super) fn permission_from_json(json: &str) -> Option<Permission> {
+    serde_json::from_str::<PermissionJson>(json).ok().map(Permission::from)
+}
+
+/// `None`: not JSON that this version wrote.
+pub(super) fn permissions_from_json(json: &str) -> Option<Vec<Permission>> {
+    let stored: Vec<PermissionJson> = serde_json::from_str(json).ok()?;
+    Some(stored.into_iter().map(Permission::from).collect())
 }
 
 pub(super) fn settle_params_json(params: &[SettleParam]) -> String {

@@ -8,13 +8,12 @@ use settlement_gateway::clock::Clock;
 use settlement_gateway::douyin::{App, Client, ClientConfig};
 use settlement_gateway::gateway::{Callback, Gateway, GatewayConfig};
 use settlement_gateway::settle::{
-    AcceptedIds, Answers, AppId, Content, Context, Facts, Fen, Key, Learned, Lease, MerchantUid,
-    Observation, OutOrderNo, OutSettleNo, Policy, Record, Report, ReportedStatus, Request, Scope,
-    SettleDesc, SettleId, SettleParam, Source, StateKind, TradeSystem, transition,
+    AcceptedIds, AppId, Content, Context, Due, Facts, Fen, Key, Learned, Lease, MerchantUid,
+    Observation, OutOrderNo, OutSettleNo, Permission, PermissionId, Policy, ProcessId, Record,
+    Report, ReportedStatus, Request, Scope, SettleDesc, SettleId, SettleParam, Source, StateKind,
+    TradeSystem, transition,
 };
-use settlement_gateway::store::{
-    Absorbed, Committer, Due, NewDue, Sqlite, SqliteOptions, Store, Swap,
-};
+use settlement_gateway::store::{Absorbed, Committer, NewDue, Sqlite, SqliteOptions, Store, Swap};
 use tokio::task::JoinHandle;
 
 use crate::harness::{APP_ID, SECRET, within};
@@ -53,7 +52,9 @@ fn submitted(clock: &Clock) -> Record {
     let ext = Some(content.mark());
     let end = clock.now().plus(Duration::from_secs(3_600));
     let request = Request::new(content, ext, "{}".to_owned(), end);
-    Record::submitted(key("ours"), request, clock.now())
+    let id = PermissionId { process: ProcessId(1), number: 0 };
+    let lasts = Duration::from_secs(10);
+    Record::submitted(key("ours"), request, Permission { id, time: clock.now(), lasts })
 }
 
 /// The same, accepted under the id that the callback named.
@@ -64,11 +65,12 @@ fn accepted(before: &Record, clock: &Clock) -> Record {
         source: Source::Create,
         begun: clock.now(),
         scope: Scope::Single,
-        answers: Answers::OneSend,
+        answers: before.evidence.last_permission.map(|last| last.id),
         log_id: None,
     };
     let (now, policy) = (clock.now(), Policy::default());
-    let context = Context { now, started: now, policy: &policy, lease: Lease::Lost, attempts: 1 };
+    let (given, lease) = (Some(now), Lease::Lost);
+    let context = Context { now, given, policy: &policy, lease, attempts: 1 };
     transition(before, &seen, &context).record
 }
 

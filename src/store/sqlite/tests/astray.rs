@@ -10,10 +10,10 @@ use super::Stepped;
 use crate::settle::Source;
 use crate::store::contract_tests::fixtures::*;
 use crate::store::contract_tests::sqlite::as_another_program;
-use crate::store::{Error, Insert, NewDue, Store};
+use crate::store::{Error, Insert, Store};
 
 async fn create(store: Store, number: &'static str) -> Result<Insert, Error> {
-    store.insert(submitted(key(number)), Source::Gateway, NewDue::At(NOW)).await
+    store.insert(submitted(key(number)), Source::Gateway, due_now()).await
 }
 
 /// Nothing of it may be durable, and the error must say why.

@@ -11,7 +11,7 @@ use super::super::{Sqlite, SqliteOptions};
 use super::Stepped;
 use crate::settle::{Source, State};
 use crate::store::contract_tests::fixtures::*;
-use crate::store::{Error, Insert, NewDue, Store, Swap, Swapped, SweepCursor};
+use crate::store::{Error, Insert, Store, Swap, Swapped, SweepCursor};
 
 async fn inserted(stepped: &mut Stepped, numbers: u32) {
     let handles = queued(stepped, numbers).await;
@@ -85,9 +85,8 @@ async fn queued(stepped: &Stepped, numbers: u32) -> Vec<JoinHandle<Result<Insert
     let mut handles = Vec::new();
     for number in 0..numbers {
         let record = submitted(key(&format!("n{number}")));
-        let insert = |store: Store| async move {
-            store.insert(record, Source::Gateway, NewDue::At(NOW)).await
-        };
+        let insert =
+            |store: Store| async move { store.insert(record, Source::Gateway, due_now()).await };
         handles.push(stepped.queue(insert).await);
     }
     handles
@@ -138,7 +137,7 @@ async fn whoever_drives_a_store_waits_for_a_batch_until_it_is_closed() {
 async fn a_sweep_that_finds_nothing_to_repair_writes_nothing() {
     let mut stepped = Stepped::open();
     inserted(&mut stepped, 3).await;
-    let swept = stepped.store.sweep(NOW, SweepCursor::default(), 100);
+    let swept = stepped.store.sweep(SweepCursor::default(), 100);
     let swept = tokio::time::timeout(Duration::from_secs(60), swept).await.unwrap().unwrap();
     assert!(swept.wrapped);
     assert_eq!((swept.missing, swept.superfluous, stepped.committer.queued()), (0, 0, 0));
@@ -149,7 +148,7 @@ async fn nobody_is_answered_and_nothing_is_read_before_the_commit() {
     let mut stepped = Stepped::open();
     let record = submitted(key("1"));
     let insert = |store: Store| async move {
-        store.insert(submitted(key("1")), Source::Gateway, NewDue::At(NOW)).await
+        store.insert(submitted(key("1")), Source::Gateway, due_now()).await
     };
     let handle = stepped.queue(insert).await;
     tokio::task::yield_now().await;
@@ -163,7 +162,7 @@ async fn nobody_is_answered_and_nothing_is_read_before_the_commit() {
 #[tokio::test]
 async fn a_caller_that_goes_away_changes_nothing() {
     let mut stepped = Stepped::open();
-    let insert = stepped.store.insert(submitted(key("1")), Source::Gateway, NewDue::At(NOW));
+    let insert = stepped.store.insert(submitted(key("1")), Source::Gateway, due_now());
     assert!(tokio::time::timeout(Duration::ZERO, insert).await.is_err());
     assert_eq!(stepped.committer.queued(), 1);
     stepped.committer.commit_queued();
@@ -215,7 +214,7 @@ async fn a_close_commits_what_was_queued_and_no_more() {
     for number in 0..500 {
         let store = store.clone();
         let record = submitted(key(&format!("n{number}")));
-        inserts.spawn(async move { store.insert(record, Source::Gateway, NewDue::At(NOW)).await });
+        inserts.spawn(async move { store.insert(record, Source::Gateway, due_now()).await });
     }
     assert_eq!(inserts.join_next().await.unwrap().unwrap(), Ok(Insert::Inserted));
     store.close().await;
@@ -240,7 +239,7 @@ async fn a_store_that_is_dropped_finishes_by_itself_and_releases_its_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("settles.db");
     let store = Store::Sqlite(Sqlite::open(SqliteOptions::new(&path).creating()).unwrap().into());
-    insert(&store, &submitted(key("1")), NewDue::At(NOW)).await;
+    insert(&store, &submitted(key("1")), due_now()).await;
     drop(store);
     let store = loop {
         match Sqlite::open(SqliteOptions::new(&path).creating()) {

@@ -13,7 +13,7 @@ use super::Stepped;
 use crate::settle::Source;
 use crate::store::contract_tests::fixtures::*;
 use crate::store::contract_tests::sqlite::as_another_program;
-use crate::store::{Error, Insert, NewDue, Store, Swapped};
+use crate::store::{Error, Insert, Store, Swapped};
 
 fn unavailable<T>(answer: &Result<T, Error>) -> bool {
     matches!(answer, Err(Error::Unavailable(_)))
@@ -24,7 +24,7 @@ fn in_doubt<T>(answer: &Result<T, Error>) -> bool {
 }
 
 async fn create(store: Store, number: String) -> Result<Insert, Error> {
-    store.insert(submitted(key(&number)), Source::Gateway, NewDue::At(NOW)).await
+    store.insert(submitted(key(&number)), Source::Gateway, due_now()).await
 }
 
 async fn ping(store: Store) -> Result<(), Error> {
@@ -41,7 +41,7 @@ async fn a_failed_commit_leaves_the_whole_batch_in_doubt_and_the_store_recovers(
     let conflict = fact(next(&next(&submitted(key("old")), |_| {}), |_| {}));
     let swap = stepped.queue(|store| async move { store.swap(conflict).await }).await;
     let claims =
-        stepped.queue(|store| async move { store.claim_due(&app("tt01"), claim_at(NOW, 9)).await });
+        stepped.queue(|store| async move { store.claim_due(&app("tt01"), claims(9)).await });
     let claims = claims.await;
     stepped.committer.commit_queued();
     assert!(in_doubt(&insert.await.unwrap()));
@@ -197,7 +197,7 @@ async fn on_a_full_disk_exactly_what_was_told_is_there() {
         assert_eq!(stepped.store.get(&key(number)).await, Ok(Some(submitted(key(number)))));
     }
     // What needs no new page goes on.
-    let swap = fact(next(&old, |record| record.evidence.unanswered = 2));
+    let swap = fact(next(&old, |record| record.evidence.lost = 2));
     assert_eq!(
         stepped.alone(|store| async move { store.swap(swap).await }).await,
         Ok(Swapped::Done)

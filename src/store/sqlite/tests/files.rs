@@ -9,13 +9,18 @@ use super::super::files::{
     Header, beside, create_private, find, header, keep_private, locate, orphan,
 };
 use super::super::{Sqlite, SqliteOptions};
-use crate::settle::{Contradiction, SettleId, Source, State, StateKind};
+use crate::clock::Clock;
+use crate::settle::{
+    Contradiction, PermissionId, ProcessId, Record, SettleId, Source, State, StateKind,
+};
 use crate::store::contract_tests::fixtures::*;
 use crate::store::contract_tests::sqlite::as_another_program;
-use crate::store::{Fence, NewDue, Store};
+use crate::store::{Fence, Store, SweepCursor};
 
 fn open(path: &Path) -> Store {
-    Store::Sqlite(Sqlite::open(SqliteOptions::new(path).creating()).unwrap().into())
+    let options =
+        SqliteOptions { clock: Clock::runtime(NOW), ..SqliteOptions::new(path).creating() };
+    Store::Sqlite(Sqlite::open(options).unwrap().into())
 }
 
 fn mode(path: PathBuf) -> u32 {
@@ -50,7 +55,7 @@ async fn a_new_database_is_private_durable_and_marked_as_ours() {
     };
     let pragmas = ["journal_mode", "synchronous", "foreign_keys", "user_version", "application_id"];
     let ours = i32::from_be_bytes(*b"SetG").to_string();
-    assert_eq!(pragmas.map(pragma), ["wal", "2", "1", "3", &ours]);
+    assert_eq!(pragmas.map(pragma), ["wal", "2", "1", "4", &ours]);
     assert_eq!(pragma("cache_size"), "-16384", "KiB; without the sign it would be pages");
     drop(writer);
     store.close().await;
@@ -116,7 +121,7 @@ async fn a_closed_store_leaves_one_complete_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("settles.db");
     let store = open(&path);
-    insert(&store, &submitted(key("1")), NewDue::At(NOW)).await;
+    insert(&store, &submitted(key("1")), due_now()).await;
     assert!(store.get(&key("1")).await.unwrap().is_some());
     store.close().await;
     assert!(!beside(&path, "-wal").exists());
@@ -134,8 +139,8 @@ async fn every_answered_write_survives_a_kill() {
     let store = open(&path);
     for number in 0..100 {
         let record = submitted(key(&format!("n{number}")));
-        insert(&store, &record, NewDue::LeasedUntil(after_ms(60_000))).await;
-        let swap = fact(next(&record, |record| record.evidence.unanswered = number));
+        insert(&store, &record, leased_until(after_ms(60_000))).await;
+        let swap = fact(next(&record, |record| record.evidence.lost = number));
         store.swap(swap).await.unwrap();
         if number % 20 != 0 {
             continue;
@@ -145,21 +150,21 @@ async fn every_answered_write_survives_a_kill() {
         let reopened = open(&copy);
         for answered in 0..=number {
             let record = reopened.get(&key(&format!("n{answered}"))).await.unwrap().unwrap();
-            assert_eq!(record.evidence.unanswered, answered);
+            assert_eq!(record.evidence.lost, answered);
         }
         reopened.close().await;
     }
     store.close().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_leases_of_a_killed_process_are_void_and_fences_go_on() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("settles.db");
     let store = open(&path);
-    insert(&store, &submitted(key("create")), NewDue::LeasedUntil(after_ms(60_000))).await;
-    insert(&store, &submitted(key("poll")), NewDue::At(before_ms(5))).await;
-    insert(&store, &submitted(key("later")), NewDue::At(after_ms(60_000))).await;
+    insert(&store, &submitted(key("create")), leased_until(after_ms(60_000))).await;
+    at(&store, before_ms(5), insert(&store, &submitted(key("poll")), due_now())).await;
+    insert(&store, &submitted(key("later")), due_then(after_ms(60_000))).await;
     assert_eq!(numbers(&claim(&store, NOW).await), ["poll"]);
     assert_eq!(claim(&store, NOW).await, []);
     let copy = directory.path().join("copy.db");
@@ -168,19 +173,19 @@ async fn the_leases_of_a_killed_process_are_void_and_fences_go_on() {
     let claims = claim(&reopened, NOW).await;
     assert_eq!(numbers(&claims), ["poll", "create"]);
     assert!(claims.iter().all(|claim| claim.fence == Fence(2)));
-    assert_eq!(reopened.next_due(&app("tt01")).await, Ok(Some(after_ms(60_000))));
+    assert_eq!(next_due(&reopened, &app("tt01")).await, Ok(Some(after_ms(60_000))));
     reopened.close().await;
     store.close().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_wish_outlives_a_kill_and_ends_with_the_first_look() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("settles.db");
     let store = open(&path);
-    insert(&store, &submitted(key("1")), NewDue::LeasedUntil(after_ms(60_000))).await;
+    insert(&store, &submitted(key("1")), leased_until(after_ms(60_000))).await;
     // The first send was made just now: with a gap, the wish is for a moment after it.
-    let nudged = store.nudge(&key("1"), NOW, Duration::from_millis(5)).await;
+    let nudged = nudge(&store, &key("1"), NOW, Duration::from_millis(5)).await;
     assert_eq!(nudged, Ok(Some(after_ms(5))));
     let copy = directory.path().join("copy.db");
     copy_as_killed(&path, &copy);
@@ -188,7 +193,7 @@ async fn a_wish_outlives_a_kill_and_ends_with_the_first_look() {
     let fence = claim(&reopened, NOW).await[0].fence;
     let release = rest_until(after_ms(70_000));
     assert_eq!(reopened.release(&key("1"), fence, release).await, Ok(true));
-    assert_eq!(reopened.due_at(&key("1")).await, Ok(Some(after_ms(70_000))));
+    assert_eq!(due_at(&reopened, &key("1")).await, Ok(Some(after_ms(70_000))));
     reopened.close().await;
     store.close().await;
 }
@@ -209,10 +214,11 @@ async fn a_database_of_version_1_opens_and_its_settles_are_what_they_were() {
     });
     let records = [submitted(key("1")), disputed];
     for record in &records {
-        insert(&store, record, NewDue::At(NOW)).await;
+        insert(&store, record, due_now()).await;
     }
     store.close().await;
     let old = as_another_program(&path);
+    old.execute_batch(AS_VERSION_3).unwrap();
     old.execute_batch(
         "DROP INDEX settle_by_open_contradiction;
          ALTER TABLE settle DROP COLUMN contradiction_resolved_ms; PRAGMA user_version = 1",
@@ -220,9 +226,64 @@ async fn a_database_of_version_1_opens_and_its_settles_are_what_they_were() {
     .unwrap();
     drop(old);
     let store = open(&path);
-    for record in records {
+    for mut record in records {
+        lose_permissions(&mut record);
         assert_eq!(store.get(&record.key).await, Ok(Some(record)));
     }
+    store.close().await;
+}
+
+/// What the version before had instead of permissions: a count and a moment.
+const AS_VERSION_3: &str = "
+    ALTER TABLE settle RENAME COLUMN lost TO unanswered;
+    ALTER TABLE settle ADD COLUMN last_permit_ms INTEGER;
+    UPDATE settle SET unanswered = unanswered + coalesce(json_array_length(open_permissions), 0),
+                      last_permit_ms = last_permission ->> 'time_ms';
+    ALTER TABLE settle DROP COLUMN open_permissions;
+    ALTER TABLE settle DROP COLUMN last_permission;
+    ALTER TABLE settle DROP COLUMN set_back;
+    ALTER TABLE settle DROP COLUMN owes_query;
+    ALTER TABLE settle DROP COLUMN rules;
+    DROP TABLE generation;
+    PRAGMA user_version = 3;";
+
+/// What the migration makes of permissions that nothing names.
+fn lose_permissions(record: &mut Record) {
+    let evidence = &mut record.evidence;
+    evidence.lost = evidence.unanswered();
+    evidence.open.clear();
+    if let Some(last) = &mut evidence.last_permission {
+        last.id = PermissionId { process: ProcessId(0), number: 0 };
+        last.lasts = Duration::ZERO;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_version_3_left_unanswered_is_lost_and_what_owed_a_query_owes_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("settles.db");
+    let store = open(&path);
+    let mut sent = submitted(key("sent"));
+    sent.evidence.open.push(permission(1));
+    sent.evidence.lost = 2;
+    let mut known_in_part = adopted(key("part"), State::Succeeded { settle_id: settle_id("o1") });
+    known_in_part.facts.out_order_no = None;
+    let complete = adopted(key("whole"), State::Failed { settle_id: settle_id("o2") });
+    for record in [&sent, &known_in_part, &complete] {
+        insert(&store, record, due_now()).await;
+    }
+    store.close().await;
+    as_another_program(&path).execute_batch(AS_VERSION_3).unwrap();
+    let store = open(&path);
+    lose_permissions(&mut sent);
+    assert_eq!(sent.evidence.lost, 4);
+    for record in [&sent, &known_in_part, &complete] {
+        assert_eq!(store.get(&record.key).await, Ok(Some(record.clone())));
+    }
+    let swept = store.sweep(SweepCursor::default(), 100).await.unwrap();
+    assert_eq!((swept.missing, swept.superfluous), (0, 1));
+    assert_eq!(due_at(&store, &complete.key).await, Ok(None));
+    assert_eq!(due_at(&store, &known_in_part.key).await, Ok(Some(NOW)));
     store.close().await;
 }
 
@@ -245,7 +306,7 @@ async fn a_check_that_takes_too_long_is_cut_short_and_refuses_nothing() {
     for number in 0..2_000 {
         let store = store.clone();
         let record = submitted(key(&format!("n{number}")));
-        inserts.spawn(async move { store.insert(record, Source::Gateway, NewDue::At(NOW)).await });
+        inserts.spawn(async move { store.insert(record, Source::Gateway, due_now()).await });
     }
     assert!(inserts.join_all().await.iter().all(Result::is_ok));
     store.close().await;

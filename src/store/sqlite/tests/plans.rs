@@ -24,7 +24,7 @@ fn fill(connection: &Connection, settles: i64) {
             (SELECT 0 WHERE ?1 > 0 UNION ALL SELECT i + 1 FROM numbers WHERE i < ?1 - 1)
         INSERT INTO settle (id, app_id, trade_system, out_settle_no, create_time_ms, version,
                             revision, update_time_ms, origin, state, settle_id, rejection,
-                            unanswered, empties_after_expiry, listed_order_no)
+                            lost, empties_after_expiry, listed_order_no)
         SELECT i + 1, 'tt01', 'GENERAL', printf('n%06d', i), ?2 + 4 * i / ?1, 1, 1, ?2,
         'PLATFORM', state,
                iif(state IN ('SUBMITTING', 'REJECTED'), NULL, printf('ots%06d', i)),
@@ -205,8 +205,8 @@ fn costs_of_pages(connection: &mut Connection, settles: i64) -> Vec<(String, u32
 fn costs_of_work(connection: &mut Connection) -> Vec<(String, u32)> {
     connection.execute_batch("BEGIN").unwrap();
     let claim = steps(connection, |connection| {
-        let limits = claim_at(NOW, 32);
-        let claims = schedule::claim_due(connection, &app("tt01"), &limits).unwrap();
+        let limits = claims(32);
+        let claims = schedule::claim_due(connection, &app("tt01"), &limits, NOW).unwrap();
         assert_eq!(claims.len(), 32);
     });
     let next_due = steps(connection, |connection| {

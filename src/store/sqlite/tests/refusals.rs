@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::super::files::beside;
 use super::super::{OpenError, Sqlite, SqliteOptions};
 use crate::settle::Source;
+use crate::store::Store;
 use crate::store::contract_tests::fixtures::*;
 use crate::store::contract_tests::sqlite::as_another_program;
-use crate::store::{NewDue, Store};
 
 struct Files {
     path: PathBuf,
@@ -30,7 +30,7 @@ impl Files {
         for number in 0..200 {
             let store = store.clone();
             let record = submitted(key(&format!("n{number}")));
-            let due = NewDue::At(NOW);
+            let due = due_now();
             inserts.spawn(async move { store.insert(record, Source::Gateway, due).await });
         }
         assert!(inserts.join_all().await.iter().all(Result::is_ok));
@@ -75,9 +75,9 @@ async fn a_database_of_a_newer_version_is_refused_and_both_versions_are_named() 
     let files = Files::closed().await;
     files.sql("PRAGMA user_version = 7");
     let error = files.refused();
-    assert!(matches!(error, OpenError::Newer { found: 7, known: 3, .. }), "{error:?}");
+    assert!(matches!(error, OpenError::Newer { found: 7, known: 4, .. }), "{error:?}");
     let message = error.to_string();
-    assert!(message.contains("version 7") && message.contains("up to 3"), "{message}");
+    assert!(message.contains("version 7") && message.contains("up to 4"), "{message}");
 }
 
 /// The newer version was killed: what it wrote is still in the log only.

@@ -1,0 +1,275 @@
+//! A turn: one worker with the lease of one settle. It asks the pure core what to do, does it, and
+//! has what came back recorded, until there is nothing more to do now.
+
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use super::observe::Holder;
+use super::{Gateway, budget, stuck};
+use crate::clock::Uptime;
+use crate::douyin::{QueryBy, QueryFailure};
+use crate::settle::schedule::at_rest;
+use crate::settle::{
+    Answers, Asked, By, Due, Key, Learned, Observation, Permission, PermissionId, Progress, Record,
+    Report, Role, Scope, Source, Step, permit, schedule,
+};
+use crate::store::{self, Claim, FIRST_FENCE, Fence, Swap, Swapped};
+
+/// A permission given just now, and when by the clock that never jumps: the send is measured on it.
+pub(super) struct Permitted {
+    pub(super) permission: Permission,
+    pub(super) at: Uptime,
+}
+
+/// A worker with the lease of a settle.
+pub(super) struct Turn {
+    gateway: Gateway,
+    fence: Fence,
+    progress: Progress,
+    /// The record as this worker last saw it.
+    record: Record,
+    /// A send that is permitted durably and not made yet.
+    permitted: Option<(PermissionId, Uptime)>,
+    /// The budget for the first call.
+    request: Option<budget::Request>,
+}
+
+/// What one step brought.
+enum Did {
+    Saw(Observation),
+    /// The call was not made, or taught nothing.
+    Nothing,
+    /// The permission did not apply: another one goes on with the settle.
+    NotPermitted,
+}
+
+impl Gateway {
+    /// Works on a settle that was claimed, until there is nothing more to do now. Ends with the
+    /// lease given back, or lost, or (store unreachable) left to run out; whoever claims next goes
+    /// on from the record.
+    pub async fn work(&self, claim: Claim, request: budget::Request) -> Result<(), store::Error> {
+        let _flight = self.0.flights.enter(&claim.key);
+        let Some(record) = self.0.store.get(&claim.key).await? else { return Ok(()) };
+        let turn = Turn {
+            gateway: self.clone(),
+            fence: claim.fence,
+            progress: Progress::of_poller(&record, claim.attempts, claim.backoff),
+            record,
+            permitted: None,
+            request: Some(request),
+        };
+        turn.run().await.map(drop)
+    }
+
+    /// The work of the create that recorded the settle: its insert permitted the first send.
+    pub(super) fn first_turn(
+        &self,
+        record: Record,
+        first: &Permitted,
+        request: Option<budget::Request>,
+    ) -> Turn {
+        Turn {
+            gateway: self.clone(),
+            fence: FIRST_FENCE,
+            progress: Progress::of_creator(&record),
+            record,
+            permitted: Some((first.permission.id, first.at)),
+            request,
+        }
+    }
+
+    /// A permission to send, as of now. It counts once it is durable.
+    pub(super) fn permission(&self) -> Permitted {
+        let at = self.0.clock.uptime();
+        let (time, lasts) = (self.0.clock.now(), self.0.config.policy.call_timeout);
+        Permitted { permission: Permission { id: self.0.next_permission(), time, lasts }, at }
+    }
+}
+
+impl Turn {
+    /// Decides, acts, observes, and again. `None`: the settle is gone, it went up in another one.
+    pub(super) async fn run(mut self) -> Result<Option<Record>, store::Error> {
+        let _flight = self.gateway.0.flights.enter(&self.record.key);
+        let mut step = self.decide();
+        loop {
+            let did = match step {
+                Step::Send => self.send().await?,
+                Step::Query(scope) => self.ask(scope).await?,
+                Step::Rest => break,
+            };
+            step = match did {
+                Did::Saw(seen) => {
+                    let holder = Holder { fence: self.fence, progress: &self.progress };
+                    let observed = self.gateway.observe_held(&self.record, &seen, holder).await?;
+                    let Some(observed) = observed else { return Ok(None) };
+                    self.record = observed.record;
+                    // The same write gave the lease back, or it was lost.
+                    if observed.step == Step::Rest {
+                        return Ok(Some(self.record));
+                    }
+                    observed.step
+                }
+                Did::Nothing => self.decide(),
+                Did::NotPermitted => Step::Rest,
+            };
+        }
+        self.give_back().await?;
+        Ok(Some(self.record))
+    }
+
+    fn decide(&self) -> Step {
+        let terms = self.gateway.terms(&self.record.key, self.gateway.0.clock.now());
+        schedule::next(&self.record, &self.record, By::Worker(&self.progress), &terms).step
+    }
+
+    /// Sends the recorded bytes, after the permission is durable.
+    async fn send(&mut self) -> Result<Did, store::Error> {
+        // Before the permission: what is permitted goes out at once.
+        let Some(_request) = self.request().await else {
+            return Ok(Did::Nothing);
+        };
+        let permitted = match self.permitted.take() {
+            Some(permitted) => Some(permitted),
+            None => self.permit().await?,
+        };
+        let Some((permission, at)) = permitted else {
+            return Ok(Did::NotPermitted);
+        };
+        let request = self.record.request().expect("only a settle of ours is ever sent");
+        let Key { app_id, out_settle_no, .. } = &self.record.key;
+        let begun = self.gateway.0.clock.now();
+        let span = tracing::info_span!("settle_create", %out_settle_no);
+        let answer = self.gateway.0.douyin.create(app_id, &request.body, at).instrument(span).await;
+        self.progress.after_send(&answer.learned);
+        if answer.throttled {
+            self.progress.throttled();
+        }
+        self.gateway.0.stuck.note(&self.record, stuck::answer_kind(&answer.learned), begun);
+        Ok(Did::Saw(Observation {
+            learned: answer.learned,
+            source: Source::Create,
+            begun,
+            scope: Scope::Single,
+            answers: match answer.answers {
+                Answers::OneSend => Some(permission),
+                Answers::Nothing => None,
+            },
+            log_id: answer.log_id,
+        }))
+    }
+
+    /// Makes a permission durable, under our lease; `None` if it did not apply: nothing may be
+    /// sent.
+    async fn permit(&mut self) -> Result<Option<(PermissionId, Uptime)>, store::Error> {
+        let gateway = &self.gateway.0;
+        let given = self.gateway.given(&self.record);
+        let Permitted { permission, at } = self.gateway.permission();
+        let Some(after) = permit(&self.record, permission, given, &gateway.config.policy) else {
+            return Ok(None);
+        };
+        let swap = Swap {
+            record: after.clone(),
+            history: None,
+            due: Due::Extend { lease: gateway.config.lease },
+            lease: Some(self.fence),
+            absorbed: None,
+        };
+        match gateway.store.swap(swap).await? {
+            Swapped::Done => {
+                self.record = after;
+                Ok(Some((permission.id, at)))
+            }
+            Swapped::Conflict | Swapped::SettleIdTaken | Swapped::LeaseLost => Ok(None),
+        }
+    }
+
+    /// The budget for one call; `None`: the turn ends here, the settle waits.
+    async fn request(&mut self) -> Option<budget::Request> {
+        if let Some(request) = self.request.take() {
+            return Some(request);
+        }
+        let purse = self.gateway.purse(&self.record.key.app_id);
+        let patience = Instant::now() + self.gateway.0.config.budget_wait;
+        let request = match self.progress.role {
+            Role::Creator => purse.for_create(patience).await,
+            Role::Poller => purse.for_poll_by(patience).await,
+        };
+        if request.is_err() {
+            self.progress.throttled();
+        }
+        request.ok()
+    }
+
+    /// Asks Douyin. A query that fails teaches nothing: it is not an observation.
+    async fn ask(&mut self, scope: Scope) -> Result<Did, store::Error> {
+        let Some(_request) = self.request().await else {
+            return Ok(Did::Nothing);
+        };
+        let gateway = &self.gateway.0;
+        let begun = gateway.clock.now();
+        let key = &self.record.key;
+        let by = match (scope, self.record.state.settle_id()) {
+            (Scope::Single, Some(settle_id)) => QueryBy::SettleId(settle_id),
+            (Scope::Single | Scope::Number, _) => QueryBy::OutSettleNo(&key.out_settle_no),
+        };
+        let span = tracing::info_span!("settle_query", out_settle_no = %key.out_settle_no);
+        let answer = match gateway.douyin.query(&key.app_id, by).instrument(span).await {
+            Ok(answer) => answer,
+            Err(QueryFailure { throttled: true, .. }) => {
+                self.progress.after_query(Asked::Throttled);
+                return Ok(Did::Nothing);
+            }
+            Err(QueryFailure { throttled: false, failure, .. }) => {
+                gateway.stuck.note(&self.record, stuck::unreadable(&failure), begun);
+                self.progress.after_query(Asked::Failed);
+                return Ok(Did::Nothing);
+            }
+        };
+        gateway.hub.confirm(key, gateway.clock.now());
+        let learned = self.learned(answer.reports).await?;
+        self.progress.after_query(Asked::Learned(&learned));
+        self.gateway.0.stuck.note(&self.record, stuck::answer_kind(&learned), begun);
+        let (source, log_id) = (Source::Query, answer.log_id);
+        Ok(Did::Saw(Observation { learned, source, begun, scope, answers: None, log_id }))
+    }
+
+    /// What a query taught. A settle of ours that is recorded under the very number that it names,
+    /// and not under this one, tells nothing of this one. One that was only learned from Douyin may
+    /// be this one's own: Douyin may have written our number otherwise in a callback.
+    async fn learned(&self, mut reports: Vec<Report>) -> Result<Learned, store::Error> {
+        if reports.is_empty() {
+            return Ok(Learned::Absent);
+        }
+        let Key { app_id, out_settle_no, .. } = &self.record.key;
+        let store = &self.gateway.0.store;
+        let mut at = 0;
+        while let Some(report) = reports.get(at) {
+            let number =
+                report.out_settle_no.as_ref().filter(|number| number.is_like(out_settle_no));
+            let known = match number {
+                Some(_) => store.get_by_settle_id(app_id, &report.settle_id).await?,
+                None => None,
+            };
+            match known {
+                Some(known)
+                    if known.request().is_some() && Some(&known.key.out_settle_no) == number =>
+                {
+                    reports.remove(at);
+                }
+                Some(_) | None => at += 1,
+            }
+        }
+        Ok(if reports.is_empty() { Learned::Elsewhere } else { Learned::Reported(reports) })
+    }
+
+    /// Ends the turn in the store, where no observation did.
+    async fn give_back(&self) -> Result<(), store::Error> {
+        let gateway = &self.gateway.0;
+        let key = &self.record.key;
+        let terms = self.gateway.terms(key, gateway.clock.now());
+        let due = at_rest(&self.record, &self.progress, &terms);
+        self.gateway.write_due(key, self.fence, due).await?;
+        gateway.due.notify_one();
+        Ok(())
+    }
+}

@@ -1,0 +1,198 @@
+//! What is next for a settle and when: one function for every write, which says what becomes of
+//! its due row. Pure; a moment is told as a delay, which the store turns into a moment of its own
+//! clock, and chance comes in as a number.
+//!
+//! Soon after something happened, then backing off to a cap, always with jitter so that a crowd
+//! created together does not ask together; sooner while a caller watches.
+
+use std::time::Duration;
+
+use super::observation::Policy;
+use super::record::Record;
+use super::step::{Last, Progress, Step, next_step};
+use crate::clock::Timestamp;
+
+/// Who wrote the record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum By<'a> {
+    /// A worker that holds the lease, with what it did in this turn.
+    Worker(&'a Progress),
+    /// Whoever records a fact, lease or no lease.
+    Passerby,
+}
+
+/// What a worker does next, and what becomes of the due row in the same write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Next {
+    pub step: Step,
+    pub due: Due,
+}
+
+/// What becomes of the due row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Due {
+    Keep,
+    /// Nothing more is asked about the settle.
+    Remove,
+    /// The worker goes on: its lease runs so long from now.
+    Extend {
+        lease: Duration,
+    },
+    /// The worker is done for now: its lease ends, the schedule is written.
+    Release(Release),
+    /// Somebody without a lease wants it looked at by then; never postpones, creates the row if it
+    /// is missing. If another one holds the lease, it applies when that is given back.
+    NotLater {
+        wait: Duration,
+    },
+}
+
+/// The schedule that a worker leaves behind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Release {
+    /// The row is due after this, or earlier if somebody asked for that since the lease began.
+    pub wait: Duration,
+    /// Calls to Douyin since the settle was created.
+    pub attempts: u32,
+    /// Steps of back-off since something was news.
+    pub backoff: u32,
+}
+
+/// What decides besides the record.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    pub now: Timestamp,
+    pub policy: &'a Policy,
+    pub schedule: &'a Schedule,
+    pub watched: Watched,
+    /// A number in 0..1.
+    pub chance: f64,
+    /// How long a lease runs.
+    pub lease: Duration,
+    /// How long a question that Douyin never answers is asked about a final settle.
+    pub patience: Duration,
+}
+
+/// What is next after a record was written over `before`.
+pub fn next(before: &Record, after: &Record, by: By<'_>, terms: &Terms<'_>) -> Next {
+    let By::Worker(progress) = by else {
+        return Next { step: Step::Rest, due: after_a_fact(before, after) };
+    };
+    let step = next_step(after, progress, terms.now, terms.policy);
+    let due = match step {
+        Step::Send | Step::Query(_) => Due::Extend { lease: terms.lease },
+        Step::Rest => at_rest(after, progress, terms),
+    };
+    Next { step, due }
+}
+
+/// What a worker leaves in the due row when its turn ends.
+pub fn at_rest(record: &Record, progress: &Progress, terms: &Terms<'_>) -> Due {
+    if record.is_final() && !asks_again(record, progress, terms) {
+        return Due::Remove;
+    }
+    let news = record.revision > progress.revision;
+    let backoff = if news { 0 } else { progress.backoff.saturating_add(1) };
+    let wait = terms.schedule.wait(backoff, terms.watched, terms.chance);
+    Due::Release(Release { wait, attempts: progress.attempts, backoff })
+}
+
+/// Whether a final settle, after this turn, still has to be asked about.
+fn asks_again(record: &Record, progress: &Progress, terms: &Terms<'_>) -> bool {
+    match progress.last {
+        Last::Definite => false,
+        // What a callback showed may take the visibility grace to show in queries.
+        Last::Absent => {
+            record.is_known_in_part() && terms.now <= record.update_time.plus(terms.policy.grace)
+        }
+        // A question that Douyin never answers is not asked for ever either.
+        Last::Nothing | Last::Unknown | Last::NotSent | Last::Throttled => {
+            record.owes_a_query() && terms.now <= record.update_time.plus(terms.patience)
+        }
+    }
+}
+
+/// A fact learned by the way ends the schedule of a settle for which nothing more is asked because
+/// of it, and starts one for a settle that owes a query because of it.
+fn after_a_fact(before: &Record, after: &Record) -> Due {
+    let disputed = before.open_contradiction().is_none() && after.open_contradiction().is_some();
+    let owes = disputed || (after.is_known_in_part() && !before.is_known_in_part());
+    let asked = |record: &Record| !record.is_final() || record.owes_a_query();
+    let now = Due::NotLater { wait: Duration::ZERO };
+    match (owes, asked(before), asked(after)) {
+        // Also one that was called rejected, and lives.
+        (true, _, _) | (false, false, true) => now,
+        (false, true, false) => Due::Remove,
+        (false, true, true) if !after.is_final() && before != after => now,
+        (false, true, true) | (false, false, false) => Due::Keep,
+    }
+}
+
+/// The back-off of one settle.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Schedule {
+    /// The first wait after something was news.
+    pub first: Duration,
+    /// The longest wait when nobody watches.
+    pub cap: Duration,
+    /// The longest wait while somebody watches.
+    pub watched_cap: Duration,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_secs(1),
+            cap: Duration::from_secs(600),
+            watched_cap: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Whether a caller watches the settle on this replica.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Watched {
+    Yes,
+    No,
+}
+
+impl Schedule {
+    /// The wait after `backoff` fruitless looks: doubled each time, capped, and spread over
+    /// ± 20 % by `chance` in 0..1.
+    #[expect(clippy::float_arithmetic, reason = "jitter needs no exact arithmetic")]
+    pub fn wait(&self, backoff: u32, watched: Watched, chance: f64) -> Duration {
+        let doubled = self.first.saturating_mul(1_u32.checked_shl(backoff).unwrap_or(u32::MAX));
+        let cap = match watched {
+            Watched::Yes => self.watched_cap,
+            Watched::No => self.cap,
+        };
+        doubled.min(cap).mul_f64(0.8 + 0.4 * chance.clamp(0.0, 1.0))
+    }
+
+    /// The longest wait this schedule can give: a row due later than that was written by a clock
+    /// that jumped.
+    pub fn wait_max(&self) -> Duration {
+        self.cap.max(self.watched_cap).mul_f64(1.2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_cap_and_never_leave_the_jitter() {
+        let schedule = Schedule::default();
+        for backoff in [0, 1, 2, 5, 9, 10, 31, 32, 40, u32::MAX] {
+            let doubled = 2_f64.powi(i32::try_from(backoff.min(40)).unwrap()).min(600.0);
+            for (watched, cap) in [(Watched::No, 600.0), (Watched::Yes, 5.0)] {
+                let low = schedule.wait(backoff, watched, 0.0).as_secs_f64();
+                let high = schedule.wait(backoff, watched, 1.0).as_secs_f64();
+                let middle = doubled.min(cap);
+                assert!((low - middle * 0.8).abs() < 1e-6, "{backoff} {low} {middle}");
+                assert!((high - middle * 1.2).abs() < 1e-6, "{backoff} {high} {middle}");
+                assert!(high <= schedule.wait_max().as_secs_f64() + 1e-6);
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The rules about permissions, processes and their clocks: whose time counts, what an answer
+//! answers, what becomes of a settle when the store goes back, and that no open settle is
+//! forgotten.
+
+use super::super::schedule::{By, Due, Schedule, Terms, Watched, next};
+use super::*;
+use ReportedStatus::{Processing, Success};
+use StateKind as In;
+
+/// A settle whose only send another process permitted, by a clock that says this.
+fn permitted_elsewhere(time: Timestamp) -> Record {
+    let mut record = submitting(1);
+    let there = permission(OTHER, 5, time);
+    record.evidence.open = vec![there];
+    record.evidence.last_permission = Some(there);
+    record.evidence.refused = Some(no_money());
+    record
+}
+
+fn empty_query(record: &Record, begun: Timestamp, given: Option<Timestamp>) -> StateKind {
+    let policy = Policy::default();
+    let context = Context { now: begun, given, policy: &policy, lease: Lease::Held, attempts: 1 };
+    let seen = query_at(begun, Learned::Absent);
+    transition(record, &seen, &context).record.state.kind()
+}
+
+fn days(days: u64) -> Duration {
+    Duration::from_secs(days * 24 * 3_600)
+}
+
+/// Clocks of two processes may be apart by anything, and a clock may be set between two starts.
+#[test]
+fn the_grace_of_another_process_begins_when_it_was_seen_whatever_its_clock_said() {
+    let first_seen = at(1_000_000);
+    let over = first_seen.plus(Duration::from_secs(10 + 600));
+    for time in [first_seen.minus(days(3)), first_seen.plus(days(3))] {
+        let record = permitted_elsewhere(time);
+        let mut sights = Sights::new(ME, None, 1);
+        for now in [first_seen, first_seen.plus(days(9))] {
+            let given = sights.given(&record, now);
+            assert_eq!(given, Some(first_seen));
+            assert_eq!(empty_query(&record, just_before(over), given), In::Submitting);
+            assert_eq!(empty_query(&record, over, given), In::Rejected);
+        }
+    }
+}
+
+/// The lock of the store keeps others out, so they have ended, and sent before this one began.
+#[test]
+fn where_no_other_process_can_be_alive_the_grace_begins_with_this_one() {
+    let started = at(1_000_000);
+    let record = permitted_elsewhere(started.plus(days(3)));
+    let mut sights = Sights::new(ME, Some(started), 0);
+    assert_eq!(sights.given(&record, started.plus(days(1))), Some(started));
+}
+
+#[test]
+fn what_this_process_permitted_counts_from_its_own_time() {
+    let record = submitting(1);
+    for alone_since in [None, Some(at(500))] {
+        let mut sights = Sights::new(ME, alone_since, 0);
+        assert_eq!(sights.given(&record, at(900)), Some(at(0)));
+    }
+}
+
+#[test]
+fn every_permission_of_another_process_is_seen_anew() {
+    let mut record = permitted_elsewhere(at(0));
+    let mut sights = Sights::new(ME, None, 1);
+    assert_eq!(sights.given(&record, at(10)), Some(at(10)));
+    let later = permission(OTHER, 6, at(0));
+    record.evidence.last_permission = Some(later);
+    assert_eq!(sights.given(&record, at(700)), Some(at(700)));
+    assert_eq!(sights.given(&record, at(800)), Some(at(700)));
+}
+
+/// Otherwise many settles would push each other out, and none would ever be proven.
+#[test]
+fn full_memory_takes_nothing_new_and_forgets_nothing_old() {
+    let numbered = |number: &str| {
+        let mut record = permitted_elsewhere(at(0));
+        record.key.out_settle_no = OutSettleNo::parse(number).unwrap();
+        record
+    };
+    let (one, two) = (numbered("one"), numbered("two"));
+    let mut sights = Sights::new(ME, None, 1);
+    assert_eq!(sights.given(&one, at(1)), Some(at(1)));
+    for now in [at(2), at(90_000)] {
+        assert_eq!(sights.given(&two, now), None);
+        assert_eq!(sights.given(&one, now), Some(at(1)));
+    }
+    assert_eq!(empty_query(&two, at(90_000), None), In::Submitting, "nothing is proven");
+    // Once the first one has ended, there is room.
+    let mut ended = one;
+    ended.state = State::Rejected { rejection: no_money() };
+    sights.given(&ended, at(90_001));
+    assert_eq!(sights.given(&two, at(90_002)), Some(at(90_002)));
+}
+
+/// A process whose knob is set higher waits longer for its answer.
+#[test]
+fn the_longest_time_that_any_open_permission_lasts_counts() {
+    let mut record = permitted_elsewhere(at(0));
+    record.evidence.open[0].lasts = Duration::from_secs(100);
+    record.evidence.last_permission = Some(permission(ME, 1, at(0)));
+    let given = given(&record, at(0));
+    assert_eq!(empty_query(&record, at(699), given), In::Submitting);
+    assert_eq!(empty_query(&record, at(700), given), In::Rejected);
+}
+
+#[test]
+fn an_answer_takes_its_own_permission_and_no_other() {
+    let mut play = Play::of(&submitting(2));
+    let second = play.record.evidence.open[1];
+    let mut seen = answer(refused());
+    seen.answers = Some(second.id);
+    play.sees(&[seen.clone()]);
+    let first = play.record.evidence.open.clone();
+    assert_eq!((first.len(), play.kind()), (1, In::Submitting));
+    // Recorded again, because its commit was in doubt.
+    play.sees(&[seen]);
+    assert_eq!((play.record.evidence.open.clone(), play.kind()), (first, In::Submitting));
+}
+
+#[test]
+fn a_permission_whose_time_is_over_is_lost_when_the_next_one_is_given() {
+    let mut play = Play::of(&submitting(2));
+    let late = play.record.evidence.open[0].id;
+    play.at(9);
+    assert!(play.sends());
+    assert_eq!((play.record.evidence.open.len(), play.record.evidence.lost), (3, 0));
+    play.at(19);
+    assert!(play.sends());
+    assert_eq!((play.record.evidence.open.len(), play.record.evidence.lost), (1, 3));
+    // Its answer would come too late to count.
+    let mut seen = answer(not_sent());
+    seen.answers = Some(late);
+    play.sees(&[seen]);
+    assert_eq!(play.unanswered(), 4);
+}
+
+/// As the store writes it when it begins a new generation.
+fn set_back(record: &Record) -> Record {
+    let mut record = record.clone();
+    record.evidence.lost += 1;
+    record.evidence.set_back = true;
+    record.evidence.last_permission = Some(permission(OTHER, 0, at(0)));
+    record
+}
+
+#[test]
+fn a_settle_that_went_back_is_not_sent_again_and_followed_if_douyin_shows_it() {
+    for before in [submitting(0), submitting(1)] {
+        let mut play = Play::of(&set_back(&before));
+        assert!(!play.sends());
+        // A refusal of what was sent before does not end it: more may have been sent since.
+        play.sees(&[answer(refused())]);
+        assert_eq!(play.kind(), In::Submitting);
+        play.sees(&[query(60, found([ours("ots1", Success)]))]);
+        assert_eq!(play.kind(), In::Succeeded);
+    }
+}
+
+#[test]
+fn a_settle_that_went_back_is_rejected_by_proof_without_waiting_for_its_window() {
+    let record = set_back(&submitting(0));
+    let policy = Policy::default();
+    let mut record = record;
+    for (begun, kind) in [(609, In::Submitting), (610, In::Submitting), (700, In::Rejected)] {
+        let (now, given) = (at(begun), Some(at(0)));
+        let context = Context { given, ..context(&record, now, &policy) };
+        record = transition(&record, &query(begun, Learned::Absent), &context).record;
+        assert_eq!(record.state.kind(), kind, "at {begun}");
+    }
+}
+
+fn due_of_a_fact(before: &Record, after: &Record) -> Due {
+    let (policy, schedule) = (Policy::default(), Schedule::default());
+    let terms = Terms {
+        now: at(0),
+        policy: &policy,
+        schedule: &schedule,
+        watched: Watched::No,
+        chance: 0.5,
+        lease: Duration::from_secs(30),
+        patience: Duration::from_secs(30),
+    };
+    next(before, after, By::Passerby, &terms).due
+}
+
+/// Its due row went when it ended, and only a fact can bring it back to life.
+#[test]
+fn a_settle_that_was_called_rejected_and_lives_is_due_at_once() {
+    for seen in [answer(accepted("ots1")), callback(ours("ots1", Processing))] {
+        let mut play = Play::of(&rejected());
+        play.see(&seen);
+        assert_eq!(play.kind(), In::Processing);
+        let due = due_of_a_fact(&rejected(), &play.record);
+        assert_eq!(due, Due::NotLater { wait: Duration::ZERO });
+    }
+}

@@ -1,0 +1,122 @@
+//! What happens in the small world of [`super::world`] outside of the gateway: on the network, at
+//! Douyin, and to the store.
+
+use super::decisions::Gateway;
+use super::packed::Turn;
+use super::setting::{
+    Broken, Event, News, ORPHANS, Owner, Rules, SETTLES, Settle, Status, Stranger,
+};
+use super::world::{Step, World};
+use super::*;
+
+impl World {
+    /// What Douyin may do with a request that arrives.
+    pub(super) fn arrives(&self, rules: &Rules) -> Vec<(Event, bool, World, News)> {
+        let taken = |settle: &Settle| !(rules.fail_frees && settle.status == Status::Fail);
+        let free = self.settles.iter().position(Option::is_none);
+        let free = free.filter(|_| !self.burned && !self.settles.iter().flatten().any(taken));
+        let mut out = Vec::with_capacity(4);
+        if rules.unlists {
+            out.push((Event::AnswersUnlisted, false, *self, News::Unlisted));
+        }
+        let Some(place) = free else {
+            out.push((Event::Answers23111, true, *self, News::Exists));
+            out.push((Event::RefusesBeforeLooking, false, *self, News::Refused));
+            return out;
+        };
+        let (world, settle_id) = self.taken_by(place, Owner::Us);
+        out.push((Event::Accepts(settle_id), true, world, News::Accepted(settle_id)));
+        if rules.nameless {
+            out.push((Event::AcceptsWithoutId(settle_id), false, world, News::Nameless));
+        }
+        out.push((Event::Refuses, true, *self, News::Refused));
+        if rules.burns && place == 0 {
+            let world = World { burned: true, ..*self };
+            out.push((Event::RefusesAndBurns, false, world, News::Refused));
+        }
+        out
+    }
+
+    fn taken_by(&self, place: usize, owner: Owner) -> (World, u8) {
+        let mut world = *self;
+        world.settles[place] = Some(Settle { owner, status: Status::Processing, hidden: Some(0) });
+        (world, u8::try_from(place).unwrap())
+    }
+
+    /// Requests whose sender is gone arrive, or do not.
+    pub(super) fn network_steps(&self, rules: &Rules, out: &mut Vec<Step>) {
+        for orphan in (0..ORPHANS).filter(|orphan| self.orphans[*orphan].is_some()) {
+            let mut rest = *self;
+            rest.orphans[orphan] = None;
+            out.push((Event::DroppedInFlight, true, rest));
+            for (event, alone, world, _) in rest.arrives(rules) {
+                if world != rest {
+                    out.push((event, alone, world));
+                }
+            }
+        }
+    }
+
+    pub(super) fn douyin_steps(&self, gateway: &mut Gateway, out: &mut Vec<Step>) {
+        let rules = gateway.rules;
+        for (place, settle_id) in (0..SETTLES).zip(0_u8..) {
+            let Some(settle) = self.settles[place] else { continue };
+            let mut become_ = |event, settle| {
+                let mut world = *self;
+                world.settles[place] = Some(settle);
+                out.push((event, true, world));
+            };
+            if settle.hidden.is_some() {
+                become_(Event::BecomesVisible(settle_id), Settle { hidden: None, ..settle });
+            }
+            if settle.status == Status::Processing {
+                let succeeded = Settle { status: Status::Success, ..settle };
+                become_(Event::Succeeds(settle_id), succeeded);
+                become_(Event::Fails(settle_id), Settle { status: Status::Fail, ..settle });
+            } else {
+                let news = News::Callback(settle_id, settle.owner, settle.status);
+                let world = gateway.learn(self, news, Lease::Lost, 0, Turn::POLLER);
+                if world != *self {
+                    out.push((Event::Callback(settle_id), true, world));
+                }
+            }
+        }
+        let failed = |settle: &Settle| rules.fail_frees && settle.status == Status::Fail;
+        let free = self.settles.iter().position(Option::is_none);
+        if let Some(place) = free
+            && rules.stranger != Stranger::Nobody
+            && !self.stranger_came
+            && !self.burned
+            && self.settles.iter().flatten().all(failed)
+        {
+            let (mut world, _) = self.taken_by(place, Owner::Stranger);
+            world.stranger_came = true;
+            out.push((Event::StrangerTakesTheNumber, false, world));
+        }
+    }
+
+    /// The store may go back, once, to what it held at some moment.
+    pub(super) fn store_steps(&self, rules: &Rules, out: &mut Vec<Step>) {
+        if !rules.goes_back || self.went_back {
+            return;
+        }
+        let Some(backup) = self.backup else {
+            if self.row.is_open() {
+                let world = World { backup: Some(self.row), ..*self };
+                out.push((Event::IsBackedUp, false, world));
+            }
+            return;
+        };
+        if backup == self.row {
+            return;
+        }
+        let mut world = World { backup: None, went_back: true, due: true, ..*self };
+        world.void_leases();
+        world.row = backup.set_back(rules.broken);
+        if rules.broken != Broken::GoesBackSilently {
+            world.known = [None; 2];
+            world.forget_begun();
+        }
+        out.push((Event::GoesBack, false, world));
+    }
+}

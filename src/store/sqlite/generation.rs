@@ -1,0 +1,84 @@
+//! A new generation of the store, after it went back to an earlier state: a backup was put in its
+//! place, so what was committed since is lost.
+//!
+//! What was told since then is lost too: a refusal, for one, after which its caller paid under
+//! another number. So nothing that is open here is ever sent again, each open settle counts a send
+//! that nothing knows of, and no version and no fence of before is given a second time.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, TransactionBehavior, params};
+
+use super::words::{OriginKind, Word, permission_json, readable_sql, state_in_sql};
+use super::{Sqlite, SqliteOptions, open};
+use crate::clock::Timestamp;
+use crate::settle::{Permission, PermissionId, ProcessId, RULES, StateKind};
+use crate::store::OpenError;
+
+/// What began.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Generation {
+    /// How often the store went back.
+    pub number: i64,
+    /// Open settles of callers, none of which is ever sent again.
+    pub open_settles: usize,
+}
+
+/// Farther than any version or fence can have come in one generation.
+const STEP: i64 = 1 << 32;
+
+impl Sqlite {
+    /// Begins a new generation of a database that no gateway has open. `process`: a number that no
+    /// gateway has.
+    pub fn begin_generation(
+        options: &SqliteOptions,
+        process: ProcessId,
+    ) -> Result<Generation, OpenError> {
+        let path = options.path.clone();
+        if !path.exists() {
+            let error = std::io::Error::from(std::io::ErrorKind::NotFound);
+            return Err(OpenError::Io { path, doing: "find it", error });
+        }
+        let mut opened = open::open(options)?;
+        let begun = begin(&mut opened.connection, process, options.clock.now());
+        begun.map_err(|error| OpenError::Sqlite { path, doing: "begin its generation", error })
+    }
+}
+
+fn begin(
+    connection: &mut Connection,
+    process: ProcessId,
+    now: Timestamp,
+) -> rusqlite::Result<Generation> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let number = transaction.query_row(
+        "UPDATE generation SET number = number + 1, begun_ms = ? RETURNING number",
+        [now.as_ms()],
+        |row| row.get(0),
+    )?;
+    let lost = Permission {
+        id: PermissionId { process, number: 0 },
+        time: now,
+        // Whoever sent has ended: the database is locked.
+        lasts: Duration::ZERO,
+    };
+    let of_callers = format!(
+        "UPDATE settle SET lost = lost + 1, set_back = 1, last_permission = ?1, rules = ?2
+         WHERE {} AND origin = '{}' AND {}",
+        state_in_sql(|state: StateKind| !state.is_final()),
+        OriginKind::Gateway.word(),
+        readable_sql(),
+    );
+    let open_settles = transaction.execute(&of_callers, params![permission_json(&lost), RULES])?;
+    transaction.execute(
+        "UPDATE settle SET version = version + ?1, last_fence = last_fence + ?1",
+        [STEP],
+    )?;
+    transaction.execute(
+        "UPDATE due SET fence = fence + ?1, lease_until_ms = NULL, wanted_at_ms = NULL,
+                        due_at_ms = min(due_at_ms, ?2)",
+        [STEP, now.as_ms()],
+    )?;
+    transaction.commit()?;
+    Ok(Generation { number, open_settles })
+}
