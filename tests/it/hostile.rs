@@ -17,6 +17,7 @@ mod files;
 mod floods;
 mod frames;
 mod kinds;
+mod logs;
 mod peers;
 mod processes;
 mod stage;

@@ -1,20 +1,21 @@
 //! The kinds, each a task that is hostile until it is told that it is over, and then takes back
 //! what can be taken back.
 
+use std::path::Path;
 use std::pin::Pin;
 
 use tokio_util::sync::CancellationToken;
 
 use super::stage::Surroundings;
-use super::{files, floods, frames, peers, processes};
-use crate::process::Setting;
+use super::{files, floods, frames, logs, peers, processes};
+use crate::process::{Outlet, Setting};
 
 pub type Played = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 pub struct Kind {
     pub name: &'static str,
-    /// How the process is started for it.
-    pub set: fn(&mut Setting),
+    /// How the process is started for it; the path is its folder.
+    pub set: fn(&mut Setting, &Path),
     pub play: fn(Surroundings, CancellationToken) -> Played,
     /// Calls can be answered with OK meanwhile.
     pub serves: bool,
@@ -26,7 +27,19 @@ pub struct Kind {
 }
 
 /// As it is always started.
-fn plain(_: &mut Setting) {}
+fn plain(_: &mut Setting, _: &Path) {}
+
+/// It says much, into a pipe that can be stopped.
+fn into_a_pipe(setting: &mut Setting, _: &Path) {
+    setting.log = Some("settlement_gateway=debug");
+    setting.stderr = Outlet::Full;
+}
+
+/// Log and database are on one disk.
+fn into_a_file(setting: &mut Setting, dir: &Path) {
+    setting.log = Some("settlement_gateway=debug");
+    setting.stderr = Outlet::File(dir.join("gateway.log"));
+}
 
 /// One that leaves room for calls to be served.
 const fn kind(name: &'static str, play: fn(Surroundings, CancellationToken) -> Played) -> Kind {
@@ -54,7 +67,7 @@ pub static KINDS: &[Kind] = &[
     kind("greedy-peers", |around, over| Box::pin(peers::greedy(around, over))),
     kind("forged-callbacks", |around, over| Box::pin(floods::forged_callbacks(around, over))),
     on_request(Kind {
-        set: |setting| setting.server += "calls_max = 256\n",
+        set: |setting, _| setting.server += "calls_max = 256\n",
         ..kind("calls-without-body", |around, over| Box::pin(floods::without_body(around, over)))
     }),
     kind("http2-floods", |around, over| Box::pin(frames::floods(around, over))),
@@ -68,7 +81,18 @@ pub static KINDS: &[Kind] = &[
     on_request(stopper("database-replaced", |around, over| {
         Box::pin(files::replaced(around, over))
     })),
-    on_request(kind("database-linked", |around, over| Box::pin(files::linked(around, over)))),
-    on_disk(stopper("full-disk", |around, over| Box::pin(files::full_disk(around, over)))),
+    on_request(stopper("database-linked", |around, over| Box::pin(files::linked(around, over)))),
+    on_request(Kind {
+        set: into_a_pipe,
+        ..kind("unread-log", |around, over| Box::pin(logs::unread(around, over)))
+    }),
+    on_request(Kind {
+        set: into_a_pipe,
+        ..kind("closed-log", |around, over| Box::pin(logs::closed(around, over)))
+    }),
+    on_disk(Kind {
+        set: into_a_file,
+        ..stopper("full-disk", |around, over| Box::pin(files::full_disk(around, over)))
+    }),
     on_disk(stopper("frozen-disk", |around, over| Box::pin(files::frozen_disk(around, over)))),
 ];

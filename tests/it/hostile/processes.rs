@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
-use settlement_gateway::sim::Choices;
+use settlement_gateway::sim::{Choices, Informing};
 use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -50,18 +50,22 @@ pub async fn stopped(around: Surroundings, over: CancellationToken) {
 /// Those that nobody means: a terminal that closes, a limit, a stray one.
 pub async fn signals(around: Surroundings, over: CancellationToken) {
     while !over.is_cancelled() {
-        for signal in ["HUP", "XFSZ", "PIPE", "WINCH"] {
+        for signal in ["HUP", "XFSZ", "PIPE", "WINCH", "USR1", "USR2"] {
             kill(around.pid, signal).await;
             pause(50, &over).await;
         }
     }
 }
 
-/// Douyin's habits change every moment, within what its documents leave open.
+/// Douyin's habits change every moment, within what its documents leave open, and every second
+/// time what only informs is of any type and broken.
 pub async fn odd_answers(around: Surroundings, over: CancellationToken) {
     for seed in 1.. {
         let mut choices = Choices::from_seed(seed);
         choices.visible_after_ms = choices.visible_after_ms.min(300);
+        if seed % 2 == 0 {
+            choices.informing = Informing::Odd;
+        }
         // No gateway can make this true.
         choices.fail_turns_success_after_ms = None;
         around.sim.set_choices(choices);

@@ -10,6 +10,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::disk::Disk;
 use super::kinds::Kind;
+use super::logs::Tap;
 use crate::harness::{APP_ID, simulator};
 use crate::process::{Process, Setting, database};
 
@@ -22,6 +23,7 @@ pub struct Stage {
     pub channels: Vec<Channel>,
     process: Process,
     place: Place,
+    log: Option<Tap>,
 }
 
 /// Where the files are.
@@ -49,6 +51,8 @@ pub struct Surroundings {
     pub database: PathBuf,
     pub sim: Simulator,
     pub channels: Vec<Channel>,
+    /// Where the log is a pipe that can be stopped.
+    pub log: Option<Tap>,
 }
 
 impl Stage {
@@ -73,13 +77,14 @@ impl Stage {
             more: "requests_per_second = 10_000\nrequests_in_flight = 1_000\n".to_owned(),
             ..Setting::default()
         };
-        (kind.set)(&mut setting);
-        let process = Process::start(&sim, &dir, setting).await;
+        (kind.set)(&mut setting, &dir);
+        let mut process = Process::start(&sim, &dir, setting).await;
+        let log = process.unread[1].take().map(Tap::open);
         sim.set_callback_url(APP_ID, Some(&process.callback_url()));
         let url = format!("http://{}", process.grpc_addr());
         let channel = |_| Endpoint::from_shared(url.clone()).unwrap().connect_lazy();
         let channels = (0..CHANNELS).map(channel).collect();
-        Self { kind, sim, channels, process, place }
+        Self { kind, sim, channels, process, place, log }
     }
 
     /// Stops in order, and starts again on the same files. `Err`: how it ended instead.
@@ -101,6 +106,7 @@ impl Stage {
             database: database(&self.place.path()),
             sim: self.sim.clone(),
             channels: self.channels.clone(),
+            log: self.log.clone(),
         }
     }
 
