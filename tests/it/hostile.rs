@@ -1,9 +1,9 @@
 //! Everything around the gateway turns hostile, one kind after the other, while honest callers go
 //! on: peers that say nothing, read nothing or send all at once, files that go away, signals. Each
-//! kind is a task beside the real process. The callers count what they see.
+//! kind is a thread beside the real process. The callers count what they see.
 //!
 //! ```text
-//! HOSTILE_SECONDS=120 HOSTILE=silent-peers,signals cargo test --test it hostile:: -- --nocapture
+//! HOSTILE_SECONDS=120 HOSTILE=silent-peers,signals scripts/soak hostile
 //! ```
 //!
 //! However short: no call of an honest caller fails without details, nobody is told anything that
@@ -25,12 +25,13 @@ mod table;
 
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::runtime;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use callers::Crowd;
 use kinds::{KINDS, Kind};
-use stage::Stage;
+use stage::{Stage, Surroundings};
 use table::{Memory, Row};
 
 /// Kinds that are played at the same time where nothing is measured; other tests go on beside them.
@@ -93,16 +94,31 @@ async fn whatever_is_around_it_callers_are_answered_truly_and_every_settle_ends(
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
+/// On one thread of its own: neither callers nor Douyin wait for its tasks, and it takes at most
+/// one of the machine's cores from the process. What it has opened is closed when it is over.
+fn apart(kind: &'static Kind, around: Surroundings, over: CancellationToken) -> JoinHandle<()> {
+    tokio::task::spawn_blocking(move || {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on((kind.play)(around, over));
+    })
+}
+
 async fn play(kind: &'static Kind, times: Times) -> Row {
     let stage = Stage::set(kind).await;
     let mut crowd = Crowd::gather(&stage);
+    let began = stage.worked();
     let quiet = crowd.listen(times.quiet, || ()).await;
+    let worked = stage.worked();
     let mut memory = Memory { quiet: stage.memory_kib(), peak: 0, after: 0 };
     let over = CancellationToken::new();
-    let hostile = tokio::spawn((kind.play)(stage.surroundings(), over.clone()));
+    let hostile = apart(kind, stage.surroundings(), over.clone());
     let mut peak = memory.quiet;
     let under = crowd.listen(times.under, || peak = peak.max(stage.memory_kib())).await;
     memory.peak = peak;
+    let cores = [
+        (worked - began).div_duration_f64(times.quiet),
+        stage.worked().saturating_sub(worked).div_duration_f64(times.under),
+    ];
     over.cancel();
     hostile.await.unwrap_or_else(|error| panic!("{}: {error}", kind.name));
     let after = crowd.listen(times.after, || ()).await;
@@ -121,5 +137,5 @@ async fn play(kind: &'static Kind, times: Times) -> Row {
         Some("the process has ended".to_owned())
     };
     let (kind, serves) = (kind.name, kind.serves);
-    Row { kind, serves, quiet, under, after, memory, unfinished, lies, ended }
+    Row { kind, serves, quiet, under, after, memory, cores, unfinished, lies, ended }
 }

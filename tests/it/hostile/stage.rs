@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use settlement_gateway::sim::Simulator;
 use tempfile::TempDir;
@@ -117,6 +118,18 @@ impl Stage {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.and_then(|line| line.split_whitespace().next());
         kib.map_or(0, |kib| kib.parse().expect("the kernel writes a number"))
+    }
+
+    /// The time that it has had of the machine's cores; 0 if it has ended.
+    pub fn worked(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()));
+        let stat = stat.unwrap_or_default();
+        // The name before it may have blanks. User's and system's are the 14th and the 15th.
+        let (_, fields) = stat.rsplit_once(')').unwrap_or_default();
+        let fields = fields.split_whitespace().skip(11).take(2);
+        let ticks: u64 = fields.map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
+        // Linux has always told it in hundredths.
+        Duration::from_millis(ticks * 10)
     }
 
     pub fn lives(&self) -> bool {

@@ -33,6 +33,8 @@ pub struct Row {
     pub under: Heard,
     pub after: Heard,
     pub memory: Memory,
+    /// Cores that the process had of the machine, on average: without, and under it.
+    pub cores: [f64; 2],
     /// Intents that did not come to their end.
     pub unfinished: usize,
     /// What was told and is not so.
@@ -117,6 +119,8 @@ pub fn print(rows: &[Row]) -> String {
         "false words",
         "p50/p99 ms: quiet",
         "under it",
+        "its cores: quiet",
+        "under it",
         "memory MiB: quiet",
         "peak",
         "after",
@@ -134,9 +138,11 @@ pub fn print(rows: &[Row]) -> String {
         };
         let mib = |kib: u64| kib / 1024;
         let Memory { quiet, peak, after } = row.memory;
+        let [cores, cores_under] = row.cores;
         let _ = writeln!(
             text,
-            "| {} | {calls} | {with} | {without} | {} of {} | {lies} | {} | {} | {} | {} | {} |",
+            "| {} | {calls} | {with} | {without} | {} of {} | {lies} | {} | {} \
+             | {cores:.2} | {cores_under:.2} | {} | {} | {} |",
             row.kind,
             row.under.ready,
             row.under.probes,
