@@ -132,6 +132,7 @@ impl Callbacks {
         let headers = request.headers.clone();
         match request.body().await {
             Ok(body) => self.receive(&app_id, &headers, &body).await,
+            Err(Unread::Busy) => too_many(),
             Err(unread) => {
                 limited!(Stranger, WARN, { %app_id, ?unread },
                     "callback refused: its body could not be read");
@@ -156,10 +157,14 @@ impl Handler for Callbacks {
     }
 
     fn busy(&self) -> Answer {
-        limited!(Stranger, WARN, "callback refused: too many at once");
-        count(NO_APP, Verdict::Busy);
-        Verdict::Busy.answer()
+        too_many().answer()
     }
+}
+
+fn too_many() -> Verdict {
+    limited!(Stranger, WARN, "callback refused: too many at once");
+    count(NO_APP, Verdict::Busy);
+    Verdict::Busy
 }
 
 impl Verdict {
@@ -188,7 +193,7 @@ impl Verdict {
             Verdict::Unread(Unread::TooLarge) => "too_large",
             Verdict::Unread(Unread::TooSlow) => "too_slow",
             Verdict::Unread(Unread::Lost) => "lost",
-            Verdict::Busy => "busy",
+            Verdict::Busy | Verdict::Unread(Unread::Busy) => "busy",
             Verdict::NotDurable => "not_durable",
         }
     }
@@ -235,6 +240,7 @@ mod tests {
             (Verdict::Unread(Unread::TooLarge), 413, "too_large"),
             (Verdict::Unread(Unread::TooSlow), 408, "too_slow"),
             (Verdict::Unread(Unread::Lost), 400, "lost"),
+            (Verdict::Unread(Unread::Busy), 503, "busy"),
             (Verdict::Busy, 503, "busy"),
             (Verdict::NotDurable, 500, "not_durable"),
         ];

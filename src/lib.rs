@@ -16,7 +16,7 @@
 //!           ▼                                                ▼       │
 //!   1     store (sqlite) · listener                        douyin ───┘
 //!           ▼
-//!   0     settle (pure) · clock · descriptors · sync · bell · tasks · log_limit
+//!   0     settle (pure) · clock · descriptors · sync · bell · tasks · seats · log_limit
 //! ```
 //!
 //! Read in this order: [`settle`] (what a settle is and how it changes), [`gateway`] (how it is
@@ -42,6 +42,7 @@ pub mod listener;
 pub mod log_limit;
 pub mod poller;
 pub mod proto;
+pub mod seats;
 pub mod settle;
 pub mod setup;
 #[cfg(feature = "sandbox")]

@@ -3,8 +3,9 @@
 //!
 //! What it must not know: what a request is for.
 
-mod seats;
+mod arriving;
 
+use std::ops::Deref;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,23 +19,24 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::log_limit::limited;
+use crate::seats::{Activity, AtWork, Seats};
 
-use seats::{Activity, Seats};
+use arriving::{Arriving, Connection, Held};
 
 /// What one listener gives at most.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Connections open at once. For one more the one that has rested longest is closed; if each
-    /// has a request in flight, it is answered 503 and closed.
+    /// has a request at work, it is answered 503 and closed.
     pub connections_max: usize,
-    /// Requests being read or worked on at once; one more is answered 503.
+    /// Requests at work at once, counted once their body is here; one more is answered 503.
     pub requests_max: usize,
     pub body_bytes_max: usize,
     /// How long a body may take to arrive.
@@ -42,6 +44,13 @@ pub struct Limits {
     /// How long a connection may stay without a request, its handshake and a head included; it is
     /// closed after once to twice that long.
     pub idle_time_max: Duration,
+}
+
+impl Limits {
+    /// What is on its way may have as many bytes as the bodies of all that may be at work.
+    pub fn arriving_bytes_max(&self) -> usize {
+        self.requests_max.saturating_mul(self.body_bytes_max)
+    }
 }
 
 /// The largest head of a request.
@@ -73,8 +82,31 @@ pub struct Request {
     pub authority: Option<String>,
     pub headers: HeaderMap,
     body: Incoming,
+    arrival: Arrival,
+}
+
+/// What a body needs on its way.
+struct Arrival {
+    held: Held,
     bytes_max: usize,
     time_max: Duration,
+    requests: Arc<Semaphore>,
+    activity: Arc<Activity>,
+}
+
+/// A body that is here; its request counts among those at work until this is dropped.
+pub struct Arrived {
+    bytes: Bytes,
+    _place: OwnedSemaphorePermit,
+    _at_work: AtWork,
+}
+
+impl Deref for Arrived {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// Why there is no body.
@@ -82,20 +114,29 @@ pub struct Request {
 pub enum Unread {
     TooLarge,
     TooSlow,
+    /// Too many are on their way, or at work.
+    Busy,
     /// The connection ended first.
     Lost,
 }
 
 impl Request {
-    pub async fn body(self) -> Result<Bytes, Unread> {
-        let whole = whole(self.body, self.bytes_max);
-        tokio::time::timeout(self.time_max, whole).await.unwrap_or(Err(Unread::TooSlow))
+    pub async fn body(self) -> Result<Arrived, Unread> {
+        let Arrival { mut held, bytes_max, time_max, requests, activity } = self.arrival;
+        if !held.grow(arriving::cost(&self.headers)) {
+            return Err(Unread::Busy);
+        }
+        let whole = whole(self.body, bytes_max, held);
+        let whole = tokio::time::timeout(time_max, whole).await;
+        let bytes = whole.unwrap_or(Err(Unread::TooSlow))?;
+        let place = requests.try_acquire_owned().map_err(|_| Unread::Busy)?;
+        Ok(Arrived { bytes, _place: place, _at_work: activity.begin() })
     }
 }
 
 /// Copied into one buffer: kept as they came, frames of one byte each would cost many times what
 /// they carry.
-async fn whole<B>(mut body: B, bytes_max: usize) -> Result<Bytes, Unread>
+async fn whole<B>(mut body: B, bytes_max: usize, mut held: Held) -> Result<Bytes, Unread>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -105,6 +146,9 @@ where
         let Ok(data) = frame.map_err(|_| Unread::Lost)?.into_data() else { continue };
         if data.len() > bytes_max.saturating_sub(whole.len()) {
             return Err(Unread::TooLarge);
+        }
+        if !held.grow(data.len()) {
+            return Err(Unread::Busy);
         }
         whole.extend_from_slice(&data);
     }
@@ -116,6 +160,7 @@ impl Unread {
         match self {
             Unread::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Unread::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Unread::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Unread::Lost => StatusCode::BAD_REQUEST,
         }
     }
@@ -133,7 +178,7 @@ pub struct Answer {
 pub trait Handler: Clone + Send + Sync + 'static {
     fn handle(&self, request: Request) -> impl Future<Output = Answer> + Send;
 
-    /// The answer to one request, or one connection, too many.
+    /// The answer to one connection too many.
     fn busy(&self) -> Answer;
 
     /// The listener's name, as a label.
@@ -149,27 +194,31 @@ pub async fn serve(
     handler: impl Handler,
     stop: CancellationToken,
 ) {
-    let seats = Seats::new(limits.connections_max);
-    let requests = Arc::new(Semaphore::new(limits.requests_max));
+    let seats = Seats::new(handler.name(), limits.connections_max, None);
     let tasks = TaskTracker::new();
-    let edge = Edge { limits, requests, handler, tasks: tasks.clone(), stop: stop.clone() };
+    let edge = Edge {
+        requests: Arc::new(Semaphore::new(limits.requests_max)),
+        arriving: Arriving::new(limits.arriving_bytes_max()),
+        limits,
+        handler,
+        tasks: tasks.clone(),
+        stop: stop.clone(),
+    };
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => break,
         };
-        let socket = match accepted {
-            Ok((socket, _)) => socket,
+        let (socket, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 limited!(Stranger, WARN, { %error }, "cannot accept connections");
                 tokio::time::sleep(ACCEPT_RETRY).await;
                 continue;
             }
         };
-        let Some(seat) = seats.take() else {
-            let (busy, listener) = (edge.handler.busy(), edge.handler.name());
-            let labels = [("listener", listener), ("why", "full")];
-            metrics::counter!("settlement_connections_refused_total", &labels).increment(1);
+        let Ok(seat) = seats.take(peer.ip()) else {
+            let busy = edge.handler.busy();
             if tls.is_none() {
                 turn_away(&socket, &busy);
             }
@@ -180,6 +229,8 @@ pub async fn serve(
             edge.connection(socket, tls, seat.activity()).await;
             drop(seat);
         });
+        // One that made room goes before the next one comes.
+        tokio::task::yield_now().await;
     }
     drop(listener);
     tasks.close();
@@ -202,6 +253,7 @@ fn turn_away(socket: &TcpStream, answer: &Answer) {
 struct Edge<H> {
     limits: Limits,
     requests: Arc<Semaphore>,
+    arriving: Arc<Arriving>,
     handler: H,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -224,7 +276,7 @@ impl<H: Handler> Edge<H> {
             () = tokio::time::sleep(self.limits.idle_time_max) => {
                 return limited!(Stranger, DEBUG, "a TLS handshake took too long");
             }
-            () = activity.left.cancelled() => return,
+            () = activity.made_room() => return,
             () = self.stop.cancelled() => return,
         };
         match shaken {
@@ -236,15 +288,16 @@ impl<H: Handler> Edge<H> {
     async fn talk(self, io: impl Read + Write + Unpin + Send + 'static, activity: &Arc<Activity>) {
         let builder = builder(&self.limits, self.tasks.clone());
         let (limits, stop) = (self.limits.clone(), self.stop.clone());
+        let peer = Connection::new(Arc::clone(&self.arriving));
         let service = service_fn({
-            let (edge, activity) = (self, Arc::clone(activity));
-            move |request| edge.clone().exchange(request, Arc::clone(&activity))
+            let (edge, peer, activity) = (self, Arc::clone(&peer), Arc::clone(activity));
+            move |request| edge.clone().exchange(request, Arc::clone(&peer), Arc::clone(&activity))
         });
         let mut connection = pin!(builder.serve_connection(io, service));
         let over = async {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = activity.left.cancelled() => {}
+                () = activity.made_room() => {}
             }
         };
         let mut over = pin!(over);
@@ -261,17 +314,17 @@ impl<H: Handler> Edge<H> {
                     return;
                 }
                 () = over.as_mut(), if cut_at.is_none() => {
-                    // One that made room, and says nothing.
+                    // One that made room, and has nothing at work.
                     if !stop.is_cancelled() && activity.rests() {
                         return;
                     }
                     cut_at = Some(Instant::now() + limits.body_time_max + LINGER);
                     connection.as_mut().graceful_shutdown();
-                    activity.rested(&mut last);
+                    peer.rested(&mut last);
                 }
                 () = tokio::time::sleep(look) => {
                     let late = cut_at.is_some_and(|cut_at| Instant::now() >= cut_at);
-                    if activity.rested(&mut last) || late {
+                    if peer.rested(&mut last) || late {
                         return;
                     }
                 }
@@ -283,34 +336,32 @@ impl<H: Handler> Edge<H> {
     async fn exchange(
         self,
         request: http::Request<Incoming>,
+        peer: Arc<Connection>,
         activity: Arc<Activity>,
     ) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
-        let _in_flight = activity.begin();
+        let _open = peer.open();
         let version = request.version();
-        let answer = match Arc::clone(&self.requests).try_acquire_owned() {
-            Ok(seat) => {
-                let (head, body) = request.into_parts();
-                let request = Request {
-                    method: head.method,
-                    path: head.uri.path().to_owned(),
-                    authority: head.uri.authority().map(ToString::to_string),
-                    headers: head.headers,
-                    body,
-                    bytes_max: self.limits.body_bytes_max,
-                    time_max: self.limits.body_time_max,
-                };
-                let handler = self.handler;
-                // A task of its own, because this future is dropped when the peer goes: what is
-                // being recorded is recorded to the end, and told of.
-                let handled = self.tasks.spawn(async move {
-                    let answer = handler.handle(request).await;
-                    drop(seat);
-                    answer
-                });
-                handled.await.unwrap_or_else(|_| broken())
-            }
-            Err(_) => self.handler.busy(),
+        let (head, body) = request.into_parts();
+        let arrival = Arrival {
+            held: peer.hold(),
+            bytes_max: self.limits.body_bytes_max,
+            time_max: self.limits.body_time_max,
+            requests: self.requests,
+            activity,
         };
+        let request = Request {
+            method: head.method,
+            path: head.uri.path().to_owned(),
+            authority: head.uri.authority().map(ToString::to_string),
+            headers: head.headers,
+            body,
+            arrival,
+        };
+        let handler = self.handler;
+        // A task of its own, because this future is dropped when the peer goes: what is being
+        // recorded is recorded to the end, and told of.
+        let handled = self.tasks.spawn(async move { handler.handle(request).await });
+        let answer = handled.await.unwrap_or_else(|_| broken());
         Ok(response(answer, version))
     }
 }
@@ -334,7 +385,7 @@ fn builder(limits: &Limits, tasks: TaskTracker) -> auto::Builder<Tracked> {
         .initial_stream_window_size(u32::try_from(limits.body_bytes_max).ok())
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
-        // Idle connections are closed by `Activity`.
+        // Idle connections are closed by `talk`.
         .keep_alive_interval(None);
     builder
 }

@@ -146,7 +146,7 @@ fn describe_connections() {
     metrics::describe_counter!(
         "settlement_connections_refused_total",
         "Connections turned away by listener and reason: full, peer (too many of one address), \
-         silent (it did not say what it speaks)."
+         rested (it made room for another one), silent (it did not say what it speaks)."
     );
     metrics::describe_gauge!("settlement_descriptors_used", "Open file descriptors.");
     metrics::describe_gauge!(
@@ -156,9 +156,12 @@ fn describe_connections() {
     for (listener, why) in [
         ("grpc", "full"),
         ("grpc", "peer"),
+        ("grpc", "rested"),
         ("grpc", "silent"),
         ("callbacks", "full"),
+        ("callbacks", "rested"),
         ("admin", "full"),
+        ("admin", "rested"),
     ] {
         let labels = [("listener", listener), ("why", why)];
         metrics::counter!("settlement_connections_refused_total", &labels).increment(0);

@@ -112,12 +112,24 @@ fn grpc_connections(config: &Config) -> Vec<Row> {
         (
             "connections",
             knob("connections_max", &count(grpc.connections_max)),
-            "GOAWAY with ENHANCE_YOUR_CALM, `too many connections`",
+            "the one that has rested longest makes room: GOAWAY without an error if it has asked \
+             something, else closed. If each has a call or a watch, the new one gets GOAWAY with \
+             ENHANCE_YOUR_CALM, `too many connections`",
         ),
         (
             "of one address",
             knob("connections_per_peer_max", &per_peer),
-            "the same, `too many connections from one address`",
+            "GOAWAY with ENHANCE_YOUR_CALM, `too many connections from one address`",
+        ),
+        (
+            "time to go for one that makes room: without a call, and at most",
+            format!("{}, `unary_limit_ms` = {}", time(server::LEAVE_TIME), time(grpc.unary_limit)),
+            "closed",
+        ),
+        (
+            "connections that make room and have not gone, on each listener",
+            count(crate::seats::LEAVING_MAX),
+            "the new one is turned away",
         ),
         (
             "time until a peer has said that it speaks HTTP/2",
@@ -305,9 +317,19 @@ fn edge(limits: &Limits, Sized([connections, requests, body_time, idle_time]): S
         (
             "connections",
             format!("{connections}{}", count(limits.connections_max)),
-            "503; with TLS it is only closed",
+            "the one that has rested longest is closed. If each has a request at work, the new one \
+             gets 503; with TLS it is only closed",
         ),
-        ("requests at work", format!("{requests}{}", count(limits.requests_max)), "503"),
+        (
+            "requests at work, counted once their body is here",
+            format!("{requests}{}", count(limits.requests_max)),
+            "503",
+        ),
+        (
+            "requests on their way, each 4 KiB, its head and what has come",
+            bytes(limits.arriving_bytes_max()),
+            "503; a connection with less than 16 KiB of them still gets through",
+        ),
         ("a body", bytes(limits.body_bytes_max), "413"),
         ("time until a body is here", format!("{body_time}{}", time(limits.body_time_max)), "408"),
         (

@@ -5,7 +5,6 @@
 //!
 //! What it must not know: what an RPC does.
 
-mod seats;
 mod watch;
 
 use std::convert::Infallible;
@@ -39,7 +38,7 @@ use super::{Service, answers};
 use crate::log_limit::limited;
 use crate::proto;
 use crate::proto::v1::settlement_service_server::SettlementServiceServer;
-use seats::{Full, Seats};
+use crate::seats::{Activity, Full, Seats};
 use watch::{Looked, Watch};
 
 /// Streams open at once on one connection.
@@ -81,6 +80,8 @@ pub const ARRIVING: Bound = Bound {
 pub const ANSWERS: Bound =
     Bound { process_max: usize::MAX, connection_max: 16 * 1024 * 1024, share: 64 * 1024 };
 
+/// How long a connection that makes room for another one may take to go, if it has no call.
+pub const LEAVE_TIME: Duration = Duration::from_secs(1);
 /// How often a connection is looked at.
 pub const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the gauges are set.
@@ -106,13 +107,14 @@ pub async fn serve(
         calls: calls(service, health),
         process: Arc::clone(&process),
         untaken_max: config.slow_consumer + UNTAKEN_TIME_MAX,
+        unary_limit: config.unary_limit,
         tasks: tasks.clone(),
         stop: stop.clone(),
         cut,
     };
     // Behind a mesh every caller has the same address: only where it is configured.
     let per_peer_max = Some(config.connections_per_peer_max).filter(|peer_max| *peer_max > 0);
-    let seats = Seats::new(config.connections_max, per_peer_max);
+    let seats = Seats::new("grpc", config.connections_max, per_peer_max);
     let mut gauges = tokio::time::interval(GAUGE_INTERVAL);
     gauges.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
@@ -126,7 +128,11 @@ pub async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((socket, peer)) => server.open(socket, peer, &seats),
+            Ok((socket, peer)) => {
+                server.open(socket, peer, &seats);
+                // One that made room goes before the next one comes.
+                tokio::task::yield_now().await;
+            }
             // As when the process has no file descriptors left: some are waited for.
             Err(error) => {
                 limited!(Stranger, WARN, { %error }, "cannot accept connections");
@@ -160,7 +166,7 @@ fn calls(service: Service, health: HealthServer<HealthService>) -> Calls {
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
 fn measure(seats: &Seats, process: &Process) {
-    metrics::gauge!("settlement_grpc_connections").set(seats.taken() as f64);
+    metrics::gauge!("settlement_grpc_connections").set(seats.taken_count() as f64);
     metrics::gauge!("settlement_grpc_answer_bytes").set(process.held(Kind::Answers) as f64);
 }
 
@@ -171,19 +177,17 @@ struct Server {
     process: Arc<Process>,
     /// How long what was given of an answer may stay untaken.
     untaken_max: Duration,
+    unary_limit: Duration,
     tasks: TaskTracker,
     stop: CancellationToken,
     cut: CancellationToken,
 }
 
 impl Server {
-    fn open(&self, socket: TcpStream, peer: SocketAddr, seats: &Seats) {
+    fn open(&self, socket: TcpStream, peer: SocketAddr, seats: &Arc<Seats>) {
         let seat = match seats.take(peer.ip()) {
             Ok(seat) => seat,
-            Err(full) => {
-                refused(full.why());
-                return turn_away(&socket, &full);
-            }
+            Err(full) => return turn_away(&socket, full),
         };
         // A connection without it is only slower.
         let _ = socket.set_nodelay(true);
@@ -193,7 +197,7 @@ impl Server {
             let why = tokio::select! {
                 biased;
                 () = cut.cancelled() => "cut",
-                why = server.talk(socket) => why,
+                why = server.talk(socket, seat.activity()) => why,
             };
             debug!(%peer, why, "a connection ended");
             drop(seat);
@@ -201,7 +205,7 @@ impl Server {
     }
 
     /// Until the connection ends: why it did.
-    async fn talk(self, socket: TcpStream) -> &'static str {
+    async fn talk(self, socket: TcpStream, activity: &Arc<Activity>) -> &'static str {
         let connection = Connection::new(Arc::clone(&self.process));
         let heard = Arc::clone(&connection);
         let io = InspectReader::new(socket, move |bytes| heard.hear(bytes.len()));
@@ -211,13 +215,13 @@ impl Server {
             connection: Arc::clone(&connection),
             untaken_max: self.untaken_max,
         };
-        let of_call = Arc::clone(&connection);
-        let service =
-            service_fn(move |request| answer(calls.clone(), Arc::clone(&of_call), request));
+        let of_call = (Arc::clone(&connection), Arc::clone(activity));
+        let service = service_fn(move |request| answer(calls.clone(), of_call.clone(), request));
         let serving = builder(streams).serve_connection(TokioIo::new(io), service);
         let mut serving = pin!(serving);
         let mut watch = Watch::new(connection, self.untaken_max);
-        let mut stopping = false;
+        let mut left = pin!(left(activity, self.unary_limit));
+        let (mut stopping, mut leaving) = (false, false);
         let mut look = tokio::time::interval(LOOK_INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         look.reset();
@@ -227,16 +231,23 @@ impl Server {
                 ended = serving.as_mut() => {
                     return if ended.is_ok() { "ended" } else { "failed" };
                 }
+                () = left.as_mut() => return "made room",
+                // A call that begins at this moment is still answered.
+                () = activity.made_room(), if !leaving => {
+                    leaving = true;
+                    serving.as_mut().graceful_shutdown();
+                }
                 () = self.stop.cancelled(), if !stopping => {
                     stopping = true;
                     serving.as_mut().graceful_shutdown();
                 }
                 _ = look.tick() => match watch.look() {
                     Looked::Fine => {}
-                    // A call that begins at this moment is still answered.
                     Looked::Idle => serving.as_mut().graceful_shutdown(),
                     Looked::Silent => {
-                        refused("silent");
+                        let labels = [("listener", "grpc"), ("why", "silent")];
+                        metrics::counter!("settlement_connections_refused_total", &labels)
+                            .increment(1);
                         return "silent";
                     }
                     Looked::Over(why) => return why,
@@ -246,13 +257,30 @@ impl Server {
     }
 }
 
+/// Until a connection has made room for another one, and has had its time to go: a stranger that
+/// never asked anything has none, and a call that was begun meanwhile is waited for.
+async fn left(activity: &Activity, time_max: Duration) {
+    activity.made_room().await;
+    let resting = async {
+        while activity.has_worked() {
+            tokio::time::sleep(LEAVE_TIME).await;
+            if activity.rests() {
+                return;
+            }
+        }
+    };
+    // Whatever it does by then.
+    let _ = tokio::time::timeout(time_max, resting).await;
+}
+
 async fn answer(
     calls: Calls,
-    connection: Arc<Connection>,
+    (connection, activity): (Arc<Connection>, Arc<Activity>),
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(connection);
+    request.extensions_mut().insert(activity);
     calls.oneshot(request).await
 }
 
@@ -291,14 +319,9 @@ where
     }
 }
 
-fn refused(why: &'static str) {
-    metrics::counter!("settlement_connections_refused_total", "listener" => "grpc", "why" => why)
-        .increment(1);
-}
-
 /// Says why in HTTP/2's words, as far as that is possible without waiting for the peer: settings,
 /// then GOAWAY with ENHANCE_YOUR_CALM.
-fn turn_away(socket: &TcpStream, full: &Full) {
+fn turn_away(socket: &TcpStream, full: Full) {
     let why = full.to_string();
     let length = u8::try_from(8 + why.len()).unwrap_or(u8::MAX);
     let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];

@@ -33,6 +33,7 @@ use super::deadline::Deadline;
 use super::rpc::{self, Rpc};
 use super::status::{self, Limit, Outcome};
 use crate::log_limit::limited;
+use crate::seats::{Activity, AtWork};
 
 /// How long a request may take to arrive.
 pub const BODY_TIME_MAX: Duration = Duration::from_secs(10);
@@ -143,6 +144,7 @@ where
                 Ok(request) => request,
                 Err(turned_away) => return Ok(turned_away),
             };
+            let at_work = (case.path != Path::Streams).then(|| case.begin()).flatten();
             // A caller that asks for the health of a busy gateway is still to hear that it serves.
             let place = case.rpc.map(|_| calls.try_acquire_owned()).transpose();
             let Ok(_place) = place else {
@@ -154,7 +156,7 @@ where
             let answer = guarded(Box::pin(ready.call(request)));
             let answered = tokio::time::timeout_at(deadline.last, answer).await;
             Ok(match answered {
-                Ok(Ok(Ok(response))) => case.shaped(response, stream),
+                Ok(Ok(Ok(response))) => case.shaped(response, stream, at_work),
                 Ok(Ok(Err(infallible))) => match infallible {},
                 Ok(Err(Panicked)) => case.answer("INTERNAL_ERROR"),
                 Err(_) => case.late(deadline.limit),
@@ -199,6 +201,8 @@ struct Case {
     path: Path,
     entered: Entered,
     connection: Arc<Connection>,
+    /// `None`: the caller is in this process.
+    activity: Option<Arc<Activity>>,
 }
 
 impl Case {
@@ -210,7 +214,13 @@ impl Case {
             (None, _) => Path::Streams,
         };
         let connection = Connection::of(request.extensions(), process);
-        Self { rpc, path, entered: Entered::default(), connection }
+        let activity = request.extensions().get().cloned();
+        Self { rpc, path, entered: Entered::default(), connection, activity }
+    }
+
+    /// From now on its connection makes room for no other one.
+    fn begin(&self) -> Option<AtWork> {
+        self.activity.as_ref().map(Activity::begin)
     }
 
     /// The request once all of it is here.
@@ -255,14 +265,23 @@ impl Case {
         self.status(reason).into_http()
     }
 
-    fn shaped(self, mut response: Response<Body>, stream: Option<Held>) -> Response<Body> {
+    fn shaped(
+        self,
+        mut response: Response<Body>,
+        stream: Option<Held>,
+        at_work: Option<AtWork>,
+    ) -> Response<Body> {
         if response.headers().contains_key(Status::GRPC_STATUS) {
             self.shape(response.headers_mut());
             return response;
         }
         let waiting = Waiting::new(Arc::clone(&self.connection));
-        let body = |inner| ShapedBody { inner, case: self, waiting, over: false, _stream: stream };
-        response.map(|inner| Body::new(body(inner)))
+        // What lasts is one once it is answered: its request may never come.
+        let at_work = at_work.or_else(|| self.begin());
+        response.map(|inner| {
+            let (_stream, _at_work) = (stream, at_work);
+            Body::new(ShapedBody { inner, case: self, waiting, over: false, _stream, _at_work })
+        })
     }
 
     /// Replaces an error without details.
@@ -356,6 +375,7 @@ struct ShapedBody {
     /// Its last frame was something else than the inner one's.
     over: bool,
     _stream: Option<Held>,
+    _at_work: Option<AtWork>,
 }
 
 impl ShapedBody {

@@ -57,7 +57,8 @@ async fn a_body_in_crumbs_costs_what_it_carries() {
     for (bytes, expected) in [(1_000, Ok(1_000)), (1_001, Err(Unread::TooLarge))] {
         let held_max = Arc::new(AtomicUsize::new(0));
         let crumbs = Crumbs { left: bytes, held: Arc::default(), held_max: Arc::clone(&held_max) };
-        assert_eq!(whole(crumbs, 1_000).await.map(|whole| whole.len()), expected);
+        let held = Connection::new(Arriving::new(1_000)).hold();
+        assert_eq!(whole(crumbs, 1_000, held).await.map(|whole| whole.len()), expected);
         assert_eq!(held_max.load(Ordering::Relaxed), 1);
     }
 }
@@ -70,7 +71,11 @@ struct Slow {
 }
 
 impl Handler for Slow {
-    async fn handle(&self, _: Request) -> Answer {
+    async fn handle(&self, request: Request) -> Answer {
+        let body = request.body().await;
+        if let Err(unread) = body {
+            return Answer { status: unread.status(), ..broken() };
+        }
         let _ = self.said.send("begun").await;
         self.go_on.notified().await;
         let _ = self.said.send("done").await;
@@ -82,27 +87,57 @@ impl Handler for Slow {
     }
 
     fn busy(&self) -> Answer {
-        broken()
+        Answer { status: StatusCode::SERVICE_UNAVAILABLE, ..broken() }
+    }
+}
+
+fn limits(connections_max: usize) -> Limits {
+    Limits {
+        connections_max,
+        requests_max: 1,
+        body_bytes_max: 1_024,
+        body_time_max: Duration::from_secs(60),
+        idle_time_max: Duration::from_secs(60),
+    }
+}
+
+#[tokio::test]
+async fn one_request_and_one_connection_too_many_are_answered_503_beside_one_at_work() {
+    for connections_max in [1, 2] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (said, mut heard) = mpsc::channel(4);
+        let (go_on, stop) = (Arc::new(Notify::new()), CancellationToken::new());
+        let handler = Slow { said, go_on: Arc::clone(&go_on) };
+        let serving = TaskTracker::new();
+        let served =
+            serving.spawn(serve(listener, None, limits(connections_max), handler, stop.clone()));
+        let get = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+        let mut first = TcpStream::connect(addr).await.unwrap();
+        first.write_all(get).await.unwrap();
+        assert_eq!(heard.recv().await, Some("begun"));
+        let mut second = TcpStream::connect(addr).await.unwrap();
+        let _ = second.write_all(get).await;
+        let mut answer = [0; 12];
+        second.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 503");
+        go_on.notify_one();
+        assert_eq!(heard.recv().await, Some("done"));
+        stop.cancel();
+        served.await.unwrap();
     }
 }
 
 /// The peer is gone, the write is on its way: it is finished, and whoever watches hears of it.
 #[tokio::test]
 async fn what_was_begun_is_finished_although_its_sender_has_gone() {
-    let limits = Limits {
-        connections_max: 1,
-        requests_max: 1,
-        body_bytes_max: 1_024,
-        body_time_max: Duration::from_secs(60),
-        idle_time_max: Duration::from_secs(60),
-    };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let (said, mut heard) = mpsc::channel(4);
     let (go_on, stop) = (Arc::new(Notify::new()), CancellationToken::new());
     let handler = Slow { said, go_on: Arc::clone(&go_on) };
     let serving = TaskTracker::new();
-    let served = serving.spawn(serve(listener, None, limits, handler, stop.clone()));
+    let served = serving.spawn(serve(listener, None, limits(1), handler, stop.clone()));
 
     let mut sender = TcpStream::connect(addr).await.unwrap();
     sender.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();

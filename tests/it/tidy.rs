@@ -27,7 +27,7 @@ fn rust_files(dir: &str) -> Vec<PathBuf> {
 /// The floor of a top-level module. A module may use its own floor's and lower ones.
 fn floor(module: &str) -> u32 {
     match module {
-        "bell" | "clock" | "descriptors" | "log_limit" | "settle" | "sync" | "tasks" => 0,
+        "bell" | "clock" | "descriptors" | "log_limit" | "seats" | "settle" | "sync" | "tasks" => 0,
         "store" | "douyin" | "listener" => 1,
         "gateway" | "hub" => 2,
         "grpc" | "poller" | "callback" | "admin" => 3,

@@ -78,7 +78,9 @@ pub(super) const SERVER: &[Knob<Config>] = &[
             bounds: (1, 100_000),
         },
         meaning: "Connections to the gRPC port open at once, each of which takes a file \
-                  descriptor. One more is told to go away.",
+                  descriptor. For one more the one that has rested longest makes room: it is \
+                  told to connect again. If each has a call or a watch, the new one is told to \
+                  go away.",
     },
     Knob {
         key: "connections_per_peer_max",
@@ -154,7 +156,7 @@ pub(super) const SERVER: &[Knob<Config>] = &[
             bounds: (1, 100_000),
         },
         meaning: "Connections to the callback listener open at once. For one more the one that \
-                  has rested longest is closed. If each has a request in flight, the new one is \
+                  has rested longest is closed. If each has a request at work, the new one is \
                   answered 503; with TLS it is only closed.",
     },
     Knob {
@@ -164,8 +166,9 @@ pub(super) const SERVER: &[Knob<Config>] = &[
             unit: "requests",
             bounds: (1, 10_000),
         },
-        meaning: "Callbacks being read or recorded at once, each at most 64 KiB. One more is \
-                  answered 503, and Douyin delivers it again.",
+        meaning: "Callbacks at work at once, each at most 64 KiB; one counts once its body is \
+                  here. One more is answered 503, and Douyin delivers it again. As many bytes as \
+                  that may be on their way, and 16 KiB of each connection in any case.",
     },
     Knob {
         key: "callback_body_time_max_ms",

@@ -100,8 +100,12 @@ impl Letter {
     }
 
     async fn deliver_by(&self, client: &reqwest::Client, gateway: &Gateway) -> (u16, Value) {
+        self.deliver_to(client, &gateway.callback_url(&self.to)).await
+    }
+
+    async fn deliver_to(&self, client: &reqwest::Client, url: &str) -> (u16, Value) {
         let request = client
-            .post(gateway.callback_url(&self.to))
+            .post(url)
             .header("content-type", "application/json")
             .header("Byte-Timestamp", &self.timestamp)
             .header("Byte-Nonce-Str", &self.nonce)

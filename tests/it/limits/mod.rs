@@ -31,8 +31,7 @@ impl Frames {
 
     /// Says that it speaks HTTP/2, and which settings it has.
     async fn greet(&mut self) {
-        let settings = frame(4, 0, 0, &[]);
-        self.send(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..]].concat()).await;
+        self.send(&greeting()).await;
     }
 
     /// Begins so many calls of a path, whose requests do not follow.
@@ -45,6 +44,11 @@ impl Frames {
     async fn send(&mut self, bytes: &[u8]) {
         within("a write", self.0.write_all(bytes)).await.unwrap();
     }
+}
+
+/// The first words of a peer that speaks HTTP/2: none of its settings is set.
+fn greeting() -> Vec<u8> {
+    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &frame(4, 0, 0, &[])[..]].concat()
 }
 
 /// A frame of HTTP/2 (RFC 9113, 4.1).

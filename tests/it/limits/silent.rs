@@ -1,16 +1,28 @@
 //! Peers that connect and say nothing.
 
+use std::time::Duration;
+
+use settlement_gateway::proto::v1::SettleState;
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
 use tempfile::TempDir;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::JoinSet;
 use tonic::transport::Endpoint;
 
-use super::{Frames, frame, until};
+use super::{Frames, frame, greeting, head, until};
 use crate::callbacks::new_key;
-use crate::harness::{APP_ID, create_request, number, simulator, within};
+use crate::harness::{
+    APP_ID, create_on, create_request, drain, number, simulator, watch_request, within,
+};
 use crate::process::{Process, Setting};
 
+/// Places for connections that strangers fill.
+const SEATS: u32 = 32;
+/// Before a stranger that was turned away comes back.
+const RETURN: Duration = Duration::from_millis(50);
+
 /// With as few descriptors as this, the limits add up to less than there are.
+const RESTED: &str = "settlement_connections_refused_total{listener=\"grpc\",why=\"rested\"}";
 const SMALL: &str = "connections_max = 64\ncallback_connections_max = 16\n";
 
 fn few_descriptors(platform_keys: std::path::PathBuf) -> Setting {
@@ -38,8 +50,7 @@ async fn silent_connections_leave_descriptors_for_everything_else_and_are_closed
     for _ in 0..400 {
         silent.push(Frames::open(&gateway.url()).await);
     }
-    let full = "settlement_connections_refused_total{listener=\"grpc\",why=\"full\"}";
-    until("the places to be taken", async || gateway.metric(full).await >= 200.0).await;
+    until("the places to be taken", async || gateway.metric(RESTED).await >= 200.0).await;
 
     // Who was connected goes on, and Douyin, callbacks and health have what they need.
     for _ in 0..20 {
@@ -68,6 +79,93 @@ async fn silent_connections_leave_descriptors_for_everything_else_and_are_closed
     within("CreateSettle", create).await.unwrap();
     let (_, log) = async { (gateway.signal("TERM").await, gateway.ended().await.1) }.await;
     assert!(!log.contains("cannot accept"), "{log}");
+}
+
+/// How strangers hold a connection.
+#[derive(Clone, Copy, Debug)]
+enum Holding {
+    Nothing,
+    Greeting,
+    /// A call whose request does not come.
+    Begun,
+}
+
+/// So many strangers, each of whom comes back as soon as its connection ends.
+fn strangers(url: &str, holding: Holding) -> JoinSet<()> {
+    let mut strangers = JoinSet::new();
+    for _ in 0..2 * SEATS {
+        let url = url.to_owned();
+        strangers.spawn(async move {
+            loop {
+                let mut stranger = Frames::open(&url).await;
+                let said = match holding {
+                    Holding::Nothing => Vec::new(),
+                    Holding::Greeting => greeting(),
+                    Holding::Begun => {
+                        let path = "/douyin.settlement.v1.SettlementService/CreateSettle";
+                        [greeting(), frame(1, 4, 1, &head(path))].concat()
+                    }
+                };
+                let _ = stranger.0.write_all(&said).await;
+                let _ = stranger.0.read_to_end(&mut Vec::new()).await;
+                tokio::time::sleep(RETURN).await;
+            }
+        });
+    }
+    strangers
+}
+
+#[tokio::test]
+async fn strangers_that_come_back_again_and_again_keep_no_caller_out_and_end_no_watch() {
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let server = format!("connections_max = {SEATS}\n");
+    let more = "requests_per_second = 1000\nrequests_in_flight = 16\n".to_owned();
+    let gateway =
+        Process::start(&sim, dir.path(), Setting { server, more, ..Setting::default() }).await;
+    let mut client = gateway.client.clone();
+    let watched = number("watched");
+    let create = client.create_settle(create_on(&watched, "sim-hold-1"));
+    let settle = within("CreateSettle", create).await.unwrap().into_inner().settle.unwrap();
+    let watch = client.watch_settle(watch_request(&watched, 0));
+    let watch = within("WatchSettle", watch).await.unwrap().into_inner();
+    for holding in [Holding::Nothing, Holding::Greeting, Holding::Begun] {
+        let before = gateway.metric(RESTED).await;
+        let strangers = strangers(&gateway.url(), holding);
+        until("all places to be taken again and again", async || {
+            gateway.metric(RESTED).await >= before + 4.0 * f64::from(SEATS)
+        })
+        .await;
+        for _ in 0..20 {
+            let endpoint = Endpoint::from_shared(gateway.url()).unwrap();
+            let channel = within("a connection", endpoint.connect()).await.unwrap();
+            let create = create_request(&number("honest"));
+            let mut client = SettlementServiceClient::new(channel);
+            let created = within("CreateSettle", client.create_settle(create)).await;
+            created.unwrap_or_else(|status| panic!("{holding:?}: {status:?}"));
+        }
+        drop(strangers);
+    }
+    assert!(sim.finish(settle.settle_id(), settlement_gateway::sim::Status::Success));
+    let seen = drain(watch).await.expect("the watch goes on, and ends well");
+    assert_eq!(seen.last().unwrap().state(), SettleState::Succeeded);
+}
+
+/// A caller that asks now and then meets no error when its connection makes room meanwhile.
+#[tokio::test]
+async fn a_caller_whose_connection_made_room_is_told_to_come_back() {
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let server = "connections_max = 2\n".to_owned();
+    let setting = Setting { server, ..Setting::default() };
+    let gateway = Process::start(&sim, dir.path(), setting).await;
+    let mut client = gateway.client.clone();
+    for _ in 0..3 {
+        let create = client.create_settle(create_request(&number("now-and-then")));
+        within("CreateSettle", create).await.unwrap();
+        let before = gateway.metric(RESTED).await;
+        let others = [Frames::open(&gateway.url()).await, Frames::open(&gateway.url()).await];
+        until("it to make room", async || gateway.metric(RESTED).await > before).await;
+        drop(others);
+    }
 }
 
 #[tokio::test]
