@@ -9,6 +9,10 @@ use settlement_gateway::clock::Clock;
 use settlement_gateway::setup;
 use settlement_gateway::telemetry::Log;
 
+/// Gives back to the operating system what a peak has taken, which glibc does not.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     match Cli::try_parse().map(|cli| cli.command) {
         Ok(Command::Serve(serve)) => {
