@@ -86,8 +86,9 @@ impl Default for GrpcConfig {
     }
 }
 
-/// Pages that are read and rendered at once: more would wait in memory, and not for the store.
-pub const PAGES_MAX: usize = 8;
+/// Pages that are read and rendered at once. Each keeps a core busy for as long as it takes: more
+/// would keep creates and watches waiting on a small machine, and lists gain nothing by them.
+pub const PAGES_MAX: usize = 2;
 
 /// The implementation of `SettlementService`; cheap to clone.
 #[derive(Clone)]
