@@ -106,11 +106,11 @@ async fn a_wait_says_what_is_wrong_as_a_watch_does() {
 async fn a_wait_for_a_settle_that_must_be_looked_up_answers_in_time_too() {
     let tune: fn(&mut settlement_gateway::config::Config) = |config| {
         wait_for_answers(config);
-        config.grpc.unary_limit = Duration::from_secs(2);
+        config.grpc.unary_limit = Duration::from_secs(3);
     };
     let gateway = Gateway::spawn_with(simulator().await, tune).await;
     for (limit, code, reason) in [
-        (Duration::from_secs(1), Code::DeadlineExceeded, "DEADLINE_REACHED"),
+        (Duration::from_secs(2), Code::DeadlineExceeded, "DEADLINE_REACHED"),
         (LONG, Code::Unavailable, "TIME_LIMIT_REACHED"),
     ] {
         let (number, gate) = (number("looked-up"), Gate::new());
