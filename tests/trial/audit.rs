@@ -154,6 +154,8 @@ where
 
 /// A gateway that is up; one that is being started again is waited for.
 async fn up(world: &World) -> Option<Running> {
+    // After a restore none may be started for a while.
+    tokio::time::sleep(world.closed_for()).await;
     for _ in 0..60 {
         if let Some(running) = link::somebody(world) {
             return Some(running);

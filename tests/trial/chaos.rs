@@ -193,6 +193,7 @@ async fn revive(world: World) {
                 tokio::time::sleep(world.below_time(Duration::from_secs(20))).await;
             }
             tokio::time::sleep(world.closed_for()).await;
+            world.open_again();
             gateway::start(&world, replica);
         }
     }

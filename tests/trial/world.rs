@@ -319,6 +319,14 @@ impl World {
         lock(&self.0.closed_until).saturating_sub(self.elapsed())
     }
 
+    /// A gateway is started. After a restore it is the first one, and what the dead ones had told
+    /// and was on its way when the store went back has come by now: it is forgotten, too.
+    pub fn open_again(&self) {
+        if !std::mem::take(&mut *lock(&self.0.closed_until)).is_zero() {
+            self.checker().forget();
+        }
+    }
+
     /// A task of a process ran: it may have left something to commit.
     pub fn stirred(&self) {
         self.listen();
