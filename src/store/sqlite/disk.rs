@@ -58,7 +58,7 @@ pub(super) fn hint_of_io(path: &Path, error: &io::Error) -> String {
 pub(super) fn mount_point(path: &Path) -> Option<PathBuf> {
     let table = fs::read(MOUNTS).ok()?;
     let points = table.split(|byte| *byte == b'\n').filter_map(|line| {
-        // "36 35 98:0 /root/of/it /mount/point options …" (proc_pid_mountinfo(5)).
+        // "36 35 98:0 /its/root /mount/point options …" (proc_pid_mountinfo(5)).
         line.split(|byte| *byte == b' ').nth(4).map(unescaped)
     });
     points.filter(|point| path.starts_with(point)).max_by_key(|point| point.components().count())
