@@ -280,11 +280,6 @@ impl Process {
         value.map_or(0, |value| value.parse().expect("a count is a whole number"))
     }
 
-    /// What it has logged so far.
-    pub fn log(&self) -> String {
-        self.log.borrow().clone()
-    }
-
     pub fn id(&self) -> u32 {
         self.child.id().expect("it runs")
     }
@@ -295,11 +290,22 @@ impl Process {
         assert!(Command::new("sh").args(["-c", &kill]).status().await.unwrap().success());
     }
 
-    /// Waits until it has logged this.
+    /// Waits until it has logged this. A line comes a moment after what it tells of: the process
+    /// does not wait for its log.
     pub async fn logged(&self, text: &str) {
+        self.logged_together(&[text]).await;
+    }
+
+    /// Waits until one line has all of these in it, and returns the whole log until then.
+    pub async fn logged_together(&self, texts: &[&str]) -> String {
+        let has_all = |line: &str| texts.iter().all(|text| line.contains(text));
         let mut log = self.log.clone();
-        let found = within(text, log.wait_for(|log| log.contains(text))).await.is_ok();
-        assert!(found, "it ended without logging {text:?}: {}", *self.log.borrow());
+        let found = log.wait_for(|log| log.lines().any(has_all));
+        let found = within(&format!("a line with {texts:?}"), found).await;
+        let found = found.map(|log| log.clone());
+        found.unwrap_or_else(|_| {
+            panic!("it ended without logging {texts:?}: {}", *self.log.borrow())
+        })
     }
 
     /// Waits until it ends by itself: how it ended, and its whole log.

@@ -43,7 +43,7 @@ async fn a_damaged_page_that_a_reader_meets_is_the_end_of_serving() {
     assert_eq!(get(&gateway, &number).await, Code::Unavailable);
     health::until(&mut statuses, ServingStatus::NotServing).await;
     turns_away(&gateway, &sim).await;
-    the_error_of(&gateway, "settlement.db is damaged");
+    the_error_of(&gateway, "settlement.db is damaged").await;
     // It does not come back by itself: a start checks the file.
     gateway.signal("TERM").await;
     gateway.ended().await;
@@ -65,7 +65,7 @@ async fn a_table_that_is_gone_is_no_serving_until_it_is_back() {
         other.execute_batch(&format!("ALTER TABLE {table} RENAME TO hidden")).unwrap();
         health::until(&mut statuses, ServingStatus::NotServing).await;
         turns_away(&gateway, &sim).await;
-        let error = the_error_of(&gateway, "settlement.db lacks a part of its schema");
+        let error = the_error_of(&gateway, "settlement.db lacks a part of its schema").await;
         assert!(error.contains(&format!("no such table: {table}")), "{error}");
         other.execute_batch(&format!("ALTER TABLE hidden RENAME TO {table}")).unwrap();
         health::until(&mut statuses, ServingStatus::Serving).await;

@@ -56,7 +56,7 @@ async fn a_disk_that_fills_up_is_named_and_the_gateway_goes_on_when_there_is_roo
     fill(&disk);
     health::until(&mut statuses, ServingStatus::NotServing).await;
     turns_away(&gateway, &sim).await;
-    let error = the_error_of(&gateway, "settlement.db: ");
+    let error = the_error_of(&gateway, "settlement.db: ").await;
     let full = format!("the disk mounted at {} has 0.0 MiB free of 4.0 MiB", disk.display());
     assert!(error.contains(&full) && error.contains("make room"), "{error}");
     fs::remove_file(disk.join("filler")).unwrap();
@@ -108,7 +108,7 @@ async fn a_disk_that_hangs_is_no_serving_and_everything_goes_on_when_it_moves_ag
     let (code, _, said) = ran(&mut gateway(&["healthcheck", "--addr", &addr], &[]));
     assert_eq!(code, 1);
     assert!(said.contains("NOT_SERVING"), "{said}");
-    the_error_of(&process, "settlement.db for 3s: does its disk hang");
+    the_error_of(&process, "settlement.db for 3s: does its disk hang").await;
     // Reading may hang with it: then it ends with the call's time, and with details.
     let mut request = tonic::Request::new(crate::harness::watch_request(&held, 0));
     request.set_timeout(Duration::from_secs(1));

@@ -28,7 +28,7 @@ async fn a_database_that_was_removed_takes_nothing_more_and_is_not_made_anew() {
     assert_eq!(gateway.admin("/readyz").await.0, 503);
     assert_eq!(gateway.admin("/livez").await.0, 200);
     turns_away(&gateway, &sim).await;
-    the_error_of(&gateway, "settlement.db was removed or moved away");
+    the_error_of(&gateway, "settlement.db was removed or moved away").await;
 
     gateway.signal("TERM").await;
     let (_, log) = gateway.ended().await;
@@ -112,7 +112,7 @@ async fn a_database_that_was_replaced_is_not_written_to() {
     let restored = fs::read(database(dir.path())).unwrap();
     turns_away(&gateway, &sim).await;
     health::until(&mut statuses, ServingStatus::NotServing).await;
-    the_error_of(&gateway, "settlement.db was replaced by another file");
+    the_error_of(&gateway, "settlement.db was replaced by another file").await;
     gateway.signal("TERM").await;
     gateway.ended().await;
     // The new one is as it was, and finds no log of the first one beside it.
@@ -158,7 +158,7 @@ async fn a_log_that_was_removed_is_noticed_and_a_stop_saves_what_it_held() {
         fs::remove_file(beside(&database(dir.path()), suffix)).unwrap();
         turns_away(&gateway, &sim).await;
         health::until(&mut statuses, ServingStatus::NotServing).await;
-        let error = the_error_of(&gateway, &format!("settlement.db{suffix} was removed"));
+        let error = the_error_of(&gateway, &format!("settlement.db{suffix} was removed")).await;
         assert!(error.contains("SIGTERM, not SIGKILL"), "{error}");
         stops(gateway).await;
         let gateway = Process::start_as_it_is(&sim, dir.path(), Setting::default()).await;

@@ -53,8 +53,8 @@ async fn turns_away(gateway: &Process, sim: &Simulator) {
 }
 
 /// The one line with which a process said that it does not serve any more, for this reason.
-fn the_error_of(gateway: &Process, reason: &str) -> String {
-    let log = gateway.log();
+async fn the_error_of(gateway: &Process, reason: &str) -> String {
+    let log = gateway.logged_together(&["not serving: the ", reason]).await;
     let told = |line: &&str| line.contains("not serving: the ") && line.contains(reason);
     let lines: Vec<_> = log.lines().filter(told).collect();
     assert_eq!(lines.len(), 1, "{reason}: {log}");

@@ -27,7 +27,7 @@ async fn a_file_with_two_names_is_refused_at_start_and_not_written_to_while_it_h
     // At once, and not only when health has noticed.
     turns_away(&gateway, &sim).await;
     health::until(&mut statuses, ServingStatus::NotServing).await;
-    the_error_of(&gateway, "settlement.db has another name now");
+    the_error_of(&gateway, "settlement.db has another name now").await;
     let words = ["second.db has 2 names", "hard links", "Remove all names but one"];
     assert_refused(&Process::refused_with(&sim, other.path(), on(second.clone())).await, &words);
 
