@@ -262,7 +262,8 @@ impl Gateway {
         let longest = first.permission.time.plus(config.submit_window_max);
         let submit_before = create.submit_before.unwrap_or(longest);
         let request = Request::new(create.content.clone(), sent_ext, body, submit_before);
-        Record::submitted(create.key.clone(), request, first.permission)
+        let record = Record::submitted(create.key.clone(), request, first.permission);
+        if self.0.store.may_have_forgotten() { record.perhaps_forgotten() } else { record }
     }
 
     async fn submit(&self, content: &Content, turn: Turn) -> Result<Created, CreateError> {

@@ -255,6 +255,15 @@ impl Record {
         }
     }
 
+    /// The same where an earlier record of it may be forgotten, because the store went back to an
+    /// earlier state. One send counts as lost, so that no refusal ends the settle before a query
+    /// has shown that nothing was sent earlier.
+    #[must_use]
+    pub fn perhaps_forgotten(mut self) -> Self {
+        self.evidence.lost = 1;
+        self
+    }
+
     /// The record of a settle that was not made here. Without a developer's number (automatic
     /// settlement) Douyin's own number is the key.
     pub fn adopted(key: Key, report: &Report, now: Timestamp) -> Self {

@@ -20,7 +20,8 @@
 //!   ([`settle::RULES`](crate::settle::RULES)) is read, and neither claimed nor rewritten either.
 //! - **Commits that were lost are announced.** After the store went back to an earlier state (a
 //!   restored backup) it begins a new generation: every open settle of a caller counts one more
-//!   lost send and is never sent again.
+//!   lost send and is never sent again, and for [`FORGOTTEN_MAX`] a create that it does not know
+//!   may be one that it has forgotten ([`Store::may_have_forgotten`]).
 //! - **Unique** are the key (`app_id`, `trade_system`, `out_settle_no`) and, once known,
 //!   (`app_id`, `settle_id`).
 //! - **Errors tell what is durable.** [`Error::Unavailable`]: nothing of this operation.
@@ -69,6 +70,9 @@ pub enum Error {
 /// cannot act for its successor.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Fence(pub i64);
+
+/// How long after a store went back a caller may still repeat a create that it has forgotten.
+pub const FORGOTTEN_MAX: Duration = Duration::from_hours(30 * 24);
 
 /// The fence of the lease that an insert hands to its creator.
 pub const FIRST_FENCE: Fence = Fence(1);
@@ -258,6 +262,13 @@ impl Store {
     pub fn has_one_process(&self) -> bool {
         match self {
             Store::Sqlite(sqlite) => sqlite.has_one_process(),
+        }
+    }
+
+    /// Whether a settle that is not recorded here may have been, before the store went back.
+    pub fn may_have_forgotten(&self) -> bool {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.may_have_forgotten(),
         }
     }
 

@@ -71,6 +71,61 @@ async fn without_the_command_a_refused_settle_is_sent_again() {
     assert_eq!(sends_after_the_restore(&sim, dir.path(), false).await, 1);
 }
 
+/// What was first sent after the backup is gone, and comes back as the repeat of its caller. Douyin
+/// may refuse that by another rule before it looks at the number: the money is gone, into the very
+/// settle that was forgotten.
+async fn answer_to_a_repeat(dir: &Path, announced: bool) -> SettleState {
+    let sim = simulator().await;
+    let number = number("forgotten");
+    let request = create_request(&number);
+    stop(Process::start(&sim, dir, setting()).await).await;
+    let backup = dir.join("backup.db");
+    fs::copy(database(dir), &backup).unwrap();
+    let gateway = Process::start(&sim, dir, setting()).await;
+    gateway.create(request.clone()).await.expect("Douyin takes it");
+    stop(gateway).await;
+
+    fs::copy(&backup, database(dir)).unwrap();
+    if announced {
+        assert!(within("the command", run(dir, "restored")).await.status.success());
+    }
+    sim.always_create(Some(Script::Refuse(23_112)));
+    let gateway = Process::start(&sim, dir, setting()).await;
+    let repeated = gateway.create(request).await;
+    if announced {
+        let settle = gateway.end(&number).await;
+        // Either a query found it before the answer left, or the answer claimed nothing.
+        if let Err(status) = repeated {
+            assert_create_error(&status, Code::FailedPrecondition, "NO_MONEY_TO_SETTLE", "unknown");
+        }
+        // A refusal that is one is told after the grace.
+        let refused = self::number("refused");
+        let told = gateway.create(create_request(&refused)).await.unwrap_err();
+        assert_create_error(&told, Code::FailedPrecondition, "NO_MONEY_TO_SETTLE", "unknown");
+        assert_eq!(gateway.end(&refused).await.state(), SettleState::Rejected);
+        assert_eq!(sim.books().sends(&refused), 1);
+        settle.state()
+    } else {
+        let refused = repeated.unwrap_err();
+        assert_create_error(&refused, Code::FailedPrecondition, "NO_MONEY_TO_SETTLE", "refused");
+        SettleState::Rejected
+    }
+}
+
+#[tokio::test]
+async fn a_repeat_of_what_a_restored_backup_does_not_know_is_not_told_the_refusal_of_a_first_send()
+{
+    let dir = TempDir::new().unwrap();
+    assert_eq!(answer_to_a_repeat(dir.path(), true).await, SettleState::Succeeded);
+}
+
+/// The accident that the command prevents: the settle lives.
+#[tokio::test]
+async fn without_the_command_a_repeat_is_told_so() {
+    let dir = TempDir::new().unwrap();
+    assert_eq!(answer_to_a_repeat(dir.path(), false).await, SettleState::Rejected);
+}
+
 #[tokio::test]
 async fn the_command_needs_a_database_that_no_gateway_has_open() {
     let (sim, dir) = (simulator().await, TempDir::new().unwrap());

@@ -100,7 +100,7 @@ fn explore(rules: Rules, until: &[Never]) -> Explored {
         world.steps(&mut gateway, &mut steps);
         for (event, alone, next) in steps.drain(..) {
             let found = search.visit(next, at, event);
-            let went_back = event == Event::GoesBack;
+            let went_back = matches!(event, Event::GoesBack | Event::IsGoneAndRepeated);
             if world.row.is_final() && world.row.kind() != next.row.kind() && !went_back {
                 search.report(Never::FinalLeft, found);
             }
@@ -387,9 +387,12 @@ fn an_answer_that_takes_another_permission_is_noticed() {
 #[test]
 fn every_rule_about_a_store_that_goes_back_left_out_is_noticed() {
     let rules = Rules { goes_back: true, ..ALONE };
-    for broken in
-        [Broken::GoesBackSilently, Broken::SendsAfterGoingBack, Broken::GoesBackWithoutALostSend]
-    {
+    for broken in [
+        Broken::GoesBackSilently,
+        Broken::SendsAfterGoingBack,
+        Broken::GoesBackWithoutALostSend,
+        Broken::RepeatsAreNew,
+    ] {
         expect_broken(broken, rules, &[Never::PaidTwice]);
     }
 }

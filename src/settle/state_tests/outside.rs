@@ -2,11 +2,11 @@
 //! Douyin, and to the store.
 
 use super::decisions::Gateway;
-use super::packed::Turn;
+use super::packed::{Packed, Turn};
 use super::setting::{
-    Broken, Event, News, ORPHANS, Owner, Rules, SETTLES, Settle, Status, Stranger,
+    Broken, Event, News, ORPHANS, Owner, Rules, SETTLES, Settle, Status, Stranger, WINDOW,
 };
-use super::world::{Step, World};
+use super::world::{self, Step, World};
 use super::*;
 
 impl World {
@@ -105,6 +105,7 @@ impl World {
                 let world = World { backup: Some(self.row), ..*self };
                 out.push((Event::IsBackedUp, false, world));
             }
+            self.is_gone(rules, out);
             return;
         };
         if backup == self.row {
@@ -118,5 +119,19 @@ impl World {
             world.forget_begun();
         }
         out.push((Event::GoesBack, false, world));
+    }
+    /// It goes back to what it held before the settle was recorded. A caller who has no word that
+    /// ends the number repeats the create, which is a new one then.
+    fn is_gone(&self, rules: &Rules, out: &mut Vec<Step>) {
+        let Some(worker) = self.idle_worker() else { return };
+        if self.told.is_some() || self.sends >= rules.sends_max {
+            return;
+        }
+        let process = world::process(worker, rules);
+        let mut world = World { went_back: true, due: true, ..self.sent(process, rules) };
+        world.void_leases();
+        world.row = Packed::recorded_again(worker, process, rules.broken);
+        (world.exists_age, world.window_left) = (0, WINDOW);
+        out.push((Event::IsGoneAndRepeated, false, world.begins_to_send(worker, rules)));
     }
 }

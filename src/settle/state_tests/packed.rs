@@ -100,9 +100,22 @@ fn numbered(settle_id: u8) -> SettleId {
 }
 
 impl Packed {
-    pub(super) fn start() -> Self {
-        let first = permission(process_id(0), 0, moment(NOW));
-        Self::pack(&Record::submitted(key(), request(Mark::On), first))
+    /// Recorded by the create of this worker, which was permitted to send by the same write.
+    pub(super) fn recorded(worker: usize, process: usize) -> Self {
+        Self::pack(&Self::submitted(worker, process))
+    }
+
+    /// The same in a store that went back, as the contract of the store says.
+    pub(super) fn recorded_again(worker: usize, process: usize, broken: Broken) -> Self {
+        let record = Self::submitted(worker, process);
+        let silently = matches!(broken, Broken::GoesBackSilently | Broken::RepeatsAreNew);
+        Self::pack(&if silently { record } else { record.perhaps_forgotten() })
+    }
+
+    fn submitted(worker: usize, process: usize) -> Record {
+        let process = process_id(u8::try_from(process).unwrap());
+        let first = permission(process, u64::try_from(worker).unwrap(), moment(NOW));
+        Record::submitted(key(), request(Mark::On), first)
     }
 
     pub(super) fn in_doubt(&self) -> bool {

@@ -119,6 +119,8 @@ pub(super) enum Broken {
     SendsAfterGoingBack,
     /// What was permitted since is not counted when the store goes back.
     GoesBackWithoutALostSend,
+    /// A create that is not recorded, in a store that went back, was never sent before.
+    RepeatsAreNew,
 }
 
 pub(super) const FULL: Rules = Rules {
@@ -234,5 +236,7 @@ pub(super) enum Event {
     /// A state is acknowledged that the store will go back to.
     IsBackedUp,
     GoesBack,
+    /// To before the settle was recorded; its caller repeats the create.
+    IsGoneAndRepeated,
     CallerPaysElsewhere,
 }

@@ -70,12 +70,10 @@ pub(super) type Step = (Event, bool, World);
 impl World {
     /// Recorded, and the first request permitted by the same write.
     pub(super) fn start(rules: &Rules) -> Self {
-        let turn = if rules.obey { Turn::CREATOR } else { Turn::POLLER };
-        let doing = Doing::Sending { age: 0 };
-        World {
-            row: Packed::start(),
+        let world = World {
+            row: Packed::recorded(0, 0),
             due: true,
-            workers: [Worker { doing, leased: true, turn }, IDLE],
+            workers: [IDLE; 2],
             settles: [None; SETTLES],
             burned: false,
             stranger_came: false,
@@ -87,7 +85,20 @@ impl World {
             told: None,
             backup: None,
             went_back: false,
-        }
+        };
+        world.begins_to_send(0, rules)
+    }
+
+    /// With the worker of a create, whose insert permitted the first send.
+    pub(super) fn begins_to_send(mut self, worker: usize, rules: &Rules) -> Self {
+        let turn = if rules.obey { Turn::CREATOR } else { Turn::POLLER };
+        let doing = Doing::Sending { age: 0 };
+        self.workers[worker] = Worker { doing, leased: true, turn };
+        self
+    }
+
+    pub(super) fn idle_worker(&self) -> Option<usize> {
+        self.workers.iter().position(|worker| worker.doing == Doing::Nothing)
     }
 
     /// Everything that may happen next.
@@ -269,7 +280,7 @@ impl World {
     }
 
     /// A permission is given: no query begun before it has seen what is sent now.
-    fn sent(&self, by: usize, rules: &Rules) -> World {
+    pub(super) fn sent(&self, by: usize, rules: &Rules) -> World {
         let mut world = World { sends: self.sends + 1, ..*self };
         for process in 0..2 {
             if process == by {

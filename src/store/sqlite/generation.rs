@@ -3,7 +3,9 @@
 //!
 //! What was told since then is lost too: a refusal, for one, after which its caller paid under
 //! another number. So nothing that is open here is ever sent again, each open settle counts a send
-//! that nothing knows of, and no version and no fence of before is given a second time.
+//! that nothing knows of, and no version and no fence of before is given a second time. What was
+//! recorded since is gone. It comes back as the repeat of its caller, who must not be told the
+//! refusal of that repeat as the refusal of a first send.
 
 use std::time::Duration;
 
@@ -43,6 +45,13 @@ impl Sqlite {
         let begun = begin(&mut opened.connection, process, options.clock.now());
         begun.map_err(|error| OpenError::Sqlite { path, doing: "begin its generation", error })
     }
+}
+
+/// When the last generation began, if the store ever went back.
+pub(super) fn went_back(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+    let begun_ms = "SELECT begun_ms FROM generation";
+    let begun_ms: Option<i64> = connection.query_row(begun_ms, [], |row| row.get(0))?;
+    Ok(begun_ms.map(Timestamp::from_ms))
 }
 
 fn begin(

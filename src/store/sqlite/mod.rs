@@ -42,8 +42,8 @@ use rusqlite::Connection;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Claim, ClaimLimits, Error, Fence, Insert, ListQuery, Listed, NewDue, StoredToken, Swap,
-    Swapped, SweepCursor, Swept, UnfinishedCursor, UnfinishedPage,
+    Claim, ClaimLimits, Error, FORGOTTEN_MAX, Fence, Insert, ListQuery, Listed, NewDue,
+    StoredToken, Swap, Swapped, SweepCursor, Swept, UnfinishedCursor, UnfinishedPage,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::settle::{AppId, HistoryEntry, Key, Record, Release, SettleId, Source};
@@ -73,6 +73,8 @@ pub struct Sqlite {
     writer_ended: CancellationToken,
     /// The store's own clock: leases and due moments are told and kept by it alone.
     clock: Clock,
+    /// When it went back to an earlier state last, by its own clock.
+    went_back: Option<Timestamp>,
     threads: Threads,
 }
 
@@ -117,7 +119,7 @@ impl Sqlite {
     }
 
     fn assemble(options: &SqliteOptions, threads: Threads) -> Result<(Self, Committer), OpenError> {
-        let Opened { place, connection, tables } = open::open(options)?;
+        let Opened { place, connection, tables, went_back } = open::open(options)?;
         let path = || place.path().to_owned();
         let readers = Readers::open(Arc::clone(&place), options, threads).map_err(|error| {
             OpenError::Sqlite { path: path(), doing: "open it for reading", error }
@@ -133,13 +135,18 @@ impl Sqlite {
         let (queue, committer) = queue::queue(writer, options);
         let (tables, thread) = (tables.into(), Mutex::new(None));
         let (writer_ended, clock) = (CancellationToken::new(), options.clock.clone());
-        let sqlite = Self { place, tables, queue, readers, thread, writer_ended, clock, threads };
+        let sqlite =
+            Self { place, tables, queue, readers, thread, writer_ended, clock, went_back, threads };
         Ok((sqlite, committer))
     }
 
     /// The lock keeps other processes out.
     pub(super) fn has_one_process(&self) -> bool {
         self.threads == Threads::Own
+    }
+
+    pub(super) fn may_have_forgotten(&self) -> bool {
+        self.went_back.is_some_and(|then| self.now() < then.plus(FORGOTTEN_MAX))
     }
 
     #[cfg(test)]

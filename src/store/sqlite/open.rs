@@ -11,12 +11,13 @@ use rusqlite::{Connection, ErrorCode};
 use super::connect::{close_last, connect_reader, connect_writer, prove_write, tables};
 use super::disk;
 use super::files::{self, Header};
+use super::generation::went_back;
 use super::lock::{Lock, NoLock};
 use super::migrations::{self, APPLICATION_ID};
 use super::place::Place;
 use super::refusal::{OpenError, refusal};
 use super::schedule::void_leases;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 
 /// Where the database is and how much may queue up before it.
 #[derive(Clone, Debug)]
@@ -71,6 +72,8 @@ pub(super) struct Opened {
     pub(super) place: Arc<Place>,
     pub(super) connection: Connection,
     pub(super) tables: Vec<String>,
+    /// When it went back to an earlier state last.
+    pub(super) went_back: Option<Timestamp>,
 }
 
 /// What to do about a database that is not there.
@@ -111,7 +114,8 @@ pub(super) fn open(options: &SqliteOptions) -> Result<Opened, OpenError> {
     prove_write(&connection).map_err(told("write to it"))?;
     place.remember_log().map_err(at("look at its log"))?;
     let tables = tables(&connection).map_err(told("read its schema"))?;
-    Ok(Opened { place, connection, tables })
+    let went_back = went_back(&connection).map_err(told("read its generation"))?;
+    Ok(Opened { place, connection, tables, went_back })
 }
 
 /// Makes a database where there is none. Returns its path.

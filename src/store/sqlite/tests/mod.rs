@@ -4,6 +4,7 @@ mod astray;
 mod batches;
 mod failures;
 mod files;
+mod generations;
 mod plans;
 mod refusals;
 
