@@ -142,6 +142,9 @@ async fn caller(shared: Shared, client: Client, mut rng: Rng) {
     while !*shared.closing.borrow() {
         let order = if rng.u8(..8) == 0 { "sim-fail" } else { "order" };
         let intent = shared.ledger.open().intend(order);
+        if rng.u8(..8) == 0 {
+            shared.list(client.clone()).await;
+        }
         while !shared.is_paid(intent) {
             if shared.create(intent, client.clone()).await {
                 shared.watch(intent, client.clone()).await;
@@ -194,6 +197,15 @@ impl Shared {
                 false
             }
             Some(Err(_)) | None => false,
+        }
+    }
+
+    /// The newest settles, as many as fit on a page.
+    async fn list(&self, mut client: Client) {
+        let request = v1::ListSettlesRequest { page_size: 500, ..Default::default() };
+        if let Some(Ok(page)) = self.patiently("ListSettles", client.list_settles(request)).await {
+            let mut ledger = self.ledger.open();
+            page.into_inner().settles.iter().for_each(|settle| ledger.shown(settle));
         }
     }
 

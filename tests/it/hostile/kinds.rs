@@ -59,7 +59,11 @@ const fn on_disk(kind: Kind) -> Kind {
     Kind { on_disk: true, ..on_request(kind) }
 }
 
+/// Nothing at all: what the process takes by itself in the same time.
+pub const NOTHING: &str = "nothing";
+
 pub static KINDS: &[Kind] = &[
+    on_request(kind(NOTHING, |_, over| Box::pin(over.cancelled_owned()))),
     kind("silent-peers", |around, over| Box::pin(peers::silent(around, over))),
     kind("half-open-peers", |around, over| Box::pin(peers::half_open(around, over))),
     kind("slow-writers", |around, over| Box::pin(peers::slow_writers(around, over))),

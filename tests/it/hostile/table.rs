@@ -62,8 +62,9 @@ impl Row {
         [&self.quiet, &self.under, &self.after]
     }
 
-    /// What must not be, each with the name of the kind.
-    pub fn wrong(&self, measured: bool) -> Vec<String> {
+    /// What must not be, each with the name of the kind. `by_itself`: the memory in KiB of a process
+    /// around which there was nothing for the same time, if measures count.
+    pub fn wrong(&self, by_itself: Option<u64>) -> Vec<String> {
         let mut wrong = Vec::new();
         let without = self.all().map(|heard| &heard.failed_without).into_iter().flatten();
         if let Some(first) = without.clone().next() {
@@ -84,13 +85,13 @@ impl Row {
         if self.after.took.is_empty() {
             wrong.push("no create was answered with OK afterwards".to_owned());
         }
-        if measured {
-            wrong.extend(self.wrong_measures());
+        if let Some(by_itself) = by_itself {
+            wrong.extend(self.wrong_measures(by_itself));
         }
         wrong.into_iter().map(|wrong| format!("{}: {wrong}", self.kind)).collect()
     }
 
-    fn wrong_measures(&self) -> Vec<String> {
+    fn wrong_measures(&self, by_itself: u64) -> Vec<String> {
         let mut wrong = Vec::new();
         for thousandth in [500, 990] {
             let (quiet, under) = (self.quiet.took(thousandth), self.under.took(thousandth));
@@ -101,8 +102,9 @@ impl Row {
             }
         }
         let Memory { quiet, after, .. } = self.memory;
-        if after > quiet + quiet / 5 {
-            wrong.push(format!("{after} KiB of memory afterwards, and {quiet} before"));
+        let usual = by_itself.max(quiet);
+        if after > usual + usual / 5 {
+            wrong.push(format!("{after} KiB of memory afterwards, and {by_itself} by itself"));
         }
         wrong
     }
