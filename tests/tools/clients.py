@@ -162,10 +162,10 @@ def java(directory):
     return ["java", "-cp", path, "Client"], {}
 
 
-def go(directory):
+def build_go(directory, source, options=""):
     generated = os.path.join(directory, "src")
     os.mkdir(generated)
-    done(["protoc", f"-I{PROTO}", f"--go_out={generated}", CONTRACT], BUILD_SECONDS_MAX)
+    done(["protoc", f"-I{PROTO}", f"--go_out={options}{generated}", CONTRACT], BUILD_SECONDS_MAX)
     # Debian's sources are a GOPATH; only the standard library's files are Go's own.
     settings = {
         "GO111MODULE": "off",
@@ -174,9 +174,12 @@ def go(directory):
         "CGO_ENABLED": "0",
     }
     program = os.path.join(directory, "client")
-    source = os.path.join(CLIENTS, "go", "main.go")
     done([os.environ["CHECK_GO"], "build", "-o", program, source], BUILD_SECONDS_MAX, env=settings)
-    return [program], {}
+    return [program]
+
+
+def go(directory):
+    return build_go(directory, os.path.join(CLIENTS, "go", "main.go")), {}
 
 
 KNOWN = known_types()
