@@ -1,15 +1,15 @@
 //! Two records of one settle become one.
 //!
-//! A report that names no developer's number is recorded under Douyin's own. If the number is
-//! learned later (the answer to our own create came after the callback), the record under Douyin's
-//! number yields: what it knows goes to the other one.
+//! The gateway records a report that names no developer's number under Douyin's own number. If it
+//! learns the developer's number later (the answer to our own create came after the callback), the
+//! record under Douyin's number is merged into the other one.
 
 use super::ids::{OutSettleNo, SettleId};
 use super::observation::{Context, Learned, Observation, Scope, Transition};
 use super::record::{Origin, Record, Report, ReportedStatus, Source, StateKind};
 use super::state::transition;
 
-/// Whether the record stands under Douyin's own number of the settle, for want of another one.
+/// Whether the record is under Douyin's own number of the settle, because no other one was known.
 pub fn yields(record: &Record) -> bool {
     let by_id = record.state.settle_id().map(OutSettleNo::of_settle_id);
     record.origin == Origin::Platform && by_id.as_ref() == Some(&record.key.out_settle_no)

@@ -25,8 +25,8 @@ pub struct Evidence {
     pub set_back: bool,
     /// When 23111 was answered first (or something else that forbids another send was seen).
     pub exists_seen: Option<Timestamp>,
-    /// The last refusal, which did not end the settle because another send was unanswered. Of a
-    /// settle of somebody else's: Douyin's word to our send that the number is taken.
+    /// The last refusal, which did not end the settle because another send was unanswered. If the
+    /// record is another system's settle: Douyin's answer to our send that the number is taken.
     pub refused: Option<Failure>,
     /// A settle of ours that Douyin reported as FAIL while another send was unanswered.
     pub fail_seen: Option<SettleId>,

@@ -1,4 +1,4 @@
-//! Floor 0: what a settle is. Pure: no I/O, no clock of its own, no wire format of anybody.
+//! Floor 0: what a settle is. Pure: no I/O, no clock of its own, no wire format.
 //!
 //! Read in this order: [`record`] (what is known about a settle), [`evidence`] (what is still in
 //! doubt about it), [`observation`] (what can be

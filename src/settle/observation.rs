@@ -29,7 +29,7 @@ pub enum Learned {
     Accepted(AcceptedIds),
     /// Douyin refused this send. Proves nothing about any other send.
     Refused(Failure),
-    /// Nobody knows whether the send took effect: timeout, reset, 5xx, 23000 and its like.
+    /// It is not known whether the send took effect: timeout, reset, 5xx, 23000 and its like.
     Unknown(Failure),
     /// As `Unknown`, by a number that no table lists.
     Unlisted(Failure),
@@ -76,7 +76,7 @@ pub enum Scope {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answers {
     OneSend,
-    /// Nobody knows what became of the send.
+    /// It is not known what became of the send.
     Nothing,
 }
 
@@ -149,7 +149,7 @@ pub struct Transition {
 pub enum Alert {
     /// Douyin holds a settle of ours under a number that we called rejected.
     AliveAfterRejection,
-    /// Douyin reports somebody else's settle under a number of ours.
+    /// Douyin reports another system's settle under a number of ours.
     ForeignSettle,
     /// Douyin's word contradicts a final state.
     Contradiction,

@@ -37,7 +37,7 @@ pub struct Permission {
 /// When this process first saw the last permission of each settle that another process drives.
 ///
 /// The last one is enough: permissions of a settle are given one after the other, each on top of a
-/// record that has the ones before it, so whoever has seen the last one has seen time pass for all.
+/// record that has the ones before it, so time that passed since the last one passed for all.
 #[derive(Debug)]
 pub struct Sights {
     process: ProcessId,

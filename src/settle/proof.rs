@@ -1,5 +1,5 @@
-//! Whose settle does a report speak of? Under one number Douyin may hold ours, a second one of
-//! ours (after a FAIL freed the number) and somebody else's.
+//! Whether a settle that Douyin reports is ours. Under one number Douyin may hold ours, a second
+//! one of ours (after a FAIL freed the number) and one that another system made.
 
 use super::content::{Content, MARK_PREFIX};
 use super::record::{Facts, Mark, Origin, Record, Report, ReportedStatus, Request};
@@ -9,7 +9,7 @@ use super::record::{Facts, Mark, Origin, Record, Report, ReportedStatus, Request
 pub enum Proof {
     /// It has our content.
     Ours,
-    /// It contradicts our order, item or mark: somebody else's settle.
+    /// It contradicts our order, item or mark: another system's settle.
     Foreign,
     /// It shows too little to tell.
     Unproven,
@@ -52,7 +52,7 @@ pub fn proof(record: &Record, report: &Report) -> Proof {
 }
 
 /// Of several settles under one number, the one the record follows: ours that has not failed, then
-/// ours that failed (the recorded one first), then somebody else's.
+/// ours that failed (the recorded one first), then another system's.
 pub fn pick<'a>(record: &Record, reports: &'a [Report]) -> Option<&'a Report> {
     let recorded = record.state.settle_id();
     reports.iter().min_by_key(|report| {

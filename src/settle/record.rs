@@ -376,8 +376,9 @@ impl Facts {
 }
 
 impl Report {
-    /// What the report tells for good. Before the end Douyin shows amounts that may still change
-    /// (no document says they do not), and facts are kept as they came first: those are left out.
+    /// The facts of the report that do not change any more. Before the end Douyin shows amounts
+    /// that may still change (no document says that they do not). They are left out, because a fact
+    /// stays as it came first.
     pub fn lasting_facts(&self) -> Facts {
         let facts = self.facts.clone();
         match self.status {

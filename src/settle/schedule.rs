@@ -17,7 +17,8 @@ use crate::clock::Timestamp;
 pub enum By<'a> {
     /// A worker that holds the lease, with what it did in this turn.
     Worker(&'a Progress),
-    /// Whoever records a fact, lease or no lease.
+    /// A callback, a caller's question or an operator, which records a fact without a lease; or a
+    /// worker that lost its lease.
     Passerby,
 }
 
@@ -40,8 +41,9 @@ pub enum Due {
     },
     /// The worker is done for now: its lease ends, the schedule is written.
     Release(Release),
-    /// Somebody without a lease wants it looked at by then; never postpones, creates the row if it
-    /// is missing. If another one holds the lease, it applies when that is given back.
+    /// An observer without a lease wants a worker to look at it by then. Never postpones, creates
+    /// the row if it is missing. While a worker holds the lease, it applies when that is given
+    /// back.
     NotLater {
         wait: Duration,
     },
@@ -50,7 +52,7 @@ pub enum Due {
 /// The schedule that a worker leaves behind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Release {
-    /// The row is due after this, or earlier if somebody asked for that since the lease began.
+    /// The row is due after this, or earlier if an observer asked for that since the lease began.
     pub wait: Duration,
     /// Calls to Douyin since the settle was created.
     pub attempts: u32,
@@ -133,9 +135,9 @@ fn after_a_fact(before: &Record, after: &Record) -> Due {
 pub struct Schedule {
     /// The first wait after something was news.
     pub first: Duration,
-    /// The longest wait when nobody watches.
+    /// The longest wait of a settle without a watcher.
     pub cap: Duration,
-    /// The longest wait while somebody watches.
+    /// The longest wait of a settle with a watcher.
     pub watched_cap: Duration,
 }
 

@@ -354,9 +354,9 @@ fn reject(after: &mut Record, rejection: Failure) {
     enter(after, State::Rejected { rejection });
 }
 
-/// The number is somebody else's and nothing of ours is alive under it: the record becomes theirs,
-/// so that our content is never shown for their settle. Of ours only Douyin's word that the number
-/// is taken is kept, for whoever asks what became of it.
+/// Another system uses the number and nothing of ours is alive under it: the record becomes that of
+/// its settle, so that a caller never sees our content for it. Of ours only Douyin's answer that
+/// the number is taken is kept: it is the answer to a caller that repeats the create.
 pub(super) fn take_over(after: &mut Record, report: &Report) {
     let refused = after.last_error.take().filter(says_taken);
     after.origin = Origin::Platform;

@@ -11,7 +11,7 @@ pub enum Role {
     /// The create that recorded it: its first send was permitted by the insert, and its caller
     /// waits for an answer.
     Creator,
-    /// The poller: nobody waits, so it looks before it sends again.
+    /// The poller: no caller waits, so it asks Douyin before it sends again.
     Poller,
 }
 
@@ -127,7 +127,7 @@ pub fn next_step(record: &Record, progress: &Progress, now: Timestamp, policy: &
             Role::Poller if progress.queries == 0 => Step::Query(scope(record)),
             Role::Poller | Role::Creator => Step::Rest,
         },
-        // Its due row was kept for one more query.
+        // A final settle has a due row only while the gateway owes it one more query.
         StateKind::Succeeded | StateKind::Failed | StateKind::Rejected => {
             if record.owes_a_query() && progress.queries == 0 {
                 Step::Query(scope(record))

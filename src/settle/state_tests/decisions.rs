@@ -1,5 +1,5 @@
 //! What the gateway decides in the small world of [`super::world`]: the real functions, each
-//! decision remembered, or, under [`Broken`], what somebody might have written instead.
+//! decision remembered, or, under [`Broken`], a wrong one in their place.
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
@@ -32,7 +32,7 @@ pub(super) fn given_by(rules: &Rules, whose: u8, number: u64, time: Timestamp) -
 type Known = (Packed, News, bool, usize, Turn);
 type Memory<K, V> = HashMap<K, V, BuildHasherDefault<Quick>>;
 
-/// The real functions, or, under [`Broken`], what somebody might have written instead.
+/// The real functions, or, under [`Broken`], a wrong one in their place.
 pub(super) struct Gateway {
     pub rules: Rules,
     policy: Policy,
@@ -252,7 +252,7 @@ impl Gateway {
         if reports.is_empty() { Learned::Absent } else { Learned::Reported(reports) }
     }
 
-    /// As Douyin shows it: with the order, and the mark of whoever sent one.
+    /// As Douyin shows it: with the order, and with the mark if its sender sent one.
     fn report(&self, settle_id: u8, owner: Owner, status: Status) -> Report {
         let status = match status {
             Status::Processing => ReportedStatus::Processing,

@@ -141,8 +141,8 @@ fn a_record_under_douyins_own_number_goes_up_in_ours() {
     }
 }
 
-/// Neither an open contradiction is lost with the record that went up in ours, nor is one opened
-/// again that an operator has decided about.
+/// An open contradiction of the record that was merged into ours is not lost, and one that an
+/// operator has decided about is not opened again.
 #[test]
 fn a_contradiction_goes_up_with_its_record() {
     for resolved in [None, Some(at(7))] {

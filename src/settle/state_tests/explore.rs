@@ -21,7 +21,7 @@ enum Never {
     RejectedButAccepted,
     /// I2F: told FAILED, and another settle of ours is alive.
     FailedButAlive,
-    /// I2X: told "somebody else's number", and a settle of ours is alive under it.
+    /// I2X: told that another system uses the number, and a settle of ours is alive under it.
     StrangersButAlive,
     /// I3: our content shown for a stranger's settle.
     ShownForAnother,
@@ -165,7 +165,7 @@ impl Search {
         trace
     }
 
-    /// From every state an end can be reached without anybody's interference.
+    /// From every state an end can be reached without interference.
     fn report_stuck(&mut self, mut edges: Vec<(u32, u32)>, rules: &Rules) {
         edges.sort_unstable();
         let ended = |world: &World| world.has_ended(rules);

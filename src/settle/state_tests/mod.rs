@@ -232,7 +232,7 @@ impl Play {
         }
     }
 
-    /// As if the record had been played so far by somebody else.
+    /// As if another play had led to the record.
     fn of(record: &Record) -> Self {
         Self { record: record.clone(), ..Self::recorded() }
     }

@@ -171,7 +171,7 @@ fn a_settle_that_proves_nothing_is_a_strangers_once_all_our_sends_were_answered_
     assert_eq!(play.record.origin, Origin::Platform);
 }
 
-/// Whoever repeats the create learns why the number is not theirs, also when its settle has ended.
+/// A caller that repeats the create learns why the number is taken, also when its settle has ended.
 #[test]
 fn why_a_number_was_not_ours_is_kept_as_long_as_the_record() {
     let mut play = Play::of(&submitting_exists(0));
@@ -267,7 +267,7 @@ fn both_settles_failed_is_failed_after_the_grace() {
     assert_eq!(play.record.state, State::Failed { settle_id: id("ots1") });
 }
 
-/// It is ours and known: nobody needs to get up for a repeated callback.
+/// It is ours and known: a repeated callback must not wake an operator.
 #[test]
 fn a_late_callback_of_the_failed_settle_that_was_left_raises_no_alarm() {
     let mut play = Play::of(&processing(1));
@@ -332,7 +332,7 @@ fn missing_facts_are_filled_in_even_in_a_final_state_and_differing_ones_kept_out
     }
 }
 
-/// Nobody documents that what Douyin shows before the end is what it shows at the end.
+/// No document says that what Douyin shows before the end is what it shows at the end.
 #[test]
 fn amounts_shown_before_the_end_are_not_kept() {
     for early in [Init, Processing] {

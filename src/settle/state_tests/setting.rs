@@ -73,7 +73,7 @@ pub(super) enum Apart {
     Ahead,
 }
 
-/// Somebody else who may take the number once.
+/// Another system, which may take the number once.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stranger {
     Nobody,
@@ -111,9 +111,9 @@ pub(super) enum Broken {
     OldSight,
     /// What cannot be remembered counts as seen long ago.
     FullMemoryProves,
-    /// A permission lasts as long as the call timeout of whoever reads it.
+    /// A permission lasts as long as the call timeout of the process that reads it.
     OwnTimeout,
-    /// Nobody says that the store went back.
+    /// The store goes back, and no operator says so.
     GoesBackSilently,
     /// What was open when the store went back is sent again.
     SendsAfterGoingBack,

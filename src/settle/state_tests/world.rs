@@ -64,7 +64,7 @@ pub(super) struct World {
     pub went_back: bool,
 }
 
-/// One step: what happened, whether nobody interfered, and the world after it.
+/// One step: what happened, whether it was without interference, and the world after it.
 pub(super) type Step = (Event, bool, World);
 
 impl World {
@@ -128,7 +128,7 @@ impl World {
         }
     }
 
-    /// A lease may run out at any moment; whoever was at work has lost it.
+    /// A lease may run out at any moment; the worker that held it has lost it.
     fn claims(&self, rules: &Rules, out: &mut Vec<Step>) {
         if !self.row.is_open() || !self.due {
             return;
