@@ -5,14 +5,14 @@
 //! - **One transaction per operation.** A settle, its evidence, its history and its due row change
 //!   together or not at all. `Ok` means durable: flushed, or it did not happen.
 //! - **Compare-and-swap.** [`Store::swap`] writes a record only onto its predecessor
-//!   (`version - 1`). Whoever loses reads again and decides again.
+//!   (`version - 1`). A writer that loses reads again and decides again.
 //! - **The lease is the right to call Douyin.** A due row carries `lease_until` and a `fence` that
 //!   grows with each claim. A write that names a fence applies only while that very lease runs.
 //! - **The store has a clock of its own.** Callers tell delays, and the store makes moments of
 //!   them: the clocks of two processes are never compared. Leases and due moments say who works and
 //!   when, never what is true.
-//! - **A wake-up is never lost.** Whoever wants a settle looked at while another one holds its
-//!   lease is heard when that lease is given back.
+//! - **A wake-up is never lost.** If an observer asks for a look at a settle while a worker holds
+//!   its lease, the settle is due by then once that lease is given back.
 //! - **Every settle that is not final has exactly one due row.** A final one has none, except while
 //!   it owes a query: for an open contradiction, or to complete what a callback showed in part.
 //! - **A row with a value this version does not know** (written by a newer one) is neither claimed
@@ -107,8 +107,8 @@ pub struct Swap {
     /// The write applies only while the lease with this fence runs; `None` records a fact, lease or
     /// no lease.
     pub lease: Option<Fence>,
-    /// The record under Douyin's own number that goes up in this one, with its history and its due
-    /// row. The swap applies only onto exactly this version of it.
+    /// The record under Douyin's own number that is merged into this one, and removed with its
+    /// history and its due row. The swap applies only onto exactly this version of it.
     pub absorbed: Option<Absorbed>,
 }
 
@@ -207,7 +207,7 @@ impl Default for SweepCursor {
 pub struct Swept {
     /// Settles that are not final and had no due row; they have one now.
     pub missing: u32,
-    /// Due rows that nobody needed; they are gone.
+    /// Due rows that were not needed; they are gone.
     pub superfluous: u32,
     /// Where the next sweep goes on.
     pub next: SweepCursor,
@@ -340,7 +340,7 @@ impl Store {
     }
 
     /// Brings the next look at a settle forward to `wait` from now or to `gap` after its last
-    /// attempt, whichever is later; never postpones. Returns how long until it is due. If somebody
+    /// attempt, whichever is later; never postpones. Returns how long until it is due. If a worker
     /// holds the lease, it applies when that is given back.
     pub async fn nudge(
         &self,
@@ -395,7 +395,7 @@ impl Store {
     }
 
     /// Repairs the schedule: a settle that is not final without a due row gets one (due now), a due
-    /// row of a final settle that owes no query is removed, unless somebody holds its lease.
+    /// row of a final settle that owes no query is removed, unless a worker holds its lease.
     /// Bounded: looks at no more than `rows_max` rows from where the last sweep ended, so that it
     /// can run for ever in small steps. As long as nothing is wrong it only reads.
     pub async fn sweep(&self, cursor: SweepCursor, rows_max: u32) -> Result<Swept, Error> {

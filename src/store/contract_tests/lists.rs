@@ -229,7 +229,7 @@ pub(super) async fn a_settle_is_of_the_order_in_its_request_or_else_of_the_one_d
     assert_eq!(listed(store, &of_order("order-1")).await, ["1"]);
     assert_eq!(listed(store, &of_order("not-this-one")).await, [""; 0]);
 
-    // The number turns out to be somebody else's settle, whose order Douyin tells later.
+    // The number turns out to be another system's settle, whose order Douyin reports later.
     let theirs = change(store, &ours, |record| {
         record.origin = Origin::Platform;
         record.facts.out_order_no = None;
@@ -352,7 +352,7 @@ pub(super) async fn a_settle_that_cannot_be_read_is_told_on_its_page_and_only_th
         assert_eq!(listed(store, &older).await, ["old"]);
         assert_eq!(page(store, &first_page).await.records.len(), 1);
     }
-    // Nobody here knows its state: it may be in any.
+    // This version does not know its state: it may be in any.
     for states in [&[StateKind::Rejected][..], &[StateKind::Failed, StateKind::Succeeded]] {
         let queries =
             [in_states(states), ListQuery { states: states.to_vec(), ..of_order("fact-order") }];

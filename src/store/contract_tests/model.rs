@@ -29,7 +29,7 @@ struct Entry {
 struct Row {
     due_at: Timestamp,
     lease_until: Option<Timestamp>,
-    /// The earliest moment that somebody asked for while the lease ran.
+    /// The earliest moment that an observer asked for while the lease ran.
     wanted_at: Option<Timestamp>,
     fence: i64,
     attempted_at: Option<Timestamp>,

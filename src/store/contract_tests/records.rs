@@ -1,4 +1,4 @@
-//! Inserting, reading, and what nobody may touch.
+//! Inserting, reading, and rows that this version must not touch.
 
 use secrecy::ExposeSecret;
 
@@ -202,7 +202,7 @@ pub(super) async fn an_insert_begins_the_history(subject: Subject) {
     assert_eq!(store.history(&key("1"), 10).await, Ok(vec![first]));
 }
 
-/// Whether the error says which value it is that nobody can read.
+/// Whether the error says which value it is that cannot be read.
 fn blames(read: &Result<Option<Record>, Error>, column: &str) -> bool {
     matches!(read, Err(Error::Unreadable(why)) if why.split(' ').any(|word| word == column))
 }

@@ -80,7 +80,7 @@ pub(super) async fn what_lies_beyond_the_horizon_is_due(subject: Subject) {
     // Their leases run, and end.
     assert_eq!(store.claim_due(&app("tt01"), limits).await, Ok(Vec::new()));
 
-    // A lease from a clock that was ahead keeps nobody out, whether due before or after.
+    // A lease from a clock that was ahead keeps no worker out, whether due before or after.
     let ahead = ClaimLimits { lease: Duration::from_millis(1_990), ..claims(9) };
     let jumped = at(store, after_ms(10), store.claim_due(&app("tt01"), ahead)).await.unwrap();
     assert_eq!(numbers(&jumped), ["now"]);

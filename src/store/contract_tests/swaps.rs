@@ -214,7 +214,7 @@ pub(super) async fn history_grows_with_entries_and_is_read_oldest_first(subject:
         expected.push(entry.clone());
         let swap = Swap { history: Some(entry), ..fact(record.clone()) };
         assert_eq!(store.swap(swap).await, Ok(Swapped::Done));
-        // A write that nobody can see leaves no trace there.
+        // A write that changes nothing for callers leaves no trace there.
         record = next(&record, |record| record.evidence.lost += 1);
         assert_eq!(store.swap(fact(record.clone())).await, Ok(Swapped::Done));
     }

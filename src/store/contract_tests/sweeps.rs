@@ -1,4 +1,4 @@
-//! The schedule against the settles: what is open, what is missing, what nobody needs.
+//! The schedule against the settles: what is open, what is missing, what is not needed.
 
 use std::time::Duration;
 
@@ -194,7 +194,7 @@ pub(super) async fn settles_that_are_not_final_are_counted_by_app(subject: Subje
     let rejected = next(&first, |record| record.state = State::Rejected { rejection });
     assert_eq!(store.swap(fact(rejected)).await, Ok(Swapped::Done));
     assert_eq!(store.open_settles().await, open(4, 2));
-    // Nobody here knows that it is final.
+    // This version does not know that it is final.
     subject.overwrite(&first.key, "state", "FROM_THE_FUTURE");
     assert_eq!(store.open_settles().await, open(4, 3));
 }

@@ -144,7 +144,7 @@ pub(super) fn log_is_lost(path: &Path) -> io::Result<bool> {
 }
 
 /// Takes away what others may do with the database, which holds tokens: a copy that came back from
-/// a backup may be readable by everybody. Not ours to change is not fatal.
+/// a backup may be readable by all users. It is not fatal if the files are another user's.
 pub(super) fn keep_private(path: &Path) {
     for suffix in ["", "-wal", "-shm"] {
         let file = beside(path, suffix);

@@ -68,7 +68,7 @@ fn begin(
     let lost = Permission {
         id: PermissionId { process, number: 0 },
         time: now,
-        // Whoever sent has ended: the database is locked.
+        // The process that sent has ended, because this one holds the database's lock.
         lasts: Duration::ZERO,
     };
     let of_callers = format!(

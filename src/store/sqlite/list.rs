@@ -159,7 +159,7 @@ fn size(count: u32) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
-/// Whoever wants some states must not overlook a settle of which nobody here knows the state.
+/// A list of some states must not leave out a settle whose state this version does not know.
 fn passes(states: &[StateKind], word: &str) -> bool {
     let known = StateKind::from_word(word);
     states.is_empty() || known.is_none_or(|state| states.contains(&state))

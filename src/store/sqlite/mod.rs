@@ -67,7 +67,7 @@ pub struct Sqlite {
     tables: Arc<[String]>,
     queue: Queue,
     readers: Readers,
-    /// The writer's thread; `None` once it was joined, or if somebody else commits.
+    /// The writer's thread; `None` once it was joined, or if a [`Committer`] commits.
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Cancelled by that thread as the last thing it does, a panic included.
     writer_ended: CancellationToken,

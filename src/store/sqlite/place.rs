@@ -1,4 +1,4 @@
-//! The database file as this process holds it: locked, open once and for good, and compared with
+//! The database file as this process holds it: locked, open from start to end, and compared with
 //! what its path leads to. It must not know SQL.
 //!
 //! Nothing in this process may open and close the file while SQLite has it open: the kernel ends a

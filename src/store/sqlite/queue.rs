@@ -1,4 +1,4 @@
-//! The bounded queue before the writer: one end for the operations, one for whoever commits.
+//! The bounded queue before the writer: one end for the operations, one for what commits them.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -62,8 +62,8 @@ impl Committer {
         jobs
     }
 
-    /// As [`Committer::commit_queued`], but nobody hears of it: every operation is answered
-    /// `InDoubt`.
+    /// As [`Committer::commit_queued`], but the result of the commit is lost: every operation is
+    /// answered `InDoubt`.
     pub fn commit_queued_unheard(&mut self) -> usize {
         let batch = self.take(self.batch_jobs_max);
         let jobs = batch.len();
@@ -86,7 +86,7 @@ impl Committer {
     }
 
     /// Waits until something is queued and commits the batch that it begins; `false`: the queue is
-    /// closed and empty. For whoever drives a store on a runtime's own time.
+    /// closed and empty. For a simulation, which drives a store on a runtime's own time.
     pub async fn commit_next(&mut self) -> bool {
         let Some(first) = self.jobs.recv().await else { return false };
         let mut batch = vec![first];

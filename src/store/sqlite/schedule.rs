@@ -78,7 +78,7 @@ pub(super) fn extend(
     Ok(())
 }
 
-/// Whoever asked for a look while the lease ran may have asked after the holder looked.
+/// If an observer asked for a look while the lease ran, that may have been after the holder looked.
 pub(super) fn release(
     connection: &Connection,
     id: i64,
@@ -288,7 +288,7 @@ pub(super) fn due_at(connection: &Connection, key: &Key) -> Result<Option<Timest
 }
 
 /// Ends the leases that a process which is gone left behind. What its workers were about to do is
-/// due as of their last attempt: recovery need not wait for anybody.
+/// due as of their last attempt, so that recovery waits for no lease.
 pub(super) fn void_leases(connection: &Connection) -> rusqlite::Result<usize> {
     connection.execute(
         "UPDATE due SET lease_until_ms = NULL, wanted_at_ms = NULL,

@@ -92,7 +92,7 @@ pub(super) fn swap(connection: &Connection, swap: &Swap, now: Timestamp) -> Resu
     Ok(Swapped::Done)
 }
 
-/// A settle that goes up in another one leaves nothing.
+/// Of a settle that is merged into another one nothing stays.
 fn delete(connection: &Connection, id: i64) -> rusqlite::Result<()> {
     for delete in [
         "DELETE FROM due WHERE settle = ?",

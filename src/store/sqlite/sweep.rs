@@ -14,7 +14,7 @@ use super::words::{Word, readable_sql, state_in_sql};
 use crate::clock::Timestamp;
 use crate::settle::{AppId, StateKind};
 
-/// That nobody needs the due row. A lease that runs is left to its holder.
+/// That the due row is not needed. A lease that runs is left to its holder.
 static SUPERFLUOUS: LazyLock<String> = LazyLock::new(|| {
     format!(
         "{} AND settle.owes_query = 0 AND (due.lease_until_ms <= ?2) IS NOT FALSE AND {}",

@@ -2,8 +2,8 @@
 //! flush per batch.
 //!
 //! Every job runs in a savepoint of its own, so that one that fails does not undo its neighbours,
-//! and is answered after the COMMIT. What a failed COMMIT kept, nobody knows: the whole batch is in
-//! doubt. It must not know what the jobs do, nor whose thread it runs on.
+//! and is answered after the COMMIT. If a COMMIT fails, it is not known what it kept: the whole
+//! batch is in doubt. It must not know what the jobs do, nor whose thread it runs on.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -54,8 +54,8 @@ impl Writer {
 
     /// Commits a batch and answers each of its jobs.
     ///
-    /// A broken connection is replaced before the answers go out: whoever is told to read again
-    /// shall read what lasts.
+    /// A broken connection is replaced before the answers go out: an operation whose commit is in
+    /// doubt is read again, and must then see what is durable.
     pub(super) fn commit_batch(&mut self, mut batch: Vec<Box<dyn Job>>) {
         let mut errors = vec![None; batch.len()];
         let is_looked_at = batch.iter().any(|job| job.urgency() == Urgency::Probe);

@@ -44,7 +44,7 @@ async fn what_was_open_counts_a_lost_send_and_is_never_sent_again() {
     assert!(last.time >= after_ms(5));
     // Neither a version nor a fence of before comes again.
     assert!(after.version > before.version + i64::from(u32::MAX));
-    // It is due at once, whoever had leased it.
+    // It is due at once, although a worker had leased it.
     let claims = claim(&store, after_ms(8_000)).await;
     assert!(claims[0].fence > Fence(FIRST_FENCE.0 + i64::from(u32::MAX)));
     // What has ended stays as it was told.

@@ -16,7 +16,7 @@ use crate::store::{ListQuery, Position, SweepCursor};
 const MANY: i64 = 100_000;
 
 /// Settles of the app `tt01`, all of them due. The few that are not `SUCCEEDED`, and those of
-/// `order-old`, are the oldest: whoever looks for them from the newest on comes to them last. The
+/// `order-old`, are the oldest: a search from the newest on comes to them last. The
 /// others share two orders. A quarter of all settles shares each moment.
 fn fill(connection: &Connection, settles: i64) {
     let insert = "
@@ -43,14 +43,14 @@ fn fill(connection: &Connection, settles: i64) {
 fn database(settles: i64) -> Stepped {
     let mut stepped = Stepped::open();
     let connection = stepped.committer.connection();
-    // Nobody will miss it.
+    // The test does not need it after a crash.
     connection.execute_batch("PRAGMA synchronous = OFF").unwrap();
     fill(connection, settles);
     stepped
 }
 
-/// A database of that size as the gateway leaves it, and one with the statistics that somebody's
-/// tool may have collected.
+/// A database of that size as the gateway leaves it, and one with the statistics that another
+/// program may have collected.
 fn databases(settles: i64) -> [Stepped; 2] {
     ["", "ANALYZE"].map(|collect| {
         let mut stepped = database(settles);
