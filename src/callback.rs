@@ -83,8 +83,8 @@ impl Callbacks {
                 "callback refused: the app has no platform public key");
             return Verdict::NoKey;
         };
-        let report = match hear(Some(app_id), keys, &signed) {
-            Ok(Heard::Settle(report)) => *report,
+        let (trade_system, report) = match hear(Some(app_id), keys, &signed) {
+            Ok(Heard::Settle { trade_system, report }) => (trade_system, *report),
             Ok(Heard::Other { kind }) => {
                 limited!(Peer, INFO, { %app_id, log_id = log, kind },
                     "callback of another type: acknowledged");
@@ -103,7 +103,7 @@ impl Callbacks {
         };
         let (app_id, begun) = (app_id.clone(), self.0.gateway.clock().now());
         let settle_id = report.settle_id.clone();
-        let callback = Callback { app_id, report, begun, log_id: log_id.clone() };
+        let callback = Callback { app_id, trade_system, report, begun, log_id: log_id.clone() };
         match self.0.gateway.hear(callback).await {
             Ok(()) => {
                 debug!(%settle_id, log_id = log, "callback acknowledged");

@@ -48,7 +48,7 @@ impl CheckCallback {
             body: &body,
         };
         match hear(app_id.as_ref(), &keys, &signed) {
-            Ok(Heard::Settle(report)) => {
+            Ok(Heard::Settle { report, .. }) => {
                 print(&format!("signature: good\nmessage: settle\n{}", shown(&report)));
                 ExitCode::SUCCESS
             }

@@ -4,12 +4,15 @@
 
 use super::signature::{BadSignature, PlatformKeys, Signed};
 use super::wire::{self, Message, SettleMessage, Unreadable};
-use crate::settle::{AppId, Report};
+use crate::settle::{AppId, Report, TradeSystem};
 
 /// What one app was told.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Heard {
-    Settle(Box<Report>),
+    Settle {
+        trade_system: TradeSystem,
+        report: Box<Report>,
+    },
     /// A message of another type, which is not ours to act on.
     Other {
         kind: String,
@@ -44,11 +47,11 @@ pub fn hear(
         Message::Other { kind } => return Ok(Heard::Other { kind }),
         Message::Settle(message) => *message,
     };
-    let SettleMessage { app_id: named, report } = message;
+    let SettleMessage { app_id: named, trade_system, report } = message;
     if named.is_some() && app_id.is_some() && named.as_ref() != app_id {
         return Err(Rejected::OtherApp);
     }
-    Ok(Heard::Settle(Box::new(report)))
+    Ok(Heard::Settle { trade_system, report: Box::new(report) })
 }
 
 #[cfg(test)]
@@ -81,7 +84,7 @@ mod tests {
     fn a_callback_is_for_the_app_that_it_names() {
         assert_eq!(heard(Some("tt0")), Err(Rejected::OtherApp));
         for app_id in [Some("ttcfdbb96650e33350"), None] {
-            assert!(matches!(heard(app_id), Ok(Heard::Settle(_))), "{app_id:?}");
+            assert!(matches!(heard(app_id), Ok(Heard::Settle { .. })), "{app_id:?}");
         }
     }
 

@@ -14,6 +14,7 @@ use crate::store;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Callback {
     pub app_id: AppId,
+    pub trade_system: TradeSystem,
     pub report: Report,
     /// When it arrived.
     pub begun: Timestamp,
@@ -37,12 +38,12 @@ impl Gateway {
     /// The settle is the one with this `settle_id`; else the one with this number; else it is taken
     /// in, under Douyin's own number if the callback names no other.
     pub async fn hear(&self, callback: Callback) -> Result<(), store::Error> {
-        let Callback { app_id, report, begun, log_id } = callback;
-        let known = self.0.store.get_by_settle_id(&app_id, &report.settle_id).await?;
+        let Callback { app_id, trade_system, report, begun, log_id } = callback;
+        let known = self.0.store.get_by_settle_id(&app_id, trade_system, &report.settle_id).await?;
         let number = report.out_settle_no.clone();
         let by_number = || Key {
             app_id,
-            trade_system: TradeSystem::General,
+            trade_system,
             out_settle_no: number.unwrap_or_else(|| OutSettleNo::of_settle_id(&report.settle_id)),
         };
         let key = known.map_or_else(by_number, |known| known.key);

@@ -32,7 +32,7 @@ use crate::douyin::Client;
 use crate::hub::Hub;
 use crate::settle::{
     AppId, HistoryEntry, Key, Mark, NotifyUrl, PermissionId, Policy, ProcessId, Record, Schedule,
-    SettleId, Sights, Watched,
+    SettleId, Sights, TradeSystem, Watched,
 };
 use crate::store::{self, Store};
 use crate::tasks::{Runner, Tasks};
@@ -140,14 +140,21 @@ impl Default for GatewayConfig {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Name {
     Key(Key),
-    SettleId(AppId, SettleId),
+    SettleId(AppId, TradeSystem, SettleId),
 }
 
 impl Name {
     pub fn app_id(&self) -> &AppId {
         match self {
             Name::Key(key) => &key.app_id,
-            Name::SettleId(app_id, _) => app_id,
+            Name::SettleId(app_id, ..) => app_id,
+        }
+    }
+
+    pub fn trade_system(&self) -> TradeSystem {
+        match self {
+            Name::Key(key) => key.trade_system,
+            Name::SettleId(_, trade_system, _) => *trade_system,
         }
     }
 }
@@ -193,8 +200,8 @@ impl Gateway {
     pub async fn get(&self, name: &Name) -> Result<Option<Record>, store::Error> {
         match name {
             Name::Key(key) => self.0.store.get(key).await,
-            Name::SettleId(app_id, settle_id) => {
-                self.0.store.get_by_settle_id(app_id, settle_id).await
+            Name::SettleId(app_id, trade_system, settle_id) => {
+                self.0.store.get_by_settle_id(app_id, *trade_system, settle_id).await
             }
         }
     }

@@ -165,7 +165,8 @@ impl Gateway {
         let Some(settle_id) = after.record.state.settle_id() else {
             return Ok(None);
         };
-        let other = self.0.store.get_by_settle_id(&before.key.app_id, settle_id).await?;
+        let Key { app_id, trade_system, .. } = &before.key;
+        let other = self.0.store.get_by_settle_id(app_id, *trade_system, settle_id).await?;
         let Some(other) = other.filter(|other| yields(other) && other.key != before.key) else {
             return Ok(None);
         };

@@ -70,11 +70,12 @@ impl Lookups {
 }
 
 impl Gateway {
-    /// Asks Douyin and records what it says. Returns the settles as recorded, in Douyin's order;
-    /// none if Douyin shows none now.
+    /// Asks a trade system and records what it says. Returns the settles as recorded, in Douyin's
+    /// order; none if Douyin shows none now.
     pub async fn query(
         &self,
         app_id: &AppId,
+        trade_system: TradeSystem,
         question: &Question,
     ) -> Result<Vec<Record>, QueryError> {
         if let Some(pause) = self.0.douyin.pause(app_id) {
@@ -94,7 +95,7 @@ impl Gateway {
         let answer = self.0.douyin.query(app_id, by).await;
         let answer = answer.map_err(|QueryFailure { failure, .. }| QueryError::Douyin(failure))?;
         let mut records = Vec::new();
-        for (key, reports) in by_key(app_id, question, answer.reports) {
+        for (key, reports) in by_key(app_id, trade_system, question, answer.reports) {
             // Only the number that was asked for is shown whole.
             let whole = *question == Question::OutSettleNo(key.out_settle_no.clone());
             let scope = if whole { Scope::Number } else { Scope::Single };
@@ -129,9 +130,9 @@ impl Gateway {
                 Some(_) | None => by_number(&record.key),
             },
             (None, Name::Key(key)) => by_number(key),
-            (None, Name::SettleId(_, settle_id)) => Question::SettleId(settle_id.clone()),
+            (None, Name::SettleId(_, _, settle_id)) => Question::SettleId(settle_id.clone()),
         };
-        self.query(name.app_id(), &question).await?;
+        self.query(name.app_id(), name.trade_system(), &question).await?;
         // What was learned may have given the record another settle_id.
         let name = known.map_or_else(|| name.clone(), |record| Name::Key(record.key));
         self.get(&name).await.map_err(QueryError::Store)
@@ -209,7 +210,12 @@ impl Gateway {
 
 /// The reports of each settle number, in Douyin's order. A report without a number belongs to the
 /// one that was asked for, else (automatic settlement) Douyin's own number is its key.
-fn by_key(app_id: &AppId, question: &Question, reports: Vec<Report>) -> Vec<(Key, Vec<Report>)> {
+fn by_key(
+    app_id: &AppId,
+    trade_system: TradeSystem,
+    question: &Question,
+    reports: Vec<Report>,
+) -> Vec<(Key, Vec<Report>)> {
     let asked = match question {
         Question::OutSettleNo(number) => Some(number),
         Question::SettleId(_) | Question::OrderId(_) | Question::OutOrderNo(_) => None,
@@ -218,8 +224,7 @@ fn by_key(app_id: &AppId, question: &Question, reports: Vec<Report>) -> Vec<(Key
     for report in reports {
         let number = report.out_settle_no.as_ref().or(asked).cloned();
         let out_settle_no = number.unwrap_or_else(|| OutSettleNo::of_settle_id(&report.settle_id));
-        let (app_id, trade_system) = (app_id.clone(), TradeSystem::General);
-        let key = Key { app_id, trade_system, out_settle_no };
+        let key = Key { app_id: app_id.clone(), trade_system, out_settle_no };
         match grouped.iter_mut().find(|(known, _)| *known == key) {
             Some((_, reports)) => reports.push(report),
             None => grouped.push((key, vec![report])),

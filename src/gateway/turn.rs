@@ -240,14 +240,14 @@ impl Turn {
         if reports.is_empty() {
             return Ok(Learned::Absent);
         }
-        let Key { app_id, out_settle_no, .. } = &self.record.key;
+        let Key { app_id, trade_system: system, out_settle_no } = &self.record.key;
         let store = &self.gateway.0.store;
         let mut at = 0;
         while let Some(report) = reports.get(at) {
             let number =
                 report.out_settle_no.as_ref().filter(|number| number.is_like(out_settle_no));
             let known = match number {
-                Some(_) => store.get_by_settle_id(app_id, &report.settle_id).await?,
+                Some(_) => store.get_by_settle_id(app_id, *system, &report.settle_id).await?,
                 None => None,
             };
             match known {

@@ -203,7 +203,9 @@ pub fn name(
         }
         NameKey::SettleId(text) => {
             let settle_id = bad.text("settle_id", SettleId::parse(text));
-            app_id.zip(settle_id).map(|(app_id, settle_id)| Name::SettleId(app_id, settle_id))
+            app_id.zip(trade_system).zip(settle_id).map(|((app_id, trade_system), settle_id)| {
+                Name::SettleId(app_id, trade_system, settle_id)
+            })
         }
     };
     match name {
@@ -221,16 +223,16 @@ pub enum QuestionKey {
     Missing,
 }
 
-/// Parses a QuerySettles; every violation at once.
+/// Parses a QuerySettles: whom to ask, and by what; every violation at once.
 pub fn question(
     app: String,
     trade: i32,
     key: QuestionKey,
     default_app: Option<&AppId>,
-) -> Result<(AppId, Question), Violations> {
+) -> Result<(AppId, TradeSystem, Question), Violations> {
     let mut bad = Violations::default();
     let app_id = app_id(&mut bad, app, default_app);
-    trade_system(&mut bad, trade);
+    let trade_system = trade_system(&mut bad, trade);
     let question = match key {
         QuestionKey::Missing => {
             bad.add("key", "one of settle_id, order_id, out_settle_no, out_order_no is required");
@@ -249,9 +251,11 @@ pub fn question(
             bad.text("out_order_no", OutOrderNo::parse(text)).map(Question::OutOrderNo)
         }
     };
-    match app_id.zip(question) {
-        Some(parsed) if bad.is_empty() => Ok(parsed),
-        Some(_) | None => Err(bad),
+    match (app_id, trade_system, question) {
+        (Some(app_id), Some(trade_system), Some(question)) if bad.is_empty() => {
+            Ok((app_id, trade_system, question))
+        }
+        (Some(_) | None, Some(_) | None, Some(_) | None) => Err(bad),
     }
 }
 

@@ -260,11 +260,12 @@ impl Service {
         let default_app = self.config.default_app.as_ref();
         let parsed = convert::question(request.app_id, request.trade_system, key, default_app);
         let parsed = parsed.map_err(|violations| status::invalid(violations, Rpc::QuerySettles));
-        let (app_id, question) = parsed?;
+        let (app_id, trade_system, question) = parsed?;
         name_span(&app_id, "");
         let names = Names::of_question(&app_id, &question);
         self.admit(bearer, &app_id, &names, Rpc::QuerySettles)?;
-        let records = by(deadline, &names, self.gateway.query(&app_id, &question)).await?;
+        let records = self.gateway.query(&app_id, trade_system, &question);
+        let records = by(deadline, &names, records).await?;
         let failed = |error| status::of_query(error, &names, Rpc::QuerySettles);
         let records = records.map_err(failed)?;
         Ok(v1::QuerySettlesResponse { settles: records.iter().map(convert::settle).collect() })
@@ -324,7 +325,7 @@ impl Service {
         let name = name.map_err(|violations| status::invalid(violations, rpc))?;
         let (app_id, number) = match &name {
             Name::Key(key) => (&key.app_id, key.out_settle_no.as_str()),
-            Name::SettleId(app_id, _) => (app_id, ""),
+            Name::SettleId(app_id, ..) => (app_id, ""),
         };
         name_span(app_id, number);
         let names = Names::of(&name);

@@ -77,6 +77,7 @@ macro_rules! run_on {
             records::an_insert_with_a_known_settle_id_finds_its_record,
             records::the_key_is_found_before_the_settle_id,
             records::the_same_numbers_in_another_app_are_another_settle,
+            records::the_same_numbers_in_another_trade_system_are_another_settle,
             records::of_a_hundred_concurrent_inserts_of_a_key_one_is_inserted,
             records::an_insert_begins_the_history,
             records::a_row_with_an_unknown_word_is_neither_read_nor_claimed_nor_rewritten,

@@ -23,7 +23,7 @@
 //!   lost send and is never sent again, and for [`FORGOTTEN_MAX`] a create that it does not know
 //!   may be one that it has forgotten ([`Store::may_have_forgotten`]).
 //! - **Unique** are the key (`app_id`, `trade_system`, `out_settle_no`) and, once known,
-//!   (`app_id`, `settle_id`).
+//!   (`app_id`, `trade_system`, `settle_id`).
 //! - **Errors tell what is durable.** [`Error::Unavailable`]: nothing of this operation.
 //!   [`Error::InDoubt`]: perhaps all of it; read again.
 //!
@@ -42,6 +42,7 @@ use secrecy::SecretString;
 use crate::clock::Timestamp;
 use crate::settle::{
     AppId, Due, HistoryEntry, Key, OutOrderNo, Record, Release, SettleId, Source, StateKind,
+    TradeSystem,
 };
 
 pub use sqlite::{Committer, Generation, Missing, OpenError, Sqlite, SqliteOptions};
@@ -127,7 +128,7 @@ pub enum Swapped {
     Conflict,
     /// The lease ran out or belongs to somebody else.
     LeaseLost,
-    /// Another settle of the app has this `settle_id`.
+    /// Another settle of the app has this `settle_id` in the same trade system.
     SettleIdTaken,
 }
 
@@ -301,10 +302,11 @@ impl Store {
     pub async fn get_by_settle_id(
         &self,
         app_id: &AppId,
+        trade_system: TradeSystem,
         settle_id: &SettleId,
     ) -> Result<Option<Record>, Error> {
         match self {
-            Store::Sqlite(sqlite) => sqlite.get_by_settle_id(app_id, settle_id).await,
+            Store::Sqlite(sqlite) => sqlite.get_by_settle_id(app_id, trade_system, settle_id).await,
         }
     }
 

@@ -29,7 +29,7 @@ impl Names {
     pub fn of(name: &Name) -> Self {
         match name {
             Name::Key(key) => Self::of_key(key),
-            Name::SettleId(app_id, settle_id) => {
+            Name::SettleId(app_id, _, settle_id) => {
                 Self::of_app(app_id).with("settle_id", settle_id.as_str())
             }
         }

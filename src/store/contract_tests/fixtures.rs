@@ -206,6 +206,15 @@ pub(in crate::store) async fn next_due(
     Ok(due_in.map(|wait| store.clock().now().plus(wait)))
 }
 
+/// The settle with Douyin's number in the app and the trade system of a key.
+pub(in crate::store) async fn by_settle_id(
+    store: &Store,
+    key: &Key,
+    settle_id: &SettleId,
+) -> Result<Option<Record>, Error> {
+    store.get_by_settle_id(&key.app_id, key.trade_system, settle_id).await
+}
+
 pub(in crate::store) async fn nudge(
     store: &Store,
     key: &Key,

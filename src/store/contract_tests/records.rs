@@ -77,7 +77,7 @@ pub(super) async fn every_field_of_a_record_comes_back_by_either_id(subject: Sub
         insert(store, &record, due_now()).await;
         assert_eq!(store.get(&record.key).await, Ok(Some(record.clone())));
         if let Some(settle_id) = record.state.settle_id() {
-            let found = store.get_by_settle_id(&record.key.app_id, settle_id).await;
+            let found = by_settle_id(store, &record.key, settle_id).await;
             assert_eq!(found, Ok(Some(record.clone())));
         }
     }
@@ -100,7 +100,7 @@ pub(super) async fn every_field_of_a_record_comes_back_by_either_id(subject: Sub
 pub(super) async fn an_absent_settle_is_none(subject: Subject) {
     let store = &subject.store;
     assert_eq!(store.get(&key("1")).await, Ok(None));
-    assert_eq!(store.get_by_settle_id(&app("tt01"), &settle_id("ots1")).await, Ok(None));
+    assert_eq!(by_settle_id(store, &key("1"), &settle_id("ots1")).await, Ok(None));
     assert_eq!(due_at(store, &key("1")).await, Ok(None));
     assert_eq!(next_due(store, &app("tt01")).await, Ok(None));
     assert_eq!(store.history(&key("1"), 10).await, Ok(Vec::new()));
@@ -157,8 +157,33 @@ pub(super) async fn the_same_numbers_in_another_app_are_another_settle(subject: 
     insert(store, &here, NewDue::None).await;
     insert(store, &there, NewDue::None).await;
     assert_eq!(store.get(&there.key).await, Ok(Some(there.clone())));
-    let found = store.get_by_settle_id(&app("tt01"), &settle_id("ots1")).await;
+    let found = by_settle_id(store, &key("1"), &settle_id("ots1")).await;
     assert_eq!(found, Ok(Some(here)));
+}
+
+/// The other one is a system that only a newer version knows.
+pub(super) async fn the_same_numbers_in_another_trade_system_are_another_settle(subject: Subject) {
+    let store = &subject.store;
+    let there = adopted(key("1"), State::Processing { settle_id: settle_id("ots1") });
+    insert(store, &there, due_now()).await;
+    subject.overwrite(&there.key, "trade_system", "FROM_THE_FUTURE");
+    assert_eq!(store.get(&there.key).await, Ok(None));
+    assert_eq!(by_settle_id(store, &there.key, &settle_id("ots1")).await, Ok(None));
+    assert_eq!(claim(store, NOW).await, []);
+    assert_eq!(next_due(store, &there.key.app_id).await, Ok(None));
+
+    let accepted = async |here: Record| {
+        insert(store, &here, due_now()).await;
+        let state = State::Processing { settle_id: settle_id("ots1") };
+        let here = next(&here, |record| record.state = state);
+        (store.swap(fact(here.clone())).await, here)
+    };
+    let (swapped, here) = accepted(submitted(key("1"))).await;
+    assert_eq!(swapped, Ok(Swapped::Done));
+    assert_eq!(store.get(&here.key).await, Ok(Some(here.clone())));
+    assert_eq!(by_settle_id(store, &here.key, &settle_id("ots1")).await, Ok(Some(here)));
+    let (swapped, _) = accepted(submitted(key("2"))).await;
+    assert_eq!(swapped, Ok(Swapped::SettleIdTaken), "in one system a number is one settle's");
 }
 
 pub(super) async fn of_a_hundred_concurrent_inserts_of_a_key_one_is_inserted(subject: Subject) {
@@ -211,9 +236,7 @@ pub(super) async fn a_row_with_an_unknown_word_is_neither_read_nor_claimed_nor_r
     subject: Subject,
 ) {
     let store = &subject.store;
-    let columns =
-        ["state", "origin", "trade_system", "contradiction_claimed", "contradiction_source"];
-    for column in columns {
+    for column in ["state", "origin", "contradiction_claimed", "contradiction_source"] {
         let number = settle_id(&format!("ots-{column}"));
         let state = State::Processing { settle_id: number.clone() };
         let mut record = adopted(key(column), state);
@@ -227,17 +250,13 @@ pub(super) async fn a_row_with_an_unknown_word_is_neither_read_nor_claimed_nor_r
         insert(store, &record, due_now()).await;
         subject.overwrite(&record.key, column, "FROM_THE_FUTURE");
 
-        let read = store.get_by_settle_id(&record.key.app_id, &number).await;
+        let read = by_settle_id(store, &record.key, &number).await;
         assert!(blames(&read, column), "{column}: {read:?}");
         assert_eq!(claim(store, NOW).await, [], "{column}");
         assert_eq!(next_due(store, &record.key.app_id).await, Ok(None), "{column}");
         let again = adopted(key(&format!("{column}-again")), record.state.clone());
         let inserted = store.insert(again, Source::Query, due_now()).await;
         assert!(matches!(inserted, Err(Error::Unreadable(_))), "{column}: {inserted:?}");
-        if column == "trade_system" {
-            // Its key cannot even be named.
-            continue;
-        }
         let mut swap = fact(next(&record, |_| {}));
         swap.due = Due::Remove;
         let swapped = store.swap(swap).await;

@@ -144,7 +144,7 @@ pub(super) async fn a_record_of_the_same_settle_goes_up_in_another_one(subject: 
     assert_eq!(store.history(&other.key, 10).await, Ok(Vec::new()));
     assert_eq!(due_at(store, &other.key).await, Ok(None));
     assert_eq!(claim(store, after_ms(1_000)).await, []);
-    let by_id = store.get_by_settle_id(&record.key.app_id, &settle_id("ots1")).await;
+    let by_id = by_settle_id(store, &record.key, &settle_id("ots1")).await;
     assert_eq!(by_id, Ok(Some(merged)));
     let revisions: Vec<_> =
         store.history(&record.key, 10).await.unwrap().iter().map(|entry| entry.revision).collect();

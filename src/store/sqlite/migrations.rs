@@ -6,11 +6,12 @@ use rusqlite::Connection;
 pub(super) const APPLICATION_ID: i32 = 0x5365_7447;
 
 /// In order; the first one leads to version 1. What was released is never edited.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../../../migrations/sqlite/0001_settles.sql"),
     include_str!("../../../migrations/sqlite/0002_resolved_contradictions.sql"),
     include_str!("../../../migrations/sqlite/0003_open_contradictions.sql"),
     include_str!("../../../migrations/sqlite/0004_permissions.sql"),
+    include_str!("../../../migrations/sqlite/0005_settle_ids_by_trade_system.sql"),
 ];
 
 /// The newest schema version that this gateway knows.

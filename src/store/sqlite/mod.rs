@@ -46,7 +46,7 @@ use super::{
     StoredToken, Swap, Swapped, SweepCursor, Swept, UnfinishedCursor, UnfinishedPage,
 };
 use crate::clock::{Clock, Timestamp};
-use crate::settle::{AppId, HistoryEntry, Key, Record, Release, SettleId, Source};
+use crate::settle::{AppId, HistoryEntry, Key, Record, Release, SettleId, Source, TradeSystem};
 use columns::Fault;
 use job::{Urgency, Write};
 use open::Opened;
@@ -192,10 +192,13 @@ impl Sqlite {
     pub(super) async fn get_by_settle_id(
         &self,
         app_id: &AppId,
+        trade_system: TradeSystem,
         settle_id: &SettleId,
     ) -> Result<Option<Record>, Error> {
         let (app_id, settle_id) = (app_id.clone(), settle_id.clone());
-        self.readers.read(move |db| rows::record_by_settle_id(db, &app_id, &settle_id)).await
+        let find =
+            move |db: &Connection| rows::record_by_settle_id(db, &app_id, trade_system, &settle_id);
+        self.readers.read(find).await
     }
 
     pub(super) async fn swap(&self, swap: Swap) -> Result<Swapped, Error> {

@@ -13,7 +13,7 @@ use super::words::{
 use crate::settle::{
     AppId, Content, Contradiction, Evidence, Ext, Facts, Failure, ItemOrderId, Key, NotifyUrl,
     OrderId, Origin, OutOrderNo, OutSettleNo, RULES, Record, Request, SettleDesc, SettleId, State,
-    StateKind, Unlisted, WalletSettleId,
+    StateKind, TradeSystem, Unlisted, WalletSettleId,
 };
 
 /// What an insert writes once.
@@ -117,8 +117,10 @@ pub(super) static SELECT_BY_KEY: LazyLock<String> = LazyLock::new(|| {
 pub(super) static SELECT_BY_ROW: LazyLock<String> =
     LazyLock::new(|| format!("{} settle.id = ?", *SELECT_RECORD));
 
-pub(super) static SELECT_BY_SETTLE_ID: LazyLock<String> =
-    LazyLock::new(|| format!("{} settle.app_id = ? AND settle.settle_id = ?", *SELECT_RECORD));
+pub(super) static SELECT_BY_SETTLE_ID: LazyLock<String> = LazyLock::new(|| {
+    let by_settle_id = "settle.app_id = ? AND settle.trade_system = ? AND settle.settle_id = ?";
+    format!("{} {by_settle_id}", *SELECT_RECORD)
+});
 
 pub(super) fn record_by_key(connection: &Connection, key: &Key) -> Result<Option<Record>, Fault> {
     let mut statement = connection.prepare_cached(&SELECT_BY_KEY)?;
@@ -130,10 +132,11 @@ pub(super) fn record_by_key(connection: &Connection, key: &Key) -> Result<Option
 pub(super) fn record_by_settle_id(
     connection: &Connection,
     app_id: &AppId,
+    trade_system: TradeSystem,
     settle_id: &SettleId,
 ) -> Result<Option<Record>, Fault> {
     let mut statement = connection.prepare_cached(&SELECT_BY_SETTLE_ID)?;
-    let mut rows = statement.query([app_id.as_str(), settle_id.as_str()])?;
+    let mut rows = statement.query([app_id.as_str(), trade_system.word(), settle_id.as_str()])?;
     rows.next()?.map(read_record).transpose()
 }
 

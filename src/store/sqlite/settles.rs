@@ -47,7 +47,8 @@ fn existing(connection: &Connection, record: &Record) -> Result<Insert, Fault> {
         return Ok(Insert::Existing(Box::new(same_key)));
     }
     let settle_id = record.state.settle_id().expect("without an id only the key can be taken");
-    let same_id = record_by_settle_id(connection, &record.key.app_id, settle_id)?;
+    let Key { app_id, trade_system, .. } = &record.key;
+    let same_id = record_by_settle_id(connection, app_id, *trade_system, settle_id)?;
     let same_id = same_id.expect("the index that refused the row holds the other one");
     Ok(Insert::Existing(Box::new(same_id)))
 }

@@ -10,7 +10,7 @@ use settlement_gateway::callback::Verdict;
 use settlement_gateway::douyin::callback::{Heard, Rejected, hear};
 use settlement_gateway::douyin::{PlatformKeys, Signed};
 use settlement_gateway::gateway::Name;
-use settlement_gateway::settle::{AppId, Key, OutSettleNo, TradeSystem};
+use settlement_gateway::settle::{AppId, Key, OutSettleNo};
 use settlement_gateway::sim::PlatformKey;
 
 use super::world::{APP, Douyin, Site, World};
@@ -59,10 +59,11 @@ pub fn hold(data: &[u8]) {
                 assert_eq!(verdict, Verdict::OtherType);
                 assert!(kind != "settle" && kind.len() <= 64, "{kind:?}");
             }
-            Ok(Heard::Settle(report)) => {
+            Ok(Heard::Settle { trade_system, report }) => {
                 assert_eq!(verdict, Verdict::Acknowledged, "the store is up");
                 let mut get = |name| world.run(site.gateway.get(&name)).expect("the store is up");
-                let known = get(Name::SettleId(app_id.clone(), report.settle_id.clone()));
+                let name = Name::SettleId(app_id.clone(), trade_system, report.settle_id.clone());
+                let known = get(name);
                 if let Some(known) = known {
                     assert_eq!(known.state.settle_id(), Some(&report.settle_id));
                     return;
@@ -71,7 +72,6 @@ pub fn hold(data: &[u8]) {
                 // where Douyin's number of the one is what the other's caller chose.
                 let own = || OutSettleNo::of_settle_id(&report.settle_id);
                 let out_settle_no = report.out_settle_no.clone().unwrap_or_else(own);
-                let trade_system = TradeSystem::General;
                 let other = get(Name::Key(Key { app_id, trade_system, out_settle_no }));
                 let other = other.unwrap_or_else(|| panic!("acknowledged and lost: {report:?}"));
                 assert_ne!(other.state.settle_id(), Some(&report.settle_id));

@@ -123,6 +123,7 @@ async fn a_callback_for_a_record_that_goes_up_in_another_is_kept_there() {
 
     let callback = Callback {
         app_id,
+        trade_system: TradeSystem::General,
         report: nameless(ReportedStatus::Success, "SUCCESS"),
         begun: clock.now(),
         log_id: None,

@@ -15,7 +15,7 @@ use crate::settle::{
 };
 use crate::store::contract_tests::fixtures::*;
 use crate::store::contract_tests::sqlite::as_another_program;
-use crate::store::{Fence, Store, SweepCursor};
+use crate::store::{Fence, NewDue, Store, SweepCursor};
 
 fn open(path: &Path) -> Store {
     let options =
@@ -55,7 +55,7 @@ async fn a_new_database_is_private_durable_and_marked_as_ours() {
     };
     let pragmas = ["journal_mode", "synchronous", "foreign_keys", "user_version", "application_id"];
     let ours = i32::from_be_bytes(*b"SetG").to_string();
-    assert_eq!(pragmas.map(pragma), ["wal", "2", "1", "4", &ours]);
+    assert_eq!(pragmas.map(pragma), ["wal", "2", "1", "5", &ours]);
     assert_eq!(pragma("cache_size"), "-16384", "KiB; without the sign it would be pages");
     drop(writer);
     store.close().await;
@@ -218,6 +218,7 @@ async fn a_database_of_version_1_opens_and_its_settles_are_what_they_were() {
     }
     store.close().await;
     let old = as_another_program(&path);
+    old.execute_batch(AS_VERSION_4).unwrap();
     old.execute_batch(AS_VERSION_3).unwrap();
     old.execute_batch(
         "DROP INDEX settle_by_open_contradiction;
@@ -232,6 +233,13 @@ async fn a_database_of_version_1_opens_and_its_settles_are_what_they_were() {
     }
     store.close().await;
 }
+
+/// There a number of Douyin's was one settle's in the whole app.
+const AS_VERSION_4: &str = "
+    DROP INDEX settle_by_settle_id;
+    CREATE UNIQUE INDEX settle_by_settle_id ON settle (app_id, settle_id)
+        WHERE settle_id IS NOT NULL;
+    PRAGMA user_version = 4;";
 
 /// What the version before had instead of permissions: a count and a moment.
 const AS_VERSION_3: &str = "
@@ -273,7 +281,10 @@ async fn what_version_3_left_unanswered_is_lost_and_what_owed_a_query_owes_it() 
         insert(&store, record, due_now()).await;
     }
     store.close().await;
-    as_another_program(&path).execute_batch(AS_VERSION_3).unwrap();
+    let old = as_another_program(&path);
+    old.execute_batch(AS_VERSION_4).unwrap();
+    old.execute_batch(AS_VERSION_3).unwrap();
+    drop(old);
     let store = open(&path);
     lose_permissions(&mut sent);
     assert_eq!(sent.evidence.lost, 4);
@@ -285,6 +296,29 @@ async fn what_version_3_left_unanswered_is_lost_and_what_owed_a_query_owes_it() 
     assert_eq!(due_at(&store, &complete.key).await, Ok(None));
     assert_eq!(due_at(&store, &known_in_part.key).await, Ok(Some(NOW)));
     store.close().await;
+}
+
+#[tokio::test]
+async fn a_number_that_version_4_kept_for_the_whole_app_is_free_in_another_trade_system() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("settles.db");
+    let store = open(&path);
+    let record = adopted(key("1"), State::Succeeded { settle_id: settle_id("ots1") });
+    insert(&store, &record, NewDue::None).await;
+    store.close().await;
+    let insert_into_another_system = "
+        INSERT INTO settle (app_id, trade_system, out_settle_no, create_time_ms, version, revision,
+                            update_time_ms, origin, state, settle_id, lost, empties_after_expiry)
+        SELECT app_id, 'FROM_THE_FUTURE', out_settle_no, create_time_ms, version, revision,
+               update_time_ms, origin, state, settle_id, lost, empties_after_expiry FROM settle";
+    let old = as_another_program(&path);
+    old.execute_batch(AS_VERSION_4).unwrap();
+    assert!(old.execute_batch(insert_into_another_system).is_err());
+    drop(old);
+    let store = open(&path);
+    assert_eq!(by_settle_id(&store, &record.key, &settle_id("ots1")).await, Ok(Some(record)));
+    store.close().await;
+    as_another_program(&path).execute_batch(insert_into_another_system).unwrap();
 }
 
 #[tokio::test]

@@ -175,6 +175,15 @@ fn plan(connection: &Connection, sql: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_number_of_douyin_is_found_by_its_own_index() {
+    for mut stepped in [0, MANY].into_iter().flat_map(databases) {
+        let plan = plan(stepped.committer.connection(), &rows::SELECT_BY_SETTLE_ID);
+        let whole = "settle_by_settle_id (app_id=? AND trade_system=? AND settle_id=?)";
+        assert!(plan.iter().any(|step| step.ends_with(whole)), "{plan:?}");
+    }
+}
+
+#[test]
 fn pages_claims_and_sweeps_cost_the_same_however_many_settles_there_are() {
     let costs = [MANY / 50, MANY].map(|settles| {
         databases(settles).map(|mut stepped| {
