@@ -62,8 +62,8 @@ impl Row {
         [&self.quiet, &self.under, &self.after]
     }
 
-    /// What must not be, each with the name of the kind. `by_itself`: the memory in KiB of a process
-    /// around which there was nothing for the same time, if measures count.
+    /// What must not be, each with the name of the kind. `by_itself`: the memory in KiB of a
+    /// process around which there was nothing for the same time, if measures count.
     pub fn wrong(&self, by_itself: Option<u64>) -> Vec<String> {
         let mut wrong = Vec::new();
         let without = self.all().map(|heard| &heard.failed_without).into_iter().flatten();
