@@ -1,4 +1,4 @@
-//! The two calls to Douyin.
+//! The two calls to Douyin. Where they go and what they send is each trade system's own.
 //!
 //! A call is: take a token, send, and after a token error send once more with another token. All
 //! its requests share one permission and one deadline.
@@ -17,16 +17,12 @@ use super::exchange::{Exchange, Failed};
 use super::outcome::{CreateAnswer, Line, QueryAnswer, QueryFailure, Said, created, found};
 use super::pause::{Pause, is_throttling};
 use super::token::{Access, Tokens};
+use super::trade_basic;
 use super::transport::{Deadline, HttpTransport, Transport};
-use super::wire::{self, QueryBy};
+use super::wire::QueryBy;
 use crate::clock::{Clock, Uptime};
-use crate::settle::{AppId, Failure};
+use crate::settle::{AppId, Content, Failure, Key, NotifyUrl, TradeSystem};
 use crate::store::Store;
-
-/// With the slash: every client that is in use sends it, and a redirect would lose the POST
-/// (settle_create, 1.9).
-const CREATE_PATH: &str = "/api/trade_basic/v1/developer/settle_create/";
-const QUERY_PATH: &str = "/api/trade_basic/v1/developer/settle_query/";
 
 /// The reason of a call for an app that is not configured. Callers ask [`Client::serves`] first.
 const APP_NOT_CONFIGURED: &str = "APP_NOT_CONFIGURED";
@@ -84,9 +80,14 @@ impl Client {
         self.0.apps.get(app_id)?.pauses.current()
     }
 
-    /// Sends one settle_create. `permitted` is when the permission for it was made durable: nothing
-    /// is sent once the call's total time has passed since then.
-    pub async fn create(&self, app_id: &AppId, body: &str, permitted: Uptime) -> CreateAnswer {
+    /// Sends the create of a settle, whose body is [`create_body`]. `permitted` is when the
+    /// permission for it was made durable: nothing is sent once the call's total time has passed
+    /// since then.
+    pub async fn create(&self, key: &Key, body: &str, permitted: Uptime) -> CreateAnswer {
+        let Key { app_id, trade_system, .. } = key;
+        let path = match trade_system {
+            TradeSystem::General => trade_basic::CREATE_PATH,
+        };
         let span = info_span!(
             "douyin",
             call = "settle_create",
@@ -98,7 +99,7 @@ impl Client {
         let call = async {
             let begun = self.0.clock.uptime();
             let body = Bytes::copy_from_slice(body.as_bytes());
-            let called = self.call(app_id, CREATE_PATH, body, permitted).await;
+            let called = self.call(app_id, *trade_system, path, body, permitted).await;
             let cause = called.as_ref().err().map(|failed| failed.cause.clone());
             let answer = created(called);
             Line::of_create(&answer).write(self.0.clock.uptime().since(begun), cause.as_deref());
@@ -107,12 +108,16 @@ impl Client {
         call.instrument(span).await
     }
 
-    /// Asks for settles.
+    /// Asks a trade system for settles.
     pub async fn query(
         &self,
         app_id: &AppId,
+        trade_system: TradeSystem,
         by: QueryBy<'_>,
     ) -> Result<QueryAnswer, QueryFailure> {
+        let (path, body) = match trade_system {
+            TradeSystem::General => (trade_basic::QUERY_PATH, trade_basic::query_body(app_id, by)),
+        };
         let span = info_span!(
             "douyin",
             call = "settle_query",
@@ -124,8 +129,7 @@ impl Client {
         );
         let call = async {
             let begun = self.0.clock.uptime();
-            let body = Bytes::from(wire::query_body(app_id, by));
-            let called = self.call(app_id, QUERY_PATH, body, begun).await;
+            let called = self.call(app_id, trade_system, path, body.into(), begun).await;
             let called = called.and_then(|said| found(said, by));
             let cause = called.as_ref().err().map(|failed| failed.cause.clone());
             let answer = called.map_err(|Failed { failure, log_id, .. }| QueryFailure {
@@ -143,6 +147,7 @@ impl Client {
     async fn call(
         &self,
         app_id: &AppId,
+        trade_system: TradeSystem,
         path: &'static str,
         body: Bytes,
         from: Uptime,
@@ -157,7 +162,7 @@ impl Client {
         let deadline = Deadline { clock: clock.clone(), from, within: config.call_timeout };
         let send = async |token| {
             let heard = exchange.post(path, Some(&token), body.clone(), &deadline).await?;
-            let said = Said::new(heard, token)?;
+            let said = Said::new(heard, trade_system, token)?;
             if said.is_unlisted() {
                 // Which number it was is in the log: a label that Douyin chooses has no bound.
                 let app_id = app_id.as_str().to_owned();
@@ -185,5 +190,19 @@ impl Client {
                 Ok(said)
             }
         }
+    }
+}
+
+/// The JSON of a create, as the settle's trade system wants it. It is stored and sent as the same
+/// bytes every time, so a change of its form takes effect for new settles only. `ext` goes out as
+/// it is: the caller's, or the mark.
+pub fn create_body(
+    key: &Key,
+    content: &Content,
+    ext: Option<&str>,
+    notify_url_default: Option<&NotifyUrl>,
+) -> String {
+    match key.trade_system {
+        TradeSystem::General => trade_basic::create_body(key, content, ext, notify_url_default),
     }
 }

@@ -11,10 +11,14 @@
 //!
 //! What Douyin tells by itself takes the other way: `callback` ──► `signature`, then `wire`.
 //!
+//! All this is common to Douyin's platform. What a trade system has of its own is in a module of
+//! its own, to which `client`, `outcome` and `callback` go by the system's name: `trade_basic` is
+//! the general one's.
+//!
 //! Read in this order: [`client`] (what a call is), `outcome` (what comes of it), [`codes`] (what a
-//! number of Douyin's means), [`wire`] (the JSON), `token` (who fetches an access token and when),
-//! [`transport`] (when a request has left this machine), [`callback`] (what Douyin tells by
-//! itself).
+//! number of Douyin's means), `trade_basic` (what goes over the wire), [`wire`] (how JSON is read),
+//! `token` (who fetches an access token and when), [`transport`] (when a request has left this
+//! machine), [`callback`] (what Douyin tells by itself).
 //!
 //! What it must not know: gRPC (`tonic::Code` in the error table excepted), when to call, and what
 //! becomes of a settle because of an answer.
@@ -30,10 +34,11 @@ pub mod signature;
 #[cfg(test)]
 mod tests;
 mod token;
+mod trade_basic;
 pub mod transport;
 pub mod wire;
 
-pub use client::Client;
+pub use client::{Client, create_body};
 pub use codes::{
     ACCEPTED_WITHOUT_ID, SEND_TOO_LATE, UPSTREAM_BAD_ANSWER, UPSTREAM_CONNECTION_LOST,
     UPSTREAM_CREDENTIALS_REJECTED, UPSTREAM_HTTP_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNREACHABLE,
@@ -42,5 +47,6 @@ pub use config::{App, BuildError, ClientConfig};
 pub use outcome::{CreateAnswer, QueryAnswer, QueryFailure};
 pub use pause::Pause;
 pub use signature::{PlatformKeys, Signed};
+pub use trade_basic::settle_params_text;
 pub use transport::{Call, HttpTransport, Reply, SendError, Transport};
-pub use wire::{INFORMING_FIELDS, QueryBy, create_body, settle_params_text};
+pub use wire::{INFORMING_FIELDS, QueryBy};

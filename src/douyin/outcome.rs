@@ -13,9 +13,12 @@ use super::codes::{
 };
 use super::exchange::{Effect, Failed, Heard};
 use super::pause::is_throttling;
-use super::wire;
+use super::trade_basic;
+use super::wire::{QueryBy, Unreadable};
 use crate::log_limit::limited;
-use crate::settle::{Answers, Failure, Learned, Report};
+use crate::settle::{
+    Answers, Failure, Learned, OrderId, OutOrderNo, OutSettleNo, Report, TradeSystem,
+};
 
 /// What a settle_create taught.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,6 +49,8 @@ pub struct QueryFailure {
 /// An answer with a number of Douyin's.
 pub(super) struct Said {
     heard: Heard,
+    /// Which system says it.
+    trade_system: TradeSystem,
     /// 0 is success.
     err_no: i32,
     /// `None` for success, and for a number that the table does not list.
@@ -55,15 +60,19 @@ pub(super) struct Said {
 }
 
 impl Said {
-    pub(super) fn new(heard: Heard, token: SecretString) -> Result<Self, Failed> {
+    pub(super) fn new(
+        heard: Heard,
+        trade_system: TradeSystem,
+        token: SecretString,
+    ) -> Result<Self, Failed> {
         let (err_no, row) = (heard.err_no()?, heard.answer.row());
         // 23111 may name the settle that exists. With any other number the id of a settle says that
         // the request took effect and that it did not.
         let exists = row.is_some_and(|row| row.handling == Handling::Exists);
         if err_no != 0 && !exists && heard.answer.names_a_settle {
-            return Err(heard.unusable(wire::Unreadable("an error together with a settle")));
+            return Err(heard.unusable(Unreadable("an error together with a settle")));
         }
-        Ok(Self { heard, err_no, row, token })
+        Ok(Self { heard, trade_system, err_no, row, token })
     }
 
     /// Douyin answers a number that the table does not list.
@@ -116,7 +125,10 @@ pub(super) fn created(called: Result<Said, Failed>) -> CreateAnswer {
     };
     let throttled = said.handling() == Some(Handling::Throttled);
     let (learned, answers) = if said.err_no == 0 {
-        match wire::accepted_ids(&said.heard.answer.data) {
+        let ids = match said.trade_system {
+            TradeSystem::General => trade_basic::accepted_ids(&said.heard.answer.data),
+        };
+        match ids {
             Some(ids) => (Learned::Accepted(ids), Answers::OneSend),
             None => {
                 let nameless = said.heard.failure(ACCEPTED_WITHOUT_ID, &said.token);
@@ -144,17 +156,44 @@ pub(super) fn created(called: Result<Said, Failed>) -> CreateAnswer {
 
 /// The outcome of a query. Any number but 0 is a failure: what it means for a create, it means for
 /// the money of a create.
-pub(super) fn found(said: Said, by: wire::QueryBy<'_>) -> Result<QueryAnswer, Failed> {
+pub(super) fn found(said: Said, by: QueryBy<'_>) -> Result<QueryAnswer, Failed> {
     if said.err_no != 0 {
         let (failure, err_no) = (Box::new(said.failure()), said.err_no);
         let (effect, log_id) = (Effect::None, said.heard.log_id);
         return Err(Failed { effect, failure, log_id, cause: format!("Douyin answers {err_no}") });
     }
-    let reports = wire::reports(&said.heard.answer.data).map_err(|why| said.heard.unusable(why))?;
-    if !wire::answer_to(by, &reports) {
-        return Err(said.heard.unusable(wire::Unreadable("it answers another question")));
+    let reports = match said.trade_system {
+        TradeSystem::General => trade_basic::reports(&said.heard.answer.data),
+    };
+    let reports = reports.map_err(|why| said.heard.unusable(why))?;
+    if !answer_to(by, &reports) {
+        return Err(said.heard.unusable(Unreadable("it answers another question")));
     }
     Ok(QueryAnswer { reports, log_id: said.heard.log_id })
+}
+
+/// Whether the settles are of those that were asked for. Others answer another question: of a proxy
+/// that mixes up its answers. Douyin may compare without regard to case, to spaces at the ends, and
+/// beyond ASCII to more, so only a plain difference counts.
+fn answer_to(by: QueryBy<'_>, reports: &[Report]) -> bool {
+    let like = |asked: &str, found: Option<&str>| {
+        let plain = |text: &str| text.trim().to_ascii_lowercase();
+        found.is_none_or(|found| {
+            plain(asked) == plain(found) || !asked.is_ascii() || !found.is_ascii()
+        })
+    };
+    reports.iter().all(|Report { settle_id, out_settle_no, facts, .. }| match by {
+        QueryBy::SettleId(asked) => like(asked.as_str(), Some(settle_id.as_str())),
+        QueryBy::OutSettleNo(asked) => {
+            like(asked.as_str(), out_settle_no.as_ref().map(OutSettleNo::as_str))
+        }
+        QueryBy::OrderId(asked) => {
+            like(asked.as_str(), facts.order_id.as_ref().map(OrderId::as_str))
+        }
+        QueryBy::OutOrderNo(asked) => {
+            like(asked.as_str(), facts.out_order_no.as_ref().map(OutOrderNo::as_str))
+        }
+    })
 }
 
 /// The one line that is logged of a call.

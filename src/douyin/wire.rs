@@ -1,24 +1,22 @@
-//! Douyin's JSON: what is sent, and what is read from answers.
+//! Douyin's JSON, as far as all trade systems share it: the envelopes of answers, how values are
+//! read, and access tokens.
 //!
-//! Written strictly. Read by what hangs on it: err_no, the status word, the ids and what proves
-//! whose settle it is decide, and are read strictly (`values`): where one of them cannot be
-//! understood, or two contradict each other, the whole message is unreadable, because an answer
-//! that is guessed at may move money twice. Everything else informs, and is read leniently
-//! (`lenient`): it never keeps a settle from its end.
+//! Read by what hangs on it: err_no, the status word, the ids and what proves whose settle it is
+//! decide, and are read strictly (`values`): where one of them cannot be understood, or two
+//! contradict each other, the whole message is unreadable, because an answer that is guessed at may
+//! move money twice. Everything else informs, and is read leniently (`lenient`): it never keeps a
+//! settle from its end.
 //!
-//! What it must not know: HTTP statuses, tokens, what a number of Douyin's means.
+//! What it must not know: HTTP statuses, what a number of Douyin's means, what one trade system
+//! says of a settle.
 
-mod callback;
 mod envelope;
-mod items;
-mod json;
-mod lenient;
+pub(super) mod json;
+pub(super) mod lenient;
 mod moment;
 #[cfg(test)]
-mod odd_tests;
-#[cfg(test)]
 mod tests;
-mod values;
+pub(super) mod values;
 
 use std::time::Duration;
 
@@ -26,14 +24,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::settle::{
-    AcceptedIds, AppId, Content, Key, NotifyUrl, OrderId, OutOrderNo, OutSettleNo, SettleId,
-    SettleParam, WalletSettleId,
-};
+use crate::settle::{AppId, OrderId, OutOrderNo, OutSettleNo, SettleId};
 
-pub(super) use callback::{Message, SettleMessage, message};
 pub(super) use envelope::{Answer, bounded_log_id, denies, read};
-pub(super) use items::{answer_to, reports};
 pub use lenient::INFORMING_FIELDS;
 
 /// Why an answer cannot be understood. Says what is wrong with it, never what it said.
@@ -67,82 +60,6 @@ impl<'a> QueryBy<'a> {
     }
 }
 
-/// settle_create, request body (1.3): every value is a string; what is unset is left out, because
-/// a `null` is refused (pitfalls).
-#[derive(Serialize)]
-struct CreateBody<'a> {
-    /// Not on the page, but required by the official SDK and sent by three SDKs of four.
-    app_id: &'a str,
-    out_order_no: &'a str,
-    out_settle_no: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    item_order_id: Option<&'a str>,
-    settle_desc: &'a str,
-    /// A JSON array serialized into a string.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    settle_params: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ext: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    notify_url: Option<&'a str>,
-}
-
-/// settle_create, element of `settle_params` (1.4): here the amount is a JSON number.
-#[derive(Serialize)]
-struct Receiver<'a> {
-    merchant_uid: &'a str,
-    amount: i64,
-}
-
-/// The JSON of a create. It is stored and sent as the same bytes every time, so a change of its
-/// form takes effect for new settles only. `ext` goes out as it is: the caller's, or the mark.
-pub fn create_body(
-    key: &Key,
-    content: &Content,
-    ext: Option<&str>,
-    notify_url_default: Option<&NotifyUrl>,
-) -> String {
-    let notify_url = content.notify_url.as_ref().or(notify_url_default);
-    let settle_params = match content.settle_params.as_slice() {
-        [] => None,
-        params => Some(settle_params_text(params)),
-    };
-    json(&CreateBody {
-        app_id: key.app_id.as_str(),
-        out_order_no: content.out_order_no.as_str(),
-        out_settle_no: key.out_settle_no.as_str(),
-        item_order_id: content.item_order_id.as_ref().map(|item| item.as_str()),
-        settle_desc: content.settle_desc.as_str(),
-        settle_params,
-        ext,
-        notify_url: notify_url.map(NotifyUrl::as_str),
-    })
-}
-
-/// The receivers as Douyin gets and counts them (1.3: at most 512 bytes): an array without spaces.
-pub fn settle_params_text(params: &[SettleParam]) -> String {
-    let receivers: Vec<Receiver<'_>> = params
-        .iter()
-        .map(|param| Receiver {
-            merchant_uid: param.merchant_uid.as_str(),
-            amount: param.amount.get(),
-        })
-        .collect();
-    json(&receivers)
-}
-
-/// settle_query, request body: one key only, because with several only the first in Douyin's own
-/// order counts.
-pub(super) fn query_body(app_id: &AppId, by: QueryBy<'_>) -> String {
-    let (key, value) = match by {
-        QueryBy::SettleId(settle_id) => ("settle_id", settle_id.as_str()),
-        QueryBy::OutSettleNo(out_settle_no) => ("out_settle_no", out_settle_no.as_str()),
-        QueryBy::OrderId(order_id) => ("order_id", order_id.as_str()),
-        QueryBy::OutOrderNo(out_order_no) => ("out_order_no", out_order_no.as_str()),
-    };
-    json(&std::collections::BTreeMap::from([("app_id", app_id.as_str()), (key, value)]))
-}
-
 /// client_token, request body. In the body and never in the address, which gets logged.
 pub(super) fn token_body(app_id: &AppId, client_secret: &SecretString) -> SecretString {
     #[derive(Serialize)]
@@ -159,18 +76,9 @@ pub(super) fn token_body(app_id: &AppId, client_secret: &SecretString) -> Secret
     json(&body).into()
 }
 
-fn json(body: &impl Serialize) -> String {
+/// A body of a request.
+pub(super) fn json(body: &impl Serialize) -> String {
     serde_json::to_string(body).expect("texts and numbers under text keys always serialize")
-}
-
-/// settle_create, response `data` (1.6). `None`: Douyin names no settle, or not in a usable way.
-pub(super) fn accepted_ids(data: &Value) -> Option<AcceptedIds> {
-    let fields = data.as_object()?;
-    let settle_id = values::text(fields, &["settle_id"]).ok()??;
-    let settle_id = values::names_something(fields, "settle_id").then_some(settle_id)?;
-    let settle_id = SettleId::parse(settle_id).ok()?;
-    let wallet_settle_id = lenient::id(fields, "wallet_settle_id", WalletSettleId::parse);
-    Some(AcceptedIds { settle_id, wallet_settle_id })
 }
 
 /// client_token, response `data`: the token and how long it lives from now on.

@@ -92,7 +92,7 @@ impl Gateway {
             Question::OutSettleNo(number) => QueryBy::OutSettleNo(number),
             Question::OutOrderNo(number) => QueryBy::OutOrderNo(number),
         };
-        let answer = self.0.douyin.query(app_id, by).await;
+        let answer = self.0.douyin.query(app_id, trade_system, by).await;
         let answer = answer.map_err(|QueryFailure { failure, .. }| QueryError::Douyin(failure))?;
         let mut records = Vec::new();
         for (key, reports) in by_key(app_id, trade_system, question, answer.reports) {

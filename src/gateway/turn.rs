@@ -136,10 +136,10 @@ impl Turn {
             return Ok(Did::NotPermitted);
         };
         let request = self.record.request().expect("only a settle of ours is ever sent");
-        let Key { app_id, out_settle_no, .. } = &self.record.key;
+        let key = &self.record.key;
         let begun = self.gateway.0.clock.now();
-        let span = tracing::info_span!("settle_create", %out_settle_no);
-        let answer = self.gateway.0.douyin.create(app_id, &request.body, at).instrument(span).await;
+        let span = tracing::info_span!("settle_create", out_settle_no = %key.out_settle_no);
+        let answer = self.gateway.0.douyin.create(key, &request.body, at).instrument(span).await;
         self.progress.after_send(&answer.learned);
         if answer.throttled {
             self.progress.throttled();
@@ -213,7 +213,8 @@ impl Turn {
             (Scope::Single | Scope::Number, _) => QueryBy::OutSettleNo(&key.out_settle_no),
         };
         let span = tracing::info_span!("settle_query", out_settle_no = %key.out_settle_no);
-        let answer = match gateway.douyin.query(&key.app_id, by).instrument(span).await {
+        let asked = gateway.douyin.query(&key.app_id, key.trade_system, by);
+        let answer = match asked.instrument(span).await {
             Ok(answer) => answer,
             Err(QueryFailure { throttled: true, .. }) => {
                 self.progress.after_query(Asked::Throttled);

@@ -36,7 +36,7 @@ impl Desk {
     }
 
     pub(super) async fn create(&self) -> CreateAnswer {
-        self.client.create(&app_id(), BODY, self.clock.uptime()).await
+        self.client.create(&key(), BODY, self.clock.uptime()).await
     }
 }
 
@@ -101,7 +101,11 @@ async fn a_query_and_a_token_go_out_as_documented() {
         ..ClientConfig::default()
     };
     let desk = Desk::with(config).await;
-    let found = desk.client.query(&app_id(), QueryBy::OutSettleNo(&number())).await.unwrap();
+    let found = desk
+        .client
+        .query(&app_id(), TradeSystem::General, QueryBy::OutSettleNo(&number()))
+        .await
+        .unwrap();
     assert_eq!(found.reports, []);
     let requests = server.requests();
     let query = r#"{"app_id":"tt1","out_settle_no":"no-1"}"#;

@@ -72,7 +72,7 @@ async fn no_secret_no_token_and_no_body_shows_anywhere() {
     let clock = Clock::system();
     let client = Client::new(config, apps(), None, store.clone(), clock.clone()).unwrap();
     for _ in 0..5 {
-        let answer = client.create(&app_id(), BODY, clock.uptime()).await;
+        let answer = client.create(&key(), BODY, clock.uptime()).await;
         shown.push_str(&format!("{answer:?}"));
     }
     shown.push_str(&format!("{:?}", store.token(&app_id()).await));

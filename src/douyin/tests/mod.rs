@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::clock::{Clock, Timestamp};
-use crate::settle::{AppId, OutSettleNo};
+use crate::settle::{AppId, Key, OutSettleNo, TradeSystem};
 use crate::store::{Sqlite, SqliteOptions, Store, StoredToken};
 
 const SECRET: &str = "the-client-secret";
@@ -35,6 +35,10 @@ fn apps() -> Vec<App> {
 
 fn number() -> OutSettleNo {
     OutSettleNo::parse("no-1").unwrap()
+}
+
+fn key() -> Key {
+    Key { app_id: app_id(), trade_system: TradeSystem::General, out_settle_no: number() }
 }
 
 fn accepted() -> Value {

@@ -28,12 +28,12 @@ impl Desk {
 
     async fn create(&self, act: Act) -> CreateAnswer {
         self.peer.script([act]);
-        self.client.create(&app_id(), BODY, self.world.clock.uptime()).await
+        self.client.create(&key(), BODY, self.world.clock.uptime()).await
     }
 
     async fn query(&self, act: Act) -> Result<QueryAnswer, QueryFailure> {
         self.peer.script([act]);
-        self.client.query(&app_id(), QueryBy::OutSettleNo(&number())).await
+        self.client.query(&app_id(), TradeSystem::General, QueryBy::OutSettleNo(&number())).await
     }
 }
 
@@ -200,7 +200,7 @@ async fn nothing_is_sent_once_the_permission_has_run_out() {
     let desk = Desk::new();
     let permitted = desk.world.clock.uptime();
     tokio::time::advance(Duration::from_secs(10)).await;
-    let answer = desk.client.create(&app_id(), BODY, permitted).await;
+    let answer = desk.client.create(&key(), BODY, permitted).await;
     assert_eq!(answer.learned, Learned::NotSent(Failure::own(SEND_TOO_LATE)));
     assert_eq!(answer.answers, Answers::OneSend);
     assert_eq!((desk.peer.token_calls(), desk.peer.calls().len()), (0, 0));
@@ -216,7 +216,7 @@ async fn the_repeat_after_a_token_error_has_the_same_permission() {
     desk.world.store_token(&desk.peer.issue(), 3_600, 7_200).await;
     let permitted = desk.world.clock.uptime();
     tokio::time::advance(Duration::from_secs(6)).await;
-    let answer = desk.client.create(&app_id(), BODY, permitted).await;
+    let answer = desk.client.create(&key(), BODY, permitted).await;
     assert_eq!(answer.learned, Learned::NotSent(Failure::own(SEND_TOO_LATE)));
     assert_eq!(desk.peer.calls().len(), 1);
     assert_eq!(desk.peer.token_calls(), 0, "a token is not fetched for nothing");
@@ -234,13 +234,14 @@ async fn throttling_pauses_the_whole_app_and_a_pause_sends_nothing() {
     assert_eq!(failure(&answer.learned).reason, "UPSTREAM_RATE_LIMITED");
     assert!(matches!(answer.learned, Learned::NotSent(_)), "{answer:?}");
     assert_eq!((answer.answers, answer.throttled), (Answers::OneSend, true));
-    let found = desk.client.query(&app_id(), QueryBy::OutSettleNo(&number())).await;
+    let found =
+        desk.client.query(&app_id(), TradeSystem::General, QueryBy::OutSettleNo(&number())).await;
     assert!(found.unwrap_err().throttled);
     assert_eq!(desk.peer.calls().len(), calls);
 
     tokio::time::advance(Duration::from_secs(3)).await;
     assert_eq!(desk.client.pause(&app_id()), None);
-    let answer = desk.client.create(&app_id(), BODY, desk.world.clock.uptime()).await;
+    let answer = desk.client.create(&key(), BODY, desk.world.clock.uptime()).await;
     assert!(matches!(answer.learned, Learned::Accepted(_)), "{answer:?}");
 }
 
@@ -290,8 +291,8 @@ async fn a_query_finds_settles_or_none_or_fails() {
 async fn an_attempt_that_hangs_ends_in_time() {
     let desk = Desk::new();
     desk.peer.script([Act::Hang]);
-    let app_id = app_id();
-    let create = desk.client.create(&app_id, BODY, desk.world.clock.uptime());
+    let key = key();
+    let create = desk.client.create(&key, BODY, desk.world.clock.uptime());
     let patience = async {
         while desk.peer.calls().is_empty() {
             tokio::task::yield_now().await;
@@ -308,7 +309,8 @@ async fn an_app_that_is_not_configured_is_not_called() {
     let other = AppId::parse("tt2").unwrap();
     assert!(desk.client.serves(&app_id()) && !desk.client.serves(&other));
     assert_eq!(desk.client.apps().collect::<Vec<_>>(), [&app_id()]);
-    let answer = desk.client.create(&other, BODY, desk.world.clock.uptime()).await;
+    let key = Key { app_id: other.clone(), ..key() };
+    let answer = desk.client.create(&key, BODY, desk.world.clock.uptime()).await;
     assert_eq!(answer.learned, Learned::NotSent(Failure::own("APP_NOT_CONFIGURED")));
     assert_eq!(desk.client.pause(&other), None);
 }

@@ -15,7 +15,7 @@ fn secs(secs: u64) -> Duration {
 }
 
 async fn create(world: &Stepped, client: &Client) -> CreateAnswer {
-    client.create(&app_id(), BODY, world.clock.uptime()).await
+    client.create(&key(), BODY, world.clock.uptime()).await
 }
 
 async fn accepted_by(world: &Stepped, client: &Client) {
@@ -105,7 +105,10 @@ async fn a_query_repeats_with_another_token_too() {
     accepted_by(&world, &client).await;
     peer.kill_tokens();
     peer.script([Act::Say(json!({ "err_no": 0, "data": [] }))]);
-    let found = client.query(&app_id(), QueryBy::OutSettleNo(&number())).await.unwrap();
+    let found = client
+        .query(&app_id(), TradeSystem::General, QueryBy::OutSettleNo(&number()))
+        .await
+        .unwrap();
     assert_eq!((found.reports.len(), peer.token_calls()), (0, 2));
 }
 
@@ -117,7 +120,7 @@ async fn a_hundred_calls_with_a_dead_token_fetch_one() {
     let mut calls = JoinSet::new();
     for _ in 0..100 {
         let (client, permitted) = (client.clone(), world.clock.uptime());
-        calls.spawn(async move { client.create(&app_id(), BODY, permitted).await });
+        calls.spawn(async move { client.create(&key(), BODY, permitted).await });
     }
     for answer in calls.join_all().await {
         assert!(matches!(answer.learned, Learned::Accepted(_)), "{answer:?}");
@@ -131,7 +134,7 @@ async fn a_hundred_first_calls_fetch_one_token() {
     let mut calls = JoinSet::new();
     for _ in 0..100 {
         let (client, permitted) = (client.clone(), world.clock.uptime());
-        calls.spawn(async move { client.create(&app_id(), BODY, permitted).await });
+        calls.spawn(async move { client.create(&key(), BODY, permitted).await });
     }
     calls.join_all().await;
     assert_eq!((peer.token_calls(), peer.calls().len()), (1, 100));
@@ -218,7 +221,7 @@ async fn a_wrong_secret_is_told_once_to_douyin_and_pauses_the_app() {
         let mut calls = JoinSet::new();
         for _ in 0..20 {
             let (client, permitted) = (client.clone(), world.clock.uptime());
-            calls.spawn(async move { client.create(&app_id(), BODY, permitted).await });
+            calls.spawn(async move { client.create(&key(), BODY, permitted).await });
         }
         for answer in calls.join_all().await {
             assert_eq!(not_sent(&answer), UPSTREAM_CREDENTIALS_REJECTED);
@@ -290,7 +293,7 @@ async fn a_token_call_that_hangs_ends_in_time_for_everybody() {
     let mut calls = JoinSet::new();
     for _ in 0..10 {
         let (client, permitted) = (client.clone(), world.clock.uptime());
-        calls.spawn(async move { client.create(&app_id(), BODY, permitted).await });
+        calls.spawn(async move { client.create(&key(), BODY, permitted).await });
     }
     while peer.token_calls() == 0 {
         tokio::task::yield_now().await;

@@ -14,12 +14,12 @@ use serde_json::{Map, Number, Value};
 
 /// Stands where a text was repaired. No text has it by itself: Unicode keeps it for a program's own
 /// use.
-pub(super) const DAMAGED: char = '\u{fdd0}';
+pub(in crate::douyin) const DAMAGED: char = '\u{fdd0}';
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// `None`: it is no JSON even after a repair, or an object in it gives one name two values, of
 /// which no reader can say which one is meant. Bounded in depth by the parser.
-pub(super) fn parse(bytes: &[u8]) -> Option<Value> {
+pub(in crate::douyin) fn parse(bytes: &[u8]) -> Option<Value> {
     let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     let read: Result<Read, _> = serde_json::from_slice(bytes);
     // Nearly every answer is whole: only one that is not costs a second reading.
@@ -28,11 +28,11 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Value> {
 }
 
 /// The text as people may read it.
-pub(super) fn readable(text: &str) -> String {
+pub(in crate::douyin) fn readable(text: &str) -> String {
     text.replace(DAMAGED, "\u{fffd}")
 }
 
-pub(super) fn is_damaged(text: &str) -> bool {
+pub(in crate::douyin) fn is_damaged(text: &str) -> bool {
     text.contains(DAMAGED)
 }
 

@@ -42,7 +42,7 @@ pub const INFORMING_FIELDS: [&str; 21] = [
 ];
 
 /// A text; a number as it is written. What had to be repaired is shown so.
-pub(super) fn text(fields: &Fields, name: &'static str) -> Option<String> {
+pub(in crate::douyin) fn text(fields: &Fields, name: &'static str) -> Option<String> {
     match fields.get(name)? {
         Value::Null => None,
         Value::String(text) => Some(readable(text)).filter(|text| !text.is_empty()),
@@ -52,7 +52,7 @@ pub(super) fn text(fields: &Fields, name: &'static str) -> Option<String> {
 }
 
 /// An id that nothing hangs on.
-pub(super) fn id<T>(
+pub(in crate::douyin) fn id<T>(
     fields: &Fields,
     name: &'static str,
     parse: fn(String) -> Result<T, Invalid>,
@@ -66,12 +66,12 @@ pub(super) fn id<T>(
 }
 
 /// Money: whole fen, never rounded.
-pub(super) fn fen(fields: &Fields, name: &'static str) -> Option<Fen> {
+pub(in crate::douyin) fn fen(fields: &Fields, name: &'static str) -> Option<Fen> {
     whole(fields, name).map(Fen::new)
 }
 
 /// A whole number, also as `6.0`, `"6"` or `"6.00"`.
-pub(super) fn whole(fields: &Fields, name: &'static str) -> Option<i64> {
+pub(in crate::douyin) fn whole(fields: &Fields, name: &'static str) -> Option<i64> {
     let value = fields.get(name)?;
     match value {
         Value::Null => None,
@@ -82,7 +82,7 @@ pub(super) fn whole(fields: &Fields, name: &'static str) -> Option<i64> {
     }
 }
 
-pub(super) fn flag(fields: &Fields, name: &'static str) -> Option<bool> {
+pub(in crate::douyin) fn flag(fields: &Fields, name: &'static str) -> Option<bool> {
     let value = fields.get(name)?;
     let number = match value {
         Value::Null => return None,
@@ -105,7 +105,7 @@ pub(super) fn flag(fields: &Fields, name: &'static str) -> Option<bool> {
 
 /// A moment, in milliseconds, in seconds or as a date. 0 is "not yet", as the zero of a language
 /// without optional numbers.
-pub(super) fn time(fields: &Fields, name: &'static str) -> Option<Timestamp> {
+pub(in crate::douyin) fn time(fields: &Fields, name: &'static str) -> Option<Timestamp> {
     let value = fields.get(name)?;
     let number = match value {
         Value::Null => return None,
@@ -142,7 +142,7 @@ fn whole_text(text: &str) -> Option<i64> {
 }
 
 /// Counts and tells that a field does not fit. Never what it says.
-pub(super) fn dropped<T>(field: &'static str, value: &Value) -> Option<T> {
+pub(in crate::douyin) fn dropped<T>(field: &'static str, value: &Value) -> Option<T> {
     let kind = match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

@@ -7,12 +7,16 @@ use serde_json::{Map, Value};
 
 use super::Unreadable;
 use super::json::is_damaged;
+use crate::settle::Invalid;
 
-pub(super) type Fields = Map<String, Value>;
+pub(in crate::douyin) type Fields = Map<String, Value>;
 
 /// The text under whichever of the names has one. Two names of one thing with different texts are
 /// a contradiction.
-pub(super) fn text(fields: &Fields, names: &[&'static str]) -> Result<Option<String>, Unreadable> {
+pub(in crate::douyin) fn text(
+    fields: &Fields,
+    names: &[&'static str],
+) -> Result<Option<String>, Unreadable> {
     let mut found: Option<String> = None;
     for name in names {
         let text = shown(fields, name)?.filter(|text| !text.is_empty());
@@ -26,7 +30,10 @@ pub(super) fn text(fields: &Fields, names: &[&'static str]) -> Result<Option<Str
 }
 
 /// As [`text`], but an empty text counts as one: what it says is "there is none".
-pub(super) fn shown(fields: &Fields, name: &'static str) -> Result<Option<String>, Unreadable> {
+pub(in crate::douyin) fn shown(
+    fields: &Fields,
+    name: &'static str,
+) -> Result<Option<String>, Unreadable> {
     match fields.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if is_damaged(text) => Err(Unreadable(name)),
@@ -38,8 +45,20 @@ pub(super) fn shown(fields: &Fields, name: &'static str) -> Result<Option<String
     }
 }
 
+/// The name that a text must be, if there is one.
+pub(in crate::douyin) fn parsed<T>(
+    text: Option<String>,
+    parse: fn(String) -> Result<T, Invalid>,
+    name: &'static str,
+) -> Result<Option<T>, Unreadable> {
+    text.map(|text| parse(text).map_err(|_| Unreadable(name))).transpose()
+}
+
 /// A whole number that fits into 64 bits.
-pub(super) fn integer(fields: &Fields, name: &'static str) -> Result<Option<i64>, Unreadable> {
+pub(in crate::douyin) fn integer(
+    fields: &Fields,
+    name: &'static str,
+) -> Result<Option<i64>, Unreadable> {
     let wrong = || Unreadable(name);
     match fields.get(name) {
         None | Some(Value::Null) => Ok(None),
@@ -51,12 +70,12 @@ pub(super) fn integer(fields: &Fields, name: &'static str) -> Result<Option<i64>
 }
 
 /// Whether a field that should name something does: an empty name and a zero name nothing.
-pub(super) fn names_something(fields: &Fields, name: &str) -> bool {
+pub(in crate::douyin) fn names_something(fields: &Fields, name: &str) -> bool {
     fields.get(name).is_some_and(is_something)
 }
 
 /// Neither empty nor zero.
-pub(super) fn is_something(value: &Value) -> bool {
+pub(in crate::douyin) fn is_something(value: &Value) -> bool {
     match value {
         Value::Null => false,
         Value::Bool(flag) => *flag,

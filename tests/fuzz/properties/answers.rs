@@ -13,7 +13,9 @@ use settlement_gateway::douyin::{CreateAnswer, QueryBy, Reply};
 use settlement_gateway::grpc::rpc::Rpc;
 use settlement_gateway::proto::v1;
 use settlement_gateway::proto::v1::settlement_service_server::SettlementService as _;
-use settlement_gateway::settle::{Answers, AppId, Failure, Learned, OutOrderNo};
+use settlement_gateway::settle::{
+    Answers, AppId, Failure, Key, Learned, OutOrderNo, OutSettleNo, TradeSystem,
+};
 use tonic::Request;
 
 use super::told::told_status;
@@ -128,7 +130,8 @@ fn query(world: &mut World, reply: &Reply, said: &Said) {
     let site = world.site(Douyin::of(None, Some(reply.clone()), None));
     // The question that QuerySettles asks below: an answer answers no other.
     let (app_id, order) = (AppId::parse(APP).unwrap(), OutOrderNo::parse("order").unwrap());
-    let asked = world.run(site.client.query(&app_id, QueryBy::OutOrderNo(&order)));
+    let by = QueryBy::OutOrderNo(&order);
+    let asked = world.run(site.client.query(&app_id, TradeSystem::General, by));
     let reports = match asked {
         Ok(answer) => {
             assert!(said.is_success(), "{said:?}");
@@ -186,9 +189,13 @@ fn token(world: &mut World, reply: &Reply, said: &Said) {
 }
 
 fn send(world: &mut World, site: &Site) -> CreateAnswer {
-    let app_id = AppId::parse(APP).unwrap();
+    let key = Key {
+        app_id: AppId::parse(APP).unwrap(),
+        trade_system: TradeSystem::General,
+        out_settle_no: OutSettleNo::parse("number").unwrap(),
+    };
     let permitted = world.uptime();
-    let answer = world.run(site.client.create(&app_id, "{}", permitted));
+    let answer = world.run(site.client.create(&key, "{}", permitted));
     let log_id = answer.log_id.as_deref().unwrap_or_default();
     assert!(log_id.len() <= LOG_ID_BYTES_MAX, "{log_id}");
     answer

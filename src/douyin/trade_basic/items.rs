@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-use super::json::is_damaged;
-use super::values::{Fields, names_something, shown, text};
-use super::{QueryBy, Unreadable, lenient};
+use crate::douyin::wire::json::is_damaged;
+use crate::douyin::wire::values::{Fields, names_something, parsed, shown, text};
+use crate::douyin::wire::{Unreadable, lenient};
 use crate::settle::{
-    Facts, Invalid, ItemOrderId, OrderId, OutOrderNo, OutSettleNo, Report, ReportedStatus,
-    SettleId, WalletSettleId,
+    Facts, ItemOrderId, OrderId, OutOrderNo, OutSettleNo, Report, ReportedStatus, SettleId,
+    WalletSettleId,
 };
 
 /// The settles that a query found, all of them or none.
@@ -42,30 +42,6 @@ fn item(value: &Value) -> Result<Report, Unreadable> {
         out_settle_no: parsed(out_settle_no, OutSettleNo::reported, "out_settle_no")?,
         facts: facts(fields, word, item_order_id.clone())?,
         item: item_order_id,
-    })
-}
-
-/// Whether the settles are of those that were asked for. Others answer another question: of a proxy
-/// that mixes up its answers. Douyin may compare without regard to case, to spaces at the ends, and
-/// beyond ASCII to more, so only a plain difference counts.
-pub(in crate::douyin) fn answer_to(by: QueryBy<'_>, reports: &[Report]) -> bool {
-    let like = |asked: &str, found: Option<&str>| {
-        let plain = |text: &str| text.trim().to_ascii_lowercase();
-        found.is_none_or(|found| {
-            plain(asked) == plain(found) || !asked.is_ascii() || !found.is_ascii()
-        })
-    };
-    reports.iter().all(|Report { settle_id, out_settle_no, facts, .. }| match by {
-        QueryBy::SettleId(asked) => like(asked.as_str(), Some(settle_id.as_str())),
-        QueryBy::OutSettleNo(asked) => {
-            like(asked.as_str(), out_settle_no.as_ref().map(OutSettleNo::as_str))
-        }
-        QueryBy::OrderId(asked) => {
-            like(asked.as_str(), facts.order_id.as_ref().map(OrderId::as_str))
-        }
-        QueryBy::OutOrderNo(asked) => {
-            like(asked.as_str(), facts.out_order_no.as_ref().map(OutOrderNo::as_str))
-        }
     })
 }
 
@@ -123,12 +99,4 @@ pub(super) fn facts(
 pub(super) fn settle_id(fields: &Fields) -> Result<SettleId, Unreadable> {
     let text = text(fields, &["settle_id"])?.filter(|_| names_something(fields, "settle_id"));
     parsed(text, SettleId::parse, "settle_id")?.ok_or(Unreadable("settle_id is missing"))
-}
-
-pub(super) fn parsed<T>(
-    text: Option<String>,
-    parse: fn(String) -> Result<T, Invalid>,
-    name: &'static str,
-) -> Result<Option<T>, Unreadable> {
-    text.map(|text| parse(text).map_err(|_| Unreadable(name))).transpose()
 }

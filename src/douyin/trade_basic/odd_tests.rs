@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::clock::Timestamp;
+use crate::douyin::callback::{self, Heard};
+use crate::douyin::wire::{Answer, read, token};
 use crate::settle::{Facts, Fen, Report};
 
 /// Of a settle, in a query and in a callback.
@@ -93,13 +95,13 @@ fn settle(status: &str) -> Value {
 }
 
 fn heard(body: &[u8]) -> Report {
-    match message(body).unwrap() {
-        Message::Settle(message) => message.report,
-        other @ Message::Other { .. } => panic!("{other:?}"),
+    match callback::read(None, body).unwrap() {
+        Heard::Settle { report, .. } => *report,
+        other @ Heard::Other { .. } => panic!("{other:?}"),
     }
 }
 
-fn callback(msg: &Value) -> Value {
+fn around(msg: &Value) -> Value {
     json!({ "type": "settle", "version": "3.0", "msg": msg.to_string() })
 }
 
@@ -115,10 +117,10 @@ proptest! {
     #[test]
     fn a_callback_is_heard_as_without_its_odd_fields(
         odd in odd_fields(&OF_A_SETTLE),
-        around in odd_fields(&["event_time", "nonce", "extra"]),
+        beside in odd_fields(&["event_time", "nonce", "extra"]),
     ) {
-        let plain = heard(callback(&settle("status")).to_string().as_bytes());
-        let body = with(callback(&with(settle("status"), &odd)), &around);
+        let plain = heard(around(&settle("status")).to_string().as_bytes());
+        let body = with(around(&with(settle("status"), &odd)), &beside);
         prop_assert_eq!(deciding(&heard(body.to_string().as_bytes())), plain);
     }
 
