@@ -9,11 +9,13 @@ FROM rust:1.95-bookworm AS build
 WORKDIR /build
 # First the dependencies, for a package that is empty: this layer stays while Cargo.lock does. What
 # was built of the package itself is removed, because it may be newer than the sources that follow.
+# The simulator is a member of the workspace, so cargo wants to know it, though nothing of it is built.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir src \
+COPY sim/Cargo.toml sim/
+RUN mkdir src sim/src \
     && echo 'fn main() {}' >build.rs \
     && cp build.rs src/main.rs \
-    && touch src/lib.rs \
+    && touch src/lib.rs sim/src/lib.rs \
     && cargo build --locked --release --no-default-features \
     && cargo clean --locked --release --package settlement-gateway
 COPY build.rs ./

@@ -45,8 +45,6 @@ pub mod proto;
 pub mod seats;
 pub mod settle;
 pub mod setup;
-#[cfg(feature = "sandbox")]
-pub mod sim;
 pub mod store;
 pub mod supervise;
 pub mod sync;

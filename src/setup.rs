@@ -21,7 +21,7 @@ pub struct Setup {
     pub announce: Box<dyn FnOnce(Addrs) -> String>,
     /// Runs for as long as this lives.
     #[cfg(feature = "sandbox")]
-    pub simulator: Option<crate::sim::Simulator>,
+    pub simulator: Option<douyin_sim::Simulator>,
 }
 
 /// Why there is nothing to start from.
@@ -150,6 +150,8 @@ pub fn outlive_signals() {
 
 #[cfg(feature = "sandbox")]
 mod sandbox {
+    use douyin_sim::{SimApp, SimConfig, Simulator};
+
     use super::{
         Addrs, Environment, Problems, Serve, Setup, SetupError, Source, config, descriptors, flags,
         load,
@@ -157,7 +159,6 @@ mod sandbox {
     use crate::callback::PATH;
     use crate::douyin::PlatformKeys;
     use crate::settle::AppId;
-    use crate::sim::{SimApp, SimConfig, Simulator};
     use crate::store::Missing;
 
     /// The other ends of what goes to Douyin and comes from it, and people who look at its page.

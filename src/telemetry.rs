@@ -63,7 +63,7 @@ pub fn start() -> &'static LogQueue {
         metrics();
         let queue = LogQueue::start(StandardError);
         let filter = EnvFilter::try_from_default_env()
-            .unwrap_or_else(|_| EnvFilter::new("warn,settlement_gateway=info"));
+            .unwrap_or_else(|_| EnvFilter::new("warn,settlement_gateway=info,douyin_sim=info"));
         let logs = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(queue.clone())

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Args;
+use douyin_sim::{Choices, PlatformKey, SimApp, SimConfig, Simulator};
 
 use super::{announce, complain};
 use crate::setup;
-use crate::sim::{self, Choices, SimApp, SimConfig};
 
 #[derive(Debug, Args)]
 pub struct Simulate {
@@ -55,8 +55,8 @@ impl Simulate {
             complain(format_args!("{problem}"));
             return ExitCode::from(super::EX_USAGE);
         }
-        let started = |simulator: &sim::Simulator| announce(sim::banner(simulator));
-        match sim::run(config, started, setup::stop_signal()).await {
+        let started = |simulator: &Simulator| announce(douyin_sim::banner(simulator));
+        match douyin_sim::run(config, started, setup::stop_signal()).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 complain(format_args!("cannot listen on {}: {error}", self.listen));
@@ -70,14 +70,15 @@ impl Simulate {
         for text in &self.callback_urls {
             let told = |problem| format!("--callback-url {text}: {problem}");
             let (app, url) = of_app(apps, text).map_err(told)?;
-            sim::check_callback_url(url).map_err(|end| told(format!("the address {end}")))?;
+            douyin_sim::check_callback_url(url)
+                .map_err(|end| told(format!("the address {end}")))?;
             app.callback_url = Some(url.to_owned());
         }
         for text in &self.platform_keys {
             let told = |problem| format!("--platform-key {text}: {problem}");
             let (app, file) = of_app(apps, text).map_err(told)?;
             let pem = std::fs::read_to_string(file).map_err(|error| told(error.to_string()))?;
-            app.platform_key = sim::PlatformKey::from_pem(&pem).map_err(told)?;
+            app.platform_key = PlatformKey::from_pem(&pem).map_err(told)?;
         }
         Ok(())
     }

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use douyin_sim::{Script, SimApp, Simulator};
 use secrecy::SecretString;
 use settlement_gateway::config::Config;
 use settlement_gateway::douyin::App;
 use settlement_gateway::gateway::Budget;
 use settlement_gateway::proto::v1::{self, CreateSettleRequest, SettleState};
 use settlement_gateway::settle::{AppId, NotifyUrl};
-use settlement_gateway::sim::{Script, SimApp, Simulator};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tonic::Code;
@@ -238,7 +238,7 @@ async fn settles_of_an_app_that_is_not_configured_are_parked_until_it_comes_back
     let status = gateway.create(request).await.unwrap_err();
     let (code, reason) = (Code::FailedPrecondition, "APP_NOT_CONFIGURED");
     assert_create_error(&status, code, reason, "not_sent");
-    let finished = settlement_gateway::sim::Status::Success;
+    let finished = douyin_sim::Status::Success;
     assert!(gateway.sim.finish(settle.settle_id(), finished));
     gateway.tune(both);
     let gateway = gateway.restart().await;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use douyin_sim::SimApp;
 use secrecy::SecretString;
 use settlement_gateway::clock::Timestamp;
 use settlement_gateway::config::Config;
@@ -10,7 +11,6 @@ use settlement_gateway::douyin::App;
 use settlement_gateway::settle::{
     AppId, Facts, Key, OutSettleNo, Record, Report, ReportedStatus, SettleId, Source, TradeSystem,
 };
-use settlement_gateway::sim::SimApp;
 use settlement_gateway::store::{NewDue, Sqlite, SqliteOptions, Store};
 use tempfile::TempDir;
 use tokio::task::JoinSet;

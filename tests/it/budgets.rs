@@ -7,7 +7,7 @@ use settlement_gateway::config::Config;
 use settlement_gateway::gateway::Budget;
 use settlement_gateway::proto::v1::{self, SettleState};
 use settlement_gateway::settle::AppId;
-use settlement_gateway::sim::{Gate, Script};
+use douyin_sim::{Gate, Script};
 use tokio::task::JoinSet;
 
 use crate::harness::{

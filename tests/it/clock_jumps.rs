@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use douyin_sim::Script;
 use settlement_gateway::proto::v1::SettleState;
-use settlement_gateway::sim::Script;
 
 use crate::harness::{APP_ID, Gateway, create_on, create_request, number, simulator_with};
 
@@ -43,7 +43,7 @@ async fn after_a_jump_either_way_everything_goes_on_at_once() {
         let settle = gateway.create(create_on(&held, "sim-hold-1")).await.unwrap();
         gateway.set_clock(ahead, back);
         let gateway = gateway.restart().await;
-        assert!(gateway.sim.finish(settle.settle_id(), settlement_gateway::sim::Status::Success));
+        assert!(gateway.sim.finish(settle.settle_id(), douyin_sim::Status::Success));
         assert_eq!(gateway.end(&held).await.state(), SettleState::Succeeded);
         assert_eq!(gateway.end(&doubt).await.state(), SettleState::Succeeded);
         let fresh = number("fresh");

@@ -408,7 +408,7 @@ fn the_callbacks_of_a_simulated_app_have_an_address_and_a_key() {
         assert_eq!(code, 64, "{wrong}");
         assert!(stderr.contains(why) && stderr.contains(option), "{stderr}");
     }
-    let pem = concat!(env!("CARGO_MANIFEST_DIR"), "/src/sim/platform_key.pem");
+    let pem = concat!(env!("CARGO_MANIFEST_DIR"), "/sim/src/platform_key.pem");
     let key = format!("tt1={pem}");
     let url = "tt1=http://127.0.0.1:1/callbacks";
     let arguments = ["simulate", "--listen", "127.0.0.1:0", "--app", "tt1=secret"];

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use douyin_sim::{Script, Status};
 use settlement_gateway::proto::v1::SettleState;
-use settlement_gateway::sim::{Script, Status};
 use tokio::task::JoinSet;
 
 use crate::harness::{

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use douyin_sim::{Gate, Script};
 use settlement_gateway::proto::v1::SettleState;
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
-use settlement_gateway::sim::{Gate, Script};
 use tonic::Code;
 
 use crate::harness::{

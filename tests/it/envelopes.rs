@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
+use douyin_sim::{AmountForm, Choices, Envelope, LogIdPlace, QueryNames};
 use http::StatusCode;
 use settlement_gateway::proto::v1::SettleState;
-use settlement_gateway::sim::{AmountForm, Choices, Envelope, LogIdPlace, QueryNames};
 use tonic::Code;
 
 use crate::harness::{APP_ID, Gateway, assert_create_error, create_on, create_request, number};

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use douyin_sim::{Script, SimApp};
 use secrecy::SecretString;
 use settlement_gateway::config::Config;
 use settlement_gateway::douyin::App;
@@ -11,7 +12,6 @@ use settlement_gateway::douyin::codes::{self, Handling, Retry, Row};
 use settlement_gateway::grpc::rpc::Rpc;
 use settlement_gateway::proto::v1;
 use settlement_gateway::settle::AppId;
-use settlement_gateway::sim::{Script, SimApp};
 use tonic::Code;
 
 use crate::harness::{Gateway, SECRET, create_request, simulator_with};

@@ -10,11 +10,11 @@ mod watches;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use douyin_sim::{Status, StrangerSettle};
 use settlement_gateway::config::Config;
 use settlement_gateway::grpc::reasons::{self, Row};
 use settlement_gateway::grpc::rpc::Rpc;
 use settlement_gateway::proto::v1::{self, get_settle_request, query_settles_request};
-use settlement_gateway::sim::{Status, StrangerSettle};
 
 use crate::harness::{
     APP_ID, Gateway, create_on, create_request, simulator, watch_request, within,

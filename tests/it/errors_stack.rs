@@ -244,8 +244,8 @@ async fn a_gateway_that_sheds_calls_still_says_that_it_serves() {
     })
     .await;
     let wire = Wire::connect(&gateway.url).await;
-    let gate = settlement_gateway::sim::Gate::new();
-    gateway.sim.script("held", vec![settlement_gateway::sim::Script::Hold(gate.clone())]);
+    let gate = douyin_sim::Gate::new();
+    gateway.sim.script("held", vec![douyin_sim::Script::Hold(gate.clone())]);
     let (held, call) = (wire.clone(), Call::of(Rpc::CreateSettle, &create_request("held")));
     let held = tokio::spawn(async move { held.call(call).await });
     within("the send to arrive", gate.arrived()).await;

@@ -9,8 +9,8 @@ mod world;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use douyin_sim::{AppliedSettle, Status};
 use settlement_gateway::proto::v1;
-use settlement_gateway::sim::{AppliedSettle, Status};
 
 use crate::harness::create_on;
 use world::{Fault, Heard, World};

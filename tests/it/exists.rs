@@ -1,7 +1,7 @@
 //! 23111 to a first send: somebody used the number. Whose settle is it?
 
+use douyin_sim::{Script, Status, StrangerSettle};
 use settlement_gateway::proto::v1::{SettleOrigin, SettleState};
-use settlement_gateway::sim::{Script, Status, StrangerSettle};
 use tonic::Code;
 
 use crate::harness::{APP_ID, Gateway, assert_create_error, create_request, details, number};

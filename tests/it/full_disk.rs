@@ -6,9 +6,9 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use douyin_sim::Status;
 use serde_json::Value;
 use settlement_gateway::proto::v1::{self, SettleState};
-use settlement_gateway::sim::Status;
 use tempfile::TempDir;
 use tokio::process::Command;
 use tonic::Code;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use douyin_sim::{SimApp, SimConfig, Simulator};
 use prost::Message as _;
 use secrecy::SecretString;
 use settlement_gateway::app::{Addrs, App, Stopped};
@@ -16,7 +17,6 @@ use settlement_gateway::proto::v1;
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
 use settlement_gateway::proto::v1::watch_settle_response::Event;
 use settlement_gateway::settle::AppId;
-use settlement_gateway::sim::{SimApp, SimConfig, Simulator};
 use settlement_gateway::store::Missing;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;

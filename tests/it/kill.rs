@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use douyin_sim::{Gate, Script, Simulator};
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
 use settlement_gateway::proto::v1::watch_settle_response::Event;
 use settlement_gateway::proto::v1::{self, SettleState};
-use settlement_gateway::sim::{Gate, Script, Simulator};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -162,7 +162,7 @@ async fn killed_after_the_answer_a_watcher_resumes_with_its_last_revision() {
     assert_eq!(settle.state(), SettleState::Processing);
     gateway.kill().await;
     let gateway = Process::start(&sim, dir.path()).await;
-    assert!(sim.finish(settle.settle_id(), settlement_gateway::sim::Status::Success));
+    assert!(sim.finish(settle.settle_id(), douyin_sim::Status::Success));
     let told = gateway.end(&number, settle.revision).await;
     assert!(told.iter().all(|newer| newer.revision > settle.revision));
     assert_eq!(told.last().unwrap().state(), SettleState::Succeeded);

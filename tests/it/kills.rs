@@ -17,9 +17,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use douyin_sim::{Choices, SimApp, SimConfig, Simulator, Snapshot, Status};
 use fastrand::Rng;
 use settlement_gateway::proto::v1::{self, SettleState};
-use settlement_gateway::sim::{Choices, SimApp, SimConfig, Simulator, Snapshot, Status};
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Instant;
 
+use douyin_sim::Simulator;
 use serde_json::Value;
 use settlement_gateway::proto::v1::SettleState;
-use settlement_gateway::sim::Simulator;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;

@@ -1,9 +1,9 @@
 //! What an operator reads: one JSON object per line, each RPC and each call to Douyin in a span
 //! that names its settle, and never a secret.
 
+use douyin_sim::Script;
 use serde_json::{Map, Value};
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
-use settlement_gateway::sim::Script;
 use tempfile::TempDir;
 use tonic::transport::Channel;
 

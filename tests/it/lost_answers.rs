@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use douyin_sim::Script;
 use settlement_gateway::proto::v1::SettleState;
-use settlement_gateway::sim::Script;
 use tonic::Code;
 
 use crate::harness::{

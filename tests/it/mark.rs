@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use douyin_sim::{Script, Status, StrangerSettle};
 use settlement_gateway::proto::v1::{self, SettleOrigin, SettleState};
 use settlement_gateway::settle::{AppId, Mark, NotifyUrl};
-use settlement_gateway::sim::{Script, Status, StrangerSettle};
 use tonic::Code;
 
 use crate::harness::{

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use douyin_sim::Status;
 use rusqlite::Connection;
 use settlement_gateway::config::Config;
 use settlement_gateway::proto::v1::{self, SettleState};
-use settlement_gateway::sim::Status;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 

@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 
+use douyin_sim::Simulator;
 use settlement_gateway::proto::v1;
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
-use settlement_gateway::sim::Simulator;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::watch;

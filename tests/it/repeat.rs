@@ -1,7 +1,7 @@
 //! Repeating a create is always safe: it joins, replays or conflicts, and never sends again.
 
+use douyin_sim::Script;
 use settlement_gateway::proto::v1::{CreateSettleRequest, CreateSettleResponse, SettleState};
-use settlement_gateway::sim::Script;
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 

@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::Path;
 
+use douyin_sim::{Script, Simulator};
 use settlement_gateway::proto::v1::SettleState;
-use settlement_gateway::sim::{Script, Simulator};
 use tempfile::TempDir;
 use tonic::Code;
 

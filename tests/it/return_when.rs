@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use douyin_sim::{Gate, Script, Status, StrangerSettle};
 use settlement_gateway::proto::v1::{CreateSettleRequest, ReturnWhen, SettleState};
-use settlement_gateway::sim::{Gate, Script, Status, StrangerSettle};
 use tokio::task::JoinSet;
 use tonic::Code;
 
@@ -80,7 +80,7 @@ async fn who_waits_for_the_end_hears_the_current_state_when_the_gateway_stops() 
     let (mut client, request) = (gateway.client.clone(), create_on(&number, "sim-hold-1"));
     let request = wanting(ReturnWhen::Final, request);
     let call = tokio::spawn(async move { client.create_settle(request).await });
-    let accepted = |books: &settlement_gateway::sim::Snapshot| books.queries_total() > 0;
+    let accepted = |books: &douyin_sim::Snapshot| books.queries_total() > 0;
     within("it to wait", gateway.sim.until(accepted)).await;
     gateway.stop().await;
     let settle = within("the answer", call).await.unwrap().unwrap().into_inner().settle.unwrap();

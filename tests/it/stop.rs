@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use douyin_sim::{Gate, Script};
 use settlement_gateway::app::{App, BuildError, Stopped};
 use settlement_gateway::clock::Clock;
 use settlement_gateway::proto::v1::SettleState;
-use settlement_gateway::sim::{Gate, Script};
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;

@@ -4,9 +4,9 @@
 use std::fs;
 use std::path::Path;
 
+use douyin_sim::{Gate, Script, Simulator, Status};
 use rusqlite::Connection;
 use settlement_gateway::proto::v1::{self, SettleState};
-use settlement_gateway::sim::{Gate, Script, Simulator, Status};
 use tempfile::TempDir;
 use tokio::process::Command;
 use tonic::Code;

@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Where the sources are: the gateway's, the simulator's, and the tests of both.
+const DIRS: [&str; 3] = ["src", "sim/src", "tests"];
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -31,8 +34,8 @@ fn floor(module: &str) -> u32 {
         "store" | "douyin" | "listener" => 1,
         "gateway" | "hub" => 2,
         "grpc" | "poller" | "callback" | "admin" => 3,
-        // The contract and the simulator are used by edges only.
-        "proto" | "sim" => 3,
+        // The contract is used by edges only.
+        "proto" => 3,
         "app" | "cli" | "config" | "health" | "setup" | "supervise" | "telemetry" => 4,
         "lib" | "main" => 4,
         other => panic!("{other} has no floor: give it one here and in lib.rs"),
@@ -80,23 +83,11 @@ fn nothing_below_the_edges_knows_grpc() {
     }
 }
 
-/// The simulator is its own reading of Douyin's documents: shared code would share misreadings.
-#[test]
-fn the_simulator_shares_no_code_with_the_gateway() {
-    for file in rust_files("src/sim") {
-        let text = fs::read_to_string(&file).unwrap();
-        for line in text.lines().map(|line| line.split("//").next().unwrap()) {
-            let foreign = line.contains("crate::") && !line.contains("crate::sim");
-            assert!(!foreign, "{}: {line}", file.display());
-        }
-    }
-}
-
 /// Of several that are ready the one that is written first is taken, and of several that wait the
 /// first is woken first: else a simulated run could not be repeated.
 #[test]
 fn whatever_is_simulated_happens_in_a_fixed_order() {
-    let sockets = ["sim", "listener", "admin"];
+    let sockets = ["listener", "admin"];
     let simulated = |file: &&PathBuf| {
         let module = module(file);
         floor(&module) <= 3 && !sockets.contains(&module.as_str())
@@ -115,7 +106,7 @@ fn whatever_is_simulated_happens_in_a_fixed_order() {
 
 #[test]
 fn every_module_says_what_it_is_for() {
-    for dir in ["src", "tests"] {
+    for dir in DIRS {
         for file in rust_files(dir) {
             let text = fs::read_to_string(&file).unwrap();
             assert!(text.starts_with("//!"), "{} begins without //!", file.display());
@@ -125,7 +116,7 @@ fn every_module_says_what_it_is_for() {
 
 #[test]
 fn lines_and_files_stay_readable() {
-    for dir in ["src", "tests"] {
+    for dir in DIRS {
         for file in rust_files(dir) {
             let text = fs::read_to_string(&file).unwrap();
             let lines = text.lines().count();
@@ -142,7 +133,7 @@ fn lines_and_files_stay_readable() {
 #[test]
 fn nothing_is_left_for_later() {
     let marks = ["todo!", "unimplemented!", "TODO", "FIXME", "XXX", "dbg!", "#[ignore"];
-    for dir in ["src", "tests"] {
+    for dir in DIRS {
         for file in rust_files(dir).iter().filter(|file| !file.ends_with("it/tidy.rs")) {
             let text = fs::read_to_string(file).unwrap();
             for mark in marks {
@@ -155,7 +146,7 @@ fn nothing_is_left_for_later() {
 #[test]
 fn no_module_is_a_drawer_for_everything() {
     let drawers = ["utils", "util", "common", "helpers", "types", "misc", "adapters", "ports"];
-    for file in rust_files("src") {
+    for file in DIRS.into_iter().flat_map(rust_files) {
         let stem = file.file_stem().unwrap().to_str().unwrap();
         assert!(!drawers.contains(&stem), "{}", file.display());
     }

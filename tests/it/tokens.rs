@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use douyin_sim::Script;
 use settlement_gateway::proto::v1::SettleState;
-use settlement_gateway::sim::Script;
 use tokio::task::JoinSet;
 use tonic::Code;
 

@@ -4,8 +4,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use douyin_sim::{Attempt, Choices, Informing, Outcome, Script, Snapshot};
 use settlement_gateway::proto::v1::{CreateSettleRequest, SettleState};
-use settlement_gateway::sim::{Attempt, Choices, Informing, Outcome, Script, Snapshot};
 use tokio::task::JoinSet;
 
 use crate::harness::{APP_ID, Gateway, create_on, details, number, simulator_with, within};

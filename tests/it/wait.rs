@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use douyin_sim::{Gate, Script, Status, StrangerSettle};
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
 use settlement_gateway::proto::v1::{self, SettleState};
-use settlement_gateway::sim::{Gate, Script, Status, StrangerSettle};
 use tokio::task::JoinSet;
 use tonic::Code;
 

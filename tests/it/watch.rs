@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use douyin_sim::{Script, Status, StrangerSettle};
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
 use settlement_gateway::proto::v1::watch_settle_response::Event;
 use settlement_gateway::proto::v1::{self, SettleOrigin, SettleState};
-use settlement_gateway::sim::{Script, Status, StrangerSettle};
 use tonic::Code;
 use tonic::transport::Endpoint;
 

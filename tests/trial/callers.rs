@@ -6,10 +6,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use douyin_sim::OrderStage;
 use settlement_gateway::proto::v1;
 use settlement_gateway::proto::v1::watch_settle_response::Event;
 use settlement_gateway::proto::v1::{ReturnWhen, SettleOrigin, SettleState};
-use settlement_gateway::sim::OrderStage;
 use tokio::task::JoinHandle;
 
 use crate::audit;

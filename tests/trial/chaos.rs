@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use douyin_sim::{Forged, Script, Status, StrangerSettle};
 use settlement_gateway::settle::Mark;
-use settlement_gateway::sim::{Forged, Script, Status, StrangerSettle};
 use tokio::time::Instant;
 
 use crate::douyin::{SECRET, USE_FEN, app_id};

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
+use douyin_sim::{AppliedSettle, Status};
 use settlement_gateway::proto::v1;
 use settlement_gateway::proto::v1::{SettleOrigin, SettleState};
-use settlement_gateway::sim::{AppliedSettle, Status};
 
 use crate::mutations::is_final;
 use crate::rules::Rule;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use douyin_sim::{
+    Answer, Core, ItemSetup, NumberCheck, OrderSetup, OrderStage, Reply as Spoken, Request, Script,
+    SimApp, SimConfig, Status,
+};
 use http::Method;
 use settlement_gateway::callback::PATH;
 use settlement_gateway::douyin::{Call, Reply, SendError, Transport};
-use settlement_gateway::sim;
-use settlement_gateway::sim::{
-    Answer, Core, ItemSetup, NumberCheck, OrderSetup, OrderStage, Script, SimApp, SimConfig, Status,
-};
 use tokio::sync::oneshot;
 
 use crate::faults::Fault;
@@ -192,7 +192,7 @@ async fn travel(
 /// A request comes in at Douyin, perhaps twice in a row. Then the answer is that of the copy which
 /// was treated last: the gateway counts one answer for one send, so an answer that an effect of the
 /// other copy makes false is beyond what the rules assume.
-fn arrive_copied(world: &World, call: &Call) -> sim::Reply {
+fn arrive_copied(world: &World, call: &Call) -> Spoken {
     if is_create(call) && world.plan().refilled && world.coin() {
         world.refill(&text_of(call, "out_order_no"));
     }
@@ -203,15 +203,15 @@ fn arrive_copied(world: &World, call: &Call) -> sim::Reply {
     }
     let second = arrive(world, call);
     match (&first, &second) {
-        (sim::Reply::Wait { .. }, _) => first,
-        (_, sim::Reply::Wait { .. }) => second,
+        (Spoken::Wait { .. }, _) => first,
+        (_, Spoken::Wait { .. }) => second,
         _ if world.coin() => first,
         _ => second,
     }
 }
 
 /// One copy of a request comes in at Douyin.
-fn arrive(world: &World, call: &Call) -> sim::Reply {
+fn arrive(world: &World, call: &Call) -> Spoken {
     let mut body = call.body.clone();
     if is_create(call) {
         body = mutations::body(world, &body);
@@ -224,7 +224,7 @@ fn arrive(world: &World, call: &Call) -> sim::Reply {
         let (app_id, order) = (text_of(call, "app_id"), text_of(call, "out_order_no"));
         world.checker().send_arrived(world, [&app_id, &number, &order], &body);
     }
-    let request = sim::Request {
+    let request = Request {
         method: Method::POST,
         path: call.path.to_owned(),
         headers: call.headers.clone(),
@@ -232,7 +232,7 @@ fn arrive(world: &World, call: &Call) -> sim::Reply {
     };
     let now_ms = world.now_ms();
     let reply = world.douyin().core.handle(now_ms, request);
-    if !matches!(reply, sim::Reply::Answer(_)) {
+    if !matches!(reply, Spoken::Answer(_)) {
         world.count(Fault::Weather);
     }
     world.say("Douyin", || format!("gets {}: {}", named(call), treated(&reply)));
@@ -241,21 +241,21 @@ fn arrive(world: &World, call: &Call) -> sim::Reply {
 }
 
 /// What takes time at Douyin. `None`: no answer will come.
-async fn outwait(world: &World, mut reply: sim::Reply) -> Option<Answer> {
+async fn outwait(world: &World, mut reply: Spoken) -> Option<Answer> {
     loop {
         match reply {
-            sim::Reply::Answer(answer) => return Some(answer),
-            sim::Reply::Wait { delay_ms, then } => {
+            Spoken::Answer(answer) => return Some(answer),
+            Spoken::Wait { delay_ms, then } => {
                 tokio::time::sleep(Duration::from_millis(delay_ms)).await;
                 let now_ms = world.now_ms();
                 reply = world.douyin().core.resume(now_ms, *then);
                 world.books_changed();
             }
-            sim::Reply::Hang { .. } => {
+            Spoken::Hang { .. } => {
                 tokio::time::sleep(Duration::from_secs(3_600)).await;
                 return None;
             }
-            sim::Reply::Hold { .. } | sim::Reply::Drop | sim::Reply::CloseMid(_) => return None,
+            Spoken::Hold { .. } | Spoken::Drop | Spoken::CloseMid(_) => return None,
         }
     }
 }
@@ -323,14 +323,14 @@ fn named(call: &Call) -> String {
     format!("{last} {}", key.unwrap_or("-"))
 }
 
-fn treated(reply: &sim::Reply) -> String {
+fn treated(reply: &Spoken) -> String {
     match reply {
-        sim::Reply::Answer(answer) => format!("{} {}", answer.status, shown(&answer.body)),
-        sim::Reply::Wait { delay_ms, .. } => format!("waits {delay_ms} ms"),
-        sim::Reply::Hold { .. } => "holds".to_owned(),
-        sim::Reply::Drop => "drops the connection".to_owned(),
-        sim::Reply::CloseMid(answer) => format!("cuts off {}", shown(&answer.body)),
-        sim::Reply::Hang { .. } => "hangs".to_owned(),
+        Spoken::Answer(answer) => format!("{} {}", answer.status, shown(&answer.body)),
+        Spoken::Wait { delay_ms, .. } => format!("waits {delay_ms} ms"),
+        Spoken::Hold { .. } => "holds".to_owned(),
+        Spoken::Drop => "drops the connection".to_owned(),
+        Spoken::CloseMid(answer) => format!("cuts off {}", shown(&answer.body)),
+        Spoken::Hang { .. } => "hangs".to_owned(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use douyin_sim::PlatformKey;
 use secrecy::SecretString;
 use settlement_gateway::callback::Callbacks;
 use settlement_gateway::clock::{Clock, Timestamp};
@@ -10,7 +11,6 @@ use settlement_gateway::gateway::{Budget, Gateway, GatewayConfig};
 use settlement_gateway::grpc::{GrpcConfig, Service};
 use settlement_gateway::poller::Poller;
 use settlement_gateway::settle::AppId;
-use settlement_gateway::sim::PlatformKey;
 use settlement_gateway::store::Store;
 use tokio_util::sync::CancellationToken;
 

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use douyin_sim::NumberCheck;
 use settlement_gateway::gateway::Budget;
 use settlement_gateway::proto::v1;
 use settlement_gateway::proto::v1::watch_settle_response::Event;
-use settlement_gateway::sim::NumberCheck;
 use tonic::Status;
 
 use crate::faults::Fault;

@@ -7,11 +7,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use douyin_sim::{Choices, NumberCheck};
 use settlement_gateway::gateway::{Budget, GatewayConfig};
 use settlement_gateway::poller::PollerConfig;
 use settlement_gateway::settle::Schedule;
 use settlement_gateway::settle::{Mark, Policy};
-use settlement_gateway::sim::{Choices, NumberCheck};
 
 use crate::faults::{Fault, Rates};
 use crate::mutations::Broken;

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use douyin_sim::{CallbackAnswer, Delivery};
 use settlement_gateway::callback::Verdict;
 use settlement_gateway::settle::AppId;
-use settlement_gateway::sim::{CallbackAnswer, Delivery};
 use tokio::sync::oneshot;
 
 use crate::faults::Fault;

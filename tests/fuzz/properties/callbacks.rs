@@ -5,13 +5,13 @@
 
 use std::cell::RefCell;
 
+use douyin_sim::PlatformKey;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use settlement_gateway::callback::Verdict;
 use settlement_gateway::douyin::callback::{Heard, Rejected, hear};
 use settlement_gateway::douyin::{PlatformKeys, Signed};
 use settlement_gateway::gateway::Name;
 use settlement_gateway::settle::{AppId, Key, OutSettleNo};
-use settlement_gateway::sim::PlatformKey;
 
 use super::world::{APP, Douyin, Site, World};
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use douyin_sim::PlatformKey;
 use secrecy::SecretString;
 use settlement_gateway::callback::Callbacks;
 use settlement_gateway::clock::{Clock, Timestamp, Uptime};
@@ -16,7 +17,6 @@ use settlement_gateway::douyin::{
 use settlement_gateway::gateway::{Budget, Gateway, GatewayConfig};
 use settlement_gateway::grpc::{GrpcConfig, Service};
 use settlement_gateway::settle::AppId;
-use settlement_gateway::sim::PlatformKey;
 use settlement_gateway::store::{Committer, Sqlite, SqliteOptions, Store, StoredToken};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use douyin_sim::{Gate, Script, Snapshot, Status, StrangerSettle};
 use settlement_gateway::config::Config;
 use settlement_gateway::proto::v1::{self, SettleOrigin, SettleState};
 use settlement_gateway::settle::AppId;
-use settlement_gateway::sim::{Gate, Script, Snapshot, Status, StrangerSettle};
 use tonic::Code;
 
 use super::{Letter, patient, spawn, spawn_with, success};

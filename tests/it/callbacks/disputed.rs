@@ -2,8 +2,8 @@
 
 use std::process::Output;
 
+use douyin_sim::{Status, StrangerSettle};
 use settlement_gateway::proto::v1::{self, ObservationSource, SettleState};
-use settlement_gateway::sim::{Status, StrangerSettle};
 use tokio::process::Command;
 
 use super::{Letter, spawn, success};

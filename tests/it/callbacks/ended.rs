@@ -1,8 +1,8 @@
 //! Settles that end by callback, and what copies, delays and losses of callbacks do to them.
 
+use douyin_sim::{CallbackScript, Gate, Script, Snapshot, Status};
 use settlement_gateway::proto::v1::{self, ObservationSource, SettleState};
 use settlement_gateway::settle::{AppId, Mark, NotifyUrl};
-use settlement_gateway::sim::{CallbackScript, Gate, Script, Snapshot, Status};
 
 use super::{Letter, patient, spawn, spawn_with, success};
 use crate::harness::{APP_ID, Gateway, create_on, create_request, number, within};

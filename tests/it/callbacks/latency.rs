@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use douyin_sim::Status;
 use settlement_gateway::proto::v1::{self, SettleState};
-use settlement_gateway::sim::Status;
 
 use super::{Letter, spawn, success};
 use crate::harness::{APP_ID, create_on, number, watch_request, within};

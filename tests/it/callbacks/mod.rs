@@ -14,9 +14,9 @@ use std::process::Command;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use douyin_sim::{PlatformKey, Simulator, Status};
 use serde_json::Value;
 use settlement_gateway::config::Config;
-use settlement_gateway::sim::{PlatformKey, Simulator, Status};
 
 use crate::harness::{APP_ID, Gateway, simulator_with, within};
 

@@ -1,9 +1,9 @@
 //! What is not taken in: nothing is recorded, and each is counted.
 
+use douyin_sim::Status;
 use serde_json::{Value, json};
 use settlement_gateway::douyin::PlatformKeys;
 use settlement_gateway::settle::AppId;
-use settlement_gateway::sim::Status;
 
 use super::{Letter, new_key, patient, signing_simulator, spawn, spawn_with, success};
 use crate::harness::{APP_ID, Gateway, create_on, number, within};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use settlement_gateway::sim::Status;
+use douyin_sim::Status;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;

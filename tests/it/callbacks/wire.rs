@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use douyin_sim::Status;
 use settlement_gateway::config::Tls;
 use settlement_gateway::douyin::{App, PlatformKeys};
 use settlement_gateway::proto::v1::{self, SettleOrigin, SettleState};
 use settlement_gateway::settle::AppId;
-use settlement_gateway::sim::Status;
 
 use super::{Letter, patient, signing_simulator, spawn, spawn_with, success};
 use crate::harness::{APP_ID, Gateway, create_on, number, within};

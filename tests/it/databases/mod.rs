@@ -15,7 +15,7 @@ mod reader;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use settlement_gateway::sim::Simulator;
+use douyin_sim::Simulator;
 use tonic::{Code, Streaming};
 use tonic_health::pb::HealthCheckResponse;
 use tonic_health::pb::health_check_response::ServingStatus;

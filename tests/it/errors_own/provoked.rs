@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use douyin_sim::Script;
 use settlement_gateway::grpc::rpc::Rpc;
 use settlement_gateway::proto::v1::{self, SettleState};
-use settlement_gateway::sim::Script;
 
 use super::{Edge, Provoked, asking, get, list_request, query_request, wait_request};
 use crate::callers::{guarded, mistaken};

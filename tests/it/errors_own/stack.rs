@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use douyin_sim::{Gate, Script};
 use settlement_gateway::grpc::rpc::Rpc;
-use settlement_gateway::sim::{Gate, Script};
 
 use super::{Edge, Provoked, asking, ended, reading};
 use crate::harness::{create_request, wait_for_answers, within};

@@ -1,8 +1,8 @@
 //! A store that fails, and one that holds what nobody can read.
 
+use douyin_sim::{Gate, Script};
 use rusqlite::Connection;
 use settlement_gateway::grpc::rpc::Rpc;
-use settlement_gateway::sim::{Gate, Script};
 
 use super::{Edge, Provoked, asking, ended, reading};
 use crate::harness::{create_on, wait_for_answers, within};

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use douyin_sim::{Gate, Script};
 use settlement_gateway::gateway::Budget;
 use settlement_gateway::grpc::rpc::Rpc;
 use settlement_gateway::settle::AppId;
-use settlement_gateway::sim::{Gate, Script};
 
 use super::{Edge, Provoked, asking};
 use crate::harness::{APP_ID, within};

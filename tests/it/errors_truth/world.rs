@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use douyin_sim::Reply as Spoken;
+use douyin_sim::{AppliedSettle, Core, Request, SimApp, SimConfig, Snapshot};
 use http::Method;
 use rusqlite::Connection;
 use secrecy::SecretString;
@@ -18,8 +20,6 @@ use settlement_gateway::poller::{Poller, PollerConfig};
 use settlement_gateway::proto::v1;
 use settlement_gateway::proto::v1::settlement_service_server::SettlementService as _;
 use settlement_gateway::settle::AppId;
-use settlement_gateway::sim::Reply as Spoken;
-use settlement_gateway::sim::{AppliedSettle, Core, Request, SimApp, SimConfig, Snapshot};
 use settlement_gateway::store::{Sqlite, SqliteOptions, Store};
 use tempfile::TempDir;
 use tokio::task::{JoinHandle, JoinSet};

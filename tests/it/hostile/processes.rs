@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use douyin_sim::{Choices, Informing};
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
-use settlement_gateway::sim::{Choices, Informing};
 use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use settlement_gateway::sim::Simulator;
+use douyin_sim::Simulator;
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use douyin_sim::{AppliedSettle, Snapshot, Status};
 use settlement_gateway::proto::v1::{self, SettleOrigin, SettleState};
-use settlement_gateway::sim::{AppliedSettle, Snapshot, Status};
 
 use crate::harness::create_on;
 

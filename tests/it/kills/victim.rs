@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use douyin_sim::Simulator;
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
-use settlement_gateway::sim::Simulator;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tonic::transport::{Channel, Endpoint};

@@ -37,7 +37,7 @@ async fn calls_whose_deadlines_end_while_the_process_stands_still_end_no_connect
 
     let next = within("CreateSettle", client.create_settle(create_request(&number("next")))).await;
     next.expect("the connection goes on");
-    assert!(sim.finish(settle.settle_id(), settlement_gateway::sim::Status::Success));
+    assert!(sim.finish(settle.settle_id(), douyin_sim::Status::Success));
     let seen = drain(watch).await.expect("the watch goes on, and ends well");
     assert_eq!(seen.last().unwrap().state(), SettleState::Succeeded);
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use douyin_sim::Choices;
 use prost::Message as _;
 use settlement_gateway::proto::v1;
-use settlement_gateway::sim::Choices;
 use tempfile::TempDir;
 
 use super::{BUDGET, record_largest, until};

@@ -156,7 +156,7 @@ async fn strangers_that_come_back_again_and_again_keep_no_caller_out_and_end_no_
         }
         drop(strangers);
     }
-    assert!(sim.finish(settle.settle_id(), settlement_gateway::sim::Status::Success));
+    assert!(sim.finish(settle.settle_id(), douyin_sim::Status::Success));
     let seen = drain(watch).await.expect("the watch goes on, and ends well");
     assert_eq!(seen.last().unwrap().state(), SettleState::Succeeded);
 }

@@ -7,10 +7,10 @@ mod tls;
 
 use std::time::Duration;
 
+use douyin_sim::{Choices, Informing, Script, Simulator};
 use serde_json::{Value, json};
 use settlement_gateway::proto::v1::query_settles_request::Key;
 use settlement_gateway::proto::v1::{self, SettleState};
-use settlement_gateway::sim::{Choices, Informing, Script, Simulator};
 use tonic::Code;
 
 use crate::harness::{

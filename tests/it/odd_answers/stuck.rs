@@ -72,7 +72,7 @@ async fn a_status_word_that_no_document_lists_is_seen_until_it_is_gone() {
         let table = listed(&process, "table").await;
         assert!(table.contains(&number) && table.contains("unlisted_status"), "{table}");
         sim.always_query(None);
-        sim.finish(settle.settle_id(), settlement_gateway::sim::Status::Success);
+        sim.finish(settle.settle_id(), douyin_sim::Status::Success);
         assert_eq!(process.end(&number).await.state(), SettleState::Succeeded, "safe all the time");
         until_listed(&process, &number, None).await;
         let gone = async { while !process.metrics().await.contains(&none) {} };

@@ -1,0 +1,119 @@
+//! Callbacks that nothing in the books asks for: forged, replayed, or sent once more.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderValue;
+
+use super::message::{self, Letterhead, SIGNATURE};
+use super::record::{Callback, CallbackState, Outcome};
+use super::{Letter, Outbox};
+use crate::ids;
+
+/// A callback that somebody makes up. It is sent once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Forged {
+    pub app_id: String,
+    /// `None`: the one of the app's console.
+    pub url: Option<String>,
+    /// The exact bytes.
+    pub body: Bytes,
+    /// In seconds; `None`: now.
+    pub timestamp: Option<String>,
+    /// `None`: one like those of the platform.
+    pub nonce: Option<String>,
+    pub signature: ForgedSignature,
+}
+
+/// What a forged callback has as its signature.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ForgedSignature {
+    /// The platform's own, as if it were no forgery.
+    #[default]
+    Good,
+    /// One of other bytes.
+    Wrong,
+    Missing,
+    Exactly(String),
+}
+
+impl Outbox {
+    /// Sends a made-up callback now; the answer is its id. `None`: too many are under way.
+    pub(crate) fn forge(&mut self, now_ms: u64, forged: &Forged) -> Option<u64> {
+        let url = forged.url.as_deref().or(self.console_url(&forged.app_id)).unwrap_or_default();
+        let nth = (self.announced_total + 1).to_string();
+        let name = ["forged", nth.as_str()];
+        let event_id = format!("forged_{nth}");
+        let now = (now_ms / 1_000).to_string();
+        let nonce = ids::nonce(self.seed, &name);
+        let head = Letterhead {
+            app_id: &forged.app_id,
+            event_id: &event_id,
+            url,
+            timestamp: forged.timestamp.clone().unwrap_or(now),
+            nonce: forged.nonce.clone().unwrap_or(nonce),
+            log_id: ids::callback_log_id(self.seed, now_ms, &name),
+        };
+        let key = self.key(&forged.app_id);
+        let mut sent = (*message::sent(&head, &key, forged.body.clone())).clone();
+        let instead = match &forged.signature {
+            ForgedSignature::Good => None,
+            ForgedSignature::Wrong => Some(key.sign(b"somebody else's callback")),
+            ForgedSignature::Missing => Some(String::new()),
+            ForgedSignature::Exactly(text) => Some(text.clone()),
+        };
+        if let Some(text) = instead {
+            sent.headers.remove(SIGNATURE);
+            if let Some(value) = HeaderValue::try_from(text).ok().filter(|text| !text.is_empty()) {
+                sent.headers.insert(SIGNATURE, value);
+            }
+        }
+        let callback = Callback {
+            id: 0,
+            app_id: forged.app_id.clone(),
+            settle_id: String::new(),
+            out_settle_no: String::new(),
+            event_id,
+            status: None,
+            notify_url: forged.url.clone(),
+            body: forged.body.clone(),
+            announced_at_ms: now_ms,
+            attempts: Vec::new(),
+            state: CallbackState::Waiting { next_at_ms: now_ms },
+        };
+        self.enter(callback, Letter::Once(Arc::new(sent)))
+    }
+
+    /// Sends the very bytes again that were acknowledged, or else those of the last attempt, as
+    /// somebody could who has read them. The answer is the id of the copy. `None`: nothing was
+    /// sent so far, or too many are under way.
+    pub(crate) fn replay(&mut self, now_ms: u64, id: u64) -> Option<u64> {
+        let seen = self.callback(id)?;
+        let good = seen.attempts.iter().find(|sent| sent.outcome == Outcome::Acknowledged);
+        let sent = Arc::clone(&good.or(seen.attempts.last())?.sent);
+        let copy = again(seen, now_ms);
+        self.enter(copy, Letter::Once(sent))
+    }
+
+    /// Tells the same once more, as the platform can: signed anew, until it is acknowledged. The
+    /// answer is the id of the new callback. `None`: there is none to repeat, or too many are
+    /// under way.
+    pub(crate) fn resend(&mut self, now_ms: u64, id: u64) -> Option<u64> {
+        let seen = self.callback(id)?;
+        let letter = match &self.entries.get(&id)?.letter {
+            Letter::Event { .. } => Letter::Event { first: None },
+            Letter::Once(sent) => Letter::Once(Arc::clone(sent)),
+        };
+        let copy = again(seen, now_ms);
+        self.enter(copy, letter)
+    }
+}
+
+fn again(seen: &Callback, now_ms: u64) -> Callback {
+    Callback {
+        announced_at_ms: now_ms,
+        attempts: Vec::new(),
+        state: CallbackState::Waiting { next_at_ms: now_ms },
+        ..seen.clone()
+    }
+}

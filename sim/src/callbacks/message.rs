@@ -1,0 +1,214 @@
+//! What a callback says and how it is signed (§3.1 to §3.3).
+//!
+//! It writes bytes and headers, and knows neither when they are sent nor what comes of it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::uri::Uri;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use serde::Serialize;
+
+use crate::choices::{AmountForm, AutoNumber, CallbackFields, Choices, Informing, QueryNames};
+use crate::ids;
+use crate::keys::PlatformKey;
+use crate::odd;
+use crate::query::detail;
+use crate::rules::rake_fen;
+use crate::settles::{AppliedSettle, Status};
+
+pub(crate) const TIMESTAMP: HeaderName = HeaderName::from_static("byte-timestamp");
+pub(crate) const NONCE: HeaderName = HeaderName::from_static("byte-nonce-str");
+pub(crate) const SIGNATURE: HeaderName = HeaderName::from_static("byte-signature");
+
+/// A callback as it leaves the platform.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// Everything about a callback but its body.
+pub(super) struct Letterhead<'a> {
+    pub(super) app_id: &'a str,
+    pub(super) event_id: &'a str,
+    pub(super) url: &'a str,
+    pub(super) timestamp: String,
+    pub(super) nonce: String,
+    pub(super) log_id: String,
+}
+
+/// Signs a body and puts all headers in front of it.
+pub(super) fn sent(head: &Letterhead<'_>, key: &PlatformKey, body: Bytes) -> Arc<Sent> {
+    let signature = key.sign(&signed_text(&head.timestamp, &head.nonce, &body));
+    let mut headers = HeaderMap::new();
+    let content_type = HeaderValue::from_static("application/json");
+    headers.insert(header::CONTENT_TYPE, content_type);
+    let mut put = |name: HeaderName, text: &str| {
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.insert(name, value);
+        }
+    };
+    put(SIGNATURE, &signature);
+    put(TIMESTAMP, &head.timestamp);
+    put(NONCE, &head.nonce);
+    put(HeaderName::from_static("byte-identifyname"), identify_name(head.url));
+    put(HeaderName::from_static("byte-logid"), &head.log_id);
+    put(HeaderName::from_static("byte-eventid"), head.event_id);
+    put(HeaderName::from_static("byte-env"), "prod");
+    // Undocumented, seen in captures, and nothing to verify anything by: 40 hex digits.
+    put(HeaderName::from_static("signature"), &ids::hex_digits(40, &[head.app_id, &head.nonce]));
+    Arc::new(Sent { headers, body })
+}
+
+/// Three lines, each ended by LF.
+pub(crate) fn signed_text(timestamp: &str, nonce: &str, body: &[u8]) -> Vec<u8> {
+    let lines = [timestamp.as_bytes(), nonce.as_bytes(), body];
+    lines.into_iter().flat_map(|line| line.iter().chain(b"\n")).copied().collect()
+}
+
+/// The same event has the same one, however often it is sent. Undocumented; in the form of a
+/// captured one of a payment.
+pub(super) fn event_id(settle: &AppliedSettle, status: Status, url: &str) -> String {
+    let kind = match status {
+        Status::Success => "SettleSuc",
+        Status::Fail => "SettleFail",
+        Status::Init | Status::Processing => "SettleProcessing",
+    };
+    let (path, app_id, settle_id) = (identify_name(url), &settle.app_id, &settle.settle_id);
+    format!("basic_industry_{path}_{app_id}_{kind}DeveloperNotify_{settle_id}")
+}
+
+/// The path of the address, without its host.
+fn identify_name(url: &str) -> &str {
+    let (_, rest) = url.split_once("://").unwrap_or(("", url));
+    let path = rest.find('/').and_then(|slash| rest.get(slash..)).unwrap_or("/");
+    path.split(['?', '#']).next().unwrap_or(path)
+}
+
+/// Is this an address that the simulator can send to?
+///
+/// Douyin demands https; a simulator is for loopback and test networks and speaks http only.
+///
+/// # Errors
+/// The end of a sentence that begins with the address.
+pub fn check_callback_url(url: &str) -> Result<(), String> {
+    let uri: Uri = url.parse().map_err(|error| format!("is no address: {error}"))?;
+    if uri.scheme_str() != Some("http") {
+        return Err(
+            "does not begin with http://, which is all that the simulator speaks".to_owned()
+        );
+    }
+    match uri.host() {
+        Some(host) if !host.is_empty() => Ok(()),
+        Some(_) | None => Err("has no host".to_owned()),
+    }
+}
+
+/// The body that announces that a settle has this status since then.
+pub(crate) fn body(settle: &AppliedSettle, status: Status, at_ms: u64, choices: &Choices) -> Bytes {
+    let msg = msg(settle, status, at_ms, choices);
+    let msg = match choices.informing {
+        Informing::AsDocumented => serde_json::to_string(&msg),
+        Informing::Odd => serde_json::to_value(&msg).map(|mut msg| {
+            odd::spoil(&mut msg, &settle.settle_id);
+            String::from_utf8_lossy(&odd::written(&msg)).into_owned()
+        }),
+    };
+    let msg = msg.expect("texts and numbers can be written");
+    let envelope = Envelope { version: choices.callback_version.text(), msg, kind: "settle" };
+    serde_json::to_vec(&envelope).expect("texts can be written").into()
+}
+
+/// The body of the request. `msg` is JSON inside a string.
+#[derive(Serialize)]
+struct Envelope {
+    version: &'static str,
+    msg: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+/// In the order of the captured ones.
+#[derive(Serialize)]
+struct Msg<'a> {
+    app_id: &'a str,
+    status: &'static str,
+    order_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    item_order_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cp_extra: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'static str>,
+    /// In milliseconds.
+    event_time: Int64,
+    settle_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    out_settle_no: Option<&'a str>,
+    /// The old spelling of `out_settle_no`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    out_settle_id: Option<&'a str>,
+    rake: Int64,
+    commission: Int64,
+    settle_detail: String,
+    settle_amount: Int64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_auto_settle: Option<bool>,
+}
+
+/// An int64 in either of its two forms.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Int64 {
+    Number(i64),
+    Text(String),
+}
+
+fn msg<'a>(settle: &'a AppliedSettle, status: Status, at_ms: u64, choices: &Choices) -> Msg<'a> {
+    let int64 = |number: i64| match choices.callback_amounts {
+        AmountForm::Number => Int64::Number(number),
+        AmountForm::Text => Int64::Text(number.to_string()),
+    };
+    let fields = choices.callback_fields;
+    let all_said = fields != CallbackFields::Sparse;
+    let number = match (settle.is_auto_settle, choices.auto_out_settle_no) {
+        (false, _) | (true, AutoNumber::SettleId) => Some(settle.out_settle_no.as_str()),
+        (true, AutoNumber::Blank) => Some(""),
+        (true, AutoNumber::Absent) => None,
+    };
+    let (out_settle_no, out_settle_id) = match choices.callback_names {
+        QueryNames::New => (number, None),
+        QueryNames::Of2023 => (None, number),
+    };
+    Msg {
+        app_id: &settle.app_id,
+        status: status.word(),
+        order_id: &settle.order_id,
+        item_order_id: match (settle.item_order_id.as_deref(), fields) {
+            (Some(item_order_id), _) => Some(item_order_id),
+            (None, CallbackFields::Padded) => Some(""),
+            (None, CallbackFields::Captured | CallbackFields::Sparse) => None,
+        },
+        cp_extra: Some(settle.cp_extra.as_str()).filter(|text| !text.is_empty() || all_said),
+        message: all_said.then(|| message(status)),
+        event_time: int64(i64::try_from(at_ms).unwrap_or(i64::MAX)),
+        settle_id: &settle.settle_id,
+        out_settle_no,
+        out_settle_id,
+        rake: int64(rake_fen(settle.amount_fen)),
+        commission: int64(settle.commission_fen),
+        settle_detail: detail(settle, status, choices.detail_separator),
+        settle_amount: int64(settle.amount_fen),
+        is_auto_settle: all_said.then_some(settle.is_auto_settle),
+    }
+}
+
+/// The reason; that of a success is a captured one, the others are made up.
+fn message(status: Status) -> &'static str {
+    match status {
+        Status::Success => "SUCCESS",
+        Status::Fail => "分账失败",
+        Status::Init | Status::Processing => "PROCESSING",
+    }
+}

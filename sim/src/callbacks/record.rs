@@ -1,0 +1,151 @@
+//! What can be seen of a callback: what it says, every attempt to deliver it, and where it stands.
+//!
+//! It keeps facts and knows no rule.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::message::Sent;
+use crate::faults::Gate;
+use crate::settles::Status;
+
+/// Something that the platform tells a developer, and what came of telling it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Callback {
+    /// 1, 2, … in the order in which the callbacks came up.
+    pub id: u64,
+    pub app_id: String,
+    /// Empty for a forged one; so are the two below.
+    pub settle_id: String,
+    pub out_settle_no: String,
+    pub event_id: String,
+    /// What it announces; `None` for a forged one.
+    pub status: Option<Status>,
+    /// What came with the create. It wins over the app's own address.
+    pub notify_url: Option<String>,
+    pub body: Bytes,
+    /// When what it tells happened.
+    pub announced_at_ms: u64,
+    pub attempts: Vec<Attempt>,
+    pub state: CallbackState,
+}
+
+impl Callback {
+    /// Nothing more will be sent by itself.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        match self.state {
+            CallbackState::Waiting { .. } | CallbackState::Sending => false,
+            CallbackState::Acknowledged { .. } | CallbackState::GivenUp => true,
+        }
+    }
+
+    #[must_use]
+    pub fn is_acknowledged(&self) -> bool {
+        self.acknowledged_at_ms().is_some()
+    }
+
+    #[must_use]
+    pub fn acknowledged_at_ms(&self) -> Option<u64> {
+        match self.state {
+            CallbackState::Acknowledged { at_ms } => Some(at_ms),
+            CallbackState::Waiting { .. } | CallbackState::Sending | CallbackState::GivenUp => None,
+        }
+    }
+}
+
+/// Where a callback stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallbackState {
+    /// Its next attempt begins then.
+    Waiting {
+        next_at_ms: u64,
+    },
+    /// Sent, and the platform waits for the answer.
+    Sending,
+    Acknowledged {
+        at_ms: u64,
+    },
+    /// Its ladder has ended, or it has no address, or it was not to be sent.
+    GivenUp,
+}
+
+/// One try to deliver a callback.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    pub at_ms: u64,
+    pub url: String,
+    /// What was done to it, in the words of a [`super::CallbackScript`]; empty for nothing.
+    pub fault: String,
+    /// What left the platform, or would have.
+    pub sent: Arc<Sent>,
+    /// The HTTP statuses that the receiver answered, of each copy, whether or not the platform got
+    /// to see them.
+    pub statuses: Vec<u16>,
+    pub outcome: Outcome,
+}
+
+/// What came of one try, as the platform sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Not known yet.
+    Pending,
+    Acknowledged,
+    /// Answered, but not as documented. The text is the beginning of the answer's body.
+    Refused {
+        status: u16,
+        text: String,
+    },
+    /// No answer, for this reason.
+    Unanswered(String),
+}
+
+impl Outcome {
+    /// For people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::Pending => "on its way".to_owned(),
+            Self::Acknowledged => "acknowledged".to_owned(),
+            Self::Refused { status, text } => format!("refused: {status} {text}"),
+            Self::Unanswered(reason) => format!("no answer: {reason}"),
+        }
+    }
+}
+
+/// One request for a transport to carry out. Each must be answered once, by
+/// [`super::super::Core::callback_answered`].
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Unique in a run.
+    pub id: u64,
+    /// The [`Callback::id`].
+    pub callback: u64,
+    /// 1 is the first.
+    pub attempt: usize,
+    pub app_id: String,
+    pub url: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    /// Only half of the body is sent, and then the connection is closed.
+    pub cut: bool,
+    /// It is sent when this opens.
+    pub hold: Option<Gate>,
+    /// How long the platform waits for the answer, in milliseconds.
+    pub deadline_ms: u64,
+}
+
+/// What a transport brings back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallbackAnswer {
+    Answered {
+        status: u16,
+        body: Bytes,
+    },
+    /// Nothing within the deadline.
+    TimedOut,
+    /// No connection, or one that ended without an answer; the text says which.
+    Broken(String),
+}

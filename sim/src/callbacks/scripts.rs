@@ -1,0 +1,172 @@
+//! What goes wrong with one attempt to deliver a callback, and who says so.
+//!
+//! Three sources, in this order: a one-shot script for its number, the standing script, and faults
+//! drawn from the seed (`weather.rs`). A word in the order number, `sim-quiet-…`, keeps callbacks
+//! from coming up at all. As text:
+//!
+//! ```text
+//! script = normal | lose | lose-answer | twice | behind | wrong-signature | truncate | cut
+//!        | never | wander MS | delay MS script
+//! ```
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::str::FromStr;
+
+use crate::faults::Gate;
+
+const TEXT_BYTES_MAX: usize = 4_096;
+/// `delay 1 delay 1 …`: how often a script may go on.
+const STEPS_MAX: usize = 8;
+/// A day: longer than any rung of any ladder.
+const MS_MAX: u64 = 86_400_000;
+
+/// One way to treat one attempt.
+#[derive(Clone, Debug)]
+pub enum CallbackScript {
+    /// It arrives, and its answer counts.
+    Normal,
+    /// It never arrives. The platform waits for its answer in vain.
+    Lose,
+    /// It arrives, but the platform gets no answer.
+    LoseAnswer,
+    /// It arrives twice at the same time.
+    Twice,
+    /// It arrives this much later, in milliseconds, when the platform has given the attempt up.
+    Wander(u64),
+    /// The platform lets another callback of the app go first, or ten seconds pass.
+    Behind,
+    /// The platform begins this much later, in milliseconds, and then does the rest.
+    Delay(u64, Box<CallbackScript>),
+    /// The signature is one of other bytes.
+    WrongSignature,
+    /// Half of the body is missing, and nothing else says so.
+    Truncate,
+    /// The connection is closed after half of the body.
+    Cut,
+    /// The callback is given up without having been sent.
+    Never,
+    /// It arrives, with the time and signature of now, when the test opens the gate.
+    Hold(Gate),
+}
+
+/// The words without a number.
+const WORDS: [(&str, CallbackScript); 9] = [
+    ("normal", CallbackScript::Normal),
+    ("lose", CallbackScript::Lose),
+    ("lose-answer", CallbackScript::LoseAnswer),
+    ("twice", CallbackScript::Twice),
+    ("behind", CallbackScript::Behind),
+    ("wrong-signature", CallbackScript::WrongSignature),
+    ("truncate", CallbackScript::Truncate),
+    ("cut", CallbackScript::Cut),
+    ("never", CallbackScript::Never),
+];
+
+impl CallbackScript {
+    /// Begins this much later, then does `rest`.
+    #[must_use]
+    pub fn delay(delay_ms: u64, rest: Self) -> Self {
+        Self::Delay(delay_ms, Box::new(rest))
+    }
+}
+
+impl FromStr for CallbackScript {
+    type Err = String;
+
+    /// The error is a sentence for whoever wrote the text.
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(format!("a script has at most {TEXT_BYTES_MAX} bytes"));
+        }
+        let words: Vec<&str> = text.split_whitespace().collect();
+        parse(&words, STEPS_MAX)
+    }
+}
+
+fn parse(words: &[&str], steps_left: usize) -> Result<CallbackScript, String> {
+    if steps_left == 0 {
+        return Err(format!("a script has at most {STEPS_MAX} steps"));
+    }
+    if let [word] = words
+        && let Some((_, script)) = WORDS.iter().find(|(known, _)| known == word)
+    {
+        return Ok(script.clone());
+    }
+    match words {
+        ["wander", ms] => Ok(CallbackScript::Wander(number("wander", ms)?)),
+        ["delay", ms] => Ok(CallbackScript::delay(number("delay", ms)?, CallbackScript::Normal)),
+        ["delay", ms, rest @ ..] => {
+            Ok(CallbackScript::delay(number("delay", ms)?, parse(rest, steps_left - 1)?))
+        }
+        _ => {
+            let known: Vec<&str> = WORDS.iter().map(|(word, _)| *word).collect();
+            let (text, known) = (words.join(" "), known.join(", "));
+            Err(format!("{text:?} is no script; write {known}, wander MS, delay MS …"))
+        }
+    }
+}
+
+fn number(word: &str, text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|ms| *ms <= MS_MAX);
+    number.ok_or_else(|| format!("{word} needs a number from 0 to {MS_MAX}, not {text:?}"))
+}
+
+impl fmt::Display for CallbackScript {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self {
+            Self::Wander(ms) => return write!(f, "wander {ms}"),
+            Self::Delay(ms, rest) => return write!(f, "delay {ms} {rest}"),
+            Self::Normal => "normal",
+            Self::Lose => "lose",
+            Self::LoseAnswer => "lose-answer",
+            Self::Twice => "twice",
+            Self::Behind => "behind",
+            Self::WrongSignature => "wrong-signature",
+            Self::Truncate => "truncate",
+            Self::Cut => "cut",
+            Self::Never => "never",
+            Self::Hold(_) => "hold",
+        };
+        f.write_str(word)
+    }
+}
+
+/// The scripts that tests have queued.
+#[derive(Debug, Default)]
+pub(crate) struct CallbackScripts {
+    /// One-shot, by the settle's number or its id.
+    once: HashMap<String, VecDeque<CallbackScript>>,
+    always: Option<CallbackScript>,
+}
+
+impl CallbackScripts {
+    /// Appends to what the next attempts for this number get.
+    pub(crate) fn queue(&mut self, key: &str, scripts: Vec<CallbackScript>) {
+        self.once.entry(key.to_owned()).or_default().extend(scripts);
+    }
+
+    /// Sets or clears what every attempt gets that has no script of its own.
+    pub(crate) fn set_always(&mut self, script: Option<CallbackScript>) {
+        self.always = script;
+    }
+
+    /// The standing script.
+    pub(crate) fn always(&self) -> Option<&CallbackScript> {
+        self.always.as_ref()
+    }
+
+    /// The next script for an attempt of this settle; a one-shot one is taken away.
+    pub(super) fn next(&mut self, keys: [&str; 2]) -> Option<CallbackScript> {
+        keys.iter().find_map(|key| self.next_once(key)).or_else(|| self.always.clone())
+    }
+
+    fn next_once(&mut self, key: &str) -> Option<CallbackScript> {
+        let queue = self.once.get_mut(key)?;
+        let script = queue.pop_front();
+        if queue.is_empty() {
+            self.once.remove(key);
+        }
+        script
+    }
+}
