@@ -98,7 +98,7 @@ fn tables() -> Tables {
         rpcs: row.rpcs.iter().copied().map(Rpc::name).collect(),
         outcomes: row.outcomes.iter().map(|outcome| outcome.as_str()).collect(),
         common: Common {
-            reason: row.reason,
+            reason: row.reason.as_str(),
             code: code(row.code),
             retry: status::retry_word(row.retry),
             retry_delay_ms: delay_ms(row.retry),
@@ -106,7 +106,7 @@ fn tables() -> Tables {
             meaning: row.meaning,
             meaning_zh: row.meaning_zh,
             advice: row.advice,
-            link: link(row.reason),
+            link: link(row.reason.as_str()),
         },
     });
     Tables {
@@ -118,7 +118,7 @@ fn tables() -> Tables {
 
 fn of_douyin(row: &codes::Row) -> Common {
     Common {
-        reason: row.reason,
+        reason: row.reason.as_str(),
         code: code(row.code),
         retry: status::retry_word(row.retry),
         retry_delay_ms: delay_ms(row.retry),
@@ -126,7 +126,7 @@ fn of_douyin(row: &codes::Row) -> Common {
         meaning: row.meaning,
         meaning_zh: row.meaning_zh,
         advice: row.advice,
-        link: link(row.reason),
+        link: link(row.reason.as_str()),
     }
 }
 

@@ -21,11 +21,8 @@ use super::trade_basic;
 use super::transport::{Deadline, HttpTransport, Transport};
 use super::wire::QueryBy;
 use crate::clock::{Clock, Uptime};
-use crate::settle::{AppId, Content, Failure, Key, NotifyUrl, TradeSystem};
+use crate::settle::{AppId, Content, Failure, Key, NotifyUrl, Reason, TradeSystem};
 use crate::store::Store;
-
-/// The reason of a call for an app that is not configured. Callers ask [`Client::serves`] first.
-const APP_NOT_CONFIGURED: &str = "APP_NOT_CONFIGURED";
 
 /// Calls Douyin for all configured apps. Cheap to clone; clones share tokens and pauses.
 #[derive(Clone)]
@@ -154,7 +151,7 @@ impl Client {
     ) -> Result<Said, Failed> {
         let Inner { config, clock, exchange, tokens, apps } = &*self.0;
         let access = apps.get(app_id).ok_or_else(|| {
-            Failed::not_sent(Failure::own(APP_NOT_CONFIGURED), "the app is not configured")
+            Failed::not_sent(Failure::own(Reason::AppNotConfigured), "the app is not configured")
         })?;
         if let Some(pause) = access.pauses.current() {
             return Err(Failed::paused(pause));

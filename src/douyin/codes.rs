@@ -1,5 +1,5 @@
 //! THE ERROR TABLE: what every number of Douyin's means for money, for the caller and for the next
-//! try. A new number is one row in `codes/table.rs` and nothing else.
+//! try. A new number is one row in `codes/table.rs`, and a new reason a variant of [`Reason`].
 //!
 //! What it must not know: how an answer is transported or parsed. `tonic::Code` is the one word of
 //! gRPC below the floor of gRPC, because the table has a column for it.
@@ -12,12 +12,14 @@ use std::time::Duration;
 pub use named::named_fields;
 pub use table::TABLE;
 
+use crate::settle::Reason;
+
 /// One number of Douyin's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Row {
     pub err_no: i32,
     /// The stable name. Numbers that share one share the gRPC code and the handling.
-    pub reason: &'static str,
+    pub reason: Reason,
     pub code: tonic::Code,
     pub handling: Handling,
     pub retry: Retry,
@@ -71,26 +73,6 @@ pub enum About {
     Douyin,
 }
 
-/// The reason of every number that the table does not list.
-pub const UNLISTED: &str = "DOUYIN_ERROR";
-
-/// The HTTP request was written and not answered in time.
-pub const UPSTREAM_TIMEOUT: &str = "UPSTREAM_TIMEOUT";
-/// Nothing left this machine: no connection to Douyin could be made.
-pub const UPSTREAM_UNREACHABLE: &str = "UPSTREAM_UNREACHABLE";
-/// The connection ended after the request may have been written.
-pub const UPSTREAM_CONNECTION_LOST: &str = "UPSTREAM_CONNECTION_LOST";
-/// The answer cannot be understood: HTML, empty, too large, wrong types.
-pub const UPSTREAM_BAD_ANSWER: &str = "UPSTREAM_BAD_ANSWER";
-/// An HTTP status that is no success, without a readable number.
-pub const UPSTREAM_HTTP_ERROR: &str = "UPSTREAM_HTTP_ERROR";
-/// `err_no` 0 and no `settle_id`: Douyin took the settle and did not name it.
-pub const ACCEPTED_WITHOUT_ID: &str = "ACCEPTED_WITHOUT_ID";
-/// Douyin rejects the app's client secret, or a freshly fetched token.
-pub const UPSTREAM_CREDENTIALS_REJECTED: &str = "UPSTREAM_CREDENTIALS_REJECTED";
-/// The permission to send had run out before the first byte: nothing left this machine.
-pub const SEND_TOO_LATE: &str = "SEND_TOO_LATE";
-
 /// The row of a number; `None` if no document lists it.
 pub fn row(err_no: i32) -> Option<&'static Row> {
     let found = TABLE.binary_search_by_key(&err_no, |row| row.err_no).ok()?;
@@ -98,7 +80,7 @@ pub fn row(err_no: i32) -> Option<&'static Row> {
 }
 
 /// The row that speaks for a reason: the first of those that have it.
-pub fn row_for_reason(reason: &str) -> Option<&'static Row> {
+pub fn row_for_reason(reason: Reason) -> Option<&'static Row> {
     TABLE.iter().chain([other()]).find(|row| row.reason == reason)
 }
 
@@ -146,11 +128,8 @@ mod tests {
     }
 
     #[test]
-    fn reasons_are_upper_snake_and_each_text_is_one_sentence() {
+    fn each_text_is_one_sentence() {
         for row in TABLE.iter().chain([other()]) {
-            let upper_snake = |c: char| c.is_ascii_uppercase() || c == '_';
-            assert!(row.reason.chars().all(upper_snake), "{row:?}");
-            assert!(row.reason.len() <= 63, "{row:?}");
             for text in [row.meaning, row.advice] {
                 assert!(text.ends_with('.') && !text.contains(". "), "one sentence: {row:?}");
             }
@@ -167,8 +146,8 @@ mod tests {
             assert_eq!(row.handling, speaker.handling, "{row:?}");
             assert_eq!(row.about, speaker.about, "{row:?}");
         }
-        assert_eq!(row_for_reason(UNLISTED), Some(other()));
-        assert_eq!(TABLE.iter().find(|row| row.reason == UNLISTED), None, "they have no number");
+        assert_eq!(row_for_reason(Reason::DouyinError), Some(other()));
+        assert!(TABLE.iter().all(|row| row.reason != Reason::DouyinError), "they have no number");
     }
 
     #[test]
@@ -228,7 +207,7 @@ mod tests {
             (
                 &[28001003, 28001008, 2190002, 2190008, 10008, 11002, 11016],
                 Code::FailedPrecondition,
-                UPSTREAM_CREDENTIALS_REJECTED,
+                "UPSTREAM_CREDENTIALS_REJECTED",
             ),
             (&[12001], Code::ResourceExhausted, "UPSTREAM_RATE_LIMITED"),
             (&[10020, 2190001, 28003017], Code::ResourceExhausted, "UPSTREAM_QUOTA_EXHAUSTED"),
@@ -243,7 +222,7 @@ mod tests {
         for (numbers, code, reason) in promised {
             for err_no in *numbers {
                 let row = row(*err_no).unwrap();
-                assert_eq!((row.code, row.reason), (*code, *reason), "{err_no}");
+                assert_eq!((row.code, row.reason.as_str()), (*code, *reason), "{err_no}");
             }
         }
         for err_no in 23001..=23010 {
@@ -255,12 +234,12 @@ mod tests {
 
     #[test]
     fn the_second_number_decides_if_it_is_listed() {
-        let reason = |err_no, sub| decisive(err_no, sub).map(|row| row.reason);
+        let reason = |err_no, sub| decisive(err_no, sub).map(|row| row.reason.as_str());
         assert_eq!(reason(2191009, Some(23112)), Some("NO_MONEY_TO_SETTLE"));
         assert_eq!(reason(2190004, Some(23000)), Some("SYSTEM_ERROR"));
         assert_eq!(reason(2190004, Some(0)), Some("UPSTREAM_PERMISSION_MISSING"));
         assert_eq!(reason(2190004, None), Some("UPSTREAM_PERMISSION_MISSING"));
-        assert_eq!(reason(2190008, Some(11003)), Some(UPSTREAM_CREDENTIALS_REJECTED));
+        assert_eq!(reason(2190008, Some(11003)), Some("UPSTREAM_CREDENTIALS_REJECTED"));
         assert_eq!(reason(2191000, Some(99999)), Some("SYSTEM_ERROR"));
     }
 

@@ -8,14 +8,10 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::codes::{
-    SEND_TOO_LATE, UPSTREAM_BAD_ANSWER, UPSTREAM_CONNECTION_LOST, UPSTREAM_HTTP_ERROR,
-    UPSTREAM_TIMEOUT, UPSTREAM_UNREACHABLE,
-};
 use super::pause::Pause;
 use super::transport::{Call, Deadline, Reply, SendError, Transport};
 use super::wire::{self, Answer};
-use crate::settle::{DouyinError, Failure};
+use crate::settle::{DouyinError, Failure, Reason};
 
 const ACCESS_TOKEN: HeaderName = HeaderName::from_static("access-token");
 /// Exactly this: one client notes that Douyin takes no charset behind it.
@@ -66,7 +62,7 @@ impl Exchange {
         if let Some(token) = token {
             let value = HeaderValue::from_str(token.expose_secret());
             let mut value = value.map_err(|_| {
-                let failure = Failure::own(UPSTREAM_BAD_ANSWER);
+                let failure = Failure::own(Reason::UpstreamBadAnswer);
                 Failed::not_sent(failure, "the access token cannot be a header")
             })?;
             value.set_sensitive(true);
@@ -98,7 +94,7 @@ fn heard(reply: &Reply) -> Result<Heard, Failed> {
 /// its texts only the log id is kept: nobody knows which of the others are secrets.
 fn unusable(http_status: u16, log_id: Option<String>, why: wire::Unreadable) -> Failed {
     let success = (200..300).contains(&http_status);
-    let reason = if success { UPSTREAM_BAD_ANSWER } else { UPSTREAM_HTTP_ERROR };
+    let reason = if success { Reason::UpstreamBadAnswer } else { Reason::UpstreamHttpError };
     let cause = format!("HTTP {http_status}, {why}");
     let said = DouyinError {
         err_no: None,
@@ -107,7 +103,7 @@ fn unusable(http_status: u16, log_id: Option<String>, why: wire::Unreadable) -> 
         log_id: log_id.clone().unwrap_or_default(),
         http_status,
     };
-    let failure = Box::new(Failure { reason: reason.to_owned(), douyin: Some(said) });
+    let failure = Box::new(Failure::said(reason, said));
     Failed { effect: Effect::Possible, failure, log_id, cause }
 }
 
@@ -117,10 +113,10 @@ fn failed(error: &SendError) -> Failed {
             let log_id = log_id_header.as_deref().map(wire::bounded_log_id);
             return unusable(*status, log_id, wire::Unreadable("the answer is too large"));
         }
-        SendError::NotSent(_) => (Effect::None, UPSTREAM_UNREACHABLE),
-        SendError::TooLate => (Effect::None, SEND_TOO_LATE),
-        SendError::Lost(_) => (Effect::Possible, UPSTREAM_CONNECTION_LOST),
-        SendError::Timeout => (Effect::Possible, UPSTREAM_TIMEOUT),
+        SendError::NotSent(_) => (Effect::None, Reason::UpstreamUnreachable),
+        SendError::TooLate => (Effect::None, Reason::SendTooLate),
+        SendError::Lost(_) => (Effect::Possible, Reason::UpstreamConnectionLost),
+        SendError::Timeout => (Effect::Possible, Reason::UpstreamTimeout),
     };
     let failure = Box::new(Failure::own(reason));
     Failed { effect, failure, log_id: None, cause: error.to_string() }
@@ -137,9 +133,9 @@ impl Heard {
     }
 
     /// The failure to keep; what was sent is kept out of it.
-    pub(super) fn failure(&self, reason: &str, sent: &SecretString) -> Failure {
+    pub(super) fn failure(&self, reason: Reason, sent: &SecretString) -> Failure {
         let said = self.answer.error(self.http_status, self.log_id.as_deref(), sent);
-        Failure { reason: reason.to_owned(), douyin: Some(said) }
+        Failure::said(reason, said)
     }
 }
 

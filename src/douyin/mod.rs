@@ -39,10 +39,6 @@ pub mod transport;
 pub mod wire;
 
 pub use client::{Client, create_body};
-pub use codes::{
-    ACCEPTED_WITHOUT_ID, SEND_TOO_LATE, UPSTREAM_BAD_ANSWER, UPSTREAM_CONNECTION_LOST,
-    UPSTREAM_CREDENTIALS_REJECTED, UPSTREAM_HTTP_ERROR, UPSTREAM_TIMEOUT, UPSTREAM_UNREACHABLE,
-};
 pub use config::{App, BuildError, ClientConfig};
 pub use outcome::{CreateAnswer, QueryAnswer, QueryFailure};
 pub use pause::Pause;

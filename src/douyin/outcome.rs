@@ -8,16 +8,14 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tracing::{Span, debug};
 
-use super::codes::{
-    ACCEPTED_WITHOUT_ID, Handling, Retry, Row, UNLISTED, UPSTREAM_CREDENTIALS_REJECTED,
-};
+use super::codes::{Handling, Retry, Row};
 use super::exchange::{Effect, Failed, Heard};
 use super::pause::is_throttling;
 use super::trade_basic;
 use super::wire::{QueryBy, Unreadable};
 use crate::log_limit::limited;
 use crate::settle::{
-    Answers, Failure, Learned, OrderId, OutOrderNo, OutSettleNo, Report, TradeSystem,
+    Answers, Failure, Learned, OrderId, OutOrderNo, OutSettleNo, Reason, Report, TradeSystem,
 };
 
 /// What a settle_create taught.
@@ -93,7 +91,7 @@ impl Said {
     }
 
     pub(super) fn failure(&self) -> Failure {
-        self.heard.failure(self.row.map_or(UNLISTED, |row| row.reason), &self.token)
+        self.heard.failure(self.row.map_or(Reason::DouyinError, |row| row.reason), &self.token)
     }
 
     /// As a call that had no effect, because this answer turned its token away.
@@ -131,7 +129,7 @@ pub(super) fn created(called: Result<Said, Failed>) -> CreateAnswer {
         match ids {
             Some(ids) => (Learned::Accepted(ids), Answers::OneSend),
             None => {
-                let nameless = said.heard.failure(ACCEPTED_WITHOUT_ID, &said.token);
+                let nameless = said.heard.failure(Reason::AcceptedWithoutId, &said.token);
                 (Learned::Exists(nameless), Answers::Nothing)
             }
         }
@@ -267,7 +265,7 @@ impl<'a> Line<'a> {
 impl Tone {
     fn raised(self, failure: Option<&Failure>) -> Self {
         match failure {
-            Some(failure) if failure.reason == UPSTREAM_CREDENTIALS_REJECTED => Tone::Alarm,
+            Some(failure) if failure.reason == Reason::UpstreamCredentialsRejected => Tone::Alarm,
             Some(_) | None => self,
         }
     }

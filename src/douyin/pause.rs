@@ -96,12 +96,14 @@ impl Pauses {
 
 /// Whether a failure means that Douyin limits the app.
 pub(super) fn is_throttling(failure: &Failure) -> bool {
-    codes::row_for_reason(&failure.reason).is_some_and(|row| row.handling == Handling::Throttled)
+    let row = failure.reason.known().and_then(codes::row_for_reason);
+    row.is_some_and(|row| row.handling == Handling::Throttled)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settle::Reason;
 
     fn pauses() -> (Clock, Pauses) {
         let clock = Clock::runtime(Timestamp::from_ms(0));
@@ -114,7 +116,7 @@ mod tests {
     }
 
     fn begin(pauses: &Pauses, at_least_secs: u64) -> Option<i64> {
-        pauses.begin(Failure::own("ANY"), Duration::from_secs(at_least_secs));
+        pauses.begin(Failure::own(Reason::UpstreamTimeout), Duration::from_secs(at_least_secs));
         pauses.current().map(|pause| pause.until.as_ms())
     }
 

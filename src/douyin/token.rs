@@ -15,10 +15,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::MutexGuard;
 use tracing::{Instrument as _, debug, field, info, info_span, warn};
 
-use super::codes::{
-    Handling, Retry, SEND_TOO_LATE, UNLISTED, UPSTREAM_CREDENTIALS_REJECTED, UPSTREAM_TIMEOUT,
-    row_for_reason,
-};
+use super::codes::{Handling, Retry, row_for_reason};
 use super::config::{App, ClientConfig};
 use super::exchange::{Effect, Exchange, Failed};
 use super::pause::Pauses;
@@ -26,7 +23,7 @@ use super::transport::Deadline;
 use super::wire::{self, Unreadable};
 use crate::clock::{Clock, Timestamp, Uptime};
 use crate::log_limit::limited;
-use crate::settle::Failure;
+use crate::settle::{Failure, Reason};
 use crate::store::{Store, StoredToken};
 
 const TOKEN_PATH: &str = "/oauth/client_token/";
@@ -213,7 +210,7 @@ impl Tokens {
     ) -> Result<MutexGuard<'a, Turn>, Failed> {
         let turn = tokio::time::timeout(deadline.left(), access.turn.lock()).await;
         turn.map_err(|_| {
-            let failure = Failure::own(UPSTREAM_TIMEOUT);
+            let failure = Failure::own(Reason::UpstreamTimeout);
             Failed::not_sent(failure, "somebody else is still fetching the token")
         })
     }
@@ -238,7 +235,7 @@ impl Tokens {
             match &requested {
                 Ok(_) => info!(elapsed_ms, "fetched an access token"),
                 Err(Failed { failure, cause, .. }) => {
-                    let reason = &failure.reason;
+                    let reason = failure.reason.as_str();
                     warn!(elapsed_ms, reason, cause, "could not fetch an access token");
                 }
             }
@@ -276,14 +273,16 @@ impl Tokens {
             }
             Some(err_no) => {
                 let reason = match heard.answer.row() {
-                    None => UNLISTED,
+                    None => Reason::DouyinError,
                     Some(row) => match row.handling {
                         Handling::Unknown | Handling::Throttled => row.reason,
                         // Whatever it dislikes about this request are the key and the secret,
                         // unless it says that the app may not have a token at all.
-                        Handling::Refused if row.reason.starts_with("UPSTREAM_") => row.reason,
+                        Handling::Refused if row.reason.as_str().starts_with("UPSTREAM_") => {
+                            row.reason
+                        }
                         Handling::Refused | Handling::Exists | Handling::Reauthenticate => {
-                            UPSTREAM_CREDENTIALS_REJECTED
+                            Reason::UpstreamCredentialsRejected
                         }
                     },
                 };
@@ -296,11 +295,12 @@ impl Tokens {
 
     /// Nobody can call for this app now.
     fn pause(&self, access: &Access, turn: Turn, failed: Failed) -> Failed {
-        if failed.failure.reason == SEND_TOO_LATE {
+        if failed.failure.reason == Reason::SendTooLate {
             // Only this call ran out of time.
             return failed;
         }
-        let delay = match row_for_reason(&failed.failure.reason).map(|row| row.retry) {
+        let row = failed.failure.reason.known().and_then(row_for_reason);
+        let delay = match row.map(|row| row.retry) {
             Some(Retry::Now(delay)) => delay,
             Some(Retry::AfterChange | Retry::Never) | None => Duration::ZERO,
         };

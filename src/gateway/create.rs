@@ -17,9 +17,8 @@ use super::{Gateway, Name, WatchRequest};
 use crate::clock::Timestamp;
 use crate::douyin;
 use crate::settle::proof::{Proof, proof_of_adopted};
-use crate::settle::state::OUT_SETTLE_NO_EXISTS;
 use crate::settle::{
-    Content, Failure, Key, Origin, Record, Request, SettleId, Source, State, StateKind,
+    Content, Failure, Key, Origin, Reason, Record, Request, SettleId, Source, State, StateKind,
 };
 use crate::store::{self, Insert, NewDue};
 
@@ -336,7 +335,8 @@ impl Gateway {
                     Proof::Ours => Ok(()),
                     Proof::Foreign | Proof::Unproven => {
                         let taken = recorded.evidence.refused.clone();
-                        let taken = taken.unwrap_or_else(|| Failure::own(OUT_SETTLE_NO_EXISTS));
+                        let taken =
+                            taken.unwrap_or_else(|| Failure::own(Reason::OutSettleNoExists));
                         Err(CreateError::NumberTaken { settle_id, proven, taken })
                     }
                 }
@@ -421,7 +421,7 @@ fn answer_of(record: Record, replay: Replay) -> Result<Created, CreateError> {
         }
         State::Submitting => {
             let failure = record.last_error.clone();
-            let failure = failure.unwrap_or_else(|| Failure::own(douyin::UPSTREAM_TIMEOUT));
+            let failure = failure.unwrap_or_else(|| Failure::own(Reason::UpstreamTimeout));
             Err(CreateError::Unknown(Unknown::Douyin(failure)))
         }
         State::Processing { .. } | State::Succeeded { .. } | State::Failed { .. } => {

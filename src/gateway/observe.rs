@@ -11,8 +11,8 @@ use crate::log_limit::limited;
 use crate::settle::absorb::{absorb, yields};
 use crate::settle::schedule::next;
 use crate::settle::{
-    By, Context, Due, Failure, HistoryEntry, Key, Lease, Next, Observation, Progress, Record, Step,
-    Terms, Transition, transition,
+    By, Context, Due, Failure, HistoryEntry, Key, Lease, Next, Observation, Progress, Reason,
+    Record, Step, Terms, Transition, transition,
 };
 use crate::store::{self, Absorbed, Fence, Swap, Swapped};
 
@@ -21,9 +21,6 @@ const STORE_RETRY: Duration = Duration::from_millis(100);
 
 /// A swap that loses is tried again this often; each loss means that another writer made progress.
 const TRIES_MAX: u32 = 16;
-
-/// The history's word for a report that contradicts a final state.
-const CONTRADICTION: &str = "CONTRADICTION";
 
 /// The lease under which a worker observes, and what decides about its next step.
 #[derive(Clone, Copy)]
@@ -283,7 +280,7 @@ impl Change<'_> {
         }
         let mut entry = after.history_entry(seen.source, seen.log_id.clone());
         if before.open_contradiction() != after.open_contradiction() {
-            entry.error = after.open_contradiction().map(|_| Failure::own(CONTRADICTION));
+            entry.error = after.open_contradiction().map(|_| Failure::own(Reason::Contradiction));
         }
         Some(entry)
     }

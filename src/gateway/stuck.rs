@@ -11,10 +11,9 @@ use tracing::{error, info};
 
 use super::Gateway;
 use crate::clock::Timestamp;
-use crate::douyin::{UPSTREAM_BAD_ANSWER, UPSTREAM_CREDENTIALS_REJECTED, UPSTREAM_HTTP_ERROR};
 use crate::settle::{
-    AnswerKind, AppId, Circumstances, Failure, Key, LastAnswers, Learned, Record, StateKind, Stuck,
-    stuck,
+    AnswerKind, AppId, Circumstances, Failure, Key, LastAnswers, Learned, Reason, Record,
+    StateKind, Stuck, stuck,
 };
 use crate::store::{self, Unfinished, UnfinishedCursor};
 
@@ -120,8 +119,8 @@ pub(super) fn answer_kind(learned: &Learned) -> Option<AnswerKind> {
 /// A page of a gateway in front of Douyin that is down (5xx) is no answer about a settle.
 pub(super) fn unreadable(failure: &Failure) -> Option<AnswerKind> {
     let status = failure.douyin.as_ref().map_or(0, |said| said.http_status);
-    let is_page = failure.reason == UPSTREAM_HTTP_ERROR && (400..500).contains(&status);
-    (is_page || failure.reason == UPSTREAM_BAD_ANSWER).then_some(AnswerKind::Unreadable)
+    let is_page = failure.reason == Reason::UpstreamHttpError && (400..500).contains(&status);
+    (is_page || failure.reason == Reason::UpstreamBadAnswer).then_some(AnswerKind::Unreadable)
 }
 
 impl Gateway {
@@ -195,7 +194,7 @@ impl Gateway {
             return Some(Stuck::AppNotConfigured);
         }
         let pause = self.0.douyin.pause(app_id)?;
-        let is_rejected = pause.failure.reason == UPSTREAM_CREDENTIALS_REJECTED;
+        let is_rejected = pause.failure.reason == Reason::UpstreamCredentialsRejected;
         is_rejected.then_some(Stuck::CredentialsRejected)
     }
 

@@ -421,7 +421,7 @@ fn settle_error(failure: &Failure, outcome: Outcome) -> v1::SettleError {
         Retry::Never => v1::Retry::Never,
     };
     v1::SettleError {
-        reason: words.reason.to_owned(),
+        reason: words.reason.as_str().to_owned(),
         domain: words.domain.to_owned(),
         message: words.meaning.to_owned(),
         retry: retry.into(),

@@ -10,12 +10,12 @@ use tonic::Code;
 use super::rpc::Rpc;
 use super::status::Outcome;
 use crate::douyin::codes::{About, Retry};
+use crate::settle::Reason;
 
 /// One reason of the gateway's own.
 #[derive(Debug)]
 pub struct Row {
-    /// UPPER_SNAKE and stable.
-    pub reason: &'static str,
+    pub reason: Reason,
     pub code: Code,
     pub retry: Retry,
     pub about: About,
@@ -45,7 +45,7 @@ const NOT_SENT_OR_UNKNOWN: &[Outcome] = &[Outcome::NotSent, Outcome::Unknown];
 /// Sorted by reason.
 pub static TABLE: &[Row] = &[
     Row {
-        reason: "ACCEPTED_WITHOUT_ID",
+        reason: Reason::AcceptedWithoutId,
         code: Code::Unavailable,
         retry: LATER,
         about: About::Douyin,
@@ -56,7 +56,7 @@ pub static TABLE: &[Row] = &[
         advice: "Repeat the same call after the delay in RetryInfo.",
     },
     Row {
-        reason: "APP_NOT_CONFIGURED",
+        reason: Reason::AppNotConfigured,
         code: Code::FailedPrecondition,
         retry: Retry::AfterChange,
         about: About::App,
@@ -67,7 +67,7 @@ pub static TABLE: &[Row] = &[
         advice: "Check app_id, or have the app added to the gateway's configuration.",
     },
     Row {
-        reason: "BUDGET_EXHAUSTED",
+        reason: Reason::BudgetExhausted,
         code: Code::ResourceExhausted,
         retry: SOON,
         about: About::App,
@@ -78,7 +78,7 @@ pub static TABLE: &[Row] = &[
         advice: "Repeat the same call after the delay in RetryInfo.",
     },
     Row {
-        reason: "COMPRESSION_NOT_SUPPORTED",
+        reason: Reason::CompressionNotSupported,
         code: Code::Unimplemented,
         retry: Retry::Never,
         about: About::Request,
@@ -90,7 +90,7 @@ pub static TABLE: &[Row] = &[
     },
     // Shown in the history of a settle, and no RPC's answer.
     Row {
-        reason: "CONTRADICTION",
+        reason: Reason::Contradiction,
         code: Code::FailedPrecondition,
         retry: Retry::AfterChange,
         about: About::Settle,
@@ -101,7 +101,7 @@ pub static TABLE: &[Row] = &[
         advice: "Have the gateway's operator find out which of the two is true.",
     },
     Row {
-        reason: "DEADLINE_REACHED",
+        reason: Reason::DeadlineReached,
         code: Code::DeadlineExceeded,
         retry: SOON,
         about: About::Gateway,
@@ -112,7 +112,7 @@ pub static TABLE: &[Row] = &[
         advice: "Repeat the same call after the delay in RetryInfo.",
     },
     Row {
-        reason: "FORBIDDEN",
+        reason: Reason::Forbidden,
         code: Code::PermissionDenied,
         retry: Retry::AfterChange,
         about: About::App,
@@ -123,7 +123,7 @@ pub static TABLE: &[Row] = &[
         advice: "Check app_id, or have the token added to those of the app at the gateway.",
     },
     Row {
-        reason: "INTERNAL_ERROR",
+        reason: Reason::InternalError,
         code: Code::Internal,
         retry: Retry::Never,
         about: About::Gateway,
@@ -134,7 +134,7 @@ pub static TABLE: &[Row] = &[
         advice: "Report it to the gateway's operator, with the time of the call.",
     },
     Row {
-        reason: "INVALID_REQUEST",
+        reason: Reason::InvalidRequest,
         code: Code::InvalidArgument,
         retry: Retry::Never,
         about: About::Request,
@@ -145,7 +145,7 @@ pub static TABLE: &[Row] = &[
         advice: "Correct the fields that BadRequest names.",
     },
     Row {
-        reason: "NAME_NOT_FOUND",
+        reason: Reason::NameNotFound,
         code: Code::NotFound,
         retry: Retry::Never,
         about: About::Gateway,
@@ -156,7 +156,7 @@ pub static TABLE: &[Row] = &[
         advice: "Ask reflection for what there is.",
     },
     Row {
-        reason: "OUT_SETTLE_NO_CONFLICT",
+        reason: Reason::OutSettleNoConflict,
         code: Code::AlreadyExists,
         retry: Retry::Never,
         about: About::Settle,
@@ -167,7 +167,7 @@ pub static TABLE: &[Row] = &[
         advice: "Read the recorded settle with GetSettle; another intent needs its own number.",
     },
     Row {
-        reason: "OVERLOADED",
+        reason: Reason::Overloaded,
         code: Code::ResourceExhausted,
         retry: SOON,
         about: About::Gateway,
@@ -179,7 +179,7 @@ pub static TABLE: &[Row] = &[
         advice: "Repeat the same call after the delay in RetryInfo.",
     },
     Row {
-        reason: "REQUEST_MALFORMED",
+        reason: Reason::RequestMalformed,
         code: Code::InvalidArgument,
         retry: Retry::Never,
         about: About::Request,
@@ -190,7 +190,7 @@ pub static TABLE: &[Row] = &[
         advice: "Send one message as the contract describes it.",
     },
     Row {
-        reason: "REQUEST_TOO_LARGE",
+        reason: Reason::RequestTooLarge,
         code: Code::InvalidArgument,
         retry: Retry::Never,
         about: About::Request,
@@ -201,7 +201,7 @@ pub static TABLE: &[Row] = &[
         advice: "Send less: the largest settle that Douyin takes has under 8 KiB.",
     },
     Row {
-        reason: "REVISION_FROM_FUTURE",
+        reason: Reason::RevisionFromFuture,
         code: Code::OutOfRange,
         retry: Retry::Never,
         about: About::Request,
@@ -212,7 +212,7 @@ pub static TABLE: &[Row] = &[
         advice: "Come back with after_revision 0.",
     },
     Row {
-        reason: "RPC_NOT_FOUND",
+        reason: Reason::RpcNotFound,
         code: Code::Unimplemented,
         retry: Retry::Never,
         about: About::Request,
@@ -223,7 +223,7 @@ pub static TABLE: &[Row] = &[
         advice: "Check the names of service and method against the contract.",
     },
     Row {
-        reason: "SERVER_DRAINING",
+        reason: Reason::ServerDraining,
         code: Code::Unavailable,
         retry: SOON,
         about: About::Gateway,
@@ -234,7 +234,7 @@ pub static TABLE: &[Row] = &[
         advice: "Come back after the delay in RetryInfo, a watcher with its last revision.",
     },
     Row {
-        reason: "SETTLE_NOT_FOUND",
+        reason: Reason::SettleNotFound,
         code: Code::NotFound,
         retry: Retry::Never,
         about: About::Settle,
@@ -245,7 +245,7 @@ pub static TABLE: &[Row] = &[
         advice: "Take no other number for that: it may still be on its way.",
     },
     Row {
-        reason: "SLOW_CONSUMER",
+        reason: Reason::SlowConsumer,
         code: Code::ResourceExhausted,
         retry: SOON,
         about: About::Gateway,
@@ -256,7 +256,7 @@ pub static TABLE: &[Row] = &[
         advice: "Come back with the last revision received, and read promptly.",
     },
     Row {
-        reason: "STORE_UNAVAILABLE",
+        reason: Reason::StoreUnavailable,
         code: Code::Unavailable,
         retry: SOON,
         about: About::Gateway,
@@ -267,7 +267,7 @@ pub static TABLE: &[Row] = &[
         advice: "Repeat the same call after the delay in RetryInfo.",
     },
     Row {
-        reason: "STREAM_ROTATED",
+        reason: Reason::StreamRotated,
         code: Code::Unavailable,
         retry: SOON,
         about: About::Gateway,
@@ -278,7 +278,7 @@ pub static TABLE: &[Row] = &[
         advice: "Open a new stream with the last revision received.",
     },
     Row {
-        reason: "SUBMISSION_EXPIRED",
+        reason: Reason::SubmissionExpired,
         code: Code::FailedPrecondition,
         retry: Retry::Never,
         about: About::Settle,
@@ -289,7 +289,7 @@ pub static TABLE: &[Row] = &[
         advice: "Pay the intent under another out_settle_no if it is still wanted.",
     },
     Row {
-        reason: "TIME_LIMIT_REACHED",
+        reason: Reason::TimeLimitReached,
         code: Code::Unavailable,
         retry: SOON,
         about: About::Gateway,
@@ -300,7 +300,7 @@ pub static TABLE: &[Row] = &[
         advice: "Repeat the same call after the delay in RetryInfo.",
     },
     Row {
-        reason: "UNAUTHENTICATED",
+        reason: Reason::Unauthenticated,
         code: Code::Unauthenticated,
         retry: Retry::AfterChange,
         about: About::App,
@@ -311,7 +311,7 @@ pub static TABLE: &[Row] = &[
         advice: "Send the metadata authorization with Bearer and a token of the app.",
     },
     Row {
-        reason: "UPSTREAM_UNAVAILABLE",
+        reason: Reason::UpstreamUnavailable,
         code: Code::Unavailable,
         retry: LATER,
         about: About::Douyin,
@@ -322,7 +322,7 @@ pub static TABLE: &[Row] = &[
         advice: "Repeat the same call after the delay in RetryInfo.",
     },
     Row {
-        reason: "WATCH_LIMIT_REACHED",
+        reason: Reason::WatchLimitReached,
         code: Code::ResourceExhausted,
         retry: LATER,
         about: About::Gateway,
@@ -335,34 +335,37 @@ pub static TABLE: &[Row] = &[
 ];
 
 /// The row of a reason; `None` if it is not one of the gateway's own.
-pub fn row(reason: &str) -> Option<&'static Row> {
-    let found = TABLE.binary_search_by_key(&reason, |row| row.reason).ok()?;
-    TABLE.get(found)
+pub fn row(reason: Reason) -> Option<&'static Row> {
+    TABLE.iter().find(|row| row.reason == reason)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::status::words;
     use super::*;
     use crate::douyin::codes;
+    use crate::settle::Failure;
 
     #[test]
-    fn reasons_are_sorted_unique_and_upper_snake_and_each_text_is_one_sentence() {
-        assert!(TABLE.windows(2).all(|pair| pair[0].reason < pair[1].reason));
+    fn reasons_are_sorted_and_each_text_is_one_sentence() {
+        assert!(TABLE.is_sorted_by_key(|row| row.reason.as_str()));
         for row in TABLE {
-            let upper_snake = |c: char| c.is_ascii_uppercase() || c == '_';
-            assert!(row.reason.chars().all(upper_snake), "{}", row.reason);
             for text in [row.meaning, row.advice] {
-                assert!(text.ends_with('.') && !text.contains(". "), "{}", row.reason);
+                assert!(text.ends_with('.') && !text.contains(". "), "{:?}", row.reason);
             }
-            assert_eq!(row.meaning_zh.matches('。').count(), 1, "{}", row.reason);
-            assert!(row.meaning_zh.ends_with('。'), "{}", row.reason);
+            assert_eq!(row.meaning_zh.matches('。').count(), 1, "{:?}", row.reason);
+            assert!(row.meaning_zh.ends_with('。'), "{:?}", row.reason);
         }
     }
 
     #[test]
-    fn no_reason_is_in_both_tables() {
-        for row in TABLE {
-            assert_eq!(codes::row_for_reason(row.reason), None, "{}", row.reason);
+    fn each_reason_is_in_one_of_the_tables_or_told_as_one_that_is() {
+        for reason in Reason::ALL {
+            let own = TABLE.iter().filter(|row| row.reason == *reason).count();
+            let douyins = usize::from(codes::row_for_reason(*reason).is_some());
+            let told = words(&Failure::own(*reason)).reason;
+            let inner = usize::from(told != *reason && row(told).is_some());
+            assert_eq!(own + douyins + inner, 1, "{reason:?}");
         }
     }
 
@@ -370,7 +373,7 @@ mod tests {
     fn a_reason_has_outcomes_exactly_if_a_create_can_be_answered_with_it() {
         for row in TABLE {
             let of_creates = row.rpcs.contains(&Rpc::CreateSettle);
-            assert_eq!(!row.outcomes.is_empty(), of_creates, "{}", row.reason);
+            assert_eq!(!row.outcomes.is_empty(), of_creates, "{:?}", row.reason);
         }
     }
 
@@ -382,7 +385,7 @@ mod tests {
                 row.code,
                 Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded
             );
-            assert_eq!(now, temporary, "{}", row.reason);
+            assert_eq!(now, temporary, "{:?}", row.reason);
         }
     }
 }

@@ -34,6 +34,7 @@ use super::rpc::{self, Rpc};
 use super::status::{self, Limit, Outcome};
 use crate::log_limit::limited;
 use crate::seats::{Activity, AtWork};
+use crate::settle::Reason;
 
 /// How long a request may take to arrive.
 pub const BODY_TIME_MAX: Duration = Duration::from_secs(10);
@@ -81,14 +82,14 @@ impl Shape {
     }
 
     /// Why a call is turned away by its head alone, without a look at its body.
-    fn turns_away(&self, case: &Case, request: &Request<Body>) -> Option<&'static str> {
+    fn turns_away(&self, case: &Case, request: &Request<Body>) -> Option<Reason> {
         if !case.connection.has_room(Kind::Answers, 1) {
-            return Some("OVERLOADED");
+            return Some(Reason::Overloaded);
         }
         let (Some(known), Some(_)) = (&self.known, case.rpc) else { return None };
         let bearer = request.extensions().get::<Bearer>();
         let nobody = bearer.is_none_or(|bearer| !bearer.is_of(known));
-        nobody.then_some("UNAUTHENTICATED")
+        nobody.then_some(Reason::Unauthenticated)
     }
 }
 
@@ -137,7 +138,7 @@ where
                 Path::Rpc | Path::Check => None,
                 Path::Streams => match case.connection.take(Kind::Streams, 1) {
                     Some(stream) => Some(stream),
-                    None => return Ok(case.answer("OVERLOADED")),
+                    None => return Ok(case.answer(Reason::Overloaded)),
                 },
             };
             let request = match case.arrived(request, deadline).await {
@@ -148,7 +149,7 @@ where
             // A caller that asks for the health of a busy gateway is still to hear that it serves.
             let place = case.rpc.map(|_| calls.try_acquire_owned()).transpose();
             let Ok(_place) = place else {
-                return Ok(case.answer("OVERLOADED"));
+                return Ok(case.answer(Reason::Overloaded));
             };
             if deadline.at <= Instant::now() {
                 return Ok(case.late(deadline.limit));
@@ -158,7 +159,7 @@ where
             Ok(match answered {
                 Ok(Ok(Ok(response))) => case.shaped(response, stream, at_work),
                 Ok(Ok(Err(infallible))) => match infallible {},
-                Ok(Err(Panicked)) => case.answer("INTERNAL_ERROR"),
+                Ok(Err(Panicked)) => case.answer(Reason::InternalError),
                 Err(_) => case.late(deadline.limit),
             })
         })
@@ -237,9 +238,9 @@ impl Case {
         let body = tokio::time::timeout_at(by, arriving::whole(body, &self.connection)).await;
         match body {
             Ok(Ok(message)) => Ok(Request::from_parts(head, Body::new(Full::new(message)))),
-            Ok(Err(Unfit::Malformed)) => Err(self.answer("REQUEST_MALFORMED")),
-            Ok(Err(Unfit::TooLarge)) => Err(self.answer("REQUEST_TOO_LARGE")),
-            Ok(Err(Unfit::TooMany)) => Err(self.answer("OVERLOADED")),
+            Ok(Err(Unfit::Malformed)) => Err(self.answer(Reason::RequestMalformed)),
+            Ok(Err(Unfit::TooLarge)) => Err(self.answer(Reason::RequestTooLarge)),
+            Ok(Err(Unfit::TooMany)) => Err(self.answer(Reason::Overloaded)),
             Err(_) if by < deadline.at => Err(self.late(Limit::Gateway)),
             Err(_) => Err(self.late(deadline.limit)),
         }
@@ -256,12 +257,12 @@ impl Case {
 
     fn late(&self, limit: Limit) -> Response<Body> {
         self.answer(match limit {
-            Limit::Caller => "DEADLINE_REACHED",
-            Limit::Gateway => "TIME_LIMIT_REACHED",
+            Limit::Caller => Reason::DeadlineReached,
+            Limit::Gateway => Reason::TimeLimitReached,
         })
     }
 
-    fn answer(&self, reason: &str) -> Response<Body> {
+    fn answer(&self, reason: Reason) -> Response<Body> {
         self.status(reason).into_http()
     }
 
@@ -301,24 +302,24 @@ impl Case {
     }
 
     /// What tonic and the services beside ours say by a code.
-    fn reason(&self, bare: &Status, headers: &HeaderMap) -> &'static str {
+    fn reason(&self, bare: &Status, headers: &HeaderMap) -> Reason {
         if self.has_entered() {
-            return "INTERNAL_ERROR";
+            return Reason::InternalError;
         }
         let ours = self.rpc.is_some();
         match bare.code() {
             // Only for an encoding that it does not know does tonic name those that it does.
             Code::Unimplemented if headers.contains_key("grpc-accept-encoding") => {
-                "COMPRESSION_NOT_SUPPORTED"
+                Reason::CompressionNotSupported
             }
-            Code::Unimplemented => "RPC_NOT_FOUND",
-            Code::OutOfRange | Code::ResourceExhausted => "REQUEST_TOO_LARGE",
+            Code::Unimplemented => Reason::RpcNotFound,
+            Code::OutOfRange | Code::ResourceExhausted => Reason::RequestTooLarge,
             // A frame that is none, a message that cannot be decoded, none, a body that broke off.
             Code::Internal | Code::Unknown | Code::Unavailable | Code::Cancelled => {
-                "REQUEST_MALFORMED"
+                Reason::RequestMalformed
             }
-            Code::NotFound if !ours => "NAME_NOT_FOUND",
-            Code::InvalidArgument if !ours => "INVALID_REQUEST",
+            Code::NotFound if !ours => Reason::NameNotFound,
+            Code::InvalidArgument if !ours => Reason::InvalidRequest,
             Code::Ok
             | Code::InvalidArgument
             | Code::DeadlineExceeded
@@ -328,11 +329,11 @@ impl Case {
             | Code::FailedPrecondition
             | Code::Aborted
             | Code::DataLoss
-            | Code::Unauthenticated => "INTERNAL_ERROR",
+            | Code::Unauthenticated => Reason::InternalError,
         }
     }
 
-    fn status(&self, reason: &str) -> Status {
+    fn status(&self, reason: Reason) -> Status {
         let outcome = (self.rpc == Some(Rpc::CreateSettle)).then(|| match self.has_entered() {
             true => Outcome::Unknown,
             false => Outcome::NotSent,
@@ -341,7 +342,7 @@ impl Case {
         rpc::count(self.rpc, status.code());
         let rpc = self.rpc.map_or("none", Rpc::name);
         let outcome = outcome.map(Outcome::as_str);
-        limited!(Stranger, INFO, { rpc, code = ?status.code(), reason, outcome },
+        limited!(Stranger, INFO, { rpc, code = ?status.code(), reason = reason.as_str(), outcome },
             "answered by the server's stack");
         status
     }
@@ -396,7 +397,7 @@ impl ShapedBody {
     fn overloaded(&mut self) -> Frame<Bytes> {
         self.over = true;
         let mut trailers = HeaderMap::new();
-        let added = self.case.status("OVERLOADED").add_header(&mut trailers);
+        let added = self.case.status(Reason::Overloaded).add_header(&mut trailers);
         debug_assert!(added.is_ok(), "{added:?}");
         Frame::trailers(trailers)
     }

@@ -20,7 +20,7 @@ use super::rpc::Rpc;
 use crate::douyin::codes::{self, Retry};
 use crate::gateway::{CreateError, Ending, NotSent, QueryError, Unknown};
 use crate::settle::proof::Proof;
-use crate::settle::{DouyinError, Failure, StateKind};
+use crate::settle::{DouyinError, Failure, Reason, StateKind};
 use crate::store;
 
 pub use details::{Fitting, PAGE, anchor, douyin_error, fitting, retry_word};
@@ -100,33 +100,33 @@ struct Problem {
 
 /// A request whose fields are wrong.
 pub fn invalid(violations: Violations, rpc: Rpc) -> Status {
-    let mut problem = Problem::own("INVALID_REQUEST").not_sent_by(rpc);
+    let mut problem = Problem::own(Reason::InvalidRequest).not_sent_by(rpc);
     problem.violations = violations;
     problem.status()
 }
 
 /// An app that the gateway does not serve.
 pub fn app_not_configured(names: &Names, rpc: Rpc) -> Status {
-    Problem::own("APP_NOT_CONFIGURED").not_sent_by(rpc).about(names).status()
+    Problem::own(Reason::AppNotConfigured).not_sent_by(rpc).about(names).status()
 }
 
 /// A caller that may not call for the app.
 pub fn denied(denied: Denied, names: &Names, rpc: Rpc) -> Status {
     let problem = match denied {
-        Denied::Unauthenticated => Problem::own("UNAUTHENTICATED"),
-        Denied::Forbidden => Problem::own("FORBIDDEN"),
+        Denied::Unauthenticated => Problem::own(Reason::Unauthenticated),
+        Denied::Forbidden => Problem::own(Reason::Forbidden),
     };
     problem.not_sent_by(rpc).about(names).status()
 }
 
 /// There are too many watchers. The caller is told to come back at a moment of its own.
 pub fn watch_limit(names: &Names, spread: Duration) -> Status {
-    Problem::own("WATCH_LIMIT_REACHED").later_by(spread).about(names).status()
+    Problem::own(Reason::WatchLimitReached).later_by(spread).about(names).status()
 }
 
 /// The caller leaves too many answers untaken.
 pub fn overloaded(names: &Names, rpc: Rpc) -> Status {
-    Problem::own("OVERLOADED").not_sent_by(rpc).about(names).status()
+    Problem::own(Reason::Overloaded).not_sent_by(rpc).about(names).status()
 }
 
 /// Whose deadline ends a wait.
@@ -164,11 +164,11 @@ pub fn of_create(error: CreateError, names: &Names, limit: Limit) -> Status {
             }
         }
         CreateError::Conflict { fields, recorded: _ } => {
-            Problem::own("OUT_SETTLE_NO_CONFLICT").with("differing_fields", &fields.join(","))
+            Problem::own(Reason::OutSettleNoConflict).with("differing_fields", &fields.join(","))
         }
         CreateError::Unknown(Unknown::Douyin(failure)) => Problem::of(&failure, outcome),
         CreateError::Unknown(Unknown::Deadline) => Problem::of_limit(limit),
-        CreateError::Unknown(Unknown::Store) => Problem::own("STORE_UNAVAILABLE"),
+        CreateError::Unknown(Unknown::Store) => Problem::own(Reason::StoreUnavailable),
     };
     problem.rpc = Some(Rpc::CreateSettle);
     problem.outcome = Some(outcome);
@@ -197,14 +197,14 @@ pub fn outcome(error: &CreateError) -> Outcome {
 
 fn of_not_sent(not_sent: NotSent, limit: Limit) -> Problem {
     match not_sent {
-        NotSent::Draining => Problem::own("SERVER_DRAINING"),
-        NotSent::Overloaded => Problem::own("OVERLOADED"),
-        NotSent::OverBudget { wait } => Problem::own("BUDGET_EXHAUSTED").after(wait),
-        NotSent::StoreUnavailable => Problem::own("STORE_UNAVAILABLE"),
-        NotSent::Unreadable => Problem::own("INTERNAL_ERROR"),
+        NotSent::Draining => Problem::own(Reason::ServerDraining),
+        NotSent::Overloaded => Problem::own(Reason::Overloaded),
+        NotSent::OverBudget { wait } => Problem::own(Reason::BudgetExhausted).after(wait),
+        NotSent::StoreUnavailable => Problem::own(Reason::StoreUnavailable),
+        NotSent::Unreadable => Problem::own(Reason::InternalError),
         NotSent::Deadline => Problem::of_limit(limit),
         NotSent::Window { earliest, latest } => {
-            let mut problem = Problem::own("INVALID_REQUEST");
+            let mut problem = Problem::own(Reason::InvalidRequest);
             let (from, to) = (super::convert::rfc3339(earliest), super::convert::rfc3339(latest));
             let description = format!("must be later than {from} and not later than {to}");
             problem.violations.add("submit_before", description);
@@ -219,13 +219,13 @@ fn of_not_sent(not_sent: NotSent, limit: Limit) -> Problem {
 pub fn of_ending(ending: Ending, names: &Names, rpc: Rpc, spread: Duration) -> Option<Status> {
     let problem = match ending {
         Ending::Final => return None,
-        Ending::Draining => Problem::own("SERVER_DRAINING").later_by(spread),
-        Ending::Rotated => Problem::own("STREAM_ROTATED").later_by(spread),
+        Ending::Draining => Problem::own(Reason::ServerDraining).later_by(spread),
+        Ending::Rotated => Problem::own(Reason::StreamRotated).later_by(spread),
         Ending::Store(error) => Problem::of_store(&error).later_by(spread),
-        Ending::NotFound => Problem::own("SETTLE_NOT_FOUND"),
+        Ending::NotFound => Problem::own(Reason::SettleNotFound),
         Ending::Lookup(error) => Problem::of_query(error),
         Ending::RevisionFromFuture { revision } => {
-            let mut problem = Problem::own("REVISION_FROM_FUTURE");
+            let mut problem = Problem::own(Reason::RevisionFromFuture);
             problem.violations.add("after_revision", format!("must be at most {revision}"));
             problem.with("revision", &revision.to_string())
         }
@@ -235,17 +235,17 @@ pub fn of_ending(ending: Ending, names: &Names, rpc: Rpc, spread: Duration) -> O
 
 /// A message of a stream was not taken in time.
 pub fn slow_consumer(names: &Names) -> Status {
-    Problem::own("SLOW_CONSUMER").by(Rpc::WatchSettle).about(names).status()
+    Problem::own(Reason::SlowConsumer).by(Rpc::WatchSettle).about(names).status()
 }
 
 /// A stream whose task died.
 pub fn died() -> Status {
-    Problem::own("INTERNAL_ERROR").by(Rpc::WatchSettle).status()
+    Problem::own(Reason::InternalError).by(Rpc::WatchSettle).status()
 }
 
 /// A settle that is not recorded here.
 pub fn not_found(names: &Names, rpc: Rpc) -> Status {
-    Problem::own("SETTLE_NOT_FOUND").by(rpc).about(names).status()
+    Problem::own(Reason::SettleNotFound).by(rpc).about(names).status()
 }
 
 /// Douyin could not be asked.
@@ -259,13 +259,13 @@ pub fn of_store(error: &store::Error, names: &Names, rpc: Rpc) -> Status {
 }
 
 /// An error of the server's stack, which answers an RPC or something that is none.
-pub fn of_stack(reason: &str, rpc: Option<Rpc>, outcome: Option<Outcome>) -> Status {
+pub fn of_stack(reason: Reason, rpc: Option<Rpc>, outcome: Option<Outcome>) -> Status {
     let problem = Problem { rpc, outcome, ..Problem::own(reason) };
     problem.status()
 }
 
 impl Problem {
-    fn own(reason: &str) -> Self {
+    fn own(reason: Reason) -> Self {
         Self::new(Words::own(reason))
     }
 
@@ -282,17 +282,17 @@ impl Problem {
 
     fn of_limit(limit: Limit) -> Self {
         match limit {
-            Limit::Caller => Self::own("DEADLINE_REACHED"),
-            Limit::Gateway => Self::own("TIME_LIMIT_REACHED"),
+            Limit::Caller => Self::own(Reason::DeadlineReached),
+            Limit::Gateway => Self::own(Reason::TimeLimitReached),
         }
     }
 
     fn of_store(error: &store::Error) -> Self {
         match error {
             store::Error::Unavailable(_) | store::Error::InDoubt(_) => {
-                Self::own("STORE_UNAVAILABLE")
+                Self::own(Reason::StoreUnavailable)
             }
-            store::Error::Unreadable(_) => Self::own("INTERNAL_ERROR"),
+            store::Error::Unreadable(_) => Self::own(Reason::InternalError),
         }
     }
 
@@ -301,7 +301,7 @@ impl Problem {
             QueryError::Store(error) => Self::of_store(&error),
             QueryError::Douyin(failure) => Self::of_failure(&failure),
             QueryError::Paused { failure, wait } => Self::of_failure(&failure).paused(wait),
-            QueryError::OverBudget { wait } => Self::own("BUDGET_EXHAUSTED").after(wait),
+            QueryError::OverBudget { wait } => Self::own(Reason::BudgetExhausted).after(wait),
         }
     }
 
@@ -316,10 +316,10 @@ impl Problem {
     fn of_failure(failure: &Failure) -> Self {
         let mut problem = Self::new(words(failure));
         problem.douyin.clone_from(&failure.douyin);
-        if problem.words.reason == failure.reason {
+        if failure.reason == problem.words.reason {
             return problem;
         }
-        problem.with("cause", &failure.reason)
+        problem.with("cause", failure.reason.as_str())
     }
 
     fn by(self, rpc: Rpc) -> Self {

@@ -6,7 +6,7 @@
 //! report speaks of), `dispute` (words that contradict each other), [`mod@absorb`] (two records of
 //! one settle), [`permission`] (the right to send once, and whose clock counts), [`step`] (what to
 //! do next), [`schedule`] (and when), [`mod@stuck`] (what keeps a settle from its end).
-//! [`content`], [`ids`] and [`money`] are the words they use.
+//! [`content`], [`ids`], [`money`] and [`reason`] are the words they use.
 
 pub mod absorb;
 pub mod content;
@@ -17,6 +17,7 @@ pub mod money;
 pub mod observation;
 pub mod permission;
 pub mod proof;
+pub mod reason;
 pub mod record;
 mod report;
 pub mod schedule;
@@ -38,6 +39,7 @@ pub use observation::{
     Verdict,
 };
 pub use permission::{Permission, PermissionId, ProcessId, Sights};
+pub use reason::{Reason, RecordedReason};
 pub use record::{
     Contradiction, DouyinError, Facts, Failure, HistoryEntry, Mark, Origin, RULES, Record, Report,
     ReportedStatus, Request, Source, State, StateKind,

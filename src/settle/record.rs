@@ -7,6 +7,7 @@ use super::ids::{
 };
 use super::money::Fen;
 use super::permission::Permission;
+use super::reason::{Reason, RecordedReason};
 use crate::clock::Timestamp;
 
 /// The version of the rules in this folder. A record written by newer ones is read, and neither
@@ -141,16 +142,19 @@ pub struct Facts {
 /// Something that went wrong, in the words of the error table.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {
-    /// UPPER_SNAKE and stable: the key of the error table.
-    pub reason: String,
+    pub reason: RecordedReason,
     /// What Douyin said, if it said something.
     pub douyin: Option<DouyinError>,
 }
 
 impl Failure {
     /// A failure of which Douyin said nothing.
-    pub fn own(reason: &str) -> Self {
-        Self { reason: reason.to_owned(), douyin: None }
+    pub fn own(reason: Reason) -> Self {
+        Self { reason: RecordedReason::Known(reason), douyin: None }
+    }
+
+    pub fn said(reason: Reason, said: DouyinError) -> Self {
+        Self { reason: RecordedReason::Known(reason), douyin: Some(said) }
     }
 
     /// Whether a caller would treat both alike: what decides if a new error is news.

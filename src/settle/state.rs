@@ -12,14 +12,10 @@ use super::observation::{
     AcceptedIds, Alert, Context, Learned, Lease, Observation, Policy, Scope, Transition,
 };
 use super::permission::Permission;
+use super::reason::Reason;
 use super::record::{Facts, Failure, Origin, Record, Report, Source, State};
 use super::report::reported;
 use crate::clock::Timestamp;
-
-/// The rejection reason when the window ends without Douyin ever having accepted the settle.
-pub const SUBMISSION_EXPIRED: &str = "SUBMISSION_EXPIRED";
-/// The rejection reason when the number is taken and nothing of ours is alive under it.
-pub const OUT_SETTLE_NO_EXISTS: &str = "OUT_SETTLE_NO_EXISTS";
 
 /// Applies one observation. Duplicates change nothing; `revision` grows exactly when a caller can
 /// see a difference.
@@ -257,7 +253,7 @@ fn absent(after: &mut Record, seen: &Observation, context: &Context<'_>) -> Opti
         after.evidence.empties_after_expiry += 1;
         let enough = after.evidence.empties_after_expiry >= 2;
         if enough && context.attempts >= policy.expiry_attempts_min {
-            reject(after, Failure::own(SUBMISSION_EXPIRED));
+            reject(after, Failure::own(Reason::SubmissionExpired));
         }
     }
     None
@@ -275,7 +271,7 @@ fn elsewhere(after: &mut Record, seen: &Observation, context: &Context<'_>) -> O
     if !in_doubt(after, seen, context) {
         let taken = after.last_error.take().filter(says_taken);
         let heard = after.evidence.refused.take().or(taken);
-        reject(after, heard.unwrap_or_else(|| Failure::own(OUT_SETTLE_NO_EXISTS)));
+        reject(after, heard.unwrap_or_else(|| Failure::own(Reason::OutSettleNoExists)));
     }
     None
 }
@@ -289,14 +285,14 @@ fn exists_but_absent(after: &mut Record, after_grace: bool) -> Option<Alert> {
         } else {
             let taken = after.last_error.take().filter(says_taken);
             let heard = after.evidence.refused.take().or(taken);
-            reject(after, heard.unwrap_or_else(|| Failure::own(OUT_SETTLE_NO_EXISTS)));
+            reject(after, heard.unwrap_or_else(|| Failure::own(Reason::OutSettleNoExists)));
         }
     }
     Some(Alert::ExistsButAbsent)
 }
 
 fn says_taken(failure: &Failure) -> bool {
-    failure.reason == OUT_SETTLE_NO_EXISTS
+    failure.reason == Reason::OutSettleNoExists
 }
 
 /// What an empty query after the grace would make final: an answered refusal, or the same unlisted

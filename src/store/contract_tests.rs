@@ -83,6 +83,7 @@ macro_rules! run_on {
             records::a_row_with_an_unknown_word_is_neither_read_nor_claimed_nor_rewritten,
             records::a_row_of_newer_rules_is_read_and_neither_claimed_nor_rewritten,
             records::a_row_with_an_unknown_structure_is_not_read,
+            records::a_row_with_an_unknown_reason_is_read_claimed_and_rewritten,
             records::the_token_saved_last_comes_back,
             records::a_closed_store_is_unavailable,
             swaps::a_swap_replaces_exactly_its_predecessor,

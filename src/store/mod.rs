@@ -17,7 +17,8 @@
 //!   it owes a query: for an open contradiction, or to complete what a callback showed in part.
 //! - **A row with a value this version does not know** (written by a newer one) is neither claimed
 //!   nor rewritten; reading it is [`Error::Unreadable`]. A row written by newer rules
-//!   ([`settle::RULES`](crate::settle::RULES)) is read, and neither claimed nor rewritten either.
+//!   ([`settle::RULES`](crate::settle::RULES)) is read, and neither claimed nor rewritten either. A
+//!   reason that it does not know decides nothing and is kept as it was written.
 //! - **Commits that were lost are announced.** After the store went back to an earlier state (a
 //!   restored backup) it begins a new generation: every open settle of a caller counts one more
 //!   lost send and is never sent again, and for [`FORGOTTEN_MAX`] a create that it does not know

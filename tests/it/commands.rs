@@ -446,7 +446,8 @@ fn errors_prints_both_tables_the_same_each_time() {
             assert!(first.contains(&number) && first.contains(text), "{format}: {number}");
         }
         for row in reasons::TABLE {
-            assert!(first.contains(row.reason) && first.contains(row.advice), "{format}: {row:?}");
+            let reason = row.reason.as_str();
+            assert!(first.contains(reason) && first.contains(row.advice), "{format}: {row:?}");
         }
     }
     let (_, markdown, _) = ran(&mut gateway(&["errors"], &[]));

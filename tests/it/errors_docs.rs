@@ -38,7 +38,7 @@ fn the_page_has_an_anchor_for_each_reason_and_no_link_leads_nowhere() {
 fn all_reasons() -> BTreeMap<&'static str, String> {
     let own = reasons::TABLE.iter().map(|row| (row.reason, row.code));
     let douyin = codes::TABLE.iter().chain([codes::other()]).map(|row| (row.reason, row.code));
-    own.chain(douyin).map(|(reason, code)| (reason, snake(&format!("{code:?}")))).collect()
+    own.chain(douyin).map(|(reason, code)| (reason.as_str(), snake(&format!("{code:?}")))).collect()
 }
 
 /// `NotFound` becomes `NOT_FOUND`.
@@ -55,10 +55,11 @@ fn snake(camel: &str) -> String {
 
 /// The reasons that an RPC can answer, by the tables.
 fn reasons_of(rpc: Rpc) -> BTreeSet<&'static str> {
-    let own = reasons::TABLE.iter().filter(|row| row.rpcs.contains(&rpc)).map(|row| row.reason);
+    let own =
+        reasons::TABLE.iter().filter(|row| row.rpcs.contains(&rpc)).map(|row| row.reason.as_str());
     let mut reasons: BTreeSet<_> = own.collect();
     if Rpc::ASKING.contains(&rpc) {
-        reasons.extend(codes::TABLE.iter().chain([codes::other()]).map(|row| row.reason));
+        reasons.extend(codes::TABLE.iter().chain([codes::other()]).map(|row| row.reason.as_str()));
     }
     reasons
 }
@@ -175,7 +176,7 @@ fn whatever_the_service_config_retries_may_be_retried() {
     let douyin = codes::TABLE.iter().map(|row| (row.reason, row.code, row.retry));
     for (reason, code, retry) in own.chain(douyin) {
         if code == tonic::Code::Unavailable {
-            assert!(matches!(retry, Retry::Now(_)), "{reason}");
+            assert!(matches!(retry, Retry::Now(_)), "{reason:?}");
         }
     }
 }

@@ -139,7 +139,7 @@ fn first_outcome(row: &Row) -> &'static str {
 fn assert_row(told: &Told, err_no: i32, outcome: &str) {
     let row = row_of(err_no);
     let seen = (told.code, told.reason(), told.outcome());
-    assert_eq!(seen, (row.code, row.reason, outcome), "{err_no}");
+    assert_eq!(seen, (row.code, row.reason.as_str(), outcome), "{err_no}");
     let said = told.douyin.as_ref().expect("Douyin spoke");
     let numbers = [said.err_no, said.sub_err_no];
     assert!(numbers.contains(&Some(err_no)), "the raw number is kept: {said:?}");

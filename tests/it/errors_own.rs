@@ -15,6 +15,7 @@ use settlement_gateway::config::Config;
 use settlement_gateway::grpc::reasons::{self, Row};
 use settlement_gateway::grpc::rpc::Rpc;
 use settlement_gateway::proto::v1::{self, get_settle_request, query_settles_request};
+use settlement_gateway::settle::Reason;
 
 use crate::harness::{
     APP_ID, Gateway, create_on, create_request, simulator, watch_request, within,
@@ -163,23 +164,23 @@ fn cells(row: &Row) -> BTreeSet<String> {
 async fn each_reason_comes_from_each_of_its_rpcs_with_each_of_its_outcomes() {
     let mut tasks = Vec::new();
     for row in reasons::TABLE.iter().filter(|row| !row.rpcs.is_empty()) {
-        tasks.push((row, tokio::spawn(provoke(row.reason))));
+        tasks.push((row, tokio::spawn(provoke(row.reason.as_str()))));
     }
     let mut text = String::new();
     for (row, task) in tasks {
-        let provoked = task.await.unwrap_or_else(|_| panic!("{} was not provoked", row.reason));
+        let provoked = task.await.unwrap_or_else(|_| panic!("{:?} was not provoked", row.reason));
         let mut seen = BTreeSet::new();
         for (rpc, told) in &provoked {
-            assert_eq!(told.reason(), row.reason, "{} {told:?}", rpc.name());
+            assert_eq!(told.reason(), row.reason.as_str(), "{} {told:?}", rpc.name());
             let cell = format!("{} {}", rpc.name(), told.outcome());
             seen.insert(cell.trim_end().to_owned());
             let delay = told.retry_after.map(|delay| format!("{delay:?}")).unwrap_or_default();
             let hide = [(told.metadata("log_id"), "<log id>"), (delay.as_str(), "<delay>")];
             let _ = write!(text, "== {}\n{}\n", cell.trim_end(), told.render(&hide));
         }
-        let elsewhere = ELSEWHERE.iter().filter(|(reason, _)| *reason == row.reason);
+        let elsewhere = ELSEWHERE.iter().filter(|(reason, _)| *reason == row.reason.as_str());
         seen.extend(elsewhere.map(|(_, cell)| (*cell).to_owned()));
-        assert_eq!(seen, cells(row), "{}", row.reason);
+        assert_eq!(seen, cells(row), "{:?}", row.reason);
     }
     assert_printed("tests/it/snapshots/errors_own.txt", "", "", &text);
 }
@@ -187,11 +188,18 @@ async fn each_reason_comes_from_each_of_its_rpcs_with_each_of_its_outcomes() {
 #[test]
 fn what_is_provoked_elsewhere_is_in_the_table() {
     for (reason, cell) in ELSEWHERE {
-        assert!(cells(reasons::row(reason).unwrap()).contains(*cell), "{reason} {cell}");
+        assert!(
+            cells(reasons::row(Reason::parse(reason).unwrap()).unwrap()).contains(*cell),
+            "{reason} {cell}"
+        );
     }
     let nowhere = reasons::TABLE.iter().filter(|row| row.rpcs.is_empty());
     for row in nowhere {
-        assert!(ELSEWHERE.iter().any(|(reason, _)| *reason == row.reason), "{}", row.reason);
+        assert!(
+            ELSEWHERE.iter().any(|(reason, _)| *reason == row.reason.as_str()),
+            "{:?}",
+            row.reason
+        );
     }
 }
 

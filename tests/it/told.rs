@@ -11,6 +11,7 @@ use settlement_gateway::douyin::codes;
 use settlement_gateway::grpc::reasons;
 use settlement_gateway::grpc::rpc::Rpc;
 use settlement_gateway::proto::{DESCRIPTOR_SET, v1};
+use settlement_gateway::settle::Reason;
 use tonic::{Code, Status};
 use tonic_types::pb;
 
@@ -110,7 +111,8 @@ impl Told {
     #[track_caller]
     fn check_table(&self, rpc: Option<Rpc>) {
         let reason = self.reason();
-        if let Some(row) = reasons::row(reason) {
+        let known = Reason::parse(reason).unwrap_or_else(|| panic!("{reason}?"));
+        if let Some(row) = reasons::row(known) {
             assert_eq!((self.info.domain.as_str(), self.code), ("douyin.settlement.v1", row.code));
             if let Some(rpc) = rpc {
                 assert!(row.rpcs.contains(&rpc), "{reason} from {}", rpc.name());
@@ -120,7 +122,7 @@ impl Told {
                 assert!(outcomes.contains(&self.outcome()), "{reason} {}", self.outcome());
             }
         } else {
-            let row = codes::row_for_reason(reason).unwrap_or_else(|| panic!("{reason}?"));
+            let row = codes::row_for_reason(known).unwrap_or_else(|| panic!("{reason}?"));
             assert_eq!((self.info.domain.as_str(), self.code), ("open.douyin.com", row.code));
             assert!(rpc.is_some_and(|rpc| Rpc::ASKING.contains(&rpc)), "{reason} from {rpc:?}");
         }

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use tonic::Code;
 
-use super::{About, Handling, Retry, Row, UNLISTED, UPSTREAM_CREDENTIALS_REJECTED};
+use super::{About, Handling, Retry, Row};
+use crate::settle::Reason;
 
 /// settle_create and family: a parameter is wrong, and Douyin's message says which.
 const PARAM_ERROR: Row = Row {
     err_no: 10000,
-    reason: "PARAM_ERROR",
+    reason: Reason::ParamError,
     code: Code::InvalidArgument,
     handling: Handling::Refused,
     retry: Retry::Never,
@@ -31,7 +32,7 @@ const FIELD: Row = Row { advice: "Correct the field that BadRequest names.", ..P
 /// settle_create: "re-send the same parameters". platform: internal errors, mostly timeouts.
 const SYSTEM_ERROR: Row = Row {
     err_no: 23000,
-    reason: "SYSTEM_ERROR",
+    reason: Reason::SystemError,
     code: Code::Unavailable,
     handling: Handling::Unknown,
     retry: Retry::Now(Duration::from_secs(2)),
@@ -44,7 +45,7 @@ const SYSTEM_ERROR: Row = Row {
 
 /// platform: busy. Its documents add that a parameter of a wrong type usually shows up as this.
 const SYSTEM_BUSY: Row = Row {
-    reason: "SYSTEM_BUSY",
+    reason: Reason::SystemBusy,
     meaning: "Douyin reports that it is busy.",
     meaning_zh: "抖音系统繁忙。",
     advice: "Repeat the same call; if it goes on, a value has perhaps a type that Douyin refuses.",
@@ -54,7 +55,7 @@ const SYSTEM_BUSY: Row = Row {
 /// platform: the parent number of a class; a second number should say more. It is no refusal by
 /// itself, because nothing says that every failure of a class is one.
 pub(super) const CLASS_ONLY: Row = Row {
-    reason: "UNSPECIFIED_FAILURE",
+    reason: Reason::UnspecifiedFailure,
     code: Code::Unknown,
     retry: Retry::Now(Duration::from_secs(5)),
     meaning: "Douyin names only the class of the failure.",
@@ -65,7 +66,7 @@ pub(super) const CLASS_ONLY: Row = Row {
 /// platform: the token, or the key and secret that fetch it.
 const CREDENTIALS: Row = Row {
     err_no: 28001003,
-    reason: UPSTREAM_CREDENTIALS_REJECTED,
+    reason: Reason::UpstreamCredentialsRejected,
     code: Code::FailedPrecondition,
     handling: Handling::Reauthenticate,
     retry: Retry::AfterChange,
@@ -79,7 +80,7 @@ const CREDENTIALS: Row = Row {
 /// platform: the app lacks the capability, the scope or the relation that the call needs.
 const PERMISSION: Row = Row {
     err_no: 28001014,
-    reason: "UPSTREAM_PERMISSION_MISSING",
+    reason: Reason::UpstreamPermissionMissing,
     code: Code::FailedPrecondition,
     handling: Handling::Refused,
     retry: Retry::AfterChange,
@@ -92,7 +93,7 @@ const PERMISSION: Row = Row {
 
 /// platform: "banned, disabled or offline".
 const APP_DISABLED: Row = Row {
-    reason: "UPSTREAM_APP_DISABLED",
+    reason: Reason::UpstreamAppDisabled,
     code: Code::PermissionDenied,
     meaning: "Douyin has banned, disabled or taken down the app.",
     meaning_zh: "该小程序已被封禁、停用或下线。",
@@ -103,7 +104,7 @@ const APP_DISABLED: Row = Row {
 /// platform: "wait 2 to 3 s, then retry".
 const RATE_LIMITED: Row = Row {
     err_no: 12001,
-    reason: "UPSTREAM_RATE_LIMITED",
+    reason: Reason::UpstreamRateLimited,
     code: Code::ResourceExhausted,
     handling: Handling::Throttled,
     retry: Retry::Now(Duration::from_secs(3)),
@@ -116,7 +117,7 @@ const RATE_LIMITED: Row = Row {
 
 /// platform: a quota, which comes back only with time.
 const QUOTA_EXHAUSTED: Row = Row {
-    reason: "UPSTREAM_QUOTA_EXHAUSTED",
+    reason: Reason::UpstreamQuotaExhausted,
     retry: Retry::Now(Duration::from_secs(600)),
     meaning: "A quota of this app at Douyin is used up.",
     meaning_zh: "该小程序在抖音的调用配额已用完。",
@@ -126,7 +127,7 @@ const QUOTA_EXHAUSTED: Row = Row {
 /// settle_create: the order as it is does not allow the settle.
 const ORDER: Row = Row {
     err_no: 23113,
-    reason: "ORDER_NOT_SETTLEABLE",
+    reason: Reason::OrderNotSettleable,
     code: Code::FailedPrecondition,
     handling: Handling::Refused,
     retry: Retry::AfterChange,
@@ -140,7 +141,7 @@ const ORDER: Row = Row {
 /// settle_create: "order does not exist", or not in this app.
 const ORDER_NOT_FOUND: Row = Row {
     err_no: 23101,
-    reason: "ORDER_NOT_FOUND",
+    reason: Reason::OrderNotFound,
     code: Code::NotFound,
     retry: Retry::Never,
     meaning: "Douyin does not know the order in this app.",
@@ -152,7 +153,7 @@ const ORDER_NOT_FOUND: Row = Row {
 /// settle_create: the item belongs to another order.
 const ITEM_MISMATCH: Row = Row {
     err_no: 23025,
-    reason: "ITEM_ORDER_MISMATCH",
+    reason: Reason::ItemOrderMismatch,
     about: About::Item,
     field: Some("item_order_id"),
     meaning: "The item does not belong to the order.",
@@ -164,7 +165,7 @@ const ITEM_MISMATCH: Row = Row {
 /// Whatever number no document lists. It is no part of the table, because it has no number.
 pub(super) const OTHER: Row = Row {
     err_no: 0,
-    reason: UNLISTED,
+    reason: Reason::DouyinError,
     code: Code::Unknown,
     retry: Retry::Now(Duration::from_secs(5)),
     meaning: "Douyin answered a number that the gateway does not know.",
@@ -190,7 +191,7 @@ pub static TABLE: &[Row] = &[
     // Only the signed variants check one; here it would mean that Douyin changed its calls.
     Row {
         err_no: 11004,
-        reason: "UPSTREAM_SIGNATURE_REJECTED",
+        reason: Reason::UpstreamSignatureRejected,
         about: About::Gateway,
         meaning: "Douyin rejects the signature of the call.",
         meaning_zh: "抖音签名校验失败。",
@@ -208,7 +209,7 @@ pub static TABLE: &[Row] = &[
     RATE_LIMITED,
     Row {
         err_no: 12002,
-        reason: "UPSTREAM_RISK_CONTROL",
+        reason: Reason::UpstreamRiskControl,
         meaning: "Douyin's risk control has flagged the account.",
         meaning_zh: "账号被抖音风控标记为异常。",
         advice: "Do not simply repeat it; clear it with Douyin, quoting the log id.",
@@ -218,7 +219,7 @@ pub static TABLE: &[Row] = &[
     Row { err_no: 20000, ..ORDER_NOT_FOUND },
     Row {
         err_no: 20001,
-        reason: "ORDER_STATE_WRONG",
+        reason: Reason::OrderStateWrong,
         meaning: "The order is not in a state that allows this.",
         meaning_zh: "订单状态不正确。",
         advice: "Check the state of the order.",
@@ -234,7 +235,7 @@ pub static TABLE: &[Row] = &[
     SYSTEM_ERROR,
     Row {
         err_no: 23001,
-        reason: "APP_ID_INVALID",
+        reason: Reason::AppIdInvalid,
         field: Some("app_id"),
         meaning: "Douyin finds app_id wrong.",
         meaning_zh: "app_id 不正确。",
@@ -242,7 +243,7 @@ pub static TABLE: &[Row] = &[
     },
     Row {
         err_no: 23002,
-        reason: "ORDER_OR_SETTLE_ID_MISSING",
+        reason: Reason::OrderOrSettleIdMissing,
         field: Some("out_order_no"),
         meaning: "Douyin misses the number of an order or a settle.",
         meaning_zh: "订单号和分账单号至少需要一个。",
@@ -250,7 +251,7 @@ pub static TABLE: &[Row] = &[
     },
     Row {
         err_no: 23003,
-        reason: "OUT_ORDER_NO_EMPTY",
+        reason: Reason::OutOrderNoEmpty,
         field: Some("out_order_no"),
         meaning: "Douyin finds out_order_no empty.",
         meaning_zh: "out_order_no 为空。",
@@ -258,7 +259,7 @@ pub static TABLE: &[Row] = &[
     },
     Row {
         err_no: 23004,
-        reason: "OUT_SETTLE_NO_EMPTY",
+        reason: Reason::OutSettleNoEmpty,
         field: Some("out_settle_no"),
         meaning: "Douyin finds out_settle_no empty.",
         meaning_zh: "out_settle_no 为空。",
@@ -266,7 +267,7 @@ pub static TABLE: &[Row] = &[
     },
     Row {
         err_no: 23005,
-        reason: "SETTLE_DESC_EMPTY",
+        reason: Reason::SettleDescEmpty,
         field: Some("settle_desc"),
         meaning: "Douyin finds settle_desc empty.",
         meaning_zh: "settle_desc 为空。",
@@ -274,7 +275,7 @@ pub static TABLE: &[Row] = &[
     },
     Row {
         err_no: 23006,
-        reason: "EXT_TOO_LONG",
+        reason: Reason::ExtTooLong,
         field: Some("ext"),
         meaning: "Douyin finds ext (cp_extra) too long.",
         meaning_zh: "ext（cp_extra）过长。",
@@ -282,7 +283,7 @@ pub static TABLE: &[Row] = &[
     },
     Row {
         err_no: 23007,
-        reason: "SETTLE_PARAMS_TOO_LONG",
+        reason: Reason::SettleParamsTooLong,
         field: Some("settle_params"),
         meaning: "Douyin finds settle_params too long.",
         meaning_zh: "settle_params 过长。",
@@ -290,7 +291,7 @@ pub static TABLE: &[Row] = &[
     },
     Row {
         err_no: 23008,
-        reason: "MERCHANT_UID_EMPTY",
+        reason: Reason::MerchantUidEmpty,
         field: Some("settle_params.merchant_uid"),
         meaning: "Douyin finds the merchant_uid of a receiver empty.",
         meaning_zh: "分账方的 merchant_uid 为空。",
@@ -298,7 +299,7 @@ pub static TABLE: &[Row] = &[
     },
     Row {
         err_no: 23009,
-        reason: "AMOUNT_TOO_SMALL",
+        reason: Reason::AmountTooSmall,
         field: Some("settle_params.amount_fen"),
         meaning: "Douyin finds the amount of a receiver smaller than one fen.",
         meaning_zh: "分账方的金额小于 1 分。",
@@ -306,7 +307,7 @@ pub static TABLE: &[Row] = &[
     },
     Row {
         err_no: 23010,
-        reason: "SETTLE_DESC_TOO_LONG",
+        reason: Reason::SettleDescTooLong,
         field: Some("settle_desc"),
         meaning: "Douyin finds settle_desc too long.",
         meaning_zh: "settle_desc 过长。",
@@ -314,7 +315,7 @@ pub static TABLE: &[Row] = &[
     },
     Row {
         err_no: 23024,
-        reason: "ITEM_ORDER_NOT_FOUND",
+        reason: Reason::ItemOrderNotFound,
         code: Code::NotFound,
         about: About::Item,
         field: Some("item_order_id"),
@@ -327,7 +328,7 @@ pub static TABLE: &[Row] = &[
     ORDER_NOT_FOUND,
     Row {
         err_no: 23102,
-        reason: "ORDER_NOT_PAID",
+        reason: Reason::OrderNotPaid,
         meaning: "The order is not paid.",
         meaning_zh: "订单未支付。",
         advice: "Settle it once it is paid.",
@@ -335,7 +336,7 @@ pub static TABLE: &[Row] = &[
     },
     Row {
         err_no: 23107,
-        reason: "ORDER_NOT_FINISHED",
+        reason: Reason::OrderNotFinished,
         meaning: "The order is not fulfilled, or not for as long as the app's rule asks.",
         meaning_zh: "订单未履约完成，或未到可分账时间。",
         advice: "Settle it once the time of the app's settlement rule has come.",
@@ -343,7 +344,7 @@ pub static TABLE: &[Row] = &[
     },
     Row {
         err_no: 23111,
-        reason: "OUT_SETTLE_NO_EXISTS",
+        reason: Reason::OutSettleNoExists,
         code: Code::AlreadyExists,
         handling: Handling::Exists,
         retry: Retry::Never,
@@ -355,7 +356,7 @@ pub static TABLE: &[Row] = &[
     },
     Row {
         err_no: 23112,
-        reason: "NO_MONEY_TO_SETTLE",
+        reason: Reason::NoMoneyToSettle,
         retry: Retry::Never,
         meaning: "No money of the order is left to settle.",
         meaning_zh: "该订单没有可分账的金额。",
@@ -365,7 +366,7 @@ pub static TABLE: &[Row] = &[
     ORDER,
     Row {
         err_no: 23117,
-        reason: "AUTOMATIC_SETTLEMENT_CONFIGURED",
+        reason: Reason::AutomaticSettlementConfigured,
         retry: Retry::Never,
         about: About::App,
         meaning: "Douyin settles the orders of this app by itself.",
@@ -375,7 +376,7 @@ pub static TABLE: &[Row] = &[
     },
     Row {
         err_no: 23118,
-        reason: "ENTIRE_SETTLE_NOT_ALLOWED",
+        reason: Reason::EntireSettleNotAllowed,
         retry: Retry::Never,
         meaning: "An item of the order was settled by itself, so the order cannot be as a whole.",
         meaning_zh: "该订单已按商品单分账，不允许整单分账。",
@@ -384,7 +385,7 @@ pub static TABLE: &[Row] = &[
     },
     Row {
         err_no: 23124,
-        reason: "PARTIAL_SETTLE_NOT_ENABLED",
+        reason: Reason::PartialSettleNotEnabled,
         about: About::App,
         meaning: "Douyin has not enabled partial settlement for this app.",
         meaning_zh: "该小程序未开通部分分账（灰度中）。",
@@ -393,7 +394,7 @@ pub static TABLE: &[Row] = &[
     },
     Row {
         err_no: 40006,
-        reason: "UPSTREAM_IP_NOT_ALLOWED",
+        reason: Reason::UpstreamIpNotAllowed,
         code: Code::PermissionDenied,
         about: About::Gateway,
         meaning: "The gateway's address is not on the white list at Douyin.",

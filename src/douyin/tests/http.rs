@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::server::{Act, Server, json as answer, raw};
 use super::*;
-use crate::settle::{Answers, Failure, Learned};
+use crate::settle::{Answers, Failure, Learned, Reason};
 
 pub(super) struct Desk {
     pub(super) client: Client,
@@ -41,7 +41,7 @@ impl Desk {
 }
 
 /// Neither an acceptance nor a refusal. `http_status`: of the answer, if there was one.
-async fn unknown(act: Act, reason: &str, http_status: Option<u16>) {
+async fn unknown(act: Act, reason: Reason, http_status: Option<u16>) {
     let server = Server::start([act.clone()]).await;
     let config = ClientConfig {
         base_url: server.url(),
@@ -143,42 +143,51 @@ async fn the_log_id_comes_from_the_header_if_the_body_has_none() {
 
 #[tokio::test]
 async fn silence_after_the_request_is_unknown() {
-    unknown(Act::Hang, UPSTREAM_TIMEOUT, None).await;
+    unknown(Act::Hang, Reason::UpstreamTimeout, None).await;
 }
 
 #[tokio::test]
 async fn a_reset_after_the_request_is_unknown() {
-    unknown(Act::Reset, UPSTREAM_CONNECTION_LOST, None).await;
+    unknown(Act::Reset, Reason::UpstreamConnectionLost, None).await;
 }
 
 #[tokio::test]
 async fn a_close_after_the_request_is_unknown() {
-    unknown(Act::SayAndClose(Vec::new()), UPSTREAM_CONNECTION_LOST, None).await;
+    unknown(Act::SayAndClose(Vec::new()), Reason::UpstreamConnectionLost, None).await;
 }
 
 #[tokio::test]
 async fn a_close_within_the_answer_is_unknown() {
     let mut whole = answer("200 OK", &accepted());
     whole.truncate(whole.len() - 10);
-    unknown(Act::SayAndClose(whole.clone()), UPSTREAM_CONNECTION_LOST, None).await;
-    unknown(Act::Say(whole.clone()), UPSTREAM_TIMEOUT, None).await;
+    unknown(Act::SayAndClose(whole.clone()), Reason::UpstreamConnectionLost, None).await;
+    unknown(Act::Say(whole.clone()), Reason::UpstreamTimeout, None).await;
     whole.truncate(20);
-    unknown(Act::SayAndClose(whole), UPSTREAM_CONNECTION_LOST, None).await;
+    unknown(Act::SayAndClose(whole), Reason::UpstreamConnectionLost, None).await;
 }
 
 #[tokio::test]
 async fn an_answer_that_is_not_douyins_is_unknown() {
     let html = "content-type: text/html\r\n";
     let page = raw("200 OK", html, "<html>maintenance</html>");
-    unknown(Act::Say(page), UPSTREAM_BAD_ANSWER, Some(200)).await;
-    unknown(Act::Say(raw("502 Bad Gateway", html, "<html>")), UPSTREAM_HTTP_ERROR, Some(502)).await;
-    unknown(Act::Say(raw("200 OK", "", "")), UPSTREAM_BAD_ANSWER, Some(200)).await;
-    unknown(Act::Say(answer("200 OK", &json!({ "err_no": {} }))), UPSTREAM_BAD_ANSWER, Some(200))
+    unknown(Act::Say(page), Reason::UpstreamBadAnswer, Some(200)).await;
+    unknown(Act::Say(raw("502 Bad Gateway", html, "<html>")), Reason::UpstreamHttpError, Some(502))
         .await;
+    unknown(Act::Say(raw("200 OK", "", "")), Reason::UpstreamBadAnswer, Some(200)).await;
+    unknown(
+        Act::Say(answer("200 OK", &json!({ "err_no": {} }))),
+        Reason::UpstreamBadAnswer,
+        Some(200),
+    )
+    .await;
     let huge = json!({ "err_no": 0, "err_msg": "x".repeat(20_000) });
-    unknown(Act::Say(answer("200 OK", &huge)), UPSTREAM_BAD_ANSWER, Some(200)).await;
-    unknown(Act::SayAndClose(b"SSH-2.0-OpenSSH\r\n".to_vec()), UPSTREAM_CONNECTION_LOST, None)
-        .await;
+    unknown(Act::Say(answer("200 OK", &huge)), Reason::UpstreamBadAnswer, Some(200)).await;
+    unknown(
+        Act::SayAndClose(b"SSH-2.0-OpenSSH\r\n".to_vec()),
+        Reason::UpstreamConnectionLost,
+        None,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -186,7 +195,7 @@ async fn a_redirect_is_not_followed() {
     let statuses = [(301, "Moved Permanently"), (302, "Found"), (307, "Temporary Redirect")];
     for (status, text) in statuses {
         let page = raw(&format!("{status} {text}"), "location: /elsewhere/\r\n", "");
-        unknown(Act::Say(page), UPSTREAM_HTTP_ERROR, Some(status)).await;
+        unknown(Act::Say(page), Reason::UpstreamHttpError, Some(status)).await;
     }
 }
 
@@ -197,7 +206,7 @@ async fn a_request_on_a_kept_connection_that_dies_is_not_sent_again() {
     let desk = Desk::at(&server.url()).await;
     assert!(matches!(desk.create().await.learned, Learned::Accepted(_)));
     let lost = desk.create().await;
-    assert_eq!(lost.learned, Learned::Unknown(Failure::own(UPSTREAM_CONNECTION_LOST)));
+    assert_eq!(lost.learned, Learned::Unknown(Failure::own(Reason::UpstreamConnectionLost)));
     assert_eq!(server.requests().len(), 2);
 }
 
@@ -210,7 +219,7 @@ async fn a_request_whose_time_is_over_is_not_written() {
         ..ClientConfig::default()
     };
     let answer = Desk::with(config).await.create().await;
-    assert_eq!(answer.learned, Learned::NotSent(Failure::own(SEND_TOO_LATE)));
+    assert_eq!(answer.learned, Learned::NotSent(Failure::own(Reason::SendTooLate)));
     assert_eq!(server.requests(), Vec::<String>::new());
 }
 
@@ -224,7 +233,7 @@ async fn a_request_whose_time_ends_while_connecting_is_not_written() {
         ..ClientConfig::default()
     };
     let answer = Desk::with(config).await.create().await;
-    assert_eq!(answer.learned, Learned::NotSent(Failure::own(SEND_TOO_LATE)));
+    assert_eq!(answer.learned, Learned::NotSent(Failure::own(Reason::SendTooLate)));
 }
 
 #[tokio::test]
@@ -233,7 +242,7 @@ async fn a_connection_that_cannot_be_made_has_sent_nothing() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let answer = Desk::at(&format!("http://{address}")).await.create().await;
-    assert_eq!(answer.learned, Learned::NotSent(Failure::own(UPSTREAM_UNREACHABLE)));
+    assert_eq!(answer.learned, Learned::NotSent(Failure::own(Reason::UpstreamUnreachable)));
     assert_eq!(answer.answers, Answers::OneSend);
 }
 
@@ -256,7 +265,7 @@ async fn a_handshake_that_fails_or_hangs_has_sent_nothing() {
     let desk = Desk::with(config).await;
     for _ in 0..2 {
         let answer = desk.create().await;
-        assert_eq!(answer.learned, Learned::NotSent(Failure::own(UPSTREAM_UNREACHABLE)));
+        assert_eq!(answer.learned, Learned::NotSent(Failure::own(Reason::UpstreamUnreachable)));
     }
 }
 
@@ -270,5 +279,5 @@ async fn an_attempt_that_ends_while_connecting_has_sent_nothing() {
         ..ClientConfig::default()
     };
     let answer = Desk::with(config).await.create().await;
-    assert_eq!(answer.learned, Learned::NotSent(Failure::own(UPSTREAM_UNREACHABLE)));
+    assert_eq!(answer.learned, Learned::NotSent(Failure::own(Reason::UpstreamUnreachable)));
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::http::Desk;
 use super::server::{Act, Server, json as answer, raw};
 use super::*;
-use crate::settle::{Failure, Learned};
+use crate::settle::{Failure, Learned, Reason};
 
 /// Longer than a connection rests.
 const RESTED: Duration = Duration::from_millis(80);
@@ -56,7 +56,7 @@ async fn a_refusal_on_a_kept_connection_that_is_followed_by_another_answer_is_un
         assert!(is_accepted(&desk.create().await));
         tokio::time::sleep(RESTED).await;
         let next = desk.create().await;
-        assert_eq!(next.learned, Learned::Unknown(Failure::own(UPSTREAM_CONNECTION_LOST)));
+        assert_eq!(next.learned, Learned::Unknown(Failure::own(Reason::UpstreamConnectionLost)));
         assert_eq!(server.connections(), 1, "it had rested");
     }
 }
@@ -165,7 +165,9 @@ async fn an_answer_may_be_compressed_within_its_limit() {
     };
     let desk = Desk::with(config).await;
     assert!(is_accepted(&desk.create().await));
-    for reason in [UPSTREAM_BAD_ANSWER, UPSTREAM_BAD_ANSWER, UPSTREAM_CONNECTION_LOST] {
+    for reason in
+        [Reason::UpstreamBadAnswer, Reason::UpstreamBadAnswer, Reason::UpstreamConnectionLost]
+    {
         let answer = desk.create().await;
         let Learned::Unknown(failure) = &answer.learned else { panic!("{answer:?}") };
         assert_eq!(failure.reason, reason);

@@ -8,10 +8,10 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, KeyName, Metadata, SharedString, Unit};
 use serde_json::json;
 
-use super::super::codes::{Handling, Retry, TABLE, UNLISTED};
+use super::super::codes::{Handling, Retry, TABLE};
 use super::peer::{Act, Peer};
 use super::*;
-use crate::settle::{Answers, Failure, Learned};
+use crate::settle::{Answers, Failure, Learned, Reason};
 
 struct Desk {
     world: Stepped,
@@ -70,7 +70,7 @@ async fn an_acceptance_without_an_id_stays_counted_as_unanswered() {
         let Learned::Exists(Failure { reason, douyin: Some(said) }) = &answer.learned else {
             panic!("{answer:?}")
         };
-        assert_eq!((reason.as_str(), said.err_no), (ACCEPTED_WITHOUT_ID, Some(0)));
+        assert_eq!((reason.known(), said.err_no), (Some(Reason::AcceptedWithoutId), Some(0)));
         assert_eq!(said.log_id, "log-header");
         assert_eq!(answer.answers, Answers::Nothing);
         assert_eq!(answer.log_id.as_deref(), Some("log-header"));
@@ -132,21 +132,21 @@ async fn without_a_readable_number_the_outcome_is_unknown() {
     let too_large =
         |status| SendError::TooLarge { status, log_id_header: Some("log-header".to_owned()) };
     let cases = [
-        (Act::SayWith(200, html), UPSTREAM_BAD_ANSWER),
-        (Act::SayWith(200, b""), UPSTREAM_BAD_ANSWER),
-        (Act::SayWith(200, b"{}"), UPSTREAM_BAD_ANSWER),
-        (Act::SayWith(200, br#"{"err_no":true,"data":7}"#), UPSTREAM_BAD_ANSWER),
-        (Act::SayWith(200, br#"{"data":{"settle_id":"ots1"}}"#), UPSTREAM_BAD_ANSWER),
-        (Act::SayWith(301, html), UPSTREAM_HTTP_ERROR),
-        (Act::SayWith(401, b""), UPSTREAM_HTTP_ERROR),
-        (Act::SayWith(403, html), UPSTREAM_HTTP_ERROR),
-        (Act::SayWith(404, html), UPSTREAM_HTTP_ERROR),
-        (Act::SayWith(429, b"{}"), UPSTREAM_HTTP_ERROR),
-        (Act::SayWith(502, html), UPSTREAM_HTTP_ERROR),
-        (Act::Fail(too_large(200)), UPSTREAM_BAD_ANSWER),
-        (Act::Fail(too_large(502)), UPSTREAM_HTTP_ERROR),
-        (Act::Fail(SendError::Lost("reset".to_owned())), UPSTREAM_CONNECTION_LOST),
-        (Act::Fail(SendError::Timeout), UPSTREAM_TIMEOUT),
+        (Act::SayWith(200, html), Reason::UpstreamBadAnswer),
+        (Act::SayWith(200, b""), Reason::UpstreamBadAnswer),
+        (Act::SayWith(200, b"{}"), Reason::UpstreamBadAnswer),
+        (Act::SayWith(200, br#"{"err_no":true,"data":7}"#), Reason::UpstreamBadAnswer),
+        (Act::SayWith(200, br#"{"data":{"settle_id":"ots1"}}"#), Reason::UpstreamBadAnswer),
+        (Act::SayWith(301, html), Reason::UpstreamHttpError),
+        (Act::SayWith(401, b""), Reason::UpstreamHttpError),
+        (Act::SayWith(403, html), Reason::UpstreamHttpError),
+        (Act::SayWith(404, html), Reason::UpstreamHttpError),
+        (Act::SayWith(429, b"{}"), Reason::UpstreamHttpError),
+        (Act::SayWith(502, html), Reason::UpstreamHttpError),
+        (Act::Fail(too_large(200)), Reason::UpstreamBadAnswer),
+        (Act::Fail(too_large(502)), Reason::UpstreamHttpError),
+        (Act::Fail(SendError::Lost("reset".to_owned())), Reason::UpstreamConnectionLost),
+        (Act::Fail(SendError::Timeout), Reason::UpstreamTimeout),
     ];
     for (act, reason) in cases {
         let http_status = match &act {
@@ -158,8 +158,8 @@ async fn without_a_readable_number_the_outcome_is_unknown() {
         let Learned::Unknown(Failure { reason: told, douyin }) = &answer.learned else {
             panic!("{answer:?}")
         };
-        assert_eq!(told, reason);
-        assert_eq!(douyin.as_ref().map(|said| said.http_status), http_status, "{reason}");
+        assert_eq!(*told, reason);
+        assert_eq!(douyin.as_ref().map(|said| said.http_status), http_status, "{reason:?}");
         if let Some(said) = douyin {
             assert_eq!((said.err_no, said.err_msg.as_str()), (None, ""));
             assert_eq!(said.log_id, "log-header");
@@ -177,7 +177,7 @@ async fn a_number_that_nobody_lists_is_told_as_such() {
     for body in pairs {
         let answer = Desk::new().create(Act::Say(body)).await;
         assert!(matches!(answer.learned, Learned::Unlisted(_)), "{answer:?}");
-        assert_eq!(failure(&answer.learned).reason, UNLISTED);
+        assert_eq!(failure(&answer.learned).reason, Reason::DouyinError);
         assert_eq!(answer.answers, Answers::Nothing);
     }
 }
@@ -185,8 +185,8 @@ async fn a_number_that_nobody_lists_is_told_as_such() {
 #[tokio::test(start_paused = true)]
 async fn what_did_not_leave_the_machine_answers_its_send() {
     let cases = [
-        (SendError::NotSent("no route".to_owned()), UPSTREAM_UNREACHABLE),
-        (SendError::TooLate, SEND_TOO_LATE),
+        (SendError::NotSent("no route".to_owned()), Reason::UpstreamUnreachable),
+        (SendError::TooLate, Reason::SendTooLate),
     ];
     for (error, reason) in cases {
         let answer = Desk::new().create(Act::Fail(error)).await;
@@ -201,7 +201,7 @@ async fn nothing_is_sent_once_the_permission_has_run_out() {
     let permitted = desk.world.clock.uptime();
     tokio::time::advance(Duration::from_secs(10)).await;
     let answer = desk.client.create(&key(), BODY, permitted).await;
-    assert_eq!(answer.learned, Learned::NotSent(Failure::own(SEND_TOO_LATE)));
+    assert_eq!(answer.learned, Learned::NotSent(Failure::own(Reason::SendTooLate)));
     assert_eq!(answer.answers, Answers::OneSend);
     assert_eq!((desk.peer.token_calls(), desk.peer.calls().len()), (0, 0));
     assert_eq!(desk.client.pause(&app_id()), None, "it says nothing about the app");
@@ -217,7 +217,7 @@ async fn the_repeat_after_a_token_error_has_the_same_permission() {
     let permitted = desk.world.clock.uptime();
     tokio::time::advance(Duration::from_secs(6)).await;
     let answer = desk.client.create(&key(), BODY, permitted).await;
-    assert_eq!(answer.learned, Learned::NotSent(Failure::own(SEND_TOO_LATE)));
+    assert_eq!(answer.learned, Learned::NotSent(Failure::own(Reason::SendTooLate)));
     assert_eq!(desk.peer.calls().len(), 1);
     assert_eq!(desk.peer.token_calls(), 0, "a token is not fetched for nothing");
 }
@@ -231,7 +231,7 @@ async fn throttling_pauses_the_whole_app_and_a_pause_sends_nothing() {
     let calls = desk.peer.calls().len();
 
     let answer = desk.create(Act::Say(accepted())).await;
-    assert_eq!(failure(&answer.learned).reason, "UPSTREAM_RATE_LIMITED");
+    assert_eq!(failure(&answer.learned).reason, Reason::UpstreamRateLimited);
     assert!(matches!(answer.learned, Learned::NotSent(_)), "{answer:?}");
     assert_eq!((answer.answers, answer.throttled), (Answers::OneSend, true));
     let found =
@@ -267,21 +267,21 @@ async fn a_query_finds_settles_or_none_or_fails() {
     assert_eq!(none.reports, []);
 
     let failures = [
-        (Act::Say(json!({ "err_no": 0 })), UPSTREAM_BAD_ANSWER, Some(None)),
+        (Act::Say(json!({ "err_no": 0 })), Reason::UpstreamBadAnswer, Some(None)),
         (
             Act::Say(json!({ "err_no": 0, "data": [{ "settle_id": "ots1" }] })),
-            UPSTREAM_BAD_ANSWER,
+            Reason::UpstreamBadAnswer,
             Some(None),
         ),
-        (Act::Say(refused(23000)), "SYSTEM_ERROR", Some(Some(23000))),
-        (Act::Say(refused(99999)), UNLISTED, Some(Some(99999))),
-        (Act::SayWith(502, b"<html>"), UPSTREAM_HTTP_ERROR, Some(None)),
-        (Act::Fail(SendError::Timeout), UPSTREAM_TIMEOUT, None),
+        (Act::Say(refused(23000)), Reason::SystemError, Some(Some(23000))),
+        (Act::Say(refused(99999)), Reason::DouyinError, Some(Some(99999))),
+        (Act::SayWith(502, b"<html>"), Reason::UpstreamHttpError, Some(None)),
+        (Act::Fail(SendError::Timeout), Reason::UpstreamTimeout, None),
     ];
     for (act, reason, err_no) in failures {
         let failed = desk.query(act).await.unwrap_err();
-        assert_eq!((failed.failure.reason.as_str(), failed.throttled), (reason, false));
-        assert_eq!(failed.failure.douyin.map(|said| said.err_no), err_no, "{reason}");
+        assert_eq!((failed.failure.reason.known(), failed.throttled), (Some(reason), false));
+        assert_eq!(failed.failure.douyin.map(|said| said.err_no), err_no, "{reason:?}");
     }
     let throttled = desk.query(Act::Say(refused(12001))).await.unwrap_err();
     assert!(throttled.throttled);
@@ -300,7 +300,7 @@ async fn an_attempt_that_hangs_ends_in_time() {
         tokio::time::advance(Duration::from_secs(5)).await;
     };
     let (answer, ()) = tokio::join!(create, patience);
-    assert_eq!(answer.learned, Learned::Unknown(Failure::own(UPSTREAM_TIMEOUT)));
+    assert_eq!(answer.learned, Learned::Unknown(Failure::own(Reason::UpstreamTimeout)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -311,7 +311,7 @@ async fn an_app_that_is_not_configured_is_not_called() {
     assert_eq!(desk.client.apps().collect::<Vec<_>>(), [&app_id()]);
     let key = Key { app_id: other.clone(), ..key() };
     let answer = desk.client.create(&key, BODY, desk.world.clock.uptime()).await;
-    assert_eq!(answer.learned, Learned::NotSent(Failure::own("APP_NOT_CONFIGURED")));
+    assert_eq!(answer.learned, Learned::NotSent(Failure::own(Reason::AppNotConfigured)));
     assert_eq!(desk.client.pause(&other), None);
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::super::codes::{Handling, TABLE};
 use super::peer::{Act, Peer};
 use super::*;
-use crate::settle::{Answers, Learned};
+use crate::settle::{Answers, Learned, Reason};
 
 fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -23,10 +23,10 @@ async fn accepted_by(world: &Stepped, client: &Client) {
     assert!(matches!(answer.learned, Learned::Accepted(_)), "{answer:?}");
 }
 
-fn not_sent(answer: &CreateAnswer) -> &str {
+fn not_sent(answer: &CreateAnswer) -> Reason {
     let Learned::NotSent(failure) = &answer.learned else { panic!("{answer:?}") };
     assert_eq!(answer.answers, Answers::OneSend);
-    &failure.reason
+    failure.reason.known().unwrap()
 }
 
 fn one() -> (Stepped, Peer, Client) {
@@ -162,7 +162,7 @@ async fn a_foreign_fetcher_costs_one_fetch_per_gap_and_pauses_in_between() {
         peer.kill_tokens();
         tokio::time::advance(secs(20)).await;
         let answer = create(&world, &client).await;
-        assert_eq!(not_sent(&answer), UPSTREAM_CREDENTIALS_REJECTED);
+        assert_eq!(not_sent(&answer), Reason::UpstreamCredentialsRejected);
         let until = client.pause(&app_id()).unwrap().until;
         assert_eq!(until, world.clock.now().plus(secs(40)), "the rest of the gap");
         assert_eq!(peer.token_calls(), 2 + round);
@@ -179,7 +179,7 @@ async fn a_fresh_token_that_is_rejected_too_ends_the_call_unsent_and_pauses_the_
     peer.kill_tokens();
     peer.script([Act::Say(refused(2190008))]);
     let answer = create(&world, &client).await;
-    assert_eq!(not_sent(&answer), UPSTREAM_CREDENTIALS_REJECTED);
+    assert_eq!(not_sent(&answer), Reason::UpstreamCredentialsRejected);
     let Learned::NotSent(failure) = &answer.learned else { panic!("{answer:?}") };
     assert_eq!(failure.douyin.as_ref().unwrap().err_no, Some(2190008));
     assert_eq!((answer.throttled, answer.log_id.as_deref()), (false, Some("log-2")));
@@ -187,7 +187,7 @@ async fn a_fresh_token_that_is_rejected_too_ends_the_call_unsent_and_pauses_the_
     let pause = client.pause(&app_id()).unwrap();
     assert_eq!(pause.failure, *failure);
     assert_eq!(pause.until, world.clock.now().plus(secs(60)));
-    assert_eq!(not_sent(&create(&world, &client).await), UPSTREAM_CREDENTIALS_REJECTED);
+    assert_eq!(not_sent(&create(&world, &client).await), Reason::UpstreamCredentialsRejected);
     assert_eq!(peer.calls().len(), 3, "a pause sends nothing");
 }
 
@@ -195,7 +195,7 @@ async fn a_fresh_token_that_is_rejected_too_ends_the_call_unsent_and_pauses_the_
 async fn a_young_token_of_an_earlier_life_is_not_replaced_in_a_hurry() {
     let (world, peer, client) = one();
     world.store_token("clt.unknown", 10, 7_200).await;
-    assert_eq!(not_sent(&create(&world, &client).await), UPSTREAM_CREDENTIALS_REJECTED);
+    assert_eq!(not_sent(&create(&world, &client).await), Reason::UpstreamCredentialsRejected);
     let until = client.pause(&app_id()).unwrap().until;
     assert_eq!((peer.token_calls(), until), (0, world.clock.now().plus(secs(50))));
     tokio::time::advance(secs(50)).await;
@@ -224,7 +224,7 @@ async fn a_wrong_secret_is_told_once_to_douyin_and_pauses_the_app() {
             calls.spawn(async move { client.create(&key(), BODY, permitted).await });
         }
         for answer in calls.join_all().await {
-            assert_eq!(not_sent(&answer), UPSTREAM_CREDENTIALS_REJECTED);
+            assert_eq!(not_sent(&answer), Reason::UpstreamCredentialsRejected);
         }
         assert_eq!((peer.token_calls(), peer.calls().len()), (1, 0));
         assert_eq!(client.pause(&app_id()).unwrap().until, world.clock.now().plus(secs(1)));
@@ -239,21 +239,21 @@ async fn a_token_that_cannot_be_had_leaves_the_call_unsent_with_the_cause() {
     let throttled = json!({ "data": { "error_code": 10020, "description": "too many" } });
     let garbage = json!({ "data": { "access_token": "two\nlines", "expires_in": 7200 } });
     let cases = [
-        (Act::Say(throttled), "UPSTREAM_QUOTA_EXHAUSTED", true),
-        (Act::Say(garbage), UPSTREAM_BAD_ANSWER, false),
-        (Act::Say(json!({ "data": {}, "message": "success" })), UPSTREAM_BAD_ANSWER, false),
-        (Act::Say(json!({ "err_no": 2190004 })), "UPSTREAM_PERMISSION_MISSING", false),
-        (Act::SayWith(502, b"<html>"), UPSTREAM_HTTP_ERROR, false),
-        (Act::Fail(SendError::Timeout), UPSTREAM_TIMEOUT, false),
-        (Act::Fail(SendError::Lost("reset".to_owned())), UPSTREAM_CONNECTION_LOST, false),
-        (Act::Fail(SendError::NotSent("refused".to_owned())), UPSTREAM_UNREACHABLE, false),
+        (Act::Say(throttled), Reason::UpstreamQuotaExhausted, true),
+        (Act::Say(garbage), Reason::UpstreamBadAnswer, false),
+        (Act::Say(json!({ "data": {}, "message": "success" })), Reason::UpstreamBadAnswer, false),
+        (Act::Say(json!({ "err_no": 2190004 })), Reason::UpstreamPermissionMissing, false),
+        (Act::SayWith(502, b"<html>"), Reason::UpstreamHttpError, false),
+        (Act::Fail(SendError::Timeout), Reason::UpstreamTimeout, false),
+        (Act::Fail(SendError::Lost("reset".to_owned())), Reason::UpstreamConnectionLost, false),
+        (Act::Fail(SendError::NotSent("refused".to_owned())), Reason::UpstreamUnreachable, false),
     ];
     for (act, reason, throttled) in cases {
         let (world, peer, client) = one();
         peer.script_tokens([act]);
         let answer = create(&world, &client).await;
         assert_eq!((not_sent(&answer), answer.throttled), (reason, throttled));
-        assert!(client.pause(&app_id()).is_some(), "{reason}");
+        assert!(client.pause(&app_id()).is_some(), "{reason:?}");
         assert!(peer.calls().is_empty());
         tokio::time::advance(secs(600)).await;
         accepted_by(&world, &client).await;
@@ -300,7 +300,7 @@ async fn a_token_call_that_hangs_ends_in_time_for_everybody() {
     }
     tokio::time::advance(secs(5)).await;
     for answer in calls.join_all().await {
-        assert_eq!(not_sent(&answer), UPSTREAM_TIMEOUT);
+        assert_eq!(not_sent(&answer), Reason::UpstreamTimeout);
     }
     assert_eq!((peer.token_calls(), peer.calls().len()), (1, 0));
 }

@@ -11,7 +11,7 @@ use tonic_types::pb;
 use super::{DETAILS_BYTES_MAX, Problem, TEXT_BYTES_MAX, VIOLATIONS_MAX, cut};
 use crate::douyin::codes::{About, Retry};
 use crate::proto::v1;
-use crate::settle::DouyinError;
+use crate::settle::{DouyinError, Reason};
 
 const ERR_MSG_BYTES_MAX: usize = 512;
 /// Where the errors are described, with an anchor for each reason. Without a home page, which a
@@ -76,7 +76,7 @@ impl Problem {
             message: self.words.meaning_zh.to_owned(),
         };
         details.push(any("google.rpc.LocalizedMessage", &localized));
-        details.push(any("google.rpc.Help", &help(self.words.reason)));
+        details.push(any("google.rpc.Help", &help(self.words.reason.as_str())));
         details
     }
 
@@ -103,7 +103,8 @@ impl Problem {
                 }
             }
         }
-        let (reason, domain) = (self.words.reason.to_owned(), self.words.domain.to_owned());
+        let (reason, domain) = (self.words.reason.as_str(), self.words.domain);
+        let (reason, domain) = (reason.to_owned(), domain.to_owned());
         pb::ErrorInfo { reason, domain, metadata }
     }
 
@@ -140,7 +141,7 @@ impl Problem {
                 Some(any("google.rpc.ResourceInfo", &info))
             }
             Fitting::PreconditionFailure => {
-                let r#type = self.words.reason.to_owned();
+                let r#type = self.words.reason.as_str().to_owned();
                 let violation =
                     pb::precondition_failure::Violation { r#type, subject, description };
                 let failure = pb::PreconditionFailure { violations: vec![violation] };
@@ -212,14 +213,14 @@ pub fn retry_word(retry: Retry) -> &'static str {
 }
 
 /// What Douyin said, for a detail or a recorded error.
-pub fn douyin_error(reason: &str, said: &DouyinError) -> v1::DouyinError {
+pub fn douyin_error(reason: Reason, said: &DouyinError) -> v1::DouyinError {
     let text = |text: &str, bytes_max| {
         let text = cut(text, bytes_max);
         (!text.is_empty()).then(|| text.to_owned())
     };
     v1::DouyinError {
         err_no: said.err_no,
-        reason: reason.to_owned(),
+        reason: reason.as_str().to_owned(),
         err_msg: text(&said.err_msg, ERR_MSG_BYTES_MAX),
         log_id: text(&said.log_id, TEXT_BYTES_MAX),
         http_status: i32::from(said.http_status),

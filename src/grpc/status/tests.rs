@@ -56,7 +56,7 @@ fn all() -> Vec<Status> {
     });
     let douyin = codes::TABLE.iter().chain([codes::other()]).map(|row| {
         let said = DouyinError { err_no: Some(row.err_no), sub_err_no: None, ..said.clone() };
-        Problem::of_failure(&Failure { reason: row.reason.to_owned(), douyin: Some(said) })
+        Problem::of_failure(&Failure::said(row.reason, said))
     });
     let problems = own.chain(douyin).map(|problem| {
         let mut problem = problem.by(Rpc::CreateSettle).about(&names);
@@ -109,7 +109,7 @@ fn a_message_says_in_one_sentence_what_happened_and_in_one_what_to_do() {
 fn an_unknown_outcome_is_worth_coming_back_for_and_a_refused_one_never() {
     for row in codes::TABLE {
         let said = DouyinError { err_no: Some(row.err_no), sub_err_no: None, ..longest().1 };
-        let failure = Failure { reason: row.reason.to_owned(), douyin: Some(said) };
+        let failure = Failure::said(row.reason, said);
         let now = |outcome| matches!(words_for(&failure, outcome).retry, Retry::Now(_));
         assert_eq!(now(Outcome::Unknown), row.handling != Handling::Reauthenticate, "{row:?}");
         assert!(!now(Outcome::Refused), "{row:?}");
@@ -124,7 +124,7 @@ fn a_field_is_named_to_whoever_has_it() {
         let err_msg = err_msg.to_owned();
         let said =
             DouyinError { err_no: Some(err_no), sub_err_no, err_msg, log_id, http_status: 400 };
-        Failure { reason: row.reason.to_owned(), douyin: Some(said) }
+        Failure::said(row.reason, said)
     };
     let fields = |failure: &Failure, rpc| {
         let mut problem = Problem::of_failure(failure).by(rpc);

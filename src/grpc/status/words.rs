@@ -6,15 +6,14 @@ use tonic::Code;
 
 use super::super::reasons;
 use super::{DOMAIN_DOUYIN, DOMAIN_GATEWAY, Outcome};
-use crate::douyin;
 use crate::douyin::codes::{self, About, Handling, Retry};
-use crate::settle::Failure;
+use crate::settle::{Failure, Reason};
 
 /// A table row, as it applies to one failure.
 #[derive(Clone, Debug)]
 pub struct Words {
     pub code: Code,
-    pub reason: &'static str,
+    pub reason: Reason,
     pub domain: &'static str,
     pub meaning: &'static str,
     pub meaning_zh: &'static str,
@@ -30,22 +29,30 @@ pub struct Words {
 /// The words for a recorded failure. The gateway's several causes of "no usable answer" are one
 /// reason to a caller: none of them changes what the caller does.
 pub fn words(failure: &Failure) -> Words {
+    let Some(reason) = failure.reason.known() else {
+        return Words::own(Reason::InternalError);
+    };
     // Several numbers may share a reason; the number itself has the exact words.
     let said = failure.douyin.as_ref();
     let exact = said.and_then(|said| codes::decisive(said.err_no?, said.sub_err_no));
-    let exact = exact.filter(|row| row.reason == failure.reason);
-    if let Some(row) = exact.or_else(|| codes::row_for_reason(&failure.reason)) {
+    let exact = exact.filter(|row| row.reason == reason);
+    if let Some(row) = exact.or_else(|| codes::row_for_reason(reason)) {
         return Words::of_douyin(row);
     }
-    match failure.reason.as_str() {
-        douyin::UPSTREAM_TIMEOUT
-        | douyin::UPSTREAM_UNREACHABLE
-        | douyin::UPSTREAM_CONNECTION_LOST
-        | douyin::UPSTREAM_BAD_ANSWER
-        | douyin::UPSTREAM_HTTP_ERROR
-        | douyin::SEND_TOO_LATE => Words::own("UPSTREAM_UNAVAILABLE"),
-        own => Words::own(own),
-    }
+    let told = if is_no_usable_answer(reason) { Reason::UpstreamUnavailable } else { reason };
+    Words::own(told)
+}
+
+fn is_no_usable_answer(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::UpstreamTimeout
+            | Reason::UpstreamUnreachable
+            | Reason::UpstreamConnectionLost
+            | Reason::UpstreamBadAnswer
+            | Reason::UpstreamHttpError
+            | Reason::SendTooLate
+    )
 }
 
 /// The words for a failure of a create whose outcome is known.
@@ -91,9 +98,8 @@ impl Words {
         }
     }
 
-    pub(super) fn own(reason: &str) -> Self {
-        let row = reasons::row(reason).or_else(|| reasons::row("INTERNAL_ERROR"));
-        let row = row.expect("the table has INTERNAL_ERROR");
+    pub(super) fn own(reason: Reason) -> Self {
+        let row = reasons::row(reason).expect("each reason of the gateway's own has a row");
         Self {
             code: row.code,
             reason: row.reason,

@@ -217,7 +217,7 @@ impl Gateway {
     }
 
     fn observation(&self, news: News, sees_all: bool) -> Observation {
-        let nameless = Learned::Exists(Failure::own("ACCEPTED_WITHOUT_ID"));
+        let nameless = Learned::Exists(Failure::own(Reason::AcceptedWithoutId));
         let seen = match news {
             News::Accepted(settle_id) => answer(accepted(&settle_id.to_string())),
             News::Nameless if self.rules.broken == Broken::NamelessAnswersItsSend => {

@@ -1,7 +1,6 @@
 //! The rules below the table about what may be believed: refusals, empty answers, FAIL and
 //! strangers while a send is unanswered, 23111, unlisted numbers, the end of the window.
 
-use super::super::state::{OUT_SETTLE_NO_EXISTS, SUBMISSION_EXPIRED};
 use super::*;
 use ReportedStatus::{Fail, Processing, Success};
 use StateKind as In;
@@ -208,7 +207,7 @@ fn the_rejection_of_a_taken_number_never_names_an_unknown_outcome() {
     let State::Rejected { rejection } = play.record.state else {
         panic!("all its sends were answered: {:?}", play.record.state);
     };
-    assert_eq!(rejection.reason, OUT_SETTLE_NO_EXISTS);
+    assert_eq!(rejection.reason, Reason::OutSettleNoExists);
 }
 
 #[test]
@@ -234,7 +233,7 @@ fn the_same_unlisted_number_three_times_and_an_empty_query_after_the_grace_is_a_
         assert_eq!(empty.seen_by(&mut play.clone()), In::Submitting, "{missing}");
     }
     assert_eq!(proving().seen_by(&mut play), In::Rejected);
-    let rejection = failure("DOUYIN_ERROR", 99);
+    let rejection = failure(Reason::DouyinError, 99);
     assert_eq!(play.record.state, State::Rejected { rejection });
 }
 
@@ -263,7 +262,7 @@ fn the_window_expires_with_the_second_empty_query_begun_after_it_and_after_the_g
         play.sees(&[query_at(end, Learned::Absent)]);
         assert_eq!(play.kind(), In::Submitting, "one is not enough");
         play.sees(&[query(WINDOW_END + 60, Learned::Absent)]);
-        let rejection = Failure::own(SUBMISSION_EXPIRED);
+        let rejection = Failure::own(Reason::SubmissionExpired);
         assert_eq!(play.record.state, State::Rejected { rejection });
     }
 }
@@ -330,7 +329,7 @@ fn expiry_after_a_known_last_error_is_still_called_expiry() {
     play.sees(&[answer(timeout())]);
     play.at(WINDOW_END).sees(&[query(WINDOW_END, Learned::Absent)]);
     play.sees(&[query(WINDOW_END + 1, Learned::Absent)]);
-    let rejection = Failure::own(SUBMISSION_EXPIRED);
+    let rejection = Failure::own(Reason::SubmissionExpired);
     assert_eq!(play.record.state, State::Rejected { rejection });
 }
 

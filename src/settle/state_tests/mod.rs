@@ -93,7 +93,7 @@ fn accepted(settle_id: &str) -> Learned {
     Learned::Accepted(AcceptedIds { settle_id: id(settle_id), wallet_settle_id: None })
 }
 
-fn failure(reason: &str, err_no: i32) -> Failure {
+fn failure(reason: Reason, err_no: i32) -> Failure {
     let douyin = DouyinError {
         err_no: Some(err_no),
         sub_err_no: None,
@@ -101,15 +101,15 @@ fn failure(reason: &str, err_no: i32) -> Failure {
         log_id: "log-1".to_owned(),
         http_status: 400,
     };
-    Failure { reason: reason.to_owned(), douyin: Some(douyin) }
+    Failure::said(reason, douyin)
 }
 
 fn no_money() -> Failure {
-    failure("NO_MONEY_TO_SETTLE", 23112)
+    failure(Reason::NoMoneyToSettle, 23112)
 }
 
 fn number_taken() -> Failure {
-    failure("OUT_SETTLE_NO_EXISTS", 23111)
+    failure(Reason::OutSettleNoExists, 23111)
 }
 
 fn refused() -> Learned {
@@ -117,19 +117,19 @@ fn refused() -> Learned {
 }
 
 fn timeout() -> Learned {
-    Learned::Unknown(Failure::own("UPSTREAM_TIMEOUT"))
+    Learned::Unknown(Failure::own(Reason::UpstreamTimeout))
 }
 
 fn system_error() -> Learned {
-    Learned::Unknown(failure("SYSTEM_ERROR", 23000))
+    Learned::Unknown(failure(Reason::SystemError, 23000))
 }
 
 fn unlisted(err_no: i32) -> Learned {
-    Learned::Unlisted(failure("DOUYIN_ERROR", err_no))
+    Learned::Unlisted(failure(Reason::DouyinError, err_no))
 }
 
 fn not_sent() -> Learned {
-    Learned::NotSent(Failure::own("UPSTREAM_UNREACHABLE"))
+    Learned::NotSent(Failure::own(Reason::UpstreamUnreachable))
 }
 
 fn exists() -> Learned {

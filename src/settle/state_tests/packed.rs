@@ -315,7 +315,7 @@ impl Packed {
         evidence.exists_seen = self.exists.then(|| past(EXISTS_ABSENT, begun.after_exists));
         evidence.refused = self.refused.then(no_money);
         evidence.fail_seen = self.fail_seen.map(numbered);
-        let failure = failure("DOUYIN_ERROR", 99);
+        let failure = failure(Reason::DouyinError, 99);
         let times = self.unlisted.into();
         evidence.unlisted = (self.unlisted > 0).then_some(Unlisted { failure, times });
         evidence.empties_after_expiry = self.empties.into();

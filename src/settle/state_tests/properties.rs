@@ -70,7 +70,7 @@ fn learned() -> impl Strategy<Value = Learned> {
         accepted("ots2"),
         wallet("ots1"),
         refused(),
-        Learned::Refused(failure("ORDER_NOT_PAID", 23102)),
+        Learned::Refused(failure(Reason::OrderNotPaid, 23102)),
         timeout(),
         system_error(),
         unlisted(99),

@@ -422,7 +422,7 @@ fn only_another_kind_of_last_error_is_news() {
     let mut play = Play::recorded();
     play.sees(&[answer(system_error())]);
     let (version, revision) = (play.record.version, play.record.revision);
-    let mut same_kind = failure("SYSTEM_ERROR", 23000);
+    let mut same_kind = failure(Reason::SystemError, 23000);
     if let Some(said) = &mut same_kind.douyin {
         said.log_id = "log-2".to_owned();
         said.err_msg = "said so again".to_owned();
@@ -430,7 +430,7 @@ fn only_another_kind_of_last_error_is_news() {
     play.at(60).sees(&[answer(Learned::Unknown(same_kind.clone()))]);
     assert_eq!((play.record.version, play.record.revision), (version + 1, revision));
     assert_eq!(play.record.last_error, Some(same_kind), "the newest words are kept");
-    play.sees(&[answer(Learned::Unknown(failure("SYSTEM_ERROR", 13000)))]);
+    play.sees(&[answer(Learned::Unknown(failure(Reason::SystemError, 13000)))]);
     assert_eq!(play.record.revision, revision + 1);
     play.sees(&[answer(timeout())]);
     assert_eq!(play.record.revision, revision + 2);
@@ -453,5 +453,5 @@ fn history_names_the_error_of_the_revision() {
     let mut play = Play::recorded();
     play.sees(&[answer(timeout())]);
     let entry = play.record.history_entry(Source::Create, None);
-    assert_eq!(entry.error, Some(Failure::own("UPSTREAM_TIMEOUT")));
+    assert_eq!(entry.error, Some(Failure::own(Reason::UpstreamTimeout)));
 }

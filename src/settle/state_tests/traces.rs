@@ -223,7 +223,7 @@ fn mutant_no_fence() {
 /// handed in as an answer to nothing: it is the opposite of a proof that nothing of ours exists.
 #[test]
 fn an_acceptance_without_an_id_leaves_its_send_in_doubt() {
-    let nameless = again(answer(Learned::Exists(Failure::own("ACCEPTED_WITHOUT_ID"))));
+    let nameless = again(answer(Learned::Exists(Failure::own(Reason::AcceptedWithoutId))));
     let mut play = Play::recorded();
     play.sees(&[nameless.clone(), callback(theirs("ots0", Fail))]);
     nothing_told(&play);

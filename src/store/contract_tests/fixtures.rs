@@ -39,16 +39,14 @@ pub(in crate::store) fn settle_id(text: &str) -> SettleId {
 
 /// A failure with everything that Douyin may say.
 pub(in crate::store) fn failure(err_no: i32) -> Failure {
-    Failure {
-        reason: "NO_MONEY_TO_SETTLE".to_owned(),
-        douyin: Some(DouyinError {
-            err_no: Some(err_no),
-            sub_err_no: Some(-1),
-            err_msg: "余额不足 \"quoted\" \\ \u{1F4B0}".to_owned(),
-            log_id: "2026081500".to_owned(),
-            http_status: 200,
-        }),
-    }
+    let said = DouyinError {
+        err_no: Some(err_no),
+        sub_err_no: Some(-1),
+        err_msg: "余额不足 \"quoted\" \\ \u{1F4B0}".to_owned(),
+        log_id: "2026081500".to_owned(),
+        http_status: 200,
+    };
+    Failure::said(Reason::NoMoneyToSettle, said)
 }
 
 fn content() -> Content {

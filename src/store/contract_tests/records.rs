@@ -17,7 +17,7 @@ fn all_kinds_of_records() -> Vec<Record> {
             State::Processing { settle_id: settle_id.clone() },
             State::Succeeded { settle_id: settle_id.clone() },
             State::Failed { settle_id },
-            State::Rejected { rejection: Failure::own("SUBMISSION_EXPIRED") },
+            State::Rejected { rejection: Failure::own(Reason::SubmissionExpired) },
         ]
     };
     let sources = [Source::Create, Source::Query, Source::Callback, Source::Gateway];
@@ -295,6 +295,27 @@ pub(super) async fn a_row_with_an_unknown_structure_is_not_read(subject: Subject
         let read = store.get(&record.key).await;
         assert!(blames(&read, column), "{column}: {read:?}");
     }
+}
+
+/// It decides nothing, so nothing waits for the version that knows it.
+pub(super) async fn a_row_with_an_unknown_reason_is_read_claimed_and_rewritten(subject: Subject) {
+    let store = &subject.store;
+    let mut record = submitted(key("1"));
+    record.evidence = full_evidence();
+    record.last_error = Some(failure(23_000));
+    insert(store, &record, due_now()).await;
+    for column in ["last_error", "refused", "unlisted"] {
+        subject.overwrite(&record.key, column, r#"{"reason":"FROM_THE_FUTURE"}"#);
+    }
+    let newer = Failure { reason: RecordedReason::parse("FROM_THE_FUTURE"), douyin: None };
+    record.last_error = Some(newer.clone());
+    record.evidence.refused = Some(newer.clone());
+    record.evidence.unlisted.as_mut().unwrap().failure = newer;
+    assert_eq!(store.get(&record.key).await, Ok(Some(record.clone())));
+    let rewritten = next(&record, |record| record.revision += 1);
+    assert_eq!(store.swap(fact(rewritten.clone())).await, Ok(Swapped::Done));
+    assert_eq!(store.get(&record.key).await, Ok(Some(rewritten)));
+    assert_eq!(claim(store, after_ms(5)).await.len(), 1);
 }
 
 pub(super) async fn the_token_saved_last_comes_back(subject: Subject) {

@@ -202,7 +202,7 @@ pub(super) async fn history_grows_with_entries_and_is_read_oldest_first(subject:
     let mut expected = vec![record.history_entry(Source::Gateway, None)];
     for (source, error) in [
         (Source::Create, Some(failure(23_000))),
-        (Source::Query, Some(Failure::own("TIMEOUT"))),
+        (Source::Query, Some(Failure::own(Reason::UpstreamTimeout))),
         (Source::Callback, None),
     ] {
         record = next(&record, |record| {

@@ -14,7 +14,9 @@ fn state(number: &str, kind: StateKind) -> Record {
         match kind {
             StateKind::Succeeded => State::Succeeded { settle_id },
             StateKind::Failed => State::Failed { settle_id },
-            StateKind::Rejected => State::Rejected { rejection: Failure::own("X") },
+            StateKind::Rejected => {
+                State::Rejected { rejection: Failure::own(Reason::SubmissionExpired) }
+            }
             StateKind::Submitting | StateKind::Processing => State::Processing { settle_id },
         },
     )

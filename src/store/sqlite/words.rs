@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::settle::{
     DouyinError, Failure, Fen, MerchantUid, Permission, PermissionId, ProcessId, RULES,
-    SettleParam, Source, StateKind, TradeSystem,
+    RecordedReason, SettleParam, Source, StateKind, TradeSystem,
 };
 
 /// An enum that is stored as a word.
@@ -131,7 +131,7 @@ struct SettleParamJson<'a> {
 
 pub(super) fn failure_json(failure: &Failure) -> String {
     let stored = FailureJson {
-        reason: Cow::Borrowed(&failure.reason),
+        reason: Cow::Borrowed(failure.reason.as_str()),
         douyin: failure.douyin.as_ref().map(|said| DouyinErrorJson {
             err_no: said.err_no,
             sub_err_no: said.sub_err_no,
@@ -147,7 +147,7 @@ pub(super) fn failure_json(failure: &Failure) -> String {
 pub(super) fn failure_from_json(json: &str) -> Option<Failure> {
     let stored: FailureJson<'_> = serde_json::from_str(json).ok()?;
     Some(Failure {
-        reason: stored.reason.into_owned(),
+        reason: RecordedReason::parse(&stored.reason),
         douyin: stored.douyin.map(|said| DouyinError {
             err_no: said.err_no,
             sub_err_no: said.sub_err_no,

@@ -1,0 +1,186 @@
+//! Why something went wrong, by a name that stays: what callers see and what the store keeps.
+//!
+//! A reason says nothing by itself. What it means, and what to do, is in its row: in
+//! `douyin/codes/table.rs` if Douyin answered it, else in `grpc/reasons.rs`.
+
+/// One list gives both directions, so that none can forget a reason.
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $reason:ident = $word:literal,)*) => {
+        /// One name of the error tables.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Reason {
+            $($(#[$doc])* $reason,)*
+        }
+
+        impl Reason {
+            #[cfg(test)]
+            pub const ALL: &'static [Self] = &[$(Self::$reason),*];
+
+            /// UPPER_SNAKE and stable.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$reason => $word),* }
+            }
+
+            /// `None`: this version has no such reason.
+            pub fn parse(word: &str) -> Option<Self> {
+                match word {
+                    $($word => Some(Self::$reason),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    // What Douyin answers: rows of `douyin/codes/table.rs`.
+    AmountTooSmall = "AMOUNT_TOO_SMALL",
+    AppIdInvalid = "APP_ID_INVALID",
+    AutomaticSettlementConfigured = "AUTOMATIC_SETTLEMENT_CONFIGURED",
+    /// Every number that the table does not list.
+    DouyinError = "DOUYIN_ERROR",
+    EntireSettleNotAllowed = "ENTIRE_SETTLE_NOT_ALLOWED",
+    ExtTooLong = "EXT_TOO_LONG",
+    ItemOrderMismatch = "ITEM_ORDER_MISMATCH",
+    ItemOrderNotFound = "ITEM_ORDER_NOT_FOUND",
+    MerchantUidEmpty = "MERCHANT_UID_EMPTY",
+    NoMoneyToSettle = "NO_MONEY_TO_SETTLE",
+    OrderNotFinished = "ORDER_NOT_FINISHED",
+    OrderNotFound = "ORDER_NOT_FOUND",
+    OrderNotPaid = "ORDER_NOT_PAID",
+    OrderNotSettleable = "ORDER_NOT_SETTLEABLE",
+    OrderOrSettleIdMissing = "ORDER_OR_SETTLE_ID_MISSING",
+    OrderStateWrong = "ORDER_STATE_WRONG",
+    OutOrderNoEmpty = "OUT_ORDER_NO_EMPTY",
+    OutSettleNoEmpty = "OUT_SETTLE_NO_EMPTY",
+    /// Also the rejection when the number is taken and nothing of ours is alive under it.
+    OutSettleNoExists = "OUT_SETTLE_NO_EXISTS",
+    ParamError = "PARAM_ERROR",
+    PartialSettleNotEnabled = "PARTIAL_SETTLE_NOT_ENABLED",
+    SettleDescEmpty = "SETTLE_DESC_EMPTY",
+    SettleDescTooLong = "SETTLE_DESC_TOO_LONG",
+    SettleParamsTooLong = "SETTLE_PARAMS_TOO_LONG",
+    SystemBusy = "SYSTEM_BUSY",
+    SystemError = "SYSTEM_ERROR",
+    UnspecifiedFailure = "UNSPECIFIED_FAILURE",
+    UpstreamAppDisabled = "UPSTREAM_APP_DISABLED",
+    /// Douyin rejects the app's client secret, or a freshly fetched token.
+    UpstreamCredentialsRejected = "UPSTREAM_CREDENTIALS_REJECTED",
+    UpstreamIpNotAllowed = "UPSTREAM_IP_NOT_ALLOWED",
+    UpstreamPermissionMissing = "UPSTREAM_PERMISSION_MISSING",
+    UpstreamQuotaExhausted = "UPSTREAM_QUOTA_EXHAUSTED",
+    UpstreamRateLimited = "UPSTREAM_RATE_LIMITED",
+    UpstreamRiskControl = "UPSTREAM_RISK_CONTROL",
+    UpstreamSignatureRejected = "UPSTREAM_SIGNATURE_REJECTED",
+
+    // Why no usable answer came from Douyin: callers are told UPSTREAM_UNAVAILABLE.
+    /// The permission to send had run out before the first byte: nothing left this machine.
+    SendTooLate = "SEND_TOO_LATE",
+    /// The answer cannot be understood: HTML, empty, too large, wrong types.
+    UpstreamBadAnswer = "UPSTREAM_BAD_ANSWER",
+    /// The connection ended after the request may have been written.
+    UpstreamConnectionLost = "UPSTREAM_CONNECTION_LOST",
+    /// An HTTP status that is no success, without a readable number.
+    UpstreamHttpError = "UPSTREAM_HTTP_ERROR",
+    /// The HTTP request was written and not answered in time.
+    UpstreamTimeout = "UPSTREAM_TIMEOUT",
+    /// Nothing left this machine: no connection to Douyin could be made.
+    UpstreamUnreachable = "UPSTREAM_UNREACHABLE",
+
+    // The gateway's own: rows of `grpc/reasons.rs`.
+    /// `err_no` 0 and no `settle_id`: Douyin took the settle and did not name it.
+    AcceptedWithoutId = "ACCEPTED_WITHOUT_ID",
+    AppNotConfigured = "APP_NOT_CONFIGURED",
+    BudgetExhausted = "BUDGET_EXHAUSTED",
+    CompressionNotSupported = "COMPRESSION_NOT_SUPPORTED",
+    /// The history's word for a report that contradicts a final state.
+    Contradiction = "CONTRADICTION",
+    DeadlineReached = "DEADLINE_REACHED",
+    Forbidden = "FORBIDDEN",
+    InternalError = "INTERNAL_ERROR",
+    InvalidRequest = "INVALID_REQUEST",
+    NameNotFound = "NAME_NOT_FOUND",
+    OutSettleNoConflict = "OUT_SETTLE_NO_CONFLICT",
+    Overloaded = "OVERLOADED",
+    RequestMalformed = "REQUEST_MALFORMED",
+    RequestTooLarge = "REQUEST_TOO_LARGE",
+    RevisionFromFuture = "REVISION_FROM_FUTURE",
+    RpcNotFound = "RPC_NOT_FOUND",
+    ServerDraining = "SERVER_DRAINING",
+    SettleNotFound = "SETTLE_NOT_FOUND",
+    SlowConsumer = "SLOW_CONSUMER",
+    StoreUnavailable = "STORE_UNAVAILABLE",
+    StreamRotated = "STREAM_ROTATED",
+    /// The rejection when the window ends without Douyin ever having accepted the settle.
+    SubmissionExpired = "SUBMISSION_EXPIRED",
+    TimeLimitReached = "TIME_LIMIT_REACHED",
+    Unauthenticated = "UNAUTHENTICATED",
+    UpstreamUnavailable = "UPSTREAM_UNAVAILABLE",
+    WatchLimitReached = "WATCH_LIMIT_REACHED",
+}
+
+/// A reason as a record keeps it. One that a newer version wrote stays as it was written, because
+/// it is no evidence: a settle must not stand still for a word that this version cannot explain.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RecordedReason {
+    Known(Reason),
+    Newer(String),
+}
+
+impl RecordedReason {
+    pub fn parse(word: &str) -> Self {
+        Reason::parse(word).map_or_else(|| Self::Newer(word.to_owned()), Self::Known)
+    }
+
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Known(reason) => reason.as_str(),
+            Self::Newer(word) => word,
+        }
+    }
+
+    pub fn known(&self) -> Option<Reason> {
+        match self {
+            Self::Known(reason) => Some(*reason),
+            Self::Newer(_) => None,
+        }
+    }
+}
+
+impl PartialEq<Reason> for RecordedReason {
+    fn eq(&self, other: &Reason) -> bool {
+        self.known() == Some(*other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `SystemBusy` is SYSTEM_BUSY: short enough for `ErrorInfo`, and spelled once.
+    #[test]
+    fn a_reason_is_the_name_of_its_variant_in_upper_snake() {
+        for reason in Reason::ALL {
+            let mut name = String::new();
+            for c in format!("{reason:?}").chars() {
+                if c.is_ascii_uppercase() && !name.is_empty() {
+                    name.push('_');
+                }
+                name.push(c.to_ascii_uppercase());
+            }
+            assert_eq!(reason.as_str(), name);
+            assert!(name.len() <= 63, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_read_back_is_what_was_written() {
+        for reason in Reason::ALL {
+            let read = RecordedReason::parse(reason.as_str());
+            assert_eq!(read, RecordedReason::Known(*reason));
+            assert_eq!(read.as_str(), reason.as_str());
+        }
+        let newer = RecordedReason::parse("FROM_THE_FUTURE");
+        assert_eq!((newer.known(), newer.as_str()), (None, "FROM_THE_FUTURE"));
+    }
+}
