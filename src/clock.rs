@@ -130,6 +130,14 @@ impl Clock {
     }
 }
 
+/// Waits for a moment of the runtime's timer; without one, for ever.
+pub async fn at(moment: Option<tokio::time::Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// What a clock that drifts makes of a duration.
 fn drifted(elapsed: Duration, drift_ppm: i32) -> Duration {
     let drift = elapsed / 1_000_000 * drift_ppm.unsigned_abs();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Gateway, Name, QueryError};
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, at};
 use crate::hub::{Joined, Subscription};
 use crate::settle::{Key, Record};
 use crate::store;
@@ -222,12 +222,5 @@ impl Watch {
             confirmed_time: self.seat.confirmed(),
             next_check_time: due.map(|wait| gateway.clock.now().plus(wait)),
         })
-    }
-}
-
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment).await,
-        None => std::future::pending().await,
     }
 }

@@ -16,6 +16,7 @@ use super::bounds::Held;
 use super::rpc::Rpc;
 use super::status::{Limit, Names};
 use super::{convert, status};
+use crate::clock::at;
 use crate::gateway::{Ending, Event, Watch};
 use crate::log_limit::limited;
 use crate::proto::v1;
@@ -116,13 +117,6 @@ impl Pump {
         }
         // Set once, here: the pump ends right after it.
         let _ = self.ending.set(outcome);
-    }
-}
-
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -126,7 +126,7 @@ pub(in crate::douyin) fn denies(content: &[u8]) -> bool {
 
 /// What is kept of a log id, wherever it was.
 pub(in crate::douyin) fn bounded_log_id(log_id: &str) -> String {
-    cut(log_id, LOG_ID_BYTES_MAX).to_owned()
+    log_id.split_at(log_id.floor_char_boundary(LOG_ID_BYTES_MAX)).0.to_owned()
 }
 
 fn number(fields: &Fields, name: &'static str) -> Result<Option<i32>, Unreadable> {
@@ -150,11 +150,6 @@ fn first_text<const N: usize>(places: [(&Fields, &'static str); N]) -> Option<St
     places.into_iter().find_map(|(fields, name)| lenient::text(fields, name))
 }
 
-/// The longest beginning that fits and ends between two characters.
-fn cut(text: &str, bytes_max: usize) -> &str {
-    text.get(..text.floor_char_boundary(bytes_max)).unwrap_or_default()
-}
-
 impl Answer {
     /// The row of the error table that decides; `None` for numbers that no document lists.
     pub(in crate::douyin) fn row(&self) -> Option<&'static Row> {
@@ -170,14 +165,15 @@ impl Answer {
         sent: &SecretString,
     ) -> DouyinError {
         let secret = sent.expose_secret();
-        let err_msg = match secret.is_empty() {
+        let mut err_msg = match secret.is_empty() {
             true => self.err_msg.clone(),
             false => self.err_msg.replace(secret, "[redacted]"),
         };
+        err_msg.truncate(err_msg.floor_char_boundary(ERR_MSG_BYTES_MAX));
         DouyinError {
             err_no: self.err_no,
             sub_err_no: self.sub_err_no,
-            err_msg: cut(&err_msg, ERR_MSG_BYTES_MAX).to_owned(),
+            err_msg,
             log_id: log_id.unwrap_or_default().to_owned(),
             http_status,
         }
