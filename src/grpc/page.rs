@@ -24,12 +24,17 @@ pub fn token(query: &ListQuery, position: Position) -> String {
     bytes.extend_from_slice(&filters(query));
     bytes.extend_from_slice(&position.create_time.as_ms().to_be_bytes());
     bytes.extend_from_slice(&position.row.to_be_bytes());
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(bytes)
 }
 
 /// The place that a token names; `None` if the gateway did not make it for this query.
 pub fn position(query: &ListQuery, token: &str) -> Option<Position> {
-    let bytes = unhex(token)?;
+    let mut bytes = [0; BYTES];
+    hex::decode_to_slice(token, &mut bytes).ok()?;
+    // Upper case is read too, and one place has one token.
+    if hex::encode(bytes) != token {
+        return None;
+    }
     let (version, rest) = bytes.split_first()?;
     let (filters_then, rest) = rest.split_first_chunk::<8>()?;
     let (create_time, rest) = rest.split_first_chunk::<8>()?;
@@ -52,16 +57,6 @@ pub fn fitting(settles: &[v1::Settle]) -> usize {
         bytes <= PAGE_BYTES_MAX
     });
     fit.count().max(settles.len().min(1))
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    if text.len() != 2 * BYTES || !text.bytes().all(digit) {
-        return None;
-    }
-    let pairs = text.as_bytes().chunks(2);
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    pairs.map(byte).collect()
 }
 
 /// A digest of everything that decides which settles are listed.

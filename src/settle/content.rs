@@ -1,8 +1,6 @@
 //! What a caller asked to be settled. Two requests under one number are the same settle exactly if
 //! their contents are equal.
 
-use std::fmt::Write as _;
-
 use super::ids::{Ext, ItemOrderId, MerchantUid, NotifyUrl, OutOrderNo, SettleDesc};
 use super::money::Fen;
 
@@ -38,11 +36,7 @@ impl Content {
     /// [`MARK_PREFIX`] and the first 128 bits of a SHA-256 in hex.
     pub fn mark(&self) -> String {
         let digest = ring::digest::digest(&ring::digest::SHA256, &self.canonical_bytes());
-        let mut mark = String::from(MARK_PREFIX);
-        for byte in &digest.as_ref()[..16] {
-            write!(mark, "{byte:02x}").expect("writing to a String cannot fail");
-        }
-        mark
+        format!("{MARK_PREFIX}{}", hex::encode(&digest.as_ref()[..16]))
     }
 
     /// The names of the fields, as in the proto, in which `other` differs. Never values.
