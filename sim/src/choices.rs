@@ -4,14 +4,20 @@
 //! sets it.
 
 use http::StatusCode;
+use serde::{Deserialize, Serialize};
 
 use super::callbacks::Ladder;
+use super::choice_names::{detail_separator, status};
 
 /// The longest time that an accepted settle may stay invisible to queries (a guess).
 const VISIBLE_AFTER_MS_MAX: u64 = 600_000;
 
+/// A text that is part of the program. By another name, for serde would want to borrow it.
+type Separator = &'static str;
+
 /// The simulator's answers to the open questions about Douyin.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Choices {
     /// Is 23111 checked before or after the rules of §1.5?
     pub number_check: NumberCheck,
@@ -26,8 +32,10 @@ pub struct Choices {
     /// A FAIL turns into SUCCESS this long after, if its money is still there. In milliseconds.
     pub fail_turns_success_after_ms: Option<u64>,
     /// HTTP status of refusals by the settlement system: 400 (PAGE) or 200 (sibling pages), §1.7.
+    #[serde(with = "status")]
     pub business_status: StatusCode,
     /// HTTP status of refusals by the platform in front of it (tokens, quotas). Undocumented.
+    #[serde(with = "status")]
     pub platform_status: StatusCode,
     /// How refusals by the settlement system are wrapped.
     pub business_envelope: Envelope,
@@ -50,7 +58,8 @@ pub struct Choices {
     /// Is a body without `app_id` refused (§1.3: three of four SDKs send it)?
     pub app_id_required: bool,
     /// What stands between two receivers in `settle_detail` (§2.1: unknown).
-    pub detail_separator: &'static str,
+    #[serde(deserialize_with = "detail_separator")]
+    pub detail_separator: Separator,
     /// More receivers than this are a parameter error. Guaranteed payment has 4; none is
     /// documented for trade_basic.
     pub receivers_max: Option<usize>,
@@ -171,7 +180,8 @@ impl Choices {
 }
 
 /// When a create looks at whether its number was used before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum NumberCheck {
     /// A repeat of an accepted create gets 23111.
     BeforeRules,
@@ -180,7 +190,8 @@ pub enum NumberCheck {
 }
 
 /// What becomes of a number that did not lead to a successful settle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum NumberFate {
     /// It can be used again.
     Free,
@@ -193,7 +204,8 @@ impl NumberFate {
 }
 
 /// The envelopes of §1.8, last paragraph but one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Envelope {
     /// `{err_no, err_msg, log_id}`, the one of trade_basic.
     ErrMsg,
@@ -214,7 +226,8 @@ impl Envelope {
 }
 
 /// Where an answer carries its log id. The header `x-tt-logid` is always there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum LogIdPlace {
     /// In the body too, if the envelope has a place for it.
     Body,
@@ -223,16 +236,19 @@ pub enum LogIdPlace {
 }
 
 /// The two spellings of the developer's numbers in query answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum QueryNames {
     /// `out_settle_no`, `out_order_no`.
     New,
     /// `out_settle_id`, `out_order_id`; `wallet_settle_id` and `platform_ticket` are left out.
+    #[serde(rename = "of-2023")]
     Of2023,
 }
 
 /// The two ways to write an int64.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum AmountForm {
     /// As a JSON number (samples).
     Number,
@@ -241,11 +257,14 @@ pub enum AmountForm {
 }
 
 /// The two versions of the envelope of callbacks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum CallbackVersion {
     /// General trading system.
+    #[serde(rename = "3.0")]
     V3,
     /// Its siblings.
+    #[serde(rename = "2.0")]
     V2,
 }
 
@@ -262,7 +281,8 @@ impl CallbackVersion {
 }
 
 /// Which fields of `msg` a callback has when there is nothing to say in them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum CallbackFields {
     /// As captured: all but `item_order_id`, which only a per-item settle has.
     Captured,
@@ -277,7 +297,8 @@ impl CallbackFields {
 }
 
 /// What stands for the developer's number where there is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum AutoNumber {
     /// Captured so.
     SettleId,
@@ -290,7 +311,8 @@ impl AutoNumber {
 }
 
 /// What is in the fields that only inform: amounts, times, texts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Informing {
     AsDocumented,
     /// Of any type, and broken.

@@ -26,6 +26,9 @@ use super::received::{Received, Snapshot};
 use super::settles::Status;
 use super::token::Tokens;
 
+/// The longest answer that a script can have.
+const HUGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Douyin, as far as a caller can tell.
 #[derive(Debug)]
 pub struct Core {
@@ -118,11 +121,9 @@ impl Core {
     pub fn handle(&mut self, now_ms: u64, request: Request) -> Reply {
         self.advance(now_ms);
         let Some(endpoint) = Endpoint::of(&request.path) else {
-            self.received.stray();
             return self.page(StatusCode::NOT_FOUND, "404 page not found");
         };
         if request.method != Method::POST {
-            self.received.stray();
             return self.page(StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed");
         }
         let marks = self.note(endpoint, &request.body);
@@ -204,7 +205,7 @@ impl Core {
     }
 
     /// Ends the requests that hang, without an answer.
-    pub fn release(&mut self) {
+    pub(super) fn release(&mut self) {
         std::mem::take(&mut self.release).cancel();
     }
 
@@ -232,7 +233,7 @@ impl Core {
             callbacks: self.outbox.callbacks().cloned().collect(),
             callbacks_turned_away: self.outbox.turned_away(),
             received: self.received.clone(),
-            tokens: self.tokens.counts(),
+            tokens: self.tokens.fetched(),
         }
     }
 
@@ -317,7 +318,7 @@ impl Core {
             Script::Huge(bytes) => {
                 let mut answer = self.good_answer(call);
                 let mut body = answer.body.to_vec();
-                body.resize(body.len().max(bytes), b' ');
+                body.resize(body.len().max(bytes.min(HUGE_BYTES_MAX)), b' ');
                 answer.body = body.into();
                 Reply::Answer(answer)
             }
@@ -328,10 +329,10 @@ impl Core {
                     Endpoint::Create | Endpoint::Query => self.writer().refusal(&refusal),
                 })
             }
-            Script::Answer { status, body, content_type } => {
+            Script::Answer { status, body } => {
                 let status =
                     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                Reply::Answer(self.writer().raw(status, &content_type, body))
+                Reply::Answer(self.writer().raw(status, "application/json", body))
             }
             Script::Html => self.page(StatusCode::BAD_GATEWAY, forged::BAD_GATEWAY_PAGE),
             Script::Empty => self.ok_json(Bytes::new()),

@@ -9,8 +9,6 @@ pub(super) enum Endpoint {
 }
 
 impl Endpoint {
-    pub(super) const ALL: [Self; 3] = [Self::Token, Self::Create, Self::Query];
-
     /// Both forms are routed, with and without the slash at the end.
     pub(super) fn of(path: &str) -> Option<Self> {
         match path.strip_suffix('/').unwrap_or(path) {

@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -17,24 +18,34 @@ use super::endpoint::Endpoint;
 ///
 /// Nothing is applied to the books unless the script says so ([`Script::ApplyThen`]) or ends in
 /// [`Script::Normal`].
-#[derive(Clone, Debug)]
+///
+/// In JSON one is a word or has one field: `"drop"`, `{"refuse": 23000}`,
+/// `{"apply-then": {"delay": [500, "normal"]}}`, `{"answer": {"status": 503, "body": "{}"}}`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Script {
     /// Apply and answer by the rules.
     Normal,
     /// Answer this `err_no` in the envelope that the choices name.
     Refuse(i64),
-    /// Answer exactly this.
-    Answer { status: u16, body: Bytes, content_type: String },
+    /// Answer exactly this, as JSON.
+    Answer {
+        status: u16,
+        #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
+        body: Bytes,
+    },
     /// Apply the request at once, then do the rest; `Normal` in there is the true answer.
     ApplyThen(Box<Script>),
     /// Wait (as a slow network would), then do the rest. In milliseconds.
     Delay(u64, Box<Script>),
     /// Wait until the test opens the gate, then treat the request normally, even if its sender
     /// has gone: this is a request that was on its way for a long time.
+    #[serde(skip_deserializing)]
     Hold(Gate),
     /// Close the connection without an answer.
     Drop,
     /// Send the headers and half the body of a good answer, then close the connection.
+    #[serde(rename = "cut")]
     CloseMidAnswer,
     /// Never answer. The connection ends when the client gives up, or unanswered at `release`.
     Hang,
@@ -68,8 +79,16 @@ impl Script {
     /// A raw JSON answer.
     #[must_use]
     pub fn json(status: u16, body: impl Into<Bytes>) -> Self {
-        Self::Answer { status, body: body.into(), content_type: "application/json".to_owned() }
+        Self::Answer { status, body: body.into() }
     }
+}
+
+pub(super) fn as_text<S: Serializer>(body: &Bytes, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&String::from_utf8_lossy(body))
+}
+
+fn from_text<'de, D: Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
+    String::deserialize(from).map(Bytes::from)
 }
 
 /// A place where requests wait until a test lets them pass.
@@ -111,6 +130,13 @@ impl Gate {
     /// Waits until the gate is open.
     pub async fn opened(&self) {
         self.0.open.cancelled().await;
+    }
+}
+
+/// A gate is in a test; others learn only that there is one.
+impl Serialize for Gate {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_unit()
     }
 }
 

@@ -1,13 +1,14 @@
 //! The simulator's wire: HTTP/1.1 on a loopback port.
 //!
 //! It turns bytes into a [`Request`] and a [`Reply`] into bytes, or into the lack of them. It
-//! knows nothing of what either means.
+//! knows nothing of what either means. What is for the control interface goes to its router.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::Router;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -17,6 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
 use super::answers::Answer;
 use super::control;
@@ -24,7 +26,7 @@ use super::core::{Reply, Request};
 use super::simulator::Shared;
 
 /// A larger request body gets 413.
-const BODY_BYTES_MAX: usize = 64 * 1024;
+pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Further connections wait in the listener's backlog.
 const CONNECTIONS_MAX: usize = 4096;
 /// A pause after a failed accept, which is how running out of file descriptors shows up.
@@ -33,6 +35,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// Accepts connections until the simulator stops.
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let control = control::router(Arc::clone(&shared));
     loop {
         let slot = tokio::select! {
             () = shared.stop.cancelled() => return,
@@ -44,7 +47,7 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         };
         match accepted {
             Ok((stream, _)) => {
-                let connection = connection(stream, Arc::clone(&shared));
+                let connection = connection(stream, Arc::clone(&shared), control.clone());
                 shared.tasks.spawn(async move {
                     connection.await;
                     drop(slot);
@@ -58,12 +61,21 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn connection(stream: TcpStream, shared: Arc<Shared>) {
+async fn connection(stream: TcpStream, shared: Arc<Shared>, control: Router) {
     // Small answers should not wait for the client's delayed acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
     }
-    let service = service_fn(|request| exchange(Arc::clone(&shared), request));
+    let service = service_fn(|request: http::Request<Incoming>| {
+        let (shared, control) = (Arc::clone(&shared), control.clone());
+        async move {
+            if control::is_for(request.uri().path()) {
+                let Ok(response) = control.oneshot(request).await;
+                return Ok(response);
+            }
+            exchange(shared, request).await.map(|response| response.map(axum::body::Body::new))
+        }
+    });
     let serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .serve_connection(TokioIo::new(stream), service);
@@ -98,10 +110,6 @@ async fn exchange(
         headers: head.headers,
         body,
     };
-    if control::is_for(&request.path) {
-        let query = head.uri.query().unwrap_or_default();
-        return Ok(control::respond(&shared, &request, query).map(Payload::whole));
-    }
     let ending = match Ending::of(shared.with(|core, now_ms| core.handle(now_ms, request))) {
         Ok(ending) => ending,
         // In a task of its own: a request that is on its way arrives although its sender is gone.

@@ -11,7 +11,7 @@
 //!    │        └──► callbacks (outbox, ladder, message) ◄── keys
 //!    │                 │ deliveries, answers
 //!    │             deliver ──► the developer's address
-//!    └─────► control: the page and endpoints under /sim/, for people and tests elsewhere
+//!  control: the page and JSON under /sim/, for people and tests elsewhere
 //! ```
 //!
 //! Read `core.rs` first: a request becomes a [`Reply`] there, and what a settle came to becomes a
@@ -44,7 +44,6 @@ mod orders;
 mod query;
 mod received;
 mod rules;
-mod script_text;
 mod settles;
 mod simulator;
 mod standalone;
@@ -68,7 +67,7 @@ pub use self::choices::{
 pub use self::core::{Core, Pending, Reply, Request};
 pub use self::faults::{Gate, Script};
 pub use self::keys::PlatformKey;
-pub use self::orders::{ItemSetup, OrderFacts, OrderSetup, OrderStage, Promotion};
+pub use self::orders::{ItemSetup, OrderSetup, OrderStage, Promotion};
 pub use self::received::Snapshot;
 pub use self::rules::{AppRules, Timing};
 pub use self::settles::{AppliedSettle, Receiver, Status, StrangerSettle};

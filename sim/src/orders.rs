@@ -4,16 +4,22 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use serde::{Deserialize, Serialize};
+
 /// The key under which an order without items says when it was fulfilled. No item has this id.
 const WHOLE: &str = "";
 /// A bound on memory: orders past this many are like the default and are not remembered.
 const ORDERS_MAX: usize = 1_000_000;
+/// The most that an order or an item may be worth: ten billion yuan.
+const FEN_MAX: i64 = 1_000_000_000_000;
+const ITEMS_MAX: usize = 100;
 
 /// An order as a test wants it. Orders that no test mentions are like the default.
 ///
 /// Setting an order again is how time passes for it: what was already so stays so since then, and
 /// what is new is so since now.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct OrderSetup {
     pub stage: OrderStage,
     /// What was paid, less what was refunded. In fen.
@@ -35,8 +41,28 @@ impl Default for OrderSetup {
     }
 }
 
+impl OrderSetup {
+    /// Is this an order that there can be? The error is a sentence for whoever asks for it.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let items = self.items.as_deref().unwrap_or_default();
+        if !(0..=FEN_MAX).contains(&self.total_fen)
+            || items.iter().any(|item| !(0..=FEN_MAX).contains(&item.amount_fen))
+        {
+            return Err(format!("An order or an item is worth 0 to {FEN_MAX} fen."));
+        }
+        if items.len() > ITEMS_MAX {
+            return Err(format!("An order has at most {ITEMS_MAX} items."));
+        }
+        match items.iter().find(|item| item.uses_done > item.uses_total) {
+            Some(item) => Err(format!("{:?} was used too often.", item.item_order_id)),
+            None => Ok(()),
+        }
+    }
+}
+
 /// How far an order is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OrderStage {
     /// Douyin does not know it: 23101.
     Missing,
@@ -49,7 +75,8 @@ pub enum OrderStage {
 }
 
 /// How an order was sold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Promotion {
     #[default]
     None,
@@ -60,7 +87,8 @@ pub enum Promotion {
 /// One item of an order: a coupon, or a card that can be used several times.
 ///
 /// A refunded item is one that is used up and worth nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct ItemSetup {
     pub item_order_id: String,
     /// Of all uses together. In fen.
@@ -74,7 +102,7 @@ pub struct ItemSetup {
 impl ItemSetup {
     /// An item that can be used once, and was not.
     #[must_use]
-    pub fn unused(item_order_id: &str, amount_fen: i64) -> Self {
+    pub(crate) fn unused(item_order_id: &str, amount_fen: i64) -> Self {
         Self::card(item_order_id, amount_fen, 0, 1)
     }
 
@@ -107,20 +135,20 @@ impl ItemSetup {
 }
 
 /// An order in the books, for those who look.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OrderFacts {
-    pub app_id: String,
-    pub out_order_no: String,
-    pub order_id: String,
-    pub setup: OrderSetup,
-    pub paid_at_ms: Option<u64>,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct OrderFacts {
+    pub(super) app_id: String,
+    pub(super) out_order_no: String,
+    pub(super) order_id: String,
+    pub(super) setup: OrderSetup,
+    pub(super) paid_at_ms: Option<u64>,
     /// When more of it falls due, if that is known.
-    pub due_next_at_ms: Option<u64>,
+    pub(super) due_next_at_ms: Option<u64>,
     /// What is left of it. In fen.
-    pub left_fen: i64,
+    pub(super) left_fen: i64,
     /// What a settle of the whole order would be answered now; 0: it would be accepted.
-    pub whole_err_no: i64,
-    pub whole_err_msg: String,
+    pub(super) whole_err_no: i64,
+    pub(super) whole_err_msg: String,
 }
 
 /// How many uses of an item there had been from a moment on.

@@ -24,8 +24,8 @@ pub struct Snapshot {
     /// How many callbacks were never sent because too many were under way.
     pub callbacks_turned_away: usize,
     pub(super) received: Received,
-    /// By app: fetched and handed out, stolen.
-    pub(super) tokens: BTreeMap<String, (u64, u64)>,
+    /// By app: fetched and handed out.
+    pub(super) tokens: BTreeMap<String, u64>,
 }
 
 impl Snapshot {
@@ -49,12 +49,6 @@ impl Snapshot {
     pub fn callbacks_of(&self, out_settle_no: &str) -> Vec<&Callback> {
         let of = |callback: &&Arc<Callback>| callback.out_settle_no == out_settle_no;
         self.callbacks.iter().filter(of).map(|callback| &**callback).collect()
-    }
-
-    /// The callback with this id.
-    #[must_use]
-    pub fn callback(&self, id: u64) -> Option<&Callback> {
-        self.callbacks.iter().find(|callback| callback.id == id).map(|callback| &**callback)
     }
 
     /// How many create requests arrived with this number.
@@ -94,22 +88,10 @@ impl Snapshot {
         self.received.token_calls_total
     }
 
-    /// How many requests arrived that no endpoint is for.
-    #[must_use]
-    pub fn strays_total(&self) -> usize {
-        self.received.strays_total
-    }
-
     /// How many tokens of an app were fetched over the wire.
     #[must_use]
     pub fn tokens_fetched(&self, app_id: &str) -> u64 {
-        self.tokens.get(app_id).map_or(0, |counts| counts.0)
-    }
-
-    /// How many tokens of an app somebody else fetched.
-    #[must_use]
-    pub fn tokens_stolen(&self, app_id: &str) -> u64 {
-        self.tokens.get(app_id).map_or(0, |counts| counts.1)
+        self.tokens.get(app_id).copied().unwrap_or(0)
     }
 }
 
@@ -121,7 +103,6 @@ pub(super) struct Received {
     creates_total: usize,
     queries_total: usize,
     token_calls_total: usize,
-    strays_total: usize,
     bodies_bytes: usize,
 }
 
@@ -166,9 +147,5 @@ impl Received {
     pub(super) fn token_call(&mut self) -> usize {
         self.token_calls_total += 1;
         self.token_calls_total
-    }
-
-    pub(super) fn stray(&mut self) {
-        self.strays_total += 1;
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Data in, an amount or a refusal out. The time is a fact of the [`Case`] like any other.
 
+use serde::{Deserialize, Serialize};
+
 use super::answers::Refusal;
 use super::calendar::{due_at_ms, text};
 use super::orders::{ItemSetup, Order, OrderStage, Promotion};
@@ -74,7 +76,8 @@ pub(super) struct Settled {
 }
 
 /// What Douyin's operations have switched on for an app.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct AppRules {
     /// The platform settles by itself as soon as something is due; create answers 23117.
     pub automatic_settlement: bool,
@@ -94,7 +97,8 @@ impl Default for AppRules {
 }
 
 /// From when on an order of an app can be settled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Timing {
     /// "Fulfilled D+N": so many natural days after the final state of the order, of the item for a
     /// per-item settle, and of each use of a multi-use card. 0 is at once.

@@ -1,11 +1,12 @@
 //! What goes into the books and what they say about one settle.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::orders::Promotion;
 
 /// A settle in Douyin's books, ours or somebody else's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AppliedSettle {
     pub app_id: String,
     pub out_settle_no: String,
@@ -30,11 +31,13 @@ pub struct AppliedSettle {
     pub accepted_at_ms: u64,
     pub finished_at_ms: Option<u64>,
     /// The exact bytes of the create; empty if there was none.
+    #[serde(skip)]
     pub body: Bytes,
 }
 
 /// `settle_status`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
 pub enum Status {
     Init,
     Processing,
@@ -44,9 +47,6 @@ pub enum Status {
 }
 
 impl Status {
-    /// Every status.
-    pub const ALL: [Self; 4] = [Self::Init, Self::Processing, Self::Success, Self::Fail];
-
     /// Douyin's word.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -69,7 +69,7 @@ impl Status {
 }
 
 /// An element of `settle_params`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Receiver {
     pub merchant_uid: String,
     /// In fen.

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::SimConfig;
 use super::callbacks::{CallbackScript, Delivery, Forged, signed_text};
 use super::choices::Choices;
 use super::clock::Clock;
@@ -23,11 +24,9 @@ use super::endpoint::Endpoint;
 use super::faults::Script;
 use super::http;
 use super::keys::PlatformKey;
-use super::orders::{OrderFacts, OrderSetup};
+use super::orders::OrderSetup;
 use super::received::Snapshot;
-use super::rules::AppRules;
 use super::settles::{Status, StrangerSettle};
-use super::{SimApp, SimConfig};
 
 /// A running simulator. Clones are the same one; the last one dropped stops it.
 #[derive(Clone, Debug)]
@@ -87,7 +86,7 @@ impl Simulator {
 
     /// The page where a person can look into it and change it.
     #[must_use]
-    pub fn control_url(&self) -> String {
+    pub(super) fn control_url(&self) -> String {
         format!("{}/sim/", self.url())
     }
 
@@ -206,17 +205,6 @@ impl Simulator {
         self.shared.with(|core, now_ms| core.outbox.replay(now_ms, id))
     }
 
-    /// Announces the same as a callback did once more, signed anew and until it is acknowledged;
-    /// the answer is the new one's id. `None`: it is forgotten.
-    pub fn resend_callback(&self, id: u64) -> Option<u64> {
-        self.shared.with(|core, now_ms| core.outbox.resend(now_ms, id))
-    }
-
-    /// Ends the requests that hang now, without an answer.
-    pub fn release(&self) {
-        self.shared.with(|core, _| core.release());
-    }
-
     /// Changes Douyin's undocumented habits.
     pub fn set_choices(&self, choices: Choices) {
         self.shared.with(|core, _| core.books.choices = choices);
@@ -227,31 +215,9 @@ impl Simulator {
         self.shared.with(|core, _| core.set_faults_per_10_000(faults_per_10_000));
     }
 
-    /// Adds an app, or changes the secret of the one with this id, and nothing else of it.
-    pub fn add_app(&self, app: &SimApp) {
-        self.shared.with(|core, _| {
-            core.tokens.add_app(&app.app_id, &app.client_secret);
-            core.outbox.add_app(app);
-        });
-    }
-
-    /// Changes what is switched on for an app.
-    pub fn set_app_rules(&self, app_id: &str, rules: AppRules) {
-        self.shared.with(|core, _| core.books.set_app(app_id, rules));
-    }
-
     /// Makes an order what a test needs, from now on; what it was before keeps its time.
     pub fn set_order(&self, app_id: &str, out_order_no: &str, order: OrderSetup) {
         self.shared.with(|core, _| core.books.set_order(app_id, out_order_no, order));
-    }
-
-    /// What is known of an order. `None`: nobody has set it, and no create has named it.
-    #[must_use]
-    pub fn order(&self, app_id: &str, out_order_no: &str) -> Option<OrderFacts> {
-        self.shared.locked(|core, _| {
-            let order = core.books.order(app_id, out_order_no)?;
-            Some(core.books.order_facts(order))
-        })
     }
 
     /// Puts somebody else's settle under a number; the answer is its `settle_id`.

@@ -5,6 +5,8 @@ use std::future::Future;
 use std::io;
 use std::str::FromStr;
 
+use serde_json::Value;
+
 use super::choices::Choices;
 use super::simulator::Simulator;
 use super::{SimApp, SimConfig};
@@ -49,16 +51,17 @@ pub fn banner(simulator: &Simulator) -> String {
             .expect("a string takes everything");
     }
     for (name, value) in differing(&setting.choices) {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         writeln!(text, "choice     {name} = {value}").expect("a string takes everything");
     }
     let first = setting.apps.first().map_or("", String::as_str);
     write!(
         text,
         "\n\
-         curl {url}/sim/settles\n\
-         curl -d advance_days=3 {url}/sim/clock\n\
-         curl -d create='apply-then drop' {url}/sim/faults\n\
-         curl -o platform-key.pem '{url}/sim/platform-key?app_id={first}'\n\
+         curl {url}/sim/books\n\
+         curl -d '{{\"advance_days\": 3}}' {url}/sim/clock\n\
+         curl -d '{{\"create\": {{\"apply-then\": \"drop\"}}}}' {url}/sim/faults\n\
+         curl -o platform-key.pem {url}/sim/platform-key/{first}\n\
          \n\
          An out_order_no that begins with sim- chooses an outcome: sim-fail-1 fails,\n\
          sim-err-23102-1 is refused, sim-slow-1 takes seconds, sim-lost-1 loses the answer,\n\
@@ -70,10 +73,9 @@ pub fn banner(simulator: &Simulator) -> String {
 }
 
 /// The choices that are not the default ones.
-fn differing(choices: &Choices) -> Vec<(&'static str, String)> {
+fn differing(choices: &Choices) -> Vec<(String, Value)> {
     let usual = Choices::default().named();
-    let differs = |choice: &(&'static str, String)| !usual.contains(choice);
-    choices.named().into_iter().filter(differs).collect()
+    choices.named().into_iter().filter(|(name, value)| usual.get(name) != Some(value)).collect()
 }
 
 impl FromStr for SimApp {

@@ -45,7 +45,6 @@ struct App {
     /// When the calls in the window were made.
     calls: VecDeque<u64>,
     fetched: u64,
-    stolen: u64,
 }
 
 impl std::fmt::Debug for App {
@@ -86,7 +85,6 @@ impl Tokens {
             issued_total: 0,
             calls: VecDeque::new(),
             fetched: 0,
-            stolen: 0,
         };
         self.apps.insert(app_id.to_owned(), app);
     }
@@ -108,7 +106,6 @@ impl Tokens {
     /// Somebody else in the company fetches with the same key. `None`: no such app.
     pub(super) fn steal(&mut self, now_ms: u64, app_id: &str, choices: &Choices) -> Option<String> {
         let app = self.apps.get_mut(app_id)?;
-        app.stolen += 1;
         // Past the quota there is no new token for anybody; the theft then gets nothing.
         app.count_call(now_ms).ok()?;
         self.issue(now_ms, app_id, choices)
@@ -148,14 +145,9 @@ impl Tokens {
         issued.filter(|issued| issued.expires_at_ms > now_ms).count()
     }
 
-    /// Of one app: tokens fetched over the wire and handed out, and tokens stolen.
-    pub(super) fn count(&self, app_id: &str) -> (u64, u64) {
-        self.apps.get(app_id).map_or((0, 0), |app| (app.fetched, app.stolen))
-    }
-
-    /// Per app: tokens fetched over the wire and handed out, and tokens stolen.
-    pub(super) fn counts(&self) -> BTreeMap<String, (u64, u64)> {
-        self.apps.iter().map(|(id, app)| (id.clone(), (app.fetched, app.stolen))).collect()
+    /// Per app: tokens fetched over the wire and handed out.
+    pub(super) fn fetched(&self) -> BTreeMap<String, u64> {
+        self.apps.iter().map(|(id, app)| (id.clone(), app.fetched)).collect()
     }
 
     /// A new token shortens the life of the one before and ends all older ones.

@@ -96,14 +96,5 @@ fn of_app<'a, 'b>(
 
 fn choose(choices: &mut Choices, text: &str) -> Result<(), String> {
     let (name, value) = text.split_once('=').ok_or("it must be NAME=VALUE")?;
-    choices.set(name, value).map_err(|problem| {
-        let known = choices.named();
-        match known.iter().any(|(known, _)| *known == name) {
-            true => problem,
-            false => {
-                let names: Vec<_> = known.into_iter().map(|(name, _)| name).collect();
-                format!("{problem}; there are {}", names.join(", "))
-            }
-        }
-    })
+    choices.set(name, value)
 }

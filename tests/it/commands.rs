@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use settlement_gateway::clock::Clock;
 use settlement_gateway::douyin::codes;
 use settlement_gateway::grpc::reasons;
@@ -347,7 +347,8 @@ async fn callbacks_go_from_one_process_to_the_other() {
     let arguments = ["simulate", "--listen", "127.0.0.1:0", "--app", &app];
     let simulator = Running::start(&arguments, &[], &dir, "address    ");
     let http = reqwest::Client::new();
-    let key = http.get(format!("{}/sim/platform-key", simulator.addr)).send().await.unwrap();
+    let key =
+        http.get(format!("{}/sim/platform-key/{app_id}", simulator.addr)).send().await.unwrap();
     std::fs::write(dir.path().join("keys.pem"), key.text().await.unwrap()).unwrap();
     let environment = [
         FREE_PORT,
@@ -362,8 +363,9 @@ async fn callbacks_go_from_one_process_to_the_other() {
     let mut line = String::new();
     gateway.output.read_line(&mut line).unwrap();
     let addr = line.trim().strip_prefix("callbacks").expect("they are on").trim();
-    let form = format!("callback_url=http://{addr}/callbacks/douyin/{app_id}");
-    let set = http.post(format!("{}/sim/apps", simulator.addr)).body(form).send().await.unwrap();
+    let callback_url = format!("http://{addr}/callbacks/douyin/{app_id}");
+    let change = json!({ "app_id": app_id, "callback_url": callback_url }).to_string();
+    let set = http.post(format!("{}/sim/apps", simulator.addr)).body(change).send().await.unwrap();
     assert_eq!(set.status(), 200);
     let url = format!("http://{}", gateway.addr);
     let mut client = SettlementServiceClient::connect(url).await.unwrap();
@@ -375,17 +377,17 @@ async fn callbacks_go_from_one_process_to_the_other() {
     // The poller may have been first; the callback is acknowledged all the same.
     let acknowledged = async {
         loop {
-            let list = http.get(format!("{}/sim/callbacks", simulator.addr)).send().await.unwrap();
-            let list: Value = serde_json::from_str(&list.text().await.unwrap()).unwrap();
-            if list["callbacks"][0]["state"] == "acknowledged" {
-                break list;
+            let books = http.get(format!("{}/sim/books", simulator.addr)).send().await.unwrap();
+            let books: Value = serde_json::from_str(&books.text().await.unwrap()).unwrap();
+            if !books["callbacks"][0]["state"]["acknowledged"].is_null() {
+                break books;
             }
             tokio::task::yield_now().await;
         }
     };
-    let list = within("the acknowledgement", acknowledged).await;
+    let books = within("the acknowledgement", acknowledged).await;
     assert_eq!(
-        (&list["total"], &list["callbacks"][0]["out_settle_no"]),
+        (&books["callbacks_total"], &books["callbacks"][0]["out_settle_no"]),
         (&1.into(), &number.into())
     );
 }
@@ -425,8 +427,8 @@ fn the_callbacks_of_a_simulated_app_have_an_address_and_a_key() {
 fn a_choice_of_the_simulator_is_known_and_has_a_value_that_it_can_have() {
     for (wrong, why) in [
         ("number_check", "it must be NAME=VALUE"),
-        ("colour=red", "there are number_check, "),
-        ("number_check=sometimes", "number_check must be "),
+        ("colour=red", "expected one of `number_check`, "),
+        ("number_check=sometimes", "expected `before-rules` or `after-rules`"),
     ] {
         let (code, _, stderr) = ran(&mut gateway(&["simulate", "--choice", wrong], &[]));
         assert_eq!(code, 64);

@@ -114,7 +114,7 @@ def settles_of(gateway, number):
 
 def becomes_one_settle(gateway, number):
     """Once Douyin is well again, the gateway goes on by itself, and no copy was another settle."""
-    gateway.creates_get("none")
+    gateway.creates_get(None)
     end = time.monotonic() + END_SECONDS_MAX
     while not settles_of(gateway, number):
         expect(time.monotonic() < end, "the gateway does not go on with it")
@@ -166,17 +166,17 @@ def twenty_attempts_at_a_douyin_that_does_not_answer_cost_two_sends(gateway):
 
 def a_lost_answer_costs_two_sends_and_the_caller_hears_ok(gateway):
     before = sends(gateway)
-    gateway.creates_get("apply-then drop")
+    gateway.creates_get({"apply-then": "drop"})
     with served(Mesh(gateway.address)) as address, client(address) as channel:
         create(channel, "lost")
-    gateway.creates_get("none")
+    gateway.creates_get(None)
     equal(sends(gateway) - before, SENDS_MAX)
     equal(len(settles_of(gateway, "lost")), 1)
 
 
 def twenty_attempts_at_a_douyin_that_fails_at_once_cost_two_sends_more_than_one(gateway):
-    cost, took = twenty_attempts(gateway, "failing", "refuse 23000")
-    alone = one_attempt(gateway, "alone", "refuse 23000", took)
+    cost, took = twenty_attempts(gateway, "failing", {"refuse": 23000})
+    alone = one_attempt(gateway, "alone", {"refuse": 23000}, took)
     print(f"   in {took:.1f} s: 20 attempts {cost} sends, 1 attempt {alone} sends", flush=True)
     # The gateway goes on by itself; what is beyond that is what the repeats cost.
     expect(SENDS_MAX <= alone, f"{alone} sends")

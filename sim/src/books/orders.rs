@@ -54,10 +54,6 @@ impl Books {
         self.orders.iter()
     }
 
-    pub(crate) fn order(&self, app_id: &str, out_order_no: &str) -> Option<&Order> {
-        self.orders.find(app_id, out_order_no).map(|index| self.orders.at(index))
-    }
-
     pub(crate) fn order_facts(&self, order: &Order) -> OrderFacts {
         let app = self.app(&order.app_id);
         let settled = self.settled(&order.app_id, &order.out_order_no);

@@ -60,7 +60,8 @@ impl Outbox {
         let mut departure = Departure::default();
         match &script {
             CallbackScript::Delay(delay_ms, rest) => {
-                return self.put_off(id, now_ms + delay_ms, (**rest).clone());
+                let until_ms = now_ms.saturating_add(*delay_ms);
+                return self.put_off(id, until_ms, (**rest).clone());
             }
             CallbackScript::Behind => {
                 let app_id = self.entries.get(&id).map(|entry| entry.seen.app_id.clone());
@@ -159,7 +160,7 @@ impl Outbox {
         }
         if let Some(after_ms) = departure.after_ms {
             for copy in deliveries.drain(..) {
-                self.schedule(now_ms + after_ms, Due::Copy(Box::new(copy)));
+                self.schedule(now_ms.saturating_add(after_ms), Due::Copy(Box::new(copy)));
             }
         }
         if let Some(gate) = &departure.hold {

@@ -1,4 +1,4 @@
-//! Callbacks that nothing in the books asks for: forged, replayed, or sent once more.
+//! Callbacks that nothing in the books asks for: forged or replayed.
 
 use std::sync::Arc;
 
@@ -91,29 +91,12 @@ impl Outbox {
         let seen = self.callback(id)?;
         let good = seen.attempts.iter().find(|sent| sent.outcome == Outcome::Acknowledged);
         let sent = Arc::clone(&good.or(seen.attempts.last())?.sent);
-        let copy = again(seen, now_ms);
-        self.enter(copy, Letter::Once(sent))
-    }
-
-    /// Tells the same once more, as the platform can: signed anew, until it is acknowledged. The
-    /// answer is the id of the new callback. `None`: there is none to repeat, or too many are
-    /// under way.
-    pub(crate) fn resend(&mut self, now_ms: u64, id: u64) -> Option<u64> {
-        let seen = self.callback(id)?;
-        let letter = match &self.entries.get(&id)?.letter {
-            Letter::Event { .. } => Letter::Event { first: None },
-            Letter::Once(sent) => Letter::Once(Arc::clone(sent)),
+        let copy = Callback {
+            announced_at_ms: now_ms,
+            attempts: Vec::new(),
+            state: CallbackState::Waiting { next_at_ms: now_ms },
+            ..(**seen).clone()
         };
-        let copy = again(seen, now_ms);
-        self.enter(copy, letter)
-    }
-}
-
-fn again(seen: &Callback, now_ms: u64) -> Callback {
-    Callback {
-        announced_at_ms: now_ms,
-        attempts: Vec::new(),
-        state: CallbackState::Waiting { next_at_ms: now_ms },
-        ..seen.clone()
+        self.enter(copy, Letter::Once(sent))
     }
 }

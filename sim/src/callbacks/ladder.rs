@@ -2,13 +2,17 @@
 //!
 //! It counts failures and knows neither time nor callbacks.
 
+use serde::{Deserialize, Serialize};
+
 /// The schedules that the documents give. Which one holds for trade_basic is undocumented.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Ladder {
     /// General system, payment, current page: ten retries within about 29 minutes.
     General,
     /// The same page in 2024, and the one of self-operated settles, which speaks of 20 retries but
     /// lists ten: within about 4 h 16 min.
+    #[serde(rename = "general-2024")]
     General2024,
     /// Industry settle: 20 retries, the first after two seconds.
     Industry,
@@ -20,7 +24,7 @@ pub enum Ladder {
 
 impl Ladder {
     /// Every ladder.
-    pub const ALL: [Self; 5] =
+    pub(crate) const ALL: [Self; 5] =
         [Self::General, Self::General2024, Self::Industry, Self::Guaranteed, Self::Once];
 
     /// How long after the nth failure it is sent again. `None`: never.

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use serde::Serialize;
 
 use super::message::Sent;
-use crate::faults::Gate;
+use crate::faults::{Gate, as_text};
 use crate::settles::Status;
 
 /// Something that the platform tells a developer, and what came of telling it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Callback {
     /// 1, 2, … in the order in which the callbacks came up.
     pub id: u64,
@@ -25,6 +26,7 @@ pub struct Callback {
     pub status: Option<Status>,
     /// What came with the create. It wins over the app's own address.
     pub notify_url: Option<String>,
+    #[serde(serialize_with = "as_text")]
     pub body: Bytes,
     /// When what it tells happened.
     pub announced_at_ms: u64,
@@ -34,8 +36,7 @@ pub struct Callback {
 
 impl Callback {
     /// Nothing more will be sent by itself.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         match self.state {
             CallbackState::Waiting { .. } | CallbackState::Sending => false,
             CallbackState::Acknowledged { .. } | CallbackState::GivenUp => true,
@@ -44,20 +45,13 @@ impl Callback {
 
     #[must_use]
     pub fn is_acknowledged(&self) -> bool {
-        self.acknowledged_at_ms().is_some()
-    }
-
-    #[must_use]
-    pub fn acknowledged_at_ms(&self) -> Option<u64> {
-        match self.state {
-            CallbackState::Acknowledged { at_ms } => Some(at_ms),
-            CallbackState::Waiting { .. } | CallbackState::Sending | CallbackState::GivenUp => None,
-        }
+        matches!(self.state, CallbackState::Acknowledged { .. })
     }
 }
 
 /// Where a callback stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum CallbackState {
     /// Its next attempt begins then.
     Waiting {
@@ -73,13 +67,14 @@ pub enum CallbackState {
 }
 
 /// One try to deliver a callback.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Attempt {
     pub at_ms: u64,
     pub url: String,
     /// What was done to it, in the words of a [`super::CallbackScript`]; empty for nothing.
     pub fault: String,
     /// What left the platform, or would have.
+    #[serde(skip)]
     pub sent: Arc<Sent>,
     /// The HTTP statuses that the receiver answered, of each copy, whether or not the platform got
     /// to see them.
@@ -88,7 +83,8 @@ pub struct Attempt {
 }
 
 /// What came of one try, as the platform sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// Not known yet.
     Pending,
@@ -100,19 +96,6 @@ pub enum Outcome {
     },
     /// No answer, for this reason.
     Unanswered(String),
-}
-
-impl Outcome {
-    /// For people.
-    #[must_use]
-    pub fn text(&self) -> String {
-        match self {
-            Self::Pending => "on its way".to_owned(),
-            Self::Acknowledged => "acknowledged".to_owned(),
-            Self::Refused { status, text } => format!("refused: {status} {text}"),
-            Self::Unanswered(reason) => format!("no answer: {reason}"),
-        }
-    }
 }
 
 /// One request for a transport to carry out. Each must be answered once, by

@@ -2,27 +2,18 @@
 //!
 //! Three sources, in this order: a one-shot script for its number, the standing script, and faults
 //! drawn from the seed (`weather.rs`). A word in the order number, `sim-quiet-…`, keeps callbacks
-//! from coming up at all. As text:
-//!
-//! ```text
-//! script = normal | lose | lose-answer | twice | behind | wrong-signature | truncate | cut
-//!        | never | wander MS | delay MS script
-//! ```
+//! from coming up at all. In JSON one is a word, `{"wander": MS}` or `{"delay": [MS, script]}`.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
 
 use crate::faults::Gate;
 
-const TEXT_BYTES_MAX: usize = 4_096;
-/// `delay 1 delay 1 …`: how often a script may go on.
-const STEPS_MAX: usize = 8;
-/// A day: longer than any rung of any ladder.
-const MS_MAX: u64 = 86_400_000;
-
 /// One way to treat one attempt.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum CallbackScript {
     /// It arrives, and its answer counts.
     Normal,
@@ -47,21 +38,9 @@ pub enum CallbackScript {
     /// The callback is given up without having been sent.
     Never,
     /// It arrives, with the time and signature of now, when the test opens the gate.
+    #[serde(skip_deserializing)]
     Hold(Gate),
 }
-
-/// The words without a number.
-const WORDS: [(&str, CallbackScript); 9] = [
-    ("normal", CallbackScript::Normal),
-    ("lose", CallbackScript::Lose),
-    ("lose-answer", CallbackScript::LoseAnswer),
-    ("twice", CallbackScript::Twice),
-    ("behind", CallbackScript::Behind),
-    ("wrong-signature", CallbackScript::WrongSignature),
-    ("truncate", CallbackScript::Truncate),
-    ("cut", CallbackScript::Cut),
-    ("never", CallbackScript::Never),
-];
 
 impl CallbackScript {
     /// Begins this much later, then does `rest`.
@@ -69,47 +48,6 @@ impl CallbackScript {
     pub fn delay(delay_ms: u64, rest: Self) -> Self {
         Self::Delay(delay_ms, Box::new(rest))
     }
-}
-
-impl FromStr for CallbackScript {
-    type Err = String;
-
-    /// The error is a sentence for whoever wrote the text.
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.len() > TEXT_BYTES_MAX {
-            return Err(format!("a script has at most {TEXT_BYTES_MAX} bytes"));
-        }
-        let words: Vec<&str> = text.split_whitespace().collect();
-        parse(&words, STEPS_MAX)
-    }
-}
-
-fn parse(words: &[&str], steps_left: usize) -> Result<CallbackScript, String> {
-    if steps_left == 0 {
-        return Err(format!("a script has at most {STEPS_MAX} steps"));
-    }
-    if let [word] = words
-        && let Some((_, script)) = WORDS.iter().find(|(known, _)| known == word)
-    {
-        return Ok(script.clone());
-    }
-    match words {
-        ["wander", ms] => Ok(CallbackScript::Wander(number("wander", ms)?)),
-        ["delay", ms] => Ok(CallbackScript::delay(number("delay", ms)?, CallbackScript::Normal)),
-        ["delay", ms, rest @ ..] => {
-            Ok(CallbackScript::delay(number("delay", ms)?, parse(rest, steps_left - 1)?))
-        }
-        _ => {
-            let known: Vec<&str> = WORDS.iter().map(|(word, _)| *word).collect();
-            let (text, known) = (words.join(" "), known.join(", "));
-            Err(format!("{text:?} is no script; write {known}, wander MS, delay MS …"))
-        }
-    }
-}
-
-fn number(word: &str, text: &str) -> Result<u64, String> {
-    let number = text.parse().ok().filter(|ms| *ms <= MS_MAX);
-    number.ok_or_else(|| format!("{word} needs a number from 0 to {MS_MAX}, not {text:?}"))
 }
 
 impl fmt::Display for CallbackScript {

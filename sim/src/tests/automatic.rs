@@ -146,7 +146,7 @@ fn partial_settlement_that_is_not_rolled_out_refuses_items_only() {
     desk.set_app(AppRules { partial_settlement: false, ..AppRules::default() });
     assert_eq!(desk.create_err_no(&item_create("s1", "o1", "i1")), 23_124);
     assert_eq!(desk.create_err_no(&good_create("s1", "o1")), 0);
-    assert!(desk.core.books.order(APP, "o1").is_some());
+    assert!(desk.order("o1").is_some());
 }
 
 #[test]

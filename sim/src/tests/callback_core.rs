@@ -7,8 +7,8 @@ use super::receiver::{GOOD, msg};
 use super::{APP, Desk, config, edited, good_create, item_create};
 use crate::{
     AmountForm, AppRules, AutoNumber, CallbackAnswer, CallbackFields, CallbackScript,
-    CallbackVersion, Choices, Delivery, ItemSetup, Ladder, OrderSetup, QueryNames, SimConfig,
-    Status, StrangerSettle,
+    CallbackState, CallbackVersion, Choices, Delivery, ItemSetup, Ladder, OrderSetup, QueryNames,
+    SimConfig, Status, StrangerSettle,
 };
 
 pub(super) const URL: &str = "http://developer.example/callbacks/a";
@@ -97,7 +97,7 @@ fn nothing_but_the_documented_answer_acknowledges() {
     let with_more = r#" {"err_tips": "success", "err_no": 0, "more": 1} "#;
     answer(&mut desk, &delivery, &answered(200, with_more));
     let callback = desk.core.snapshot().callbacks[0].clone();
-    assert_eq!(callback.acknowledged_at_ms(), Some(desk.now_ms));
+    assert_eq!(callback.state, CallbackState::Acknowledged { at_ms: desk.now_ms });
     // A second answer to the same delivery changes nothing.
     answer(&mut desk, &delivery, &answered(500, ""));
     assert_eq!(desk.core.snapshot().callbacks[0], callback);
@@ -314,8 +314,7 @@ fn the_outbox_forgets_the_oldest_and_turns_away_what_is_too_much() {
     let numbers: Vec<&str> =
         books.callbacks.iter().map(|callback| callback.out_settle_no.as_str()).collect();
     assert_eq!(numbers, ["a0", "a1", "b1", "b2", "b3"]);
-    // What is forgotten cannot be answered, resent or replayed, and nothing minds.
-    assert_eq!(desk.core.outbox.resend(desk.now_ms, 3), None);
+    // What is forgotten cannot be answered or replayed, and nothing minds.
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Multi-use cards: each settle takes what has been used so far.
 
-use super::{APP, DAY_MS, Desk, TO_MIDNIGHT_MS, good_create, item_create};
+use super::{DAY_MS, Desk, TO_MIDNIGHT_MS, good_create, item_create};
 use crate::{Choices, ItemSetup, OrderSetup, OrderStage, SimConfig, Status, Timing};
 
 /// An order of one card for three uses, worth 1 000 fen.
@@ -161,5 +161,5 @@ fn the_caps_of_the_older_system_can_be_chosen() {
     assert_eq!(desk.create_err_no(&body), 10_000);
     let mut desk = Desk::new();
     assert_eq!(desk.create_err_no(&body), 0);
-    assert!(desk.core.books.order(APP, "o2").is_some());
+    assert!(desk.order("o2").is_some());
 }

@@ -54,7 +54,8 @@ async fn hang_lasts_until_it_is_released() {
     let client = scripted(Script::Hang).await;
     let (result, ()) = tokio::join!(client.create(), async {
         client.sim.until(|books| books.sends("s1") == 1).await;
-        client.sim.release();
+        let faults = client.http.post(format!("{}/sim/faults", client.sim.url())).body("{}");
+        faults.send().await.expect("an answer");
     });
     assert!(!result.expect_err("no answer").is_timeout());
     // A release is for those that hang now, not for later ones.
@@ -122,11 +123,7 @@ async fn a_huge_answer_has_all_its_bytes_and_is_still_json() {
 #[tokio::test]
 async fn garbage_comes_as_it_was_asked_for() {
     let client = Client::start().await;
-    let raw = Script::Answer {
-        status: 503,
-        body: "try later".into(),
-        content_type: "text/plain".to_owned(),
-    };
+    let raw = Script::json(503, "try later");
     client.sim.script("s1", vec![Script::Html, Script::Empty, Script::WrongTypes, raw]);
     let html = client.create().await.expect("an answer");
     assert_eq!(

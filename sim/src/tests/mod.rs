@@ -1,7 +1,6 @@
 //! Tests of the simulator: the rules on the pure core, the faults over real HTTP.
 
 mod automatic;
-mod callback_control;
 mod callback_core;
 mod callback_faults;
 mod callbacks;
@@ -12,10 +11,8 @@ mod course;
 mod create;
 mod faults;
 mod keys;
-mod page;
 mod query;
 mod receiver;
-mod script_text;
 mod scripts;
 mod standalone;
 mod timing;
@@ -27,6 +24,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use serde_json::{Value, json};
 
+use super::orders::Order;
 use super::{Answer, AppRules, Core, OrderSetup, Reply, Request, SimApp, SimConfig, Timing};
 
 const TOKEN: &str = "/oauth/client_token/";
@@ -78,6 +76,10 @@ impl Desk {
     fn later_by_ms(&mut self, ms: u64) {
         self.now_ms += ms;
         self.token = self.fetch();
+    }
+
+    fn order(&self, out_order_no: &str) -> Option<&Order> {
+        self.core.books.orders().find(|order| order.out_order_no == out_order_no)
     }
 
     fn set_order(&mut self, out_order_no: &str, order: OrderSetup) {

@@ -1,7 +1,7 @@
 //! "Fulfilled D+N" and "paid D+N": from when on an order can be settled.
 
 use super::{APP, DAY_MS, Desk, START_MS, TO_MIDNIGHT_MS, config, good_create, item_create};
-use crate::{AppRules, ItemSetup, OrderSetup, OrderStage, Promotion, SimConfig, Simulator, Timing};
+use crate::{AppRules, ItemSetup, OrderSetup, OrderStage, Promotion, SimConfig, Timing};
 
 fn order(stage: OrderStage) -> OrderSetup {
     OrderSetup { stage, ..OrderSetup::default() }
@@ -216,31 +216,28 @@ fn rules_can_hold_for_every_app_from_the_start() {
 #[test]
 fn what_is_known_of_an_order_says_when_it_is_due() {
     let mut desk = Desk::new();
-    assert!(desk.core.books.order(APP, "o1").is_none());
+    assert!(desk.order("o1").is_none());
     desk.set_timing(Timing::Fulfilled { days: 1 });
     desk.create(&good_create("s1", "o1"));
-    let order = desk.core.books.order(APP, "o1").expect("it was named");
+    let order = desk.order("o1").expect("it was named");
     let facts = desk.core.books.order_facts(order);
     assert_eq!((facts.paid_at_ms, facts.whole_err_no), (Some(START_MS), 23_107));
     assert_eq!(facts.due_next_at_ms, Some(START_MS + TO_MIDNIGHT_MS));
     assert_eq!((facts.left_fen, &facts.setup), (100_000, &OrderSetup::default()));
     desk.later_by_ms(TO_MIDNIGHT_MS);
     desk.create(&good_create("s1", "o1"));
-    let order = desk.core.books.order(APP, "o1").expect("it was named");
+    let order = desk.order("o1").expect("it was named");
     let facts = desk.core.books.order_facts(order);
     assert_eq!((facts.due_next_at_ms, facts.whole_err_no, facts.left_fen), (None, 23_112, 0));
 }
 
 #[tokio::test]
 async fn moving_the_clock_makes_an_order_due_over_http() {
-    let client = super::wire::Client::start().await;
-    let timing = Timing::Fulfilled { days: 1 };
-    client.sim.set_app_rules(APP, AppRules { timing, ..AppRules::default() });
+    let rules = AppRules { timing: Timing::Fulfilled { days: 1 }, ..AppRules::default() };
+    let client = super::wire::Client::start_with(SimConfig { rules, ..config() }).await;
     assert_eq!(client.create_err_no().await, 23_107);
-    assert_eq!(client.sim.order(APP, "o1").expect("it was named").whole_err_no, 23_107);
-    let sim: &Simulator = &client.sim;
+    let sim = &client.sim;
     sim.advance(std::time::Duration::from_millis(DAY_MS));
-    assert_eq!(sim.order(APP, "o1").expect("it was named").whole_err_no, 0);
     let token = sim.steal_token(APP).expect("a token");
     let request = super::request(super::CREATE, &token, good_create("s1", "o1").to_string().into());
     let response = client

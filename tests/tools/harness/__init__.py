@@ -85,12 +85,12 @@ class Gateway:
 
     def books(self):
         """What the simulator has in its books."""
-        with urllib.request.urlopen(f"{self.simulator}/sim/settles") as answer:
+        with urllib.request.urlopen(f"{self.simulator}/sim/books") as answer:
             return json.load(answer)
 
     def creates_get(self, script):
         """What the simulator does with every create from now on."""
-        body = json.dumps({"create": script, "release": "yes"}).encode()
+        body = json.dumps({"create": script}).encode()
         with urllib.request.urlopen(f"{self.simulator}/sim/faults", body) as answer:
             json.load(answer)
 

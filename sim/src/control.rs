@@ -1,0 +1,316 @@
+//! The control interface, under a path that Douyin does not have: `/sim/`.
+//!
+//! For people who are curious and for tests in other processes: they see what is in the books,
+//! move the clock and choose what goes wrong. It speaks JSON, and a page of the same speaks it with
+//! a browser. It knows the simulator, and no rule of Douyin's.
+//!
+//! ```text
+//! GET  /sim/                      the page
+//! GET  /sim/books                 all that there is to see, of settles, orders and callbacks the
+//!                                 newest
+//! GET  /sim/platform-key/{app_id} the public key in PEM
+//! POST /sim/clock                 {"advance_ms": 1, "advance_days": 3}: moves it forward
+//! POST /sim/orders                {"app_id": …, "out_order_no": …, "order": OrderSetup}
+//! POST /sim/apps                  {"app_id": …, "callback_url": …, "rules": AppRules}
+//! POST /sim/finish                {"settle_id": …, "status": "SUCCESS" or "FAIL"}
+//! POST /sim/faults                what goes wrong from now on; what hangs is let go
+//! POST /sim/choices               some of the [`Choices`]
+//! ```
+//!
+//! A POST answers what `/sim/books` answers then. One that is refused changes nothing, and answers
+//! a sentence.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use super::calendar::DAY_MS;
+use super::callbacks::{CallbackScript, check_callback_url};
+use super::core::Core;
+use super::endpoint::Endpoint;
+use super::faults::Script;
+use super::http::BODY_BYTES_MAX;
+use super::orders::OrderSetup;
+use super::rules::AppRules;
+use super::settles::Status;
+use super::simulator::Shared;
+
+/// So many of each are shown.
+const ROWS_MAX: usize = 100;
+
+/// Nothing from elsewhere, whatever a name in the books may contain.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; \
+     style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'";
+
+/// Is this path one of ours?
+pub(super) fn is_for(path: &str) -> bool {
+    path == "/sim" || path.starts_with("/sim/")
+}
+
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    let page = || async { shown("text/html; charset=utf-8", include_str!("control/page.html")) };
+    let script = || async { shown("text/javascript", include_str!("control/page.js")) };
+    Router::new()
+        .route("/sim", get(page))
+        .route("/sim/", get(page))
+        .route("/sim/page.js", get(script))
+        .route("/sim/books", get(books))
+        .route("/sim/platform-key/{app_id}", get(platform_key))
+        .route("/sim/clock", post(clock))
+        .route("/sim/orders", post(order))
+        .route("/sim/apps", post(app))
+        .route("/sim/finish", post(finish))
+        .route("/sim/faults", post(faults))
+        .route("/sim/choices", post(choices))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(shared)
+}
+
+type Control = State<Arc<Shared>>;
+type Answer = Result<Response, Refused>;
+
+/// Why a request is refused: a status, and a sentence for whoever sent it.
+struct Refused(StatusCode, String);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.0, format!("{}\n", self.1)).into_response()
+    }
+}
+
+fn bad(sentence: impl Into<String>) -> Refused {
+    Refused(StatusCode::BAD_REQUEST, sentence.into())
+}
+
+fn unknown(what: &str, name: &str) -> Refused {
+    Refused(StatusCode::NOT_FOUND, format!("There is no {what} {name:?}."))
+}
+
+/// What a POST says. It need not say that it is JSON: `curl -d` says the wrong thing.
+struct Change<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Change<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        if from_another_site(request.headers()) {
+            let sentence = "A page of another site cannot change the simulator.".to_owned();
+            return Err(Refused(StatusCode::FORBIDDEN, sentence).into_response());
+        }
+        let body =
+            Bytes::from_request(request, state).await.map_err(IntoResponse::into_response)?;
+        let change = serde_json::from_slice(&body);
+        change.map(Self).map_err(|error| bad(format!("{error}.")).into_response())
+    }
+}
+
+async fn books(State(shared): Control) -> Response {
+    shared.locked(|core, now_ms| everything(core, now_ms, shared.clock.ahead_ms()))
+}
+
+async fn platform_key(State(shared): Control, Path(app_id): Path<String>) -> Answer {
+    shared.locked(|core, _| {
+        let app_id = known_app(core, &app_id)?;
+        Ok(shown("application/x-pem-file", core.outbox.key(app_id).public_pem()))
+    })
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Clock {
+    advance_ms: u64,
+    advance_days: u64,
+}
+
+async fn clock(State(shared): Control, Change(by): Change<Clock>) -> Response {
+    let by_ms = by.advance_days.saturating_mul(DAY_MS).saturating_add(by.advance_ms);
+    shared.advance(Duration::from_millis(by_ms));
+    books(State(shared)).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Order {
+    app_id: String,
+    out_order_no: String,
+    /// What is left out is as it is by default.
+    order: OrderSetup,
+}
+
+async fn order(State(shared): Control, Change(of): Change<Order>) -> Answer {
+    of.order.check().map_err(bad)?;
+    shared.with(|core, _| {
+        known_app(core, &of.app_id)?;
+        match core.books.set_order(&of.app_id, &of.out_order_no, of.order) {
+            true => Ok(()),
+            false => Err(bad("There are too many orders; start the simulator anew.")),
+        }
+    })?;
+    Ok(books(State(shared)).await)
+}
+
+/// What is left out stays as it is.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct App {
+    app_id: String,
+    /// An http address; empty for none.
+    callback_url: Option<String>,
+    rules: Option<AppRules>,
+}
+
+async fn app(State(shared): Control, Change(app): Change<App>) -> Answer {
+    let url = app.callback_url.map(|url| Some(url).filter(|url| !url.is_empty()));
+    if let Some(Some(url)) = &url {
+        check_callback_url(url).map_err(|end| bad(format!("{url:?} {end}.")))?;
+    }
+    shared.with(|core, _| {
+        known_app(core, &app.app_id)?;
+        if let Some(url) = url {
+            core.outbox.set_console_url(&app.app_id, url);
+        }
+        if let Some(rules) = app.rules {
+            core.books.set_app(&app.app_id, rules);
+        }
+        Ok::<_, Refused>(())
+    })?;
+    Ok(books(State(shared)).await)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Finish {
+    settle_id: String,
+    status: Status,
+}
+
+async fn finish(State(shared): Control, Change(end): Change<Finish>) -> Answer {
+    if !end.status.is_final() {
+        return Err(bad("status must be SUCCESS or FAIL."));
+    }
+    if !shared.with(|core, _| core.books.finish(&end.settle_id, end.status)) {
+        return Err(unknown("settle", &end.settle_id));
+    }
+    Ok(books(State(shared)).await)
+}
+
+/// What goes wrong by itself. What is left out goes well.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Faults {
+    faults_per_10_000: u32,
+    token: Option<Script>,
+    create: Option<Script>,
+    query: Option<Script>,
+    callback: Option<CallbackScript>,
+}
+
+async fn faults(State(shared): Control, Change(faults): Change<Faults>) -> Response {
+    shared.with(|core, _| {
+        core.set_faults_per_10_000(faults.faults_per_10_000);
+        core.scripts.set_always(Endpoint::Token, faults.token);
+        core.scripts.set_always(Endpoint::Create, faults.create);
+        core.scripts.set_always(Endpoint::Query, faults.query);
+        core.outbox.scripts.set_always(faults.callback);
+        core.release();
+    });
+    books(State(shared)).await
+}
+
+async fn choices(State(shared): Control, Change(some): Change<Map<String, Value>>) -> Answer {
+    shared.with(|core, _| {
+        core.books.choices =
+            core.books.choices.with(some).map_err(|problem| bad(format!("{problem}.")))?;
+        Ok::<_, Refused>(())
+    })?;
+    Ok(books(State(shared)).await)
+}
+
+fn known_app<'a>(core: &Core, app_id: &'a str) -> Result<&'a str, Refused> {
+    let known = core.tokens.app_ids().iter().any(|known| known == app_id);
+    if known { Ok(app_id) } else { Err(unknown("app", app_id)) }
+}
+
+/// All that there is to see. No secret and no token is in here.
+fn everything(core: &Core, now_ms: u64, ahead_ms: u64) -> Response {
+    let settles: Vec<_> = core.books.settles().rev().take(ROWS_MAX).collect();
+    let orders = core.books.orders().rev().take(ROWS_MAX);
+    let orders: Vec<_> = orders.map(|order| core.books.order_facts(order)).collect();
+    let callbacks = core.outbox.callbacks().rev().take(ROWS_MAX);
+    let callbacks: Vec<_> = callbacks.map(|callback| &**callback).collect();
+    let app = |(app_id, tokens_fetched): (&String, &u64)| {
+        json!({
+            "app_id": app_id,
+            "rules": core.books.app(app_id),
+            "callback_url": core.outbox.console_url(app_id),
+            "tokens_fetched": tokens_fetched,
+            "tokens_alive": core.tokens.alive(now_ms, app_id),
+        })
+    };
+    let apps: Vec<_> = core.tokens.fetched().iter().map(app).collect();
+    let everything = json!({
+        "seed": core.seed(),
+        "now_ms": now_ms,
+        "ahead_ms": ahead_ms,
+        "creates_total": core.creates_total(),
+        "settles_total": core.books.settles().len(),
+        "settles": settles,
+        "orders_total": core.books.orders().len(),
+        "orders": orders,
+        "callbacks_total": core.outbox.callbacks().len(),
+        "callbacks_turned_away": core.outbox.turned_away(),
+        "callbacks": callbacks,
+        "apps": apps,
+        "faults": {
+            "faults_per_10_000": core.books.weather.faults_per_10_000,
+            "token": core.scripts.always(Endpoint::Token),
+            "create": core.scripts.always(Endpoint::Create),
+            "query": core.scripts.always(Endpoint::Query),
+            "callback": core.outbox.scripts.always(),
+        },
+        "choices": core.books.choices,
+    });
+    shown("application/json", format!("{everything:#}\n"))
+}
+
+fn shown(content_type: &'static str, body: impl IntoResponse) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, content_type),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+    ];
+    (headers, body).into_response()
+}
+
+/// A browser that has this page and another one open must not do what the other one says.
+fn from_another_site(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return false;
+    };
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let origin = origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://"));
+    origin.is_none() || origin != host || !origin.is_some_and(is_address)
+}
+
+/// Any page can have its own name resolve to this machine; an address it cannot have.
+fn is_address(host: &str) -> bool {
+    let port = |rest: &str| {
+        rest.is_empty() || rest.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())
+    };
+    if let Some((ip, rest)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return ip.parse::<Ipv6Addr>().is_ok() && port(rest);
+    }
+    let (name, rest) = host.split_at(host.find(':').unwrap_or(host.len()));
+    (name == "localhost" || name.parse::<Ipv4Addr>().is_ok()) && port(rest)
+}
