@@ -12,6 +12,7 @@ use super::print;
 use crate::douyin::codes::{self, Handling, Retry};
 use crate::grpc::rpc::Rpc;
 use crate::grpc::{reasons, status};
+use crate::settle::TradeSystem;
 
 #[derive(Debug, Args)]
 pub struct Errors {
@@ -88,7 +89,7 @@ struct Common {
 }
 
 fn tables() -> Tables {
-    let douyin = codes::TABLE.iter().map(|row| DouyinError {
+    let douyin = codes::rows(TradeSystem::General).into_iter().map(|row| DouyinError {
         err_no: row.err_no,
         handling: handling(row.handling),
         field: row.field,

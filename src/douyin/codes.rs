@@ -1,18 +1,22 @@
 //! THE ERROR TABLE: what every number of Douyin's means for money, for the caller and for the next
-//! try. A new number is one row in `codes/table.rs`, and a new reason a variant of [`Reason`].
+//! try. A new number is one row, and a new reason a variant of [`Reason`].
+//!
+//! Each trade system has numbers of its own (`trade_basic/codes.rs`), and all share those of the
+//! platform (`codes/platform.rs`). Numbers that share a reason mean the same in every table.
 //!
 //! What it must not know: how an answer is transported or parsed. `tonic::Code` is the one word of
 //! gRPC below the floor of gRPC, because the table has a column for it.
 
+pub(super) mod kinds;
 mod named;
-mod table;
+mod platform;
 
 use std::time::Duration;
 
 pub use named::named_fields;
-pub use table::TABLE;
 
-use crate::settle::Reason;
+use super::trade_basic;
+use crate::settle::{DouyinError, Reason, TradeSystem};
 
 /// One number of Douyin's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,20 +77,52 @@ pub enum About {
     Douyin,
 }
 
-/// The row of a number; `None` if no document lists it.
-pub fn row(err_no: i32) -> Option<&'static Row> {
-    let found = TABLE.binary_search_by_key(&err_no, |row| row.err_no).ok()?;
-    TABLE.get(found)
+/// The numbers that a trade system does not share with the others.
+fn own(trade_system: TradeSystem) -> &'static [Row] {
+    match trade_system {
+        TradeSystem::General => trade_basic::codes::TABLE,
+    }
+}
+
+/// Every number that a call of a trade system may be answered with, sorted.
+pub fn rows(trade_system: TradeSystem) -> Vec<&'static Row> {
+    let mut rows: Vec<_> = own(trade_system).iter().chain(platform::TABLE).collect();
+    rows.sort_by_key(|row| row.err_no);
+    rows
+}
+
+/// The row of a number that answers a call of this trade system, or a call of the platform's own;
+/// `None` if no document lists it.
+pub fn row(trade_system: Option<TradeSystem>, err_no: i32) -> Option<&'static Row> {
+    let tables = [trade_system.map_or(&[][..], own), platform::TABLE];
+    tables.into_iter().find_map(|table| {
+        let found = table.binary_search_by_key(&err_no, |row| row.err_no).ok()?;
+        table.get(found)
+    })
 }
 
 /// The row that speaks for a reason: the first of those that have it.
 pub fn row_for_reason(reason: Reason) -> Option<&'static Row> {
-    TABLE.iter().chain([other()]).find(|row| row.reason == reason)
+    rows_for_reason(reason).next()
 }
 
-/// The row of every number that the table does not list.
+/// The row by which a recorded failure was told: of those with its reason the one with its number,
+/// the second number before the first, else the one that speaks for the reason.
+pub fn row_of(reason: Reason, said: Option<&DouyinError>) -> Option<&'static Row> {
+    let numbers = said.map(|said| [said.sub_err_no, said.err_no]);
+    let mut numbers = numbers.into_iter().flatten().flatten();
+    let exact = numbers.find_map(|number| rows_for_reason(reason).find(|r| r.err_no == number));
+    exact.or_else(|| row_for_reason(reason))
+}
+
+fn rows_for_reason(reason: Reason) -> impl Iterator<Item = &'static Row> {
+    let tables = [platform::TABLE].into_iter().chain(TradeSystem::ALL.map(own));
+    tables.flatten().chain([other()]).filter(move |row| row.reason == reason)
+}
+
+/// The row of every number that no table lists.
 pub fn other() -> &'static Row {
-    &table::OTHER
+    &kinds::OTHER
 }
 
 /// The row that decides about an answer with a number and perhaps a second one below it: the second
@@ -95,18 +131,24 @@ pub fn other() -> &'static Row {
 /// Except where a second number is shown that nobody lists below a first one that refuses or only
 /// names a class: 2190004 ("capability missing") was seen above an ordinary 23002, so it may stand
 /// above anything, also above a failure that is no refusal. Such a pair is an unlisted number.
-pub fn decisive(err_no: i32, sub_err_no: Option<i32>) -> Option<&'static Row> {
-    let Some(sub_err_no) = sub_err_no.filter(|sub_err_no| *sub_err_no != 0) else {
-        return row(err_no);
-    };
-    row(sub_err_no).or_else(|| row(err_no).filter(|parent| parent.speaks_for_any_second_number()))
+pub fn decisive(
+    trade_system: Option<TradeSystem>,
+    err_no: i32,
+    sub_err_no: Option<i32>,
+) -> Option<&'static Row> {
+    let first = row(trade_system, err_no);
+    match sub_err_no {
+        None | Some(0) => first,
+        Some(second) => row(trade_system, second)
+            .or_else(|| first.filter(|parent| parent.speaks_for_any_second_number())),
+    }
 }
 
 impl Row {
     fn speaks_for_any_second_number(&self) -> bool {
         match self.handling {
             Handling::Refused => false,
-            Handling::Unknown => self.reason != table::CLASS_ONLY.reason,
+            Handling::Unknown => self.reason != kinds::CLASS_ONLY.reason,
             Handling::Exists | Handling::Reauthenticate | Handling::Throttled => true,
         }
     }
@@ -118,18 +160,56 @@ mod tests {
 
     use super::*;
 
+    const GENERAL: Option<TradeSystem> = Some(TradeSystem::General);
+
+    fn all() -> Vec<&'static Row> {
+        rows(TradeSystem::General)
+    }
+
     #[test]
     fn numbers_are_sorted_and_unique() {
-        assert!(TABLE.windows(2).all(|pair| pair[0].err_no < pair[1].err_no));
-        assert_eq!(row(0), None, "0 is no error");
-        for each in TABLE {
-            assert_eq!(row(each.err_no), Some(each));
+        for table in [platform::TABLE, own(TradeSystem::General)] {
+            assert!(table.windows(2).all(|pair| pair[0].err_no < pair[1].err_no));
+        }
+        assert!(all().windows(2).all(|pair| pair[0].err_no < pair[1].err_no));
+        assert_eq!(row(GENERAL, 0), None, "0 is no error");
+        for each in all() {
+            assert_eq!(row(GENERAL, each.err_no), Some(each));
         }
     }
 
     #[test]
+    fn a_call_of_the_platform_is_answered_with_its_numbers_only() {
+        assert!(platform::TABLE.iter().all(|each| row(None, each.err_no) == Some(each)));
+        assert_eq!(row(None, 23112), None);
+        assert_eq!(decisive(None, 2191009, Some(23112)), None);
+    }
+
+    #[test]
+    fn a_recorded_failure_is_told_by_the_row_of_its_number() {
+        let said = |err_no, sub_err_no| DouyinError {
+            err_no: Some(err_no),
+            sub_err_no,
+            err_msg: String::new(),
+            log_id: String::new(),
+            http_status: 200,
+        };
+        let told = |reason, err_no, sub| row_of(reason, Some(&said(err_no, sub))).unwrap().err_no;
+        let permission = Reason::UpstreamPermissionMissing;
+        assert_eq!(told(permission, 11006, None), 11006);
+        assert_eq!(told(permission, 2190004, Some(11006)), 11006);
+        assert_eq!(told(permission, 2190004, Some(0)), 2190004);
+        assert_eq!(told(Reason::NoMoneyToSettle, 2191009, Some(23112)), 23112);
+        // What a token could not be fetched for: the number has another reason by itself.
+        let rejected = Reason::UpstreamCredentialsRejected;
+        assert_eq!(row_of(rejected, Some(&said(10002, None))), row_for_reason(rejected));
+        assert_eq!(row_of(Reason::DouyinError, Some(&said(99999, None))), Some(other()));
+        assert_eq!(row_of(Reason::SubmissionExpired, None), None);
+    }
+
+    #[test]
     fn each_text_is_one_sentence() {
-        for row in TABLE.iter().chain([other()]) {
+        for row in all().into_iter().chain([other()]) {
             for text in [row.meaning, row.advice] {
                 assert!(text.ends_with('.') && !text.contains(". "), "one sentence: {row:?}");
             }
@@ -140,19 +220,19 @@ mod tests {
 
     #[test]
     fn numbers_that_share_a_reason_share_code_and_handling() {
-        for row in TABLE {
+        for row in all() {
             let speaker = row_for_reason(row.reason).unwrap();
             assert_eq!(row.code, speaker.code, "{row:?}");
             assert_eq!(row.handling, speaker.handling, "{row:?}");
             assert_eq!(row.about, speaker.about, "{row:?}");
         }
         assert_eq!(row_for_reason(Reason::DouyinError), Some(other()));
-        assert!(TABLE.iter().all(|row| row.reason != Reason::DouyinError), "they have no number");
+        assert!(all().iter().all(|row| row.reason != Reason::DouyinError), "they have no number");
     }
 
     #[test]
     fn a_retry_now_is_advised_exactly_where_nothing_outside_must_change() {
-        for row in TABLE {
+        for row in all() {
             let now = matches!(row.retry, Retry::Now(delay) if !delay.is_zero());
             let transient = match row.handling {
                 Handling::Unknown | Handling::Throttled => true,
@@ -162,7 +242,7 @@ mod tests {
         }
     }
 
-    /// The numbers of the pages that the sources in `table.rs` name; written out a second time on
+    /// The numbers of the pages that the sources in `kinds.rs` name; written out a second time on
     /// purpose. Second numbers are those that stand below a class.
     #[test]
     fn every_number_of_both_levels_that_a_page_lists_is_there() {
@@ -177,11 +257,15 @@ mod tests {
         ];
         let second = [11001, 11002, 11004, 11006, 13000, 20000, 20001, 20005, 21000];
         for err_no in [&settle_create[..], &family, &platform, &second].concat() {
-            assert!(row(err_no).is_some(), "{err_no}");
+            assert!(row(GENERAL, err_no).is_some(), "{err_no}");
         }
         for err_no in second {
-            assert_eq!(decisive(2191009, Some(err_no)), row(err_no), "below a class");
-            assert_eq!(decisive(err_no, None), row(err_no), "and by itself");
+            assert_eq!(
+                decisive(GENERAL, 2191009, Some(err_no)),
+                row(GENERAL, err_no),
+                "below a class"
+            );
+            assert_eq!(decisive(GENERAL, err_no, None), row(GENERAL, err_no), "and by itself");
         }
     }
 
@@ -221,12 +305,12 @@ mod tests {
         ];
         for (numbers, code, reason) in promised {
             for err_no in *numbers {
-                let row = row(*err_no).unwrap();
+                let row = row(GENERAL, *err_no).unwrap();
                 assert_eq!((row.code, row.reason.as_str()), (*code, *reason), "{err_no}");
             }
         }
         for err_no in 23001..=23010 {
-            let row = row(err_no).unwrap();
+            let row = row(GENERAL, err_no).unwrap();
             assert_eq!(row.code, Code::InvalidArgument, "{err_no}");
             assert!(row.field.is_some(), "{err_no}");
         }
@@ -234,7 +318,7 @@ mod tests {
 
     #[test]
     fn the_second_number_decides_if_it_is_listed() {
-        let reason = |err_no, sub| decisive(err_no, sub).map(|row| row.reason.as_str());
+        let reason = |err_no, sub| decisive(GENERAL, err_no, sub).map(|row| row.reason.as_str());
         assert_eq!(reason(2191009, Some(23112)), Some("NO_MONEY_TO_SETTLE"));
         assert_eq!(reason(2190004, Some(23000)), Some("SYSTEM_ERROR"));
         assert_eq!(reason(2190004, Some(0)), Some("UPSTREAM_PERMISSION_MISSING"));
@@ -245,9 +329,9 @@ mod tests {
 
     #[test]
     fn an_unlisted_second_number_below_a_refusal_or_a_class_is_an_unlisted_number() {
-        assert_eq!(decisive(2190004, Some(99999)), None);
-        assert_eq!(decisive(2191009, Some(99999)), None);
-        assert_eq!(decisive(2191009, None).unwrap().handling, Handling::Unknown);
-        assert_eq!(decisive(99999, None), None);
+        assert_eq!(decisive(GENERAL, 2190004, Some(99999)), None);
+        assert_eq!(decisive(GENERAL, 2191009, Some(99999)), None);
+        assert_eq!(decisive(GENERAL, 2191009, None).unwrap().handling, Handling::Unknown);
+        assert_eq!(decisive(GENERAL, 99999, None), None);
     }
 }

@@ -63,7 +63,7 @@ impl Said {
         trade_system: TradeSystem,
         token: SecretString,
     ) -> Result<Self, Failed> {
-        let (err_no, row) = (heard.err_no()?, heard.answer.row());
+        let (err_no, row) = (heard.err_no()?, heard.answer.row(Some(trade_system)));
         // 23111 may name the settle that exists. With any other number the id of a settle says that
         // the request took effect and that it did not.
         let exists = row.is_some_and(|row| row.handling == Handling::Exists);

@@ -272,7 +272,7 @@ impl Tokens {
                 Ok(StoredToken { access_token, fetched_at, expires_at: fetched_at.plus(life) })
             }
             Some(err_no) => {
-                let reason = match heard.answer.row() {
+                let reason = match heard.answer.row(None) {
                     None => Reason::DouyinError,
                     Some(row) => match row.handling {
                         Handling::Unknown | Handling::Throttled => row.reason,

@@ -7,6 +7,7 @@
 //! systems.
 
 mod callback;
+pub(super) mod codes;
 mod items;
 #[cfg(test)]
 mod odd_tests;

@@ -122,6 +122,10 @@ pub enum TradeSystem {
     General,
 }
 
+impl TradeSystem {
+    pub const ALL: [Self; 1] = [Self::General];
+}
+
 /// Names one settle.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Key {

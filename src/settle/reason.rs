@@ -1,7 +1,7 @@
 //! Why something went wrong, by a name that stays: what callers see and what the store keeps.
 //!
 //! A reason says nothing by itself. What it means, and what to do, is in its row: in
-//! `douyin/codes/table.rs` if Douyin answered it, else in `grpc/reasons.rs`.
+//! the error table (`douyin/codes.rs`) if Douyin answered it, else in `grpc/reasons.rs`.
 
 /// One list gives both directions, so that none can forget a reason.
 macro_rules! reasons {
@@ -33,7 +33,7 @@ macro_rules! reasons {
 }
 
 reasons! {
-    // What Douyin answers: rows of `douyin/codes/table.rs`.
+    // What Douyin answers: rows of the error table, `douyin/codes.rs`.
     AmountTooSmall = "AMOUNT_TOO_SMALL",
     AppIdInvalid = "APP_ID_INVALID",
     AutomaticSettlementConfigured = "AUTOMATIC_SETTLEMENT_CONFIGURED",

@@ -17,6 +17,7 @@ use settlement_gateway::proto::v1::{
     CreateSettleRequest, GetSettleRequest, ObservationSource, SettleState, WatchSettleRequest,
     get_settle_request,
 };
+use settlement_gateway::settle::TradeSystem;
 use tempfile::TempDir;
 
 use crate::config::{gateway, ran};
@@ -443,7 +444,7 @@ fn errors_prints_both_tables_the_same_each_time() {
         let (code, first, _) = print();
         assert_eq!(code, 0);
         assert_eq!(first, print().1, "{format}");
-        for row in codes::TABLE {
+        for row in codes::rows(TradeSystem::General) {
             let (number, text) = (row.err_no.to_string(), row.meaning_zh);
             assert!(first.contains(&number) && first.contains(text), "{format}: {number}");
         }
@@ -464,7 +465,7 @@ fn errors_in_json_are_for_programs() {
     let (_, text, _) = ran(&mut gateway(&["errors", "--format", "json"], &[]));
     let tables: Value = serde_json::from_str(&text).unwrap();
     let douyin = tables["douyin"]["errors"].as_array().unwrap();
-    assert_eq!(douyin.len(), codes::TABLE.len());
+    assert_eq!(douyin.len(), codes::rows(TradeSystem::General).len());
     let unpaid = douyin.iter().find(|error| error["err_no"] == 23102).unwrap();
     assert_eq!(unpaid["reason"], "ORDER_NOT_PAID");
     assert_eq!(unpaid["code"], "FAILED_PRECONDITION");

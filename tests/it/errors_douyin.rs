@@ -11,7 +11,7 @@ use settlement_gateway::douyin::App;
 use settlement_gateway::douyin::codes::{self, Handling, Retry, Row};
 use settlement_gateway::grpc::rpc::Rpc;
 use settlement_gateway::proto::v1;
-use settlement_gateway::settle::AppId;
+use settlement_gateway::settle::{AppId, TradeSystem};
 use tonic::Code;
 
 use crate::harness::{Gateway, SECRET, create_request, simulator_with};
@@ -29,7 +29,7 @@ fn app_id(what: &str, err_no: i32) -> String {
 }
 
 fn numbers() -> impl Iterator<Item = i32> {
-    codes::TABLE.iter().map(|row| row.err_no).chain([UNLISTED])
+    codes::rows(TradeSystem::General).into_iter().map(|row| row.err_no).chain([UNLISTED])
 }
 
 fn apps() -> Vec<String> {
@@ -123,7 +123,7 @@ impl Edge {
 }
 
 fn row_of(err_no: i32) -> &'static Row {
-    codes::row(err_no).unwrap_or_else(|| codes::other())
+    codes::row(Some(TradeSystem::General), err_no).unwrap_or_else(|| codes::other())
 }
 
 /// The promise to the first caller of a first send.

@@ -11,7 +11,7 @@ use settlement_gateway::douyin::codes;
 use settlement_gateway::grpc::reasons;
 use settlement_gateway::grpc::rpc::Rpc;
 use settlement_gateway::proto::{DESCRIPTOR_SET, v1};
-use settlement_gateway::settle::Reason;
+use settlement_gateway::settle::{Reason, TradeSystem};
 use tonic::{Code, Status};
 use tonic_types::pb;
 
@@ -191,7 +191,10 @@ impl Told {
         assert!(advice.ends_with('.') && !advice.contains(". "), "{text}");
         let happened = format!("{happened}.");
         let own = reasons::TABLE.iter().map(|row| row.meaning);
-        let douyin = codes::TABLE.iter().chain([codes::other()]).map(|row| row.meaning);
+        let douyin = codes::rows(TradeSystem::General)
+            .into_iter()
+            .chain([codes::other()])
+            .map(|row| row.meaning);
         assert!(own.chain(douyin).any(|meaning| meaning == happened), "{happened}");
     }
 

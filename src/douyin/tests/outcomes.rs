@@ -8,7 +8,7 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, KeyName, Metadata, SharedString, Unit};
 use serde_json::json;
 
-use super::super::codes::{Handling, Retry, TABLE};
+use super::super::codes::{Handling, Retry, rows};
 use super::peer::{Act, Peer};
 use super::*;
 use crate::settle::{Answers, Failure, Learned, Reason};
@@ -79,7 +79,7 @@ async fn an_acceptance_without_an_id_stays_counted_as_unanswered() {
 
 #[tokio::test(start_paused = true)]
 async fn every_number_of_the_table_is_handled_as_the_table_says() {
-    for row in TABLE {
+    for row in rows(TradeSystem::General) {
         let desk = Desk::new();
         let answer = desk.create(Act::Say(refused(row.err_no))).await;
         let (learned, answers) = (&answer.learned, answer.answers);
@@ -247,7 +247,9 @@ async fn throttling_pauses_the_whole_app_and_a_pause_sends_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_quota_pauses_for_as_long_as_its_row_says() {
-    for row in TABLE.iter().filter(|row| row.handling == Handling::Throttled) {
+    for row in
+        rows(TradeSystem::General).into_iter().filter(|row| row.handling == Handling::Throttled)
+    {
         let desk = Desk::new();
         desk.create(Act::Say(refused(row.err_no))).await;
         let Retry::Now(delay) = row.retry else { panic!("{row:?}") };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
-use super::super::codes::{Handling, TABLE};
+use super::super::codes::{Handling, rows};
 use super::peer::{Act, Peer};
 use super::*;
 use crate::settle::{Answers, Learned, Reason};
@@ -64,7 +64,10 @@ async fn a_restart_fetches_no_token() {
 
 #[tokio::test(start_paused = true)]
 async fn every_token_number_leads_to_one_fetch_and_one_repeat() {
-    for row in TABLE.iter().filter(|row| row.handling == Handling::Reauthenticate) {
+    for row in rows(TradeSystem::General)
+        .into_iter()
+        .filter(|row| row.handling == Handling::Reauthenticate)
+    {
         let envelopes = [
             json!({ "err_no": row.err_no, "err_msg": "bad access_token" }),
             json!({ "data": { "error_code": row.err_no, "description": "expired" } }),

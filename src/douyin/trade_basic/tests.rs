@@ -272,7 +272,11 @@ fn only_an_empty_array_says_that_there_is_nothing() {
 /// Everything that is read of an answer, as the client would.
 fn read_all(content: &[u8]) {
     if let Ok(answer) = read(content) {
-        let _ = (answer.row(), accepted_ids(&answer.data), reports(&answer.data));
+        let _ = (
+            answer.row(Some(TradeSystem::General)),
+            accepted_ids(&answer.data),
+            reports(&answer.data),
+        );
         let _ = (token(&answer.data).is_ok(), answer.error(200, None, &"e".into()));
     }
 }

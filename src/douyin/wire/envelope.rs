@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::values::{Fields, integer, is_something, names_something};
 use super::{Unreadable, json, lenient};
 use crate::douyin::codes::{self, Row};
-use crate::settle::DouyinError;
+use crate::settle::{DouyinError, TradeSystem};
 
 /// An answer out of its envelope.
 #[derive(Clone, PartialEq, Debug)]
@@ -151,9 +151,10 @@ fn first_text<const N: usize>(places: [(&Fields, &'static str); N]) -> Option<St
 }
 
 impl Answer {
-    /// The row of the error table that decides; `None` for numbers that no document lists.
-    pub(in crate::douyin) fn row(&self) -> Option<&'static Row> {
-        codes::decisive(self.err_no?, self.sub_err_no)
+    /// The row of the error table that decides if this answers a call of a trade system, or one of
+    /// the platform's own; `None` for numbers that no document lists.
+    pub(in crate::douyin) fn row(&self, trade_system: Option<TradeSystem>) -> Option<&'static Row> {
+        codes::decisive(trade_system, self.err_no?, self.sub_err_no)
     }
 
     /// The error to keep. A secret that Douyin echoes is taken out before the text is cut, so that

@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::douyin::trade_basic::accepted_ids;
+use crate::settle::TradeSystem;
+
+const GENERAL: Option<TradeSystem> = Some(TradeSystem::General);
 
 fn answer(body: &Value) -> Answer {
     read(body.to_string().as_bytes()).unwrap()
@@ -40,7 +43,7 @@ fn every_envelope_is_understood() {
     assert_eq!(said(&bare), (Some(28001005), None, message, None));
     let rows: Vec<_> = [err_msg, err_tips, two_levels, client_token, bare]
         .iter()
-        .map(|body| answer(body).row().unwrap().err_no)
+        .map(|body| answer(body).row(GENERAL).unwrap().err_no)
         .collect();
     assert_eq!(rows, [23102, 23102, 23102, 10013, 28001005]);
 }
@@ -57,7 +60,7 @@ fn success_is_understood_in_every_envelope() {
     ];
     for body in success {
         let answer = answer(&body);
-        assert_eq!((answer.err_no, answer.row()), (Some(0), None), "{body}");
+        assert_eq!((answer.err_no, answer.row(GENERAL)), (Some(0), None), "{body}");
         assert_eq!(accepted_ids(&answer.data).unwrap().settle_id.as_str(), "ots1");
     }
 }

@@ -54,7 +54,7 @@ fn all() -> Vec<Status> {
         douyin: Some(DouyinError { err_no: None, ..said.clone() }),
         ..Problem::own(row.reason)
     });
-    let douyin = codes::TABLE.iter().chain([codes::other()]).map(|row| {
+    let douyin = codes::rows(TradeSystem::General).into_iter().chain([codes::other()]).map(|row| {
         let said = DouyinError { err_no: Some(row.err_no), sub_err_no: None, ..said.clone() };
         Problem::of_failure(&Failure::said(row.reason, said))
     });
@@ -107,7 +107,7 @@ fn a_message_says_in_one_sentence_what_happened_and_in_one_what_to_do() {
 
 #[test]
 fn an_unknown_outcome_is_worth_coming_back_for_and_a_refused_one_never() {
-    for row in codes::TABLE {
+    for row in codes::rows(TradeSystem::General) {
         let said = DouyinError { err_no: Some(row.err_no), sub_err_no: None, ..longest().1 };
         let failure = Failure::said(row.reason, said);
         let now = |outcome| matches!(words_for(&failure, outcome).retry, Retry::Now(_));
@@ -119,7 +119,7 @@ fn an_unknown_outcome_is_worth_coming_back_for_and_a_refused_one_never() {
 #[test]
 fn a_field_is_named_to_whoever_has_it() {
     let failure = |err_no, err_msg: &str| {
-        let row = codes::row(err_no).unwrap();
+        let row = codes::row(Some(TradeSystem::General), err_no).unwrap();
         let (sub_err_no, log_id) = (None, String::new());
         let err_msg = err_msg.to_owned();
         let said =
@@ -146,7 +146,7 @@ fn a_field_is_named_to_whoever_has_it() {
 #[test]
 fn a_question_during_a_pause_is_told_when_the_pause_ends() {
     for (err_no, retry) in [(12001, "77"), (28001003, "after_change")] {
-        let row = codes::row(err_no).unwrap();
+        let row = codes::row(Some(TradeSystem::General), err_no).unwrap();
         let failure = Failure::own(row.reason);
         let error = QueryError::Paused { failure, wait: Duration::from_secs(77) };
         let problem = Problem::of_query(error);

@@ -33,10 +33,7 @@ pub fn words(failure: &Failure) -> Words {
         return Words::own(Reason::InternalError);
     };
     // Several numbers may share a reason; the number itself has the exact words.
-    let said = failure.douyin.as_ref();
-    let exact = said.and_then(|said| codes::decisive(said.err_no?, said.sub_err_no));
-    let exact = exact.filter(|row| row.reason == reason);
-    if let Some(row) = exact.or_else(|| codes::row_for_reason(reason)) {
+    if let Some(row) = codes::row_of(reason, failure.douyin.as_ref()) {
         return Words::of_douyin(row);
     }
     let told = if is_no_usable_answer(reason) { Reason::UpstreamUnavailable } else { reason };

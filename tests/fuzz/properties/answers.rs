@@ -298,7 +298,9 @@ impl Said {
 
     fn rows(&self) -> impl Iterator<Item = &'static codes::Row> {
         let all = self.numbers.iter().chain(&self.sub_numbers);
-        all.filter_map(|number| codes::row(i32::try_from(*number).ok()?))
+        all.filter_map(|number| {
+            codes::row(Some(TradeSystem::General), i32::try_from(*number).ok()?)
+        })
     }
 
     /// One of its numbers is handled so.
