@@ -210,7 +210,7 @@ impl Core {
     }
 
     /// Changes how many of 10 000 requests, settles, tokens and callbacks meet a fault from now on.
-    pub(super) fn set_faults_per_10_000(&mut self, faults_per_10_000: u32) {
+    pub fn set_faults_per_10_000(&mut self, faults_per_10_000: u32) {
         self.books.weather.faults_per_10_000 = faults_per_10_000;
         self.tokens.weather.faults_per_10_000 = faults_per_10_000;
         self.outbox.weather.faults_per_10_000 = faults_per_10_000;

@@ -64,11 +64,6 @@ impl Core {
         self.tokens.add_app(app_id, client_secret);
     }
 
-    /// Changes how many of 10 000 requests, settles and tokens meet a fault from now on.
-    pub fn set_weather(&mut self, faults_per_10_000: u32) {
-        self.set_faults_per_10_000(faults_per_10_000);
-    }
-
     /// What the next create of this number gets.
     pub fn script_create(&mut self, out_settle_no: &str, script: Script) {
         self.scripts.queue(Endpoint::Create, out_settle_no, vec![script]);

@@ -26,7 +26,7 @@ pub async fn reign(world: World) {
         let mut douyin = world.douyin();
         douyin.unreachable = false;
         douyin.core.always(None);
-        douyin.core.set_weather(0);
+        douyin.core.set_faults_per_10_000(0);
         for app in 0..world.plan().apps {
             douyin.core.set_secret(&app_id(app), SECRET);
         }
