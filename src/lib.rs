@@ -6,7 +6,7 @@
 //!            callers (any language, mesh, grpcurl)      Douyin open platform
 //!        gRPC │   ▲ stream                         callback │        ▲ REST
 //! floor       ▼   │                                         ▼        │
-//!   4     main · cli · setup · config · app · health        │        │
+//!   4     main · cli · setup · config · server · core · health    │   
 //!         telemetry                                         │        │
 //!   3     grpc                    poller                callback     │
 //!           │create   ▲watch         │work                  │hear    │
@@ -21,17 +21,18 @@
 //!
 //! Read in this order: [`settle`] (what a settle is and how it changes), [`gateway`] (how it is
 //! driven and watched), [`store`] (what is durable), [`douyin`] (how Douyin is spoken to),
-//! [`grpc`], [`callback`] and [`poller`] (who calls), [`app`] (how it starts and stops).
+//! [`grpc`], [`callback`] and [`poller`] (who calls), [`core`] and [`server`] (how it
+//! starts and stops).
 //!
 //! Modules use those on lower floors and on their own; a test holds them to it.
 
 pub mod admin;
-pub mod app;
 pub mod bell;
 pub mod callback;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod core;
 pub mod descriptors;
 pub mod douyin;
 pub mod gateway;
@@ -43,6 +44,7 @@ pub mod log_limit;
 pub mod poller;
 pub mod proto;
 pub mod seats;
+pub mod server;
 pub mod settle;
 pub mod setup;
 pub mod store;

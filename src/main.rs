@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use settlement_gateway::app::{App, Stopped};
 use settlement_gateway::cli::{self, Cli, Command, Serve};
 use settlement_gateway::clock::Clock;
+use settlement_gateway::server::{Server, Stopped};
 use settlement_gateway::setup;
 use settlement_gateway::telemetry::Log;
 
@@ -51,13 +51,13 @@ async fn run(serve: Serve, log: &Log) -> ExitCode {
         Ok(setup) => setup,
         Err(problem) => return refuse(log, &problem, problem.exit_code()),
     };
-    let app = match App::build(setup.config, Clock::system()).await {
-        Ok(app) => app,
+    let server = match Server::build(setup.config, Clock::system()).await {
+        Ok(server) => server,
         Err(problem) => return refuse(log, &problem, ExitCode::FAILURE),
     };
     let stop = setup::stop_signal();
-    cli::announce((setup.announce)(app.addrs()));
-    match app.run(stop).await {
+    cli::announce((setup.announce)(server.addrs()));
+    match server.run(stop).await {
         Stopped::Gracefully => ExitCode::SUCCESS,
         Stopped::Hard | Stopped::Broken { .. } => ExitCode::FAILURE,
     }

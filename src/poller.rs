@@ -44,7 +44,8 @@ impl Default for PollerConfig {
 }
 
 /// Claims and drives what is due, for each app by itself: one app's backlog takes only its own
-/// turns.
+/// turns. Cheap to clone.
+#[derive(Clone)]
 pub struct Poller {
     gateway: Gateway,
     config: PollerConfig,

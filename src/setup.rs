@@ -7,11 +7,11 @@ use std::process::ExitCode;
 
 use tracing::warn;
 
-use crate::app::Addrs;
 use crate::cli::{EX_USAGE, Serve};
 use crate::config::{self, Config, Environment, Flags, Loaded, Problems, Source};
 use crate::descriptors;
 use crate::log_limit::limited;
+use crate::server::Addrs;
 
 /// Everything that `serve` starts from.
 pub struct Setup {

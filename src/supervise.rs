@@ -24,9 +24,9 @@ pub struct Essentials {
 }
 
 impl Essentials {
-    /// `tasks` is awaited by their owner.
-    pub fn new(tasks: TaskTracker, runner: Runner) -> Self {
-        Self { tasks, runner, first: Arc::default(), told: CancellationToken::new() }
+    pub fn new(runner: Runner) -> Self {
+        let (tasks, told) = (TaskTracker::new(), CancellationToken::new());
+        Self { tasks, runner, first: Arc::default(), told }
     }
 
     /// Runs a task that may end once `stop` was cancelled, and not before. The handle ends with it.
@@ -53,6 +53,12 @@ impl Essentials {
         self.told.cancelled().await;
     }
 
+    /// Waits until all of them have ended.
+    pub async fn all_ended(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
     /// The first one that ended too early.
     pub fn first_ended(&self) -> Option<&'static str> {
         self.first.get().copied()
@@ -64,7 +70,7 @@ mod tests {
     use super::*;
 
     fn essentials() -> Essentials {
-        Essentials::new(TaskTracker::new(), Runner::Runtime)
+        Essentials::new(Runner::Runtime)
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use settlement_gateway::app::{App, Stopped};
+use settlement_gateway::server::{Server, Stopped};
 use settlement_gateway::clock::Clock;
 use settlement_gateway::douyin::PlatformKeys;
 use settlement_gateway::settle::AppId;
@@ -51,9 +51,9 @@ async fn broken(nth: usize) -> &'static str {
     let keys = PlatformKeys::parse(&sim.platform_public_key_pem(APP_ID)).unwrap();
     config.callback.keys.insert(AppId::parse(APP_ID).unwrap(), keys);
     config.gateway.runner = panics(nth, &bug, &started);
-    let app = App::build(config, Clock::system()).await.unwrap();
-    let url = format!("http://{}", app.addrs().grpc);
-    let running = tokio::spawn(app.run(std::future::pending()));
+    let server = Server::build(config, Clock::system()).await.unwrap();
+    let url = format!("http://{}", server.addrs().grpc);
+    let running = tokio::spawn(server.run(std::future::pending()));
     let mut statuses = health::watch(&health::client(&url), health::SERVICE).await;
     health::until(&mut statuses, ServingStatus::Serving).await;
     assert_eq!(started.load(Ordering::Relaxed), PARTS.len(), "a part is not listed");

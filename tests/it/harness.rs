@@ -8,7 +8,6 @@ use std::time::Duration;
 use douyin_sim::{SimApp, SimConfig, Simulator};
 use prost::Message as _;
 use secrecy::SecretString;
-use settlement_gateway::app::{Addrs, App, Stopped};
 use settlement_gateway::clock::{Clock, Timestamp, duration_ms};
 use settlement_gateway::config::Config;
 use settlement_gateway::douyin::{self, PlatformKeys};
@@ -16,6 +15,7 @@ use settlement_gateway::gateway::Budget;
 use settlement_gateway::proto::v1;
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
 use settlement_gateway::proto::v1::watch_settle_response::Event;
+use settlement_gateway::server::{Addrs, Server, Stopped};
 use settlement_gateway::settle::AppId;
 use settlement_gateway::store::Missing;
 use tempfile::TempDir;
@@ -133,11 +133,11 @@ impl Gateway {
                 Clock::runtime(Timestamp::from_ms(now + ahead))
             }
         };
-        let app = App::build(config, clock).await.expect("the gateway can be built");
-        let addrs = app.addrs();
+        let server = Server::build(config, clock).await.expect("the gateway can be built");
+        let addrs = server.addrs();
         let url = format!("http://{}", addrs.grpc);
         let stop = CancellationToken::new();
-        let running = tokio::spawn(app.run(stop.clone().cancelled_owned()));
+        let running = tokio::spawn(server.run(stop.clone().cancelled_owned()));
         let channel = Endpoint::from_shared(url.clone()).unwrap().connect_lazy();
         let client = SettlementServiceClient::new(channel);
         let (dir, running) = (Some(dir), Some(running));

@@ -1,6 +1,6 @@
 //! What balancers see: `grpc.health.v1` by Check and by Watch, for the server and for the service.
 
-use settlement_gateway::app::Stopped;
+use settlement_gateway::server::Stopped;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Streaming};
 use tonic_health::pb::health_check_response::ServingStatus;

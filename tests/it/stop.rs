@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use douyin_sim::{Gate, Script};
-use settlement_gateway::app::{App, BuildError, Stopped};
 use settlement_gateway::clock::Clock;
+use settlement_gateway::core;
 use settlement_gateway::proto::v1::SettleState;
+use settlement_gateway::server::{BuildError, Server, Stopped};
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
@@ -108,10 +109,10 @@ async fn a_stop_whose_grace_ends_is_hard_and_loses_nothing() {
 async fn a_second_gateway_on_the_same_database_is_refused() {
     let gateway = Gateway::spawn().await;
     let config = config(gateway.sim.url(), gateway.database());
-    let Err(error) = App::build(config, Clock::system()).await else {
+    let Err(error) = Server::build(config, Clock::system()).await else {
         panic!("two gateways share one SQLite file");
     };
-    assert!(matches!(error, BuildError::Store(_)), "{error}");
+    assert!(matches!(error, BuildError::Core(core::BuildError::Store(_))), "{error}");
     assert!(gateway.create(create_request(&number("still"))).await.is_ok());
 }
 

@@ -36,7 +36,7 @@ fn floor(module: &str) -> u32 {
         "grpc" | "poller" | "callback" | "admin" => 3,
         // The contract is used by edges only.
         "proto" => 3,
-        "app" | "cli" | "config" | "health" | "setup" | "supervise" | "telemetry" => 4,
+        "cli" | "config" | "core" | "health" | "server" | "setup" | "supervise" | "telemetry" => 4,
         "lib" | "main" => 4,
         other => panic!("{other} has no floor: give it one here and in lib.rs"),
     }

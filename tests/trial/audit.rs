@@ -130,13 +130,13 @@ where
     F: FnOnce(Service) -> Fut + Send + 'static,
     Fut: Future<Output = Result<Response<T>, Status>> + Send,
 {
-    let Some(Running { process, service, .. }) = up(world).await else {
+    let Some(Running { process, core, .. }) = up(world).await else {
         world.violation(Rule::Ends, "no gateway is up");
         return None;
     };
     let (answer, answered) = oneshot::channel();
     process.spawn(async move {
-        let _ = answer.send(call(service).await);
+        let _ = answer.send(call(core.service).await);
     });
     match tokio::time::timeout(Duration::from_secs(600), answered).await {
         Ok(Ok(Ok(response))) => Some(response.into_inner()),

@@ -1,18 +1,17 @@
-//! One gateway of a run: floors 0 to 3 in a process of their own, from start to stop or death.
+//! One gateway of a run: all of it but the listeners, in a process of its own, from start to stop
+//! or death.
 
 use std::time::Duration;
 
 use douyin_sim::PlatformKey;
 use secrecy::SecretString;
-use settlement_gateway::callback::Callbacks;
 use settlement_gateway::clock::{Clock, Timestamp};
-use settlement_gateway::douyin::{App, Client, ClientConfig, PlatformKeys};
-use settlement_gateway::gateway::{Budget, Gateway, GatewayConfig};
-use settlement_gateway::grpc::{GrpcConfig, Service};
-use settlement_gateway::poller::Poller;
+use settlement_gateway::config::Config;
+use settlement_gateway::core::Core;
+use settlement_gateway::douyin::{App, ClientConfig, PlatformKeys};
+use settlement_gateway::gateway::{Budget, GatewayConfig};
+use settlement_gateway::grpc::GrpcConfig;
 use settlement_gateway::settle::AppId;
-use settlement_gateway::store::Store;
-use tokio_util::sync::CancellationToken;
 
 use crate::douyin::{SECRET, app_id, transport};
 use crate::faults::Fault;
@@ -32,11 +31,7 @@ pub struct Slot {
 #[derive(Clone)]
 pub struct Running {
     pub process: Process,
-    pub service: Service,
-    pub callbacks: Callbacks,
-    gateway: Gateway,
-    store: Store,
-    polling: CancellationToken,
+    pub core: Core,
     /// Between the end of what it serves and its own.
     stopping: bool,
 }
@@ -58,53 +53,46 @@ pub fn start(world: &World, replica: usize) {
     let clock = clock(world, replica, starts);
     let process = Process::new(world, format!("g{replica}.{starts}"));
     let store = world.database().store(&plan.knobs);
-    let apps = (0..plan.apps).map(|app| App {
-        app_id: AppId::parse(app_id(app)).expect("a name like any other"),
-        client_secret: SecretString::from(SECRET),
-    });
-    let transport = Some(transport(world, &process));
-    let douyin = client_config(plan);
-    let client = Client::new(douyin, apps.collect(), transport, store.clone(), clock.clone());
-    let client = client.expect("the apps are different ones");
-    let mut config = GatewayConfig {
-        seed: seed(plan, replica, starts),
-        runner: process.runner(),
-        ..plan.gateway()
+    let keys = PlatformKeys::parse(&PlatformKey::sandbox().public_pem());
+    let keys = keys.expect("the simulator's own key is one");
+    let mut config = Config {
+        douyin: client_config(plan),
+        gateway: GatewayConfig {
+            seed: seed(plan, replica, starts),
+            runner: process.runner(),
+            ..plan.gateway()
+        },
+        grpc: GrpcConfig {
+            watches_max: plan.knobs.watches_max,
+            slow_consumer: plan.knobs.slow_consumer,
+            ..GrpcConfig::default()
+        },
+        poller: plan.knobs.poller.clone(),
+        ..Config::default()
     };
-    if plan.broken == Some(Broken::NoGrace) {
-        config.policy.grace = Duration::ZERO;
-    }
-    if plan.broken == Some(Broken::NoResync) {
-        config.resync = Duration::from_secs(30 * 86_400);
-    }
     for app in 0..plan.apps {
         let app_id = AppId::parse(app_id(app)).expect("a name like any other");
         let budget = match plan.broken {
             Some(Broken::OverBudget) => Budget::default(),
             Some(_) | None => plan.knobs.budget,
         };
-        config.budgets.insert(app_id, budget);
+        config.gateway.budgets.insert(app_id.clone(), budget);
+        config.callback.keys.insert(app_id.clone(), keys.clone());
+        config.apps.push(App { app_id, client_secret: SecretString::from(SECRET) });
     }
-    let gateway = Gateway::new(config, store.clone(), client, clock);
-    let grpc = GrpcConfig {
-        watches_max: plan.knobs.watches_max,
-        slow_consumer: plan.knobs.slow_consumer,
-        ..GrpcConfig::default()
-    };
-    let service = Service::new(gateway.clone(), grpc);
-    let poller = Poller::new(gateway.clone(), plan.knobs.poller.clone());
-    let keys = PlatformKeys::parse(&PlatformKey::sandbox().public_pem());
-    let keys = keys.expect("the simulator's own key is one");
-    let keys = gateway.douyin().apps().map(|app_id| (app_id.clone(), keys.clone())).collect();
-    let callbacks = Callbacks::new(gateway.clone(), keys);
-    let polling = CancellationToken::new();
-    let stop = polling.clone();
+    if plan.broken == Some(Broken::NoGrace) {
+        config.gateway.policy.grace = Duration::ZERO;
+    }
+    if plan.broken == Some(Broken::NoResync) {
+        config.gateway.resync = Duration::from_secs(30 * 86_400);
+    }
+    let core = Core::build(config, store, Some(transport(world, &process)), clock);
+    let core = core.expect("the apps are different ones");
     if plan.broken != Some(Broken::NoPoller) {
-        process.spawn(async move { poller.run(stop).await });
+        core.drive();
     }
     world.say(process.name(), || "starts".to_owned());
-    let running = Running { process, service, callbacks, gateway, store, polling, stopping: false };
-    world.slots()[replica].running = Some(running);
+    world.slots()[replica].running = Some(Running { process, core, stopping: false });
 }
 
 /// Each replica has a clock of its own, which may be set between two starts.
@@ -142,7 +130,7 @@ fn client_config(plan: &Plan) -> ClientConfig {
     }
 }
 
-/// Stops the gateway of a replica in order, as the application does.
+/// Stops the gateway of a replica in order, as the server does.
 pub async fn stop(world: &World, replica: usize) {
     let running = {
         let mut slots = world.slots();
@@ -156,12 +144,10 @@ pub async fn stop(world: &World, replica: usize) {
     world.count(Fault::Restart);
     world.say(running.process.name(), || "stops in order".to_owned());
     let (ended, mut end) = tokio::sync::mpsc::channel(1);
-    let Running { process, service, gateway, polling, .. } = running.clone();
+    let Running { process, core, .. } = running.clone();
     process.spawn(async move {
-        gateway.drain();
-        service.streams_ended().await;
-        gateway.finish().await;
-        polling.cancel();
+        core.drain();
+        core.finish().await;
         let _ = ended.send(()).await;
     });
     // The poller ends by itself after that; if it takes long, the grace period ends first.
@@ -181,12 +167,10 @@ pub async fn stop(world: &World, replica: usize) {
     world.say(running.process.name(), || format!("stopped, graceful: {graceful}"));
     running.process.kill();
     if world.slots().iter().all(|slot| !slot.is_alive()) {
-        let Running { store, .. } = running;
         if graceful {
             // The queue is committed by the world until it is closed.
             while world.database().commit() > 0 {}
-            store.close().await;
-            drop(store);
+            running.core.close().await;
             world.database().close();
         } else {
             world.database().crash();

@@ -218,13 +218,13 @@ async fn travel<R: Rpc>(
     if world.roll(Fault::CallLost) {
         return;
     }
-    let Some(Running { process, service, .. }) = somebody(&world) else { return };
+    let Some(Running { process, core, .. }) = somebody(&world) else { return };
     world.say(process.name(), || format!("gets {}", request.name()));
     request.delivered(&world);
     mutations::handle(&world, &process);
     let (answer, answered) = oneshot::channel();
     let handled = request.clone();
-    process.spawn(handle(handled, service, patience, answer));
+    process.spawn(handle(handled, core.service, patience, answer));
     // The connection ends when the caller does, and the gateway notices that a moment later.
     let answer = tokio::select! {
         biased;
@@ -291,10 +291,10 @@ pub fn stream(
         if world.roll(Fault::CallLost) {
             return;
         }
-        let Some(Running { process, service, .. }) = somebody(&world) else { return };
+        let Some(Running { process, core, .. }) = somebody(&world) else { return };
         let (wire, mut arriving) = mpsc::channel(1);
         mutations::open_stream(&world, &process);
-        process.spawn(pump(service, request, patience, wire));
+        process.spawn(pump(core.service, request, patience, wire));
         while let Some(message) = arriving.recv().await {
             let message = mutations::message(&world, message);
             tokio::time::sleep(world.latency()).await;

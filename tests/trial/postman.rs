@@ -86,7 +86,7 @@ async fn travel(world: &World, delivery: &Delivery) -> CallbackAnswer {
 
 /// A delivery comes to a gateway.
 async fn arrive(world: &World, delivery: &Delivery, body: Bytes) -> CallbackAnswer {
-    let Some(Running { process, callbacks, .. }) = somebody(world) else {
+    let Some(Running { process, core, .. }) = somebody(world) else {
         return CallbackAnswer::Broken("connection refused".to_owned());
     };
     let app_id = AppId::parse(delivery.app_id.clone()).expect("a name like any other");
@@ -96,7 +96,7 @@ async fn arrive(world: &World, delivery: &Delivery, body: Bytes) -> CallbackAnsw
         let _ = answer.send(Verdict::Acknowledged);
     } else {
         process.spawn(async move {
-            let _ = answer.send(callbacks.receive(&app_id, &headers, &body).await);
+            let _ = answer.send(core.callbacks.receive(&app_id, &headers, &body).await);
         });
     }
     let Ok(verdict) = answered.await else {

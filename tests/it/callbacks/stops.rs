@@ -1,7 +1,7 @@
 //! How the listener ends: with what was begun, and without waiting for whoever begins nothing.
 
-use settlement_gateway::app::Stopped;
 use settlement_gateway::config::Tls;
+use settlement_gateway::server::Stopped;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 

@@ -125,5 +125,5 @@ async fn a_draining_gateway_still_takes_callbacks_and_then_stops() {
     while gateway.admin("/readyz").await.0 == 200 {}
     assert_eq!(letter.deliver_by(&client, &gateway).await, success());
     assert_eq!(gateway.get(&number).await.unwrap().state(), SettleState::Succeeded);
-    assert_eq!(gateway.stop().await, settlement_gateway::app::Stopped::Gracefully);
+    assert_eq!(gateway.stop().await, settlement_gateway::server::Stopped::Gracefully);
 }

@@ -110,7 +110,7 @@ pub async fn server_draining() -> Provoked {
         let created = ended(creating, Rpc::CreateSettle).await;
         vec![created, watched, ended(waiting, Rpc::WaitSettle).await]
     });
-    assert_eq!(stopped, settlement_gateway::app::Stopped::Gracefully);
+    assert_eq!(stopped, settlement_gateway::server::Stopped::Gracefully);
     assert_eq!(edge.gateway.sim.books().sends("late"), 0);
     provoked
 }

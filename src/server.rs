@@ -1,4 +1,4 @@
-//! Wiring and lifecycle: what is built from what, and in which order it ends.
+//! The process: the core and the listeners around it, and in which order all of it ends.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,37 +6,27 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tonic_health::ServingStatus;
 use tracing::{error, info, warn};
 
 use crate::admin::{self, Admin, Hosts};
-use crate::callback::Callbacks;
 use crate::clock::{Clock, duration_ms};
 use crate::config::{Config, StopConfig};
-use crate::douyin::{self, Client};
-use crate::gateway::Gateway;
-use crate::grpc::{Service, server};
+use crate::core::{self, Core};
+use crate::grpc::server;
 use crate::health::Health;
 use crate::listener::{self, Limits};
 use crate::log_limit;
-use crate::poller::Poller;
-use crate::store::{OpenError, Sqlite, SqliteOptions, Store};
-use crate::supervise::Essentials;
 use crate::telemetry;
 
 /// The gateway, built and bound, not yet serving.
-pub struct App {
+pub struct Server {
+    core: Core,
     grpc: TcpListener,
     /// `None`: no app has a platform public key, so every callback would be refused.
     callback: Option<TcpListener>,
     admin: TcpListener,
     addrs: Addrs,
-    gateway: Gateway,
-    service: Service,
-    callbacks: Callbacks,
-    poller: Poller,
-    store: Store,
     tls: Option<TlsAcceptor>,
     callback_limits: Limits,
     admin_hosts: Hosts,
@@ -56,10 +46,8 @@ pub struct Addrs {
 pub enum BuildError {
     #[error("cannot listen on {addr}: {cause}")]
     Bind { addr: SocketAddr, cause: std::io::Error },
-    #[error("cannot open the store: {0}")]
-    Store(#[from] OpenError),
-    #[error("cannot build the client of Douyin: {0}")]
-    Douyin(#[from] douyin::BuildError),
+    #[error(transparent)]
+    Core(#[from] core::BuildError),
 }
 
 /// How the gateway ended.
@@ -75,10 +63,8 @@ pub enum Stopped {
 
 /// How long a stopping server may take to write its last answers.
 const LINGER: Duration = Duration::from_secs(2);
-/// How long closing the database may take: one whose disk hangs is left as after a kill.
-const CLOSE_TIME_MAX: Duration = Duration::from_secs(10);
 
-impl App {
+impl Server {
     /// Binds, opens and wires everything; nothing is served or driven yet.
     pub async fn build(config: Config, clock: Clock) -> Result<Self, BuildError> {
         let (grpc, grpc_addr) = bind(config.grpc_addr).await?;
@@ -88,28 +74,16 @@ impl App {
         };
         let (callback, callback_addr) = callback.unzip();
         let (admin, admin_addr) = bind(config.admin_addr).await?;
-        let addrs = Addrs { grpc: grpc_addr, callback: callback_addr, admin: admin_addr };
-        let sqlite = Sqlite::open(SqliteOptions { clock: clock.clone(), ..config.sqlite })?;
-        let store = Store::Sqlite(std::sync::Arc::new(sqlite));
-        let douyin = Client::new(config.douyin, config.apps, None, store.clone(), clock.clone())?;
-        let gateway = Gateway::new(config.gateway, store.clone(), douyin, clock);
-        let service = Service::new(gateway.clone(), config.grpc);
-        let callbacks = Callbacks::new(gateway.clone(), config.callback.keys);
-        let poller = Poller::new(gateway.clone(), config.poller);
         Ok(Self {
             grpc,
             callback,
             admin,
-            addrs,
-            gateway,
-            service,
-            callbacks,
-            poller,
-            store,
-            tls: config.callback.tls.map(|tls| TlsAcceptor::from(tls.0)),
-            callback_limits: config.callback.limits,
-            admin_hosts: config.admin_hosts,
-            stop: config.stop,
+            addrs: Addrs { grpc: grpc_addr, callback: callback_addr, admin: admin_addr },
+            tls: config.callback.tls.clone().map(|tls| TlsAcceptor::from(tls.0)),
+            callback_limits: config.callback.limits.clone(),
+            admin_hosts: config.admin_hosts.clone(),
+            stop: config.stop.clone(),
+            core: Core::open(config, clock)?,
         })
     }
 
@@ -123,36 +97,29 @@ impl App {
     pub async fn run(self, stop: impl Future<Output = ()>) -> Stopped {
         // Before anything counts.
         let metrics = telemetry::metrics();
-        let health = Health::new(&self.store, self.gateway.clock());
+        let core = self.core;
+        let essentials = core.essentials.clone();
+        let health = Health::new(&core.store, &core.clock);
         // Known from the first request on; serving once the store has shown that it can commit.
         health.report(ServingStatus::NotServing).await;
-        let (draining, polling) = (CancellationToken::new(), CancellationToken::new());
-        let edges = CancellationToken::new();
-        let tasks = TaskTracker::new();
-        let essentials = Essentials::new(tasks.clone(), self.gateway.config().runner.clone());
-        let poller = self.poller;
-        let poll = polling.clone();
-        essentials.spawn("poller", &polling, async move { poller.run(poll).await });
-        let (store, poll) = (self.store.clone(), polling.clone());
-        essentials.spawn("the store's writer", &polling, async move {
-            poll.run_until_cancelled(store.writer_ended()).await;
-        });
+        core.drive();
+        let (draining, edges) = (CancellationToken::new(), CancellationToken::new());
         let stopping = CancellationToken::new();
         essentials.spawn("health", &stopping, health.clone().watch_store(draining.clone()));
         if let Some(listener) = self.callback {
-            let (tls, limits) = (self.tls, self.callback_limits);
-            let serve = listener::serve(listener, tls, limits, self.callbacks, edges.clone());
+            let (tls, limits, callbacks) = (self.tls, self.callback_limits, core.callbacks.clone());
+            let serve = listener::serve(listener, tls, limits, callbacks, edges.clone());
             essentials.spawn("callback listener", &edges, serve);
         }
         let admin = Admin {
-            gateway: self.gateway.clone(),
+            gateway: core.gateway.clone(),
             metrics,
             readiness: health.readiness(),
             hosts: self.admin_hosts,
         };
         let serve_admin = listener::serve(self.admin, None, admin::limits(), admin, edges.clone());
         essentials.spawn("admin listener", &edges, serve_admin);
-        let service = self.service.clone();
+        let service = core.service.clone();
         let server = server::serve(self.grpc, service, health.service(), draining.clone());
         let cut = CancellationToken::new();
         let cut_off = cut.clone();
@@ -173,20 +140,17 @@ impl App {
         stopping.cancel();
         health.stop().await;
         tokio::time::sleep(self.stop.drain_delay).await;
-        self.gateway.drain();
+        core.drain();
         draining.cancel();
         health.end_watches().await;
         let in_flight = async {
-            self.service.streams_ended().await;
-            self.gateway.finish().await;
+            core.finish().await;
             edges.cancel();
-            polling.cancel();
             // Everything of ours is answered. A stream of somebody else's (reflection, a request
             // whose body never ends) is not waited for.
             let _ = tokio::time::timeout(LINGER, &mut server).await;
             cut.cancel();
-            tasks.close();
-            tasks.wait().await;
+            core.ended().await;
         };
         let finished = tokio::time::timeout(self.stop.grace, in_flight).await;
         let stopped = match (essentials.first_ended(), finished) {
@@ -194,11 +158,7 @@ impl App {
             (None, Ok(())) => Stopped::Gracefully,
             (None, Err(_)) => Stopped::Hard,
         };
-        let closed = tokio::time::timeout(CLOSE_TIME_MAX, self.store.close()).await;
-        if closed.is_err() {
-            let path = self.store.path().display();
-            error!(%path, "the database was not closed in time: the next start recovers its log");
-        }
+        core.close().await;
         log_limit::sum_up();
         match stopped {
             Stopped::Gracefully => info!("stopped gracefully"),

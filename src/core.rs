@@ -1,0 +1,108 @@
+//! The gateway without its sockets: what is built on a store, in which order it ends. The server
+//! puts listeners around it, a simulation plays it as it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use crate::callback::Callbacks;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::douyin::{self, Client, Transport};
+use crate::gateway::Gateway;
+use crate::grpc::Service;
+use crate::poller::Poller;
+use crate::store::{OpenError, Sqlite, SqliteOptions, Store};
+use crate::supervise::Essentials;
+
+/// Everything between the listeners and the store; cheap to clone, clones are the same.
+#[derive(Clone)]
+pub struct Core {
+    pub gateway: Gateway,
+    pub service: Service,
+    pub callbacks: Callbacks,
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    /// The tasks without which it must not live on, those of the listeners among them.
+    pub(crate) essentials: Essentials,
+    poller: Poller,
+    /// Cancelled when nothing is claimed any more.
+    polling: CancellationToken,
+}
+
+/// Why there is no core.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error("cannot open the store: {0}")]
+    Store(#[from] OpenError),
+    #[error("cannot build the client of Douyin: {0}")]
+    Douyin(#[from] douyin::BuildError),
+}
+
+/// How long closing the database may take: one whose disk hangs is left as after a kill.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(10);
+
+impl Core {
+    /// Opens the store and builds everything on it; nothing is driven yet.
+    pub fn open(config: Config, clock: Clock) -> Result<Self, BuildError> {
+        let options = SqliteOptions { clock: clock.clone(), ..config.sqlite.clone() };
+        let store = Store::Sqlite(Arc::new(Sqlite::open(options)?));
+        Self::build(config, store, None, clock)
+    }
+
+    /// Builds everything on a store that is open. `transport`: `None` speaks HTTP to Douyin.
+    pub fn build(
+        config: Config,
+        store: Store,
+        transport: Option<Transport>,
+        clock: Clock,
+    ) -> Result<Self, BuildError> {
+        let essentials = Essentials::new(config.gateway.runner.clone());
+        let douyin =
+            Client::new(config.douyin, config.apps, transport, store.clone(), clock.clone())?;
+        let gateway = Gateway::new(config.gateway, store.clone(), douyin, clock.clone());
+        let service = Service::new(gateway.clone(), config.grpc);
+        let callbacks = Callbacks::new(gateway.clone(), config.callback.keys);
+        let poller = Poller::new(gateway.clone(), config.poller);
+        let polling = CancellationToken::new();
+        Ok(Self { gateway, service, callbacks, store, clock, essentials, poller, polling })
+    }
+
+    /// Begins to drive what is due.
+    pub fn drive(&self) {
+        let (poller, polling) = (self.poller.clone(), self.polling.clone());
+        self.essentials.spawn("poller", &self.polling, async move { poller.run(polling).await });
+        let (store, polling) = (self.store.clone(), self.polling.clone());
+        self.essentials.spawn("the store's writer", &self.polling, async move {
+            polling.run_until_cancelled(store.writer_ended()).await;
+        });
+    }
+
+    /// The stop begins: watches end, new creates are refused.
+    pub fn drain(&self) {
+        self.gateway.drain();
+    }
+
+    /// Waits until every stream and every create in flight has been answered; then nothing more is
+    /// claimed, and the turns of the poller end.
+    pub async fn finish(&self) {
+        self.service.streams_ended().await;
+        self.gateway.finish().await;
+        self.polling.cancel();
+    }
+
+    /// Waits until the last task has ended.
+    pub async fn ended(&self) {
+        self.essentials.all_ended().await;
+    }
+
+    /// Closes the store, whatever is still in flight.
+    pub async fn close(&self) {
+        if tokio::time::timeout(CLOSE_TIME_MAX, self.store.close()).await.is_err() {
+            let path = self.store.path().display();
+            error!(%path, "the database was not closed in time: the next start recovers its log");
+        }
+    }
+}
