@@ -4,15 +4,15 @@
 //!
 //! What it must not know: SQL, gRPC, how a settle changes.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, StatusCode};
 use tracing::{debug, info, warn};
 
+use crate::apps::{App, Apps};
+use crate::douyin::Signed;
 use crate::douyin::callback::{Heard, Rejected, hear, log_id};
 use crate::douyin::signature::{LOG_ID_HEADER, NONCE_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
-use crate::douyin::{PlatformKeys, Signed};
 use crate::gateway::{Callback, Gateway};
 use crate::listener::{Answer, Handler, Request, Unread};
 use crate::log_limit::limited;
@@ -27,7 +27,7 @@ pub struct Callbacks(Arc<Inner>);
 
 struct Inner {
     gateway: Gateway,
-    keys: HashMap<AppId, PlatformKeys>,
+    apps: Apps,
 }
 
 /// What becomes of one delivery. Douyin takes 200 with `err_no` 0 for an acknowledgement, and
@@ -51,24 +51,25 @@ pub enum Verdict {
 }
 
 impl Callbacks {
-    pub fn new(gateway: Gateway, keys: HashMap<AppId, PlatformKeys>) -> Self {
-        for app_id in gateway.douyin().apps() {
-            match keys.get(app_id) {
+    pub fn new(gateway: Gateway, apps: Apps) -> Self {
+        for app in apps.iter() {
+            let app_id = app.id();
+            match &app.config.platform_keys {
                 Some(keys) => info!(%app_id, keys = keys.count(), "callbacks are taken in"),
                 None => warn!(%app_id, "callbacks are refused: no platform_public_keys_file"),
             }
         }
-        Self(Arc::new(Inner { gateway, keys }))
+        Self(Arc::new(Inner { gateway, apps }))
     }
 
     /// Takes in one delivery to an app. Needs no connection: the same bytes, the same verdict.
-    pub async fn receive(&self, app_id: &AppId, headers: &HeaderMap, body: &[u8]) -> Verdict {
-        let verdict = self.hear(app_id, headers, body).await;
-        count(app_id.as_str(), verdict);
+    pub async fn receive(&self, app: &App, headers: &HeaderMap, body: &[u8]) -> Verdict {
+        let verdict = self.hear(app, headers, body).await;
+        count(app.id().as_str(), verdict);
         verdict
     }
 
-    async fn hear(&self, app_id: &AppId, headers: &HeaderMap, body: &[u8]) -> Verdict {
+    async fn hear(&self, app: &App, headers: &HeaderMap, body: &[u8]) -> Verdict {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let signed = Signed {
             timestamp: text(TIMESTAMP_HEADER).unwrap_or_default(),
@@ -78,7 +79,8 @@ impl Callbacks {
         };
         let log_id = text(LOG_ID_HEADER).map(log_id);
         let log = log_id.as_deref().unwrap_or_default();
-        let Some(keys) = self.0.keys.get(app_id) else {
+        let app_id = app.id();
+        let Some(keys) = &app.config.platform_keys else {
             limited!(Stranger, WARN, { %app_id, log_id = log },
                 "callback refused: the app has no platform public key");
             return Verdict::NoKey;
@@ -124,26 +126,23 @@ impl Callbacks {
             count(NO_APP, Verdict::NotACallback);
             return Verdict::NotACallback;
         };
-        let Some(app_id) = AppId::parse(app_id).ok().filter(|id| self.serves(id)) else {
+        let app_id = AppId::parse(app_id).ok();
+        let Some(app) = app_id.and_then(|app_id| self.0.apps.get(&app_id)) else {
             limited!(Stranger, WARN, "callback refused: the app of its path is not configured");
             count(NO_APP, Verdict::UnknownApp);
             return Verdict::UnknownApp;
         };
         let headers = request.headers.clone();
         match request.body().await {
-            Ok(body) => self.receive(&app_id, &headers, &body).await,
+            Ok(body) => self.receive(app, &headers, &body).await,
             Err(Unread::Busy) => too_many(),
             Err(unread) => {
-                limited!(Stranger, WARN, { %app_id, ?unread },
+                limited!(Stranger, WARN, { app_id = %app.id(), ?unread },
                     "callback refused: its body could not be read");
-                count(app_id.as_str(), Verdict::Unread(unread));
+                count(app.id().as_str(), Verdict::Unread(unread));
                 Verdict::Unread(unread)
             }
         }
-    }
-
-    fn serves(&self, app_id: &AppId) -> bool {
-        self.0.gateway.douyin().serves(app_id)
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use crate::apps::{Apps, Twice};
 use crate::callback::Callbacks;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -20,6 +21,7 @@ use crate::supervise::Essentials;
 /// Everything between the listeners and the store; cheap to clone, clones are the same.
 #[derive(Clone)]
 pub struct Core {
+    pub apps: Apps,
     pub gateway: Gateway,
     pub service: Service,
     pub callbacks: Callbacks,
@@ -39,6 +41,8 @@ pub enum BuildError {
     Store(#[from] OpenError),
     #[error("cannot build the client of Douyin: {0}")]
     Douyin(#[from] douyin::BuildError),
+    #[error(transparent)]
+    Apps(#[from] Twice),
 }
 
 /// How long closing the database may take: one whose disk hangs is left as after a kill.
@@ -60,14 +64,15 @@ impl Core {
         clock: Clock,
     ) -> Result<Self, BuildError> {
         let essentials = Essentials::new(config.gateway.runner.clone());
-        let douyin =
-            Client::new(config.douyin, config.apps, transport, store.clone(), clock.clone())?;
-        let gateway = Gateway::new(config.gateway, store.clone(), douyin, clock.clone());
-        let service = Service::new(gateway.clone(), config.grpc);
-        let callbacks = Callbacks::new(gateway.clone(), config.callback.keys);
-        let poller = Poller::new(gateway.clone(), config.poller);
+        let douyin = Client::new(config.douyin, transport, store.clone(), clock.clone())?;
+        let apps = Apps::new(config.apps, config.gateway.creates_max, &douyin)?;
+        let gateway =
+            Gateway::new(config.gateway, apps.clone(), store.clone(), douyin, clock.clone());
+        let service = Service::new(gateway.clone(), apps.clone(), config.grpc);
+        let callbacks = Callbacks::new(gateway.clone(), apps.clone());
+        let poller = Poller::new(gateway.clone(), &apps, config.poller);
         let polling = CancellationToken::new();
-        Ok(Self { gateway, service, callbacks, store, clock, essentials, poller, polling })
+        Ok(Self { apps, gateway, service, callbacks, store, clock, essentials, poller, polling })
     }
 
     /// Begins to drive what is due.

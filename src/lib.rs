@@ -14,7 +14,7 @@
 //!   2     gateway:  create · turn · observe · watch · callback       │
 //!           │        (hub, flights)                          │call   │
 //!           ▼                                                ▼       │
-//!   1     store (sqlite) · listener                        douyin ───┘
+//!   1     store (sqlite) · listener                apps ·  douyin ───┘
 //!           ▼
 //!   0     settle (pure) · clock · descriptors · sync · bell · tasks · seats · log_limit
 //! ```
@@ -27,6 +27,7 @@
 //! Modules use those on lower floors and on their own; a test holds them to it.
 
 pub mod admin;
+pub mod apps;
 pub mod bell;
 pub mod callback;
 pub mod cli;

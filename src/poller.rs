@@ -11,9 +11,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, warn};
 
-use crate::gateway::{Gateway, Request};
+use crate::apps::{App, Apps, Request};
+use crate::gateway::Gateway;
 use crate::log_limit::limited;
-use crate::settle::AppId;
 use crate::store::{self, ClaimLimits, SweepCursor, UnfinishedCursor};
 use crate::tasks::Tasks;
 
@@ -49,15 +49,16 @@ impl Default for PollerConfig {
 pub struct Poller {
     gateway: Gateway,
     config: PollerConfig,
-    apps: Vec<(AppId, Arc<Semaphore>)>,
+    /// Each with the room for its turns.
+    apps: Vec<(Arc<App>, Arc<Semaphore>)>,
     turns: Tasks,
 }
 
 impl Poller {
-    pub fn new(gateway: Gateway, config: PollerConfig) -> Self {
-        let apps = gateway.douyin().apps();
-        let apps = apps.map(|app_id| (app_id.clone(), Arc::new(Semaphore::new(config.turns_max))));
-        let apps = apps.collect();
+    pub fn new(gateway: Gateway, apps: &Apps, config: PollerConfig) -> Self {
+        let with_room =
+            |app: &Arc<App>| (Arc::clone(app), Arc::new(Semaphore::new(config.turns_max)));
+        let apps = apps.iter().map(with_room).collect();
         let turns = Tasks::new(gateway.config().runner.clone());
         Self { gateway, config, apps, turns }
     }
@@ -79,7 +80,7 @@ impl Poller {
             Err(error) => return warn!(%error, "cannot count the open settles"),
         };
         for (app_id, settles) in open {
-            if !self.apps.iter().any(|(configured, _)| *configured == app_id) {
+            if !self.apps.iter().any(|(app, _)| *app.id() == app_id) {
                 warn!(%app_id, settles, "open settles of an app that is not configured: parked");
             }
         }
@@ -157,10 +158,10 @@ impl Poller {
     /// An app whose rows cannot be claimed keeps no other from its own.
     pub async fn step(&self) -> Option<Duration> {
         let mut next: Option<Duration> = None;
-        for (app_id, room) in &self.apps {
-            match self.step_app(app_id, room).await {
+        for (app, room) in &self.apps {
+            match self.step_app(app, room).await {
                 Ok(due) => next = earlier(next, due),
-                Err(error) => limited!(Peer, WARN, { %app_id, %error },
+                Err(error) => limited!(Peer, WARN, { app_id = %app.id(), %error },
                     "cannot claim due settles: trying again"),
             }
         }
@@ -169,19 +170,19 @@ impl Poller {
 
     async fn step_app(
         &self,
-        app_id: &AppId,
+        app: &Arc<App>,
         room: &Arc<Semaphore>,
     ) -> Result<Option<Duration>, store::Error> {
-        if let Some(pause) = self.gateway.douyin().pause(app_id) {
+        if let Some(pause) = app.access.pause() {
             return Ok(Some(pause.until.since(self.gateway.clock().now())));
         }
-        let requests = self.gateway.requests_for_polls(app_id, room.available_permits());
+        let requests = self.gateway.requests_for_polls(app, room.available_permits());
         if requests.taken.is_empty() {
             // A turn that ends, or the budget of a moment later, wakes the loop.
             return Ok(requests.retry_at.map(|at| at.since(self.gateway.clock().now())));
         }
-        self.claim(app_id, room, requests.taken).await?;
-        let due = self.gateway.store().next_due(app_id).await?;
+        self.claim(app, room, requests.taken).await?;
+        let due = self.gateway.store().next_due(app.id()).await?;
         // What is due already waits for the budget.
         let now = self.gateway.clock().now();
         let retry_in = requests.retry_at.map(|at| at.since(now));
@@ -191,7 +192,7 @@ impl Poller {
     /// Claims one due settle for each request that the budget grants.
     async fn claim(
         &self,
-        app_id: &AppId,
+        app: &Arc<App>,
         room: &Arc<Semaphore>,
         mut requests: Vec<Request>,
     ) -> Result<(), store::Error> {
@@ -201,15 +202,15 @@ impl Poller {
             claims_max: u32::try_from(requests.len()).unwrap_or(u32::MAX),
             wait_max: config.schedule.wait_max().max(config.lease),
         };
-        for claim in self.gateway.store().claim_due(app_id, limits).await? {
+        for claim in self.gateway.store().claim_due(app.id(), limits).await? {
             let request = requests.pop().expect("it claims no more than it was allowed");
             let place = Arc::clone(room).try_acquire_owned();
             let place = place.expect("only this loop takes places, and it claimed no more");
-            let gateway = self.gateway.clone();
+            let (gateway, app) = (self.gateway.clone(), Arc::clone(app));
             let number = claim.key.out_settle_no.clone();
-            let span = tracing::info_span!("turn", %app_id, out_settle_no = %number);
+            let span = tracing::info_span!("turn", app_id = %app.id(), out_settle_no = %number);
             let turn = async move {
-                if let Err(error) = gateway.work(claim, request).await {
+                if let Err(error) = gateway.work(app, claim, request).await {
                     limited!(Peer, WARN, { %error },
                         "turn ended early: its lease runs out by itself");
                 }

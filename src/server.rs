@@ -68,9 +68,9 @@ impl Server {
     /// Binds, opens and wires everything; nothing is served or driven yet.
     pub async fn build(config: Config, clock: Clock) -> Result<Self, BuildError> {
         let (grpc, grpc_addr) = bind(config.grpc_addr).await?;
-        let callback = match config.callback.keys.is_empty() {
-            true => None,
-            false => Some(bind(config.callback.addr).await?),
+        let callback = match config.takes_callbacks() {
+            true => Some(bind(config.callback.addr).await?),
+            false => None,
         };
         let (callback, callback_addr) = callback.unzip();
         let (admin, admin_addr) = bind(config.admin_addr).await?;

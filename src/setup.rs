@@ -158,7 +158,6 @@ mod sandbox {
     };
     use crate::callback::PATH;
     use crate::douyin::PlatformKeys;
-    use crate::settle::AppId;
     use crate::store::Missing;
 
     /// The other ends of what goes to Douyin and comes from it, and people who look at its page.
@@ -188,9 +187,9 @@ mod sandbox {
         let mut config = load(source, &environment, flags(&serve), seed)?;
         // It holds nothing that must not be lost.
         config.sqlite.missing = Missing::Create;
-        let app_id = AppId::parse(APP_ID).expect("the sandbox's app has a good id");
         let keys = PlatformKeys::parse(&simulator.platform_public_key_pem(APP_ID));
-        config.callback.keys.insert(app_id, keys.expect("the simulator shows a good key"));
+        let keys = keys.expect("the simulator shows a good key");
+        config.apps.iter_mut().for_each(|app| app.platform_keys = Some(keys.clone()));
         let mut needs = config.descriptors();
         needs.push(("the simulator", SIMULATOR_DESCRIPTORS));
         config::suffice(descriptors::raise(), &needs)?;

@@ -58,9 +58,9 @@ impl CheckConfig {
 
 /// What would run. Says where secrets are kept, never what they are.
 fn summary(Loaded { config, set, .. }: &Loaded) -> String {
-    let callback = match config.callback.keys.is_empty() {
-        true => "off: no app has a platform_public_keys_file".to_owned(),
-        false => config.callback.addr.to_string(),
+    let callback = match config.takes_callbacks() {
+        true => config.callback.addr.to_string(),
+        false => "off: no app has a platform_public_keys_file".to_owned(),
     };
     let mut text = format!(
         "ok\n\n\
@@ -80,17 +80,16 @@ fn summary(Loaded { config, set, .. }: &Loaded) -> String {
         config.apps.len(),
     );
     for app in &config.apps {
-        let budget = config.gateway.budgets.get(&app.app_id).copied().unwrap_or_default();
         let is_default = config.grpc.default_app.as_ref() == Some(&app.app_id);
         let _ = writeln!(
             text,
             "         {}: {} requests/s, {} in flight{}{}{}",
             app.app_id,
-            budget.requests_per_second,
-            budget.requests_in_flight,
+            app.budget.requests_per_second,
+            app.budget.requests_in_flight,
             if is_default { ", the default app" } else { "" },
-            if config.callback.keys.contains_key(&app.app_id) { ", callbacks" } else { "" },
-            if config.grpc.callers.contains_key(&app.app_id) { ", tokens" } else { "" },
+            if app.platform_keys.is_some() { ", callbacks" } else { "" },
+            if app.callers.is_some() { ", tokens" } else { "" },
         );
     }
     text += "\nSet (everything else is at its default):\n";

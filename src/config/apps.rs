@@ -11,9 +11,8 @@ use secrecy::SecretString;
 
 use super::environment::Environment;
 use super::reading::{Origin, Reading};
-use crate::douyin::{App, PlatformKeys};
-use crate::gateway::Budget;
-use crate::grpc::auth::CallerTokens;
+use crate::apps::{AppConfig, Budget, CallerTokens};
+use crate::douyin::PlatformKeys;
 use crate::settle::{AppId, NotifyUrl};
 
 /// One block, as far as it was read.
@@ -70,50 +69,56 @@ pub fn complete(reading: &mut Reading, environment: &Environment) -> Vec<String>
             let at = at(reading, "app_id");
             reading.problem(&at, format!("{} is {app_id} a second time", path("app_id")));
         }
-        match secret(&block.draft, environment) {
+        let client_secret = match secret(&block.draft, environment) {
             Ok(Secret { client_secret, warning }) => {
                 let (at, path) = (at(reading, FILE), path(FILE));
                 warnings.extend(warning.map(|warning| format!("{at}: {path} {warning}")));
-                if let Some(app_id) = app_id {
-                    reading.config.gateway.budgets.insert(app_id.clone(), block.draft.budget);
-                    reading.config.apps.push(App { app_id, client_secret });
-                }
+                Some(client_secret)
             }
             // A key whose value was not taken has been reported.
-            Err(_) if SECRET_KEYS.iter().any(|key| reading.bad.contains(&path(key))) => {}
+            Err(_) if SECRET_KEYS.iter().any(|key| reading.bad.contains(&path(key))) => None,
             Err((key, why)) => {
                 let at = at(reading, key);
                 reading.problem(&at, format!("{} {why}", path(key)));
+                None
             }
-        }
-        match callbacks(&block.draft) {
-            Ok((keys, url)) => {
-                if let Some(app_id) = block.draft.app_id.clone() {
-                    let config = &mut reading.config;
-                    config.callback.keys.extend(keys.map(|keys| (app_id.clone(), keys)));
-                    config.gateway.notify_urls.extend(url.map(|url| (app_id, url)));
-                }
-            }
+        };
+        let (platform_keys, notify_url) = match callbacks(&block.draft) {
+            Ok(parts) => parts,
             // A key whose value was not taken has been reported.
-            Err(_) if [KEYS, CALLBACK_URL].iter().any(|key| reading.bad.contains(&path(key))) => {}
+            Err(_) if [KEYS, CALLBACK_URL].iter().any(|key| reading.bad.contains(&path(key))) => {
+                (None, None)
+            }
             Err((key, why)) => {
                 let at = at(reading, key);
                 reading.problem(&at, format!("{} {why}", path(key)));
+                (None, None)
             }
-        }
-        match callers(&block.draft) {
-            Ok(None) => {}
+        };
+        let callers = match callers(&block.draft) {
+            Ok(None) => None,
             Ok(Some((tokens, warning))) => {
                 let (at, path) = (at(reading, CALLERS), path(CALLERS));
                 warnings.extend(warning.map(|warning| format!("{at}: {path} {warning}")));
-                if let Some(app_id) = block.draft.app_id.clone() {
-                    reading.config.grpc.callers.insert(app_id, tokens);
-                }
+                Some(tokens)
             }
             Err(why) => {
                 let at = at(reading, CALLERS);
                 reading.problem(&at, format!("{} names a file that {why}", path(CALLERS)));
+                None
             }
+        };
+        // What else is wrong with it has been reported: nothing is built from it then.
+        if let (Some(app_id), Some(client_secret)) = (app_id, client_secret) {
+            let budget = block.draft.budget;
+            reading.config.apps.push(AppConfig {
+                app_id,
+                client_secret,
+                budget,
+                notify_url,
+                platform_keys,
+                callers,
+            });
         }
         reading.apps.push(block);
     }

@@ -16,14 +16,13 @@ impl Config {
     /// The most file descriptors that this configuration needs, by the knob that sizes them.
     pub fn descriptors(&self) -> Needs {
         let count = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
-        let callbacks = match self.callback.keys.is_empty() {
-            true => 0,
-            false => count(self.callback.limits.connections_max),
+        let callbacks = match self.takes_callbacks() {
+            true => count(self.callback.limits.connections_max),
+            false => 0,
         };
         let in_flight = self.apps.iter().map(|app| {
-            let budget = self.gateway.budgets.get(&app.app_id).copied().unwrap_or_default();
             // And one for a token.
-            u64::from(budget.requests_in_flight).saturating_add(1)
+            u64::from(app.budget.requests_in_flight).saturating_add(1)
         });
         let store = u64::from(self.sqlite.readers).saturating_add(1);
         vec![

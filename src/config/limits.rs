@@ -382,7 +382,7 @@ fn tls() -> Vec<Row> {
 }
 
 fn douyin(config: &Config) -> Vec<Row> {
-    let (douyin, budget) = (&config.douyin, crate::gateway::Budget::default());
+    let (douyin, budget) = (&config.douyin, crate::apps::Budget::default());
     vec![
         (
             "requests of one app at once, one on each connection",

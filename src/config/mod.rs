@@ -25,7 +25,6 @@ mod reference;
 mod table;
 mod tls;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -33,12 +32,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::admin::Hosts;
-use crate::douyin::{App, ClientConfig, PlatformKeys};
+use crate::apps::AppConfig;
+use crate::douyin::ClientConfig;
 use crate::gateway::GatewayConfig;
 use crate::grpc::GrpcConfig;
 use crate::listener::Limits;
 use crate::poller::PollerConfig;
-use crate::settle::AppId;
 use crate::store::SqliteOptions;
 
 pub use descriptors::{Needs, suffice, total};
@@ -56,7 +55,7 @@ pub struct Config {
     pub grpc_addr: SocketAddr,
     pub sqlite: SqliteOptions,
     pub douyin: ClientConfig,
-    pub apps: Vec<App>,
+    pub apps: Vec<AppConfig>,
     pub gateway: GatewayConfig,
     pub grpc: GrpcConfig,
     pub callback: CallbackConfig,
@@ -76,8 +75,6 @@ pub struct CallbackConfig {
     /// Read from the two files; `None`: plain text.
     pub tls: Option<Tls>,
     pub limits: Limits,
-    /// The platform public keys of the apps that have some.
-    pub keys: HashMap<AppId, PlatformKeys>,
 }
 
 /// How the gateway stops.
@@ -125,7 +122,6 @@ impl Default for CallbackConfig {
                 body_time_max: Duration::from_secs(10),
                 idle_time_max: Duration::from_secs(60),
             },
-            keys: HashMap::new(),
         }
     }
 }
@@ -197,6 +193,11 @@ impl Config {
         let mut config = reading.config;
         config.gateway.policy.call_timeout = config.douyin.call_timeout;
         Ok(Loaded { config, warnings, set })
+    }
+
+    /// Whether an app has a platform public key: else every callback would be refused.
+    pub fn takes_callbacks(&self) -> bool {
+        self.apps.iter().any(|app| app.platform_keys.is_some())
     }
 
     /// One address, with its key, whatever else is wrong.

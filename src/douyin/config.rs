@@ -1,25 +1,6 @@
 //! What a client is built from, and why it cannot be.
 
-use std::fmt;
 use std::time::Duration;
-
-use secrecy::SecretString;
-
-use crate::settle::AppId;
-
-/// One mini-program that the gateway calls for.
-#[derive(Clone)]
-pub struct App {
-    /// Also the `client_key` with which tokens are fetched.
-    pub app_id: AppId,
-    pub client_secret: SecretString,
-}
-
-impl fmt::Debug for App {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("App").field("app_id", &self.app_id).finish_non_exhaustive()
-    }
-}
 
 /// The knobs of the client.
 #[derive(Clone, Debug)]
@@ -76,8 +57,6 @@ impl Default for ClientConfig {
 pub enum BuildError {
     #[error("base_url {base_url:?} is not an http(s) address of a host, without query or user")]
     BaseUrl { base_url: String },
-    #[error("the app {0} is configured twice")]
-    DuplicateApp(AppId),
     #[error("the HTTP client cannot be set up: {0}")]
     Http(String),
 }

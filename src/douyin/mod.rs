@@ -39,10 +39,11 @@ pub mod transport;
 pub mod wire;
 
 pub use client::{Client, create_body};
-pub use config::{App, BuildError, ClientConfig};
+pub use config::{BuildError, ClientConfig};
 pub use outcome::{CreateAnswer, QueryAnswer, QueryFailure};
 pub use pause::Pause;
 pub use signature::{PlatformKeys, Signed};
+pub use token::Access;
 pub use trade_basic::settle_params_text;
 pub use transport::{Call, HttpTransport, Reply, SendError, Transport};
 pub use wire::{INFORMING_FIELDS, QueryBy};

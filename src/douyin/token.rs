@@ -16,21 +16,22 @@ use tokio::sync::MutexGuard;
 use tracing::{Instrument as _, debug, field, info, info_span, warn};
 
 use super::codes::{Handling, Retry, row_for_reason};
-use super::config::{App, ClientConfig};
+use super::config::ClientConfig;
 use super::exchange::{Effect, Exchange, Failed};
-use super::pause::Pauses;
+use super::pause::{Pause, Pauses};
 use super::transport::Deadline;
 use super::wire::{self, Unreadable};
 use crate::clock::{Clock, Timestamp, Uptime};
 use crate::log_limit::limited;
-use crate::settle::{Failure, Reason};
+use crate::settle::{AppId, Failure, Reason};
 use crate::store::{Store, StoredToken};
 
 const TOKEN_PATH: &str = "/oauth/client_token/";
 
-/// One app's access to Douyin.
-pub(super) struct Access {
-    pub(super) app: App,
+/// One app's access to Douyin: what all calls for it share.
+pub struct Access {
+    pub(super) app_id: AppId,
+    client_secret: SecretString,
     pub(super) pauses: Pauses,
     /// The token in use. Never held across an await.
     held: Mutex<Option<Held>>,
@@ -73,10 +74,21 @@ pub(super) struct Tokens {
 }
 
 impl Access {
-    pub(super) fn new(app: App, clock: Clock, config: &ClientConfig) -> Self {
+    pub(super) fn new(
+        app_id: AppId,
+        client_secret: SecretString,
+        clock: Clock,
+        config: &ClientConfig,
+    ) -> Self {
         let pauses = Pauses::new(clock, config);
         let (held, turn) = (Mutex::default(), tokio::sync::Mutex::default());
-        Self { app, pauses, held, turn }
+        Self { app_id, client_secret, pauses, held, turn }
+    }
+
+    /// Why and until when the app is not called: Douyin limits it, rejects its credentials, or
+    /// gives it no token. `None`: free to call. A call during a pause ends unsent.
+    pub fn pause(&self) -> Option<Pause> {
+        self.pauses.current()
     }
 
     fn held(&self) -> Option<Held> {
@@ -137,7 +149,7 @@ impl Tokens {
             return Ok(held.token.access_token.clone());
         }
         if let Some(stored) = self.stored(access).await.filter(is_other) {
-            debug!(app_id = %access.app.app_id, "taking the token that somebody else stored");
+            debug!(app_id = %access.app_id, "taking the token that somebody else stored");
             return Ok(access.hold(stored, Origin::Stored));
         }
         if let Some(pause) = access.pauses.current() {
@@ -148,7 +160,7 @@ impl Tokens {
             let cause = "a freshly fetched token is rejected";
             return Err(Failed::not_sent(rejection.clone(), cause));
         }
-        warn!(app_id = %access.app.app_id, "Douyin rejects the access token: fetching another");
+        warn!(app_id = %access.app_id, "Douyin rejects the access token: fetching another");
         let fetched = self.fetch(access, &mut turn, Origin::Refetched, deadline).await;
         fetched.map_err(|failed| self.pause(access, *turn, failed))
     }
@@ -228,7 +240,7 @@ impl Tokens {
             Origin::Refetched => turn.refetched = Some(begun),
             Origin::Fetched | Origin::Stored => {}
         }
-        let span = info_span!("client_token", app_id = %access.app.app_id, log_id = field::Empty);
+        let span = info_span!("client_token", app_id = %access.app_id, log_id = field::Empty);
         let token = async {
             let requested = self.request(access, deadline).await;
             let elapsed_ms = self.clock.uptime().since(begun).as_millis();
@@ -248,15 +260,15 @@ impl Tokens {
         })?;
         // Held before it is stored: a caller that vanishes in between must not cost another fetch.
         let secret = access.hold(token.clone(), origin);
-        if let Err(error) = self.store.save_token(&access.app.app_id, token).await {
-            limited!(Peer, WARN, { app_id = %access.app.app_id, %error },
+        if let Err(error) = self.store.save_token(&access.app_id, token).await {
+            limited!(Peer, WARN, { app_id = %access.app_id, %error },
                 "could not store the access token");
         }
         Ok(secret)
     }
 
     async fn request(&self, access: &Access, deadline: &Deadline) -> Result<StoredToken, Failed> {
-        let body = wire::token_body(&access.app.app_id, &access.app.client_secret);
+        let body = wire::token_body(&access.app_id, &access.client_secret);
         let body = Bytes::copy_from_slice(body.expose_secret().as_bytes());
         // Before the request: the life of the token begins after this.
         let fetched_at = self.clock.now();
@@ -286,7 +298,7 @@ impl Tokens {
                         }
                     },
                 };
-                let failure = Box::new(heard.failure(reason, &access.app.client_secret));
+                let failure = Box::new(heard.failure(reason, &access.client_secret));
                 let cause = format!("Douyin answers {err_no}");
                 Err(Failed { effect: Effect::Possible, failure, log_id: heard.log_id, cause })
             }
@@ -312,9 +324,9 @@ impl Tokens {
 
     /// A store that fails is no reason not to call: then the token is fetched.
     async fn stored(&self, access: &Access) -> Option<StoredToken> {
-        let stored = self.store.token(&access.app.app_id).await;
+        let stored = self.store.token(&access.app_id).await;
         stored.unwrap_or_else(|error| {
-            limited!(Peer, WARN, { app_id = %access.app.app_id, %error },
+            limited!(Peer, WARN, { app_id = %access.app_id, %error },
                 "could not read the stored access token");
             None
         })

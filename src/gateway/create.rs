@@ -9,11 +9,11 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
-use super::budget;
 use super::flights::{Flight, Landed};
 use super::turn::{Permitted, Turn};
 use super::watch::Event;
 use super::{Gateway, Name, WatchRequest};
+use crate::apps::{self, App};
 use crate::clock::Timestamp;
 use crate::douyin;
 use crate::settle::proof::{Proof, proof_of_adopted};
@@ -25,6 +25,8 @@ use crate::store::{self, Insert, NewDue};
 /// A parsed CreateSettle.
 #[derive(Clone, Debug)]
 pub struct Create {
+    /// The one of `key`.
+    pub app: Arc<App>,
     pub key: Key,
     pub content: Content,
     /// `None`: the longest window.
@@ -131,7 +133,7 @@ impl Gateway {
         let admitted = tokio::time::timeout_at(create.deadline, self.admit(&create)).await;
         let admitted = admitted.map_err(|_| CreateError::NotSent(NotSent::Deadline))??;
         let (deadline, return_when) = (create.deadline, create.return_when);
-        let content = create.content.clone();
+        let (app, content) = (Arc::clone(&create.app), create.content.clone());
         let (answer, answered) = oneshot::channel();
         let gateway = self.clone();
         let span = tracing::Span::current();
@@ -145,7 +147,7 @@ impl Gateway {
         };
         match return_when {
             ReturnWhen::Recorded | ReturnWhen::Accepted => Ok(created),
-            ReturnWhen::Final => self.until_final(content, created, deadline).await,
+            ReturnWhen::Final => self.until_final(app, content, created, deadline).await,
         }
     }
 
@@ -154,9 +156,7 @@ impl Gateway {
         if self.0.drain.is_cancelled() {
             return Err(CreateError::NotSent(NotSent::Draining));
         }
-        let places = self.0.creates.get(&create.key.app_id);
-        let places = places.expect("only apps that are served get this far");
-        let place = Arc::clone(places).try_acquire_owned();
+        let place = Arc::clone(&create.app.creates).try_acquire_owned();
         let place = place.map_err(|_| CreateError::NotSent(NotSent::Overloaded))?;
         let refusal = match self.request_for(create).await {
             Ok(request) => return Ok(Admitted { place, request: Some(request) }),
@@ -173,9 +173,9 @@ impl Gateway {
     }
 
     /// The request to Douyin that a new settle begins with.
-    async fn request_for(&self, create: &Create) -> Result<budget::Request, NotSent> {
+    async fn request_for(&self, create: &Create) -> Result<apps::Request, NotSent> {
         let now = self.0.clock.now();
-        if let Some(pause) = self.0.douyin.pause(&create.key.app_id) {
+        if let Some(pause) = create.app.access.pause() {
             return Err(NotSent::Paused { failure: pause.failure, wait: pause.until.since(now) });
         }
         if !self.window_fits(create) {
@@ -185,7 +185,7 @@ impl Gateway {
             });
         }
         let patience = create.deadline.min(Instant::now() + self.0.config.budget_wait);
-        let request = self.purse(&create.key.app_id).for_create(patience).await;
+        let request = create.app.purse.for_create(patience).await;
         request.map_err(|exhausted| NotSent::OverBudget { wait: exhausted.wait })
     }
 
@@ -221,7 +221,7 @@ impl Gateway {
                     // A caller that is gone has nobody to tell.
                     let _ = answer.send(Ok(Created { record: record.clone(), replayed: false }));
                 }
-                let turn = self.first_turn(record, &first, request);
+                let turn = self.first_turn(&create.app, record, &first, request);
                 let submitted = self.submit(&create.content, turn).await;
                 drop(flight);
                 if let Some(answer) = answer {
@@ -256,7 +256,7 @@ impl Gateway {
             &create.key,
             &create.content,
             sent_ext.as_deref(),
-            config.notify_urls.get(&create.key.app_id),
+            create.app.config.notify_url.as_ref(),
         );
         let longest = first.permission.time.plus(config.submit_window_max);
         let submit_before = create.submit_before.unwrap_or(longest);
@@ -347,7 +347,7 @@ impl Gateway {
     /// Stacked retries of mesh, client and poller bring forward one attempt per gap. Tells whether
     /// that attempt comes soon enough to wait for it. If the store fails here, the schedule stands.
     async fn bring_forward(&self, create: &Create) -> Soon {
-        if self.0.douyin.pause(&create.key.app_id).is_some() {
+        if create.app.access.pause().is_some() {
             return Soon::No;
         }
         let gap = self.0.config.nudge_gap;
@@ -362,12 +362,14 @@ impl Gateway {
     /// Waits for the final state; at the deadline the current one is the answer.
     async fn until_final(
         &self,
+        app: Arc<App>,
         content: Content,
         created: Created,
         deadline: Instant,
     ) -> Result<Created, CreateError> {
         let Created { mut record, replayed } = created;
         let request = WatchRequest {
+            app,
             name: Name::Key(record.key.clone()),
             after_revision: record.revision,
             heartbeat_interval: None,
@@ -395,7 +397,7 @@ impl Gateway {
 /// number is recorded already, nothing new will be sent.
 struct Admitted {
     place: OwnedSemaphorePermit,
-    request: Option<budget::Request>,
+    request: Option<apps::Request>,
 }
 
 /// Whether an attempt that was brought forward comes before the caller's answer must leave.

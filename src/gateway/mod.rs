@@ -4,12 +4,10 @@
 //! through [`Gateway::watch`]. `create` records and submits, `turn` is one worker (a create or the
 //! poller) with the lease of one settle, `query` asks Douyin on request and takes in settles that
 //! were made elsewhere, `callback` records what Douyin tells by itself and what an operator
-//! decides, `stuck` says which settles do not come to their end. `budget` says how much of Douyin
-//! each app may use.
+//! decides, `stuck` says which settles do not come to their end.
 //!
 //! What it must not know: gRPC, HTTP, SQL.
 
-mod budget;
 mod callback;
 mod create;
 mod flights;
@@ -19,32 +17,30 @@ mod stuck;
 mod turn;
 mod watch;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::apps::{App, Apps, Request};
 use crate::clock::{Clock, Timestamp};
 use crate::douyin::Client;
 use crate::hub::Hub;
 use crate::settle::{
-    AppId, HistoryEntry, Key, Mark, NotifyUrl, PermissionId, Policy, ProcessId, Record, Schedule,
-    SettleId, Sights, TradeSystem, Watched,
+    AppId, HistoryEntry, Key, Mark, PermissionId, Policy, ProcessId, Record, Schedule, SettleId,
+    Sights, TradeSystem, Watched,
 };
 use crate::store::{self, Store};
 use crate::tasks::{Runner, Tasks};
 
-pub use budget::{Budget, PollRequests, Request};
 pub use callback::{Callback, ResolveError};
 pub use create::{Create, CreateError, Created, NotSent, ReturnWhen, Unknown};
 pub use query::{QueryError, Question};
 pub use stuck::{StuckReport, StuckSettle};
 pub use watch::{Ending, Event, Watch, WatchRequest};
 
-use budget::Purse;
 use flights::Flights;
 use query::Lookups;
 use stuck::StuckBook;
@@ -55,6 +51,7 @@ pub struct Gateway(Arc<Inner>);
 
 struct Inner {
     config: GatewayConfig,
+    apps: Apps,
     store: Store,
     douyin: Client,
     clock: Clock,
@@ -69,9 +66,6 @@ struct Inner {
     flights: Flights,
     lookups: Lookups,
     stuck: StuckBook,
-    purses: HashMap<AppId, Purse>,
-    /// Bounds the creates of each app that are being recorded or submitted.
-    creates: HashMap<AppId, Arc<Semaphore>>,
     /// Owns every turn: whoever stops the gateway waits for it.
     turns: Tasks,
     /// Cancelled when the gateway stops: watches end, new creates are refused.
@@ -103,10 +97,6 @@ pub struct GatewayConfig {
     pub budget_wait: Duration,
     /// The least time between two attempts that repeated creates bring forward.
     pub nudge_gap: Duration,
-    /// The request budget of each app; one that is not listed has the default.
-    pub budgets: HashMap<AppId, Budget>,
-    /// The callback address of each app, sent when a create names none.
-    pub notify_urls: HashMap<AppId, NotifyUrl>,
     /// Seed of every random choice, the name of this process among them: no two processes that work
     /// on one store may have the same.
     pub seed: u64,
@@ -128,8 +118,6 @@ impl Default for GatewayConfig {
             watch_age_max: Duration::from_secs(1800),
             budget_wait: Duration::from_secs(2),
             nudge_gap: Duration::from_secs(2),
-            budgets: HashMap::new(),
-            notify_urls: HashMap::new(),
             seed: 0,
             runner: Runner::Runtime,
         }
@@ -144,13 +132,6 @@ pub enum Name {
 }
 
 impl Name {
-    pub fn app_id(&self) -> &AppId {
-        match self {
-            Name::Key(key) => &key.app_id,
-            Name::SettleId(app_id, ..) => app_id,
-        }
-    }
-
     pub fn trade_system(&self) -> TradeSystem {
         match self {
             Name::Key(key) => key.trade_system,
@@ -159,23 +140,29 @@ impl Name {
     }
 }
 
+/// What a budget grants to polling at one moment.
+pub struct PollRequests {
+    pub taken: Vec<Request>,
+    /// When there is more, if this was not all that was asked for.
+    pub retry_at: Option<Timestamp>,
+}
+
 impl Gateway {
-    pub fn new(config: GatewayConfig, store: Store, douyin: Client, clock: Clock) -> Self {
-        let places =
-            |app_id: &AppId| (app_id.clone(), Arc::new(Semaphore::new(config.creates_max)));
-        let creates = douyin.apps().map(places).collect();
+    pub fn new(
+        config: GatewayConfig,
+        apps: Apps,
+        store: Store,
+        douyin: Client,
+        clock: Clock,
+    ) -> Self {
         let (seed, turns) = (config.seed, Tasks::new(config.runner.clone()));
-        let purse = |app_id: &AppId| {
-            let budget = config.budgets.get(app_id).copied().unwrap_or_default();
-            (app_id.clone(), Purse::new(budget))
-        };
-        let purses = douyin.apps().map(purse).collect();
         let mut chance = fastrand::Rng::with_seed(seed);
         let process = ProcessId(chance.u64(..));
         let started = clock.now();
         let alone_since = store.has_one_process().then_some(started);
         Self(Arc::new(Inner {
             config,
+            apps,
             store,
             douyin,
             started,
@@ -187,8 +174,6 @@ impl Gateway {
             flights: Flights::default(),
             lookups: Lookups::default(),
             stuck: StuckBook::default(),
-            purses,
-            creates,
             turns,
             drain: CancellationToken::new(),
             due: Arc::new(Notify::new()),
@@ -256,19 +241,15 @@ impl Gateway {
     }
 
     /// Up to `requests_max` requests that the app's budget grants to polling now.
-    pub fn requests_for_polls(&self, app_id: &AppId, requests_max: usize) -> PollRequests {
+    pub fn requests_for_polls(&self, app: &App, requests_max: usize) -> PollRequests {
         let (mut taken, mut retry_at) = (Vec::new(), None);
         while taken.len() < requests_max && retry_at.is_none() {
-            match self.purse(app_id).for_poll() {
+            match app.purse.for_poll() {
                 Ok(request) => taken.push(request),
                 Err(exhausted) => retry_at = Some(self.0.clock.now().plus(exhausted.wait)),
             }
         }
         PollRequests { taken, retry_at }
-    }
-
-    fn purse(&self, app_id: &AppId) -> &Purse {
-        self.0.purses.get(app_id).expect("only apps that are served get this far")
     }
 
     /// How much later one of a crowd comes back that lost its watches together.

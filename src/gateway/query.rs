@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Gateway, Name};
+use crate::apps::App;
 use crate::douyin::{QueryBy, QueryFailure};
 use crate::settle::{
     AppId, Failure, Key, Learned, Observation, OrderId, OutOrderNo, OutSettleNo, Record, Report,
@@ -74,16 +75,16 @@ impl Gateway {
     /// order; none if Douyin shows none now.
     pub async fn query(
         &self,
-        app_id: &AppId,
+        app: &App,
         trade_system: TradeSystem,
         question: &Question,
     ) -> Result<Vec<Record>, QueryError> {
-        if let Some(pause) = self.0.douyin.pause(app_id) {
+        if let Some(pause) = app.access.pause() {
             let wait = pause.until.since(self.0.clock.now());
             return Err(QueryError::Paused { failure: pause.failure, wait });
         }
         let patience = Instant::now() + self.0.config.budget_wait;
-        let request = self.purse(app_id).for_question(patience).await;
+        let request = app.purse.for_question(patience).await;
         let _request = request.map_err(|over| QueryError::OverBudget { wait: over.wait })?;
         let begun = self.0.clock.now();
         let by = match question {
@@ -92,10 +93,10 @@ impl Gateway {
             Question::OutSettleNo(number) => QueryBy::OutSettleNo(number),
             Question::OutOrderNo(number) => QueryBy::OutOrderNo(number),
         };
-        let answer = self.0.douyin.query(app_id, trade_system, by).await;
+        let answer = self.0.douyin.query(&app.access, trade_system, by).await;
         let answer = answer.map_err(|QueryFailure { failure, .. }| QueryError::Douyin(failure))?;
         let mut records = Vec::new();
-        for (key, reports) in by_key(app_id, trade_system, question, answer.reports) {
+        for (key, reports) in by_key(app.id(), trade_system, question, answer.reports) {
             // Only the number that was asked for is shown whole.
             let whole = *question == Question::OutSettleNo(key.out_settle_no.clone());
             let scope = if whole { Scope::Number } else { Scope::Single };
@@ -118,7 +119,7 @@ impl Gateway {
     }
 
     /// The recorded settle, after asking Douyin about it.
-    pub async fn refresh(&self, name: &Name) -> Result<Option<Record>, QueryError> {
+    pub async fn refresh(&self, app: &App, name: &Name) -> Result<Option<Record>, QueryError> {
         let known = self.get(name).await.map_err(QueryError::Store)?;
         let by_number = |key: &Key| Question::OutSettleNo(key.out_settle_no.clone());
         let question = match (&known, name) {
@@ -132,14 +133,14 @@ impl Gateway {
             (None, Name::Key(key)) => by_number(key),
             (None, Name::SettleId(_, _, settle_id)) => Question::SettleId(settle_id.clone()),
         };
-        self.query(name.app_id(), name.trade_system(), &question).await?;
+        self.query(app, name.trade_system(), &question).await?;
         // What was learned may have given the record another settle_id.
         let name = known.map_or_else(|| name.clone(), |record| Name::Key(record.key));
         self.get(&name).await.map_err(QueryError::Store)
     }
 
     /// The recorded settle, or the one that Douyin knows by this name, which is then recorded.
-    pub async fn get_or_adopt(&self, name: &Name) -> Result<Option<Record>, QueryError> {
+    pub async fn get_or_adopt(&self, app: &App, name: &Name) -> Result<Option<Record>, QueryError> {
         if let Some(record) = self.get(name).await.map_err(QueryError::Store)? {
             return Ok(Some(record));
         }
@@ -156,7 +157,7 @@ impl Gateway {
             Some((at, Err(error))) if *at >= asked => return Err(error.clone()),
             Some((_, Ok(()) | Err(_))) | None => {}
         }
-        let found = Box::pin(self.refresh(name)).await;
+        let found = Box::pin(self.refresh(app, name)).await;
         match &found {
             Ok(Some(_)) => self.0.lookups.forget(name),
             Ok(None) => *last = Some((Instant::now(), Ok(()))),

@@ -156,8 +156,8 @@ impl Gateway {
 
     /// Every series that an alert may ask for, from the start.
     pub fn begin_counting_stuck(&self) {
-        for app_id in self.0.douyin.apps() {
-            Stuck::ALL.iter().for_each(|kind| count(app_id, *kind, 0));
+        for app in self.0.apps.iter() {
+            Stuck::ALL.iter().for_each(|kind| count(app.id(), *kind, 0));
         }
     }
 
@@ -190,10 +190,8 @@ impl Gateway {
     }
 
     fn trouble_of(&self, app_id: &AppId) -> Option<Stuck> {
-        if !self.0.douyin.serves(app_id) {
-            return Some(Stuck::AppNotConfigured);
-        }
-        let pause = self.0.douyin.pause(app_id)?;
+        let Some(app) = self.0.apps.get(app_id) else { return Some(Stuck::AppNotConfigured) };
+        let pause = app.access.pause()?;
         let is_rejected = pause.failure.reason == Reason::UpstreamCredentialsRejected;
         is_rejected.then_some(Stuck::CredentialsRejected)
     }

@@ -1,11 +1,14 @@
 //! A turn: one worker with the lease of one settle. It asks the pure core what to do, does it, and
 //! has what came back recorded, until there is nothing more to do now.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::observe::Holder;
-use super::{Gateway, budget, stuck};
+use super::{Gateway, stuck};
+use crate::apps::{App, Request};
 use crate::clock::Uptime;
 use crate::douyin::{QueryBy, QueryFailure};
 use crate::settle::schedule::at_rest;
@@ -24,6 +27,7 @@ pub(super) struct Permitted {
 /// A worker with the lease of a settle.
 pub(super) struct Turn {
     gateway: Gateway,
+    app: Arc<App>,
     fence: Fence,
     progress: Progress,
     /// The record as this worker last saw it.
@@ -31,7 +35,7 @@ pub(super) struct Turn {
     /// A send that is permitted durably and not made yet.
     permitted: Option<(PermissionId, Uptime)>,
     /// The budget for the first call.
-    request: Option<budget::Request>,
+    request: Option<Request>,
 }
 
 /// What one step brought.
@@ -47,11 +51,17 @@ impl Gateway {
     /// Works on a settle that was claimed, until there is nothing more to do now. Ends with the
     /// lease given back, or lost, or (store unreachable) left to run out; whoever claims next goes
     /// on from the record.
-    pub async fn work(&self, claim: Claim, request: budget::Request) -> Result<(), store::Error> {
+    pub async fn work(
+        &self,
+        app: Arc<App>,
+        claim: Claim,
+        request: Request,
+    ) -> Result<(), store::Error> {
         let _flight = self.0.flights.enter(&claim.key);
         let Some(record) = self.0.store.get(&claim.key).await? else { return Ok(()) };
         let turn = Turn {
             gateway: self.clone(),
+            app,
             fence: claim.fence,
             progress: Progress::of_poller(&record, claim.attempts, claim.backoff),
             record,
@@ -64,12 +74,14 @@ impl Gateway {
     /// The work of the create that recorded the settle: its insert permitted the first send.
     pub(super) fn first_turn(
         &self,
+        app: &Arc<App>,
         record: Record,
         first: &Permitted,
-        request: Option<budget::Request>,
+        request: Option<Request>,
     ) -> Turn {
         Turn {
             gateway: self.clone(),
+            app: Arc::clone(app),
             fence: FIRST_FENCE,
             progress: Progress::of_creator(&record),
             record,
@@ -136,10 +148,12 @@ impl Turn {
             return Ok(Did::NotPermitted);
         };
         let request = self.record.request().expect("only a settle of ours is ever sent");
-        let key = &self.record.key;
+        let Key { trade_system, out_settle_no, .. } = &self.record.key;
         let begun = self.gateway.0.clock.now();
-        let span = tracing::info_span!("settle_create", out_settle_no = %key.out_settle_no);
-        let answer = self.gateway.0.douyin.create(key, &request.body, at).instrument(span).await;
+        let span = tracing::info_span!("settle_create", %out_settle_no);
+        let (client, access) = (&self.gateway.0.douyin, &self.app.access);
+        let answer = client.create(access, *trade_system, &request.body, at);
+        let answer = answer.instrument(span).await;
         self.progress.after_send(&answer.learned);
         if answer.throttled {
             self.progress.throttled();
@@ -184,11 +198,11 @@ impl Turn {
     }
 
     /// The budget for one call; `None`: the turn ends here, the settle waits.
-    async fn request(&mut self) -> Option<budget::Request> {
+    async fn request(&mut self) -> Option<Request> {
         if let Some(request) = self.request.take() {
             return Some(request);
         }
-        let purse = self.gateway.purse(&self.record.key.app_id);
+        let purse = &self.app.purse;
         let patience = Instant::now() + self.gateway.0.config.budget_wait;
         let request = match self.progress.role {
             Role::Creator => purse.for_create(patience).await,
@@ -213,7 +227,7 @@ impl Turn {
             (Scope::Single | Scope::Number, _) => QueryBy::OutSettleNo(&key.out_settle_no),
         };
         let span = tracing::info_span!("settle_query", out_settle_no = %key.out_settle_no);
-        let asked = gateway.douyin.query(&key.app_id, key.trade_system, by);
+        let asked = gateway.douyin.query(&self.app.access, key.trade_system, by);
         let answer = match asked.instrument(span).await {
             Ok(answer) => answer,
             Err(QueryFailure { throttled: true, .. }) => {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Gateway, Name, QueryError};
+use crate::apps::App;
 use crate::clock::{Timestamp, at};
 use crate::hub::{Joined, Subscription};
 use crate::settle::{Key, Record};
@@ -18,6 +19,8 @@ use crate::store;
 /// A parsed WatchSettle.
 #[derive(Clone, Debug)]
 pub struct WatchRequest {
+    /// The one of `name`.
+    pub app: Arc<App>,
     pub name: Name,
     /// The last revision the caller saw; 0 for none.
     pub after_revision: i64,
@@ -85,7 +88,7 @@ impl Gateway {
         }
         let found = tokio::select! {
             biased;
-            found = self.get_or_adopt(&request.name) => found,
+            found = self.get_or_adopt(&request.app, &request.name) => found,
             () = self.0.drain.cancelled() => return Err(Ending::Draining),
         };
         let record = match found {

@@ -16,7 +16,6 @@ pub mod shape;
 pub mod status;
 mod stream;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +23,7 @@ use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument as _, Span, field, info};
 
+use crate::apps::{App, Apps, CallerTokens};
 use crate::gateway::{Create, Ending, Gateway, Name, QueryError, WatchRequest};
 use crate::log_limit::limited;
 use crate::proto::v1;
@@ -31,7 +31,7 @@ use crate::proto::v1::settlement_service_server::SettlementService;
 use crate::settle::AppId;
 use crate::store::ListQuery;
 use crate::tasks::Tasks;
-use auth::{Bearer, CallerTokens};
+use auth::Bearer;
 use bounds::{Bound, Connection, Held, Kind, Process};
 use convert::{DuplicateReceivers, NameKey, QuestionKey};
 use deadline::Deadline;
@@ -64,8 +64,6 @@ pub struct GrpcConfig {
     /// Bytes of answers that wait to be taken by peers that do not read.
     pub unread_bytes_max: usize,
     pub duplicate_receivers: DuplicateReceivers,
-    /// Who may call for the apps that name somebody; for the others, whoever reaches the port.
-    pub callers: HashMap<AppId, CallerTokens>,
 }
 
 impl Default for GrpcConfig {
@@ -81,7 +79,6 @@ impl Default for GrpcConfig {
             connections_per_peer_max: 0,
             unread_bytes_max: 128 * 1024 * 1024,
             duplicate_receivers: DuplicateReceivers::Refuse,
-            callers: HashMap::new(),
         }
     }
 }
@@ -94,6 +91,7 @@ pub const PAGES_MAX: usize = 2;
 #[derive(Clone)]
 pub struct Service {
     gateway: Gateway,
+    apps: Apps,
     config: Arc<GrpcConfig>,
     /// What the peers hold of this process.
     process: Arc<Process>,
@@ -104,16 +102,16 @@ pub struct Service {
 }
 
 impl Service {
-    pub fn new(gateway: Gateway, config: GrpcConfig) -> Self {
+    pub fn new(gateway: Gateway, apps: Apps, config: GrpcConfig) -> Self {
         let process = Arc::new(Process::new(limits(&config)));
         let pages = Arc::new(Semaphore::new(PAGES_MAX));
         let streams = Tasks::new(gateway.config().runner.clone());
-        Self { gateway, config: Arc::new(config), process, pages, streams }
+        Self { gateway, apps, config: Arc::new(config), process, pages, streams }
     }
 
     /// What gives errors of the server's stack the shape of this service's own.
     pub fn shape(&self) -> Shape {
-        let known = CallerTokens::of_all(self.gateway.douyin().apps(), &self.config.callers);
+        let known = CallerTokens::of_all(self.apps.iter().map(|app| app.config.callers.as_ref()));
         let process = Arc::clone(&self.process);
         Shape::new(self.config.calls_max, process, self.config.unary_limit, known)
     }
@@ -134,8 +132,9 @@ impl Service {
         let parsed = parsed.map_err(|violations| status::invalid(violations, Rpc::CreateSettle))?;
         name_span(&parsed.key.app_id, parsed.key.out_settle_no.as_str());
         let names = Names::of_create(&parsed.key, &parsed.content);
-        self.admit(bearer, &parsed.key.app_id, &names, Rpc::CreateSettle)?;
+        let app = self.admit(bearer, &parsed.key.app_id, &names, Rpc::CreateSettle)?;
         let create = Create {
+            app: Arc::clone(app),
             key: parsed.key,
             content: parsed.content,
             submit_before: parsed.submit_before,
@@ -168,10 +167,11 @@ impl Service {
         let (trade_system, after_revision) = (request.trade_system, request.after_revision);
         let app_id = request.app_id;
         let asked = Asked { bearer, app_id, trade_system, key, after_revision };
-        let (name, names) = self.name(asked, Rpc::WatchSettle)?;
+        let (app, name, names) = self.name(asked, Rpc::WatchSettle)?;
         let seat = self.seat(&connection, &names)?;
-        let heartbeat = convert::heartbeat_interval(request.heartbeat_interval);
-        let request = WatchRequest { name, after_revision, heartbeat_interval: Some(heartbeat) };
+        let heartbeat_interval = Some(convert::heartbeat_interval(request.heartbeat_interval));
+        let app = Arc::clone(app);
+        let request = WatchRequest { app, name, after_revision, heartbeat_interval };
         let watch = by(deadline, &names, self.gateway.watch(request)).await?;
         let watch = watch.map_err(|ending| self.ended(ending, &names, Rpc::WatchSettle))?;
         let terms = Terms { patience: self.config.slow_consumer, until: deadline.stream };
@@ -195,10 +195,10 @@ impl Service {
         };
         let (app_id, trade_system) = (request.app_id, request.trade_system);
         let asked = Asked { bearer, app_id, trade_system, key, after_revision: 0 };
-        let (name, names) = self.name(asked, Rpc::GetSettle)?;
+        let (app, name, names) = self.name(asked, Rpc::GetSettle)?;
         let record = async {
             match request.refresh {
-                true => self.gateway.refresh(&name).await,
+                true => self.gateway.refresh(app, &name).await,
                 false => self.gateway.get(&name).await.map_err(QueryError::Store),
             }
         };
@@ -233,9 +233,10 @@ impl Service {
         let (trade_system, after_revision) = (request.trade_system, request.after_revision);
         let app_id = request.app_id;
         let asked = Asked { bearer, app_id, trade_system, key, after_revision };
-        let (name, names) = self.name(asked, Rpc::WaitSettle)?;
+        let (app, name, names) = self.name(asked, Rpc::WaitSettle)?;
         let _seat = self.seat(&connection, &names)?;
-        let request = WatchRequest { name, after_revision, heartbeat_interval: None };
+        let app = Arc::clone(app);
+        let request = WatchRequest { app, name, after_revision, heartbeat_interval: None };
         // Until it is found, there is no current state to answer with.
         let watch = by(deadline, &names, self.gateway.watch(request)).await?;
         let ended = |ending| self.ended(ending, &names, Rpc::WaitSettle);
@@ -263,8 +264,8 @@ impl Service {
         let (app_id, trade_system, question) = parsed?;
         name_span(&app_id, "");
         let names = Names::of_question(&app_id, &question);
-        self.admit(bearer, &app_id, &names, Rpc::QuerySettles)?;
-        let records = self.gateway.query(&app_id, trade_system, &question);
+        let app = self.admit(bearer, &app_id, &names, Rpc::QuerySettles)?;
+        let records = self.gateway.query(app, trade_system, &question);
         let records = by(deadline, &names, records).await?;
         let failed = |error| status::of_query(error, &names, Rpc::QuerySettles);
         let records = records.map_err(failed)?;
@@ -318,7 +319,7 @@ impl Service {
         seat.ok_or_else(|| status::watch_limit(names, self.gateway.spread()))
     }
 
-    fn name(&self, asked: Asked, rpc: Rpc) -> Result<(Name, Names), Status> {
+    fn name(&self, asked: Asked, rpc: Rpc) -> Result<(&Arc<App>, Name, Names), Status> {
         let Asked { bearer, app_id, trade_system, key, after_revision } = asked;
         let default_app = self.config.default_app.as_ref();
         let name = convert::name(app_id, trade_system, key, after_revision, default_app);
@@ -329,17 +330,24 @@ impl Service {
         };
         name_span(app_id, number);
         let names = Names::of(&name);
-        self.admit(bearer, app_id, &names, rpc)?;
-        Ok((name, names))
+        let app = self.admit(bearer, app_id, &names, rpc)?;
+        Ok((app, name, names))
     }
 
-    /// Lets those through who may call for an app that is served.
-    fn admit(&self, bearer: Bearer, app_id: &AppId, names: &Names, rpc: Rpc) -> Result<(), Status> {
-        if !self.gateway.douyin().serves(app_id) {
-            return Err(status::app_not_configured(names, rpc));
-        }
-        let admitted = bearer.admit(app_id, &self.config.callers);
-        admitted.map_err(|denied| status::denied(denied, names, rpc))
+    /// The app of a call, if it is served and the call may be about it.
+    fn admit(
+        &self,
+        bearer: Bearer,
+        app_id: &AppId,
+        names: &Names,
+        rpc: Rpc,
+    ) -> Result<&Arc<App>, Status> {
+        let app = self.apps.get(app_id);
+        let app = app.ok_or_else(|| status::app_not_configured(names, rpc))?;
+        let all = self.apps.iter().filter_map(|app| app.config.callers.as_ref());
+        let admitted = bearer.admit(app.config.callers.as_ref(), all);
+        admitted.map_err(|denied| status::denied(denied, names, rpc))?;
+        Ok(app)
     }
 
     /// The status of a watch that ended before it told anything.

@@ -27,11 +27,12 @@ use tower::{Layer, Service};
 
 use super::answers::Waiting;
 use super::arriving::{self, Unfit};
-use super::auth::{Bearer, CallerTokens};
+use super::auth::Bearer;
 use super::bounds::{Connection, Held, Kind, Process};
 use super::deadline::Deadline;
 use super::rpc::{self, Rpc};
 use super::status::{self, Limit, Outcome};
+use crate::apps::CallerTokens;
 use crate::log_limit::limited;
 use crate::seats::{Activity, AtWork};
 use crate::settle::Reason;

@@ -3,19 +3,17 @@
 use std::time::{Duration, Instant};
 
 use douyin_sim::{Script, SimApp, Simulator};
-use secrecy::SecretString;
+use settlement_gateway::apps::Budget;
 use settlement_gateway::config::Config;
-use settlement_gateway::douyin::App;
-use settlement_gateway::gateway::Budget;
 use settlement_gateway::proto::v1::{self, CreateSettleRequest, SettleState};
-use settlement_gateway::settle::{AppId, NotifyUrl};
+use settlement_gateway::settle::NotifyUrl;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::harness::{
-    APP_ID, Gateway, SECRET, assert_create_error, create_request, details, number, simulator_with,
-    within,
+    APP_ID, Gateway, SECRET, app, assert_create_error, create_request, details, number,
+    simulator_with, within,
 };
 use crate::process::{Process, Setting};
 
@@ -30,8 +28,7 @@ async fn two_apps() -> Simulator {
 }
 
 fn serve_other(config: &mut Config, secret: &str) {
-    let app_id = AppId::parse(OTHER).unwrap();
-    config.apps.push(App { app_id, client_secret: SecretString::from(secret) });
+    config.apps.push(app(OTHER, secret));
 }
 
 fn both(config: &mut Config) {
@@ -92,7 +89,7 @@ async fn a_flood_of_one_app_is_shed_and_leaves_the_other_its_usual_time() {
     let gateway = Gateway::spawn_with(two_apps().await, |config| {
         both(config);
         let budget = Budget { requests_per_second: 8, requests_in_flight: 8 };
-        config.gateway.budgets.insert(AppId::parse(OTHER).unwrap(), budget);
+        config.apps[1].budget = budget;
         config.gateway.budget_wait = Duration::from_millis(500);
         config.gateway.creates_max = 64;
     })
@@ -129,9 +126,8 @@ async fn a_flood_of_one_app_is_shed_and_leaves_the_other_its_usual_time() {
 async fn each_app_has_its_own_public_callback_address() {
     let gateway = Gateway::spawn_with(two_apps().await, |config| {
         both(config);
-        for (app_id, url) in [(APP_ID, "https://a.example/1"), (OTHER, "https://b.example/2")] {
-            let app_id = AppId::parse(app_id).unwrap();
-            config.gateway.notify_urls.insert(app_id, NotifyUrl::parse(url).unwrap());
+        for (app, url) in [(0, "https://a.example/1"), (1, "https://b.example/2")] {
+            config.apps[app].notify_url = Some(NotifyUrl::parse(url).unwrap());
         }
     })
     .await;

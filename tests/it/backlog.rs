@@ -4,10 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use douyin_sim::SimApp;
-use secrecy::SecretString;
 use settlement_gateway::clock::Timestamp;
 use settlement_gateway::config::Config;
-use settlement_gateway::douyin::App;
 use settlement_gateway::settle::{
     AppId, Facts, Key, OutSettleNo, Record, Report, ReportedStatus, SettleId, Source, TradeSystem,
 };
@@ -15,7 +13,7 @@ use settlement_gateway::store::{NewDue, Sqlite, SqliteOptions, Store};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-use crate::harness::{Gateway, create_request, number, simulator_with};
+use crate::harness::{Gateway, app, create_request, number, simulator_with};
 
 const BACKLOGGED: &str = "ttbacklog";
 const SETTLES: u32 = 100_000;
@@ -55,9 +53,7 @@ async fn fill(dir: &TempDir) {
 }
 
 fn both(config: &mut Config) {
-    let app_id = AppId::parse(BACKLOGGED).unwrap();
-    config.apps.push(App { app_id: app_id.clone(), client_secret: SecretString::from("b") });
-    config.gateway.budgets.remove(&app_id);
+    config.apps.push(app(BACKLOGGED, "b"));
 }
 
 /// The median and the slowest of fifty creates.

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use settlement_gateway::server::{Server, Stopped};
 use settlement_gateway::clock::Clock;
 use settlement_gateway::douyin::PlatformKeys;
-use settlement_gateway::settle::AppId;
 use settlement_gateway::tasks::{Runner, Task};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -49,7 +48,7 @@ async fn broken(nth: usize) -> &'static str {
     let (bug, started) = (CancellationToken::new(), Arc::default());
     let mut config = config(sim.url(), dir.path().join("settlement.db"));
     let keys = PlatformKeys::parse(&sim.platform_public_key_pem(APP_ID)).unwrap();
-    config.callback.keys.insert(AppId::parse(APP_ID).unwrap(), keys);
+    config.apps[0].platform_keys = Some(keys);
     config.gateway.runner = panics(nth, &bug, &started);
     let server = Server::build(config, Clock::system()).await.unwrap();
     let url = format!("http://{}", server.addrs().grpc);

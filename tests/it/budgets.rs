@@ -4,19 +4,18 @@
 use std::time::{Duration, Instant};
 
 use settlement_gateway::config::Config;
-use settlement_gateway::gateway::Budget;
+use settlement_gateway::apps::Budget;
 use settlement_gateway::proto::v1::{self, SettleState};
-use settlement_gateway::settle::AppId;
 use douyin_sim::{Gate, Script};
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    APP_ID, Gateway, create_on, create_request, number, simulator, wait_for_answers, within,
+    Gateway, create_on, create_request, number, simulator, wait_for_answers, within,
 };
 
 fn give(config: &mut Config, requests_per_second: u32, requests_in_flight: u32) {
     let budget = Budget { requests_per_second, requests_in_flight };
-    config.gateway.budgets.insert(AppId::parse(APP_ID).unwrap(), budget);
+    config.apps[0].budget = budget;
 }
 
 /// Six requests per second for creates, two for polls.

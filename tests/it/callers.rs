@@ -1,12 +1,11 @@
 //! Apps that ask their callers for a token.
 
+use settlement_gateway::apps::{AppConfig, CallerTokens};
 use settlement_gateway::config::Config;
-use settlement_gateway::grpc::auth::CallerTokens;
 use settlement_gateway::grpc::rpc::Rpc;
-use settlement_gateway::settle::AppId;
 
 use crate::errors_own::{Edge, asking};
-use crate::harness::APP_ID;
+use crate::harness::app;
 use crate::raw::{Call, Wire, frame};
 
 const OURS: &str = "of-the-shop-0123456789abcdef0123456789";
@@ -14,10 +13,9 @@ const THEIRS: &str = "of-another-0123456789abcdef0123456789";
 
 /// The app of the tests asks for a token, and another app for another one.
 pub fn guarded(config: &mut Config) {
-    for (app_id, token) in [(APP_ID, OURS), ("tt-other", THEIRS)] {
-        let tokens = CallerTokens::parse(token).unwrap();
-        config.grpc.callers.insert(AppId::parse(app_id).unwrap(), tokens);
-    }
+    let callers = |token| Some(CallerTokens::parse(token).unwrap());
+    config.apps[0].callers = callers(OURS);
+    config.apps.push(AppConfig { callers: callers(THEIRS), ..app("tt-other", "not-asked-for") });
 }
 
 fn bearing(call: Call, token: &str) -> Call {

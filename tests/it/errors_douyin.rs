@@ -5,16 +5,14 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use douyin_sim::{Script, SimApp};
-use secrecy::SecretString;
 use settlement_gateway::config::Config;
-use settlement_gateway::douyin::App;
 use settlement_gateway::douyin::codes::{self, Handling, Retry, Row};
 use settlement_gateway::grpc::rpc::Rpc;
 use settlement_gateway::proto::v1;
-use settlement_gateway::settle::{AppId, TradeSystem};
+use settlement_gateway::settle::TradeSystem;
 use tonic::Code;
 
-use crate::harness::{Gateway, SECRET, create_request, simulator_with};
+use crate::harness::{Gateway, SECRET, app, create_request, simulator_with};
 use crate::printed::assert_printed;
 use crate::raw::{Call, Wire};
 use crate::told::Told;
@@ -39,8 +37,7 @@ fn apps() -> Vec<String> {
 
 fn serve_all(config: &mut Config) {
     for app_id in apps() {
-        let (app_id, client_secret) = (AppId::parse(app_id).unwrap(), SecretString::from("s"));
-        config.apps.push(App { app_id, client_secret });
+        config.apps.push(app(&app_id, "s"));
     }
     // A second token is as bad as the first one here, and need not be waited for.
     config.douyin.refetch_gap = std::time::Duration::from_millis(1);

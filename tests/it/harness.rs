@@ -8,10 +8,10 @@ use std::time::Duration;
 use douyin_sim::{SimApp, SimConfig, Simulator};
 use prost::Message as _;
 use secrecy::SecretString;
+use settlement_gateway::apps::{AppConfig, Budget};
 use settlement_gateway::clock::{Clock, Timestamp, duration_ms};
 use settlement_gateway::config::Config;
-use settlement_gateway::douyin::{self, PlatformKeys};
-use settlement_gateway::gateway::Budget;
+use settlement_gateway::douyin::PlatformKeys;
 use settlement_gateway::proto::v1;
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
 use settlement_gateway::proto::v1::watch_settle_response::Event;
@@ -70,8 +70,8 @@ pub fn config(sim_url: String, sqlite_path: PathBuf) -> Config {
     config.douyin.attempt_timeout = Duration::from_millis(700);
     config.douyin.call_timeout = Duration::from_millis(1_500);
     let app_id = AppId::parse(APP_ID).unwrap();
-    config.apps =
-        vec![douyin::App { app_id: app_id.clone(), client_secret: SecretString::from(SECRET) }];
+    let budget = Budget { requests_per_second: 10_000, requests_in_flight: 1_000 };
+    config.apps = vec![AppConfig { budget, ..app(APP_ID, SECRET) }];
     config.grpc.default_app = Some(app_id);
     let gateway = &mut config.gateway;
     gateway.policy.call_timeout = config.douyin.call_timeout;
@@ -82,11 +82,14 @@ pub fn config(sim_url: String, sqlite_path: PathBuf) -> Config {
     gateway.schedule.watched_cap = Duration::from_millis(100);
     gateway.lease = Duration::from_secs(4);
     gateway.nudge_gap = Duration::from_millis(100);
-    let budget = Budget { requests_per_second: 10_000, requests_in_flight: 1_000 };
-    gateway.budgets.insert(AppId::parse(APP_ID).unwrap(), budget);
     config.stop.drain_delay = Duration::from_millis(50);
     config.stop.grace = Duration::from_secs(10);
     config
+}
+
+/// An app as a configuration has it, with what it cannot do without.
+pub fn app(app_id: &str, secret: &str) -> AppConfig {
+    AppConfig::new(AppId::parse(app_id).unwrap(), SecretString::from(secret))
 }
 
 /// Waits for Douyin's answers longer than any of them takes, however busy the machine is.
@@ -122,7 +125,7 @@ impl Gateway {
         settlement_gateway::telemetry::start();
         let mut config = config(sim.url(), dir.path().join("settlement.db"));
         let keys = PlatformKeys::parse(&sim.platform_public_key_pem(APP_ID));
-        config.callback.keys.insert(AppId::parse(APP_ID).unwrap(), keys.unwrap());
+        config.apps[0].platform_keys = Some(keys.unwrap());
         // It names the process.
         config.gateway.seed = STARTS.fetch_add(1, Ordering::Relaxed);
         tune(&mut config);

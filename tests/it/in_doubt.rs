@@ -8,15 +8,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use settlement_gateway::clock::Clock;
-use settlement_gateway::douyin::{App, Call, Client, ClientConfig, Reply, SendError, Transport};
-use settlement_gateway::gateway::{Gateway, GatewayConfig};
-use settlement_gateway::grpc::{GrpcConfig, Service};
+use settlement_gateway::config::Config;
+use settlement_gateway::core::Core;
+use settlement_gateway::douyin::{Call, Reply, SendError, Transport};
 use settlement_gateway::proto::v1::settlement_service_server::SettlementService as _;
 use settlement_gateway::settle::{AppId, Key, OutSettleNo, StateKind, TradeSystem};
 use settlement_gateway::store::{Committer, Sqlite, SqliteOptions, Store};
 use tonic::{Code, Request};
 
-use crate::harness::{APP_ID, SECRET, assert_create_error, create_request};
+use crate::harness::{APP_ID, SECRET, app, assert_create_error, create_request};
 
 /// Whose answer to a send is lost, and whose is followed by a commit that nobody hears of.
 #[derive(Default)]
@@ -80,12 +80,8 @@ async fn an_answer_whose_commit_was_kept_unheard_is_subtracted_once() {
         let answer = answering.answer(&call);
         Box::pin(async move { answer })
     }));
-    let app_id = AppId::parse(APP_ID).unwrap();
-    let apps = vec![App { app_id: app_id.clone(), client_secret: SECRET.into() }];
-    let client =
-        Client::new(ClientConfig::default(), apps, Some(transport), store.clone(), clock.clone());
-    let gateway = Gateway::new(GatewayConfig::default(), store.clone(), client.unwrap(), clock);
-    let service = Service::new(gateway, GrpcConfig::default());
+    let config = Config { apps: vec![app(APP_ID, SECRET)], ..Config::default() };
+    let Core { service, .. } = Core::build(config, store.clone(), Some(transport), clock).unwrap();
 
     let request = Request::new(create_request("doubt"));
     let status = service.create_settle(request).await.unwrap_err();
@@ -93,7 +89,7 @@ async fn an_answer_whose_commit_was_kept_unheard_is_subtracted_once() {
     assert!(!douyin.unheard.load(Ordering::SeqCst), "no commit was unheard");
     assert_create_error(&status, Code::FailedPrecondition, "NO_MONEY_TO_SETTLE", "unknown");
     let key = Key {
-        app_id,
+        app_id: AppId::parse(APP_ID).unwrap(),
         trade_system: TradeSystem::General,
         out_settle_no: OutSettleNo::parse("doubt").unwrap(),
     };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use douyin_sim::{Script, Status, StrangerSettle};
 use settlement_gateway::proto::v1::{self, SettleOrigin, SettleState};
-use settlement_gateway::settle::{AppId, Mark, NotifyUrl};
+use settlement_gateway::settle::{Mark, NotifyUrl};
 use tonic::Code;
 
 use crate::harness::{
@@ -76,10 +76,6 @@ async fn the_callers_own_ext_proves_whose_settle_it_is_as_the_mark_does() {
     }
 }
 
-fn app() -> AppId {
-    AppId::parse(APP_ID).unwrap()
-}
-
 fn url(path: &str) -> NotifyUrl {
     NotifyUrl::parse(format!("https://gateway.example/{path}")).unwrap()
 }
@@ -87,7 +83,7 @@ fn url(path: &str) -> NotifyUrl {
 #[tokio::test]
 async fn a_resend_after_a_restart_with_other_knobs_is_the_same_bytes() {
     let mut gateway = Gateway::spawn_with(simulator_with(|_| {}).await, |config| {
-        config.gateway.notify_urls.insert(app(), url("old"));
+        config.apps[0].notify_url = Some(url("old"));
     })
     .await;
     let number = number("bytes");
@@ -95,7 +91,7 @@ async fn a_resend_after_a_restart_with_other_knobs_is_the_same_bytes() {
     gateway.create(create_request(&number)).await.unwrap_err();
     gateway.tune(|config| {
         config.gateway.mark = Mark::Off;
-        config.gateway.notify_urls.insert(app(), url("new"));
+        config.apps[0].notify_url = Some(url("new"));
         config.gateway.submit_window_max = Duration::from_secs(3600);
     });
     let before = gateway.sim.books().sends(&number);

@@ -7,6 +7,7 @@ use settlement_gateway::clock::Clock;
 use settlement_gateway::core;
 use settlement_gateway::proto::v1::SettleState;
 use settlement_gateway::server::{BuildError, Server, Stopped};
+use tempfile::TempDir;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
@@ -14,7 +15,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::harness::{
-    Gateway, assert_create_error, config, create_request, number, simulator, within,
+    APP_ID, Gateway, app, assert_create_error, config, create_request, number, simulator, within,
 };
 
 const SERVICE: &str = "douyin.settlement.v1.SettlementService";
@@ -114,6 +115,17 @@ async fn a_second_gateway_on_the_same_database_is_refused() {
     };
     assert!(matches!(error, BuildError::Core(core::BuildError::Store(_))), "{error}");
     assert!(gateway.create(create_request(&number("still"))).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_gateway_with_an_app_that_is_there_twice_is_none() {
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let mut config = config(sim.url(), dir.path().join("settlement.db"));
+    config.apps.push(app(APP_ID, "another secret"));
+    let Err(error) = Server::build(config, Clock::system()).await else {
+        panic!("which secret would it be?");
+    };
+    assert!(matches!(error, BuildError::Core(core::BuildError::Apps(_))), "{error}");
 }
 
 #[tokio::test]

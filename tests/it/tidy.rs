@@ -31,7 +31,7 @@ fn rust_files(dir: &str) -> Vec<PathBuf> {
 fn floor(module: &str) -> u32 {
     match module {
         "bell" | "clock" | "descriptors" | "log_limit" | "seats" | "settle" | "sync" | "tasks" => 0,
-        "store" | "douyin" | "listener" => 1,
+        "apps" | "store" | "douyin" | "listener" => 1,
         "gateway" | "hub" => 2,
         "grpc" | "poller" | "callback" | "admin" => 3,
         // The contract is used by edges only.

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use douyin_sim::PlatformKey;
 use secrecy::SecretString;
+use settlement_gateway::apps::{AppConfig, Budget};
 use settlement_gateway::clock::{Clock, Timestamp};
 use settlement_gateway::config::Config;
 use settlement_gateway::core::Core;
-use settlement_gateway::douyin::{App, ClientConfig, PlatformKeys};
-use settlement_gateway::gateway::{Budget, GatewayConfig};
+use settlement_gateway::douyin::{ClientConfig, PlatformKeys};
+use settlement_gateway::gateway::GatewayConfig;
 use settlement_gateway::grpc::GrpcConfig;
 use settlement_gateway::settle::AppId;
 
@@ -76,9 +77,9 @@ pub fn start(world: &World, replica: usize) {
             Some(Broken::OverBudget) => Budget::default(),
             Some(_) | None => plan.knobs.budget,
         };
-        config.gateway.budgets.insert(app_id.clone(), budget);
-        config.callback.keys.insert(app_id.clone(), keys.clone());
-        config.apps.push(App { app_id, client_secret: SecretString::from(SECRET) });
+        let platform_keys = Some(keys.clone());
+        let app = AppConfig::new(app_id, SecretString::from(SECRET));
+        config.apps.push(AppConfig { budget, platform_keys, ..app });
     }
     if plan.broken == Some(Broken::NoGrace) {
         config.gateway.policy.grace = Duration::ZERO;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use douyin_sim::NumberCheck;
-use settlement_gateway::gateway::Budget;
+use settlement_gateway::apps::Budget;
 use settlement_gateway::proto::v1;
 use settlement_gateway::proto::v1::watch_settle_response::Event;
 use tonic::Status;

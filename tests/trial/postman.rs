@@ -96,7 +96,8 @@ async fn arrive(world: &World, delivery: &Delivery, body: Bytes) -> CallbackAnsw
         let _ = answer.send(Verdict::Acknowledged);
     } else {
         process.spawn(async move {
-            let _ = answer.send(core.callbacks.receive(&app_id, &headers, &body).await);
+            let app = core.apps.get(&app_id).expect("all apps of a run are served");
+            let _ = answer.send(core.callbacks.receive(app, &headers, &body).await);
         });
     }
     let Ok(verdict) = answered.await else {

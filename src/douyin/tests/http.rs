@@ -1,4 +1,4 @@
-//! The client over real sockets: what goes over the wire, and what is proven when it breaks.
+//! The caller over real sockets: what goes over the wire, and what is proven when it breaks.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::*;
 use crate::settle::{Answers, Failure, Learned, Reason};
 
 pub(super) struct Desk {
-    pub(super) client: Client,
+    pub(super) caller: Caller,
     clock: Clock,
     _dir: TempDir,
 }
@@ -31,12 +31,12 @@ impl Desk {
             expires_at: clock.now().plus(Duration::from_secs(7_200)),
         };
         store.save_token(&app_id(), token).await.unwrap();
-        let client = Client::new(config, apps(), None, store, clock.clone()).unwrap();
-        Self { client, clock, _dir: dir }
+        let caller = Caller::new(Client::new(config, None, store, clock.clone()).unwrap());
+        Self { caller, clock, _dir: dir }
     }
 
     pub(super) async fn create(&self) -> CreateAnswer {
-        self.client.create(&key(), BODY, self.clock.uptime()).await
+        self.caller.create(BODY, self.clock.uptime()).await
     }
 }
 
@@ -101,11 +101,7 @@ async fn a_query_and_a_token_go_out_as_documented() {
         ..ClientConfig::default()
     };
     let desk = Desk::with(config).await;
-    let found = desk
-        .client
-        .query(&app_id(), TradeSystem::General, QueryBy::OutSettleNo(&number()))
-        .await
-        .unwrap();
+    let found = desk.caller.query(QueryBy::OutSettleNo(&number())).await.unwrap();
     assert_eq!(found.reports, []);
     let requests = server.requests();
     let query = r#"{"app_id":"tt1","out_settle_no":"no-1"}"#;

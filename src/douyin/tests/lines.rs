@@ -68,8 +68,7 @@ async fn nothing_found_on_a_kept_connection_counts_only_if_nothing_follows() {
     let desk = Desk::at(&server.url()).await;
     for reports in [Some(0), None, Some(0)] {
         let number = number();
-        let found =
-            desk.client.query(&app_id(), TradeSystem::General, QueryBy::OutSettleNo(&number)).await;
+        let found = desk.caller.query(QueryBy::OutSettleNo(&number)).await;
         assert_eq!(found.ok().map(|answer| answer.reports.len()), reports);
         tokio::time::sleep(RESTED).await;
     }
@@ -89,8 +88,7 @@ async fn what_answers_another_question_is_no_answer() {
     let desk = Desk::at(&server.url()).await;
     for is_answer in [false, true] {
         let number = number();
-        let found =
-            desk.client.query(&app_id(), TradeSystem::General, QueryBy::OutSettleNo(&number)).await;
+        let found = desk.caller.query(QueryBy::OutSettleNo(&number)).await;
         assert_eq!(found.is_ok(), is_answer, "{found:?}");
     }
 }

@@ -18,8 +18,8 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::clock::{Clock, Timestamp};
-use crate::settle::{AppId, Key, OutSettleNo, TradeSystem};
+use crate::clock::{Clock, Timestamp, Uptime};
+use crate::settle::{AppId, OutSettleNo, TradeSystem};
 use crate::store::{Sqlite, SqliteOptions, Store, StoredToken};
 
 const SECRET: &str = "the-client-secret";
@@ -29,16 +29,34 @@ fn app_id() -> AppId {
     AppId::parse("tt1").unwrap()
 }
 
-fn apps() -> Vec<App> {
-    vec![App { app_id: app_id(), client_secret: SECRET.into() }]
+/// A process that calls for one app; cheap to clone.
+#[derive(Clone)]
+struct Caller {
+    client: Client,
+    access: Arc<Access>,
+}
+
+impl Caller {
+    fn new(client: Client) -> Self {
+        let access = Arc::new(client.access(app_id(), SECRET.into()));
+        Self { client, access }
+    }
+
+    async fn create(&self, body: &str, permitted: Uptime) -> CreateAnswer {
+        self.client.create(&self.access, TradeSystem::General, body, permitted).await
+    }
+
+    async fn query(&self, by: QueryBy<'_>) -> Result<QueryAnswer, QueryFailure> {
+        self.client.query(&self.access, TradeSystem::General, by).await
+    }
+
+    fn pause(&self) -> Option<Pause> {
+        self.access.pause()
+    }
 }
 
 fn number() -> OutSettleNo {
     OutSettleNo::parse("no-1").unwrap()
-}
-
-fn key() -> Key {
-    Key { app_id: app_id(), trade_system: TradeSystem::General, out_settle_no: number() }
 }
 
 fn accepted() -> Value {
@@ -79,9 +97,9 @@ impl Stepped {
     }
 
     /// A process of its own on this store.
-    fn client(&self, config: ClientConfig, transport: Transport) -> Client {
-        Client::new(config, apps(), Some(transport), self.store.clone(), self.clock.clone())
-            .unwrap()
+    fn caller(&self, config: ClientConfig, transport: Transport) -> Caller {
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        Caller::new(Client::new(config, Some(transport), store, clock).unwrap())
     }
 
     async fn stored(&self) -> Option<StoredToken> {

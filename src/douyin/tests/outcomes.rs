@@ -16,24 +16,24 @@ use crate::settle::{Answers, Failure, Learned, Reason};
 struct Desk {
     world: Stepped,
     peer: Peer,
-    client: Client,
+    caller: Caller,
 }
 
 impl Desk {
     fn new() -> Self {
         let (world, peer) = (Stepped::new(), Peer::default());
-        let client = world.client(ClientConfig::default(), peer.transport());
-        Self { world, peer, client }
+        let caller = world.caller(ClientConfig::default(), peer.transport());
+        Self { world, peer, caller }
     }
 
     async fn create(&self, act: Act) -> CreateAnswer {
         self.peer.script([act]);
-        self.client.create(&key(), BODY, self.world.clock.uptime()).await
+        self.caller.create(BODY, self.world.clock.uptime()).await
     }
 
     async fn query(&self, act: Act) -> Result<QueryAnswer, QueryFailure> {
         self.peer.script([act]);
-        self.client.query(&app_id(), TradeSystem::General, QueryBy::OutSettleNo(&number())).await
+        self.caller.query(QueryBy::OutSettleNo(&number())).await
     }
 }
 
@@ -108,7 +108,7 @@ async fn every_number_of_the_table_is_handled_as_the_table_says() {
         assert_eq!((said.err_no, said.err_msg.as_str()), (Some(row.err_no), "no"));
         assert_eq!((said.log_id.as_str(), said.http_status), ("log-2", 200));
         assert_eq!(answer.throttled, row.handling == Handling::Throttled);
-        assert_eq!(desk.client.pause(&app_id()).is_some(), answer.throttled);
+        assert_eq!(desk.caller.pause().is_some(), answer.throttled);
     }
 }
 
@@ -200,11 +200,11 @@ async fn nothing_is_sent_once_the_permission_has_run_out() {
     let desk = Desk::new();
     let permitted = desk.world.clock.uptime();
     tokio::time::advance(Duration::from_secs(10)).await;
-    let answer = desk.client.create(&key(), BODY, permitted).await;
+    let answer = desk.caller.create(BODY, permitted).await;
     assert_eq!(answer.learned, Learned::NotSent(Failure::own(Reason::SendTooLate)));
     assert_eq!(answer.answers, Answers::OneSend);
     assert_eq!((desk.peer.token_calls(), desk.peer.calls().len()), (0, 0));
-    assert_eq!(desk.client.pause(&app_id()), None, "it says nothing about the app");
+    assert_eq!(desk.caller.pause(), None, "it says nothing about the app");
 }
 
 #[tokio::test(start_paused = true)]
@@ -216,7 +216,7 @@ async fn the_repeat_after_a_token_error_has_the_same_permission() {
     desk.world.store_token(&desk.peer.issue(), 3_600, 7_200).await;
     let permitted = desk.world.clock.uptime();
     tokio::time::advance(Duration::from_secs(6)).await;
-    let answer = desk.client.create(&key(), BODY, permitted).await;
+    let answer = desk.caller.create(BODY, permitted).await;
     assert_eq!(answer.learned, Learned::NotSent(Failure::own(Reason::SendTooLate)));
     assert_eq!(desk.peer.calls().len(), 1);
     assert_eq!(desk.peer.token_calls(), 0, "a token is not fetched for nothing");
@@ -226,7 +226,7 @@ async fn the_repeat_after_a_token_error_has_the_same_permission() {
 async fn throttling_pauses_the_whole_app_and_a_pause_sends_nothing() {
     let desk = Desk::new();
     assert!(desk.create(Act::Say(refused(12001))).await.throttled);
-    let pause = desk.client.pause(&app_id()).unwrap();
+    let pause = desk.caller.pause().unwrap();
     assert_eq!(pause.until, desk.world.clock.now().plus(Duration::from_secs(3)));
     let calls = desk.peer.calls().len();
 
@@ -234,14 +234,13 @@ async fn throttling_pauses_the_whole_app_and_a_pause_sends_nothing() {
     assert_eq!(failure(&answer.learned).reason, Reason::UpstreamRateLimited);
     assert!(matches!(answer.learned, Learned::NotSent(_)), "{answer:?}");
     assert_eq!((answer.answers, answer.throttled), (Answers::OneSend, true));
-    let found =
-        desk.client.query(&app_id(), TradeSystem::General, QueryBy::OutSettleNo(&number())).await;
+    let found = desk.caller.query(QueryBy::OutSettleNo(&number())).await;
     assert!(found.unwrap_err().throttled);
     assert_eq!(desk.peer.calls().len(), calls);
 
     tokio::time::advance(Duration::from_secs(3)).await;
-    assert_eq!(desk.client.pause(&app_id()), None);
-    let answer = desk.client.create(&key(), BODY, desk.world.clock.uptime()).await;
+    assert_eq!(desk.caller.pause(), None);
+    let answer = desk.caller.create(BODY, desk.world.clock.uptime()).await;
     assert!(matches!(answer.learned, Learned::Accepted(_)), "{answer:?}");
 }
 
@@ -253,7 +252,7 @@ async fn a_quota_pauses_for_as_long_as_its_row_says() {
         let desk = Desk::new();
         desk.create(Act::Say(refused(row.err_no))).await;
         let Retry::Now(delay) = row.retry else { panic!("{row:?}") };
-        let until = desk.client.pause(&app_id()).unwrap().until;
+        let until = desk.caller.pause().unwrap().until;
         assert_eq!(until, desk.world.clock.now().plus(delay), "{row:?}");
     }
 }
@@ -293,8 +292,7 @@ async fn a_query_finds_settles_or_none_or_fails() {
 async fn an_attempt_that_hangs_ends_in_time() {
     let desk = Desk::new();
     desk.peer.script([Act::Hang]);
-    let key = key();
-    let create = desk.client.create(&key, BODY, desk.world.clock.uptime());
+    let create = desk.caller.create(BODY, desk.world.clock.uptime());
     let patience = async {
         while desk.peer.calls().is_empty() {
             tokio::task::yield_now().await;
@@ -305,34 +303,20 @@ async fn an_attempt_that_hangs_ends_in_time() {
     assert_eq!(answer.learned, Learned::Unknown(Failure::own(Reason::UpstreamTimeout)));
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_app_that_is_not_configured_is_not_called() {
-    let desk = Desk::new();
-    let other = AppId::parse("tt2").unwrap();
-    assert!(desk.client.serves(&app_id()) && !desk.client.serves(&other));
-    assert_eq!(desk.client.apps().collect::<Vec<_>>(), [&app_id()]);
-    let key = Key { app_id: other.clone(), ..key() };
-    let answer = desk.client.create(&key, BODY, desk.world.clock.uptime()).await;
-    assert_eq!(answer.learned, Learned::NotSent(Failure::own(Reason::AppNotConfigured)));
-    assert_eq!(desk.client.pause(&other), None);
-}
-
 #[test]
-fn an_app_is_configured_once_and_the_address_is_one() {
-    let build = |config: ClientConfig, apps: Vec<App>| {
+fn the_address_is_one() {
+    let build = |config: ClientConfig| {
         let dir = tempfile::tempdir().unwrap();
         let options = SqliteOptions::new(dir.path().join("settlement.db")).creating();
         let (sqlite, _committer) = Sqlite::open_stepped(&options).unwrap();
         let store = Store::Sqlite(Arc::new(sqlite));
-        Client::new(config, apps, None, store, Clock::system()).map(drop)
+        Client::new(config, None, store, Clock::system()).map(drop)
     };
     let loopback = || ClientConfig {
         base_url: "http://127.0.0.1:9/below/".to_owned(),
         ..ClientConfig::default()
     };
-    assert_eq!(build(loopback(), apps()), Ok(()));
-    let twice = [apps(), apps()].concat();
-    assert_eq!(build(loopback(), twice), Err(BuildError::DuplicateApp(app_id())));
+    assert_eq!(build(loopback()), Ok(()));
     for wrong in [
         "",
         "open.douyin.com",
@@ -343,7 +327,7 @@ fn an_app_is_configured_once_and_the_address_is_one() {
     ] {
         let config = ClientConfig { base_url: wrong.to_owned(), ..ClientConfig::default() };
         let error = BuildError::BaseUrl { base_url: wrong.to_owned() };
-        assert_eq!(build(config, apps()), Err(error));
+        assert_eq!(build(config), Err(error));
     }
 }
 

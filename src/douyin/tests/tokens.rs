@@ -14,12 +14,12 @@ fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-async fn create(world: &Stepped, client: &Client) -> CreateAnswer {
-    client.create(&key(), BODY, world.clock.uptime()).await
+async fn create(world: &Stepped, caller: &Caller) -> CreateAnswer {
+    caller.create(BODY, world.clock.uptime()).await
 }
 
-async fn accepted_by(world: &Stepped, client: &Client) {
-    let answer = create(world, client).await;
+async fn accepted_by(world: &Stepped, caller: &Caller) {
+    let answer = create(world, caller).await;
     assert!(matches!(answer.learned, Learned::Accepted(_)), "{answer:?}");
 }
 
@@ -29,35 +29,35 @@ fn not_sent(answer: &CreateAnswer) -> Reason {
     failure.reason.known().unwrap()
 }
 
-fn one() -> (Stepped, Peer, Client) {
+fn one() -> (Stepped, Peer, Caller) {
     let (world, peer) = (Stepped::new(), Peer::default());
-    let client = world.client(ClientConfig::default(), peer.transport());
-    (world, peer, client)
+    let caller = world.caller(ClientConfig::default(), peer.transport());
+    (world, peer, caller)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_token_is_fetched_once_stored_and_used_until_it_nears_its_end() {
-    let (world, peer, client) = one();
-    accepted_by(&world, &client).await;
+    let (world, peer, caller) = one();
+    accepted_by(&world, &caller).await;
     let stored = world.stored().await.unwrap();
     assert_eq!(stored.access_token.expose_secret(), "clt.1");
     assert_eq!(stored.fetched_at, world.clock.now());
     assert_eq!(stored.expires_at, world.clock.now().plus(secs(7_200)));
     tokio::time::advance(secs(7_200 - 241)).await;
-    accepted_by(&world, &client).await;
+    accepted_by(&world, &caller).await;
     assert_eq!((peer.token_calls(), peer.calls()), (1, vec!["clt.1".to_owned(); 2]));
     tokio::time::advance(secs(1)).await;
-    accepted_by(&world, &client).await;
+    accepted_by(&world, &caller).await;
     assert_eq!(peer.token_calls(), 2);
     assert_eq!(peer.calls()[2], "clt.2", "replaced four minutes before its end");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_restart_fetches_no_token() {
-    let (world, peer, client) = one();
-    accepted_by(&world, &client).await;
-    drop(client);
-    let restarted = world.client(ClientConfig::default(), peer.transport());
+    let (world, peer, caller) = one();
+    accepted_by(&world, &caller).await;
+    drop(caller);
+    let restarted = world.caller(ClientConfig::default(), peer.transport());
     accepted_by(&world, &restarted).await;
     assert_eq!((peer.token_calls(), peer.calls()), (1, vec!["clt.1".to_owned(); 2]));
 }
@@ -74,15 +74,15 @@ async fn every_token_number_leads_to_one_fetch_and_one_repeat() {
             json!({ "extra": { "error_code": 2190004, "sub_error_code": row.err_no } }),
         ];
         for rejection in envelopes {
-            let (world, peer, client) = one();
+            let (world, peer, caller) = one();
             peer.reject_with(rejection);
-            accepted_by(&world, &client).await;
+            accepted_by(&world, &caller).await;
             peer.kill_tokens();
-            accepted_by(&world, &client).await;
+            accepted_by(&world, &caller).await;
             assert_eq!(peer.token_calls(), 2, "{row:?}");
             assert_eq!(peer.calls(), ["clt.1", "clt.1", "clt.4"], "{row:?}");
-            assert_eq!(client.pause(&app_id()), None);
-            accepted_by(&world, &client).await;
+            assert_eq!(caller.pause(), None);
+            accepted_by(&world, &caller).await;
             assert_eq!(peer.token_calls(), 2, "the new token stays");
         }
     }
@@ -92,11 +92,11 @@ async fn every_token_number_leads_to_one_fetch_and_one_repeat() {
 #[tokio::test(start_paused = true)]
 async fn a_token_that_claims_not_to_live_is_used_all_the_same() {
     for expires_in in [json!(0), json!(-1), json!("soon"), json!(1.5), json!(null)] {
-        let (world, peer, client) = one();
+        let (world, peer, caller) = one();
         let token = json!({ "access_token": peer.issue(), "expires_in": expires_in });
         peer.script_tokens([Act::Say(json!({ "data": token, "message": "success" }))]);
         for _ in 0..20 {
-            accepted_by(&world, &client).await;
+            accepted_by(&world, &caller).await;
         }
         assert_eq!(peer.token_calls(), 1, "{expires_in}");
     }
@@ -104,26 +104,23 @@ async fn a_token_that_claims_not_to_live_is_used_all_the_same() {
 
 #[tokio::test(start_paused = true)]
 async fn a_query_repeats_with_another_token_too() {
-    let (world, peer, client) = one();
-    accepted_by(&world, &client).await;
+    let (world, peer, caller) = one();
+    accepted_by(&world, &caller).await;
     peer.kill_tokens();
     peer.script([Act::Say(json!({ "err_no": 0, "data": [] }))]);
-    let found = client
-        .query(&app_id(), TradeSystem::General, QueryBy::OutSettleNo(&number()))
-        .await
-        .unwrap();
+    let found = caller.query(QueryBy::OutSettleNo(&number())).await.unwrap();
     assert_eq!((found.reports.len(), peer.token_calls()), (0, 2));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_hundred_calls_with_a_dead_token_fetch_one() {
-    let (world, peer, client) = one();
-    accepted_by(&world, &client).await;
+    let (world, peer, caller) = one();
+    accepted_by(&world, &caller).await;
     peer.kill_tokens();
     let mut calls = JoinSet::new();
     for _ in 0..100 {
-        let (client, permitted) = (client.clone(), world.clock.uptime());
-        calls.spawn(async move { client.create(&key(), BODY, permitted).await });
+        let (caller, permitted) = (caller.clone(), world.clock.uptime());
+        calls.spawn(async move { caller.create(BODY, permitted).await });
     }
     for answer in calls.join_all().await {
         assert!(matches!(answer.learned, Learned::Accepted(_)), "{answer:?}");
@@ -133,11 +130,11 @@ async fn a_hundred_calls_with_a_dead_token_fetch_one() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hundred_first_calls_fetch_one_token() {
-    let (world, peer, client) = one();
+    let (world, peer, caller) = one();
     let mut calls = JoinSet::new();
     for _ in 0..100 {
-        let (client, permitted) = (client.clone(), world.clock.uptime());
-        calls.spawn(async move { client.create(&key(), BODY, permitted).await });
+        let (caller, permitted) = (caller.clone(), world.clock.uptime());
+        calls.spawn(async move { caller.create(BODY, permitted).await });
     }
     calls.join_all().await;
     assert_eq!((peer.token_calls(), peer.calls().len()), (1, 100));
@@ -145,95 +142,95 @@ async fn a_hundred_first_calls_fetch_one_token() {
 
 #[tokio::test(start_paused = true)]
 async fn a_token_that_somebody_else_stored_is_taken_without_fetching() {
-    let (world, peer, client) = one();
-    accepted_by(&world, &client).await;
+    let (world, peer, caller) = one();
+    accepted_by(&world, &caller).await;
     peer.kill_tokens();
     let foreign = peer.issue();
     world.store_token(&foreign, 0, 7_200).await;
-    accepted_by(&world, &client).await;
+    accepted_by(&world, &caller).await;
     assert_eq!((peer.token_calls(), peer.calls()[2].as_str()), (1, foreign.as_str()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_foreign_fetcher_costs_one_fetch_per_gap_and_pauses_in_between() {
-    let (world, peer, client) = one();
-    accepted_by(&world, &client).await;
+    let (world, peer, caller) = one();
+    accepted_by(&world, &caller).await;
     peer.kill_tokens();
-    accepted_by(&world, &client).await;
+    accepted_by(&world, &caller).await;
     assert_eq!(peer.token_calls(), 2);
     for round in 0..3 {
         peer.kill_tokens();
         tokio::time::advance(secs(20)).await;
-        let answer = create(&world, &client).await;
+        let answer = create(&world, &caller).await;
         assert_eq!(not_sent(&answer), Reason::UpstreamCredentialsRejected);
-        let until = client.pause(&app_id()).unwrap().until;
+        let until = caller.pause().unwrap().until;
         assert_eq!(until, world.clock.now().plus(secs(40)), "the rest of the gap");
         assert_eq!(peer.token_calls(), 2 + round);
         tokio::time::advance(secs(40)).await;
-        accepted_by(&world, &client).await;
+        accepted_by(&world, &caller).await;
         assert_eq!(peer.token_calls(), 3 + round);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_fresh_token_that_is_rejected_too_ends_the_call_unsent_and_pauses_the_app() {
-    let (world, peer, client) = one();
-    accepted_by(&world, &client).await;
+    let (world, peer, caller) = one();
+    accepted_by(&world, &caller).await;
     peer.kill_tokens();
     peer.script([Act::Say(refused(2190008))]);
-    let answer = create(&world, &client).await;
+    let answer = create(&world, &caller).await;
     assert_eq!(not_sent(&answer), Reason::UpstreamCredentialsRejected);
     let Learned::NotSent(failure) = &answer.learned else { panic!("{answer:?}") };
     assert_eq!(failure.douyin.as_ref().unwrap().err_no, Some(2190008));
     assert_eq!((answer.throttled, answer.log_id.as_deref()), (false, Some("log-2")));
     assert_eq!((peer.token_calls(), peer.calls().len()), (2, 3));
-    let pause = client.pause(&app_id()).unwrap();
+    let pause = caller.pause().unwrap();
     assert_eq!(pause.failure, *failure);
     assert_eq!(pause.until, world.clock.now().plus(secs(60)));
-    assert_eq!(not_sent(&create(&world, &client).await), Reason::UpstreamCredentialsRejected);
+    assert_eq!(not_sent(&create(&world, &caller).await), Reason::UpstreamCredentialsRejected);
     assert_eq!(peer.calls().len(), 3, "a pause sends nothing");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_young_token_of_an_earlier_life_is_not_replaced_in_a_hurry() {
-    let (world, peer, client) = one();
+    let (world, peer, caller) = one();
     world.store_token("clt.unknown", 10, 7_200).await;
-    assert_eq!(not_sent(&create(&world, &client).await), Reason::UpstreamCredentialsRejected);
-    let until = client.pause(&app_id()).unwrap().until;
+    assert_eq!(not_sent(&create(&world, &caller).await), Reason::UpstreamCredentialsRejected);
+    let until = caller.pause().unwrap().until;
     assert_eq!((peer.token_calls(), until), (0, world.clock.now().plus(secs(50))));
     tokio::time::advance(secs(50)).await;
-    accepted_by(&world, &client).await;
+    accepted_by(&world, &caller).await;
     assert_eq!(peer.token_calls(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_token_from_the_future_is_replaced_all_the_same() {
-    let (world, peer, client) = one();
+    let (world, peer, caller) = one();
     world.store_token("clt.unknown", 0, 7_200).await;
     world.clock.jump_ms(-3_600_000);
-    accepted_by(&world, &client).await;
+    accepted_by(&world, &caller).await;
     assert_eq!(peer.token_calls(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_wrong_secret_is_told_once_to_douyin_and_pauses_the_app() {
     for err_no in [10002, 10003, 10013] {
-        let (world, peer, client) = one();
+        let (world, peer, caller) = one();
         let wrong = json!({ "data": { "error_code": err_no, "description": "wrong" } });
         peer.script_tokens(vec![Act::Say(wrong); 9]);
         let mut calls = JoinSet::new();
         for _ in 0..20 {
-            let (client, permitted) = (client.clone(), world.clock.uptime());
-            calls.spawn(async move { client.create(&key(), BODY, permitted).await });
+            let (caller, permitted) = (caller.clone(), world.clock.uptime());
+            calls.spawn(async move { caller.create(BODY, permitted).await });
         }
         for answer in calls.join_all().await {
             assert_eq!(not_sent(&answer), Reason::UpstreamCredentialsRejected);
         }
         assert_eq!((peer.token_calls(), peer.calls().len()), (1, 0));
-        assert_eq!(client.pause(&app_id()).unwrap().until, world.clock.now().plus(secs(1)));
+        assert_eq!(caller.pause().unwrap().until, world.clock.now().plus(secs(1)));
         tokio::time::advance(secs(1)).await;
-        create(&world, &client).await;
-        assert_eq!(client.pause(&app_id()).unwrap().until, world.clock.now().plus(secs(2)));
+        create(&world, &caller).await;
+        assert_eq!(caller.pause().unwrap().until, world.clock.now().plus(secs(2)));
     }
 }
 
@@ -252,51 +249,51 @@ async fn a_token_that_cannot_be_had_leaves_the_call_unsent_with_the_cause() {
         (Act::Fail(SendError::NotSent("refused".to_owned())), Reason::UpstreamUnreachable, false),
     ];
     for (act, reason, throttled) in cases {
-        let (world, peer, client) = one();
+        let (world, peer, caller) = one();
         peer.script_tokens([act]);
-        let answer = create(&world, &client).await;
+        let answer = create(&world, &caller).await;
         assert_eq!((not_sent(&answer), answer.throttled), (reason, throttled));
-        assert!(client.pause(&app_id()).is_some(), "{reason:?}");
+        assert!(caller.pause().is_some(), "{reason:?}");
         assert!(peer.calls().is_empty());
         tokio::time::advance(secs(600)).await;
-        accepted_by(&world, &client).await;
+        accepted_by(&world, &caller).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refresh_that_fails_costs_a_valid_token_nothing() {
-    let (world, peer, client) = one();
-    accepted_by(&world, &client).await;
+    let (world, peer, caller) = one();
+    accepted_by(&world, &caller).await;
     tokio::time::advance(secs(7_200 - 200)).await;
     peer.script_tokens([Act::SayWith(502, b"<html>")]);
     for _ in 0..3 {
-        accepted_by(&world, &client).await;
+        accepted_by(&world, &caller).await;
     }
-    assert_eq!((peer.token_calls(), client.pause(&app_id())), (2, None));
+    assert_eq!((peer.token_calls(), caller.pause()), (2, None));
     tokio::time::advance(secs(60)).await;
-    accepted_by(&world, &client).await;
+    accepted_by(&world, &caller).await;
     assert_eq!((peer.token_calls(), peer.calls()[4].as_str()), (3, "clt.2"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_token_that_another_process_refreshed_is_taken() {
-    let (world, peer, client) = one();
-    let other = world.client(ClientConfig::default(), peer.transport());
-    accepted_by(&world, &client).await;
+    let (world, peer, caller) = one();
+    let other = world.caller(ClientConfig::default(), peer.transport());
+    accepted_by(&world, &caller).await;
     tokio::time::advance(secs(7_200 - 200)).await;
     accepted_by(&world, &other).await;
-    accepted_by(&world, &client).await;
+    accepted_by(&world, &caller).await;
     assert_eq!((peer.token_calls(), peer.calls()[2].as_str()), (2, "clt.2"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_token_call_that_hangs_ends_in_time_for_everybody() {
-    let (world, peer, client) = one();
+    let (world, peer, caller) = one();
     peer.script_tokens([Act::Hang]);
     let mut calls = JoinSet::new();
     for _ in 0..10 {
-        let (client, permitted) = (client.clone(), world.clock.uptime());
-        calls.spawn(async move { client.create(&key(), BODY, permitted).await });
+        let (caller, permitted) = (caller.clone(), world.clock.uptime());
+        calls.spawn(async move { caller.create(BODY, permitted).await });
     }
     while peer.token_calls() == 0 {
         tokio::task::yield_now().await;
@@ -310,9 +307,9 @@ async fn a_token_call_that_hangs_ends_in_time_for_everybody() {
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_vanishes_while_fetching_leaves_nothing_locked() {
-    let (world, peer, client) = one();
+    let (world, peer, caller) = one();
     peer.script_tokens([Act::Hang]);
-    let vanishing = create(&world, &client);
+    let vanishing = create(&world, &caller);
     tokio::select! {
         answer = vanishing => panic!("{answer:?}"),
         () = async {
@@ -321,6 +318,6 @@ async fn a_caller_that_vanishes_while_fetching_leaves_nothing_locked() {
             }
         } => {}
     }
-    accepted_by(&world, &client).await;
+    accepted_by(&world, &caller).await;
     assert_eq!(peer.token_calls(), 2);
 }

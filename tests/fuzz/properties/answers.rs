@@ -13,13 +13,11 @@ use settlement_gateway::douyin::{CreateAnswer, QueryBy, Reply};
 use settlement_gateway::grpc::rpc::Rpc;
 use settlement_gateway::proto::v1;
 use settlement_gateway::proto::v1::settlement_service_server::SettlementService as _;
-use settlement_gateway::settle::{
-    Answers, AppId, Failure, Key, Learned, OutOrderNo, OutSettleNo, TradeSystem,
-};
+use settlement_gateway::settle::{Answers, Failure, Learned, OutOrderNo, TradeSystem};
 use tonic::Request;
 
 use super::told::told_status;
-use super::world::{APP, CLIENT_SECRET, Douyin, Site, TOKEN, World};
+use super::world::{CLIENT_SECRET, Douyin, Site, TOKEN, World};
 
 thread_local! {
     static PLACE: RefCell<Option<World>> = const { RefCell::new(None) };
@@ -109,7 +107,7 @@ fn told(world: &mut World, reply: &Reply, answer: &CreateAnswer) {
         settle_desc: "share".to_owned(),
         ..Default::default()
     };
-    let answered = world.run(site.service.create_settle(Request::new(request)));
+    let answered = world.run(site.core.service.create_settle(Request::new(request)));
     match answered {
         Ok(answered) => {
             let settle = answered.into_inner().settle.expect("an answer has its settle");
@@ -129,9 +127,9 @@ fn told(world: &mut World, reply: &Reply, answer: &CreateAnswer) {
 fn query(world: &mut World, reply: &Reply, said: &Said) {
     let site = world.site(Douyin::of(None, Some(reply.clone()), None));
     // The question that QuerySettles asks below: an answer answers no other.
-    let (app_id, order) = (AppId::parse(APP).unwrap(), OutOrderNo::parse("order").unwrap());
-    let by = QueryBy::OutOrderNo(&order);
-    let asked = world.run(site.client.query(&app_id, TradeSystem::General, by));
+    let order = OutOrderNo::parse("order").unwrap();
+    let (general, by) = (TradeSystem::General, QueryBy::OutOrderNo(&order));
+    let asked = world.run(site.client.query(&site.access, general, by));
     let reports = match asked {
         Ok(answer) => {
             assert!(said.is_success(), "{said:?}");
@@ -149,7 +147,7 @@ fn query(world: &mut World, reply: &Reply, said: &Said) {
     };
     let key = v1::query_settles_request::Key::OutOrderNo("order".to_owned());
     let request = v1::QuerySettlesRequest { key: Some(key), ..Default::default() };
-    match world.run(site.service.query_settles(Request::new(request))) {
+    match world.run(site.core.service.query_settles(Request::new(request))) {
         Ok(answered) => {
             let shown = answered.into_inner().settles.len();
             assert!(reports.is_some_and(|reports| shown <= reports), "{shown} of {reports:?}");
@@ -189,13 +187,8 @@ fn token(world: &mut World, reply: &Reply, said: &Said) {
 }
 
 fn send(world: &mut World, site: &Site) -> CreateAnswer {
-    let key = Key {
-        app_id: AppId::parse(APP).unwrap(),
-        trade_system: TradeSystem::General,
-        out_settle_no: OutSettleNo::parse("number").unwrap(),
-    };
-    let permitted = world.uptime();
-    let answer = world.run(site.client.create(&key, "{}", permitted));
+    let (general, permitted) = (TradeSystem::General, world.uptime());
+    let answer = world.run(site.client.create(&site.access, general, "{}", permitted));
     let log_id = answer.log_id.as_deref().unwrap_or_default();
     assert!(log_id.len() <= LOG_ID_BYTES_MAX, "{log_id}");
     answer

@@ -49,7 +49,8 @@ pub fn hold(data: &[u8]) {
             *place = Some((world, site));
         }
         let Some((world, site)) = place.as_mut() else { return };
-        let verdict = world.run(site.callbacks.receive(&app_id, &headers, body));
+        let app = site.core.apps.get(&app_id).expect("it is served");
+        let verdict = world.run(site.core.callbacks.receive(app, &headers, body));
         match heard {
             Err(Rejected::Signature(_)) => assert_eq!(verdict, Verdict::BadSignature),
             Err(Rejected::Malformed(_) | Rejected::OtherApp) => {
@@ -61,7 +62,8 @@ pub fn hold(data: &[u8]) {
             }
             Ok(Heard::Settle { trade_system, report }) => {
                 assert_eq!(verdict, Verdict::Acknowledged, "the store is up");
-                let mut get = |name| world.run(site.gateway.get(&name)).expect("the store is up");
+                let mut get =
+                    |name| world.run(site.core.gateway.get(&name)).expect("the store is up");
                 let name = Name::SettleId(app_id.clone(), trade_system, report.settle_id.clone());
                 let known = get(name);
                 if let Some(known) = known {

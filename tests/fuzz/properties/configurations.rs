@@ -4,13 +4,11 @@ use std::cell::RefCell;
 
 use settlement_gateway::config::{Config, Environment, Flags, Loaded, Problems, Source};
 use settlement_gateway::douyin::transport::base_url;
-use settlement_gateway::gateway::Gateway;
-use settlement_gateway::grpc::Service;
 
-use super::world::{Douyin, Site, World};
+use super::world::World;
 
 thread_local! {
-    static PLACE: RefCell<Option<(World, Site)>> = const { RefCell::new(None) };
+    static PLACE: RefCell<Option<World>> = const { RefCell::new(None) };
 }
 
 const BORDER: &str = "\n--- environment\n";
@@ -67,13 +65,8 @@ fn built(loaded: Loaded) {
     assert!(!config.apps.is_empty());
     base_url(&config.douyin.base_url).expect("it was checked");
     PLACE.with_borrow_mut(|place| {
-        let (world, site) = place.get_or_insert_with(|| {
-            let world = World::new();
-            let site = world.site(Douyin::default());
-            (world, site)
-        });
-        let (store, clock) = (world.store().clone(), world.clock().clone());
-        let gateway = Gateway::new(config.gateway, store, site.client.clone(), clock);
-        let _ = Service::new(gateway, config.grpc).shape();
+        let world = place.get_or_insert_with(World::new);
+        let core = world.built(config).expect("it was checked");
+        let _ = core.service.shape();
     });
 }

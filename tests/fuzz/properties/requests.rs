@@ -32,7 +32,7 @@ pub fn hold(data: &[u8]) {
 
 fn call(world: &mut World, site: &Site, rpc: Rpc, message: &[u8]) {
     let before = site.douyin.creates().len();
-    let service = &site.service;
+    let service = &site.core.service;
     let failed = match rpc {
         Rpc::CreateSettle => decoded(message).and_then(|request: v1::CreateSettleRequest| {
             let asked = Request::new(request.clone());
@@ -120,6 +120,6 @@ fn next_page(world: &mut World, site: &Site, request: v1::ListSettlesRequest, to
         return;
     }
     let next = v1::ListSettlesRequest { page_token: token.to_owned(), ..request };
-    let listed = world.run(site.service.list_settles(Request::new(next)));
+    let listed = world.run(site.core.service.list_settles(Request::new(next)));
     assert!(listed.is_ok(), "{listed:?}");
 }

@@ -9,13 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use douyin_sim::PlatformKey;
 use secrecy::SecretString;
-use settlement_gateway::callback::Callbacks;
+use settlement_gateway::apps::{AppConfig, Budget};
 use settlement_gateway::clock::{Clock, Timestamp, Uptime};
+use settlement_gateway::config::Config;
+use settlement_gateway::core::{BuildError, Core};
 use settlement_gateway::douyin::{
-    App, Call, Client, ClientConfig, PlatformKeys, Reply, SendError, Transport,
+    Access, Call, Client, ClientConfig, PlatformKeys, Reply, SendError, Transport,
 };
-use settlement_gateway::gateway::{Budget, Gateway, GatewayConfig};
-use settlement_gateway::grpc::{GrpcConfig, Service};
 use settlement_gateway::settle::AppId;
 use settlement_gateway::store::{Committer, Sqlite, SqliteOptions, Store, StoredToken};
 use tempfile::TempDir;
@@ -46,10 +46,10 @@ pub struct World {
 #[derive(Clone)]
 pub struct Site {
     pub douyin: Arc<Douyin>,
+    pub core: Core,
+    /// Calls Douyin beside the gateway, for the same app.
     pub client: Client,
-    pub gateway: Gateway,
-    pub service: Service,
-    pub callbacks: Callbacks,
+    pub access: Arc<Access>,
 }
 
 /// What Douyin answers, and what it was sent.
@@ -91,25 +91,31 @@ impl World {
         let _guard = self.runtime.enter();
         let douyin = Arc::new(douyin);
         let app_id = AppId::parse(APP).expect("it is a name");
-        let app = App { app_id: app_id.clone(), client_secret: CLIENT_SECRET.into() };
         let answering = Arc::clone(&douyin);
         let transport = Transport::InProcess(Arc::new(move |call| {
             let reply = answering.reply(&call);
             Box::pin(async move { reply })
         }));
-        let (store, clock) = (self.store.clone(), self.clock.clone());
-        let client = Client::new(ClientConfig::default(), vec![app], Some(transport), store, clock);
-        let client = client.expect("the one app is configured once");
-        let budget = Budget { requests_per_second: 10_000, requests_in_flight: 1_000 };
-        let mut config = GatewayConfig::default();
-        config.budgets.insert(app_id.clone(), budget);
-        let gateway = Gateway::new(config, self.store.clone(), client.clone(), self.clock.clone());
-        let grpc = GrpcConfig { default_app: Some(app_id.clone()), ..GrpcConfig::default() };
-        let service = Service::new(gateway.clone(), grpc);
+        let beside = (Some(transport.clone()), self.store.clone(), self.clock.clone());
+        let client = Client::new(ClientConfig::default(), beside.0, beside.1, beside.2);
+        let client = client.expect("it needs no address");
+        let access = Arc::new(client.access(app_id.clone(), CLIENT_SECRET.into()));
         let keys = PlatformKeys::parse(&PlatformKey::sandbox().public_pem());
-        let keys = keys.expect("the sandbox has a good key");
-        let callbacks = Callbacks::new(gateway.clone(), [(app_id, keys)].into());
-        Site { douyin, client, gateway, service, callbacks }
+        let mut config = Config::default();
+        config.apps.push(AppConfig {
+            budget: Budget { requests_per_second: 10_000, requests_in_flight: 1_000 },
+            platform_keys: Some(keys.expect("the sandbox has a good key")),
+            ..AppConfig::new(app_id.clone(), CLIENT_SECRET.into())
+        });
+        config.grpc.default_app = Some(app_id);
+        let core = Core::build(config, self.store.clone(), Some(transport), self.clock.clone());
+        let core = core.expect("the one app is configured once");
+        Site { douyin, core, client, access }
+    }
+
+    /// What a configuration makes of this world; it speaks HTTP, and is never asked to.
+    pub fn built(&self, config: Config) -> Result<Core, BuildError> {
+        Core::build(config, self.store.clone(), None, self.clock.clone())
     }
 
     /// Plays a call to its end: commits what it writes, and lets time pass while it waits.
@@ -161,14 +167,6 @@ impl World {
     /// A number that this world has not seen.
     pub fn next_number(&self) -> u32 {
         self.inputs
-    }
-
-    pub fn store(&self) -> &Store {
-        &self.store
-    }
-
-    pub fn clock(&self) -> &Clock {
-        &self.clock
     }
 }
 

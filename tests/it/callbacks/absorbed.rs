@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use settlement_gateway::clock::Clock;
-use settlement_gateway::douyin::{App, Client, ClientConfig};
-use settlement_gateway::gateway::{Callback, Gateway, GatewayConfig};
+use settlement_gateway::config::Config;
+use settlement_gateway::core::Core;
+use settlement_gateway::gateway::Callback;
 use settlement_gateway::settle::{
     AcceptedIds, AppId, Content, Context, Due, Facts, Fen, Key, Learned, Lease, MerchantUid,
     Observation, OutOrderNo, OutSettleNo, Permission, PermissionId, Policy, ProcessId, Record,
@@ -16,7 +17,7 @@ use settlement_gateway::settle::{
 use settlement_gateway::store::{Absorbed, Committer, NewDue, Sqlite, SqliteOptions, Store, Swap};
 use tokio::task::JoinHandle;
 
-use crate::harness::{APP_ID, SECRET, within};
+use crate::harness::{APP_ID, SECRET, app, within};
 
 fn key(number: &str) -> Key {
     Key {
@@ -106,10 +107,8 @@ async fn a_callback_for_a_record_that_goes_up_in_another_is_kept_there() {
     let (sqlite, mut committer) = Sqlite::open_stepped(&options).unwrap();
     let store = Store::Sqlite(Arc::new(sqlite));
     let app_id = AppId::parse(APP_ID).unwrap();
-    let apps = vec![App { app_id: app_id.clone(), client_secret: SECRET.into() }];
-    let douyin = Client::new(ClientConfig::default(), apps, None, store.clone(), clock.clone());
-    let gateway =
-        Gateway::new(GatewayConfig::default(), store.clone(), douyin.unwrap(), clock.clone());
+    let config = Config { apps: vec![app(APP_ID, SECRET)], ..Config::default() };
+    let Core { gateway, .. } = Core::build(config, store.clone(), None, clock.clone()).unwrap();
 
     let ours = submitted(&clock);
     let processing = nameless(ReportedStatus::Processing, "PROCESSING");

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use douyin_sim::{Gate, Script, Snapshot, Status, StrangerSettle};
+use settlement_gateway::apps::AppConfig;
 use settlement_gateway::config::Config;
 use settlement_gateway::proto::v1::{self, SettleOrigin, SettleState};
-use settlement_gateway::settle::AppId;
 use tonic::Code;
 
 use super::{Letter, patient, spawn, spawn_with, success};
-use crate::harness::{APP_ID, Gateway, create_request, drain, number, within};
+use crate::harness::{APP_ID, Gateway, app, create_request, drain, number, within};
 
 async fn by_settle_id(gateway: &Gateway, settle_id: &str) -> Result<v1::Settle, tonic::Status> {
     let request = v1::GetSettleRequest {
@@ -285,11 +285,8 @@ async fn a_watch_by_settle_id_outlives_the_record_that_went_up_in_another() {
 async fn a_valid_callback_changes_nothing_in_another_app() {
     let gateway = spawn_with(|config| {
         patient(config);
-        let app_id = AppId::parse("ttother").unwrap();
-        let keys = config.callback.keys.values().next().unwrap().clone();
-        config.callback.keys.insert(app_id.clone(), keys);
-        let client_secret = secrecy::SecretString::from("other-secret");
-        config.apps.push(settlement_gateway::douyin::App { app_id, client_secret });
+        let platform_keys = config.apps[0].platform_keys.clone();
+        config.apps.push(AppConfig { platform_keys, ..app("ttother", "other-secret") });
     })
     .await;
     gateway.sim.set_callback_url(APP_ID, None);

@@ -2,7 +2,7 @@
 
 use douyin_sim::{CallbackScript, Gate, Script, Snapshot, Status};
 use settlement_gateway::proto::v1::{self, ObservationSource, SettleState};
-use settlement_gateway::settle::{AppId, Mark, NotifyUrl};
+use settlement_gateway::settle::{Mark, NotifyUrl};
 
 use super::{Letter, patient, spawn, spawn_with, success};
 use crate::harness::{APP_ID, Gateway, create_on, create_request, number, within};
@@ -252,7 +252,7 @@ async fn an_acknowledged_callback_outlives_the_process() {
 async fn the_apps_own_address_goes_out_unless_the_caller_names_one() {
     let gateway = spawn_with(|config| {
         let url = NotifyUrl::parse("https://gateway.example/callbacks/douyin/x").unwrap();
-        config.gateway.notify_urls.insert(AppId::parse(APP_ID).unwrap(), url);
+        config.apps[0].notify_url = Some(url);
     })
     .await;
     let (ours, theirs) = (number("ours"), number("theirs"));

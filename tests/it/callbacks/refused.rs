@@ -2,11 +2,11 @@
 
 use douyin_sim::Status;
 use serde_json::{Value, json};
+use settlement_gateway::apps::AppConfig;
 use settlement_gateway::douyin::PlatformKeys;
-use settlement_gateway::settle::AppId;
 
 use super::{Letter, new_key, patient, signing_simulator, spawn, spawn_with, success};
-use crate::harness::{APP_ID, Gateway, create_on, number, within};
+use crate::harness::{APP_ID, Gateway, app, create_on, number, within};
 
 /// A settle that waits for a callback, and the callback that would end it.
 async fn waiting(gateway: &Gateway) -> (settlement_gateway::proto::v1::Settle, Letter) {
@@ -27,11 +27,8 @@ const COUNTED: &str = "ttcounted";
 async fn every_kind_of_refusal_is_told_counted_and_changes_nothing() {
     let gateway = spawn_with(|config| {
         patient(config);
-        let app_id = AppId::parse(COUNTED).unwrap();
-        let keys = config.callback.keys.values().next().unwrap().clone();
-        config.callback.keys.insert(app_id.clone(), keys);
-        let client_secret = secrecy::SecretString::from("other-secret");
-        config.apps.push(settlement_gateway::douyin::App { app_id, client_secret });
+        let platform_keys = config.apps[0].platform_keys.clone();
+        config.apps.push(AppConfig { platform_keys, ..app(COUNTED, "other-secret") });
     })
     .await;
     let (settle, good) = waiting(&gateway).await;
@@ -115,12 +112,9 @@ async fn messages_of_other_types_are_acknowledged_and_counted() {
 async fn an_app_without_a_key_refuses_every_callback() {
     let gateway = spawn_with(|config| {
         patient(config);
-        let keys = config.callback.keys.drain().map(|(_, keys)| keys).next().unwrap();
-        // Somebody listens, for another app.
-        let app_id = AppId::parse("ttother").unwrap();
-        config.callback.keys.insert(app_id.clone(), keys);
-        let client_secret = secrecy::SecretString::from("other-secret");
-        config.apps.push(settlement_gateway::douyin::App { app_id, client_secret });
+        // The listener is there for another app.
+        let platform_keys = config.apps[0].platform_keys.take();
+        config.apps.push(AppConfig { platform_keys, ..app("ttother", "other-secret") });
     })
     .await;
     let (settle, good) = waiting(&gateway).await;
@@ -131,7 +125,7 @@ async fn an_app_without_a_key_refuses_every_callback() {
 #[tokio::test]
 async fn without_any_key_nothing_listens() {
     let gateway = Gateway::spawn_with(signing_simulator().await, |config| {
-        config.callback.keys.clear();
+        config.apps[0].platform_keys = None;
     })
     .await;
     assert_eq!(gateway.addrs.callback, None);
@@ -152,7 +146,7 @@ async fn during_a_rotation_the_old_key_and_the_new_one_are_good() {
         let other = new_key().public_pem();
         let old = super::key().public_pem();
         let keys = PlatformKeys::parse(&format!("{other}{old}")).unwrap();
-        config.callback.keys.insert(AppId::parse(APP_ID).unwrap(), keys);
+        config.apps[0].platform_keys = Some(keys);
     })
     .await;
     let (_, letter) = waiting(&both).await;

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use douyin_sim::Status;
+use settlement_gateway::apps::AppConfig;
 use settlement_gateway::config::Tls;
-use settlement_gateway::douyin::{App, PlatformKeys};
+use settlement_gateway::douyin::PlatformKeys;
 use settlement_gateway::proto::v1::{self, SettleOrigin, SettleState};
-use settlement_gateway::settle::AppId;
 
 use super::{Letter, patient, signing_simulator, spawn, spawn_with, success};
-use crate::harness::{APP_ID, Gateway, create_on, number, within};
+use crate::harness::{APP_ID, Gateway, app, create_on, number, within};
 
 const VECTOR_APP: &str = "ttcfdbb96650e33350";
 
@@ -22,11 +22,9 @@ fn vector(name: &str) -> String {
 #[tokio::test]
 async fn the_published_form_of_a_callback_is_taken_in() {
     let gateway = spawn_with(|config| {
-        let app_id = AppId::parse(VECTOR_APP).unwrap();
         let keys = PlatformKeys::parse(&vector("platform-public-key.pem")).unwrap();
-        config.callback.keys.insert(app_id.clone(), keys);
-        let client_secret = secrecy::SecretString::from("not-asked-for");
-        config.apps.push(App { app_id, client_secret });
+        let platform_keys = Some(keys);
+        config.apps.push(AppConfig { platform_keys, ..app(VECTOR_APP, "not-asked-for") });
     })
     .await;
     let headers = vector("headers.txt");

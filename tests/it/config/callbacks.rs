@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use settlement_gateway::douyin::PlatformKeys;
+use settlement_gateway::settle::NotifyUrl;
 use tempfile::TempDir;
 
 use super::{ONE_APP, checked, load, problems};
@@ -48,9 +50,9 @@ fn keys_and_address_of_an_app_are_read() {
     let url = "https://pay.example.com/callbacks/douyin/tt1";
     let text = format!("{ONE_APP}platform_public_keys_file = {key:?}\ncallback_url = \"{url}\"\n");
     let config = load(&text, &[]).map_err(|problems| problems.to_string()).unwrap().config;
-    let app_id = &config.apps[0].app_id;
-    assert_eq!(config.callback.keys[app_id].count(), 1);
-    assert_eq!(config.gateway.notify_urls[app_id].as_str(), url);
+    let app = &config.apps[0];
+    assert_eq!(app.platform_keys.as_ref().map(PlatformKeys::count), Some(1));
+    assert_eq!(app.notify_url.as_ref().map(NotifyUrl::as_str), Some(url));
     let (code, stdout, stderr) = checked(&text, &[]);
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert!(stdout.contains("callback 127.0.0.1:8080"), "{stdout}");
@@ -62,7 +64,7 @@ fn an_app_without_keys_takes_no_callbacks_and_check_config_says_so() {
     let (code, stdout, _) = checked(ONE_APP, &[]);
     assert_eq!(code, 0);
     assert!(stdout.contains("callback off: no app has a platform_public_keys_file"), "{stdout}");
-    assert!(load(ONE_APP, &[]).unwrap().config.callback.keys.is_empty());
+    assert!(load(ONE_APP, &[]).unwrap().config.apps[0].platform_keys.is_none());
 }
 
 #[test]

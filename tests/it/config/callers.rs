@@ -26,7 +26,7 @@ fn the_tokens_of_an_app_are_read() {
     let dir = TempDir::new().unwrap();
     let text = guarded(&tokens(&dir, &format!("# the shop\n{TOKEN}\n")));
     let loaded = load(&text, &[]).map_err(|problems| problems.to_string()).unwrap();
-    assert!(loaded.config.grpc.callers.contains_key(&loaded.config.apps[0].app_id));
+    assert!(loaded.config.apps[0].callers.is_some());
     assert_eq!(loaded.warnings, [] as [&str; 0]);
     let (code, stdout, stderr) = checked(&text, &[]);
     assert_eq!((code, stderr.as_str()), (0, ""));

@@ -57,7 +57,7 @@ fn every_app_has_its_own_budget() {
                 requests_per_second = 100\nrequests_in_flight = 7\n\
                 [[apps]]\napp_id = \"tt2\"\nclient_secret_env = \"SECRET\"\n";
     let config = load(text, &[]).unwrap().config;
-    let budget = |app: usize| config.gateway.budgets[&config.apps[app].app_id];
+    let budget = |app: usize| config.apps[app].budget;
     assert_eq!((budget(0).requests_per_second, budget(0).requests_in_flight), (100, 7));
     assert_eq!((budget(1).requests_per_second, budget(1).requests_in_flight), (20, 64));
 }

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use douyin_sim::{Gate, Script};
-use settlement_gateway::gateway::Budget;
+use settlement_gateway::apps::Budget;
 use settlement_gateway::grpc::rpc::Rpc;
-use settlement_gateway::settle::AppId;
 
 use super::{Edge, Provoked, asking};
-use crate::harness::{APP_ID, within};
+use crate::harness::within;
 
 pub async fn accepted_without_id() -> Provoked {
     let edge = Edge::spawn(|_| {}).await;
@@ -23,7 +22,7 @@ pub async fn budget_exhausted() -> Provoked {
     let edge = Edge::spawn(|config| {
         // One request for creates and for questions, and one for polling.
         let budget = Budget { requests_per_second: 1_000, requests_in_flight: 2 };
-        config.gateway.budgets.insert(AppId::parse(APP_ID).unwrap(), budget);
+        config.apps[0].budget = budget;
         config.gateway.budget_wait = Duration::from_millis(50);
         config.douyin.attempt_timeout = Duration::from_secs(10);
         config.douyin.call_timeout = Duration::from_secs(10);

@@ -9,22 +9,22 @@ use douyin_sim::Reply as Spoken;
 use douyin_sim::{AppliedSettle, Core, Request, SimApp, SimConfig, Snapshot};
 use http::Method;
 use rusqlite::Connection;
-use secrecy::SecretString;
 use serde_json::{Value, json};
+use settlement_gateway::apps::{AppConfig, Budget};
 use settlement_gateway::clock::{Clock, Timestamp};
-use settlement_gateway::douyin::{App, Call, Client, ClientConfig, Reply, SendError, Transport};
-use settlement_gateway::gateway::{Budget, Gateway, GatewayConfig};
+use settlement_gateway::config::Config;
+use settlement_gateway::core;
+use settlement_gateway::douyin::{Call, Reply, SendError, Transport};
+use settlement_gateway::gateway::Gateway;
+use settlement_gateway::grpc::Service;
 use settlement_gateway::grpc::rpc::Rpc;
-use settlement_gateway::grpc::{GrpcConfig, Service};
-use settlement_gateway::poller::{Poller, PollerConfig};
 use settlement_gateway::proto::v1;
 use settlement_gateway::proto::v1::settlement_service_server::SettlementService as _;
-use settlement_gateway::settle::AppId;
 use settlement_gateway::store::{Sqlite, SqliteOptions, Store};
 use tempfile::TempDir;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio_util::sync::CancellationToken;
 
+use crate::harness::app;
 use crate::told::told_status;
 use crate::trailers::nothing_hidden_shows;
 
@@ -107,31 +107,21 @@ impl World {
             strangers: Mutex::default(),
             sent: Mutex::default(),
         });
-        let parsed = |app_id: &String| AppId::parse(app_id.clone()).unwrap();
-        let apps = app_ids.iter().map(|app_id| App {
-            app_id: parsed(app_id),
-            client_secret: SecretString::from(SECRET),
-        });
-        let (apps, transport) = (apps.collect(), Douyin::transport(&douyin));
-        let client = Client::new(
-            ClientConfig::default(),
-            apps,
-            Some(transport),
-            store.clone(),
-            clock.clone(),
-        );
-        let mut config = GatewayConfig { creates_max: 2, ..GatewayConfig::default() };
         // One request for creates, and one for polling.
-        let budget = Budget { requests_per_second: 1_000, requests_in_flight: 2 };
-        config.budgets.insert(parsed(&"tt-budget".to_owned()), budget);
-        let gateway = Gateway::new(config, store, client.unwrap(), clock);
-        let service = Service::new(gateway.clone(), GrpcConfig::default());
+        let scarce = Budget { requests_per_second: 1_000, requests_in_flight: 2 };
+        let apps = app_ids.iter().map(|app_id| match app_id.as_str() {
+            "tt-budget" => AppConfig { budget: scarce, ..app(app_id, SECRET) },
+            _ => app(app_id, SECRET),
+        });
+        let mut config = Config { apps: apps.collect(), ..Config::default() };
+        config.gateway.creates_max = 2;
         // Woken when something is due; otherwise a sleep of seconds, for three days, is long.
-        let sleep_max = Duration::from_secs(600);
-        let config =
-            PollerConfig { sleep_max, sweep_interval: sleep_max, ..PollerConfig::default() };
-        let poller = Poller::new(gateway.clone(), config);
-        tasks.spawn(async move { poller.run(CancellationToken::new()).await });
+        config.poller.sleep_max = Duration::from_secs(600);
+        config.poller.sweep_interval = Duration::from_secs(600);
+        let transport = Some(Douyin::transport(&douyin));
+        let core = core::Core::build(config, store, transport, clock).unwrap();
+        core.drive();
+        let core::Core { gateway, service, .. } = core;
         Self { gateway, service, douyin, database, _tasks: tasks, _dir: dir }
     }
 

@@ -12,8 +12,6 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::clock::Timestamp;
-
 /// The budget of one app.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Budget {
@@ -30,7 +28,7 @@ impl Default for Budget {
 }
 
 /// The state of one app's budget. Waits use the runtime's timer.
-pub(super) struct Purse {
+pub(crate) struct Purse {
     creates: Lane,
     polls: Lane,
     /// Creates that wait for a request: while there are any, polls keep to their own quarter.
@@ -70,13 +68,6 @@ impl Request {
     }
 }
 
-/// What a budget grants to polling at one moment.
-pub struct PollRequests {
-    pub taken: Vec<Request>,
-    /// When there is more, if this was not all that was asked for.
-    pub retry_at: Option<Timestamp>,
-}
-
 /// No request is free: when to ask again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Exhausted {
@@ -92,7 +83,7 @@ const SOON: Duration = Duration::from_millis(50);
 const POLLS_SHARE: u32 = 4;
 
 impl Purse {
-    pub(super) fn new(budget: Budget) -> Self {
+    pub(crate) fn new(budget: Budget) -> Self {
         let share = |whole: u32| (whole / POLLS_SHARE).max(1);
         let rest = |whole: u32| whole.saturating_sub(share(whole)).max(1);
         let (rate, places) = (budget.requests_per_second, budget.requests_in_flight);
@@ -105,14 +96,14 @@ impl Purse {
     }
 
     /// A request for a create, as soon as one is free, at the latest at `deadline`.
-    pub(super) async fn for_create(&self, deadline: Instant) -> Result<Request, Exhausted> {
+    pub(crate) async fn for_create(&self, deadline: Instant) -> Result<Request, Exhausted> {
         let _waiting = Waiting::new(&self.waiting);
         self.creates.take_by(deadline).await
     }
 
     /// A request for polling, if one is free now: from its own quarter, else from what creates
     /// leave.
-    pub(super) fn for_poll(&self) -> Result<Request, Exhausted> {
+    pub(crate) fn for_poll(&self) -> Result<Request, Exhausted> {
         self.polls.take().or_else(|exhausted| {
             if self.waiting.load(Ordering::Relaxed) > 0 {
                 return Err(exhausted);
@@ -122,7 +113,7 @@ impl Purse {
     }
 
     /// A request that polling waits for: the later calls of a turn.
-    pub(super) async fn for_poll_by(&self, deadline: Instant) -> Result<Request, Exhausted> {
+    pub(crate) async fn for_poll_by(&self, deadline: Instant) -> Result<Request, Exhausted> {
         match self.for_poll() {
             Ok(request) => Ok(request),
             Err(_) => self.polls.take_by(deadline).await,
@@ -131,7 +122,7 @@ impl Purse {
 
     /// A request for a question of a caller's: from what creates leave, never from polling's
     /// quarter.
-    pub(super) async fn for_question(&self, deadline: Instant) -> Result<Request, Exhausted> {
+    pub(crate) async fn for_question(&self, deadline: Instant) -> Result<Request, Exhausted> {
         let turn = tokio::time::timeout_at(deadline, self.questions.lock()).await;
         let _turn = turn.map_err(|_| LATE)?;
         loop {

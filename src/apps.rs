@@ -1,0 +1,116 @@
+//! The mini-programs that the gateway serves. All that is known of one is one [`App`], and that
+//! value is the proof that the app is served: no code that has it asks again.
+//!
+//! What it must not know: what is done for an app, and when.
+
+mod budget;
+mod tokens;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use tokio::sync::Semaphore;
+
+use crate::douyin::{Access, Client, PlatformKeys};
+use crate::settle::{AppId, NotifyUrl};
+
+pub use budget::{Budget, Request};
+pub use tokens::{BadTokens, CallerTokens};
+
+pub(crate) use budget::Purse;
+pub(crate) use tokens::Fingerprint;
+
+/// What the configuration says of one mini-program.
+#[derive(Clone, Debug)]
+pub struct AppConfig {
+    /// Also the `client_key` with which tokens are fetched.
+    pub app_id: AppId,
+    pub client_secret: SecretString,
+    pub budget: Budget,
+    /// The callback address that is sent when a create names none.
+    pub notify_url: Option<NotifyUrl>,
+    /// What callbacks are signed with; `None`: they are refused.
+    pub platform_keys: Option<PlatformKeys>,
+    /// Who may call for this app; `None`: all who reach the port.
+    pub callers: Option<CallerTokens>,
+}
+
+/// One mini-program that is served, with what its calls share.
+pub struct App {
+    pub config: AppConfig,
+    /// Its token, and its pauses.
+    pub access: Access,
+    pub(crate) purse: Purse,
+    /// Bounds the creates that are being recorded or submitted.
+    pub(crate) creates: Arc<Semaphore>,
+}
+
+/// All that are served; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Apps(Arc<BTreeMap<AppId, Arc<App>>>);
+
+/// An app is there twice.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the app {0} is configured twice")]
+pub struct Twice(pub AppId);
+
+impl AppConfig {
+    /// One with the default budget, and with nothing that it can do without.
+    pub fn new(app_id: AppId, client_secret: SecretString) -> Self {
+        Self {
+            app_id,
+            client_secret,
+            budget: Budget::default(),
+            notify_url: None,
+            platform_keys: None,
+            callers: None,
+        }
+    }
+}
+
+impl App {
+    pub fn id(&self) -> &AppId {
+        &self.config.app_id
+    }
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("App").field(self.id()).finish()
+    }
+}
+
+impl Apps {
+    /// `creates_max`: creates of one app that are recorded or submitted at once.
+    pub fn new(
+        configs: Vec<AppConfig>,
+        creates_max: usize,
+        douyin: &Client,
+    ) -> Result<Self, Twice> {
+        let mut apps = BTreeMap::new();
+        for config in configs {
+            let app = App {
+                access: douyin.access(config.app_id.clone(), config.client_secret.clone()),
+                purse: Purse::new(config.budget),
+                creates: Arc::new(Semaphore::new(creates_max)),
+                config,
+            };
+            if let Some(twice) = apps.insert(app.id().clone(), Arc::new(app)) {
+                return Err(Twice(twice.id().clone()));
+            }
+        }
+        Ok(Self(Arc::new(apps)))
+    }
+
+    /// `None`: it is not served.
+    pub fn get(&self, app_id: &AppId) -> Option<&Arc<App>> {
+        self.0.get(app_id)
+    }
+
+    /// In the order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<App>> {
+        self.0.values()
+    }
+}
