@@ -16,10 +16,10 @@ use tokio::sync::Semaphore;
 use crate::douyin::{Access, Client, PlatformKeys};
 use crate::settle::{AppId, NotifyUrl};
 
-pub use budget::{Budget, Request};
+pub use budget::Budget;
 pub use tokens::{BadTokens, CallerTokens};
 
-pub(crate) use budget::Purse;
+pub(crate) use budget::{Purse, Request};
 pub(crate) use tokens::Fingerprint;
 
 /// What the configuration says of one mini-program.
@@ -39,9 +39,9 @@ pub struct AppConfig {
 
 /// One mini-program that is served, with what its calls share.
 pub struct App {
-    pub config: AppConfig,
+    pub(crate) config: AppConfig,
     /// Its token, and its pauses.
-    pub access: Access,
+    pub(crate) access: Access,
     pub(crate) purse: Purse,
     /// Bounds the creates that are being recorded or submitted.
     pub(crate) creates: Arc<Semaphore>,
@@ -71,7 +71,7 @@ impl AppConfig {
 }
 
 impl App {
-    pub fn id(&self) -> &AppId {
+    pub(crate) fn id(&self) -> &AppId {
         &self.config.app_id
     }
 }
@@ -84,7 +84,7 @@ impl fmt::Debug for App {
 
 impl Apps {
     /// `creates_max`: creates of one app that are recorded or submitted at once.
-    pub fn new(
+    pub(crate) fn new(
         configs: Vec<AppConfig>,
         creates_max: usize,
         douyin: &Client,
@@ -110,7 +110,7 @@ impl Apps {
     }
 
     /// In the order of their ids.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<App>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<App>> {
         self.0.values()
     }
 }

@@ -51,7 +51,7 @@ pub enum Verdict {
 }
 
 impl Callbacks {
-    pub fn new(gateway: Gateway, apps: Apps) -> Self {
+    pub(crate) fn new(gateway: Gateway, apps: Apps) -> Self {
         for app in apps.iter() {
             let app_id = app.id();
             match &app.config.platform_keys {
@@ -103,9 +103,9 @@ impl Callbacks {
                 return Verdict::Malformed;
             }
         };
-        let (app_id, begun) = (app_id.clone(), self.0.gateway.clock().now());
         let settle_id = report.settle_id.clone();
-        let callback = Callback { app_id, trade_system, report, begun, log_id: log_id.clone() };
+        let log_id = log_id.clone();
+        let callback = Callback { app_id: app_id.clone(), trade_system, report, log_id };
         match self.0.gateway.hear(callback).await {
             Ok(()) => {
                 debug!(%settle_id, log_id = log, "callback acknowledged");
@@ -167,7 +167,7 @@ fn too_many() -> Verdict {
 }
 
 impl Verdict {
-    pub fn status(self) -> StatusCode {
+    fn status(self) -> StatusCode {
         match self {
             Verdict::Acknowledged | Verdict::OtherType => StatusCode::OK,
             Verdict::UnknownApp | Verdict::NotACallback => StatusCode::NOT_FOUND,
@@ -180,7 +180,7 @@ impl Verdict {
     }
 
     /// As metrics and answers spell it.
-    pub fn word(self) -> &'static str {
+    fn word(self) -> &'static str {
         match self {
             Verdict::Acknowledged => "acknowledged",
             Verdict::OtherType => "other_type",

@@ -12,11 +12,11 @@ use crate::callback::Callbacks;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::douyin::{self, Client, Transport};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Poller};
 use crate::grpc::Service;
-use crate::poller::Poller;
 use crate::store::{OpenError, Sqlite, SqliteOptions, Store};
 use crate::supervise::Essentials;
+use crate::tasks::Tasks;
 
 /// Everything between the listeners and the store; cheap to clone, clones are the same.
 #[derive(Clone)]
@@ -50,7 +50,7 @@ const CLOSE_TIME_MAX: Duration = Duration::from_secs(10);
 
 impl Core {
     /// Opens the store and builds everything on it; nothing is driven yet.
-    pub fn open(config: Config, clock: Clock) -> Result<Self, BuildError> {
+    pub(crate) fn open(config: Config, clock: Clock) -> Result<Self, BuildError> {
         let options = SqliteOptions { clock: clock.clone(), ..config.sqlite.clone() };
         let store = Store::Sqlite(Arc::new(Sqlite::open(options)?));
         Self::build(config, store, None, clock)
@@ -63,14 +63,15 @@ impl Core {
         transport: Option<Transport>,
         clock: Clock,
     ) -> Result<Self, BuildError> {
-        let essentials = Essentials::new(config.gateway.runner.clone());
+        let runner = config.gateway.runner.clone();
+        let (essentials, streams) = (Essentials::new(runner.clone()), Tasks::new(runner));
         let douyin = Client::new(config.douyin, transport, store.clone(), clock.clone())?;
         let apps = Apps::new(config.apps, config.gateway.creates_max, &douyin)?;
         let gateway =
             Gateway::new(config.gateway, apps.clone(), store.clone(), douyin, clock.clone());
-        let service = Service::new(gateway.clone(), apps.clone(), config.grpc);
+        let service = Service::new(gateway.clone(), apps.clone(), config.grpc, streams);
         let callbacks = Callbacks::new(gateway.clone(), apps.clone());
-        let poller = Poller::new(gateway.clone(), &apps, config.poller);
+        let poller = Poller::new(gateway.clone(), config.poller);
         let polling = CancellationToken::new();
         Ok(Self { apps, gateway, service, callbacks, store, clock, essentials, poller, polling })
     }
@@ -99,7 +100,7 @@ impl Core {
     }
 
     /// Waits until the last task has ended.
-    pub async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         self.essentials.all_ended().await;
     }
 

@@ -6,23 +6,23 @@
 //!            callers (any language, mesh, grpcurl)      Douyin open platform
 //!        gRPC │   ▲ stream                         callback │        ▲ REST
 //! floor       ▼   │                                         ▼        │
-//!   4     main · cli · setup · config · server · core · health    │   
-//!         telemetry                                         │        │
-//!   3     grpc                    poller                callback     │
-//!           │create   ▲watch         │work                  │hear    │
-//!           ▼         │              ▼                      ▼        │
-//!   2     gateway:  create · turn · observe · watch · callback       │
-//!           │        (hub, flights)                          │call   │
-//!           ▼                                                ▼       │
-//!   1     store (sqlite) · listener                apps ·  douyin ───┘
+//!   4     main · cli · setup · config · server · core       │        │
+//!         health · telemetry                                │        │
+//!   3     grpc                                admin     callback     │
+//!           │create   ▲watch                    │resolve    │hear    │
+//!           ▼         │                         ▼           ▼        │
+//!   2     gateway:  create · poll · turn · observe · watch ·         │
+//!           │       query · callback (hub, flights)         │call    │
+//!           ▼                                               ▼        │
+//!   1     store (sqlite) · listener · apps                douyin ────┘
 //!           ▼
 //!   0     settle (pure) · clock · descriptors · sync · bell · tasks · seats · log_limit
 //! ```
 //!
 //! Read in this order: [`settle`] (what a settle is and how it changes), [`gateway`] (how it is
-//! driven and watched), [`store`] (what is durable), [`douyin`] (how Douyin is spoken to),
-//! [`grpc`], [`callback`] and [`poller`] (who calls), [`core`] and [`server`] (how it
-//! starts and stops).
+//! driven and watched), [`store`] (what is durable), [`douyin`] (how Douyin is spoken to), [`apps`]
+//! (for whom), [`grpc`] and [`callback`] (who calls), [`core`] and [`server`] (how it starts and
+//! stops).
 //!
 //! Modules use those on lower floors and on their own; a test holds them to it.
 
@@ -39,10 +39,8 @@ pub mod douyin;
 pub mod gateway;
 pub mod grpc;
 pub mod health;
-pub mod hub;
 pub mod listener;
 pub mod log_limit;
-pub mod poller;
 pub mod proto;
 pub mod seats;
 pub mod server;

@@ -55,14 +55,14 @@ struct Pace {
 }
 
 /// The right to one request to Douyin; its place is free again when this is dropped.
-pub struct Request {
+pub(crate) struct Request {
     _place: OwnedSemaphorePermit,
     pace: Arc<Mutex<Pace>>,
 }
 
 impl Request {
     /// Nothing was requested: the next one need not wait for it.
-    pub fn give_back(self) {
+    pub(crate) fn give_back(self) {
         let mut pace = self.pace.lock().expect("no code panics while holding this lock");
         pace.even_at = pace.even_at.checked_sub(pace.interval).unwrap_or(pace.even_at);
     }
@@ -70,7 +70,7 @@ impl Request {
 
 /// No request is free: when to ask again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Exhausted {
+pub(crate) struct Exhausted {
     pub wait: Duration,
 }
 

@@ -1,5 +1,5 @@
 //! The command line, and the commands that print something and end. What `serve` runs is in
-//! [`crate::setup`] and [`crate::app`].
+//! [`crate::setup`] and [`crate::server`].
 
 pub mod admin;
 pub mod check_callback;

@@ -34,10 +34,9 @@ use std::time::Duration;
 use crate::admin::Hosts;
 use crate::apps::AppConfig;
 use crate::douyin::ClientConfig;
-use crate::gateway::GatewayConfig;
+use crate::gateway::{GatewayConfig, PollerConfig};
 use crate::grpc::GrpcConfig;
 use crate::listener::Limits;
-use crate::poller::PollerConfig;
 use crate::store::SqliteOptions;
 
 pub use descriptors::{Needs, suffice, total};

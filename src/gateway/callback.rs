@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::Gateway;
-use crate::clock::Timestamp;
 use crate::settle::{
     AppId, Key, Learned, Observation, OutSettleNo, Record, Report, Scope, Source, TradeSystem,
     Verdict, can_resolve,
@@ -16,8 +15,6 @@ pub struct Callback {
     pub app_id: AppId,
     pub trade_system: TradeSystem,
     pub report: Report,
-    /// When it arrived.
-    pub begun: Timestamp,
     pub log_id: Option<String>,
 }
 
@@ -38,7 +35,8 @@ impl Gateway {
     /// The settle is the one with this `settle_id`; else the one with this number; else it is taken
     /// in, under Douyin's own number if the callback names no other.
     pub async fn hear(&self, callback: Callback) -> Result<(), store::Error> {
-        let Callback { app_id, trade_system, report, begun, log_id } = callback;
+        let begun = self.0.clock.now();
+        let Callback { app_id, trade_system, report, log_id } = callback;
         let known = self.0.store.get_by_settle_id(&app_id, trade_system, &report.settle_id).await?;
         let number = report.out_settle_no.clone();
         let by_number = || Key {
@@ -73,7 +71,11 @@ impl Gateway {
     }
 
     /// Ends the open contradiction of a settle as an operator decided.
-    pub async fn resolve(&self, key: &Key, verdict: Verdict) -> Result<Record, ResolveError> {
+    pub(crate) async fn resolve(
+        &self,
+        key: &Key,
+        verdict: Verdict,
+    ) -> Result<Record, ResolveError> {
         let known = self.0.store.get(key).await.map_err(ResolveError::Store)?;
         let known = known.ok_or(ResolveError::NotFound)?;
         if known.open_contradiction().is_none() {

@@ -126,7 +126,7 @@ pub enum Unknown {
 
 impl Gateway {
     /// Records and submits a settle, or finds the recorded one. Answers by `create.deadline`.
-    pub async fn create(&self, create: Create) -> Result<Created, CreateError> {
+    pub(crate) async fn create(&self, create: Create) -> Result<Created, CreateError> {
         if Instant::now() >= create.deadline {
             return Err(CreateError::NotSent(NotSent::Deadline));
         }

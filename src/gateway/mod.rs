@@ -1,8 +1,8 @@
 //! Floor 2: the one place where a settle is driven and watched.
 //!
 //! Everything learned about a settle enters through [`Gateway::observe`]; every watcher leaves
-//! through [`Gateway::watch`]. `create` records and submits, `turn` is one worker (a create or the
-//! poller) with the lease of one settle, `query` asks Douyin on request and takes in settles that
+//! through [`Gateway::watch`]. `create` records and submits, `poll` claims what is due, `turn` is one
+//! worker (a create or the poller) with the lease of one settle, `query` asks Douyin on request and takes in settles that
 //! were made elsewhere, `callback` records what Douyin tells by itself and what an operator
 //! decides, `stuck` says which settles do not come to their end.
 //!
@@ -11,7 +11,9 @@
 mod callback;
 mod create;
 mod flights;
+mod hub;
 mod observe;
+mod poll;
 mod query;
 mod stuck;
 mod turn;
@@ -24,24 +26,25 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::apps::{App, Apps, Request};
+use crate::apps::Apps;
 use crate::clock::{Clock, Timestamp};
 use crate::douyin::Client;
-use crate::hub::Hub;
 use crate::settle::{
     AppId, HistoryEntry, Key, Mark, PermissionId, Policy, ProcessId, Record, Schedule, SettleId,
     Sights, TradeSystem, Watched,
 };
-use crate::store::{self, Store};
+use crate::store::{self, ListQuery, Listed, Store};
 use crate::tasks::{Runner, Tasks};
 
 pub use callback::{Callback, ResolveError};
 pub use create::{Create, CreateError, Created, NotSent, ReturnWhen, Unknown};
+pub use poll::{Poller, PollerConfig};
 pub use query::{QueryError, Question};
 pub use stuck::{StuckReport, StuckSettle};
 pub use watch::{Ending, Event, Watch, WatchRequest};
 
 use flights::Flights;
+use hub::Hub;
 use query::Lookups;
 use stuck::StuckBook;
 
@@ -71,7 +74,7 @@ struct Inner {
     /// Cancelled when the gateway stops: watches end, new creates are refused.
     drain: CancellationToken,
     /// Told when a settle becomes due earlier than the poller expects.
-    due: Arc<Notify>,
+    due: Notify,
     chance: Mutex<fastrand::Rng>,
 }
 
@@ -140,15 +143,8 @@ impl Name {
     }
 }
 
-/// What a budget grants to polling at one moment.
-pub struct PollRequests {
-    pub taken: Vec<Request>,
-    /// When there is more, if this was not all that was asked for.
-    pub retry_at: Option<Timestamp>,
-}
-
 impl Gateway {
-    pub fn new(
+    pub(crate) fn new(
         config: GatewayConfig,
         apps: Apps,
         store: Store,
@@ -176,7 +172,7 @@ impl Gateway {
             stuck: StuckBook::default(),
             turns,
             drain: CancellationToken::new(),
-            due: Arc::new(Notify::new()),
+            due: Notify::new(),
             chance: Mutex::new(chance),
         }))
     }
@@ -191,44 +187,28 @@ impl Gateway {
         }
     }
 
+    /// A page of the recorded settles of an app.
+    pub(crate) async fn list(&self, query: &ListQuery) -> Result<Listed, store::Error> {
+        self.0.store.list(query).await
+    }
+
     /// The audit trail of one settle, oldest first.
-    pub async fn history(&self, key: &Key) -> Result<Vec<HistoryEntry>, store::Error> {
+    pub(crate) async fn history(&self, key: &Key) -> Result<Vec<HistoryEntry>, store::Error> {
         self.0.store.history(key, HISTORY_ENTRIES_MAX).await
     }
 
-    pub fn store(&self) -> &Store {
-        &self.0.store
-    }
-
-    pub fn douyin(&self) -> &Client {
-        &self.0.douyin
-    }
-
-    pub fn clock(&self) -> &Clock {
-        &self.0.clock
-    }
-
-    pub fn config(&self) -> &GatewayConfig {
-        &self.0.config
-    }
-
-    /// Wakes whoever sleeps until the next settle is due.
-    pub fn due(&self) -> &Arc<Notify> {
-        &self.0.due
-    }
-
     /// Ends every watch and refuses new creates; what is in flight goes on.
-    pub fn drain(&self) {
+    pub(crate) fn drain(&self) {
         self.0.drain.cancel();
     }
 
     /// Cancelled once the gateway drains.
-    pub fn draining(&self) -> &CancellationToken {
+    pub(crate) fn draining(&self) -> &CancellationToken {
         &self.0.drain
     }
 
     /// Waits for every turn in flight. Call after [`Gateway::drain`] and after the poller stopped.
-    pub async fn finish(&self) {
+    pub(crate) async fn finish(&self) {
         self.0.turns.ended().await;
     }
 
@@ -240,20 +220,8 @@ impl Gateway {
         if self.0.hub.is_watched(key) { Watched::Yes } else { Watched::No }
     }
 
-    /// Up to `requests_max` requests that the app's budget grants to polling now.
-    pub fn requests_for_polls(&self, app: &App, requests_max: usize) -> PollRequests {
-        let (mut taken, mut retry_at) = (Vec::new(), None);
-        while taken.len() < requests_max && retry_at.is_none() {
-            match app.purse.for_poll() {
-                Ok(request) => taken.push(request),
-                Err(exhausted) => retry_at = Some(self.0.clock.now().plus(exhausted.wait)),
-            }
-        }
-        PollRequests { taken, retry_at }
-    }
-
     /// How much later one of a crowd comes back that lost its watches together.
-    pub fn spread(&self) -> Duration {
+    pub(crate) fn spread(&self) -> Duration {
         SPREAD_MAX.mul_f64(self.chance())
     }
 

@@ -62,7 +62,7 @@ impl Gateway {
     ///
     /// `Ok(None)`: there is no such settle. On an error nothing may be told that depends on the
     /// observation.
-    pub async fn observe(
+    pub(super) async fn observe(
         &self,
         key: &Key,
         seen: &Observation,

@@ -73,7 +73,7 @@ impl Lookups {
 impl Gateway {
     /// Asks a trade system and records what it says. Returns the settles as recorded, in Douyin's
     /// order; none if Douyin shows none now.
-    pub async fn query(
+    pub(crate) async fn query(
         &self,
         app: &App,
         trade_system: TradeSystem,
@@ -119,7 +119,11 @@ impl Gateway {
     }
 
     /// The recorded settle, after asking Douyin about it.
-    pub async fn refresh(&self, app: &App, name: &Name) -> Result<Option<Record>, QueryError> {
+    pub(crate) async fn refresh(
+        &self,
+        app: &App,
+        name: &Name,
+    ) -> Result<Option<Record>, QueryError> {
         let known = self.get(name).await.map_err(QueryError::Store)?;
         let by_number = |key: &Key| Question::OutSettleNo(key.out_settle_no.clone());
         let question = match (&known, name) {
@@ -140,7 +144,11 @@ impl Gateway {
     }
 
     /// The recorded settle, or the one that Douyin knows by this name, which is then recorded.
-    pub async fn get_or_adopt(&self, app: &App, name: &Name) -> Result<Option<Record>, QueryError> {
+    pub(super) async fn get_or_adopt(
+        &self,
+        app: &App,
+        name: &Name,
+    ) -> Result<Option<Record>, QueryError> {
         if let Some(record) = self.get(name).await.map_err(QueryError::Store)? {
             return Ok(Some(record));
         }

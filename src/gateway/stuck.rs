@@ -125,7 +125,7 @@ pub(super) fn unreadable(failure: &Failure) -> Option<AnswerKind> {
 
 impl Gateway {
     /// Looks at one page. `None`: the round is complete.
-    pub async fn look_for_stuck(
+    pub(super) async fn look_for_stuck(
         &self,
         from: UnfinishedCursor,
         rows_max: u32,
@@ -141,7 +141,7 @@ impl Gateway {
     }
 
     /// What the last complete round found, as far as it is still so.
-    pub fn stuck(&self) -> StuckReport {
+    pub(crate) fn stuck(&self) -> StuckReport {
         let book = self.0.stuck.book();
         let settle = |(key, found): (&Key, &Found)| StuckSettle {
             key: key.clone(),
@@ -155,7 +155,7 @@ impl Gateway {
     }
 
     /// Every series that an alert may ask for, from the start.
-    pub fn begin_counting_stuck(&self) {
+    pub(super) fn begin_counting_stuck(&self) {
         for app in self.0.apps.iter() {
             Stuck::ALL.iter().for_each(|kind| count(app.id(), *kind, 0));
         }

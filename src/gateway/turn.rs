@@ -51,7 +51,7 @@ impl Gateway {
     /// Works on a settle that was claimed, until there is nothing more to do now. Ends with the
     /// lease given back, or lost, or (store unreachable) left to run out; whoever claims next goes
     /// on from the record.
-    pub async fn work(
+    pub(super) async fn work(
         &self,
         app: Arc<App>,
         claim: Claim,

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::hub::{Joined, Subscription};
 use super::{Gateway, Name, QueryError};
 use crate::apps::App;
 use crate::clock::{Timestamp, at};
-use crate::hub::{Joined, Subscription};
 use crate::settle::{Key, Record};
 use crate::store;
 
@@ -81,7 +81,7 @@ pub struct Watch {
 
 impl Gateway {
     /// Opens a watch on a recorded settle, or on one that Douyin knows.
-    pub async fn watch(&self, request: WatchRequest) -> Result<Watch, Ending> {
+    pub(crate) async fn watch(&self, request: WatchRequest) -> Result<Watch, Ending> {
         let opened = Instant::now();
         if self.0.drain.is_cancelled() {
             return Err(Ending::Draining);

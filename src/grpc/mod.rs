@@ -102,10 +102,10 @@ pub struct Service {
 }
 
 impl Service {
-    pub fn new(gateway: Gateway, apps: Apps, config: GrpcConfig) -> Self {
+    /// `streams` runs and owns the task of every stream.
+    pub(crate) fn new(gateway: Gateway, apps: Apps, config: GrpcConfig, streams: Tasks) -> Self {
         let process = Arc::new(Process::new(limits(&config)));
         let pages = Arc::new(Semaphore::new(PAGES_MAX));
-        let streams = Tasks::new(gateway.config().runner.clone());
         Self { gateway, apps, config: Arc::new(config), process, pages, streams }
     }
 
@@ -300,7 +300,7 @@ impl Service {
         names: &Names,
     ) -> Result<v1::ListSettlesResponse, Status> {
         loop {
-            let listed = by(deadline, names, self.gateway.store().list(&query)).await?;
+            let listed = by(deadline, names, self.gateway.list(&query)).await?;
             let listed = listed.map_err(|e| status::of_store(&e, names, Rpc::ListSettles))?;
             let settles: Vec<_> = listed.records.iter().map(convert::settle).collect();
             let fitting = page::fitting(&settles);

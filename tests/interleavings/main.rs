@@ -15,7 +15,7 @@ mod settles;
 mod store;
 mod sync;
 
-#[path = "../../src/hub.rs"]
+#[path = "../../src/gateway/hub.rs"]
 mod hub;
 
 #[path = "../../src/gateway/flights.rs"]

@@ -185,7 +185,7 @@ async fn every_outcome_is_still_true_after_three_days() {
     }
     let heard = promises.call(&world, request("unproven")).await;
     assert_eq!(heard, UNKNOWN, "nothing proves whose it is, and a person has to look");
-    world.gateway.drain();
+    world.core.drain();
     assert_eq!(promises.call(&world, request("drain")).await, NOT_SENT);
     world.pass(HOUR).await;
     promises.hold(&world);

@@ -32,8 +32,8 @@ fn floor(module: &str) -> u32 {
     match module {
         "bell" | "clock" | "descriptors" | "log_limit" | "seats" | "settle" | "sync" | "tasks" => 0,
         "apps" | "store" | "douyin" | "listener" => 1,
-        "gateway" | "hub" => 2,
-        "grpc" | "poller" | "callback" | "admin" => 3,
+        "gateway" => 2,
+        "grpc" | "callback" | "admin" => 3,
         // The contract is used by edges only.
         "proto" => 3,
         "cli" | "config" | "core" | "health" | "server" | "setup" | "supervise" | "telemetry" => 4,

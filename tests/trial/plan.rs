@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use douyin_sim::{Choices, NumberCheck};
 use settlement_gateway::apps::Budget;
-use settlement_gateway::gateway::GatewayConfig;
-use settlement_gateway::poller::PollerConfig;
+use settlement_gateway::gateway::{GatewayConfig, PollerConfig};
 use settlement_gateway::settle::Schedule;
 use settlement_gateway::settle::{Mark, Policy};
 

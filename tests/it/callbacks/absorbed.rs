@@ -124,7 +124,6 @@ async fn a_callback_for_a_record_that_goes_up_in_another_is_kept_there() {
         app_id,
         trade_system: TradeSystem::General,
         report: nameless(ReportedStatus::Success, "SUCCESS"),
-        begun: clock.now(),
         log_id: None,
     };
     let heard = tokio::spawn(async move { gateway.hear(callback).await });

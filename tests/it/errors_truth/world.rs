@@ -15,7 +15,6 @@ use settlement_gateway::clock::{Clock, Timestamp};
 use settlement_gateway::config::Config;
 use settlement_gateway::core;
 use settlement_gateway::douyin::{Call, Reply, SendError, Transport};
-use settlement_gateway::gateway::Gateway;
 use settlement_gateway::grpc::Service;
 use settlement_gateway::grpc::rpc::Rpc;
 use settlement_gateway::proto::v1;
@@ -66,8 +65,7 @@ impl PartialEq<&str> for Heard {
 }
 
 pub struct World {
-    pub gateway: Gateway,
-    service: Service,
+    pub core: core::Core,
     douyin: Arc<Douyin>,
     database: std::path::PathBuf,
     _tasks: JoinSet<()>,
@@ -121,8 +119,7 @@ impl World {
         let transport = Some(Douyin::transport(&douyin));
         let core = core::Core::build(config, store, transport, clock).unwrap();
         core.drive();
-        let core::Core { gateway, service, .. } = core;
-        Self { gateway, service, douyin, database, _tasks: tasks, _dir: dir }
+        Self { core, douyin, database, _tasks: tasks, _dir: dir }
     }
 
     /// What the next sends and queries of a number meet.
@@ -165,12 +162,12 @@ impl World {
         request: v1::CreateSettleRequest,
         timeout: Option<Duration>,
     ) -> Heard {
-        create(self.service.clone(), request, timeout).await
+        create(self.core.service.clone(), request, timeout).await
     }
 
     /// The same beside other things.
     pub fn begin(&self, request: v1::CreateSettleRequest) -> JoinHandle<Heard> {
-        tokio::spawn(create(self.service.clone(), request, None))
+        tokio::spawn(create(self.core.service.clone(), request, None))
     }
 
     /// Lets time pass.

@@ -1,4 +1,4 @@
-//! Floor 3: drives every settle that is due. Callbacks only make news faster: with the poller alone
+//! Drives every settle that is due. Callbacks only make news faster: with the poller alone
 //! every settle reaches its end.
 //!
 //! The loop is dull on purpose: [`Poller::step`] claims what is due and starts its turns,
@@ -11,8 +11,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, warn};
 
-use crate::apps::{App, Apps, Request};
-use crate::gateway::Gateway;
+use super::Gateway;
+use crate::apps::{App, Request};
+use crate::clock::Timestamp;
 use crate::log_limit::limited;
 use crate::store::{self, ClaimLimits, SweepCursor, UnfinishedCursor};
 use crate::tasks::Tasks;
@@ -54,18 +55,25 @@ pub struct Poller {
     turns: Tasks,
 }
 
+/// What a budget grants to polling at one moment.
+struct Granted {
+    requests: Vec<Request>,
+    /// When there is more, if this was not all that was asked for.
+    retry_at: Option<Timestamp>,
+}
+
 impl Poller {
-    pub fn new(gateway: Gateway, apps: &Apps, config: PollerConfig) -> Self {
+    pub(crate) fn new(gateway: Gateway, config: PollerConfig) -> Self {
         let with_room =
             |app: &Arc<App>| (Arc::clone(app), Arc::new(Semaphore::new(config.turns_max)));
-        let apps = apps.iter().map(with_room).collect();
-        let turns = Tasks::new(gateway.config().runner.clone());
+        let apps = gateway.0.apps.iter().map(with_room).collect();
+        let turns = Tasks::new(gateway.0.config.runner.clone());
         Self { gateway, config, apps, turns }
     }
 
     /// Runs until stopped; then claims nothing more and waits for the turns in flight, whose leases
     /// end with them.
-    pub async fn run(&self, stop: CancellationToken) {
+    pub(crate) async fn run(&self, stop: CancellationToken) {
         self.report_parked().await;
         self.gateway.begin_counting_stuck();
         tokio::join!(self.poll(&stop), self.sweep(&stop), self.look_for_stuck(&stop));
@@ -75,7 +83,7 @@ impl Poller {
     /// Settles of apps that are not configured any more stay as they are until their app comes
     /// back.
     async fn report_parked(&self) {
-        let open = match self.gateway.store().open_settles().await {
+        let open = match self.gateway.0.store.open_settles().await {
             Ok(open) => open,
             Err(error) => return warn!(%error, "cannot count the open settles"),
         };
@@ -90,13 +98,13 @@ impl Poller {
     async fn sweep(&self, stop: &CancellationToken) {
         let mut cursor = SweepCursor::default();
         while !stop.is_cancelled() {
-            let swept = self.gateway.store().sweep(cursor.clone(), SWEEP_ROWS_MAX).await;
+            let swept = self.gateway.0.store.sweep(cursor.clone(), SWEEP_ROWS_MAX).await;
             let pause = match swept {
                 Ok(swept) => {
                     if swept.missing > 0 || swept.superfluous > 0 {
                         let (missing, superfluous) = (swept.missing, swept.superfluous);
                         error!(missing, superfluous, "repaired the schedule: please report this");
-                        self.gateway.due().notify_one();
+                        self.gateway.0.due.notify_one();
                     }
                     cursor = swept.next;
                     if swept.wrapped { self.config.sweep_interval } else { SWEEP_STEP }
@@ -148,7 +156,7 @@ impl Poller {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
-                () = self.gateway.due().notified() => {}
+                () = self.gateway.0.due.notified() => {}
                 () = tokio::time::sleep(sleep) => {}
             }
         }
@@ -156,7 +164,7 @@ impl Poller {
 
     /// Claims what is due now and has room, starts a turn for each, and tells when to step again.
     /// An app whose rows cannot be claimed keeps no other from its own.
-    pub async fn step(&self) -> Option<Duration> {
+    async fn step(&self) -> Option<Duration> {
         let mut next: Option<Duration> = None;
         for (app, room) in &self.apps {
             match self.step_app(app, room).await {
@@ -174,19 +182,33 @@ impl Poller {
         room: &Arc<Semaphore>,
     ) -> Result<Option<Duration>, store::Error> {
         if let Some(pause) = app.access.pause() {
-            return Ok(Some(pause.until.since(self.gateway.clock().now())));
+            return Ok(Some(pause.until.since(self.gateway.0.clock.now())));
         }
-        let requests = self.gateway.requests_for_polls(app, room.available_permits());
-        if requests.taken.is_empty() {
+        let granted = self.requests(app, room.available_permits());
+        if granted.requests.is_empty() {
             // A turn that ends, or the budget of a moment later, wakes the loop.
-            return Ok(requests.retry_at.map(|at| at.since(self.gateway.clock().now())));
+            return Ok(granted.retry_at.map(|at| at.since(self.gateway.0.clock.now())));
         }
-        self.claim(app, room, requests.taken).await?;
-        let due = self.gateway.store().next_due(app.id()).await?;
+        self.claim(app, room, granted.requests).await?;
+        let due = self.gateway.0.store.next_due(app.id()).await?;
         // What is due already waits for the budget.
-        let now = self.gateway.clock().now();
-        let retry_in = requests.retry_at.map(|at| at.since(now));
+        let now = self.gateway.0.clock.now();
+        let retry_in = granted.retry_at.map(|at| at.since(now));
         Ok(due.map(|due| if due.is_zero() { retry_in.unwrap_or(due) } else { due }))
+    }
+
+    /// Up to `requests_max` requests that the app's budget grants to polling now.
+    fn requests(&self, app: &App, requests_max: usize) -> Granted {
+        let (mut requests, mut retry_at) = (Vec::new(), None);
+        while requests.len() < requests_max && retry_at.is_none() {
+            match app.purse.for_poll() {
+                Ok(request) => requests.push(request),
+                Err(exhausted) => {
+                    retry_at = Some(self.gateway.0.clock.now().plus(exhausted.wait));
+                }
+            }
+        }
+        Granted { requests, retry_at }
     }
 
     /// Claims one due settle for each request that the budget grants.
@@ -196,13 +218,13 @@ impl Poller {
         room: &Arc<Semaphore>,
         mut requests: Vec<Request>,
     ) -> Result<(), store::Error> {
-        let config = self.gateway.config();
+        let config = &self.gateway.0.config;
         let limits = ClaimLimits {
             lease: config.lease,
             claims_max: u32::try_from(requests.len()).unwrap_or(u32::MAX),
             wait_max: config.schedule.wait_max().max(config.lease),
         };
-        for claim in self.gateway.store().claim_due(app.id(), limits).await? {
+        for claim in self.gateway.0.store.claim_due(app.id(), limits).await? {
             let request = requests.pop().expect("it claims no more than it was allowed");
             let place = Arc::clone(room).try_acquire_owned();
             let place = place.expect("only this loop takes places, and it claimed no more");
@@ -215,7 +237,7 @@ impl Poller {
                         "turn ended early: its lease runs out by itself");
                 }
                 drop(place);
-                gateway.due().notify_one();
+                gateway.0.due.notify_one();
             };
             self.turns.spawn(turn.instrument(span));
         }
