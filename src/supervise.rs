@@ -38,14 +38,15 @@ impl Essentials {
     ) -> JoinHandle<()> {
         let task = self.tasks.spawn(self.runner.around(Box::pin(task)));
         let (essentials, stop) = (self.clone(), stop.clone());
-        self.tasks.spawn(async move {
+        let watch = async move {
             let panicked = task.await.is_err();
             if panicked || !stop.is_cancelled() {
                 error!(task = name, panicked, "not serving: a task without which it cannot ended");
                 let _ = essentials.first.set(name);
                 essentials.told.cancel();
             }
-        })
+        };
+        self.tasks.spawn(self.runner.around(Box::pin(watch)))
     }
 
     /// Waits until one has ended too early.
