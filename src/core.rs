@@ -8,15 +8,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::apps::{Apps, Twice};
-use crate::callback::Callbacks;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::douyin::{self, Client, Transport};
 use crate::gateway::{Gateway, Poller};
 use crate::grpc::Service;
+use crate::http::callbacks::Callbacks;
 use crate::store::{OpenError, Sqlite, SqliteOptions, Store};
-use crate::supervise::Essentials;
-use crate::tasks::Tasks;
+use crate::tasks::{Essentials, Tasks};
 
 /// Everything between the listeners and the store; cheap to clone, clones are the same.
 #[derive(Clone)]

@@ -6,48 +6,41 @@
 //!            callers (any language, mesh, grpcurl)      Douyin open platform
 //!        gRPC │   ▲ stream                         callback │        ▲ REST
 //! floor       ▼   │                                         ▼        │
-//!   4     main · cli · setup · config · server · core       │        │
-//!         health · telemetry                                │        │
-//!   3     grpc                                admin     callback     │
+//!   4     main · cli · config · server · core               │        │
+//!         telemetry                                         │        │
+//!   3     grpc                          http: admin · callbacks      │
 //!           │create   ▲watch                    │resolve    │hear    │
 //!           ▼         │                         ▼           ▼        │
 //!   2     gateway:  create · poll · turn · observe · watch ·         │
 //!           │       query · callback (hub, flights)         │call    │
 //!           ▼                                               ▼        │
-//!   1     store (sqlite) · listener · apps                douyin ────┘
+//!   1     store (sqlite) · apps                           douyin ────┘
 //!           ▼
-//!   0     settle (pure) · clock · descriptors · sync · bell · tasks · seats · log_limit
+//!   0     settle (pure) · clock · descriptors · sync · tasks · log_limit
 //! ```
 //!
 //! Read in this order: [`settle`] (what a settle is and how it changes), [`gateway`] (how it is
 //! driven and watched), [`store`] (what is durable), [`douyin`] (how Douyin is spoken to), [`apps`]
-//! (for whom), [`grpc`] and [`callback`] (who calls), [`core`] and [`server`] (how it starts and
+//! (for whom), [`grpc`] and [`http`] (who calls), [`core`] and [`server`] (how it starts and
 //! stops).
 //!
 //! Modules use those on lower floors and on their own; a test holds them to it.
 
-pub mod admin;
 pub mod apps;
-pub mod bell;
-pub mod callback;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod core;
-pub mod descriptors;
+mod descriptors;
 pub mod douyin;
 pub mod gateway;
 pub mod grpc;
-pub mod health;
-pub mod listener;
-pub mod log_limit;
+pub mod http;
+mod log_limit;
 pub mod proto;
-pub mod seats;
 pub mod server;
 pub mod settle;
-pub mod setup;
 pub mod store;
-pub mod supervise;
-pub mod sync;
+mod sync;
 pub mod tasks;
 pub mod telemetry;

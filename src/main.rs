@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use settlement_gateway::cli::setup;
 use settlement_gateway::cli::{self, Cli, Command, Serve};
 use settlement_gateway::clock::Clock;
 use settlement_gateway::server::{Server, Stopped};
-use settlement_gateway::setup;
 use settlement_gateway::telemetry::Log;
 
 /// Gives back to the operating system what a peak has taken, which glibc does not.

@@ -9,13 +9,13 @@ use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tracing::{error, info, warn};
 
-use crate::admin::{self, Admin, Hosts};
 use crate::clock::{Clock, duration_ms};
 use crate::config::{Config, StopConfig};
 use crate::core::{self, Core};
 use crate::grpc::server;
-use crate::health::Health;
-use crate::listener::{self, Limits};
+use crate::http::admin::{self, Admin, Hosts};
+use crate::http::health::Health;
+use crate::http::listener::{self, Limits};
 use crate::log_limit;
 use crate::telemetry;
 

@@ -1,4 +1,4 @@
-//! The locks and channels of the small structures that many tasks share (`hub.rs`,
+//! The locks and channels of the small structures that many tasks share (`gateway/hub.rs`,
 //! `gateway/flights.rs`).
 //!
 //! They take them from here and from nowhere else, so that `tests/interleavings` can compile the
@@ -7,6 +7,7 @@
 //!
 //! What it must not know: anything. It only names what others wrote.
 
-pub use crate::bell;
+pub mod bell;
+
 pub use std::sync::{Arc, Mutex, MutexGuard};
 pub use tokio::sync::Mutex as AsyncMutex;

@@ -1,10 +1,14 @@
 //! Tasks and who awaits them. Floor 0: nothing here knows what a task does.
 
+mod essentials;
+
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
+
+pub(crate) use essentials::Essentials;
 
 /// A task as a [`Runner`] gets it.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -1,5 +1,5 @@
 //! The command line, and the commands that print something and end. What `serve` runs is in
-//! [`crate::setup`] and [`crate::server`].
+//! [`setup`] and [`crate::server`].
 
 pub mod admin;
 pub mod check_callback;
@@ -9,6 +9,7 @@ pub mod healthcheck;
 pub mod init;
 pub mod resolve_contradiction;
 pub mod restored;
+pub mod setup;
 #[cfg(feature = "sandbox")]
 pub mod simulate;
 pub mod stuck;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{ConfigFile, admin, complain, print};
-use crate::admin::{Keep, RESOLVE_PATH, Resolve};
+use crate::http::admin::{Keep, RESOLVE_PATH, Resolve};
 
 #[derive(Debug, Args)]
 pub struct ResolveContradiction {

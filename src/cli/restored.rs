@@ -5,10 +5,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{ConfigFile, EX_USAGE, complain, print};
+use super::{ConfigFile, EX_USAGE, complain, print, setup};
 use crate::config::{Config, Environment, Flags};
 use crate::settle::ProcessId;
-use crate::setup;
 use crate::store::Sqlite;
 
 #[derive(Debug, Args)]

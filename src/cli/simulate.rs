@@ -6,8 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use douyin_sim::{Choices, PlatformKey, SimApp, SimConfig, Simulator};
 
-use super::{announce, complain};
-use crate::setup;
+use super::{announce, complain, setup};
 
 #[derive(Debug, Args)]
 pub struct Simulate {

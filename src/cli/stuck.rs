@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::{ConfigFile, admin, complain, print};
-use crate::admin::stuck::{Asked, STUCK_PATH, Told};
+use crate::http::admin::stuck::{Asked, STUCK_PATH, Told};
 
 #[derive(Debug, Args)]
 pub struct Stuck {

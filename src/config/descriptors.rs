@@ -28,7 +28,7 @@ impl Config {
         vec![
             ("server.connections_max", count(self.grpc.connections_max)),
             ("server.callback_connections_max", callbacks),
-            ("admin", count(crate::admin::limits().connections_max)),
+            ("admin", count(crate::http::admin::limits().connections_max)),
             ("requests_in_flight of the apps", in_flight.fold(0, u64::saturating_add)),
             ("store", store.saturating_mul(DESCRIPTORS_PER_STORE_CONNECTION)),
             ("kept for the rest", DESCRIPTORS_RESERVED),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use crate::admin::Hosts;
+use crate::http::admin::Hosts;
 use crate::settle::AppId;
 
 /// The knobs of one table of the file.

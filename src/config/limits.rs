@@ -9,7 +9,7 @@ use super::Config;
 use super::descriptors::DESCRIPTORS_RESERVED;
 use super::knobs::grouped;
 use crate::grpc::{arriving, bounds::Bound, page, server, shape, status};
-use crate::listener::{self, Limits};
+use crate::http::listener::{self, Limits};
 
 /// A limit: what is bounded, by how much, and what happens beyond it.
 type Row = (&'static str, String, &'static str);
@@ -18,7 +18,7 @@ type Row = (&'static str, String, &'static str);
 pub fn limits() -> String {
     let config = Config::default();
     let mut page = String::new();
-    let admin = crate::admin::limits();
+    let admin = crate::http::admin::limits();
     table(&mut page, "The process", &process(&config));
     table(&mut page, "gRPC: connections", &grpc_connections(&config));
     table(&mut page, "gRPC: HTTP/2", &grpc_http2());
@@ -128,7 +128,7 @@ fn grpc_connections(config: &Config) -> Vec<Row> {
         ),
         (
             "connections that make room and have not gone, on each listener",
-            count(crate::seats::LEAVING_MAX),
+            count(crate::http::seats::LEAVING_MAX),
             "the new one is turned away",
         ),
         (

@@ -31,12 +31,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::admin::Hosts;
 use crate::apps::AppConfig;
 use crate::douyin::ClientConfig;
 use crate::gateway::{GatewayConfig, PollerConfig};
 use crate::grpc::GrpcConfig;
-use crate::listener::Limits;
+use crate::http::admin::Hosts;
+use crate::http::listener::Limits;
 use crate::store::SqliteOptions;
 
 pub use descriptors::{Needs, suffice, total};

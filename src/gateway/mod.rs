@@ -1,7 +1,7 @@
 //! Floor 2: the one place where a settle is driven and watched.
 //!
-//! Everything learned about a settle enters through [`Gateway::observe`]; every watcher leaves
-//! through [`Gateway::watch`]. `create` records and submits, `poll` claims what is due, `turn` is
+//! Everything learned about a settle enters through `Gateway::observe`; every watcher leaves
+//! through `Gateway::watch`. `create` records and submits, `poll` claims what is due, `turn` is
 //! one worker (a create or the poller) with the lease of one settle, `query` asks Douyin on request
 //! and takes in settles that were made elsewhere, `callback` records what Douyin tells by itself
 //! and what an operator decides, `stuck` says which settles do not come to their end.

@@ -63,7 +63,7 @@ pub enum Ending {
     },
 }
 
-/// One watch. [`Watch::next`] until it ends.
+/// One watch. `Watch::next` until it ends.
 pub struct Watch {
     gateway: Gateway,
     seat: Subscription,
@@ -139,7 +139,7 @@ impl Gateway {
 impl Watch {
     /// The unary twin of a watch: the settle as soon as it is newer than the caller's revision or
     /// final, else as it is at the deadline.
-    pub async fn wait_until(mut self, deadline: Instant) -> Result<Arc<Record>, Ending> {
+    pub(crate) async fn wait_until(mut self, deadline: Instant) -> Result<Arc<Record>, Ending> {
         match tokio::time::timeout_at(deadline, self.next()).await {
             Ok(Ok(Event::Settle(record))) => Ok(record),
             Ok(Err(ending)) => Err(ending),
@@ -149,7 +149,7 @@ impl Watch {
     }
 
     /// The next event, or how the watch ended. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Result<Event, Ending> {
+    pub(crate) async fn next(&mut self) -> Result<Event, Ending> {
         if self.done {
             return Err(Ending::Final);
         }
@@ -207,12 +207,12 @@ impl Watch {
         read.map_err(Ending::Store)?.ok_or(Ending::Rotated)
     }
 
-    pub fn key(&self) -> &Key {
+    pub(crate) fn key(&self) -> &Key {
         self.seat.key()
     }
 
     /// See [`Gateway::spread`].
-    pub fn spread(&self) -> Duration {
+    pub(crate) fn spread(&self) -> Duration {
         self.gateway.spread()
     }
 

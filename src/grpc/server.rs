@@ -35,10 +35,10 @@ use super::arriving::{REQUEST_BYTES_MAX, STREAM_BYTES};
 use super::bounds::{Bound, Connection, Kind, Process};
 use super::shape::Shaped;
 use super::{Service, answers};
+use crate::http::seats::{Activity, Full, Seats};
 use crate::log_limit::limited;
 use crate::proto;
 use crate::proto::v1::settlement_service_server::SettlementServiceServer;
-use crate::seats::{Activity, Full, Seats};
 use watch::{Looked, Watch};
 
 /// Streams open at once on one connection.

@@ -33,8 +33,8 @@ use super::deadline::Deadline;
 use super::rpc::{self, Rpc};
 use super::status::{self, Limit, Outcome};
 use crate::apps::CallerTokens;
+use crate::http::seats::{Activity, AtWork};
 use crate::log_limit::limited;
-use crate::seats::{Activity, AtWork};
 use crate::settle::Reason;
 
 /// How long a request may take to arrive.

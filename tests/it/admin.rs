@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use settlement_gateway::admin::RESOLVE_PATH;
+use settlement_gateway::http::admin::RESOLVE_PATH;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

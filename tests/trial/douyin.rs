@@ -10,8 +10,8 @@ use douyin_sim::{
     SimApp, SimConfig, Status,
 };
 use http::Method;
-use settlement_gateway::callback::PATH;
 use settlement_gateway::douyin::{Call, Reply, SendError, Transport};
+use settlement_gateway::http::callbacks::PATH;
 use tokio::sync::oneshot;
 
 use crate::faults::Fault;

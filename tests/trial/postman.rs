@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use douyin_sim::{CallbackAnswer, Delivery};
-use settlement_gateway::callback::Verdict;
+use settlement_gateway::http::callbacks::Verdict;
 use settlement_gateway::settle::AppId;
 use tokio::sync::oneshot;
 

@@ -7,10 +7,10 @@ use std::cell::RefCell;
 
 use douyin_sim::PlatformKey;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use settlement_gateway::callback::Verdict;
 use settlement_gateway::douyin::callback::{Heard, Rejected, hear};
 use settlement_gateway::douyin::{PlatformKeys, Signed};
 use settlement_gateway::gateway::Name;
+use settlement_gateway::http::callbacks::Verdict;
 use settlement_gateway::settle::{AppId, Key, OutSettleNo};
 
 use super::world::{APP, Douyin, Site, World};

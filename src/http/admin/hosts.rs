@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use http::{HeaderMap, StatusCode, header};
 
-use crate::listener::{Answer, Request};
+use crate::http::listener::{Answer, Request};
 
 /// The names, besides addresses and `localhost`, by which requests may call this machine.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -14,7 +14,7 @@ use crate::douyin::Signed;
 use crate::douyin::callback::{Heard, Rejected, hear, log_id};
 use crate::douyin::signature::{LOG_ID_HEADER, NONCE_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use crate::gateway::{Callback, Gateway};
-use crate::listener::{Answer, Handler, Request, Unread};
+use crate::http::listener::{Answer, Handler, Request, Unread};
 use crate::log_limit::limited;
 use crate::settle::AppId;
 

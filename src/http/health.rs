@@ -13,8 +13,8 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 use tracing::{error, info, warn};
 
-use crate::admin::Readiness;
 use crate::clock::Clock;
+use crate::http::admin::Readiness;
 use crate::store::{self, Store};
 
 /// A machine's clock that is further away from ours than this was set by a person or a program.

@@ -25,8 +25,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::http::seats::{Activity, AtWork, Seats};
 use crate::log_limit::limited;
-use crate::seats::{Activity, AtWork, Seats};
 
 use arriving::{Arriving, Connection, Held};
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Admin, Answer, JSON, text};
 use crate::gateway::StuckReport;
 use crate::grpc::convert::rfc3339;
-use crate::listener::Request;
+use crate::http::listener::Request;
 use crate::settle::{AppId, StateKind};
 
 /// Where it is asked.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
-use crate::tasks::Runner;
+use super::Runner;
 
 /// The essential tasks of one gateway; cheap to clone.
 #[derive(Clone)]

@@ -156,8 +156,8 @@ mod sandbox {
         Addrs, Environment, Problems, Serve, Setup, SetupError, Source, config, descriptors, flags,
         load,
     };
-    use crate::callback::PATH;
     use crate::douyin::PlatformKeys;
+    use crate::http::callbacks::PATH;
     use crate::store::Missing;
 
     /// The other ends of what goes to Douyin and comes from it, and people who look at its page.

@@ -18,7 +18,7 @@ use tracing::info;
 
 use crate::descriptors;
 use crate::gateway::{Gateway, ResolveError};
-use crate::listener::{Answer, Handler, Limits, Request};
+use crate::http::listener::{Answer, Handler, Limits, Request};
 use crate::log_limit::limited;
 use crate::settle::{AppId, Key, OutSettleNo, TradeSystem, Verdict};
 use stuck::{Asked, STUCK_PATH};
