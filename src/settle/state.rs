@@ -2,7 +2,7 @@
 //!
 //! [`transition`] is the only function that changes a record because of something learned, and
 //! [`permit`] the only one that allows a send. Both are pure; the caller makes the result durable
-//! by one compare-and-swap. What Douyin reports is judged in `report.rs`. ARCHITECTURE.md prints
+//! by one compare-and-swap. What Douyin reports is judged in `report.rs`. docs/life-cycle.md prints
 //! the table; every row and rule has a test in `state_tests`. The rules close concrete ways to pay
 //! twice or to tell a caller something false: none may be relaxed because it looks redundant.
 

@@ -1,4 +1,4 @@
-//! Tests of the life cycle as ARCHITECTURE.md prints it, cell by cell and rule by rule, written
+//! Tests of the life cycle as docs/life-cycle.md prints it, cell by cell and rule by rule, written
 //! from the rules and not from the code.
 //!
 //! [`table`] has one test per row of the table, [`rules`] and [`evidence`] one per rule below it,
