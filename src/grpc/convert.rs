@@ -169,12 +169,30 @@ fn optional_time(
     ms.map(Timestamp::from_ms)
 }
 
-/// Which settle a request names. The two oneofs of the contract have the same shape.
+/// Which settle a request names.
 pub enum NameKey {
     OutSettleNo(String),
     SettleId(String),
     Missing,
 }
+
+/// The contract has the same two keys in each request that names a settle, each time as a type of
+/// its own.
+macro_rules! name_keys {
+    ($($request:ident)*) => {$(
+        impl From<Option<v1::$request::Key>> for NameKey {
+            fn from(key: Option<v1::$request::Key>) -> Self {
+                match key {
+                    Some(v1::$request::Key::OutSettleNo(text)) => NameKey::OutSettleNo(text),
+                    Some(v1::$request::Key::SettleId(text)) => NameKey::SettleId(text),
+                    None => NameKey::Missing,
+                }
+            }
+        }
+    )*};
+}
+
+name_keys!(get_settle_request wait_settle_request watch_settle_request);
 
 /// Parses the name of a settle and `after_revision`; every violation at once.
 pub fn name(
@@ -214,40 +232,32 @@ pub fn name(
     }
 }
 
-/// The four keys by which Douyin is asked.
-pub enum QuestionKey {
-    SettleId(String),
-    OrderId(String),
-    OutSettleNo(String),
-    OutOrderNo(String),
-    Missing,
-}
-
 /// Parses a QuerySettles: whom to ask, and by what; every violation at once.
 pub fn question(
     app: String,
     trade: i32,
-    key: QuestionKey,
+    key: Option<v1::query_settles_request::Key>,
     default_app: Option<&AppId>,
 ) -> Result<(AppId, TradeSystem, Question), Violations> {
+    use v1::query_settles_request::Key as By;
     let mut bad = Violations::default();
     let app_id = app_id(&mut bad, app, default_app);
     let trade_system = trade_system(&mut bad, trade);
     let question = match key {
-        QuestionKey::Missing => {
+        None => {
             bad.add("key", "one of settle_id, order_id, out_settle_no, out_order_no is required");
             None
         }
-        QuestionKey::SettleId(text) => {
+        Some(By::SettleId(text)) => {
             bad.text("settle_id", SettleId::parse(text)).map(Question::SettleId)
         }
-        QuestionKey::OrderId(text) => {
+        Some(By::OrderId(text)) => {
             bad.text("order_id", OrderId::parse(text)).map(Question::OrderId)
         }
-        QuestionKey::OutSettleNo(text) => {
+        Some(By::OutSettleNo(text)) => {
             bad.text("out_settle_no", OutSettleNo::parse(text)).map(Question::OutSettleNo)
         }
-        QuestionKey::OutOrderNo(text) => {
+        Some(By::OutOrderNo(text)) => {
             bad.text("out_order_no", OutOrderNo::parse(text)).map(Question::OutOrderNo)
         }
     };

@@ -33,7 +33,7 @@ use crate::store::ListQuery;
 use crate::tasks::Tasks;
 use auth::Bearer;
 use bounds::{Bound, Connection, Held, Kind, Process};
-use convert::{DuplicateReceivers, NameKey, QuestionKey};
+use convert::{DuplicateReceivers, NameKey};
 use deadline::Deadline;
 use rpc::Rpc;
 use shape::{Entered, Shape};
@@ -154,16 +154,11 @@ impl Service {
     }
 
     async fn watch(&self, request: Request<v1::WatchSettleRequest>) -> Result<WatchStream, Status> {
-        use v1::watch_settle_request::Key as Wire;
         let deadline = self.deadline(&request);
         let connection = Connection::of(request.extensions(), &self.process);
         let bearer = bearer(&request);
         let request = request.into_inner();
-        let key = match request.key {
-            Some(Wire::OutSettleNo(number)) => NameKey::OutSettleNo(number),
-            Some(Wire::SettleId(settle_id)) => NameKey::SettleId(settle_id),
-            None => NameKey::Missing,
-        };
+        let key = request.key.into();
         let (trade_system, after_revision) = (request.trade_system, request.after_revision);
         let app_id = request.app_id;
         let asked = Asked { bearer, app_id, trade_system, key, after_revision };
@@ -185,14 +180,9 @@ impl Service {
         &self,
         request: Request<v1::GetSettleRequest>,
     ) -> Result<v1::GetSettleResponse, Status> {
-        use v1::get_settle_request::Key as Wire;
         let (deadline, bearer) = (self.deadline(&request), bearer(&request));
         let request = request.into_inner();
-        let key = match request.key {
-            Some(Wire::OutSettleNo(number)) => NameKey::OutSettleNo(number),
-            Some(Wire::SettleId(settle_id)) => NameKey::SettleId(settle_id),
-            None => NameKey::Missing,
-        };
+        let key = request.key.into();
         let (app_id, trade_system) = (request.app_id, request.trade_system);
         let asked = Asked { bearer, app_id, trade_system, key, after_revision: 0 };
         let (app, name, names) = self.name(asked, Rpc::GetSettle)?;
@@ -220,16 +210,11 @@ impl Service {
         &self,
         request: Request<v1::WaitSettleRequest>,
     ) -> Result<v1::WaitSettleResponse, Status> {
-        use v1::wait_settle_request::Key as Wire;
         let deadline = self.deadline(&request);
         let connection = Connection::of(request.extensions(), &self.process);
         let bearer = bearer(&request);
         let request = request.into_inner();
-        let key = match request.key {
-            Some(Wire::OutSettleNo(number)) => NameKey::OutSettleNo(number),
-            Some(Wire::SettleId(settle_id)) => NameKey::SettleId(settle_id),
-            None => NameKey::Missing,
-        };
+        let key = request.key.into();
         let (trade_system, after_revision) = (request.trade_system, request.after_revision);
         let app_id = request.app_id;
         let asked = Asked { bearer, app_id, trade_system, key, after_revision };
@@ -248,18 +233,10 @@ impl Service {
         &self,
         request: Request<v1::QuerySettlesRequest>,
     ) -> Result<v1::QuerySettlesResponse, Status> {
-        use v1::query_settles_request::Key as Wire;
         let (deadline, bearer) = (self.deadline(&request), bearer(&request));
-        let request = request.into_inner();
-        let key = match request.key {
-            Some(Wire::SettleId(text)) => QuestionKey::SettleId(text),
-            Some(Wire::OrderId(text)) => QuestionKey::OrderId(text),
-            Some(Wire::OutSettleNo(text)) => QuestionKey::OutSettleNo(text),
-            Some(Wire::OutOrderNo(text)) => QuestionKey::OutOrderNo(text),
-            None => QuestionKey::Missing,
-        };
+        let v1::QuerySettlesRequest { app_id, trade_system, key } = request.into_inner();
         let default_app = self.config.default_app.as_ref();
-        let parsed = convert::question(request.app_id, request.trade_system, key, default_app);
+        let parsed = convert::question(app_id, trade_system, key, default_app);
         let parsed = parsed.map_err(|violations| status::invalid(violations, Rpc::QuerySettles));
         let (app_id, trade_system, question) = parsed?;
         name_span(&app_id, "");

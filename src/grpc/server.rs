@@ -8,7 +8,6 @@
 mod watch;
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,8 +34,8 @@ use super::arriving::{REQUEST_BYTES_MAX, STREAM_BYTES};
 use super::bounds::{Bound, Connection, Kind, Process};
 use super::shape::Shaped;
 use super::{Service, answers};
-use crate::http::seats::{Activity, Full, Seats};
-use crate::log_limit::limited;
+use crate::http::listener::accept;
+use crate::http::seats::{Activity, Full, Seat, Seats};
 use crate::proto;
 use crate::proto::v1::settlement_service_server::SettlementServiceServer;
 use watch::{Looked, Watch};
@@ -86,8 +85,6 @@ pub const LEAVE_TIME: Duration = Duration::from_secs(1);
 pub const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the gauges are set.
 const GAUGE_INTERVAL: Duration = Duration::from_secs(1);
-/// How long to wait when no connection can be accepted.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// What every call goes through.
 type Calls = Shaped<Routes>;
@@ -115,34 +112,23 @@ pub async fn serve(
     // Behind a mesh every caller has the same address: only where it is configured.
     let per_peer_max = Some(config.connections_per_peer_max).filter(|peer_max| *peer_max > 0);
     let seats = Seats::new("grpc", config.connections_max, per_peer_max);
-    let mut gauges = tokio::time::interval(GAUGE_INTERVAL);
-    gauges.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            _ = gauges.tick() => {
-                measure(&seats, &process);
-                continue;
-            }
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((socket, peer)) => {
-                server.open(socket, peer, &seats);
-                // One that made room goes before the next one comes.
-                tokio::task::yield_now().await;
-            }
-            // As when the process has no file descriptors left: some are waited for.
-            Err(error) => {
-                limited!(Stranger, WARN, { %error }, "cannot accept connections");
-                tokio::time::sleep(ACCEPT_RETRY).await;
-            }
+    let talk = |socket, peer, seat: Seat| {
+        let server = server.clone();
+        async move {
+            let cut = server.cut.clone();
+            let why = tokio::select! {
+                biased;
+                () = cut.cancelled() => "cut",
+                why = server.talk(socket, seat.activity()) => why,
+            };
+            debug!(%peer, why, "a connection ended");
         }
+    };
+    tokio::select! {
+        biased;
+        () = accept(listener, Arc::clone(&seats), tasks, stop, turn_away, talk) => {}
+        () = measure(&seats, &process) => {}
     }
-    drop(listener);
-    tasks.close();
-    tasks.wait().await;
 }
 
 fn calls(service: Service, health: HealthServer<HealthService>) -> Calls {
@@ -164,10 +150,16 @@ fn calls(service: Service, health: HealthServer<HealthService>) -> Calls {
     shape.layer(routes.prepare())
 }
 
+/// Sets the gauges for as long as it is not dropped.
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-fn measure(seats: &Seats, process: &Process) {
-    metrics::gauge!("settlement_grpc_connections").set(seats.taken_count() as f64);
-    metrics::gauge!("settlement_grpc_answer_bytes").set(process.held(Kind::Answers) as f64);
+async fn measure(seats: &Seats, process: &Process) {
+    let mut ticks = tokio::time::interval(GAUGE_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        ticks.tick().await;
+        metrics::gauge!("settlement_grpc_connections").set(seats.taken_count() as f64);
+        metrics::gauge!("settlement_grpc_answer_bytes").set(process.held(Kind::Answers) as f64);
+    }
 }
 
 /// What connections need of their server.
@@ -184,26 +176,6 @@ struct Server {
 }
 
 impl Server {
-    fn open(&self, socket: TcpStream, peer: SocketAddr, seats: &Arc<Seats>) {
-        let seat = match seats.take(peer.ip()) {
-            Ok(seat) => seat,
-            Err(full) => return turn_away(&socket, full),
-        };
-        // A connection without it is only slower.
-        let _ = socket.set_nodelay(true);
-        let server = self.clone();
-        self.tasks.spawn(async move {
-            let cut = server.cut.clone();
-            let why = tokio::select! {
-                biased;
-                () = cut.cancelled() => "cut",
-                why = server.talk(socket, seat.activity()) => why,
-            };
-            debug!(%peer, why, "a connection ended");
-            drop(seat);
-        });
-    }
-
     /// Until the connection ends: why it did.
     async fn talk(self, socket: TcpStream, activity: &Arc<Activity>) -> &'static str {
         let connection = Connection::new(Arc::clone(&self.process));

@@ -3,6 +3,7 @@
 //!
 //! What it must not know: what a request is for.
 
+mod accept;
 mod arriving;
 
 use std::ops::Deref;
@@ -25,9 +26,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::http::seats::{Activity, AtWork, Seats};
+use crate::http::seats::{Activity, AtWork, Seat, Seats};
 use crate::log_limit::limited;
 
+pub use accept::accept;
 use arriving::{Arriving, Connection, Held};
 
 /// What one listener gives at most.
@@ -68,8 +70,6 @@ pub const RESETS_OF_ERRORS_MAX: usize = 1_024;
 pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// What h2 keeps of an answer that the peer does not take.
 pub const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
-/// A pause after a failed accept, which is how running out of file descriptors shows up.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// At a stop: how long a connection without a request may take to end by itself, and a last answer
 /// to be written.
 const LINGER: Duration = Duration::from_millis(500);
@@ -204,37 +204,18 @@ pub async fn serve(
         tasks: tasks.clone(),
         stop: stop.clone(),
     };
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => break,
-        };
-        let (socket, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                limited!(Stranger, WARN, { %error }, "cannot accept connections");
-                tokio::time::sleep(ACCEPT_RETRY).await;
-                continue;
-            }
-        };
-        let Ok(seat) = seats.take(peer.ip()) else {
-            let busy = edge.handler.busy();
-            if tls.is_none() {
-                turn_away(&socket, &busy);
-            }
-            continue;
-        };
+    let plain = tls.is_none();
+    let busy = edge.handler.busy();
+    let turn_away = |socket: &TcpStream, _| {
+        if plain {
+            turn_away(socket, &busy);
+        }
+    };
+    let talk = |socket, _, seat: Seat| {
         let (edge, tls) = (edge.clone(), tls.clone());
-        tasks.spawn(async move {
-            edge.connection(socket, tls, seat.activity()).await;
-            drop(seat);
-        });
-        // One that made room goes before the next one comes.
-        tokio::task::yield_now().await;
-    }
-    drop(listener);
-    tasks.close();
-    tasks.wait().await;
+        async move { edge.connection(socket, tls, seat.activity()).await }
+    };
+    accept(listener, seats, tasks, stop, turn_away, talk).await;
 }
 
 /// Says why, as far as that is possible without waiting for anybody.
@@ -266,8 +247,6 @@ impl<H: Handler> Edge<H> {
         tls: Option<TlsAcceptor>,
         activity: &Arc<Activity>,
     ) {
-        // Small answers should not wait for the peer's delayed acknowledgement.
-        let _ = socket.set_nodelay(true);
         let Some(tls) = tls else {
             return self.talk(TokioIo::new(socket), activity).await;
         };

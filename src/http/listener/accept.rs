@@ -1,0 +1,59 @@
+//! The one accept loop, whatever is spoken on the connections: each gets a seat and a task of its
+//! own, or is told why not.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::http::seats::{Full, Seat, Seats};
+use crate::log_limit::limited;
+
+/// A pause after a failed accept, which is how running out of file descriptors shows up.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Accepts connections until `stop`; then returns once every task of `tasks` has ended, those that
+/// `talk` makes among them. `turn_away` must not wait for the peer.
+pub async fn accept<T>(
+    listener: TcpListener,
+    seats: Arc<Seats>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    turn_away: impl Fn(&TcpStream, Full),
+    talk: impl Fn(TcpStream, SocketAddr, Seat) -> T,
+) where
+    T: Future<Output = ()> + Send + 'static,
+{
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (socket, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                limited!(Stranger, WARN, { %error }, "cannot accept connections");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+                continue;
+            }
+        };
+        match seats.take(peer.ip()) {
+            Ok(seat) => {
+                // Small answers should not wait for the peer's delayed acknowledgement. A
+                // connection without it is only slower.
+                let _ = socket.set_nodelay(true);
+                tasks.spawn(talk(socket, peer, seat));
+            }
+            Err(full) => turn_away(&socket, full),
+        }
+        // A connection that made room goes before the next one comes.
+        tokio::task::yield_now().await;
+    }
+    drop(listener);
+    tasks.close();
+    tasks.wait().await;
+}
