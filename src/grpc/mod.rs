@@ -15,6 +15,8 @@ pub mod server;
 pub mod shape;
 pub mod status;
 mod stream;
+pub mod time;
+pub mod violations;
 
 use std::sync::Arc;
 use std::time::Duration;

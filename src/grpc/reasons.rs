@@ -8,9 +8,26 @@ use std::time::Duration;
 use tonic::Code;
 
 use super::rpc::Rpc;
-use super::status::Outcome;
 use crate::douyin::codes::{About, Retry};
 use crate::settle::Reason;
+
+/// The promise that an error of CreateSettle makes; see the proto.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Outcome {
+    NotSent,
+    Refused,
+    Unknown,
+}
+
+impl Outcome {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::NotSent => "not_sent",
+            Outcome::Refused => "refused",
+            Outcome::Unknown => "unknown",
+        }
+    }
+}
 
 /// One reason of the gateway's own.
 #[derive(Debug)]

@@ -16,7 +16,10 @@ use std::time::Duration;
 use tonic::Status;
 
 use super::auth::Denied;
+use super::reasons::Outcome;
 use super::rpc::Rpc;
+use super::time;
+use super::violations::Violations;
 use crate::douyin::codes::{self, Retry};
 use crate::gateway::{CreateError, Ending, NotSent, QueryError, Unknown};
 use crate::settle::proof::Proof;
@@ -34,57 +37,9 @@ pub const DOMAIN_GATEWAY: &str = "douyin.settlement.v1";
 /// The most bytes of an encoded `google.rpc.Status`. grpcio loses statuses from 8 KiB of metadata
 /// on, and the trailer is base64.
 pub const DETAILS_BYTES_MAX: usize = 4096;
-const VIOLATIONS_MAX: usize = 20;
 const TEXT_BYTES_MAX: usize = 200;
 /// The shortest delay that anybody is told to wait.
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(100);
-
-/// The promise that an error of CreateSettle makes; see the proto.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Outcome {
-    NotSent,
-    Refused,
-    Unknown,
-}
-
-impl Outcome {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Outcome::NotSent => "not_sent",
-            Outcome::Refused => "refused",
-            Outcome::Unknown => "unknown",
-        }
-    }
-}
-
-/// What is wrong with the fields of a request: the first of them, and how many there are.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Violations {
-    shown: Vec<Violation>,
-    total: usize,
-}
-
-/// One wrong field of a request.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Violation {
-    /// Path in the request, as in the proto: `settle_params[2].amount_fen`.
-    field: String,
-    description: String,
-}
-
-impl Violations {
-    pub fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
-        self.total += 1;
-        if self.shown.len() < VIOLATIONS_MAX {
-            let (field, description) = (field.into(), description.into());
-            self.shown.push(Violation { field, description });
-        }
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.total == 0
-    }
-}
 
 /// An error in the making: the words of a table, and what is known of this case.
 #[derive(Clone, Debug)]
@@ -205,7 +160,7 @@ fn of_not_sent(not_sent: NotSent, limit: Limit) -> Problem {
         NotSent::Deadline => Problem::of_limit(limit),
         NotSent::Window { earliest, latest } => {
             let mut problem = Problem::own(Reason::InvalidRequest);
-            let (from, to) = (super::convert::rfc3339(earliest), super::convert::rfc3339(latest));
+            let (from, to) = (time::rfc3339(earliest), time::rfc3339(latest));
             let description = format!("must be later than {from} and not later than {to}");
             problem.violations.add("submit_before", description);
             problem

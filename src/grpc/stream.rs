@@ -15,6 +15,7 @@ use tonic::{Code, Status};
 use super::bounds::Held;
 use super::rpc::Rpc;
 use super::status::{Limit, Names};
+use super::time;
 use super::{convert, status};
 use crate::clock::at;
 use crate::gateway::{Ending, Event, Watch};
@@ -127,9 +128,9 @@ fn render(event: Event) -> v1::WatchSettleResponse {
         Event::Heartbeat { revision, server_time, confirmed_time, next_check_time } => {
             Wire::Heartbeat(v1::Heartbeat {
                 revision,
-                server_time: Some(convert::time(server_time)),
-                confirmed_time: confirmed_time.map(convert::time),
-                next_check_time: next_check_time.map(convert::time),
+                server_time: Some(time::time(server_time)),
+                confirmed_time: confirmed_time.map(time::time),
+                next_check_time: next_check_time.map(time::time),
             })
         }
     };

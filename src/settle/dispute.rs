@@ -1,9 +1,9 @@
 //! Words of Douyin that cannot both be true: how a contradiction opens, and how an operator ends
 //! it.
 
+use super::change::enter;
 use super::observation::{Alert, Verdict};
 use super::record::{Contradiction, Record, Source, State, StateKind};
-use super::state::enter;
 use crate::clock::Timestamp;
 
 pub(super) fn contradict(

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
+use super::failure::Failure;
 use super::ids::SettleId;
 use super::permission::{Permission, PermissionId};
-use super::record::Failure;
 use crate::clock::Timestamp;
 
 /// What decides whether a refusal, a FAIL or an empty answer may be believed.

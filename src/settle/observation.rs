@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::failure::Failure;
 use super::ids::{SettleId, WalletSettleId};
 use super::permission::PermissionId;
-use super::record::{Failure, Record, Report, Source};
+use super::record::{Record, Report, Source};
 use crate::clock::Timestamp;
 
 /// Something learned about a settle, and how.

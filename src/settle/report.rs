@@ -1,11 +1,11 @@
 //! What Douyin reports, in an answer to a query or in a callback: whose settle it is, and what that
 //! means for the record.
 
+use super::change::{enter, fill, follow, in_doubt, keep_status, stop_sending, take_over};
 use super::dispute::contradict;
 use super::observation::{Alert, Context, Observation, Scope};
 use super::proof::{Proof, pick, proof};
 use super::record::{Record, Report, ReportedStatus, Source, State, StateKind};
-use super::state::{enter, fill, follow, in_doubt, keep_status, stop_sending, take_over};
 
 /// Judges the settles that Douyin reports, and follows the right one.
 pub(super) fn reported(

@@ -8,7 +8,8 @@ use prost_types::Any;
 use tonic::{Code, Status};
 use tonic_types::pb;
 
-use super::{DETAILS_BYTES_MAX, Problem, TEXT_BYTES_MAX, VIOLATIONS_MAX, cut};
+use super::super::violations::VIOLATIONS_MAX;
+use super::{DETAILS_BYTES_MAX, Problem, TEXT_BYTES_MAX, cut};
 use crate::douyin::codes::{About, Retry};
 use crate::proto::v1;
 use crate::settle::{DouyinError, Reason};

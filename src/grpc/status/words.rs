@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tonic::Code;
 
-use super::super::reasons;
-use super::{DOMAIN_DOUYIN, DOMAIN_GATEWAY, Outcome};
+use super::super::reasons::{self, Outcome};
+use super::{DOMAIN_DOUYIN, DOMAIN_GATEWAY};
 use crate::douyin::codes::{self, About, Handling, Retry};
 use crate::settle::{Failure, Reason};
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Admin, Answer, JSON, text};
 use crate::gateway::StuckReport;
-use crate::grpc::convert::rfc3339;
+use crate::grpc::time::rfc3339;
 use crate::http::listener::Request;
 use crate::settle::{AppId, StateKind};
 
