@@ -3,8 +3,8 @@
 //! Read in this order: [`record`] (what is known about a settle), [`evidence`] (what is still in
 //! doubt about it), [`observation`] (what can be learned), [`state`] (how that changes it: the
 //! life-cycle table), [`proof`] (whose settle a report speaks of), `dispute` (words that contradict
-//! each other), [`mod@absorb`] (two records of one settle), [`permission`] (the right to send once),
-//! [`sights`] (whose clock counts), [`step`] (what to do next), [`schedule`] (and when),
+//! each other), [`mod@absorb`] (two records of one settle), [`permission`] (the right to send
+//! once), [`sights`] (whose clock counts), [`step`] (what to do next), [`schedule`] (and when),
 //! [`mod@stuck`] (what keeps a settle from its end). [`content`], [`failure`], [`ids`], [`money`]
 //! and [`reason`] are the words they use.
 
