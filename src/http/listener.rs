@@ -205,8 +205,9 @@ pub async fn serve(
         stop: stop.clone(),
     };
     let plain = tls.is_none();
-    let busy = edge.handler.busy();
+    let handler = edge.handler.clone();
     let turn_away = |socket: &TcpStream, _| {
+        let busy = handler.busy();
         if plain {
             turn_away(socket, &busy);
         }

@@ -1,8 +1,8 @@
 //! The permission to send once: who gave it, and for how long it lasts.
 //!
 //! Every process has a clock of its own, and no two are ever compared. A process knows when it gave
-//! a permission itself; of another process's it knows only when it first saw it ([`super::Sights`]), which
-//! is never too early.
+//! a permission itself; of another process's it knows only when it first saw it
+//! ([`super::Sights`]), which is never too early.
 
 use std::time::Duration;
 

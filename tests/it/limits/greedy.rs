@@ -37,8 +37,13 @@ async fn answers_that_are_not_read_cost_a_bounded_amount_and_are_given_up() {
         tokio::spawn(async move { greedy.open(call).await.unwrap() })
     });
     let (mut waiting, mut turned_away) = (Vec::new(), 0);
-    for call in calls.collect::<Vec<_>>() {
+    let mut held: f64 = 0.0;
+    for (nth, call) in calls.collect::<Vec<_>>().into_iter().enumerate() {
         let (http, headers, body) = within("an answer's head", call).await.unwrap();
+        // On a busy machine the first ones are given up before the last ones are answered.
+        if nth % 10 == 9 {
+            held = held.max(gateway.metric(WAITING).await);
+        }
         if headers.contains_key("grpc-status") {
             let told =
                 told_raw(&Raw::read(http, headers, body).await.unwrap(), Some(Rpc::ListSettles));
@@ -51,7 +56,6 @@ async fn answers_that_are_not_read_cost_a_bounded_amount_and_are_given_up() {
     let grown = gateway.memory("VmHWM") - before;
     assert!(grown < 250 * MIB, "{} MiB for answers that nobody reads", grown / MIB);
     assert!(turned_away > 200, "{turned_away}");
-    let held = gateway.metric(WAITING).await;
     assert!(held > 1e6 && held <= 16.0 * 1024.0 * 1024.0, "{held} bytes");
 
     // Who reads is not turned away for those who do not.
