@@ -100,7 +100,8 @@ fn named_after(code: &str, prefix: &str) -> Vec<String> {
 
 #[test]
 fn lists_of_imports_are_understood() {
-    let code = "use crate::{clock::{Clock, at}, settle,\n    store::Error as E};\nlet a = crate::sync::b(x, y);";
+    let code = "use crate::{clock::{Clock, at}, settle,\n    store::Error as E};\n\
+                let a = crate::sync::b(x, y);";
     assert_eq!(named_after(code, "crate::"), ["clock", "settle", "store", "sync"]);
 }
 
