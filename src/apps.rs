@@ -19,7 +19,7 @@ use crate::settle::{AppId, NotifyUrl};
 pub use budget::Budget;
 pub use tokens::{BadTokens, CallerTokens};
 
-pub(crate) use budget::{Purse, Request};
+pub(crate) use budget::{Grant, Purse};
 pub(crate) use tokens::Fingerprint;
 
 /// What the configuration says of one mini-program.

@@ -55,12 +55,12 @@ struct Pace {
 }
 
 /// The right to one request to Douyin; its place is free again when this is dropped.
-pub(crate) struct Request {
+pub(crate) struct Grant {
     _place: OwnedSemaphorePermit,
     pace: Arc<Mutex<Pace>>,
 }
 
-impl Request {
+impl Grant {
     /// Nothing was requested: the next one need not wait for it.
     pub(crate) fn give_back(self) {
         let mut pace = self.pace.lock().expect("no code panics while holding this lock");
@@ -96,14 +96,14 @@ impl Purse {
     }
 
     /// A request for a create, as soon as one is free, at the latest at `deadline`.
-    pub(crate) async fn for_create(&self, deadline: Instant) -> Result<Request, Exhausted> {
+    pub(crate) async fn for_create(&self, deadline: Instant) -> Result<Grant, Exhausted> {
         let _waiting = Waiting::new(&self.waiting);
         self.creates.take_by(deadline).await
     }
 
     /// A request for polling, if one is free now: from its own quarter, else from what creates
     /// leave.
-    pub(crate) fn for_poll(&self) -> Result<Request, Exhausted> {
+    pub(crate) fn for_poll(&self) -> Result<Grant, Exhausted> {
         self.polls.take().or_else(|exhausted| {
             if self.waiting.load(Ordering::Relaxed) > 0 {
                 return Err(exhausted);
@@ -113,7 +113,7 @@ impl Purse {
     }
 
     /// A request that polling waits for: the later calls of a turn.
-    pub(crate) async fn for_poll_by(&self, deadline: Instant) -> Result<Request, Exhausted> {
+    pub(crate) async fn for_poll_by(&self, deadline: Instant) -> Result<Grant, Exhausted> {
         match self.for_poll() {
             Ok(request) => Ok(request),
             Err(_) => self.polls.take_by(deadline).await,
@@ -122,7 +122,7 @@ impl Purse {
 
     /// A request for a question of a caller's: from what creates leave, never from polling's
     /// quarter.
-    pub(crate) async fn for_question(&self, deadline: Instant) -> Result<Request, Exhausted> {
+    pub(crate) async fn for_question(&self, deadline: Instant) -> Result<Grant, Exhausted> {
         let turn = tokio::time::timeout_at(deadline, self.questions.lock()).await;
         let _turn = turn.map_err(|_| LATE)?;
         loop {
@@ -155,15 +155,15 @@ impl Lane {
         }
     }
 
-    fn take(&self) -> Result<Request, Exhausted> {
+    fn take(&self) -> Result<Grant, Exhausted> {
         let place = Arc::clone(&self.places).try_acquire_owned();
         // A place is free as soon as some answer comes.
         let place = place.map_err(|_| Exhausted { wait: SOON })?;
         self.pace.lock().expect("no code panics while holding this lock").take(Instant::now())?;
-        Ok(Request { _place: place, pace: Arc::clone(&self.pace) })
+        Ok(Grant { _place: place, pace: Arc::clone(&self.pace) })
     }
 
-    async fn take_by(&self, deadline: Instant) -> Result<Request, Exhausted> {
+    async fn take_by(&self, deadline: Instant) -> Result<Grant, Exhausted> {
         let turn = tokio::time::timeout_at(deadline, self.queue.lock()).await;
         let _turn = turn.map_err(|_| LATE)?;
         let place = Arc::clone(&self.places).acquire_owned();
@@ -173,7 +173,7 @@ impl Lane {
             let now = Instant::now();
             let taken = self.pace.lock().expect("no panic holds this lock").take(now);
             let Err(exhausted) = taken else {
-                return Ok(Request { _place: place, pace: Arc::clone(&self.pace) });
+                return Ok(Grant { _place: place, pace: Arc::clone(&self.pace) });
             };
             if now + exhausted.wait > deadline {
                 return Err(exhausted);

@@ -15,14 +15,14 @@ pub struct CheckConfig {
     /// Prints every knob there is instead: as the tables of docs/configuration.md, or as
     /// examples/gateway.toml.
     #[arg(long, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "markdown")]
-    print_knobs: Option<Format>,
+    print_knobs: Option<KnobFormat>,
     /// Prints every limit there is instead, as the tables of docs/limits.md.
     #[arg(long, conflicts_with = "print_knobs")]
     print_limits: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
+enum KnobFormat {
     Markdown,
     Toml,
 }
@@ -31,8 +31,8 @@ impl CheckConfig {
     pub fn run(&self) -> ExitCode {
         match self.print_knobs {
             _ if self.print_limits => print(&config::limits()),
-            Some(Format::Markdown) => print(&config::markdown()),
-            Some(Format::Toml) => print(&config::toml()),
+            Some(KnobFormat::Markdown) => print(&config::markdown()),
+            Some(KnobFormat::Toml) => print(&config::toml()),
             None => return self.check(),
         }
         ExitCode::SUCCESS

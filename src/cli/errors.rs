@@ -16,12 +16,12 @@ use crate::settle::TradeSystem;
 
 #[derive(Debug, Args)]
 pub struct Errors {
-    #[arg(long, value_enum, default_value_t = Format::Markdown)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = TableFormat::Markdown)]
+    format: TableFormat,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
+enum TableFormat {
     Markdown,
     Json,
 }
@@ -29,8 +29,8 @@ enum Format {
 impl Errors {
     pub fn run(&self) -> ExitCode {
         print(&match self.format {
-            Format::Markdown => markdown::page(&tables()),
-            Format::Json => json(),
+            TableFormat::Markdown => markdown::page(&tables()),
+            TableFormat::Json => json(),
         });
         ExitCode::SUCCESS
     }

@@ -22,14 +22,14 @@ pub struct Stuck {
     limit: u32,
     /// How they are printed. Default: a table on a terminal, JSON otherwise.
     #[arg(long, value_enum)]
-    format: Option<Format>,
+    format: Option<ReportFormat>,
     /// The gateway's admin address. Default: the one of the configuration.
     #[arg(long, value_name = "ADDR")]
     admin_addr: Option<SocketAddr>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-enum Format {
+enum ReportFormat {
     Table,
     Json,
 }
@@ -50,10 +50,14 @@ impl Stuck {
             Ok((text, told))
         });
         let is_terminal = std::io::stdout().is_terminal();
-        let format = self.format.unwrap_or(if is_terminal { Format::Table } else { Format::Json });
+        let format = self.format.unwrap_or(if is_terminal {
+            ReportFormat::Table
+        } else {
+            ReportFormat::Json
+        });
         match (told, format) {
-            (Ok((text, _)), Format::Json) => print(&text),
-            (Ok((_, told)), Format::Table) => print(&table(&told)),
+            (Ok((text, _)), ReportFormat::Json) => print(&text),
+            (Ok((_, told)), ReportFormat::Table) => print(&table(&told)),
             (Err(why), _) => {
                 complain(format_args!("{addr}: {}", why.trim_end()));
                 return ExitCode::FAILURE;

@@ -10,7 +10,7 @@ use std::path::Path;
 use secrecy::SecretString;
 
 use super::environment::Environment;
-use super::reading::{Origin, Reading};
+use super::reading::{Reading, SetBy};
 use crate::apps::{AppConfig, Budget, CallerTokens};
 use crate::douyin::PlatformKeys;
 use crate::settle::{AppId, NotifyUrl};
@@ -30,11 +30,11 @@ pub struct AppDraft {
 /// One block and where it begins.
 pub struct Block {
     pub draft: AppDraft,
-    pub at: Origin,
+    pub at: SetBy,
 }
 
 impl Block {
-    pub fn new(at: Origin) -> Self {
+    pub fn new(at: SetBy) -> Self {
         Self { draft: AppDraft::default(), at }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::apps::Block;
 use super::knobs::{Knob, PREFIX, Raw, path, variable};
 use super::nearest::nearest;
-use super::reading::{Origin, Reading};
+use super::reading::{Reading, SetBy};
 use super::table::{APPS, SECTIONS};
 
 /// The variable that names the configuration file, read by the command line.
@@ -59,7 +59,7 @@ impl<'a> FromIterator<(&'a str, &'a str)> for Environment {
 pub fn read(reading: &mut Reading, environment: &Environment) {
     let mut of_apps = BTreeMap::new();
     for name in environment.names() {
-        let at = Origin::Variable(name.to_owned());
+        let at = SetBy::Variable(name.to_owned());
         if let Some((index, knob)) = app_knob(name) {
             of_apps.insert((index, knob.key), (at, knob));
         } else if let Some((section, knob)) = knob(name) {
@@ -79,11 +79,11 @@ pub fn read(reading: &mut Reading, environment: &Environment) {
         let blocks = reading.apps.len();
         let outcome = match (reading.apps.get_mut(index), &at) {
             (None, _) => Err(too_far(blocks)),
-            (Some(block), Origin::Variable(name)) => match environment.get(name) {
+            (Some(block), SetBy::Variable(name)) => match environment.get(name) {
                 Some(text) => knob.slot.set(&mut block.draft, Raw::Text(text)),
                 None => Err("is not UTF-8".to_owned()),
             },
-            (Some(_), Origin::File { .. } | Origin::Flag(_)) => Ok(()),
+            (Some(_), SetBy::File { .. } | SetBy::Flag(_)) => Ok(()),
         };
         reading.note(path, at, outcome);
     }
@@ -108,7 +108,7 @@ pub fn report_unknown(reading: &mut Reading, environment: &Environment) {
             continue;
         }
         let hint = meant(name).map_or(String::new(), |near| format!("; did you mean {near}?"));
-        let at = Origin::Variable(name.to_owned());
+        let at = SetBy::Variable(name.to_owned());
         reading.problem(&at, format!("is no variable of the gateway{hint}"));
     }
 }

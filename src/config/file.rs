@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 use super::apps::Block;
 use super::knobs::{Knob, Raw, Section, path};
 use super::nearest::nearest;
-use super::reading::{Origin, Reading};
+use super::reading::{Reading, SetBy};
 use super::table::{APPS, SECTIONS};
 
 /// The largest file that is read.
@@ -87,7 +87,7 @@ impl File<'_> {
         }
     }
 
-    fn apps(&self, reading: &mut Reading, at: Origin, value: &Spanned<DeValue<'_>>) {
+    fn apps(&self, reading: &mut Reading, at: SetBy, value: &Spanned<DeValue<'_>>) {
         let Some(blocks) = value.get_ref().as_array() else {
             return reading.problem(&at, "apps must be blocks: [[apps]]");
         };
@@ -120,10 +120,10 @@ impl File<'_> {
     }
 
     /// Lines and columns as editors count them.
-    fn at(&self, offset: usize) -> Origin {
+    fn at(&self, offset: usize) -> SetBy {
         let before = self.text.get(..offset).unwrap_or(self.text);
         let line = before.rsplit('\n').next().unwrap_or_default();
-        Origin::File {
+        SetBy::File {
             name: self.name.to_owned(),
             line: before.matches('\n').count() + 1,
             column: line.chars().count() + 1,
@@ -150,7 +150,7 @@ fn keys<T>(section: &Section<T>) -> impl Iterator<Item = &'static str> + use<T> 
 
 fn unknown(
     reading: &mut Reading,
-    at: &Origin,
+    at: &SetBy,
     section: &str,
     key: &str,
     known: impl Iterator<Item = &'static str>,

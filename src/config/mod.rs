@@ -42,7 +42,7 @@ use crate::store::SqliteOptions;
 pub use descriptors::{Needs, suffice, total};
 pub use environment::{CONFIG_VARIABLE, Environment};
 pub use limits::limits;
-pub use reading::Origin;
+pub use reading::SetBy;
 pub use reference::{markdown, toml};
 pub use tls::Tls;
 
@@ -142,7 +142,7 @@ pub struct Loaded {
     /// What is not wrong, but not right either.
     pub warnings: Vec<String>,
     /// Every key that was set: its path, its value, and where from. No secret is among them.
-    pub set: Vec<(String, String, Origin)>,
+    pub set: Vec<(String, String, SetBy)>,
 }
 
 /// Everything that is wrong with a configuration.

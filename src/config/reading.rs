@@ -17,35 +17,35 @@ pub struct Reading {
     pub config: Config,
     pub apps: Vec<Block>,
     /// Where a key was set, by its path, in the order of the sources.
-    pub set: BTreeMap<String, Origin>,
+    pub set: BTreeMap<String, SetBy>,
     /// The keys whose value was not taken.
     pub bad: BTreeSet<String>,
     /// Where each was found, unless no single place is to blame.
-    problems: Vec<(Option<Origin>, String)>,
+    problems: Vec<(Option<SetBy>, String)>,
     /// The file is no TOML: what it was meant to say is not known.
     pub file_lost: bool,
 }
 
 /// Where something was written.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Origin {
+pub enum SetBy {
     File { name: String, line: usize, column: usize },
     Variable(String),
     Flag(&'static str),
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for SetBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Origin::File { name, line, column } => write!(f, "{name}:{line}:{column}"),
-            Origin::Variable(name) => f.write_str(name),
-            Origin::Flag(flag) => f.write_str(flag),
+            SetBy::File { name, line, column } => write!(f, "{name}:{line}:{column}"),
+            SetBy::Variable(name) => f.write_str(name),
+            SetBy::Flag(flag) => f.write_str(flag),
         }
     }
 }
 
 impl Reading {
-    pub fn problem(&mut self, origin: &Origin, text: impl fmt::Display) {
+    pub fn problem(&mut self, origin: &SetBy, text: impl fmt::Display) {
         self.problems.push((Some(origin.clone()), format!("{origin}: {text}")));
     }
 
@@ -65,13 +65,13 @@ impl Reading {
     }
 
     /// Sets a knob of the configuration.
-    pub fn put(&mut self, slot: &Slot<Config>, path: String, origin: Origin, raw: Raw<'_>) {
+    pub fn put(&mut self, slot: &Slot<Config>, path: String, origin: SetBy, raw: Raw<'_>) {
         let outcome = slot.set(&mut self.config, raw);
         self.note(path, origin, outcome);
     }
 
     /// Remembers where a key was set, or why it was not.
-    pub fn note(&mut self, path: String, origin: Origin, outcome: Result<(), String>) {
+    pub fn note(&mut self, path: String, origin: SetBy, outcome: Result<(), String>) {
         match outcome {
             Ok(()) => {
                 self.set.insert(path, origin);
@@ -86,11 +86,11 @@ impl Reading {
     pub fn flags(&mut self, flags: Flags) {
         if let Some(addr) = flags.grpc_addr {
             self.config.grpc_addr = addr;
-            self.note("server.grpc_addr".to_owned(), Origin::Flag("--grpc-addr"), Ok(()));
+            self.note("server.grpc_addr".to_owned(), SetBy::Flag("--grpc-addr"), Ok(()));
         }
         if let Some(dir) = flags.data_dir {
             self.config.sqlite.path = dir.join("settlement.db");
-            self.note("store.sqlite_path".to_owned(), Origin::Flag("--data-dir"), Ok(()));
+            self.note("store.sqlite_path".to_owned(), SetBy::Flag("--data-dir"), Ok(()));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::Config;
 use super::apps::AppDraft;
 use super::knobs::{Example, Knob, Section, Slot, path};
-use super::reading::{Origin, Reading};
+use super::reading::{Reading, SetBy};
 use super::table::{APPS, ORDERS, Relation, SECTIONS};
 
 /// Every knob as Markdown.
@@ -118,7 +118,7 @@ fn bounds<T>(section: &str, key: &str, slot: &Slot<T>) -> String {
 }
 
 /// What was set, with where from. The keys of secrets name where they are kept, not what they are.
-pub fn set(reading: &mut Reading) -> Vec<(String, String, Origin)> {
+pub fn set(reading: &mut Reading) -> Vec<(String, String, SetBy)> {
     let mut all = Vec::new();
     for section in SECTIONS {
         for knob in section.knobs {

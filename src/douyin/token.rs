@@ -36,18 +36,18 @@ pub struct Access {
     /// The token in use. Never held across an await.
     held: Mutex<Option<Held>>,
     /// Whoever has the turn may fetch; whoever waits for it looks first what came of that.
-    turn: tokio::sync::Mutex<Turn>,
+    turn: tokio::sync::Mutex<Attempts>,
 }
 
 #[derive(Clone)]
 struct Held {
     token: StoredToken,
-    origin: Origin,
+    origin: TokenOrigin,
 }
 
 /// Where a token came from, as far as it says whether another fetch would be one in a hurry.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Origin {
+enum TokenOrigin {
     /// Fetched here because there was none, or the one before was about to end.
     Fetched,
     /// Fetched here because Douyin rejected the one before.
@@ -59,7 +59,7 @@ enum Origin {
 /// When this process last fetched. Kept from before the request on: if its caller vanishes
 /// meanwhile, Douyin may have made a token all the same.
 #[derive(Clone, Copy, Default)]
-struct Turn {
+struct Attempts {
     fetched: Option<Uptime>,
     refetched: Option<Uptime>,
 }
@@ -96,7 +96,7 @@ impl Access {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn hold(&self, token: StoredToken, origin: Origin) -> SecretString {
+    fn hold(&self, token: StoredToken, origin: TokenOrigin) -> SecretString {
         let secret = token.access_token.clone();
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         *held = Some(Held { token, origin });
@@ -150,7 +150,7 @@ impl Tokens {
         }
         if let Some(stored) = self.stored(access).await.filter(is_other) {
             debug!(app_id = %access.app_id, "taking the token that somebody else stored");
-            return Ok(access.hold(stored, Origin::Stored));
+            return Ok(access.hold(stored, TokenOrigin::Stored));
         }
         if let Some(pause) = access.pauses.current() {
             return Err(Failed::paused(pause));
@@ -161,7 +161,7 @@ impl Tokens {
             return Err(Failed::not_sent(rejection.clone(), cause));
         }
         warn!(app_id = %access.app_id, "Douyin rejects the access token: fetching another");
-        let fetched = self.fetch(access, &mut turn, Origin::Refetched, deadline).await;
+        let fetched = self.fetch(access, &mut turn, TokenOrigin::Refetched, deadline).await;
         fetched.map_err(|failed| self.pause(access, *turn, failed))
     }
 
@@ -188,12 +188,12 @@ impl Tokens {
             return newer.token.access_token;
         }
         if let Some(stored) = self.stored(access).await.filter(|token| self.is_fresh(token, now)) {
-            return access.hold(stored, Origin::Stored);
+            return access.hold(stored, TokenOrigin::Stored);
         }
         if self.within_gap(turn.fetched).is_some() {
             return held.access_token;
         }
-        let fetched = self.fetch(access, &mut turn, Origin::Fetched, deadline).await;
+        let fetched = self.fetch(access, &mut turn, TokenOrigin::Fetched, deadline).await;
         fetched.unwrap_or(held.access_token)
     }
 
@@ -205,13 +205,13 @@ impl Tokens {
             return Ok(held.token.access_token);
         }
         if let Some(stored) = self.stored(access).await.filter(|token| is_alive(token, now)) {
-            return Ok(access.hold(stored, Origin::Stored));
+            return Ok(access.hold(stored, TokenOrigin::Stored));
         }
         // What the one before found out holds for all who waited for it.
         if let Some(pause) = access.pauses.current() {
             return Err(Failed::paused(pause));
         }
-        let fetched = self.fetch(access, &mut turn, Origin::Fetched, deadline).await;
+        let fetched = self.fetch(access, &mut turn, TokenOrigin::Fetched, deadline).await;
         fetched.map_err(|failed| self.pause(access, *turn, failed))
     }
 
@@ -219,7 +219,7 @@ impl Tokens {
         &self,
         access: &'a Access,
         deadline: &Deadline,
-    ) -> Result<MutexGuard<'a, Turn>, Failed> {
+    ) -> Result<MutexGuard<'a, Attempts>, Failed> {
         let turn = tokio::time::timeout(deadline.left(), access.turn.lock()).await;
         turn.map_err(|_| {
             let failure = Failure::own(Reason::UpstreamTimeout);
@@ -230,15 +230,15 @@ impl Tokens {
     async fn fetch(
         &self,
         access: &Access,
-        turn: &mut Turn,
-        origin: Origin,
+        turn: &mut Attempts,
+        origin: TokenOrigin,
         deadline: &Deadline,
     ) -> Result<SecretString, Failed> {
         let (before, begun) = (*turn, self.clock.uptime());
         turn.fetched = Some(begun);
         match origin {
-            Origin::Refetched => turn.refetched = Some(begun),
-            Origin::Fetched | Origin::Stored => {}
+            TokenOrigin::Refetched => turn.refetched = Some(begun),
+            TokenOrigin::Fetched | TokenOrigin::Stored => {}
         }
         let span = info_span!("client_token", app_id = %access.app_id, log_id = field::Empty);
         let token = async {
@@ -306,7 +306,7 @@ impl Tokens {
     }
 
     /// Nobody can call for this app now.
-    fn pause(&self, access: &Access, turn: Turn, failed: Failed) -> Failed {
+    fn pause(&self, access: &Access, turn: Attempts, failed: Failed) -> Failed {
         if failed.failure.reason == Reason::SendTooLate {
             // Only this call ran out of time.
             return failed;
@@ -333,9 +333,9 @@ impl Tokens {
     }
 
     /// What is left of the time in which a rejected token may not be replaced by fetching.
-    fn gap_left(&self, turn: Turn, held: Option<&Held>, now: Timestamp) -> Option<Duration> {
+    fn gap_left(&self, turn: Attempts, held: Option<&Held>, now: Timestamp) -> Option<Duration> {
         let own = self.within_gap(turn.refetched);
-        let others = held.filter(|held| held.origin == Origin::Stored).and_then(|held| {
+        let others = held.filter(|held| held.origin == TokenOrigin::Stored).and_then(|held| {
             let fetched_at = held.token.fetched_at;
             let left = self.refetch_gap.checked_sub(now.since(fetched_at))?;
             // From the future: a clock jumped, and the age is not known.

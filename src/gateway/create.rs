@@ -173,7 +173,7 @@ impl Gateway {
     }
 
     /// The request to Douyin that a new settle begins with.
-    async fn request_for(&self, create: &Create) -> Result<apps::Request, NotSent> {
+    async fn request_for(&self, create: &Create) -> Result<apps::Grant, NotSent> {
         let now = self.0.clock.now();
         if let Some(pause) = create.app.access.pause() {
             return Err(NotSent::Paused { failure: pause.failure, wait: pause.until.since(now) });
@@ -397,7 +397,7 @@ impl Gateway {
 /// number is recorded already, nothing new will be sent.
 struct Admitted {
     place: OwnedSemaphorePermit,
-    request: Option<apps::Request>,
+    request: Option<apps::Grant>,
 }
 
 /// Whether an attempt that was brought forward comes before the caller's answer must leave.

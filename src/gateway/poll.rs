@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, warn};
 
 use super::Gateway;
-use crate::apps::{App, Request};
+use crate::apps::{App, Grant};
 use crate::clock::Timestamp;
 use crate::log_limit::limited;
 use crate::store::{self, ClaimLimits, SweepCursor, UnfinishedCursor};
@@ -57,7 +57,7 @@ pub struct Poller {
 
 /// What a budget grants to polling at one moment.
 struct Granted {
-    requests: Vec<Request>,
+    requests: Vec<Grant>,
     /// When there is more, if this was not all that was asked for.
     retry_at: Option<Timestamp>,
 }
@@ -216,7 +216,7 @@ impl Poller {
         &self,
         app: &Arc<App>,
         room: &Arc<Semaphore>,
-        mut requests: Vec<Request>,
+        mut requests: Vec<Grant>,
     ) -> Result<(), store::Error> {
         let config = &self.gateway.0.config;
         let limits = ClaimLimits {
@@ -241,7 +241,7 @@ impl Poller {
             };
             self.turns.spawn(turn.instrument(span));
         }
-        requests.into_iter().for_each(Request::give_back);
+        requests.into_iter().for_each(Grant::give_back);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use tracing::Instrument as _;
 
 use super::observe::Holder;
 use super::{Gateway, stuck};
-use crate::apps::{App, Request};
+use crate::apps::{App, Grant};
 use crate::clock::Uptime;
 use crate::douyin::{QueryBy, QueryFailure};
 use crate::settle::schedule::at_rest;
@@ -35,7 +35,7 @@ pub(super) struct Turn {
     /// A send that is permitted durably and not made yet.
     permitted: Option<(PermissionId, Uptime)>,
     /// The budget for the first call.
-    request: Option<Request>,
+    request: Option<Grant>,
 }
 
 /// What one step brought.
@@ -55,7 +55,7 @@ impl Gateway {
         &self,
         app: Arc<App>,
         claim: Claim,
-        request: Request,
+        request: Grant,
     ) -> Result<(), store::Error> {
         let _flight = self.0.flights.enter(&claim.key);
         let Some(record) = self.0.store.get(&claim.key).await? else { return Ok(()) };
@@ -77,7 +77,7 @@ impl Gateway {
         app: &Arc<App>,
         record: Record,
         first: &Permitted,
-        request: Option<Request>,
+        request: Option<Grant>,
     ) -> Turn {
         Turn {
             gateway: self.clone(),
@@ -198,7 +198,7 @@ impl Turn {
     }
 
     /// The budget for one call; `None`: the turn ends here, the settle waits.
-    async fn request(&mut self) -> Option<Request> {
+    async fn request(&mut self) -> Option<Grant> {
         if let Some(request) = self.request.take() {
             return Some(request);
         }

@@ -22,11 +22,11 @@ const PART_BYTES_MAX: usize = 16 * 1024;
 
 thread_local! {
     /// What the body of the stream that is being polled did; its task reads it after the poll.
-    static STEP: Cell<Step> = const { Cell::new(Step::None) };
+    static LAST: Cell<LastPoll> = const { Cell::new(LastPoll::None) };
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Step {
+enum LastPoll {
     None,
     /// It gave a part, which HTTP/2 has not taken yet as far as it knows.
     Gave,
@@ -77,7 +77,7 @@ impl Waiting {
 
     /// The next part, if there is one.
     pub fn part(&mut self) -> Option<Bytes> {
-        STEP.set(Step::Asked);
+        LAST.set(LastPoll::Asked);
         let (mut bytes, mut held) = self.rest.take()?;
         let part = bytes.split_to(bytes.len().min(PART_BYTES_MAX));
         let part = Part {
@@ -86,7 +86,7 @@ impl Waiting {
             bytes: part,
         };
         self.rest = (!bytes.is_empty()).then_some((bytes, held));
-        STEP.set(Step::Gave);
+        LAST.set(LastPoll::Gave);
         Some(Bytes::from_owner(part))
     }
 }
@@ -97,14 +97,14 @@ pub async fn run(stream: impl Future<Output = ()>, untaken_max: Duration, runnin
     let mut stream = pin!(stream);
     let mut late = None;
     std::future::poll_fn(|cx| {
-        STEP.set(Step::None);
+        LAST.set(LastPoll::None);
         if stream.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        match STEP.get() {
-            Step::None => {}
-            Step::Asked => late = None,
-            Step::Gave => late = Some(Box::pin(tokio::time::sleep(untaken_max))),
+        match LAST.get() {
+            LastPoll::None => {}
+            LastPoll::Asked => late = None,
+            LastPoll::Gave => late = Some(Box::pin(tokio::time::sleep(untaken_max))),
         }
         late.as_mut().map_or(Poll::Pending, |late| late.as_mut().poll(cx))
     })

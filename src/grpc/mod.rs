@@ -40,7 +40,7 @@ use deadline::Deadline;
 use rpc::Rpc;
 use shape::{Entered, Shape};
 use status::Names;
-use stream::Terms;
+use stream::StreamTerms;
 pub use stream::WatchStream;
 
 /// The knobs of the gRPC edge.
@@ -171,7 +171,7 @@ impl Service {
         let request = WatchRequest { app, name, after_revision, heartbeat_interval };
         let watch = by(deadline, &names, self.gateway.watch(request)).await?;
         let watch = watch.map_err(|ending| self.ended(ending, &names, Rpc::WatchSettle))?;
-        let terms = Terms { patience: self.config.slow_consumer, until: deadline.stream };
+        let terms = StreamTerms { patience: self.config.slow_consumer, until: deadline.stream };
         let drain = self.gateway.draining().clone();
         let (stream, pump) = stream::watch_stream(watch, drain, terms, seat);
         self.streams.spawn(pump.run().instrument(Span::current()));

@@ -38,7 +38,7 @@ use crate::http::listener::accept;
 use crate::http::seats::{Activity, Full, Seat, Seats};
 use crate::proto;
 use crate::proto::v1::settlement_service_server::SettlementServiceServer;
-use watch::{Looked, Watch};
+use watch::{Checked, Watchman};
 
 /// Streams open at once on one connection.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
@@ -100,7 +100,7 @@ pub async fn serve(
     let cut = CancellationToken::new();
     let _cut = cut.clone().drop_guard();
     let tasks = TaskTracker::new();
-    let server = Server {
+    let server = Serving {
         calls: calls(service, health),
         process: Arc::clone(&process),
         untaken_max: config.slow_consumer + UNTAKEN_TIME_MAX,
@@ -164,7 +164,7 @@ async fn measure(seats: &Seats, process: &Process) {
 
 /// What connections need of their server.
 #[derive(Clone)]
-struct Server {
+struct Serving {
     calls: Calls,
     process: Arc<Process>,
     /// How long what was given of an answer may stay untaken.
@@ -175,7 +175,7 @@ struct Server {
     cut: CancellationToken,
 }
 
-impl Server {
+impl Serving {
     /// Until the connection ends: why it did.
     async fn talk(self, socket: TcpStream, activity: &Arc<Activity>) -> &'static str {
         let connection = Connection::new(Arc::clone(&self.process));
@@ -191,7 +191,7 @@ impl Server {
         let service = service_fn(move |request| answer(calls.clone(), of_call.clone(), request));
         let serving = builder(streams).serve_connection(TokioIo::new(io), service);
         let mut serving = pin!(serving);
-        let mut watch = Watch::new(connection, self.untaken_max);
+        let mut watch = Watchman::new(connection, self.untaken_max);
         let mut left = pin!(left(activity, self.unary_limit));
         let (mut stopping, mut leaving) = (false, false);
         let mut look = tokio::time::interval(LOOK_INTERVAL);
@@ -214,15 +214,15 @@ impl Server {
                     serving.as_mut().graceful_shutdown();
                 }
                 _ = look.tick() => match watch.look() {
-                    Looked::Fine => {}
-                    Looked::Idle => serving.as_mut().graceful_shutdown(),
-                    Looked::Silent => {
+                    Checked::Fine => {}
+                    Checked::Idle => serving.as_mut().graceful_shutdown(),
+                    Checked::Silent => {
                         let labels = [("listener", "grpc"), ("why", "silent")];
                         metrics::counter!("settlement_connections_refused_total", &labels)
                             .increment(1);
                         return "silent";
                     }
-                    Looked::Over(why) => return why,
+                    Checked::Over(why) => return why,
                 },
             }
         }

@@ -39,7 +39,7 @@ pub struct Pump {
     names: Names,
     /// Ends the stream also while its caller does not read.
     drain: CancellationToken,
-    terms: Terms,
+    terms: StreamTerms,
     messages: mpsc::Sender<v1::WatchSettleResponse>,
     ending: Arc<OnceLock<Outcome>>,
     _seat: Held,
@@ -47,7 +47,7 @@ pub struct Pump {
 
 /// When a stream ends although nothing happened to its settle.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms {
+pub struct StreamTerms {
     /// How long a ready message may stay untaken.
     pub patience: Duration,
     /// The caller's deadline, less the time that the last answer needs.
@@ -58,7 +58,7 @@ pub struct Terms {
 pub fn watch_stream(
     watch: Watch,
     drain: CancellationToken,
-    terms: Terms,
+    terms: StreamTerms,
     seat: Held,
 ) -> (WatchStream, Pump) {
     let (messages, receiver) = mpsc::channel(1);

@@ -33,7 +33,7 @@ struct Inner {
 /// What becomes of one delivery. Douyin takes 200 with `err_no` 0 for an acknowledgement, and
 /// delivers again after anything else (通知分账结果, 3.4).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum Received {
     /// It is durable, or there is nothing to do about it.
     Acknowledged,
     /// Signed, and of a type that is not ours.
@@ -63,13 +63,13 @@ impl Callbacks {
     }
 
     /// Takes in one delivery to an app. Needs no connection: the same bytes, the same verdict.
-    pub async fn receive(&self, app: &App, headers: &HeaderMap, body: &[u8]) -> Verdict {
+    pub async fn receive(&self, app: &App, headers: &HeaderMap, body: &[u8]) -> Received {
         let verdict = self.hear(app, headers, body).await;
         count(app.id().as_str(), verdict);
         verdict
     }
 
-    async fn hear(&self, app: &App, headers: &HeaderMap, body: &[u8]) -> Verdict {
+    async fn hear(&self, app: &App, headers: &HeaderMap, body: &[u8]) -> Received {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let signed = Signed {
             timestamp: text(TIMESTAMP_HEADER).unwrap_or_default(),
@@ -83,24 +83,24 @@ impl Callbacks {
         let Some(keys) = &app.config.platform_keys else {
             limited!(Stranger, WARN, { %app_id, log_id = log },
                 "callback refused: the app has no platform public key");
-            return Verdict::NoKey;
+            return Received::NoKey;
         };
         let (trade_system, report) = match hear(Some(app_id), keys, &signed) {
             Ok(Heard::Settle { trade_system, report }) => (trade_system, *report),
             Ok(Heard::Other { kind }) => {
                 limited!(Peer, INFO, { %app_id, log_id = log, kind },
                     "callback of another type: acknowledged");
-                return Verdict::OtherType;
+                return Received::OtherType;
             }
             Err(error @ Rejected::Signature(_)) => {
                 limited!(Stranger, WARN, { %app_id, log_id = log, %error },
                     "callback refused: it is not Douyin's");
-                return Verdict::BadSignature;
+                return Received::BadSignature;
             }
             Err(error @ (Rejected::Malformed(_) | Rejected::OtherApp)) => {
                 limited!(Peer, WARN, { %app_id, log_id = log, %error },
                     "callback refused: signed, and not usable");
-                return Verdict::Malformed;
+                return Received::Malformed;
             }
         };
         let settle_id = report.settle_id.clone();
@@ -109,28 +109,28 @@ impl Callbacks {
         match self.0.gateway.hear(callback).await {
             Ok(()) => {
                 debug!(%settle_id, log_id = log, "callback acknowledged");
-                Verdict::Acknowledged
+                Received::Acknowledged
             }
             Err(error) => {
                 limited!(Peer, WARN, { %settle_id, log_id = log, %error },
                     "callback refused: not durable");
-                Verdict::NotDurable
+                Received::NotDurable
             }
         }
     }
 
-    async fn request(&self, request: Request) -> Verdict {
+    async fn request(&self, request: Request) -> Received {
         let app_id = request.path.strip_prefix(PATH).filter(|_| request.method == Method::POST);
         let Some(app_id) = app_id else {
             limited!(Stranger, WARN, "callback refused: no POST to /callbacks/douyin/<app_id>");
-            count(NO_APP, Verdict::NotACallback);
-            return Verdict::NotACallback;
+            count(NO_APP, Received::NotACallback);
+            return Received::NotACallback;
         };
         let app_id = AppId::parse(app_id).ok();
         let Some(app) = app_id.and_then(|app_id| self.0.apps.get(&app_id)) else {
             limited!(Stranger, WARN, "callback refused: the app of its path is not configured");
-            count(NO_APP, Verdict::UnknownApp);
-            return Verdict::UnknownApp;
+            count(NO_APP, Received::UnknownApp);
+            return Received::UnknownApp;
         };
         let headers = request.headers.clone();
         match request.body().await {
@@ -139,8 +139,8 @@ impl Callbacks {
             Err(unread) => {
                 limited!(Stranger, WARN, { app_id = %app.id(), ?unread },
                     "callback refused: its body could not be read");
-                count(app.id().as_str(), Verdict::Unread(unread));
-                Verdict::Unread(unread)
+                count(app.id().as_str(), Received::Unread(unread));
+                Received::Unread(unread)
             }
         }
     }
@@ -160,40 +160,40 @@ impl Handler for Callbacks {
     }
 }
 
-fn too_many() -> Verdict {
+fn too_many() -> Received {
     limited!(Stranger, WARN, "callback refused: too many at once");
-    count(NO_APP, Verdict::Busy);
-    Verdict::Busy
+    count(NO_APP, Received::Busy);
+    Received::Busy
 }
 
-impl Verdict {
+impl Received {
     fn status(self) -> StatusCode {
         match self {
-            Verdict::Acknowledged | Verdict::OtherType => StatusCode::OK,
-            Verdict::UnknownApp | Verdict::NotACallback => StatusCode::NOT_FOUND,
-            Verdict::NoKey | Verdict::BadSignature => StatusCode::UNAUTHORIZED,
-            Verdict::Malformed => StatusCode::BAD_REQUEST,
-            Verdict::Unread(unread) => unread.status(),
-            Verdict::Busy => StatusCode::SERVICE_UNAVAILABLE,
-            Verdict::NotDurable => StatusCode::INTERNAL_SERVER_ERROR,
+            Received::Acknowledged | Received::OtherType => StatusCode::OK,
+            Received::UnknownApp | Received::NotACallback => StatusCode::NOT_FOUND,
+            Received::NoKey | Received::BadSignature => StatusCode::UNAUTHORIZED,
+            Received::Malformed => StatusCode::BAD_REQUEST,
+            Received::Unread(unread) => unread.status(),
+            Received::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Received::NotDurable => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
     /// As metrics and answers spell it.
     fn word(self) -> &'static str {
         match self {
-            Verdict::Acknowledged => "acknowledged",
-            Verdict::OtherType => "other_type",
-            Verdict::UnknownApp => "unknown_app",
-            Verdict::NotACallback => "not_a_callback",
-            Verdict::NoKey => "no_key",
-            Verdict::BadSignature => "bad_signature",
-            Verdict::Malformed => "malformed",
-            Verdict::Unread(Unread::TooLarge) => "too_large",
-            Verdict::Unread(Unread::TooSlow) => "too_slow",
-            Verdict::Unread(Unread::Lost) => "lost",
-            Verdict::Busy | Verdict::Unread(Unread::Busy) => "busy",
-            Verdict::NotDurable => "not_durable",
+            Received::Acknowledged => "acknowledged",
+            Received::OtherType => "other_type",
+            Received::UnknownApp => "unknown_app",
+            Received::NotACallback => "not_a_callback",
+            Received::NoKey => "no_key",
+            Received::BadSignature => "bad_signature",
+            Received::Malformed => "malformed",
+            Received::Unread(Unread::TooLarge) => "too_large",
+            Received::Unread(Unread::TooSlow) => "too_slow",
+            Received::Unread(Unread::Lost) => "lost",
+            Received::Busy | Received::Unread(Unread::Busy) => "busy",
+            Received::NotDurable => "not_durable",
         }
     }
 
@@ -214,7 +214,7 @@ impl Verdict {
 /// The label of what concerns no app of ours. A name from the internet never becomes a label.
 const NO_APP: &str = "none";
 
-fn count(app_id: &str, verdict: Verdict) {
+fn count(app_id: &str, verdict: Received) {
     let app_id = app_id.to_owned();
     let result = verdict.word();
     metrics::counter!("settlement_callbacks_total", "app_id" => app_id, "result" => result)
@@ -229,19 +229,19 @@ mod tests {
     #[test]
     fn only_what_is_durable_or_not_ours_is_acknowledged() {
         let verdicts = [
-            (Verdict::Acknowledged, 200, "acknowledged"),
-            (Verdict::OtherType, 200, "other_type"),
-            (Verdict::UnknownApp, 404, "unknown_app"),
-            (Verdict::NotACallback, 404, "not_a_callback"),
-            (Verdict::NoKey, 401, "no_key"),
-            (Verdict::BadSignature, 401, "bad_signature"),
-            (Verdict::Malformed, 400, "malformed"),
-            (Verdict::Unread(Unread::TooLarge), 413, "too_large"),
-            (Verdict::Unread(Unread::TooSlow), 408, "too_slow"),
-            (Verdict::Unread(Unread::Lost), 400, "lost"),
-            (Verdict::Unread(Unread::Busy), 503, "busy"),
-            (Verdict::Busy, 503, "busy"),
-            (Verdict::NotDurable, 500, "not_durable"),
+            (Received::Acknowledged, 200, "acknowledged"),
+            (Received::OtherType, 200, "other_type"),
+            (Received::UnknownApp, 404, "unknown_app"),
+            (Received::NotACallback, 404, "not_a_callback"),
+            (Received::NoKey, 401, "no_key"),
+            (Received::BadSignature, 401, "bad_signature"),
+            (Received::Malformed, 400, "malformed"),
+            (Received::Unread(Unread::TooLarge), 413, "too_large"),
+            (Received::Unread(Unread::TooSlow), 408, "too_slow"),
+            (Received::Unread(Unread::Lost), 400, "lost"),
+            (Received::Unread(Unread::Busy), 503, "busy"),
+            (Received::Busy, 503, "busy"),
+            (Received::NotDurable, 500, "not_durable"),
         ];
         for (verdict, status, word) in verdicts {
             assert_eq!((verdict.status().as_u16(), verdict.word()), (status, word));

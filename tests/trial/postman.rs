@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use douyin_sim::{CallbackAnswer, Delivery};
-use settlement_gateway::http::callbacks::Verdict;
+use settlement_gateway::http::callbacks::Received;
 use settlement_gateway::settle::AppId;
 use tokio::sync::oneshot;
 
@@ -93,7 +93,7 @@ async fn arrive(world: &World, delivery: &Delivery, body: Bytes) -> CallbackAnsw
     let headers = delivery.headers.clone();
     let (answer, answered) = oneshot::channel();
     if world.plan().broken == Some(Broken::ForgottenCallbacks) {
-        let _ = answer.send(Verdict::Acknowledged);
+        let _ = answer.send(Received::Acknowledged);
     } else {
         process.spawn(async move {
             let app = core.apps.get(&app_id).expect("all apps of a run are served");
@@ -104,7 +104,7 @@ async fn arrive(world: &World, delivery: &Delivery, body: Bytes) -> CallbackAnsw
         return CallbackAnswer::Broken("reset".to_owned());
     };
     world.say(process.name(), || format!("callback {}: {verdict:?}", delivery.callback));
-    if verdict == Verdict::Acknowledged {
+    if verdict == Received::Acknowledged {
         acknowledged(world, delivery);
     }
     let answer = verdict.answer();

@@ -12,7 +12,7 @@ use crate::grpc::bounds::Connection;
 const PREFACE_BYTES: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
 
 /// Looks at a connection from time to time.
-pub(super) struct Watch {
+pub(super) struct Watchman {
     connection: Arc<Connection>,
     opened: Instant,
     /// Since when there was no call, and how many there had been.
@@ -24,7 +24,7 @@ pub(super) struct Watch {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Looked {
+pub(super) enum Checked {
     Fine,
     /// It has not said what it speaks.
     Silent,
@@ -33,26 +33,26 @@ pub(super) enum Looked {
     Over(&'static str),
 }
 
-impl Watch {
+impl Watchman {
     pub fn new(connection: Arc<Connection>, period: Duration) -> Self {
         let now = Instant::now();
         Self { connection, opened: now, idle: None, told: None, period, period_began: now }
     }
 
-    pub fn look(&mut self) -> Looked {
+    pub fn look(&mut self) -> Checked {
         let now = Instant::now();
         if self.connection.heard() < PREFACE_BYTES && now - self.opened >= PREFACE_TIME_MAX {
-            return Looked::Silent;
+            return Checked::Silent;
         }
         if now - self.period_began >= self.period {
             self.period_began = now;
             if self.connection.begin_period() {
-                return Looked::Over("unread");
+                return Checked::Over("unread");
             }
         }
         let Some(calls) = self.connection.rests() else {
             (self.idle, self.told) = (None, None);
-            return Looked::Fine;
+            return Checked::Fine;
         };
         let since = match self.idle {
             Some((since, seen)) if seen == calls => since,
@@ -62,12 +62,12 @@ impl Watch {
         self.idle = Some((since, calls));
         let time_max = if calls == 0 { FIRST_CALL_TIME_MAX } else { IDLE_TIME_MAX };
         match self.told {
-            _ if now - since < time_max => Looked::Fine,
+            _ if now - since < time_max => Checked::Fine,
             // It neither goes nor calls.
-            Some(_) => Looked::Over("idle"),
+            Some(_) => Checked::Over("idle"),
             None => {
                 self.told = Some(now);
-                Looked::Idle
+                Checked::Idle
             }
         }
     }
@@ -80,10 +80,10 @@ mod tests {
 
     const PERIOD: Duration = Duration::from_secs(40);
 
-    fn watch() -> (Arc<Connection>, Watch) {
+    fn watch() -> (Arc<Connection>, Watchman) {
         let bound = Bound { process_max: 9, connection_max: 9, share: 0 };
         let connection = Connection::new(Arc::new(Process::new([bound; 4])));
-        (Arc::clone(&connection), Watch::new(connection, PERIOD))
+        (Arc::clone(&connection), Watchman::new(connection, PERIOD))
     }
 
     async fn pass(time: Duration) {
@@ -94,11 +94,11 @@ mod tests {
     async fn whoever_does_not_say_what_it_speaks_is_silent() {
         let (connection, mut watch) = watch();
         connection.hear(PREFACE_BYTES - 1);
-        assert_eq!(watch.look(), Looked::Fine);
+        assert_eq!(watch.look(), Checked::Fine);
         pass(PREFACE_TIME_MAX).await;
-        assert_eq!(watch.look(), Looked::Silent);
+        assert_eq!(watch.look(), Checked::Silent);
         connection.hear(1);
-        assert_eq!(watch.look(), Looked::Fine);
+        assert_eq!(watch.look(), Checked::Fine);
     }
 
     #[tokio::test(start_paused = true)]
@@ -106,22 +106,22 @@ mod tests {
         let (connection, mut watch) = watch();
         connection.hear(PREFACE_BYTES);
         pass(FIRST_CALL_TIME_MAX - Duration::from_secs(1)).await;
-        assert_eq!(watch.look(), Looked::Fine);
+        assert_eq!(watch.look(), Checked::Fine);
         // A call takes it beyond that.
         let call = connection.begin_call();
         pass(2 * IDLE_TIME_MAX).await;
-        assert_eq!(watch.look(), Looked::Fine);
+        assert_eq!(watch.look(), Checked::Fine);
         drop(call);
-        assert_eq!(watch.look(), Looked::Fine);
+        assert_eq!(watch.look(), Checked::Fine);
         pass(IDLE_TIME_MAX - Duration::from_secs(1)).await;
-        assert_eq!(watch.look(), Looked::Fine);
+        assert_eq!(watch.look(), Checked::Fine);
         // One between two looks counts as well.
         drop(connection.begin_call());
         pass(Duration::from_secs(1)).await;
-        assert_eq!(watch.look(), Looked::Fine);
+        assert_eq!(watch.look(), Checked::Fine);
         pass(IDLE_TIME_MAX).await;
-        assert_eq!(watch.look(), Looked::Idle);
-        assert_eq!(watch.look(), Looked::Over("idle"));
+        assert_eq!(watch.look(), Checked::Idle);
+        assert_eq!(watch.look(), Checked::Over("idle"));
     }
 
     #[tokio::test(start_paused = true)]
@@ -129,7 +129,7 @@ mod tests {
         let (connection, mut watch) = watch();
         connection.hear(PREFACE_BYTES);
         pass(FIRST_CALL_TIME_MAX).await;
-        assert_eq!(watch.look(), Looked::Idle);
+        assert_eq!(watch.look(), Checked::Idle);
     }
 
     #[tokio::test(start_paused = true)]
@@ -139,11 +139,11 @@ mod tests {
         let _call = connection.begin_call();
         let part = connection.hand_over();
         pass(PERIOD).await;
-        assert_eq!(watch.look(), Looked::Fine);
+        assert_eq!(watch.look(), Checked::Fine);
         pass(PERIOD).await;
-        assert_eq!(watch.look(), Looked::Over("unread"));
+        assert_eq!(watch.look(), Checked::Over("unread"));
         drop(part);
         pass(PERIOD).await;
-        assert_eq!(watch.look(), Looked::Fine);
+        assert_eq!(watch.look(), Checked::Fine);
     }
 }

@@ -12,14 +12,14 @@ pub(super) trait Job: Send {
     fn apply(&mut self, connection: &Connection) -> Result<(), Fault>;
 
     /// Tells the caller.
-    fn reply(self: Box<Self>, verdict: Verdict);
+    fn reply(self: Box<Self>, verdict: Fate);
 
     fn urgency(&self) -> Urgency;
 }
 
 /// How one operation ended.
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub(super) enum Fate {
     Durable,
     Failed(Error),
 }
@@ -49,7 +49,7 @@ impl Job for Unheard {
         self.0.apply(connection)
     }
 
-    fn reply(self: Box<Self>, _: Verdict) {}
+    fn reply(self: Box<Self>, _: Fate) {}
 
     fn urgency(&self) -> Urgency {
         self.0.urgency()
@@ -73,10 +73,10 @@ where
         Ok(())
     }
 
-    fn reply(self: Box<Self>, verdict: Verdict) {
+    fn reply(self: Box<Self>, verdict: Fate) {
         let answer = match verdict {
-            Verdict::Durable => Ok(self.done.expect("only a job that ran through is durable")),
-            Verdict::Failed(error) => Err(error),
+            Fate::Durable => Ok(self.done.expect("only a job that ran through is durable")),
+            Fate::Failed(error) => Err(error),
         };
         // The caller may have gone away: that changes nothing.
         let _ = self.reply.send(answer);

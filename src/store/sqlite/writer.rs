@@ -13,7 +13,7 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::super::Error;
 use super::connect::{close_last, connect_writer, prove_write};
-use super::job::{Job, Urgency, Verdict};
+use super::job::{Fate, Job, Urgency};
 use super::log::Log;
 use super::place::{Place, Sizes};
 use crate::clock::{Clock, Uptime};
@@ -71,17 +71,17 @@ impl Writer {
         } else if let Ok(connection) = &self.connection {
             let mut transaction = Transaction { connection, place: &self.place };
             match transaction.run(&mut batch, &mut errors) {
-                Ending::Committed(committed) => {
+                BatchEnd::Committed(committed) => {
                     self.breaks_in_a_row = 0;
                     self.place.committed();
                     sizes = Some(committed);
                 }
-                Ending::Nothing => {}
-                Ending::Broken(why) => self.broken(&why),
+                BatchEnd::Nothing => {}
+                BatchEnd::Broken(why) => self.broken(&why),
             }
         }
         for (job, error) in batch.into_iter().zip(errors) {
-            job.reply(error.map_or(Verdict::Durable, Verdict::Failed));
+            job.reply(error.map_or(Fate::Durable, Fate::Failed));
         }
         if is_looked_at && let (Some(sizes), Ok(connection)) = (sizes, &self.connection) {
             self.log.look(connection, self.place.path(), sizes, self.busy_wait);
@@ -190,7 +190,7 @@ fn close(connection: Connection, place: &Place) -> Result<(), String> {
 }
 
 /// How a batch ended as a whole.
-enum Ending {
+enum BatchEnd {
     /// How large the files were just before.
     Committed(Sizes),
     /// Nothing of it is durable; the connection is as good as before.
@@ -208,7 +208,7 @@ struct Transaction<'a> {
 impl Transaction<'_> {
     /// Runs a batch in one transaction. Afterwards `errors` holds the error of each job of which
     /// nothing, or perhaps everything, is durable.
-    fn run(&mut self, batch: &mut [Box<dyn Job>], errors: &mut [Option<Error>]) -> Ending {
+    fn run(&mut self, batch: &mut [Box<dyn Job>], errors: &mut [Option<Error>]) -> BatchEnd {
         for _ in 0..PASSES_MAX {
             if let Err(error) = run(self.connection, "BEGIN IMMEDIATE") {
                 return self.not_begun(&error, errors);
@@ -220,37 +220,37 @@ impl Transaction<'_> {
         }
         let lost = "the transaction was rolled back twice by other operations";
         fail_rest(errors, &Error::Unavailable(lost.to_owned()));
-        Ending::Nothing
+        BatchEnd::Nothing
     }
 
-    fn not_begun(&self, error: &rusqlite::Error, errors: &mut [Option<Error>]) -> Ending {
+    fn not_begun(&self, error: &rusqlite::Error, errors: &mut [Option<Error>]) -> BatchEnd {
         let why = self.place.told(error);
         fail_rest(errors, &Error::Unavailable(why.clone()));
         match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Ending::Nothing,
-            Some(_) | None => Ending::Broken(why),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => BatchEnd::Nothing,
+            Some(_) | None => BatchEnd::Broken(why),
         }
     }
 
     /// Nothing is committed to a file that is not in its place any more. One that goes between this
     /// look and the end of the commit, a flush of the disk later, is noticed by the next batch.
-    fn commit(&self, errors: &mut [Option<Error>]) -> Ending {
+    fn commit(&self, errors: &mut [Option<Error>]) -> BatchEnd {
         let sizes = match self.place.look() {
             Ok(sizes) => sizes,
             Err(astray) => {
                 fail_rest(errors, &Error::Unavailable(astray.to_string()));
                 return match run(self.connection, "ROLLBACK") {
-                    Ok(()) => Ending::Nothing,
-                    Err(error) => Ending::Broken(self.place.told(&error)),
+                    Ok(()) => BatchEnd::Nothing,
+                    Err(error) => BatchEnd::Broken(self.place.told(&error)),
                 };
             }
         };
         let Err(error) = run(self.connection, "COMMIT") else {
-            return Ending::Committed(sizes);
+            return BatchEnd::Committed(sizes);
         };
         let why = self.place.told(&error);
         fail_rest(errors, &Error::InDoubt(why.clone()));
-        Ending::Broken(why)
+        BatchEnd::Broken(why)
     }
 
     fn apply_all(&self, batch: &mut [Box<dyn Job>], errors: &mut [Option<Error>]) -> Applied {

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use settlement_gateway::douyin::callback::{Heard, Rejected, hear};
 use settlement_gateway::douyin::{PlatformKeys, Signed};
 use settlement_gateway::gateway::Name;
-use settlement_gateway::http::callbacks::Verdict;
+use settlement_gateway::http::callbacks::Received;
 use settlement_gateway::settle::{AppId, Key, OutSettleNo};
 
 use super::world::{APP, Douyin, Site, World};
@@ -52,16 +52,16 @@ pub fn hold(data: &[u8]) {
         let app = site.core.apps.get(&app_id).expect("it is served");
         let verdict = world.run(site.core.callbacks.receive(app, &headers, body));
         match heard {
-            Err(Rejected::Signature(_)) => assert_eq!(verdict, Verdict::BadSignature),
+            Err(Rejected::Signature(_)) => assert_eq!(verdict, Received::BadSignature),
             Err(Rejected::Malformed(_) | Rejected::OtherApp) => {
-                assert_eq!(verdict, Verdict::Malformed);
+                assert_eq!(verdict, Received::Malformed);
             }
             Ok(Heard::Other { kind }) => {
-                assert_eq!(verdict, Verdict::OtherType);
+                assert_eq!(verdict, Received::OtherType);
                 assert!(kind != "settle" && kind.len() <= 64, "{kind:?}");
             }
             Ok(Heard::Settle { trade_system, report }) => {
-                assert_eq!(verdict, Verdict::Acknowledged, "the store is up");
+                assert_eq!(verdict, Received::Acknowledged, "the store is up");
                 let mut get =
                     |name| world.run(site.core.gateway.get(&name)).expect("the store is up");
                 let name = Name::SettleId(app_id.clone(), trade_system, report.settle_id.clone());

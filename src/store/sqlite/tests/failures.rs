@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use tokio::time::advance;
 
 use super::super::columns::Fault;
-use super::super::job::{Job, Urgency, Verdict};
+use super::super::job::{Fate, Job, Urgency};
 use super::super::{Sqlite, SqliteOptions};
 use super::Stepped;
 use crate::settle::Source;
@@ -62,7 +62,7 @@ impl Job for Deadly {
         Ok(())
     }
 
-    fn reply(self: Box<Self>, _: Verdict) {
+    fn reply(self: Box<Self>, _: Fate) {
         panic!("a bug in the writer, for a test");
     }
 
