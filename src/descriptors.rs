@@ -6,7 +6,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Raises the soft limit to the hard one; how many may be open from then on. `None`: any number.
-pub fn raise() -> Option<u64> {
+pub(crate) fn raise() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {
         return limit.maximum;
@@ -18,12 +18,12 @@ pub fn raise() -> Option<u64> {
 }
 
 /// How many may be open. `None`: any number.
-pub fn allowed() -> Option<u64> {
+pub(crate) fn allowed() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
 /// How many are open, where the operating system tells.
-pub fn used() -> Option<usize> {
+pub(crate) fn used() -> Option<usize> {
     std::fs::read_dir("/proc/self/fd").ok().map(Iterator::count)
 }
 

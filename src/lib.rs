@@ -26,6 +26,9 @@
 //!
 //! Modules use those on lower floors and on their own; a test holds them to it.
 
+// So that the compiler finds what nothing uses any more.
+#![warn(unreachable_pub)]
+
 pub mod apps;
 pub mod cli;
 pub mod clock;

@@ -13,11 +13,11 @@ use std::time::Duration;
 use tracing::{Level, debug, error, info, warn};
 
 /// How often [`sum_up`] is to be called.
-pub const INTERVAL: Duration = Duration::from_secs(10);
+pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Who can cause a line as often as they like.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Cause {
+pub(crate) enum Cause {
     /// Anybody who reaches a port. What they cause is worth a few lines.
     Stranger,
     /// A caller, Douyin, the disk. Each of their lines names a settle that an operator may look
@@ -27,7 +27,7 @@ pub enum Cause {
 
 impl Cause {
     /// Lines of one place in one interval.
-    pub const fn lines_max(self) -> u64 {
+    pub(crate) const fn lines_max(self) -> u64 {
         match self {
             Cause::Stranger => 10,
             Cause::Peer => 200,
@@ -36,7 +36,7 @@ impl Cause {
 }
 
 /// The budget of one place in the code.
-pub struct LogLimit {
+pub(crate) struct LogLimit {
     level: Level,
     target: &'static str,
     line: &'static str,
@@ -53,13 +53,18 @@ static SUMMED_UP: AtomicBool = AtomicBool::new(false);
 
 impl LogLimit {
     /// Of the place in `target` that logs `line` at `level`.
-    pub const fn new(cause: Cause, level: Level, target: &'static str, line: &'static str) -> Self {
+    pub(crate) const fn new(
+        cause: Cause,
+        level: Level,
+        target: &'static str,
+        line: &'static str,
+    ) -> Self {
         let (lines, listed) = (AtomicU64::new(0), AtomicBool::new(false));
         Self { level, target, line, lines_max: cause.lines_max(), lines, listed }
     }
 
     /// Whether one more line may be logged in this interval; if not, it is counted.
-    pub fn admits(&'static self) -> bool {
+    pub(crate) fn admits(&'static self) -> bool {
         if !SUMMED_UP.load(Ordering::Relaxed) {
             return true;
         }
@@ -88,12 +93,12 @@ impl LogLimit {
 }
 
 /// From now on lines are held back: [`sum_up`] will tell of them.
-pub fn begin() {
+pub(crate) fn begin() {
     SUMMED_UP.store(true, Ordering::Relaxed);
 }
 
 /// Ends the interval of every place, and logs one line for each that held lines back.
-pub fn sum_up() {
+pub(crate) fn sum_up() {
     // Not while they are told of: telling takes the locks of the keeper of the log.
     let places = PLACES.lock().unwrap_or_else(PoisonError::into_inner).clone();
     for place in places {

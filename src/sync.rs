@@ -7,7 +7,7 @@
 //!
 //! What it must not know: anything. It only names what others wrote.
 
-pub mod bell;
+pub(crate) mod bell;
 
-pub use std::sync::{Arc, Mutex, MutexGuard};
-pub use tokio::sync::Mutex as AsyncMutex;
+pub(crate) use std::sync::{Arc, Mutex, MutexGuard};
+pub(crate) use tokio::sync::Mutex as AsyncMutex;

@@ -20,6 +20,9 @@
 //! [`Choices`]; what a test wants to go wrong is a [`Script`], or for callbacks a
 //! [`CallbackScript`]; what happened is a [`Snapshot`].
 
+// So that the compiler finds what nothing uses any more.
+#![warn(unreachable_pub)]
+
 mod answers;
 mod books;
 mod calendar;

@@ -18,7 +18,10 @@ const TIME_MAX: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// The address that was given, else the one of the configuration.
-pub fn address(given: Option<SocketAddr>, file: &ConfigFile) -> Result<SocketAddr, Problems> {
+pub(crate) fn address(
+    given: Option<SocketAddr>,
+    file: &ConfigFile,
+) -> Result<SocketAddr, Problems> {
     match given {
         Some(addr) => Ok(addr),
         None => Config::load_addr(file.source(), &Environment::of_process(), |config| {
@@ -29,7 +32,11 @@ pub fn address(given: Option<SocketAddr>, file: &ConfigFile) -> Result<SocketAdd
 }
 
 /// Puts a question; the answer's text, or why there is none.
-pub async fn ask(addr: SocketAddr, path: &str, asked: &impl Serialize) -> Result<String, String> {
+pub(crate) async fn ask(
+    addr: SocketAddr,
+    path: &str,
+    asked: &impl Serialize,
+) -> Result<String, String> {
     let answer = tokio::time::timeout(TIME_MAX, exchange(addr, path, asked)).await;
     answer.unwrap_or_else(|_| {
         Err(format!("no answer within {TIME_MAX:?}: look whether it took effect"))

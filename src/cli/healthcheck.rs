@@ -77,7 +77,7 @@ async fn ask(addr: &str, service: String) -> Result<ServingStatus, String> {
 }
 
 /// Who listens on every address is asked on this machine's own.
-pub fn reachable(addr: SocketAddr) -> SocketAddr {
+pub(crate) fn reachable(addr: SocketAddr) -> SocketAddr {
     let ip = match addr.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

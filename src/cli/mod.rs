@@ -1,18 +1,18 @@
 //! The command line, and the commands that print something and end. What `serve` runs is in
 //! [`setup`] and [`crate::server`].
 
-pub mod admin;
-pub mod check_callback;
-pub mod check_config;
-pub mod errors;
-pub mod healthcheck;
-pub mod init;
-pub mod resolve_contradiction;
-pub mod restored;
+pub(crate) mod admin;
+pub(crate) mod check_callback;
+pub(crate) mod check_config;
+pub(crate) mod errors;
+pub(crate) mod healthcheck;
+pub(crate) mod init;
+pub(crate) mod resolve_contradiction;
+pub(crate) mod restored;
 pub mod setup;
 #[cfg(feature = "sandbox")]
-pub mod simulate;
-pub mod stuck;
+pub(crate) mod simulate;
+pub(crate) mod stuck;
 
 use std::fmt;
 use std::io::Write as _;

@@ -167,7 +167,10 @@ mod sandbox {
     const CLIENT_SECRET_VARIABLE: &str = "SANDBOX_CLIENT_SECRET";
 
     /// One app, which is the default one, against a simulator in this process.
-    pub async fn prepare(serve: Serve, environment: Environment) -> Result<Setup, SetupError> {
+    pub(super) async fn prepare(
+        serve: Serve,
+        environment: Environment,
+    ) -> Result<Setup, SetupError> {
         keep_out_the_real_one(&environment)?;
         // Another run must not make the settle ids of settles that the database still holds.
         let seed = super::seed();

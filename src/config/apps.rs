@@ -17,7 +17,7 @@ use crate::settle::{AppId, NotifyUrl};
 
 /// One block, as far as it was read.
 #[derive(Default)]
-pub struct AppDraft {
+pub(super) struct AppDraft {
     pub app_id: Option<AppId>,
     pub client_secret_env: Option<String>,
     pub client_secret_file: Option<String>,
@@ -28,13 +28,13 @@ pub struct AppDraft {
 }
 
 /// One block and where it begins.
-pub struct Block {
+pub(super) struct Block {
     pub draft: AppDraft,
     pub at: SetBy,
 }
 
 impl Block {
-    pub fn new(at: SetBy) -> Self {
+    pub(super) fn new(at: SetBy) -> Self {
         Self { draft: AppDraft::default(), at }
     }
 }
@@ -54,7 +54,7 @@ const KEYS_BYTES_MAX: u64 = 64 * 1024;
 const TOKENS_BYTES_MAX: u64 = 64 * 1024;
 
 /// Completes the apps; returns the warnings.
-pub fn complete(reading: &mut Reading, environment: &Environment) -> Vec<String> {
+pub(super) fn complete(reading: &mut Reading, environment: &Environment) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut known = BTreeSet::new();
     for (i, block) in std::mem::take(&mut reading.apps).into_iter().enumerate() {

@@ -8,7 +8,7 @@ use super::table::{ORDERS, Relation, SECTIONS};
 use super::tls::{BadTls, Tls};
 
 /// Checks what no single knob can know.
-pub fn check(reading: &mut Reading) {
+pub(super) fn check(reading: &mut Reading) {
     for order in ORDERS {
         let (shorter, longer) = (knob(reading, order.shorter), knob(reading, order.longer));
         let (Some(shorter), Some(longer)) = (shorter, longer) else { continue };

@@ -5,7 +5,7 @@ use super::{Config, Problems, knobs};
 
 /// For all that no knob sizes: the log, listeners, timers, the lookup of names, an operator's own
 /// look at the process, and connections on their way to being turned away.
-pub const DESCRIPTORS_RESERVED: u64 = 64;
+pub(super) const DESCRIPTORS_RESERVED: u64 = 64;
 /// Of one connection of the store: the database, its log and the index of that.
 const DESCRIPTORS_PER_STORE_CONNECTION: u64 = 3;
 

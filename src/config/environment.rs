@@ -56,7 +56,7 @@ impl<'a> FromIterator<(&'a str, &'a str)> for Environment {
 }
 
 /// Reads the variables of all knobs.
-pub fn read(reading: &mut Reading, environment: &Environment) {
+pub(super) fn read(reading: &mut Reading, environment: &Environment) {
     let mut of_apps = BTreeMap::new();
     for name in environment.names() {
         let at = SetBy::Variable(name.to_owned());
@@ -99,7 +99,7 @@ fn too_far(blocks: usize) -> String {
 
 /// Reports the variables that set nothing. Those that the apps name for their secrets are known, so
 /// this comes after everything was read.
-pub fn report_unknown(reading: &mut Reading, environment: &Environment) {
+pub(super) fn report_unknown(reading: &mut Reading, environment: &Environment) {
     for name in environment.names() {
         let secret =
             reading.apps.iter().any(|app| app.draft.client_secret_env.as_deref() == Some(name));

@@ -18,12 +18,12 @@ use super::table::{APPS, SECTIONS};
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The text of a file. `Err` follows the file's name.
-pub fn text(path: &Path) -> Result<String, String> {
+pub(super) fn text(path: &Path) -> Result<String, String> {
     super::read_bounded(path, FILE_BYTES_MAX)
 }
 
 /// Reads a file's text; its name is for the problems.
-pub fn read(reading: &mut Reading, name: &str, text: &str) {
+pub(super) fn read(reading: &mut Reading, name: &str, text: &str) {
     let (table, mut errors) = DeTable::parse_recoverable(text);
     let file = File { name, text };
     if errors.is_empty() {

@@ -13,7 +13,7 @@ use crate::http::admin::Hosts;
 use crate::settle::AppId;
 
 /// The knobs of one table of the file.
-pub struct Section<T: 'static> {
+pub(super) struct Section<T: 'static> {
     /// The table's name; empty for the keys of no table.
     pub name: &'static str,
     /// What the table is about: sentences.
@@ -22,7 +22,7 @@ pub struct Section<T: 'static> {
 }
 
 /// One knob, documented.
-pub struct Knob<T: 'static> {
+pub(super) struct Knob<T: 'static> {
     pub key: &'static str,
     pub slot: Slot<T>,
     /// What it does and what it costs: sentences, with the names of keys in backticks.
@@ -31,7 +31,7 @@ pub struct Knob<T: 'static> {
 
 /// The field that a knob sets, and what may be written into it. Bounds are inclusive. The default
 /// is what `T` begins with.
-pub enum Slot<T: 'static> {
+pub(super) enum Slot<T: 'static> {
     /// A duration, written in whole milliseconds.
     Ms {
         of: fn(&mut T) -> &mut Duration,
@@ -79,7 +79,7 @@ pub enum Slot<T: 'static> {
 }
 
 /// What a text must be.
-pub struct Rule {
+pub(super) struct Rule {
     /// What is written: a path, an address.
     pub unit: &'static str,
     /// The rule in words, for the documentation.
@@ -90,7 +90,7 @@ pub struct Rule {
 
 /// What the example file shows of a knob without a default.
 #[derive(Clone, Copy)]
-pub enum Example {
+pub(super) enum Example {
     /// As a line that counts.
     Active(&'static str),
     /// As a comment.
@@ -99,7 +99,7 @@ pub enum Example {
 
 /// A value as it was written.
 #[derive(Clone, Copy)]
-pub enum Raw<'a> {
+pub(super) enum Raw<'a> {
     /// In the file.
     Toml(&'a DeValue<'a>),
     /// In the environment.
@@ -107,22 +107,22 @@ pub enum Raw<'a> {
 }
 
 /// What the names of all variables begin with.
-pub const PREFIX: &str = "SETTLEMENT_";
+pub(super) const PREFIX: &str = "SETTLEMENT_";
 
 /// The full key: `server.grpc_addr`.
-pub fn path(section: &str, key: &str) -> String {
+pub(super) fn path(section: &str, key: &str) -> String {
     if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
 }
 
 /// The variable that sets a knob: `SETTLEMENT_SERVER_GRPC_ADDR`.
-pub fn variable(section: &str, key: &str) -> String {
+pub(super) fn variable(section: &str, key: &str) -> String {
     let path = path(section, key).replace('.', "_");
     format!("{PREFIX}{}", path.to_ascii_uppercase())
 }
 
 impl<T> Slot<T> {
     /// Sets the field. What is wrong instead follows the key's path: "is 3; it must be …".
-    pub fn set(&self, target: &mut T, raw: Raw<'_>) -> Result<(), String> {
+    pub(super) fn set(&self, target: &mut T, raw: Raw<'_>) -> Result<(), String> {
         match self {
             Slot::Ms { of, bounds } => {
                 *of(target) = Duration::from_millis(raw.whole(*bounds)?);
@@ -154,7 +154,7 @@ impl<T> Slot<T> {
     }
 
     /// The field as the file spells it; `None` if it is unset.
-    pub fn written(&self, target: &mut T) -> Option<String> {
+    pub(super) fn written(&self, target: &mut T) -> Option<String> {
         let text = |text: &str| format!("{text:?}");
         Some(match self {
             Slot::Ms { of, .. } => grouped(&of(target).as_millis().to_string()),
@@ -173,7 +173,7 @@ impl<T> Slot<T> {
     }
 
     /// What a bare value means.
-    pub fn unit(&self) -> &'static str {
+    pub(super) fn unit(&self) -> &'static str {
         match self {
             Slot::Ms { .. } => "ms",
             Slot::Count { unit, .. } | Slot::Number { unit, .. } => unit,
@@ -187,7 +187,7 @@ impl<T> Slot<T> {
     }
 
     /// The bounds in words; empty if there are none.
-    pub fn bounds(&self) -> String {
+    pub(super) fn bounds(&self) -> String {
         match self {
             Slot::Ms { bounds, .. } | Slot::Count { bounds, .. } | Slot::Number { bounds, .. } => {
                 within(*bounds)
@@ -200,7 +200,7 @@ impl<T> Slot<T> {
     }
 
     /// What the example shows of a knob without a default.
-    pub fn example(&self) -> Option<Example> {
+    pub(super) fn example(&self) -> Option<Example> {
         match self {
             Slot::Optional { example, .. } | Slot::App { example, .. } => Some(*example),
             Slot::Ms { .. }
@@ -295,7 +295,7 @@ fn within((min, max): (u64, u64)) -> String {
 }
 
 /// Digits in groups of three, as TOML allows them.
-pub fn grouped(digits: &str) -> String {
+pub(super) fn grouped(digits: &str) -> String {
     let count = digits.chars().count();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {

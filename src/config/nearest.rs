@@ -1,7 +1,7 @@
 //! Finds the name that somebody probably meant.
 
 /// The known name that is at most a few slips away.
-pub fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+pub(super) fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let slips_max = 1 + name.chars().count() / 5;
     let known = known.filter(|known| !known.is_empty());
     let near = known.map(|known| (strsim::levenshtein(name, known), known));

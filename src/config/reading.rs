@@ -13,7 +13,7 @@ use super::{Config, Flags, Problems};
 
 /// What the sources say, so far; it begins with the defaults.
 #[derive(Default)]
-pub struct Reading {
+pub(super) struct Reading {
     pub config: Config,
     pub apps: Vec<Block>,
     /// Where a key was set, by its path, in the order of the sources.
@@ -45,33 +45,33 @@ impl fmt::Display for SetBy {
 }
 
 impl Reading {
-    pub fn problem(&mut self, origin: &SetBy, text: impl fmt::Display) {
+    pub(super) fn problem(&mut self, origin: &SetBy, text: impl fmt::Display) {
         self.problems.push((Some(origin.clone()), format!("{origin}: {text}")));
     }
 
     /// A problem of several places, or of none.
-    pub fn problem_of_all(&mut self, text: String) {
+    pub(super) fn problem_of_all(&mut self, text: String) {
         self.problems.push((None, text));
     }
 
     /// In the order of the places: down the file, along the variables, then what concerns several.
-    pub fn into_problems(mut self) -> Problems {
+    pub(super) fn into_problems(mut self) -> Problems {
         self.problems.sort_by(|(a, _), (b, _)| (a.is_none(), a).cmp(&(b.is_none(), b)));
         Problems(self.problems.into_iter().map(|(_, text)| one_line(&text)).collect())
     }
 
-    pub fn has_problems(&self) -> bool {
+    pub(super) fn has_problems(&self) -> bool {
         !self.problems.is_empty()
     }
 
     /// Sets a knob of the configuration.
-    pub fn put(&mut self, slot: &Slot<Config>, path: String, origin: SetBy, raw: Raw<'_>) {
+    pub(super) fn put(&mut self, slot: &Slot<Config>, path: String, origin: SetBy, raw: Raw<'_>) {
         let outcome = slot.set(&mut self.config, raw);
         self.note(path, origin, outcome);
     }
 
     /// Remembers where a key was set, or why it was not.
-    pub fn note(&mut self, path: String, origin: SetBy, outcome: Result<(), String>) {
+    pub(super) fn note(&mut self, path: String, origin: SetBy, outcome: Result<(), String>) {
         match outcome {
             Ok(()) => {
                 self.set.insert(path, origin);
@@ -83,7 +83,7 @@ impl Reading {
         }
     }
 
-    pub fn flags(&mut self, flags: Flags) {
+    pub(super) fn flags(&mut self, flags: Flags) {
         if let Some(addr) = flags.grpc_addr {
             self.config.grpc_addr = addr;
             self.note("server.grpc_addr".to_owned(), SetBy::Flag("--grpc-addr"), Ok(()));

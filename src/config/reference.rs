@@ -118,7 +118,7 @@ fn bounds<T>(section: &str, key: &str, slot: &Slot<T>) -> String {
 }
 
 /// What was set, with where from. The keys of secrets name where they are kept, not what they are.
-pub fn set(reading: &mut Reading) -> Vec<(String, String, SetBy)> {
+pub(super) fn set(reading: &mut Reading) -> Vec<(String, String, SetBy)> {
     let mut all = Vec::new();
     for section in SECTIONS {
         for knob in section.knobs {

@@ -17,7 +17,7 @@ use settle::SETTLE;
 use store::STORE;
 
 /// In the order in which they are documented.
-pub static SECTIONS: &[Section<Config>] = &[
+pub(super) static SECTIONS: &[Section<Config>] = &[
     Section {
         name: "",
         intro: "Keys of no table. They stand before the first `[table]` of the file, because TOML \
@@ -39,7 +39,7 @@ pub static SECTIONS: &[Section<Config>] = &[
 ];
 
 /// The keys of one `[[apps]]` block.
-pub static APPS: Section<AppDraft> = Section {
+pub(super) static APPS: Section<AppDraft> = Section {
     name: "apps",
     intro: "One block for each mini-program, at least one. Exactly one of `client_secret_env` and \
             `client_secret_file` gives the secret; white space around a secret is cut off. Never \
@@ -49,7 +49,7 @@ pub static APPS: Section<AppDraft> = Section {
 };
 
 /// Two durations that must fit each other.
-pub struct Order {
+pub(super) struct Order {
     /// Section and key of the shorter one.
     pub shorter: (&'static str, &'static str),
     pub relation: Relation,
@@ -57,12 +57,12 @@ pub struct Order {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Relation {
+pub(super) enum Relation {
     Less,
     AtMost,
 }
 
-pub static ORDERS: &[Order] = &[
+pub(super) static ORDERS: &[Order] = &[
     Order {
         shorter: ("douyin", "connect_timeout_ms"),
         relation: Relation::AtMost,

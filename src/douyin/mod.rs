@@ -24,19 +24,19 @@
 //! becomes of a settle because of an answer.
 
 pub mod callback;
-pub mod client;
+pub(crate) mod client;
 pub mod codes;
 mod config;
 mod exchange;
 mod outcome;
 mod pause;
-pub mod signature;
+pub(crate) mod signature;
 #[cfg(test)]
 mod tests;
 mod token;
 mod trade_basic;
 pub mod transport;
-pub mod wire;
+pub(crate) mod wire;
 
 pub use client::{Client, create_body};
 pub use config::{BuildError, ClientConfig};

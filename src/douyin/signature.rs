@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 
-pub use keys::BadKeys;
+pub(crate) use keys::BadKeys;
 
 /// The platform public keys of one app. Several, so that Douyin's key can be changed without a
 /// moment in which callbacks are refused: the old one and the new one are both good.
@@ -94,11 +94,11 @@ impl fmt::Debug for PlatformKeys {
 }
 
 /// The headers of a callback (page on common parameters, 公共参数).
-pub const TIMESTAMP_HEADER: &str = "Byte-Timestamp";
-pub const NONCE_HEADER: &str = "Byte-Nonce-Str";
-pub const SIGNATURE_HEADER: &str = "Byte-Signature";
+pub(crate) const TIMESTAMP_HEADER: &str = "Byte-Timestamp";
+pub(crate) const NONCE_HEADER: &str = "Byte-Nonce-Str";
+pub(crate) const SIGNATURE_HEADER: &str = "Byte-Signature";
 /// Douyin's log id of a callback.
-pub const LOG_ID_HEADER: &str = "Byte-Logid";
+pub(crate) const LOG_ID_HEADER: &str = "Byte-Logid";
 
 #[cfg(test)]
 mod tests;

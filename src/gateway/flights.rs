@@ -8,17 +8,17 @@ use crate::sync::{Arc, Mutex, MutexGuard, bell};
 
 /// The work in flight; cheap to clone.
 #[derive(Clone, Default)]
-pub struct Flights(Arc<Mutex<HashMap<Key, bell::Sender<Count>>>>);
+pub(super) struct Flights(Arc<Mutex<HashMap<Key, bell::Sender<Count>>>>);
 
 /// How many workers are on a settle, and how many have been since somebody looks.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Count {
+pub(super) struct Count {
     pub flying: u32,
     pub landed: u64,
 }
 
 /// One worker on one settle; lands when dropped.
-pub struct Flight {
+pub(super) struct Flight {
     flights: Flights,
     key: Key,
     /// What its end adds to the landed ones.
@@ -26,7 +26,7 @@ pub struct Flight {
 }
 
 /// Sees the flights of one settle end.
-pub struct Landings {
+pub(super) struct Landings {
     flights: Flights,
     key: Key,
     /// `None` only while dropping.
@@ -38,7 +38,7 @@ pub struct Landings {
 /// Whether a flight has landed since somebody began to look. If so, its result is in whatever is
 /// read from now on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Landed {
+pub(super) enum Landed {
     Yes,
     No,
 }
@@ -46,13 +46,13 @@ pub enum Landed {
 impl Flights {
     /// Takes off. Enter before the settle becomes visible to others, so that nobody who sees it
     /// misses the flight.
-    pub fn enter(&self, key: &Key) -> Flight {
+    pub(super) fn enter(&self, key: &Key) -> Flight {
         self.map().entry(key.clone()).or_default().send_modify(|count| count.flying += 1);
         Flight { flights: self.clone(), key: key.clone(), landing: 1 }
     }
 
     /// Begins to look at one settle's flights.
-    pub fn landings(&self, key: &Key) -> Landings {
+    pub(super) fn landings(&self, key: &Key) -> Landings {
         let counts = self.map().entry(key.clone()).or_default().subscribe();
         let landed_before = counts.get().landed;
         let counts = Some(counts);
@@ -76,7 +76,7 @@ impl Flights {
 
 impl Flight {
     /// Ends a flight that found nothing to do: nobody was waiting for that.
-    pub fn cancel(mut self) {
+    pub(super) fn cancel(mut self) {
         self.landing = 0;
     }
 }
@@ -84,12 +84,12 @@ impl Flight {
 impl Landings {
     /// Waits until nobody works on the settle; at once if nobody does. What it tells holds for that
     /// moment: asked for later, it could speak of a flight that landed after the caller had read.
-    pub async fn none_flying(&mut self) -> Landed {
+    pub(super) async fn none_flying(&mut self) -> Landed {
         self.until(|count| count.flying == 0).await
     }
 
     /// Waits until at least one flight has landed since this began, and none is in the air.
-    pub async fn all_landed(&mut self) {
+    pub(super) async fn all_landed(&mut self) {
         let before = self.landed_before;
         self.until(|count| count.flying == 0 && count.landed > before).await;
     }

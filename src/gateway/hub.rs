@@ -15,7 +15,7 @@ use crate::sync::{Arc, AsyncMutex, Mutex, MutexGuard, bell};
 
 /// The slots of this replica; cheap to clone.
 #[derive(Clone, Default)]
-pub struct Hub(Arc<Mutex<HashMap<Key, Arc<Slot>>>>);
+pub(super) struct Hub(Arc<Mutex<HashMap<Key, Arc<Slot>>>>);
 
 struct Slot {
     /// Counts hints. Written by whoever swapped a record of this key, read by its watchers.
@@ -35,7 +35,7 @@ struct Read {
 }
 
 /// One watcher's place in a slot; gives it back when dropped.
-pub struct Subscription {
+pub(super) struct Subscription {
     hub: Hub,
     key: Key,
     /// `None` only while dropping.
@@ -45,14 +45,14 @@ pub struct Subscription {
 
 /// Whether a subscription opened the slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Joined {
+pub(super) enum Joined {
     First,
     Later,
 }
 
 impl Hub {
     /// Registers a watcher. Register first, then read: a change in between leaves a hint.
-    pub fn subscribe(&self, key: &Key) -> (Subscription, Joined) {
+    pub(super) fn subscribe(&self, key: &Key) -> (Subscription, Joined) {
         let mut slots = self.slots();
         let joined = if slots.contains_key(key) { Joined::Later } else { Joined::First };
         let slot = slots.entry(key.clone()).or_insert_with(|| {
@@ -69,20 +69,20 @@ impl Hub {
     }
 
     /// Says that the record of this key has changed.
-    pub fn hint(&self, key: &Key) {
+    pub(super) fn hint(&self, key: &Key) {
         if let Some(slot) = self.slots().get(key) {
             slot.hints.send_modify(|hints| *hints += 1);
         }
     }
 
     /// Says that Douyin answered about this settle just now.
-    pub fn confirm(&self, key: &Key, now: Timestamp) {
+    pub(super) fn confirm(&self, key: &Key, now: Timestamp) {
         if let Some(slot) = self.slots().get(key) {
             *slot.confirmed.lock().expect("no code panics while holding this lock") = Some(now);
         }
     }
 
-    pub fn is_watched(&self, key: &Key) -> bool {
+    pub(super) fn is_watched(&self, key: &Key) -> bool {
         self.slots().contains_key(key)
     }
 
@@ -93,13 +93,13 @@ impl Hub {
 
 impl Subscription {
     /// Waits for a hint that came after the last [`Subscription::read`] of this subscription.
-    pub async fn hinted(&mut self) {
+    pub(super) async fn hinted(&mut self) {
         self.hints.changed().await;
     }
 
     /// The record as of now: read by this watcher, or by another one since the last hint and at
     /// most `age_max` ago.
-    pub async fn read(
+    pub(super) async fn read(
         &mut self,
         store: &Store,
         age_max: Duration,
@@ -119,7 +119,7 @@ impl Subscription {
         Ok(record)
     }
 
-    pub fn key(&self) -> &Key {
+    pub(super) fn key(&self) -> &Key {
         &self.key
     }
 
@@ -128,7 +128,7 @@ impl Subscription {
     }
 
     /// When Douyin last answered about this settle while somebody watched it here.
-    pub fn confirmed(&self) -> Option<Timestamp> {
+    pub(super) fn confirmed(&self) -> Option<Timestamp> {
         *self.slot().confirmed.lock().expect("no code panics while holding this lock")
     }
 }

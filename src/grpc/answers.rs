@@ -35,7 +35,7 @@ enum LastPoll {
 }
 
 /// What of a body waits for HTTP/2 to take it.
-pub struct Waiting {
+pub(super) struct Waiting {
     connection: Arc<Connection>,
     rest: Option<(Bytes, Held)>,
 }
@@ -54,29 +54,29 @@ impl AsRef<[u8]> for Part {
 }
 
 impl Waiting {
-    pub fn new(connection: Arc<Connection>) -> Self {
+    pub(super) fn new(connection: Arc<Connection>) -> Self {
         Self { connection, rest: None }
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.rest.is_none()
     }
 
     /// Takes in what the peer is to get next; `false`: that is more than may wait, and dropped.
-    pub fn add(&mut self, bytes: Bytes) -> bool {
+    pub(super) fn add(&mut self, bytes: Bytes) -> bool {
         let held = self.connection.take(Kind::Answers, bytes.len());
         self.rest = held.map(|held| (bytes, held));
         self.rest.is_some()
     }
 
     /// The same for what is to be told however much waits.
-    pub fn add_anyway(&mut self, bytes: Bytes) {
+    pub(super) fn add_anyway(&mut self, bytes: Bytes) {
         let held = self.connection.take_anyway(Kind::Answers, bytes.len());
         self.rest = Some((bytes, held));
     }
 
     /// The next part, if there is one.
-    pub fn part(&mut self) -> Option<Bytes> {
+    pub(super) fn part(&mut self) -> Option<Bytes> {
         LAST.set(LastPoll::Asked);
         let (mut bytes, mut held) = self.rest.take()?;
         let part = bytes.split_to(bytes.len().min(PART_BYTES_MAX));
@@ -93,7 +93,7 @@ impl Waiting {
 
 /// Runs the task of a stream. When what its body gave stays untaken for `untaken_max`, it is
 /// dropped, which resets the stream.
-pub async fn run(stream: impl Future<Output = ()>, untaken_max: Duration, running: Running) {
+pub(super) async fn run(stream: impl Future<Output = ()>, untaken_max: Duration, running: Running) {
     let mut stream = pin!(stream);
     let mut late = None;
     std::future::poll_fn(|cx| {

@@ -17,15 +17,15 @@ use tonic::body::Body;
 use super::bounds::{Connection, Held, Kind};
 
 /// The largest message; the largest sensible one has under 8 KiB.
-pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const REQUEST_BYTES_MAX: usize = 64 * 1024;
 /// A flag and the length of the message (gRPC over HTTP/2, "Length-Prefixed-Message").
 const PREFIX_BYTES: usize = 5;
 /// What a request that is on its way costs beside its body: its head, its stream, its task.
-pub const STREAM_BYTES: usize = 4 * 1024;
+pub(crate) const STREAM_BYTES: usize = 4 * 1024;
 
 /// Why a request does not become a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unfit {
+pub(crate) enum Unfit {
     /// It is not one message, or it broke off.
     Malformed,
     TooLarge,
@@ -34,7 +34,7 @@ pub enum Unfit {
 }
 
 /// The one message with its prefix. What does not come at once counts as held until it has come.
-pub async fn whole(mut body: Body, connection: &Arc<Connection>) -> Result<Bytes, Unfit> {
+pub(crate) async fn whole(mut body: Body, connection: &Arc<Connection>) -> Result<Bytes, Unfit> {
     let mut read = Read::default();
     let mut held: Option<Held> = None;
     loop {

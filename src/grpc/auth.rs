@@ -14,7 +14,7 @@ pub(super) struct Bearer(Option<Fingerprint>);
 
 /// Why a call is turned away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Denied {
+pub(crate) enum Denied {
     /// It has no token, or one that is nobody's.
     Unauthenticated,
     /// Its token is another app's.

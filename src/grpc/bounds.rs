@@ -45,7 +45,7 @@ pub struct Process {
 }
 
 /// What one connection holds, and what it does.
-pub struct Connection {
+pub(crate) struct Connection {
     process: Arc<Process>,
     held: Amounts,
     /// Bytes that came from the peer.
@@ -59,17 +59,17 @@ pub struct Connection {
 }
 
 /// An amount that is held; given back when dropped.
-pub struct Held {
+pub(crate) struct Held {
     connection: Arc<Connection>,
     kind: Kind,
     amount: usize,
 }
 
 /// A call that runs; it ends when dropped.
-pub struct Running(Arc<Connection>);
+pub(crate) struct Running(Arc<Connection>);
 
 /// A part of an answer that HTTP/2 has and has not written; written, or given up, when dropped.
-pub struct Unwritten {
+pub(crate) struct Unwritten {
     connection: Arc<Connection>,
     period: usize,
 }
@@ -114,7 +114,7 @@ impl Process {
 }
 
 impl Connection {
-    pub fn new(process: Arc<Process>) -> Arc<Self> {
+    pub(crate) fn new(process: Arc<Process>) -> Arc<Self> {
         Arc::new(Self {
             process,
             held: Amounts::default(),
@@ -128,55 +128,55 @@ impl Connection {
 
     /// The connection of a request, noted by the server; without one, a connection of its own: the
     /// caller is in this process.
-    pub fn of(extensions: &Extensions, process: &Arc<Process>) -> Arc<Self> {
+    pub(crate) fn of(extensions: &Extensions, process: &Arc<Process>) -> Arc<Self> {
         let noted = extensions.get::<Arc<Self>>().cloned();
         noted.unwrap_or_else(|| Self::new(Arc::clone(process)))
     }
 
     /// Takes an amount; `None`: it is beyond the bounds.
-    pub fn take(self: &Arc<Self>, kind: Kind, amount: usize) -> Option<Held> {
+    pub(crate) fn take(self: &Arc<Self>, kind: Kind, amount: usize) -> Option<Held> {
         let held = self.take_anyway(kind, amount);
         let (own, all) = (self.held(kind), self.process.held(kind));
         self.process.fits(kind, own, all).then_some(held)
     }
 
     /// Takes an amount that is there already, whatever the bounds.
-    pub fn take_anyway(self: &Arc<Self>, kind: Kind, amount: usize) -> Held {
+    pub(crate) fn take_anyway(self: &Arc<Self>, kind: Kind, amount: usize) -> Held {
         let held = Held { connection: Arc::clone(self), kind, amount: 0 };
         held.grown(amount)
     }
 
     /// Whether this much could be taken now.
-    pub fn has_room(&self, kind: Kind, amount: usize) -> bool {
+    pub(crate) fn has_room(&self, kind: Kind, amount: usize) -> bool {
         let (own, all) = (self.held(kind), self.process.held(kind));
         self.process.fits(kind, own.saturating_add(amount), all.saturating_add(amount))
     }
 
-    pub fn held(&self, kind: Kind) -> usize {
+    pub(crate) fn held(&self, kind: Kind) -> usize {
         self.held.of(kind).load(Ordering::Relaxed)
     }
 
-    pub fn hear(&self, bytes: usize) {
+    pub(crate) fn hear(&self, bytes: usize) {
         self.heard.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub fn heard(&self) -> usize {
+    pub(crate) fn heard(&self) -> usize {
         self.heard.load(Ordering::Relaxed)
     }
 
-    pub fn begin_call(self: &Arc<Self>) -> Running {
+    pub(crate) fn begin_call(self: &Arc<Self>) -> Running {
         self.moves.fetch_add(1, Ordering::Relaxed);
         self.calls.fetch_add(1, Ordering::Relaxed);
         Running(Arc::clone(self))
     }
 
     /// How many calls began and ended so far, if none runs and no answer waits to be taken.
-    pub fn rests(&self) -> Option<usize> {
+    pub(crate) fn rests(&self) -> Option<usize> {
         let busy = self.calls.load(Ordering::Relaxed) > 0 || self.held(Kind::Answers) > 0;
         (!busy).then(|| self.moves.load(Ordering::Relaxed))
     }
 
-    pub fn hand_over(self: &Arc<Self>) -> Unwritten {
+    pub(crate) fn hand_over(self: &Arc<Self>) -> Unwritten {
         let period = self.period.load(Ordering::Relaxed) % 2;
         self.unwritten_of(period).fetch_add(1, Ordering::Relaxed);
         Unwritten { connection: Arc::clone(self), period }
@@ -184,7 +184,7 @@ impl Connection {
 
     /// Begins another period. `true`: what HTTP/2 took in the one before the last is not written
     /// yet, and nothing but the end of the connection takes it back.
-    pub fn begin_period(&self) -> bool {
+    pub(crate) fn begin_period(&self) -> bool {
         let next = self.period.fetch_add(1, Ordering::Relaxed).wrapping_add(1) % 2;
         self.unwritten_of(next).load(Ordering::Relaxed) > 0
     }
@@ -197,7 +197,7 @@ impl Connection {
 
 impl Held {
     /// Takes more of it; `false`: that is beyond the bounds, and held all the same.
-    pub fn grow(&mut self, amount: usize) -> bool {
+    pub(crate) fn grow(&mut self, amount: usize) -> bool {
         let connection = &self.connection;
         let own = connection.held.of(self.kind).fetch_add(amount, Ordering::Relaxed) + amount;
         let all = &connection.process.held;
@@ -207,7 +207,7 @@ impl Held {
     }
 
     /// Moves up to `amount` of it into another.
-    pub fn split(&mut self, amount: usize) -> Held {
+    pub(crate) fn split(&mut self, amount: usize) -> Held {
         let amount = amount.min(self.amount);
         self.amount -= amount;
         Held { connection: Arc::clone(&self.connection), kind: self.kind, amount }

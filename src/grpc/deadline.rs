@@ -9,7 +9,7 @@ use super::status::Limit;
 
 /// The latest moment for an answer, and whose limit it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Deadline {
+pub(crate) struct Deadline {
     pub at: Instant,
     pub limit: Limit,
     /// When nobody waits any more for an RPC that should have answered at `at`; still before the
@@ -21,7 +21,7 @@ pub struct Deadline {
 
 impl Deadline {
     /// The deadline of a call that arrived just now.
-    pub fn of(headers: &HeaderMap, own_limit: Duration) -> Self {
+    pub(crate) fn of(headers: &HeaderMap, own_limit: Duration) -> Self {
         let now = Instant::now();
         let asked = headers.get("grpc-timeout").and_then(|value| value.to_str().ok());
         let asked = asked.and_then(timeout);
@@ -45,7 +45,7 @@ impl Deadline {
 
     /// The deadline of a request that is with the code of its RPC: since the arrival of its head,
     /// if that was noted.
-    pub fn of_request<T>(request: &tonic::Request<T>, own_limit: Duration) -> Self {
+    pub(crate) fn of_request<T>(request: &tonic::Request<T>, own_limit: Duration) -> Self {
         let noted = request.extensions().get().copied();
         noted.unwrap_or_else(|| Self::of(request.metadata().as_ref(), own_limit))
     }

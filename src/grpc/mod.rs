@@ -3,20 +3,20 @@
 //! What it must not know: SQL, Douyin's wire, how a settle changes.
 
 mod answers;
-pub mod arriving;
-pub mod auth;
-pub mod bounds;
+pub(crate) mod arriving;
+pub(crate) mod auth;
+pub(crate) mod bounds;
 pub mod convert;
-pub mod deadline;
+pub(crate) mod deadline;
 pub mod page;
 pub mod reasons;
 pub mod rpc;
-pub mod server;
-pub mod shape;
-pub mod status;
+pub(crate) mod server;
+pub(crate) mod shape;
+pub(crate) mod status;
 mod stream;
-pub mod time;
-pub mod violations;
+pub(crate) mod time;
+pub(crate) mod violations;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -41,48 +41,48 @@ use crate::proto::v1::settlement_service_server::SettlementServiceServer;
 use watch::{Checked, Watchman};
 
 /// Streams open at once on one connection.
-pub const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
+pub(crate) const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
 /// Streams that a peer took back before they were looked at, as many calls as end together while
 /// this process stands still. h2's default of 20 ends the connection of honest callers.
-pub const RESETS_PENDING_MAX: usize = 4 * 1_024;
+pub(crate) const RESETS_PENDING_MAX: usize = 4 * 1_024;
 /// Streams that h2 itself reset, in the life of a connection. Its default of 1,024 ends connections
 /// that are old and not hostile.
-pub const RESETS_OF_ERRORS_MAX: usize = 16 * 1_024;
+pub(crate) const RESETS_OF_ERRORS_MAX: usize = 16 * 1_024;
 /// The largest head of a request.
-pub const HEAD_BYTES_MAX: u32 = 16 * 1024;
+pub(crate) const HEAD_BYTES_MAX: u32 = 16 * 1024;
 /// What a peer may send before it is read: of one request, and of all on a connection.
-pub const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
-pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+pub(crate) const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// What h2 keeps of an answer that the peer does not take.
-pub const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Dead peers are found by pings, not by waiting.
-pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a peer may take to say that it speaks HTTP/2.
-pub const PREFACE_TIME_MAX: Duration = Duration::from_secs(10);
+pub(crate) const PREFACE_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a connection may stay without a call: before its first one, and later.
-pub const FIRST_CALL_TIME_MAX: Duration = Duration::from_secs(60);
-pub const IDLE_TIME_MAX: Duration = Duration::from_secs(600);
+pub(crate) const FIRST_CALL_TIME_MAX: Duration = Duration::from_secs(60);
+pub(crate) const IDLE_TIME_MAX: Duration = Duration::from_secs(600);
 /// How long an answer may stay untaken before its stream is reset, after a stream would have ended
 /// with SLOW_CONSUMER: a caller that reads again within this time still finds that word.
-pub const UNTAKEN_TIME_MAX: Duration = Duration::from_secs(10);
+pub(crate) const UNTAKEN_TIME_MAX: Duration = Duration::from_secs(10);
 /// Streams of health and reflection.
-pub const STREAMS: Bound = Bound { process_max: 1_024, connection_max: 64, share: 4 };
+pub(crate) const STREAMS: Bound = Bound { process_max: 1_024, connection_max: 64, share: 4 };
 /// Requests on their way: a connection may have as many as it has streams, and, when the process
 /// has no more room, still some.
-pub const ARRIVING: Bound = Bound {
+pub(crate) const ARRIVING: Bound = Bound {
     process_max: 128 * 1024 * 1024,
     connection_max: 16 * 1024 * 1024,
     share: 64 * STREAM_BYTES,
 };
 /// Answers that wait to be taken: five of the largest pages. `process_max` is a knob.
-pub const ANSWERS: Bound =
+pub(crate) const ANSWERS: Bound =
     Bound { process_max: usize::MAX, connection_max: 16 * 1024 * 1024, share: 64 * 1024 };
 
 /// How long a connection that makes room for another one may take to go, if it has no call.
-pub const LEAVE_TIME: Duration = Duration::from_secs(1);
+pub(crate) const LEAVE_TIME: Duration = Duration::from_secs(1);
 /// How often a connection is looked at.
-pub const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the gauges are set.
 const GAUGE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -90,7 +90,7 @@ const GAUGE_INTERVAL: Duration = Duration::from_secs(1);
 type Calls = Shaped<Routes>;
 
 /// Serves until `stop`; then until every connection has ended. Dropped, it ends them all at once.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     service: Service,
     health: HealthServer<HealthService>,

@@ -39,7 +39,7 @@ use crate::log_limit::limited;
 use crate::settle::Reason;
 
 /// How long a request may take to arrive.
-pub const BODY_TIME_MAX: Duration = Duration::from_secs(10);
+pub(crate) const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The layer around all services of the server.
 #[derive(Clone)]
@@ -61,11 +61,11 @@ pub struct Shaped<S> {
 
 /// Whether a request got to the code of its RPC. Before that, nothing of it can have been sent.
 #[derive(Clone, Debug, Default)]
-pub struct Entered(Arc<AtomicBool>);
+pub(crate) struct Entered(Arc<AtomicBool>);
 
 impl Entered {
     /// Notes that the request is with the code of its RPC.
-    pub fn mark<T>(request: &tonic::Request<T>) {
+    pub(crate) fn mark<T>(request: &tonic::Request<T>) {
         if let Some(Self(entered)) = request.extensions().get() {
             entered.store(true, Ordering::Relaxed);
         }

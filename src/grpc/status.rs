@@ -26,17 +26,17 @@ use crate::settle::proof::Proof;
 use crate::settle::{DouyinError, Failure, Reason, StateKind};
 use crate::store;
 
-pub use details::{Fitting, PAGE, anchor, douyin_error, fitting, retry_word};
-pub use names::Names;
-pub use words::{Words, words, words_for};
+pub(crate) use details::{Fitting, PAGE, anchor, douyin_error, fitting, retry_word};
+pub(crate) use names::Names;
+pub(crate) use words::{Words, words, words_for};
 
 /// The domain of what Douyin refused.
-pub const DOMAIN_DOUYIN: &str = "open.douyin.com";
+pub(crate) const DOMAIN_DOUYIN: &str = "open.douyin.com";
 /// The domain of the gateway's own reasons.
-pub const DOMAIN_GATEWAY: &str = "douyin.settlement.v1";
+pub(crate) const DOMAIN_GATEWAY: &str = "douyin.settlement.v1";
 /// The most bytes of an encoded `google.rpc.Status`. grpcio loses statuses from 8 KiB of metadata
 /// on, and the trailer is base64.
-pub const DETAILS_BYTES_MAX: usize = 4096;
+pub(crate) const DETAILS_BYTES_MAX: usize = 4096;
 const TEXT_BYTES_MAX: usize = 200;
 /// The shortest delay that anybody is told to wait.
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(100);
@@ -54,19 +54,19 @@ struct Problem {
 }
 
 /// A request whose fields are wrong.
-pub fn invalid(violations: Violations, rpc: Rpc) -> Status {
+pub(crate) fn invalid(violations: Violations, rpc: Rpc) -> Status {
     let mut problem = Problem::own(Reason::InvalidRequest).not_sent_by(rpc);
     problem.violations = violations;
     problem.status()
 }
 
 /// An app that the gateway does not serve.
-pub fn app_not_configured(names: &Names, rpc: Rpc) -> Status {
+pub(crate) fn app_not_configured(names: &Names, rpc: Rpc) -> Status {
     Problem::own(Reason::AppNotConfigured).not_sent_by(rpc).about(names).status()
 }
 
 /// A caller that may not call for the app.
-pub fn denied(denied: Denied, names: &Names, rpc: Rpc) -> Status {
+pub(crate) fn denied(denied: Denied, names: &Names, rpc: Rpc) -> Status {
     let problem = match denied {
         Denied::Unauthenticated => Problem::own(Reason::Unauthenticated),
         Denied::Forbidden => Problem::own(Reason::Forbidden),
@@ -75,29 +75,29 @@ pub fn denied(denied: Denied, names: &Names, rpc: Rpc) -> Status {
 }
 
 /// There are too many watchers. The caller is told to come back at a moment of its own.
-pub fn watch_limit(names: &Names, spread: Duration) -> Status {
+pub(crate) fn watch_limit(names: &Names, spread: Duration) -> Status {
     Problem::own(Reason::WatchLimitReached).later_by(spread).about(names).status()
 }
 
 /// The caller leaves too many answers untaken.
-pub fn overloaded(names: &Names, rpc: Rpc) -> Status {
+pub(crate) fn overloaded(names: &Names, rpc: Rpc) -> Status {
     Problem::own(Reason::Overloaded).not_sent_by(rpc).about(names).status()
 }
 
 /// Whose deadline ends a wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Limit {
+pub(crate) enum Limit {
     Caller,
     Gateway,
 }
 
 /// The time of a call other than a create is up.
-pub fn of_limit(limit: Limit, names: &Names) -> Status {
+pub(crate) fn of_limit(limit: Limit, names: &Names) -> Status {
     Problem::of_limit(limit).about(names).status()
 }
 
 /// What a failed create says to its caller.
-pub fn of_create(error: CreateError, names: &Names, limit: Limit) -> Status {
+pub(crate) fn of_create(error: CreateError, names: &Names, limit: Limit) -> Status {
     let outcome = outcome(&error);
     let mut problem = match error {
         CreateError::NotSent(not_sent) => of_not_sent(not_sent, limit),
@@ -131,7 +131,7 @@ pub fn of_create(error: CreateError, names: &Names, limit: Limit) -> Status {
 }
 
 /// The promise about the money that a failed create makes.
-pub fn outcome(error: &CreateError) -> Outcome {
+pub(crate) fn outcome(error: &CreateError) -> Outcome {
     match error {
         CreateError::NotSent(_) => Outcome::NotSent,
         CreateError::Rejected { .. } => Outcome::Refused,
@@ -171,7 +171,12 @@ fn of_not_sent(not_sent: NotSent, limit: Limit) -> Problem {
 
 /// How a watch or a wait ended; `None` if it ended well. Whoever loses a watch together with many
 /// others is told to come back later by `spread`.
-pub fn of_ending(ending: Ending, names: &Names, rpc: Rpc, spread: Duration) -> Option<Status> {
+pub(crate) fn of_ending(
+    ending: Ending,
+    names: &Names,
+    rpc: Rpc,
+    spread: Duration,
+) -> Option<Status> {
     let problem = match ending {
         Ending::Final => return None,
         Ending::Draining => Problem::own(Reason::ServerDraining).later_by(spread),
@@ -189,32 +194,32 @@ pub fn of_ending(ending: Ending, names: &Names, rpc: Rpc, spread: Duration) -> O
 }
 
 /// A message of a stream was not taken in time.
-pub fn slow_consumer(names: &Names) -> Status {
+pub(crate) fn slow_consumer(names: &Names) -> Status {
     Problem::own(Reason::SlowConsumer).by(Rpc::WatchSettle).about(names).status()
 }
 
 /// A stream whose task died.
-pub fn died() -> Status {
+pub(crate) fn died() -> Status {
     Problem::own(Reason::InternalError).by(Rpc::WatchSettle).status()
 }
 
 /// A settle that is not recorded here.
-pub fn not_found(names: &Names, rpc: Rpc) -> Status {
+pub(crate) fn not_found(names: &Names, rpc: Rpc) -> Status {
     Problem::own(Reason::SettleNotFound).by(rpc).about(names).status()
 }
 
 /// Douyin could not be asked.
-pub fn of_query(error: QueryError, names: &Names, rpc: Rpc) -> Status {
+pub(crate) fn of_query(error: QueryError, names: &Names, rpc: Rpc) -> Status {
     Problem::of_query(error).by(rpc).about(names).status()
 }
 
 /// The store failed under a read.
-pub fn of_store(error: &store::Error, names: &Names, rpc: Rpc) -> Status {
+pub(crate) fn of_store(error: &store::Error, names: &Names, rpc: Rpc) -> Status {
     Problem::of_store(error).by(rpc).about(names).status()
 }
 
 /// An error of the server's stack, which answers an RPC or something that is none.
-pub fn of_stack(reason: Reason, rpc: Option<Rpc>, outcome: Option<Outcome>) -> Status {
+pub(crate) fn of_stack(reason: Reason, rpc: Option<Rpc>, outcome: Option<Outcome>) -> Status {
     let problem = Problem { rpc, outcome, ..Problem::own(reason) };
     problem.status()
 }

@@ -34,7 +34,7 @@ pub struct WatchStream {
 type Outcome = Result<(), Status>;
 
 /// The task that fills a stream.
-pub struct Pump {
+pub(super) struct Pump {
     watch: Watch,
     names: Names,
     /// Ends the stream also while its caller does not read.
@@ -47,7 +47,7 @@ pub struct Pump {
 
 /// When a stream ends although nothing happened to its settle.
 #[derive(Clone, Copy, Debug)]
-pub struct StreamTerms {
+pub(super) struct StreamTerms {
     /// How long a ready message may stay untaken.
     pub patience: Duration,
     /// The caller's deadline, less the time that the last answer needs.
@@ -55,7 +55,7 @@ pub struct StreamTerms {
 }
 
 /// A stream and the task that fills it, which the caller runs.
-pub fn watch_stream(
+pub(super) fn watch_stream(
     watch: Watch,
     drain: CancellationToken,
     terms: StreamTerms,
@@ -70,7 +70,7 @@ pub fn watch_stream(
 
 impl Pump {
     /// Runs until the watch ends, the caller is gone, or it does not read.
-    pub async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         loop {
             // There is room exactly when the message before was taken.
             let room = tokio::select! {

@@ -3,7 +3,7 @@
 use crate::clock::Timestamp;
 
 /// A moment as the contract shows it.
-pub fn time(time: Timestamp) -> prost_types::Timestamp {
+pub(crate) fn time(time: Timestamp) -> prost_types::Timestamp {
     let nanos = i32::try_from(time.as_ms().rem_euclid(1_000) * 1_000_000)
         .expect("less than a second of nanoseconds fits into 32 bits");
     prost_types::Timestamp { seconds: time.as_ms().div_euclid(1_000), nanos }
@@ -11,11 +11,11 @@ pub fn time(time: Timestamp) -> prost_types::Timestamp {
 
 /// Whether a protobuf Timestamp may say it: from the year 1 to the year 9999. An earlier release
 /// recorded whatever Douyin sent.
-pub fn is_sayable(moment: Timestamp) -> bool {
+pub(crate) fn is_sayable(moment: Timestamp) -> bool {
     (-62_135_596_800_000..=253_402_300_799_999).contains(&moment.as_ms())
 }
 
 /// A moment for people, as in JSON.
-pub fn rfc3339(moment: Timestamp) -> String {
+pub(crate) fn rfc3339(moment: Timestamp) -> String {
     time(moment).to_string()
 }

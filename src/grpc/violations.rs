@@ -1,7 +1,7 @@
 //! What is wrong with the fields of a request.
 
 /// Violations that an error tells of, at most; of the others it tells how many there are.
-pub const VIOLATIONS_MAX: usize = 20;
+pub(crate) const VIOLATIONS_MAX: usize = 20;
 
 /// What is wrong with the fields of a request: the first of them, and how many there are.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -5,7 +5,7 @@
 //! What it must not know: how a settle changes.
 
 mod hosts;
-pub mod stuck;
+pub(crate) mod stuck;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

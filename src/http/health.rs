@@ -27,7 +27,7 @@ const SERVICE_NAME: &str = "douyin.settlement.v1.SettlementService";
 
 /// What `grpc.health.v1` says: serving while the store can commit and no stop has begun.
 #[derive(Clone)]
-pub struct Health {
+pub(crate) struct Health {
     reporter: HealthReporter,
     /// The same for `/readyz`.
     readiness: Readiness,
@@ -38,22 +38,22 @@ pub struct Health {
 }
 
 impl Health {
-    pub fn new(store: &Store, clock: &Clock) -> Self {
+    pub(crate) fn new(store: &Store, clock: &Clock) -> Self {
         let stopping = Arc::default();
         let (reporter, store, clock) = (HealthReporter::new(), store.clone(), clock.clone());
         Self { reporter, readiness: Readiness::default(), store, clock, stopping }
     }
 
-    pub fn service(&self) -> HealthServer<HealthService> {
+    pub(crate) fn service(&self) -> HealthServer<HealthService> {
         let service = HealthService::from_health_reporter(self.reporter.clone());
         HealthServer::new(service).accept_compressed(Gzip)
     }
 
-    pub fn readiness(&self) -> Readiness {
+    pub(crate) fn readiness(&self) -> Readiness {
         self.readiness.clone()
     }
 
-    pub async fn report(&self, status: ServingStatus) {
+    pub(crate) async fn report(&self, status: ServingStatus) {
         self.readiness.set(status == ServingStatus::Serving);
         self.reporter.set_service_status("", status).await;
         self.reporter.set_service_status(SERVICE_NAME, status).await;
@@ -61,7 +61,7 @@ impl Health {
 
     /// Says what the store proves, until `stop`. There is one proof at a time: a disk that hangs
     /// keeps one waiting, and as soon as it is through the gateway serves again.
-    pub async fn watch_store(self, stop: CancellationToken) {
+    pub(crate) async fn watch_store(self, stop: CancellationToken) {
         let (mut served, mut proof) = (None, self.proof());
         loop {
             let commits = self.store.commits();
@@ -134,14 +134,14 @@ impl Health {
         }
     }
 
-    pub async fn stop(&self) {
+    pub(crate) async fn stop(&self) {
         let mut stopping = self.stopping.lock().await;
         *stopping = true;
         self.report(ServingStatus::NotServing).await;
     }
 
     /// A health watch ends only when its service is forgotten; a server waits for every stream.
-    pub async fn end_watches(&self) {
+    pub(crate) async fn end_watches(&self) {
         let mut reporter = self.reporter.clone();
         reporter.clear_service_status("").await;
         reporter.clear_service_status(SERVICE_NAME).await;

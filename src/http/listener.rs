@@ -29,7 +29,7 @@ use tokio_util::task::TaskTracker;
 use crate::http::seats::{Activity, AtWork, Seat, Seats};
 use crate::log_limit::limited;
 
-pub use accept::accept;
+pub(crate) use accept::accept;
 use arriving::{Arriving, Connection, Held};
 
 /// What one listener gives at most.
@@ -56,26 +56,26 @@ impl Limits {
 }
 
 /// The largest head of a request.
-pub const HEAD_BYTES_MAX: u32 = 16 * 1024;
+pub(crate) const HEAD_BYTES_MAX: u32 = 16 * 1024;
 /// The most headers of a request over HTTP/1.1.
-pub const HEADERS_MAX: usize = 64;
+pub(crate) const HEADERS_MAX: usize = 64;
 /// Requests at once on one HTTP/2 connection.
-pub const STREAMS_MAX: u32 = 32;
+pub(crate) const STREAMS_MAX: u32 = 32;
 /// Requests over HTTP/2 that the peer took back before they were looked at, as many as end together
 /// while this process stands still.
-pub const RESETS_PENDING_MAX: usize = 256;
+pub(crate) const RESETS_PENDING_MAX: usize = 256;
 /// Streams that h2 itself reset, in the life of a connection.
-pub const RESETS_OF_ERRORS_MAX: usize = 1_024;
+pub(crate) const RESETS_OF_ERRORS_MAX: usize = 1_024;
 /// What a peer may send on an HTTP/2 connection before it is read.
-pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// What h2 keeps of an answer that the peer does not take.
-pub const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// At a stop: how long a connection without a request may take to end by itself, and a last answer
 /// to be written.
 const LINGER: Duration = Duration::from_millis(500);
 
 /// A request whose body has not been read yet.
-pub struct Request {
+pub(crate) struct Request {
     pub method: Method,
     pub path: String,
     /// The host of its address: HTTP/2 has one always, HTTP/1.1 only in a request as to a proxy.
@@ -95,7 +95,7 @@ struct Arrival {
 }
 
 /// A body that is here; its request counts among those at work until this is dropped.
-pub struct Arrived {
+pub(crate) struct Arrived {
     bytes: Bytes,
     _place: OwnedSemaphorePermit,
     _at_work: AtWork,
@@ -121,7 +121,7 @@ pub enum Unread {
 }
 
 impl Request {
-    pub async fn body(self) -> Result<Arrived, Unread> {
+    pub(crate) async fn body(self) -> Result<Arrived, Unread> {
         let Arrival { mut held, bytes_max, time_max, requests, activity } = self.arrival;
         if !held.grow(arriving::cost(&self.headers)) {
             return Err(Unread::Busy);
@@ -175,7 +175,7 @@ pub struct Answer {
 }
 
 /// Whoever answers the requests of a listener.
-pub trait Handler: Clone + Send + Sync + 'static {
+pub(crate) trait Handler: Clone + Send + Sync + 'static {
     fn handle(&self, request: Request) -> impl Future<Output = Answer> + Send;
 
     /// The answer to one connection too many.
@@ -187,7 +187,7 @@ pub trait Handler: Clone + Send + Sync + 'static {
 
 /// Serves until `stop`; then lets the requests in flight end. Whoever holds a connection without a
 /// request is not waited for, and nobody longer than a body may take.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     limits: Limits,

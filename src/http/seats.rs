@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 /// Connections that have made room and are still on their way out, at most: what a peer that does
 /// not go takes beyond the places is bounded.
-pub const LEAVING_MAX: usize = 16;
+pub(crate) const LEAVING_MAX: usize = 16;
 
 /// The places of one listener.
-pub struct Seats {
+pub(crate) struct Seats {
     listener: &'static str,
     max: usize,
     /// `None`: as many as there are.
@@ -37,7 +37,7 @@ struct Taken {
 }
 
 /// What a connection is doing, as far as its place depends on it.
-pub struct Activity {
+pub(crate) struct Activity {
     seats: Arc<Seats>,
     number: u64,
     peer: IpAddr,
@@ -48,15 +48,15 @@ pub struct Activity {
 }
 
 /// One connection's place; free again when dropped.
-pub struct Seat(Arc<Activity>);
+pub(crate) struct Seat(Arc<Activity>);
 
 /// A request that has come whole and is worked on, until it is dropped. One that is still on its
 /// way counts for nothing: a stranger can begin as many as it likes.
-pub struct AtWork(Arc<Activity>);
+pub(crate) struct AtWork(Arc<Activity>);
 
 /// Why there is no place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Full {
+pub(crate) enum Full {
     #[error("too many connections")]
     All,
     #[error("too many connections from one address")]
@@ -64,13 +64,17 @@ pub enum Full {
 }
 
 impl Seats {
-    pub fn new(listener: &'static str, max: usize, per_peer_max: Option<usize>) -> Arc<Self> {
+    pub(crate) fn new(
+        listener: &'static str,
+        max: usize,
+        per_peer_max: Option<usize>,
+    ) -> Arc<Self> {
         let (moves, taken) = (AtomicU64::new(0), Mutex::default());
         Arc::new(Self { listener, max, per_peer_max, moves, taken })
     }
 
     /// A connection that gets none is counted, and one that made room for it.
-    pub fn take(self: &Arc<Self>, peer: IpAddr) -> Result<Seat, Full> {
+    pub(crate) fn take(self: &Arc<Self>, peer: IpAddr) -> Result<Seat, Full> {
         let seat = self.find(peer);
         match seat {
             Ok(_) => {}
@@ -105,7 +109,7 @@ impl Seats {
     }
 
     /// Connections that have a place.
-    pub fn taken_count(&self) -> usize {
+    pub(crate) fn taken_count(&self) -> usize {
         self.taken().by_number.len()
     }
 
@@ -138,23 +142,23 @@ impl Taken {
 }
 
 impl Activity {
-    pub fn begin(self: &Arc<Self>) -> AtWork {
+    pub(crate) fn begin(self: &Arc<Self>) -> AtWork {
         self.at_work.fetch_add(1, Ordering::Relaxed);
         self.touch();
         AtWork(Arc::clone(self))
     }
 
-    pub fn rests(&self) -> bool {
+    pub(crate) fn rests(&self) -> bool {
         self.at_work.load(Ordering::Relaxed) == 0
     }
 
     /// Whether a request has ever been here whole.
-    pub fn has_worked(&self) -> bool {
+    pub(crate) fn has_worked(&self) -> bool {
         self.last.load(Ordering::Relaxed) != self.number
     }
 
     /// Until its place is another one's.
-    pub async fn made_room(&self) {
+    pub(crate) async fn made_room(&self) {
         self.left.cancelled().await;
     }
 
@@ -164,7 +168,7 @@ impl Activity {
 }
 
 impl Seat {
-    pub fn activity(&self) -> &Arc<Activity> {
+    pub(crate) fn activity(&self) -> &Arc<Activity> {
         &self.0
     }
 }

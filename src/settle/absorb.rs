@@ -10,7 +10,7 @@ use super::record::{Origin, Record, Report, ReportedStatus, Source, StateKind};
 use super::state::transition;
 
 /// Whether the record is under Douyin's own number of the settle, because no other one was known.
-pub fn yields(record: &Record) -> bool {
+pub(crate) fn yields(record: &Record) -> bool {
     let by_id = record.state.settle_id().map(OutSettleNo::of_settle_id);
     record.origin == Origin::Platform && by_id.as_ref() == Some(&record.key.out_settle_no)
 }

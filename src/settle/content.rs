@@ -6,7 +6,7 @@ use super::money::Fen;
 
 /// What every mark begins with. The version lets the encoding change without old settles becoming
 /// unrecognisable.
-pub const MARK_PREFIX: &str = "sg1:";
+pub(crate) const MARK_PREFIX: &str = "sg1:";
 
 /// One receiver other than the seller.
 #[derive(Clone, PartialEq, Eq, Debug)]

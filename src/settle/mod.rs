@@ -8,25 +8,25 @@
 //! [`mod@stuck`] (what keeps a settle from its end). [`content`], [`failure`], [`ids`], [`money`]
 //! and [`reason`] are the words they use.
 
-pub mod absorb;
+pub(crate) mod absorb;
 mod change;
-pub mod content;
+pub(crate) mod content;
 mod dispute;
-pub mod evidence;
-pub mod failure;
-pub mod ids;
-pub mod money;
-pub mod observation;
-pub mod permission;
-pub mod proof;
-pub mod reason;
-pub mod record;
+pub(crate) mod evidence;
+pub(crate) mod failure;
+pub(crate) mod ids;
+pub(crate) mod money;
+pub(crate) mod observation;
+pub(crate) mod permission;
+pub(crate) mod proof;
+pub(crate) mod reason;
+pub(crate) mod record;
 mod report;
-pub mod schedule;
-pub mod sights;
-pub mod state;
-pub mod step;
-pub mod stuck;
+pub(crate) mod schedule;
+pub(crate) mod sights;
+pub(crate) mod state;
+pub(crate) mod step;
+pub(crate) mod stuck;
 
 pub use absorb::absorb;
 pub use content::{Content, SettleParam};

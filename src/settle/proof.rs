@@ -20,7 +20,7 @@ pub enum Proof {
 /// `cp_extra` decides where Douyin shows it: it is the `ext` we sent, and with the mark it names
 /// the whole content. Where Douyin leaves it out, the same order is proof only while a send of
 /// ours is unaccounted for; otherwise the settle is more likely a stranger's.
-pub fn proof(record: &Record, report: &Report) -> Proof {
+pub(crate) fn proof(record: &Record, report: &Report) -> Proof {
     let Origin::Gateway(request) = &record.origin else {
         return Proof::Foreign;
     };
@@ -53,7 +53,7 @@ pub fn proof(record: &Record, report: &Report) -> Proof {
 
 /// Of several settles under one number, the one the record follows: ours that has not failed, then
 /// ours that failed (the recorded one first), then another system's.
-pub fn pick<'a>(record: &Record, reports: &'a [Report]) -> Option<&'a Report> {
+pub(crate) fn pick<'a>(record: &Record, reports: &'a [Report]) -> Option<&'a Report> {
     let recorded = record.state.settle_id();
     reports.iter().min_by_key(|report| {
         let other = recorded != Some(&report.settle_id);
@@ -69,7 +69,7 @@ pub fn pick<'a>(record: &Record, reports: &'a [Report]) -> Option<&'a Report> {
 /// whose record is older than itself (made by another gateway of the company, from a lost database,
 /// or adopted before the create's own insert). Only our mark, or the caller's own `ext`, proves it;
 /// only a fact that contradicts proves the opposite.
-pub fn proof_of_adopted(content: &Content, mark: Mark, facts: &Facts) -> Proof {
+pub(crate) fn proof_of_adopted(content: &Content, mark: Mark, facts: &Facts) -> Proof {
     let order = facts.out_order_no.as_ref();
     let item = facts.item_order_id.as_ref();
     if order.is_some_and(|seen| *seen != content.out_order_no)

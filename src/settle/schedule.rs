@@ -76,7 +76,7 @@ pub struct Terms<'a> {
 }
 
 /// What is next after a record was written over `before`.
-pub fn next(before: &Record, after: &Record, by: By<'_>, terms: &Terms<'_>) -> Next {
+pub(crate) fn next(before: &Record, after: &Record, by: By<'_>, terms: &Terms<'_>) -> Next {
     let By::Worker(progress) = by else {
         return Next { step: Step::Rest, due: after_a_fact(before, after) };
     };
@@ -89,7 +89,7 @@ pub fn next(before: &Record, after: &Record, by: By<'_>, terms: &Terms<'_>) -> N
 }
 
 /// What a worker leaves in the due row when its turn ends.
-pub fn at_rest(record: &Record, progress: &Progress, terms: &Terms<'_>) -> Due {
+pub(crate) fn at_rest(record: &Record, progress: &Progress, terms: &Terms<'_>) -> Due {
     if record.is_final() && !asks_again(record, progress, terms) {
         return Due::Remove;
     }

@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 /// Changes the value.
-pub struct Sender<T>(Arc<Shared<T>>);
+pub(crate) struct Sender<T>(Arc<Shared<T>>);
 
 /// Hears of every change since it looked last.
-pub struct Receiver<T> {
+pub(crate) struct Receiver<T> {
     shared: Arc<Shared<T>>,
     /// The change that it knows.
     seen: u64,
@@ -32,18 +32,18 @@ struct Current<T> {
 }
 
 impl<T: Copy> Sender<T> {
-    pub fn new(value: T) -> Self {
+    pub(crate) fn new(value: T) -> Self {
         let current = Mutex::new(Current { value, changes: 0 });
         Self(Arc::new(Shared { current, changed: Notify::new(), receivers: AtomicUsize::new(0) }))
     }
 
     /// A receiver that hears of changes from now on.
-    pub fn subscribe(&self) -> Receiver<T> {
+    pub(crate) fn subscribe(&self) -> Receiver<T> {
         self.0.receivers.fetch_add(1, Ordering::Relaxed);
         Receiver { shared: Arc::clone(&self.0), seen: self.0.current().changes }
     }
 
-    pub fn send_modify(&self, modify: impl FnOnce(&mut T)) {
+    pub(crate) fn send_modify(&self, modify: impl FnOnce(&mut T)) {
         {
             let mut current = self.0.current();
             modify(&mut current.value);
@@ -52,12 +52,12 @@ impl<T: Copy> Sender<T> {
         self.0.changed.notify_waiters();
     }
 
-    pub fn get(&self) -> T {
+    pub(crate) fn get(&self) -> T {
         self.0.current().value
     }
 
     /// How many receivers there are.
-    pub fn receiver_count(&self) -> usize {
+    pub(crate) fn receiver_count(&self) -> usize {
         self.0.receivers.load(Ordering::Relaxed)
     }
 }
@@ -69,19 +69,19 @@ impl<T: Copy + Default> Default for Sender<T> {
 }
 
 impl<T: Copy> Receiver<T> {
-    pub fn get(&self) -> T {
+    pub(crate) fn get(&self) -> T {
         self.shared.current().value
     }
 
     /// The value, every change of which is known from now on.
-    pub fn get_and_update(&mut self) -> T {
+    pub(crate) fn get_and_update(&mut self) -> T {
         let current = self.shared.current();
         self.seen = current.changes;
         current.value
     }
 
     /// Waits for a change that is not known yet. Dropping the future loses nothing.
-    pub async fn changed(&mut self) {
+    pub(crate) async fn changed(&mut self) {
         loop {
             let mut changed = std::pin::pin!(self.shared.changed.notified());
             // Before the look: a change in between leaves its mark.
@@ -96,7 +96,7 @@ impl<T: Copy> Receiver<T> {
     }
 
     /// Waits until the value is as wanted, and returns it as it was then.
-    pub async fn wait_for(&mut self, mut wanted: impl FnMut(&T) -> bool) -> T {
+    pub(crate) async fn wait_for(&mut self, mut wanted: impl FnMut(&T) -> bool) -> T {
         loop {
             let value = self.get_and_update();
             if wanted(&value) {

@@ -16,7 +16,7 @@ use super::Runner;
 
 /// The essential tasks of one gateway; cheap to clone.
 #[derive(Clone)]
-pub struct Essentials {
+pub(crate) struct Essentials {
     tasks: TaskTracker,
     runner: Runner,
     first: Arc<OnceLock<&'static str>>,
@@ -24,13 +24,13 @@ pub struct Essentials {
 }
 
 impl Essentials {
-    pub fn new(runner: Runner) -> Self {
+    pub(crate) fn new(runner: Runner) -> Self {
         let (tasks, told) = (TaskTracker::new(), CancellationToken::new());
         Self { tasks, runner, first: Arc::default(), told }
     }
 
     /// Runs a task that may end once `stop` was cancelled, and not before. The handle ends with it.
-    pub fn spawn(
+    pub(crate) fn spawn(
         &self,
         name: &'static str,
         stop: &CancellationToken,
@@ -50,18 +50,18 @@ impl Essentials {
     }
 
     /// Waits until one has ended too early.
-    pub async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         self.told.cancelled().await;
     }
 
     /// Waits until all of them have ended.
-    pub async fn all_ended(&self) {
+    pub(crate) async fn all_ended(&self) {
         self.tasks.close();
         self.tasks.wait().await;
     }
 
     /// The first one that ended too early.
-    pub fn first_ended(&self) -> Option<&'static str> {
+    pub(crate) fn first_ended(&self) -> Option<&'static str> {
         self.first.get().copied()
     }
 }

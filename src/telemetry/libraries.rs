@@ -15,7 +15,7 @@ const OURS: &str = env!("CARGO_CRATE_NAME");
 
 /// The limits of libraries, place by place.
 #[derive(Default)]
-pub struct Libraries(Mutex<HashMap<Identifier, &'static LogLimit>>);
+pub(super) struct Libraries(Mutex<HashMap<Identifier, &'static LogLimit>>);
 
 impl<S: Subscriber> Layer<S> for Libraries {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {

@@ -228,7 +228,7 @@ fn whole_lines(bytes: &[u8]) -> &[u8] {
 
 /// Standard error, past the lock and the buffer of the standard library: a thread that is blocked
 /// here holds nothing that another one could want.
-pub struct StandardError;
+pub(super) struct StandardError;
 
 impl Write for StandardError {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -75,7 +75,7 @@ pub enum BadKeys {
 }
 
 /// The keys of a text as PKCS#1, at least one.
-pub fn read(text: &str) -> Result<Vec<Vec<u8>>, BadKeys> {
+pub(super) fn read(text: &str) -> Result<Vec<Vec<u8>>, BadKeys> {
     let text = without_comments(text);
     if text.contains("PRIVATE KEY-----") {
         return Err(BadKeys::Private);

@@ -34,12 +34,12 @@ pub(super) enum Checked {
 }
 
 impl Watchman {
-    pub fn new(connection: Arc<Connection>, period: Duration) -> Self {
+    pub(super) fn new(connection: Arc<Connection>, period: Duration) -> Self {
         let now = Instant::now();
         Self { connection, opened: now, idle: None, told: None, period, period_began: now }
     }
 
-    pub fn look(&mut self) -> Checked {
+    pub(super) fn look(&mut self) -> Checked {
         let now = Instant::now();
         if self.connection.heard() < PREFACE_BYTES && now - self.opened >= PREFACE_TIME_MAX {
             return Checked::Silent;

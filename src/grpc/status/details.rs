@@ -17,7 +17,7 @@ use crate::settle::{DouyinError, Reason};
 const ERR_MSG_BYTES_MAX: usize = 512;
 /// Where the errors are described, with an anchor for each reason. Without a home page, which a
 /// distributor puts into Cargo.toml, it is the path within the gateway's documents.
-pub const PAGE: &str = concat!(env!("CARGO_PKG_HOMEPAGE"), "docs/ERRORS.md");
+pub(crate) const PAGE: &str = concat!(env!("CARGO_PKG_HOMEPAGE"), "docs/ERRORS.md");
 
 impl Problem {
     #[expect(clippy::disallowed_methods, reason = "the one place that builds a status")]
@@ -172,14 +172,14 @@ impl Problem {
 
 /// The details that fit some codes only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fitting {
+pub(crate) enum Fitting {
     ResourceInfo,
     PreconditionFailure,
     QuotaFailure,
 }
 
 /// Which of them an error of this code has.
-pub fn fitting(code: Code) -> Option<Fitting> {
+pub(crate) fn fitting(code: Code) -> Option<Fitting> {
     match code {
         Code::NotFound | Code::AlreadyExists => Some(Fitting::ResourceInfo),
         Code::FailedPrecondition | Code::PermissionDenied => Some(Fitting::PreconditionFailure),
@@ -200,12 +200,12 @@ pub fn fitting(code: Code) -> Option<Fitting> {
 }
 
 /// The anchor of a reason in the page of errors: what most renderers make of its heading.
-pub fn anchor(reason: &str) -> String {
+pub(crate) fn anchor(reason: &str) -> String {
     reason.to_ascii_lowercase()
 }
 
 /// `retry` in the metadata of `ErrorInfo`.
-pub fn retry_word(retry: Retry) -> &'static str {
+pub(crate) fn retry_word(retry: Retry) -> &'static str {
     match retry {
         Retry::Now(_) => "now",
         Retry::AfterChange => "after_change",
@@ -214,7 +214,7 @@ pub fn retry_word(retry: Retry) -> &'static str {
 }
 
 /// What Douyin said, for a detail or a recorded error.
-pub fn douyin_error(reason: Reason, said: &DouyinError) -> v1::DouyinError {
+pub(crate) fn douyin_error(reason: Reason, said: &DouyinError) -> v1::DouyinError {
     let text = |text: &str, bytes_max| {
         let text = cut(text, bytes_max);
         (!text.is_empty()).then(|| text.to_owned())

@@ -7,14 +7,14 @@ use crate::settle::{AppId, Content, Key};
 
 /// Names of the contract's fields, and what the call gave for them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Names(BTreeMap<&'static str, String>);
+pub(crate) struct Names(BTreeMap<&'static str, String>);
 
 impl Names {
-    pub fn of_app(app_id: &AppId) -> Self {
+    pub(crate) fn of_app(app_id: &AppId) -> Self {
         Self::default().with("app_id", app_id.as_str())
     }
 
-    pub fn of_create(key: &Key, content: &Content) -> Self {
+    pub(crate) fn of_create(key: &Key, content: &Content) -> Self {
         let names = Self::of_key(key).with("out_order_no", content.out_order_no.as_str());
         match &content.item_order_id {
             Some(item_order_id) => names.with("item_order_id", item_order_id.as_str()),
@@ -22,11 +22,11 @@ impl Names {
         }
     }
 
-    pub fn of_key(key: &Key) -> Self {
+    pub(crate) fn of_key(key: &Key) -> Self {
         Self::of_app(&key.app_id).with("out_settle_no", key.out_settle_no.as_str())
     }
 
-    pub fn of(name: &Name) -> Self {
+    pub(crate) fn of(name: &Name) -> Self {
         match name {
             Name::Key(key) => Self::of_key(key),
             Name::SettleId(app_id, _, settle_id) => {
@@ -35,7 +35,7 @@ impl Names {
         }
     }
 
-    pub fn of_question(app_id: &AppId, question: &Question) -> Self {
+    pub(crate) fn of_question(app_id: &AppId, question: &Question) -> Self {
         let (name, text) = match question {
             Question::SettleId(settle_id) => ("settle_id", settle_id.as_str()),
             Question::OrderId(order_id) => ("order_id", order_id.as_str()),

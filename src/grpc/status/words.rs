@@ -11,7 +11,7 @@ use crate::settle::{Failure, Reason};
 
 /// A table row, as it applies to one failure.
 #[derive(Clone, Debug)]
-pub struct Words {
+pub(crate) struct Words {
     pub code: Code,
     pub reason: Reason,
     pub domain: &'static str,
@@ -28,7 +28,7 @@ pub struct Words {
 
 /// The words for a recorded failure. The gateway's several causes of "no usable answer" are one
 /// reason to a caller: none of them changes what the caller does.
-pub fn words(failure: &Failure) -> Words {
+pub(crate) fn words(failure: &Failure) -> Words {
     let Some(reason) = failure.reason.known() else {
         return Words::own(Reason::InternalError);
     };
@@ -57,7 +57,7 @@ fn is_no_usable_answer(reason: Reason) -> bool {
 /// While it is unknown, coming back with the same number is right whatever the last answer was:
 /// that answer may be about a repeat whose original was taken. Not where nothing would be asked
 /// before somebody mends the app. Once it is refused, the same number is over.
-pub fn words_for(failure: &Failure, outcome: Outcome) -> Words {
+pub(crate) fn words_for(failure: &Failure, outcome: Outcome) -> Words {
     let mut words = words(failure);
     let said_of_a_send = match words.handling {
         Some(Handling::Reauthenticate) | None => false,

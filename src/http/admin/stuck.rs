@@ -10,20 +10,20 @@ use crate::http::listener::Request;
 use crate::settle::{AppId, StateKind};
 
 /// Where it is asked.
-pub const STUCK_PATH: &str = "/stuck";
+pub(crate) const STUCK_PATH: &str = "/stuck";
 /// The most settles in one answer, whatever is asked for.
 const LIMIT_MAX: u32 = 1_000;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Asked {
+pub(crate) struct Asked {
     /// `None`: of all apps.
     pub app_id: Option<String>,
     pub limit: u32,
 }
 
 #[derive(Serialize, Deserialize)]
-pub struct Told {
+pub(crate) struct Told {
     /// When the gateway last looked through all settles; `None`: not yet.
     pub looked_time: Option<String>,
     pub total: u64,
@@ -35,14 +35,14 @@ pub struct Told {
 }
 
 #[derive(Serialize, Deserialize)]
-pub struct Count {
+pub(crate) struct Count {
     pub app_id: String,
     pub kind: String,
     pub settles: u32,
 }
 
 #[derive(Serialize, Deserialize)]
-pub struct Settle {
+pub(crate) struct Settle {
     pub app_id: String,
     pub out_settle_no: String,
     pub kind: String,

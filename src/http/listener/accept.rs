@@ -17,7 +17,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Accepts connections until `stop`; then returns once every task of `tasks` has ended, those that
 /// `talk` makes among them. `turn_away` must not wait for the peer.
-pub async fn accept<T>(
+pub(crate) async fn accept<T>(
     listener: TcpListener,
     seats: Arc<Seats>,
     tasks: TaskTracker,

@@ -14,13 +14,13 @@ const REQUEST_BYTES: usize = 4 * 1024;
 const SHARE_BYTES: usize = 16 * 1024;
 
 /// All that is on its way to one listener.
-pub struct Arriving {
+pub(super) struct Arriving {
     bytes_max: usize,
     bytes: AtomicUsize,
 }
 
 /// One connection.
-pub struct Connection {
+pub(super) struct Connection {
     arriving: Arc<Arriving>,
     bytes: AtomicUsize,
     /// Requests that have not been answered.
@@ -30,47 +30,47 @@ pub struct Connection {
 }
 
 /// A request until it is answered.
-pub struct Open(Arc<Connection>);
+pub(super) struct Open(Arc<Connection>);
 
 /// Bytes that have come of a request that is not whole; given back when dropped.
-pub struct Held {
+pub(super) struct Held {
     connection: Arc<Connection>,
     bytes: usize,
 }
 
 impl Arriving {
-    pub fn new(bytes_max: usize) -> Arc<Self> {
+    pub(super) fn new(bytes_max: usize) -> Arc<Self> {
         Arc::new(Self { bytes_max, bytes: AtomicUsize::new(0) })
     }
 }
 
 impl Connection {
-    pub fn new(arriving: Arc<Arriving>) -> Arc<Self> {
+    pub(super) fn new(arriving: Arc<Arriving>) -> Arc<Self> {
         let (bytes, open, moves) = Default::default();
         Arc::new(Self { arriving, bytes, open, moves })
     }
 
-    pub fn open(self: &Arc<Self>) -> Open {
+    pub(super) fn open(self: &Arc<Self>) -> Open {
         self.open.fetch_add(1, Ordering::Relaxed);
         self.moves.fetch_add(1, Ordering::Relaxed);
         Open(Arc::clone(self))
     }
 
     /// Whether nothing is open, and nothing was since the last look.
-    pub fn rested(&self, last: &mut Option<u64>) -> bool {
+    pub(super) fn rested(&self, last: &mut Option<u64>) -> bool {
         let now = self.moves.load(Ordering::Relaxed);
         let seen = last.replace(now);
         self.open.load(Ordering::Relaxed) == 0 && seen == Some(now)
     }
 
-    pub fn hold(self: &Arc<Self>) -> Held {
+    pub(super) fn hold(self: &Arc<Self>) -> Held {
         Held { connection: Arc::clone(self), bytes: 0 }
     }
 }
 
 impl Held {
     /// Takes in more; `false`: there is no room for it.
-    pub fn grow(&mut self, bytes: usize) -> bool {
+    pub(super) fn grow(&mut self, bytes: usize) -> bool {
         let Connection { arriving, bytes: own, .. } = &*self.connection;
         let own = own.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let all = arriving.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
@@ -80,7 +80,7 @@ impl Held {
 }
 
 /// What a request costs before anything of its body has come.
-pub fn cost(head: &HeaderMap) -> usize {
+pub(super) fn cost(head: &HeaderMap) -> usize {
     let bytes = head.iter().map(|(name, value)| name.as_str().len() + value.len());
     REQUEST_BYTES + bytes.sum::<usize>()
 }
