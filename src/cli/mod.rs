@@ -4,6 +4,7 @@
 pub(crate) mod admin;
 pub(crate) mod check_callback;
 pub(crate) mod check_config;
+mod database;
 pub(crate) mod errors;
 pub(crate) mod healthcheck;
 pub(crate) mod init;

@@ -1,0 +1,31 @@
+//! The database that a command is about, where no gateway runs on it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{ConfigFile, EX_USAGE, complain};
+use crate::config::{Config, Environment, Flags};
+use crate::store::SqliteOptions;
+
+#[derive(Debug, Args)]
+pub(crate) struct Database {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// The folder of the database, as for `serve`; overrides the configuration.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+impl Database {
+    /// How it is opened. `Err`: the configuration cannot be used, which the operator was told.
+    pub(crate) fn options(self) -> Result<SqliteOptions, ExitCode> {
+        let flags = Flags { grpc_addr: None, data_dir: self.data_dir };
+        let environment = Environment::of_process();
+        Config::load_database(self.file.source(), &environment, flags).map_err(|problems| {
+            complain(problems);
+            ExitCode::from(EX_USAGE)
+        })
+    }
+}
