@@ -129,7 +129,7 @@ pub struct Context<'a> {
     /// By when every permission of the record had surely been given, by the same clock
     /// ([`Sights::given`]). `None`: it is not known, and nothing is proven by time.
     ///
-    /// [`Sights::given`]: super::permission::Sights::given
+    /// [`Sights::given`]: super::Sights::given
     pub given: Option<Timestamp>,
     pub policy: &'a Policy,
     pub lease: Lease,
