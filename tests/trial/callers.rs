@@ -17,7 +17,7 @@ use crate::checker::{Intent, undecidable};
 use crate::douyin::{BEGINS_MS, ITEM, app_id};
 use crate::faults::Fault;
 use crate::link::{self, Heard};
-use crate::mutations::is_final;
+use crate::mutations::{Broken, is_final};
 use crate::rules::Rule;
 use crate::world::World;
 
@@ -67,7 +67,7 @@ pub fn begin(world: &World) -> Vec<JoinHandle<()>> {
         let app_id = app_id(world.below(world.plan().apps));
         let out_order_no = format!("sim-hold-o{intent}");
         let ext = (world.below(4) == 0).then(|| format!("ext of {intent}"));
-        let paid = world.below(5) != 0;
+        let paid = world.below(5) != 0 && world.plan().broken != Some(Broken::SilentRestore);
         let stage = if paid { OrderStage::Paid } else { OrderStage::Unpaid };
         let now_ms = world.now_ms();
         world.douyin().add_order(now_ms, &app_id, &out_order_no, stage);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use douyin_sim::NumberCheck;
+use douyin_sim::{NumberCheck, NumberFate};
 use settlement_gateway::apps::Budget;
 use settlement_gateway::proto::v1;
 use settlement_gateway::proto::v1::watch_settle_response::Event;
@@ -119,8 +119,11 @@ impl Broken {
                 plan.acts = (1..12).map(crash).collect();
             }
             Broken::SilentRestore => {
+                // The callers' orders are not paid yet, so that much is refused that has money
+                // later (`callers::begin`).
                 let mut rng = fastrand::Rng::with_seed(seed);
                 plan = plan.with_restores(&mut rng, 4);
+                plan.choices.number_after_refusal = NumberFate::Free;
             }
             Broken::OverBudget => {
                 plan.knobs.budget = Budget { requests_per_second: 1, requests_in_flight: 1 };
