@@ -79,7 +79,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
 type Control = State<Arc<Shared>>;
 type Answer = Result<Response, Refused>;
 
-/// Why a request is refused: a status, and a sentence for whoever sent it.
+/// Why a request is refused: a status, and a sentence for its sender.
 struct Refused(StatusCode, String);
 
 impl IntoResponse for Refused {

@@ -42,7 +42,7 @@ impl Default for OrderSetup {
 }
 
 impl OrderSetup {
-    /// Is this an order that there can be? The error is a sentence for whoever asks for it.
+    /// Is this an order that there can be? The error is a sentence for the person who asks.
     pub(super) fn check(&self) -> Result<(), String> {
         let items = self.items.as_deref().unwrap_or_default();
         if !(0..=FEN_MAX).contains(&self.total_fen)

@@ -7,7 +7,7 @@ use std::fmt;
 
 use ring::digest::{SHA256, digest};
 
-/// The shortest token: what nobody guesses.
+/// The shortest token: too long to be guessed.
 const TOKEN_BYTES_MIN: usize = 32;
 const TOKEN_BYTES_MAX: usize = 256;
 /// The most tokens of one app: one for each service that calls, and the next ones of a rotation.

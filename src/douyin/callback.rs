@@ -175,7 +175,7 @@ mod tests {
         }
     }
 
-    /// It is logged, and whoever sends it chooses it.
+    /// It is logged, and its sender chooses it.
     #[test]
     fn of_the_name_of_another_type_only_the_beginning_is_kept() {
         for letter in ["x", "分", "\u{1f4b0}"] {

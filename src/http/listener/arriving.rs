@@ -10,7 +10,7 @@ use http::HeaderMap;
 /// What a request on its way costs beside its head and its body.
 const REQUEST_BYTES: usize = 4 * 1024;
 /// What a connection may hold although the listener has no more: a callback of Douyin's, and then
-/// some. Peers that send slowly turn nobody away who sends one like that.
+/// some. A peer that sends such a callback is not turned away for slow ones.
 const SHARE_BYTES: usize = 16 * 1024;
 
 /// All that is on its way to one listener.

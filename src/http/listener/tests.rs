@@ -128,7 +128,7 @@ async fn one_request_and_one_connection_too_many_are_answered_503_beside_one_at_
     }
 }
 
-/// The peer is gone, the write is on its way: it is finished, and whoever watches hears of it.
+/// The peer is gone, the write is on its way: it is finished, and watchers hear of it.
 #[tokio::test]
 async fn what_was_begun_is_finished_although_its_sender_has_gone() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

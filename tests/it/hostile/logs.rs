@@ -44,7 +44,7 @@ impl Tap {
     }
 }
 
-/// Nobody reads, for as long as it lasts.
+/// The reader pauses, for as long as it lasts.
 pub async fn unread(around: Surroundings, over: CancellationToken) {
     let log = around.log.expect("it was started with a pipe");
     log.set(Flow::Paused);
