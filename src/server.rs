@@ -30,6 +30,7 @@ pub struct Server {
     tls: Option<TlsAcceptor>,
     callback_limits: Limits,
     admin_hosts: Hosts,
+    rehearsal: bool,
     stop: StopConfig,
 }
 
@@ -82,6 +83,7 @@ impl Server {
             tls: config.callback.tls.clone().map(|tls| TlsAcceptor::from(tls.0)),
             callback_limits: config.callback.limits.clone(),
             admin_hosts: config.admin_hosts.clone(),
+            rehearsal: config.rehearsal,
             stop: config.stop.clone(),
             core: Core::open(config, clock)?,
         })
@@ -97,6 +99,7 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) -> Stopped {
         // Before anything counts.
         let metrics = telemetry::metrics();
+        metrics::gauge!("settlement_rehearsal").set(if self.rehearsal { 1.0 } else { 0.0 });
         let core = self.core;
         let essentials = core.essentials.clone();
         let health = Health::new(&core.store, &core.clock);

@@ -107,6 +107,10 @@ pub fn metrics() -> PrometheusHandle {
             "Lines of the log beyond what one place may log in 10 s, which were summed up."
         );
         metrics::describe_gauge!(
+            "settlement_rehearsal",
+            "1 if this gateway moves no real money, so that unsafe values were taken; else 0."
+        );
+        metrics::describe_gauge!(
             "settlement_store_bytes",
             metrics::Unit::Bytes,
             "Size of the database file."

@@ -42,7 +42,8 @@ impl CheckConfig {
         let environment = Environment::of_process();
         match Config::load(self.file.source(), &environment, Flags::default()) {
             Ok(loaded) => {
-                for warning in &loaded.warnings {
+                let rehearsal = loaded.config.rehearsal.then_some(config::REHEARSAL);
+                for warning in loaded.warnings.iter().map(String::as_str).chain(rehearsal) {
                     complain(format_args!("warning: {warning}"));
                 }
                 print(&summary(&loaded));

@@ -52,6 +52,9 @@ pub async fn prepare(serve: Serve) -> Result<Setup, SetupError> {
         return sandbox::prepare(serve, environment).await;
     }
     let config = load(serve.file.source(), &environment, flags(&serve), seed())?;
+    if config.rehearsal {
+        warn!("{}", config::REHEARSAL);
+    }
     config::suffice(descriptors::raise(), &config.descriptors())?;
     let announce = |addrs: Addrs| {
         let callback = addrs.callback.map_or("off".to_owned(), |addr| addr.to_string());
@@ -179,7 +182,7 @@ mod sandbox {
         let url = simulator.url();
         // No balancer has to notice that a sandbox goes away.
         let file = format!(
-            "default_app = \"{APP_ID}\"\n\
+            "rehearsal = true\ndefault_app = \"{APP_ID}\"\n\
              [server]\ndrain_delay_ms = 0\n\
              callback_addr = \"127.0.0.1:0\"\nadmin_addr = \"127.0.0.1:0\"\n\
              [douyin]\nbase_url = \"{url}\"\n\

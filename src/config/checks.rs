@@ -2,13 +2,14 @@
 //! reported, and its default says nothing.
 
 use super::Config;
-use super::knobs::{Slot, path};
+use super::knobs::{Slot, grouped, path};
 use super::reading::Reading;
-use super::table::{ORDERS, Relation, SECTIONS};
+use super::table::{FLOORS, Floor, ORDERS, Relation, SECTIONS};
 use super::tls::{BadTls, Tls};
 
 /// Checks what no single knob can know.
 pub(super) fn check(reading: &mut Reading) {
+    check_floors(reading);
     for order in ORDERS {
         let (shorter, longer) = (knob(reading, order.shorter), knob(reading, order.longer));
         let (Some(shorter), Some(longer)) = (shorter, longer) else { continue };
@@ -29,6 +30,22 @@ pub(super) fn check(reading: &mut Reading) {
     {
         let problem = format!("default_app is {app_id}, which is not one of apps");
         reading.problem(&at.clone(), problem);
+    }
+}
+
+/// Whether the knobs on which money hangs are safe, if there is money.
+fn check_floors(reading: &mut Reading) {
+    if reading.config.rehearsal || reading.bad.contains("rehearsal") {
+        return;
+    }
+    for Floor { knob: (section, key), least_ms, .. } in FLOORS {
+        let low = knob(reading, (section, key)).filter(|knob| knob.ms < u128::from(*least_ms));
+        let path = path(section, key);
+        if let (Some(low), Some(at)) = (low, reading.set.get(&path).cloned()) {
+            let (is, least) = (grouped(&low.ms.to_string()), grouped(&least_ms.to_string()));
+            let must = format!("it must be at least {least} unless rehearsal is true");
+            reading.problem(&at, format!("{path} is {is}; {must}"));
+        }
     }
 }
 
@@ -98,6 +115,15 @@ mod tests {
         for order in ORDERS {
             assert!(knob(&mut reading, order.shorter).is_some(), "{:?}", order.shorter);
             assert!(knob(&mut reading, order.longer).is_some(), "{:?}", order.longer);
+        }
+    }
+
+    #[test]
+    fn every_floor_names_a_duration_whose_default_is_not_below_it() {
+        let mut reading = Reading::default();
+        for Floor { knob: of, least_ms, .. } in FLOORS {
+            let default = knob(&mut reading, *of).expect("a duration");
+            assert!(default.ms >= u128::from(*least_ms), "{of:?}");
         }
     }
 }

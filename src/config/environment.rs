@@ -7,7 +7,7 @@ use super::apps::Block;
 use super::knobs::{Knob, PREFIX, Raw, path, variable};
 use super::nearest::nearest;
 use super::reading::{Reading, SetBy};
-use super::table::{APPS, SECTIONS};
+use super::table::{APPS, GONE, SECTIONS};
 
 /// The variable that names the configuration file, read by the command line.
 pub const CONFIG_VARIABLE: &str = "SETTLEMENT_CONFIG";
@@ -107,8 +107,12 @@ pub(super) fn report_unknown(reading: &mut Reading, environment: &Environment) {
         if secret || known || is_service_link(name, environment.get(name).unwrap_or_default()) {
             continue;
         }
-        let hint = meant(name).map_or(String::new(), |near| format!("; did you mean {near}?"));
         let at = SetBy::Variable(name.to_owned());
+        if let Some(gone) = GONE.iter().find(|gone| variable(gone.section, gone.key) == name) {
+            reading.problem(&at, gone.told());
+            continue;
+        }
+        let hint = meant(name).map_or(String::new(), |near| format!("; did you mean {near}?"));
         reading.problem(&at, format!("is no variable of the gateway{hint}"));
     }
 }

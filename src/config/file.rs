@@ -12,7 +12,7 @@ use super::apps::Block;
 use super::knobs::{Knob, Raw, Section, path};
 use super::nearest::nearest;
 use super::reading::{Reading, SetBy};
-use super::table::{APPS, SECTIONS};
+use super::table::{APPS, GONE, Gone, SECTIONS};
 
 /// The largest file that is read.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -82,7 +82,10 @@ impl File<'_> {
                     let path = path(section.name, knob.key);
                     reading.put(&knob.slot, path, at, Raw::Toml(value.get_ref()));
                 }
-                None => unknown(reading, &at, section.name, name, keys(section)),
+                None => match gone(section.name, name) {
+                    Some(gone) => reading.problem(&at, gone.told()),
+                    None => unknown(reading, &at, section.name, name, keys(section)),
+                },
             }
         }
     }
@@ -142,6 +145,10 @@ fn in_order<'t, 'i>(
 
 fn find<T>(knobs: &'static [Knob<T>], key: &str) -> Option<&'static Knob<T>> {
     knobs.iter().find(|knob| knob.key == key)
+}
+
+fn gone(section: &str, key: &str) -> Option<&'static Gone> {
+    GONE.iter().find(|gone| (gone.section, gone.key) == (section, key))
 }
 
 fn keys<T>(section: &Section<T>) -> impl Iterator<Item = &'static str> + use<T> {

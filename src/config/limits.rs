@@ -8,7 +8,9 @@ use std::time::Duration;
 use super::Config;
 use super::descriptors::DESCRIPTORS_RESERVED;
 use super::knobs::grouped;
-use crate::grpc::{arriving, bounds::Bound, page, server, shape, status};
+use crate::grpc::{
+    WATCHES_PER_CONNECTION_MAX, arriving, bounds::Bound, page, server, shape, status,
+};
 use crate::http::listener::{self, Limits};
 
 /// A limit: what is bounded, by how much, and what happens beyond it.
@@ -227,9 +229,9 @@ fn h2() -> Vec<Row> {
 fn grpc_calls(config: &Config) -> Vec<Row> {
     let grpc = &config.grpc;
     let watches = format!(
-        "`watches_max` = {}, `watches_per_connection_max` = {}",
+        "`watches_max` = {}, {} of one connection",
         count(grpc.watches_max),
-        count(grpc.watches_per_connection_max)
+        count(WATCHES_PER_CONNECTION_MAX)
     );
     vec![
         (
@@ -301,18 +303,14 @@ fn grpc_answers(config: &Config) -> Vec<Row> {
     ]
 }
 
-/// What sizes the limits of a listener: connections, requests, the time of a body, idle time.
-struct Sized([&'static str; 4]);
+/// What sizes the limits of a listener: connections, requests.
+struct Sized([&'static str; 2]);
 
-const CALLBACK_KNOBS: Sized = Sized([
-    "`callback_connections_max` = ",
-    "`callback_requests_max` = ",
-    "`callback_body_time_max_ms` = ",
-    "`callback_idle_time_max_ms` = ",
-]);
-const ADMIN_KNOBS: Sized = Sized([""; 4]);
+const CALLBACK_KNOBS: Sized =
+    Sized(["`callback_connections_max` = ", "`callback_requests_max` = "]);
+const ADMIN_KNOBS: Sized = Sized([""; 2]);
 
-fn edge(limits: &Limits, Sized([connections, requests, body_time, idle_time]): Sized) -> Vec<Row> {
+fn edge(limits: &Limits, Sized([connections, requests]): Sized) -> Vec<Row> {
     vec![
         (
             "connections",
@@ -331,10 +329,10 @@ fn edge(limits: &Limits, Sized([connections, requests, body_time, idle_time]): S
             "503; a connection with less than 16 KiB of them still gets through",
         ),
         ("a body", bytes(limits.body_bytes_max), "413"),
-        ("time until a body is here", format!("{body_time}{}", time(limits.body_time_max)), "408"),
+        ("time until a body is here", time(limits.body_time_max), "408"),
         (
             "time without a request: the handshake of TLS and a head included",
-            format!("{idle_time}{}", time(limits.idle_time_max)),
+            time(limits.idle_time_max),
             "closed after once to twice that long",
         ),
         ("a head", bytes(listener::HEAD_BYTES_MAX), "431"),
@@ -387,12 +385,17 @@ fn douyin(config: &Config) -> Vec<Row> {
         (
             "requests of one app at once, one on each connection",
             knob("requests_in_flight", &count(budget.requests_in_flight)),
-            "they wait for `budget_wait_ms`, then `BUDGET_EXHAUSTED`",
+            "they wait",
         ),
         (
             "requests of one app in a second",
             knob("requests_per_second", &count(budget.requests_per_second)),
             "the same",
+        ),
+        (
+            "time for which a create or a question waits for either",
+            time(config.gateway.budget_wait),
+            "`BUDGET_EXHAUSTED`",
         ),
         (
             "unused connections that are kept, and how long",

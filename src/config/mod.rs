@@ -48,9 +48,16 @@ pub use tls::Tls;
 
 use reading::Reading;
 
-/// What the gateway is built from.
+/// What every start of a rehearsal says.
+pub const REHEARSAL: &str = "rehearsal is true: keys on which money hangs may be lower than is \
+                             safe; never run this gateway for an app that moves real money";
+
+/// What the gateway is built from. Its knobs are in `table.rs`; what is none is a constant of the
+/// gateway, that only tests in its process change.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Whether no real money is moved, so that the floors of the knobs do not hold.
+    pub rehearsal: bool,
     pub grpc_addr: SocketAddr,
     pub sqlite: SqliteOptions,
     pub douyin: ClientConfig,
@@ -89,6 +96,7 @@ impl Default for Config {
     /// The defaults of every knob, and no app.
     fn default() -> Self {
         Self {
+            rehearsal: false,
             grpc_addr: SocketAddr::from(([127, 0, 0, 1], 50051)),
             sqlite: SqliteOptions::new("data/settlement.db"),
             douyin: ClientConfig::default(),

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 
 use super::Config;
 use super::apps::AppDraft;
-use super::knobs::{Example, Knob, Section, Slot, path};
+use super::knobs::{Example, Knob, Section, Slot, grouped, path};
 use super::reading::{Reading, SetBy};
-use super::table::{APPS, ORDERS, Relation, SECTIONS};
+use super::table::{APPS, FLOORS, GONE, ORDERS, Relation, SECTIONS};
 
 /// Every knob as Markdown.
 pub fn markdown() -> String {
@@ -17,6 +17,7 @@ pub fn markdown() -> String {
         markdown_section(&mut page, section, &heading(section.name), &mut config);
     }
     markdown_section(&mut page, &APPS, "`[[apps]]`", &mut AppDraft::default());
+    markdown_gone(&mut page);
     page
 }
 
@@ -35,7 +36,20 @@ fn markdown_section<T>(page: &mut String, section: &Section<T>, heading: &str, d
         let bounds = bounds(section.name, key, slot);
         let bounds = if bounds.is_empty() { "–" } else { &bounds };
         let unit = slot.unit();
+        let meaning = with_floor(section.name, key, meaning);
         *page += &format!("| `{key}` | {unit} | {default} | {bounds} | {meaning} |\n");
+    }
+    page.push('\n');
+}
+
+fn markdown_gone(page: &mut String) {
+    let intro = "These were keys in earlier versions. Each has one value now, for every gateway, \
+                 and a file or a variable that still sets it is refused.";
+    *page += &format!("### Keys that are gone\n\n{}\n", wrapped(intro, "", 100));
+    *page += "| key | its value now | meaning |\n| --- | --- | --- |\n";
+    for gone in GONE {
+        let path = path(gone.section, gone.key);
+        *page += &format!("| `{path}` | `{}` | {} |\n", gone.now(), gone.meaning);
     }
     page.push('\n');
 }
@@ -76,6 +90,7 @@ fn toml_section<T>(file: &mut String, section: &Section<T>, defaults: &mut T) {
     for Knob { key, slot, meaning } in section.knobs {
         let bounds = bounds(section.name, key, slot);
         let unit = slot.unit();
+        let meaning = with_floor(section.name, key, meaning);
         let about = match bounds.as_str() {
             "" => format!("{meaning} ({unit})"),
             bounds => format!("{meaning} ({unit}: {bounds})"),
@@ -91,9 +106,21 @@ fn toml_section<T>(file: &mut String, section: &Section<T>, defaults: &mut T) {
     }
 }
 
+/// What a knob does, and why it has its floor.
+fn with_floor(section: &str, key: &str, meaning: &str) -> String {
+    let floor = FLOORS.iter().find(|floor| floor.knob == (section, key));
+    floor.map_or(meaning.to_owned(), |floor| {
+        format!("{meaning} The reason of the floor: {}", floor.why)
+    })
+}
+
 /// The bounds of a knob and what it must fit, in words.
 fn bounds<T>(section: &str, key: &str, slot: &Slot<T>) -> String {
     let mut all = vec![slot.bounds()];
+    if let Some(floor) = FLOORS.iter().find(|floor| floor.knob == (section, key)) {
+        let least = grouped(&floor.least_ms.to_string());
+        all.push(format!("at least {least} unless `rehearsal`"));
+    }
     for order in ORDERS {
         let name = |(of, key): (&str, &str)| {
             if of == section { format!("`{key}`") } else { format!("`{}`", path(of, key)) }

@@ -3,15 +3,17 @@
 
 mod apps;
 mod douyin;
+mod gone;
 mod server;
 mod settle;
 mod store;
 
 use super::apps::AppDraft;
 use super::knobs::{Example, Knob, Section, Slot};
-use super::{Config, HOUR, MINUTE};
+use super::{Config, HOUR, MINUTE, SECOND};
 use apps::APP;
 use douyin::DOUYIN;
+pub(super) use gone::{GONE, Gone};
 use server::SERVER;
 use settle::SETTLE;
 use store::STORE;
@@ -74,19 +76,9 @@ pub(super) static ORDERS: &[Order] = &[
         longer: ("douyin", "call_timeout_ms"),
     },
     Order {
-        shorter: ("douyin", "pause_min_ms"),
-        relation: Relation::AtMost,
-        longer: ("douyin", "pause_max_ms"),
-    },
-    Order {
         shorter: ("douyin", "call_timeout_ms"),
         relation: Relation::Less,
         longer: ("settle", "lease_ms"),
-    },
-    Order {
-        shorter: ("settle", "visibility_grace_ms"),
-        relation: Relation::Less,
-        longer: ("settle", "submit_window_max_ms"),
     },
     Order {
         shorter: ("settle", "poll_first_ms"),
@@ -100,16 +92,63 @@ pub(super) static ORDERS: &[Order] = &[
     },
 ];
 
-const TOP: &[Knob<Config>] = &[Knob {
-    key: "default_app",
-    slot: Slot::App {
-        of: |config| &mut config.grpc.default_app,
-        bounds: "one of `apps`",
-        example: Example::Inactive("tt0123456789abcdef"),
+/// The least value of a knob on which money hangs, where there is money.
+pub(super) struct Floor {
+    pub knob: (&'static str, &'static str),
+    pub least_ms: u64,
+    /// Why not less: sentences.
+    pub why: &'static str,
+}
+
+pub(super) static FLOORS: &[Floor] = &[
+    Floor {
+        knob: ("douyin", "call_timeout_ms"),
+        least_ms: 5 * SECOND,
+        why: "The grace counts from the end of this time, so Douyin must be done with a request \
+              by then; and a shorter time puts sends in doubt that Douyin was about to answer.",
     },
-    meaning: "The app of requests that leave `app_id` empty. Without it such requests get \
-              `INVALID_REQUEST`.",
-}];
+    Floor {
+        knob: ("settle", "visibility_grace_ms"),
+        least_ms: MINUTE,
+        why: "Also a healthy platform may show a write some seconds late. A minute keeps such a \
+              lag from being taken for proof; it is no promise that Douyin never needs longer.",
+    },
+    Floor {
+        knob: ("settle", "exists_absent_max_ms"),
+        least_ms: 10 * MINUTE,
+        why: "What exists may become visible as late as the default of the grace, and a caller \
+              whose settle was REJECTED before that may pay again.",
+    },
+    Floor {
+        knob: ("settle", "lease_ms"),
+        least_ms: 10 * SECOND,
+        why: "A worker that stands still for some seconds (a paused machine, a slow disk) must not \
+              lose a settle to another worker while its send is on the way.",
+    },
+];
+
+const TOP: &[Knob<Config>] = &[
+    Knob {
+        key: "rehearsal",
+        slot: Slot::Switch {
+            get: |config| config.rehearsal,
+            set: |config, rehearsal| config.rehearsal = rehearsal,
+        },
+        meaning: "Whether this gateway moves no real money, for tests. The keys on which money \
+                  hangs may then be lower than is safe. Every start says so in a warning, and the \
+                  metric `settlement_rehearsal` is 1. A sandbox is always a rehearsal.",
+    },
+    Knob {
+        key: "default_app",
+        slot: Slot::App {
+            of: |config| &mut config.grpc.default_app,
+            bounds: "one of `apps`",
+            example: Example::Inactive("tt0123456789abcdef"),
+        },
+        meaning: "The app of requests that leave `app_id` empty. Without it such requests get \
+                  `INVALID_REQUEST`.",
+    },
+];
 
 const POLLER: &[Knob<Config>] = &[
     Knob {
@@ -121,12 +160,6 @@ const POLLER: &[Knob<Config>] = &[
         },
         meaning: "Turns of one app in flight at once. A turn takes up one settle that is due and \
                   does what it needs next.",
-    },
-    Knob {
-        key: "sleep_max_ms",
-        slot: Slot::Ms { of: |config| &mut config.poller.sleep_max, bounds: (10, MINUTE) },
-        meaning: "The longest sleep of the loop that looks for what is due: clocks jump, hints \
-                  get lost.",
     },
     Knob {
         key: "sweep_interval_ms",

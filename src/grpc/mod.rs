@@ -54,9 +54,6 @@ pub struct GrpcConfig {
     pub slow_consumer: Duration,
     /// Watch streams and waits open at once on this replica.
     pub watches_max: usize,
-    /// Those of one connection. Less than the streams that it may have, so that its caller's other
-    /// calls get through.
-    pub watches_per_connection_max: usize,
     /// Calls that wait for the beginning of their answer at once on this replica.
     pub calls_max: usize,
     /// Connections open at once; one more is told to go away.
@@ -75,7 +72,6 @@ impl Default for GrpcConfig {
             unary_limit: Duration::from_secs(20),
             slow_consumer: Duration::from_secs(30),
             watches_max: 20_000,
-            watches_per_connection_max: 1_000,
             calls_max: 32_768,
             connections_max: 2_048,
             connections_per_peer_max: 0,
@@ -84,6 +80,10 @@ impl Default for GrpcConfig {
         }
     }
 }
+
+/// Watch streams and waits of one connection. Less than the streams that it may have, so that its
+/// caller's other calls get through.
+pub const WATCHES_PER_CONNECTION_MAX: usize = 1_000;
 
 /// Pages that are read and rendered at once. Each keeps a core busy for as long as it takes: more
 /// would keep creates and watches waiting on a small machine, and lists gain nothing by them.
@@ -347,7 +347,7 @@ fn limits(config: &GrpcConfig) -> [Bound; 4] {
     [
         Bound {
             process_max: config.watches_max,
-            connection_max: config.watches_per_connection_max,
+            connection_max: WATCHES_PER_CONNECTION_MAX,
             share: 0,
         },
         server::STREAMS,

@@ -225,7 +225,12 @@ fn a_sandbox_never_calls_the_real_douyin() {
 #[test]
 fn a_sandbox_takes_the_other_knobs() {
     let dir = TempDir::new().unwrap();
-    let environment = [FREE_PORT, ("SETTLEMENT_STORE_SQLITE_PATH", "elsewhere.db")];
+    let environment = [
+        FREE_PORT,
+        ("SETTLEMENT_STORE_SQLITE_PATH", "elsewhere.db"),
+        // Lower than is safe with money.
+        ("SETTLEMENT_SETTLE_VISIBILITY_GRACE_MS", "1000"),
+    ];
     let _gateway = Running::start(&["serve", "--sandbox"], &environment, &dir, "gRPC ");
     assert!(dir.path().join("elsewhere.db").exists());
 }

@@ -29,7 +29,7 @@ impl Process {
     async fn start(sim: &Simulator, dir: &Path) -> Self {
         let file = dir.join("gateway.toml");
         let text = format!(
-            "default_app = \"{APP_ID}\"\n\
+            "rehearsal = true\ndefault_app = \"{APP_ID}\"\n\
              [server]\ngrpc_addr = \"127.0.0.1:0\"\nadmin_addr = \"127.0.0.1:0\"\n\
              drain_delay_ms = 0\n\
              [store]\nsqlite_path = \"{}\"\n\

@@ -21,6 +21,8 @@ use crate::harness::{APP_ID, SECRET, drain, watch_request, within};
 /// What a test chooses.
 #[derive(Default)]
 pub struct Setting {
+    /// It is no rehearsal, and what money hangs on is at its defaults.
+    pub with_money: bool,
     /// What is logged, as in `RUST_LOG`; `None`: the default.
     pub log: Option<&'static str>,
     pub drain_delay_ms: u64,
@@ -377,14 +379,18 @@ fn command(sim: &Simulator, dir: &Path, setting: &Setting) -> (Command, [Option<
 
 fn configuration(sim: &Simulator, dir: &Path, setting: &Setting) -> PathBuf {
     let base_url = setting.base_url.clone().unwrap_or_else(|| sim.url());
+    let (rehearsal, grace) = match setting.with_money {
+        true => ("", ""),
+        false => ("rehearsal = true\n", "visibility_grace_ms = 500\n"),
+    };
     let text = format!(
-        "default_app = \"{APP_ID}\"\n\
+        "{rehearsal}default_app = \"{APP_ID}\"\n\
          [server]\ngrpc_addr = \"127.0.0.1:0\"\nadmin_addr = \"127.0.0.1:0\"\n\
          callback_addr = \"127.0.0.1:0\"\n\
          drain_delay_ms = {}\n{}\
          [store]\nsqlite_path = \"{}\"\n\
          [douyin]\nbase_url = \"{}\"\nrefetch_gap_ms = 100\n{}\
-         [settle]\nvisibility_grace_ms = 500\npoll_first_ms = 50\npoll_cap_ms = 300\n\
+         [settle]\n{grace}poll_first_ms = 50\npoll_cap_ms = 300\n\
          poll_watched_cap_ms = 100\n\
          [[apps]]\napp_id = \"{APP_ID}\"\nclient_secret_env = \"TEST_SECRET\"\n{}",
         setting.drain_delay_ms,

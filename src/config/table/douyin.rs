@@ -1,7 +1,7 @@
 //! The knobs of the client of Douyin.
 
 use super::super::knobs::{Knob, Rule, Slot};
-use super::super::{Config, HOUR, MINUTE};
+use super::super::{Config, HOUR, MINUTE, SECOND};
 use crate::douyin::transport::base_url;
 
 pub(super) const DOUYIN: &[Knob<Config>] = &[
@@ -39,39 +39,6 @@ pub(super) const DOUYIN: &[Knob<Config>] = &[
                   became durable, and the visibility grace begins only after it.",
     },
     Knob {
-        key: "answer_bytes_max",
-        slot: Slot::Count {
-            of: |config| &mut config.douyin.answer_bytes_max,
-            unit: "bytes",
-            bounds: (1_024, 64 * 1_024 * 1_024),
-        },
-        meaning: "The largest answer that is read, after decompression. A larger one leaves its \
-                  call's outcome unknown.",
-    },
-    Knob {
-        key: "idle_timeout_ms",
-        slot: Slot::Ms { of: |config| &mut config.douyin.idle_timeout, bounds: (0, HOUR) },
-        meaning: "How long an unused connection is kept. Shorter than usual servers keep it, \
-                  because a request that meets the server's closing has an unknown outcome.",
-    },
-    Knob {
-        key: "idle_connections_max",
-        slot: Slot::Count {
-            of: |config| &mut config.douyin.idle_connections_max,
-            unit: "connections",
-            bounds: (0, 10_000),
-        },
-        meaning: "The most unused connections that are kept. A connection rests for 50 ms after \
-                  each answer, so that 100 requests per second need 5 of them.",
-    },
-    Knob {
-        key: "refresh_ahead_ms",
-        slot: Slot::Ms { of: |config| &mut config.douyin.refresh_ahead, bounds: (0, HOUR) },
-        meaning: "How long before its end a token is replaced. Douyin keeps the token before the \
-                  newest one alive for 5 min, so a value below that hurts nobody who still holds \
-                  the old one.",
-    },
-    Knob {
         key: "refetch_gap_ms",
         slot: Slot::Ms { of: |config| &mut config.douyin.refetch_gap, bounds: (100, HOUR) },
         meaning: "The least time between two fetches of a *rejected* token. Douyin keeps only the \
@@ -79,14 +46,10 @@ pub(super) const DOUYIN: &[Knob<Config>] = &[
                   systems.",
     },
     Knob {
-        key: "pause_min_ms",
-        slot: Slot::Ms { of: |config| &mut config.douyin.pause_min, bounds: (10, HOUR) },
-        meaning: "The first pause of an app that Douyin throttles or whose credentials it \
-                  rejects. Doubles with each that follows without a good answer in between.",
-    },
-    Knob {
         key: "pause_max_ms",
-        slot: Slot::Ms { of: |config| &mut config.douyin.pause_max, bounds: (10, 24 * HOUR) },
-        meaning: "The longest pause of an app.",
+        slot: Slot::Ms { of: |config| &mut config.douyin.pause_max, bounds: (SECOND, 24 * HOUR) },
+        meaning: "The longest pause of an app that Douyin throttles or whose credentials it \
+                  rejects. The first pause is 1 s, and each that follows without a good answer in \
+                  between is twice as long.",
     },
 ];

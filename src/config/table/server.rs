@@ -1,7 +1,7 @@
 //! The knobs of the gRPC server and of the stop.
 
 use super::super::knobs::{Example, Knob, Rule, Slot};
-use super::super::{Config, HOUR, MINUTE, SECOND};
+use super::super::{Config, MINUTE};
 
 pub(super) const SERVER: &[Knob<Config>] = &[
     Knob {
@@ -25,22 +25,6 @@ pub(super) const SERVER: &[Knob<Config>] = &[
                   ends with `SLOW_CONSUMER`.",
     },
     Knob {
-        key: "watch_age_max_ms",
-        slot: Slot::Ms {
-            of: |config| &mut config.gateway.watch_age_max,
-            bounds: (SECOND, 24 * HOUR),
-        },
-        meaning: "The greatest age of a watch stream, ± 10 %. After that it ends with \
-                  `STREAM_ROTATED`, so that watchers spread over replicas and proxies' own limits \
-                  are not met.",
-    },
-    Knob {
-        key: "watch_resync_ms",
-        slot: Slot::Ms { of: |config| &mut config.gateway.resync, bounds: (100, 10 * MINUTE) },
-        meaning: "A watched settle is read again at least this often, even if nothing hints that \
-                  it changed.",
-    },
-    Knob {
         key: "watches_max",
         slot: Slot::Count {
             of: |config| &mut config.grpc.watches_max,
@@ -49,16 +33,6 @@ pub(super) const SERVER: &[Knob<Config>] = &[
         },
         meaning: "Watch streams and waits open at once in this process. One more gets \
                   `WATCH_LIMIT_REACHED`.",
-    },
-    Knob {
-        key: "watches_per_connection_max",
-        slot: Slot::Count {
-            of: |config| &mut config.grpc.watches_per_connection_max,
-            unit: "streams",
-            bounds: (1, 1_000),
-        },
-        meaning: "Those of one connection, which carries 1_024 calls at once: the rest is left \
-                  for its caller's other calls.",
     },
     Knob {
         key: "calls_max",
@@ -114,14 +88,6 @@ pub(super) const SERVER: &[Knob<Config>] = &[
                   `OVERLOADED` with the outcome `not_sent`.",
     },
     Knob {
-        key: "budget_wait_ms",
-        slot: Slot::Ms { of: |config| &mut config.gateway.budget_wait, bounds: (0, MINUTE) },
-        meaning: "How long a create or a question waits until its app may send another request \
-                  to Douyin (`requests_per_second`, `requests_in_flight`). After that it gets \
-                  `BUDGET_EXHAUSTED`, a create with the outcome `not_sent`. Never longer than the \
-                  caller's deadline.",
-    },
-    Knob {
         key: "callback_addr",
         slot: Slot::Address { of: |config| &mut config.callback.addr },
         meaning: "Where Douyin's callbacks are taken in: `POST /callbacks/douyin/{app_id}`, by \
@@ -169,24 +135,6 @@ pub(super) const SERVER: &[Knob<Config>] = &[
         meaning: "Callbacks at work at once, each at most 64 KiB; one counts once its body is \
                   here. One more is answered 503, and Douyin delivers it again. As many bytes as \
                   that may be on their way, and 16 KiB of each connection in any case.",
-    },
-    Knob {
-        key: "callback_body_time_max_ms",
-        slot: Slot::Ms {
-            of: |config| &mut config.callback.limits.body_time_max,
-            bounds: (100, MINUTE),
-        },
-        meaning: "How long the body of a callback may take to arrive. After that it is answered \
-                  408.",
-    },
-    Knob {
-        key: "callback_idle_time_max_ms",
-        slot: Slot::Ms {
-            of: |config| &mut config.callback.limits.idle_time_max,
-            bounds: (100, HOUR),
-        },
-        meaning: "How long a connection to the callback listener may stay without a whole request \
-                  head. It is closed after once to twice that long.",
     },
     Knob {
         key: "admin_addr",

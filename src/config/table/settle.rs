@@ -1,7 +1,7 @@
 //! The knobs of a settle's life.
 
 use super::super::knobs::{Knob, Slot};
-use super::super::{Config, HOUR, MINUTE, SECOND};
+use super::super::{Config, HOUR, MINUTE};
 use crate::grpc::convert::DuplicateReceivers;
 use crate::settle::Mark;
 
@@ -37,17 +37,6 @@ pub(super) const SETTLE: &[Knob<Config>] = &[
                   further empty query.",
     },
     Knob {
-        key: "unlisted_times_max",
-        slot: Slot::Number {
-            of: |config| &mut config.gateway.policy.unlisted_times_max,
-            unit: "answers",
-            bounds: (2, 100),
-        },
-        meaning: "A number of Douyin's that the error table does not list means an unknown \
-                  outcome. Answered this often in a row, with empty queries past the grace, it \
-                  counts as a refusal.",
-    },
-    Knob {
         key: "mark",
         slot: Slot::Switch {
             get: |config| config.gateway.mark == Mark::On,
@@ -69,25 +58,6 @@ pub(super) const SETTLE: &[Knob<Config>] = &[
         },
         meaning: "Whether `settle_params` may name a receiver twice. Douyin documents nothing, so \
                   such a create is refused with `INVALID_REQUEST` unless this is `true`.",
-    },
-    Knob {
-        key: "submit_window_max_ms",
-        slot: Slot::Ms {
-            of: |config| &mut config.gateway.submit_window_max,
-            bounds: (SECOND, 72 * HOUR),
-        },
-        meaning: "The longest submission window, and the one of a create that names no \
-                  `submit_before`. Sending stops one visibility grace before its end.",
-    },
-    Knob {
-        key: "expiry_attempts_min",
-        slot: Slot::Number {
-            of: |config| &mut config.gateway.policy.expiry_attempts_min,
-            unit: "calls",
-            bounds: (1, 1_000),
-        },
-        meaning: "Calls to Douyin that must have been tried before the submission window of a \
-                  settle may end it: clocks jump, attempts do not.",
     },
     Knob {
         key: "poll_first_ms",
@@ -116,18 +86,5 @@ pub(super) const SETTLE: &[Knob<Config>] = &[
         slot: Slot::Ms { of: |config| &mut config.gateway.lease, bounds: (20, HOUR) },
         meaning: "How long a worker may hold a settle between two steps before another may take \
                   over.",
-    },
-    Knob {
-        key: "nudge_gap_ms",
-        slot: Slot::Ms { of: |config| &mut config.gateway.nudge_gap, bounds: (0, 10 * MINUTE) },
-        meaning: "A repeated create of a settle that waits brings its next attempt forward, but \
-                  not closer than this to the last attempt, so that stacked retries do not \
-                  multiply at Douyin.",
-    },
-    Knob {
-        key: "absent_ttl_ms",
-        slot: Slot::Ms { of: |config| &mut config.gateway.absent_ttl, bounds: (0, 10 * MINUTE) },
-        meaning: "How long the answer \"Douyin knows no such settle\" is believed when somebody \
-                  watches a number that is not recorded here.",
     },
 ];

@@ -4,6 +4,8 @@
 mod callbacks;
 mod callers;
 mod documents;
+mod floors;
+mod gone;
 mod keys;
 
 pub use callbacks::certificate;
@@ -189,6 +191,8 @@ const SAID: &[&str] = &[
     "gateway.toml:5:1: server.unary_limit is no key; did you mean unary_limit_ms?",
     "gateway.toml:6:1: server.creates_max is 0; it must be 1 to 100_000",
     "gateway.toml:7:1: server.watches_max is a text; it must be 1 to 1_000_000",
+    "gateway.toml:9:1: settle.lease_ms is 5_000; it must be at least 10_000 unless rehearsal is \
+     true",
     "gateway.toml:10:1: settle.mark is a text; it must be true or false",
     "gateway.toml:12:2: sttle is no key; did you mean settle?",
     "gateway.toml:15:1: douyin.base_url must be an http(s) address of a host, without query or \
@@ -302,8 +306,6 @@ fn values_that_do_not_fit_each_other_are_refused() {
         ("douyin", "connect_timeout_ms = 5001", "at most douyin.attempt_timeout_ms"),
         ("douyin", "attempt_timeout_ms = 10001", "at most douyin.call_timeout_ms"),
         ("douyin", "call_timeout_ms = 30000", "less than settle.lease_ms"),
-        ("douyin", "pause_max_ms = 999", "at most douyin.pause_max_ms"),
-        ("settle", "submit_window_max_ms = 600000", "less than settle.submit_window_max_ms"),
         ("settle", "poll_cap_ms = 999", "at most settle.poll_cap_ms"),
         ("settle", "poll_watched_cap_ms = 999", "at most settle.poll_watched_cap_ms"),
     ] {
@@ -314,7 +316,7 @@ fn values_that_do_not_fit_each_other_are_refused() {
     }
     for fitting in [
         "[douyin]\nconnect_timeout_ms = 5000\nattempt_timeout_ms = 5000\ncall_timeout_ms = 5000",
-        "[settle]\nlease_ms = 10001\nsubmit_window_max_ms = 600001\npoll_watched_cap_ms = 1000",
+        "[settle]\nlease_ms = 10001\npoll_watched_cap_ms = 1000",
     ] {
         assert!(load(&format!("{fitting}\n{ONE_APP}"), &[]).is_ok(), "{fitting}");
     }

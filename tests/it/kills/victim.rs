@@ -69,14 +69,14 @@ impl Files {
         // The weather delays a request by up to 2 s, which is longer than its sender waits. The
         // grace must be longer than that.
         let text = format!(
-            "default_app = \"{APP_ID}\"\n\
+            "rehearsal = true\ndefault_app = \"{APP_ID}\"\n\
              [server]\ngrpc_addr = \"127.0.0.1:0\"\nadmin_addr = \"127.0.0.1:0\"\n\
              callback_addr = \"127.0.0.1:0\"\ndrain_delay_ms = 0\n\
              {store}\
              [douyin]\nbase_url = \"{url}\"\nconnect_timeout_ms = 500\nattempt_timeout_ms = 700\n\
-             call_timeout_ms = 1500\nrefetch_gap_ms = 100\npause_min_ms = 10\npause_max_ms = 100\n\
+             call_timeout_ms = 1500\nrefetch_gap_ms = 100\npause_max_ms = 1000\n\
              [settle]\nvisibility_grace_ms = 2500\npoll_first_ms = 50\npoll_cap_ms = 1000\n\
-             poll_watched_cap_ms = 300\nlease_ms = 4000\nnudge_gap_ms = 100\n\
+             poll_watched_cap_ms = 300\nlease_ms = 4000\n\
              exists_absent_max_ms = 1000\n\
              [[apps]]\napp_id = \"{APP_ID}\"\nclient_secret_env = \"TEST_SECRET\"\n\
              requests_per_second = 10_000\nrequests_in_flight = 1_000\n\
