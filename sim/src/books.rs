@@ -309,16 +309,18 @@ impl Books {
 
     /// The settles of an order that did not fail.
     pub(super) fn settled(&self, app_id: &str, out_order_no: &str) -> Vec<Settled> {
-        let order_id = self.order_id(app_id, out_order_no);
-        let indexes = self.by_order_id.get(&order_id).into_iter().flatten();
-        indexes
-            .map(|&index| &self.settles[index].facts)
+        self.of_order(app_id, out_order_no)
             .filter(|facts| facts.status != Status::Fail)
             .map(|facts| Settled {
                 item_order_id: facts.item_order_id.clone(),
                 amount_fen: facts.amount_fen,
             })
             .collect()
+    }
+
+    fn of_order(&self, app_id: &str, out_order_no: &str) -> impl Iterator<Item = &AppliedSettle> {
+        let indexes = self.by_order_id.get(&self.order_id(app_id, out_order_no));
+        indexes.into_iter().flatten().map(|&index| &self.settles[index].facts)
     }
 
     fn enter(&mut self, facts: AppliedSettle) -> usize {

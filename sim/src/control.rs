@@ -1,13 +1,14 @@
-//! The control interface, under a path that Douyin does not have: `/sim/`.
+//! The control interface, under paths that Douyin does not have: `/` and what begins with `/sim/`.
 //!
 //! For people who are curious and for tests in other processes: they see what is in the books,
 //! move the clock and choose what goes wrong. It speaks JSON, and a page of the same speaks it with
 //! a browser. It knows the simulator, and no rule of Douyin's.
 //!
 //! ```text
-//! GET  /sim/                      the page
+//! GET  /                          the page
 //! GET  /sim/books                 all that there is to see, of settles, orders and callbacks the
 //!                                 newest
+//! GET  /sim/books?find={text}     the same, of those that have this text in a number or status
 //! GET  /sim/platform-key/{app_id} the public key in PEM
 //! POST /sim/clock                 {"advance_ms": 1, "advance_days": 3}: moves it forward
 //! POST /sim/orders                {"app_id": …, "out_order_no": …, "order": OrderSetup}
@@ -20,19 +21,21 @@
 //! A POST answers what `/sim/books` answers then. One that is refused changes nothing, and answers
 //! a sentence.
 
+mod books;
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Path, RawQuery, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::calendar::DAY_MS;
 use super::callbacks::{CallbackScript, check_callback_url};
@@ -45,26 +48,33 @@ use super::rules::AppRules;
 use super::settles::Status;
 use super::simulator::Shared;
 
-/// So many of each are shown.
-const ROWS_MAX: usize = 100;
-
-/// Nothing from elsewhere, whatever a name in the books may contain.
+/// Nothing from elsewhere, whatever a name in the books may contain, and no text becomes markup.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; \
-     style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'";
+     style-src 'self'; img-src data:; form-action 'none'; frame-ancestors 'none'; base-uri 'none'; \
+     require-trusted-types-for 'script'";
+
+/// The files of the page: the path, the type and the text of each.
+const FILES: [(&str, &str, &str); 5] = [
+    ("/", "text/html; charset=utf-8", include_str!("control/page.html")),
+    ("/sim/page.css", "text/css; charset=utf-8", include_str!("control/page.css")),
+    ("/sim/page.js", "text/javascript; charset=utf-8", include_str!("control/page.js")),
+    ("/sim/tables.js", "text/javascript; charset=utf-8", include_str!("control/tables.js")),
+    ("/sim/settings.js", "text/javascript; charset=utf-8", include_str!("control/settings.js")),
+];
 
 /// Is this path one of ours?
 pub(super) fn is_for(path: &str) -> bool {
-    path == "/sim" || path.starts_with("/sim/")
+    path == "/" || path.starts_with("/sim/")
 }
 
 pub(super) fn router(shared: Arc<Shared>) -> Router {
-    let page = || async { shown("text/html; charset=utf-8", include_str!("control/page.html")) };
-    let script = || async { shown("text/javascript", include_str!("control/page.js")) };
-    Router::new()
-        .route("/sim", get(page))
-        .route("/sim/", get(page))
-        .route("/sim/page.js", get(script))
-        .route("/sim/books", get(books))
+    let with_file = |router: Router<_>, (path, content_type, text)| {
+        router.route(path, get(move || async move { shown(content_type, text) }))
+    };
+    FILES
+        .into_iter()
+        .fold(Router::new(), with_file)
+        .route("/sim/books", get(found))
         .route("/sim/platform-key/{app_id}", get(platform_key))
         .route("/sim/clock", post(clock))
         .route("/sim/orders", post(order))
@@ -115,7 +125,24 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Change<T> {
 }
 
 async fn books(State(shared): Control) -> Response {
-    shared.locked(|core, now_ms| everything(core, now_ms, shared.clock.ahead_ms()))
+    look(&shared, "")
+}
+
+async fn found(State(shared): Control, RawQuery(query): RawQuery) -> Answer {
+    let mut text = String::new();
+    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        if name != "find" {
+            return Err(bad(format!("unknown parameter {name:?}, expected find.")));
+        }
+        text = value.into_owned();
+    }
+    Ok(look(&shared, &text))
+}
+
+fn look(shared: &Shared, find: &str) -> Response {
+    let ahead_ms = shared.clock.ahead_ms();
+    let books = shared.locked(|core, now_ms| books::found(core, now_ms, ahead_ms, find));
+    shown("application/json", format!("{books:#}\n"))
 }
 
 async fn platform_key(State(shared): Control, Path(app_id): Path<String>) -> Answer {
@@ -239,48 +266,6 @@ async fn choices(State(shared): Control, Change(some): Change<Map<String, Value>
 fn known_app<'a>(core: &Core, app_id: &'a str) -> Result<&'a str, Refused> {
     let known = core.tokens.app_ids().iter().any(|known| known == app_id);
     if known { Ok(app_id) } else { Err(unknown("app", app_id)) }
-}
-
-/// All that there is to see. No secret and no token is in here.
-fn everything(core: &Core, now_ms: u64, ahead_ms: u64) -> Response {
-    let settles: Vec<_> = core.books.settles().rev().take(ROWS_MAX).collect();
-    let orders = core.books.orders().rev().take(ROWS_MAX);
-    let orders: Vec<_> = orders.map(|order| core.books.order_facts(order)).collect();
-    let callbacks = core.outbox.callbacks().rev().take(ROWS_MAX);
-    let callbacks: Vec<_> = callbacks.map(|callback| &**callback).collect();
-    let app = |(app_id, tokens_fetched): (&String, &u64)| {
-        json!({
-            "app_id": app_id,
-            "rules": core.books.app(app_id),
-            "callback_url": core.outbox.console_url(app_id),
-            "tokens_fetched": tokens_fetched,
-            "tokens_alive": core.tokens.alive(now_ms, app_id),
-        })
-    };
-    let apps: Vec<_> = core.tokens.fetched().iter().map(app).collect();
-    let everything = json!({
-        "seed": core.seed(),
-        "now_ms": now_ms,
-        "ahead_ms": ahead_ms,
-        "creates_total": core.creates_total(),
-        "settles_total": core.books.settles().len(),
-        "settles": settles,
-        "orders_total": core.books.orders().len(),
-        "orders": orders,
-        "callbacks_total": core.outbox.callbacks().len(),
-        "callbacks_turned_away": core.outbox.turned_away(),
-        "callbacks": callbacks,
-        "apps": apps,
-        "faults": {
-            "faults_per_10_000": core.books.weather.faults_per_10_000,
-            "token": core.scripts.always(Endpoint::Token),
-            "create": core.scripts.always(Endpoint::Create),
-            "query": core.scripts.always(Endpoint::Query),
-            "callback": core.outbox.scripts.always(),
-        },
-        "choices": core.books.choices,
-    });
-    shown("application/json", format!("{everything:#}\n"))
 }
 
 fn shown(content_type: &'static str, body: impl IntoResponse) -> Response {

@@ -11,7 +11,7 @@
 //!    │        └──► callbacks (outbox, ladder, message) ◄── keys
 //!    │                 │ deliveries, answers
 //!    │             deliver ──► the developer's address
-//!  control: the page and JSON under /sim/, for people and tests elsewhere
+//!  control: the page at / and JSON under /sim/, for people and tests elsewhere
 //! ```
 //!
 //! Read `core.rs` first: a request becomes a [`Reply`] there, and what a settle came to becomes a

@@ -94,9 +94,7 @@ pub(super) fn detail(settle: &AppliedSettle, status: Status, separator: &str) ->
     if status == Status::Fail {
         return String::new();
     }
-    let receivers_fen: i64 = settle.settle_params.iter().map(|receiver| receiver.amount_fen).sum();
-    let costs_fen = rake_fen(settle.amount_fen) + settle.commission_fen;
-    let rest_fen = settle.amount_fen - costs_fen - receivers_fen;
+    let rest_fen = seller_fen(settle);
     let mut shares: Vec<String> = settle
         .settle_params
         .iter()
@@ -107,6 +105,12 @@ pub(super) fn detail(settle: &AppliedSettle, status: Status, separator: &str) ->
         shares.push(share("72789245768543296350", rest_fen));
     }
     shares.join(separator)
+}
+
+/// What is left of the amount for the seller.
+pub(super) fn seller_fen(settle: &AppliedSettle) -> i64 {
+    let receivers_fen: i64 = settle.settle_params.iter().map(|receiver| receiver.amount_fen).sum();
+    settle.amount_fen - rake_fen(settle.amount_fen) - settle.commission_fen - receivers_fen
 }
 
 fn share(merchant_uid: &str, amount_fen: i64) -> String {

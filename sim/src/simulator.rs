@@ -86,8 +86,8 @@ impl Simulator {
 
     /// The page where a person can look into it and change it.
     #[must_use]
-    pub(super) fn control_url(&self) -> String {
-        format!("{}/sim/", self.url())
+    pub(super) fn page_url(&self) -> String {
+        format!("{}/", self.url())
     }
 
     /// Closes every connection and waits until no task is left.

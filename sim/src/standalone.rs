@@ -38,11 +38,11 @@ pub fn banner(simulator: &Simulator) -> String {
         "Douyin simulator: no account, no money\n\
          \n\
          address    {url}\n\
-         control    {}\n\
+         page       {}\n\
          apps       {apps}\n\
          seed       {} (the same seed makes the same numbers and faults)\n\
          faults     {} of 10 000\n",
-        simulator.control_url(),
+        simulator.page_url(),
         setting.seed,
         setting.faults_per_10_000,
     );

@@ -249,6 +249,8 @@ mod sandbox {
              \n\
              grpcurl -plaintext -d '{history}' {grpc} {service}/GetSettle\n\
              \n\
+             Douyin's side, and what can go wrong there: open {simulator} in a browser.\n\
+             \n\
              An out_order_no that begins with sim- chooses an outcome: sim-fail-1 fails,\n\
              sim-err-23102-1 is refused, sim-slow-1 takes seconds, sim-lost-1 loses the answer.\n\
              Stop with Ctrl-C.\n\n"

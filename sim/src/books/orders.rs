@@ -54,6 +54,11 @@ impl Books {
         self.orders.iter()
     }
 
+    /// Every settle of an order, oldest first.
+    pub(crate) fn settles_of(&self, order: &Order) -> impl Iterator<Item = &AppliedSettle> {
+        self.of_order(&order.app_id, &order.out_order_no)
+    }
+
     pub(crate) fn order_facts(&self, order: &Order) -> OrderFacts {
         let app = self.app(&order.app_id);
         let settled = self.settled(&order.app_id, &order.out_order_no);

@@ -1,5 +1,6 @@
 //! The control interface over HTTP: what it shows, changes and refuses.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -75,32 +76,122 @@ async fn settles_are_listed_with_the_newest_first() {
 }
 
 #[tokio::test]
-async fn a_hundred_of_each_are_shown() {
+async fn the_newest_fifty_of_each_are_shown() {
     let client = Client::start().await;
-    for n in 0..120 {
+    for n in 0..60 {
         let body = good_create(&format!("s{n}"), &format!("sim-hold-{n}"));
         client.post(CREATE, &body).await.expect("an answer");
     }
     let all = books(&client).await;
-    assert_eq!(all["settles_total"], 120);
     for list in ["settles", "orders"] {
-        assert_eq!(all[list].as_array().map(Vec::len), Some(100), "{list}");
+        assert_eq!(
+            (&all[format!("{list}_total")], &all[format!("{list}_found")]),
+            (&json!(60), &json!(60))
+        );
+        assert_eq!(all[list].as_array().map(Vec::len), Some(50), "{list}");
+    }
+    assert_eq!(all["settles"][49]["out_settle_no"], "s10");
+    client.sim.stop().await;
+}
+
+#[tokio::test]
+async fn a_text_finds_a_settle_with_its_order_and_its_callback() {
+    let (client, receiver) = start().await;
+    for n in 1..4 {
+        create(&client, &format!("s{n}"), &format!("o{n}")).await;
+    }
+    client.sim.advance(Duration::from_secs(2));
+    receiver.wait_for(3).await;
+    let found = async |text: &str| {
+        let (status, found) = get(&client, &format!("/sim/books?find={text}")).await;
+        assert_eq!(status, 200, "{found}");
+        serde_json::from_str::<Value>(&found).expect("JSON")
+    };
+    let settle = client.sim.books().only("s2").expect("one settle").clone();
+    for text in ["s2", "S2", "o2", &settle.settle_id, &settle.order_id] {
+        let found = found(text).await;
+        for (list, name, value) in [
+            ("settles", "out_settle_no", "s2"),
+            ("orders", "out_order_no", "o2"),
+            ("callbacks", "out_settle_no", "s2"),
+        ] {
+            assert_eq!(found[format!("{list}_total")], 3, "{text}");
+            assert_eq!(found[format!("{list}_found")], 1, "{text}");
+            assert_eq!(found[list][0][name], value, "{text}");
+        }
+    }
+    let receiver_of_all = &settle.settle_params[0].merchant_uid;
+    for (text, count) in [("success", 3), ("FAIL", 0), (receiver_of_all, 3), ("", 3), ("%E5", 0)] {
+        let found = found(text).await;
+        for list in ["settles", "orders", "callbacks"] {
+            assert_eq!(found[format!("{list}_found")], count, "{list} with {text}");
+        }
+    }
+    let (status, text) = get(&client, "/sim/books?search=s2").await;
+    assert_eq!((status, text.as_str()), (400, "unknown parameter \"search\", expected find.\n"));
+    client.sim.stop().await;
+}
+
+#[tokio::test]
+async fn the_shares_of_a_settle_make_up_its_amount() {
+    let client = Client::start().await;
+    client.create_err_no().await;
+    let all = books(&client).await;
+    let settle = &all["settles"][0];
+    let fen = |name: &str| settle[name].as_i64().expect("an amount");
+    let receivers_fen: i64 = settle["settle_params"]
+        .as_array()
+        .expect("an array")
+        .iter()
+        .map(|receiver| receiver["amount_fen"].as_i64().expect("an amount"))
+        .sum();
+    assert_eq!((fen("amount_fen"), fen("rake_fen")), (100_000, 600));
+    assert!(receivers_fen > 0, "{settle}");
+    assert_eq!(
+        receivers_fen + fen("rake_fen") + fen("commission_fen") + fen("seller_fen"),
+        100_000
+    );
+    client.sim.stop().await;
+}
+
+#[tokio::test]
+async fn the_page_comes_with_its_files_and_takes_nothing_from_elsewhere() {
+    let client = Client::start().await;
+    let response = client.http.get(client.sim.page_url()).send().await.expect("an answer");
+    let policy = response.headers()["content-security-policy"].to_str().expect("a text");
+    assert!(policy.starts_with("default-src 'none'; "), "{policy}");
+    assert_eq!(response.headers()["content-type"], "text/html; charset=utf-8");
+    let mut text = status_and_text(response).await.1;
+    for (file, content_type) in [
+        ("page.css", "text/css"),
+        ("page.js", "text/javascript"),
+        ("tables.js", "text/javascript"),
+        ("settings.js", "text/javascript"),
+    ] {
+        assert!(text.contains(&format!("\"/sim/{file}\"")), "{file}");
+        let url = format!("{}/sim/{file}", client.sim.url());
+        let response = client.http.get(url).send().await.expect("an answer");
+        let found = response.headers()["content-type"].to_str().expect("a text");
+        assert_eq!(found, format!("{content_type}; charset=utf-8"));
+        text += &status_and_text(response).await.1;
     }
     client.sim.stop().await;
 }
 
 #[tokio::test]
-async fn the_page_comes_with_its_script_and_takes_nothing_from_elsewhere() {
+async fn the_page_offers_every_choice_and_every_change() {
     let client = Client::start().await;
-    let response = client.http.get(client.sim.control_url()).send().await.expect("an answer");
-    let policy = response.headers()["content-security-policy"].to_str().expect("a text");
-    assert!(policy.starts_with("default-src 'none'; "), "{policy}");
-    assert_eq!(response.headers()["content-type"], "text/html; charset=utf-8");
-    assert!(status_and_text(response).await.1.contains("src=\"/sim/page.js\""));
-    let (status, script) = get(&client, "/sim/page.js").await;
-    assert_eq!(status, 200);
-    for path in ["books", "clock", "orders", "apps", "finish", "faults", "choices"] {
-        assert!(script.contains(&format!("\"/sim/{path}\"")), "{path}");
+    let (_, settings) = get(&client, "/sim/settings.js").await;
+    let (_, choices) = settings.split_once("CHOICES = {\n").expect("the choices");
+    let (choices, _) = choices.split_once("\n};").expect("their end");
+    let name = |line: &str| line.split_once(": [").map(|(name, _)| name.trim().to_owned());
+    let offered: BTreeSet<_> = choices.lines().map(|line| name(line).expect("a name")).collect();
+    assert_eq!(offered, Choices::default().named().keys().cloned().collect());
+    let (_, page) = get(&client, "/sim/page.js").await;
+    let (_, tables) = get(&client, "/sim/tables.js").await;
+    for path in ["clock", "orders", "apps", "finish", "faults", "choices"] {
+        let posted = format!("\"/sim/{path}\"");
+        assert!(page.contains(&posted) || tables.contains(&posted), "{path}");
     }
     client.sim.stop().await;
 }
@@ -340,8 +431,10 @@ async fn a_settle_can_be_ended() {
 #[tokio::test]
 async fn what_is_not_there_and_what_cannot_be_done_is_told_apart() {
     let client = Client::start().await;
-    assert_eq!(get(&client, "/sim/nothing").await.0, 404);
-    assert_eq!(get(&client, "/simulator").await.0, 404);
+    for path in ["/sim/nothing", "/sim/", "/sim", "/simulator"] {
+        assert_eq!(get(&client, path).await.0, 404, "{path}");
+    }
+    assert_eq!(post(&client, "/", "").await.0, 405);
     assert_eq!(post(&client, "/sim/books", "").await.0, 405);
     assert_eq!(get(&client, "/sim/finish").await.0, 405);
     assert_eq!(post(&client, "/sim/clock", "advance_ms=1").await.0, 400);

@@ -42,7 +42,7 @@ async fn the_banner_says_how_to_reach_it_and_to_have_it_again() {
     let text = banner(&simulator);
     for part in [
         &simulator.url(),
-        &simulator.control_url(),
+        &simulator.page_url(),
         "seed       7 ",
         "faults     50 of 10 000",
         "choice     number_check = after-rules",
