@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where the sources are: the gateway's, the simulator's, and the tests of both.
-const DIRS: [&str; 3] = ["src", "sim/src", "tests"];
+/// Where the sources are: the gateway's, the simulator's, the tests of both, and the benches.
+const DIRS: [&str; 4] = ["src", "sim/src", "tests", "benches"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

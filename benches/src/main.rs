@@ -1,0 +1,180 @@
+//! What the gateway costs: a load generator, a Douyin that answers at once, and servers to compare
+//! with. `scripts/bench` builds everything and runs it.
+
+mod bare;
+mod batches;
+mod callbacks;
+mod curves;
+mod fill;
+mod judged;
+mod load;
+mod machine;
+mod numbers;
+mod paced;
+mod plot;
+mod records;
+mod rounds;
+mod scaling;
+mod servers;
+mod stored;
+mod sustained;
+mod table;
+mod upstream;
+mod verify;
+mod watches;
+mod writes;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use servers::Programs;
+
+/// Any problem: it ends the bench and is printed.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// As the gateway has it.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// What the gateway costs. Run by scripts/bench.
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves the bare translator in front of an upstream.
+    Bare { upstream: String },
+    /// Prints the table.
+    Table {
+        #[command(flatten)]
+        at: At,
+        /// The stateless peer in Go.
+        #[arg(long)]
+        peer: Option<PathBuf>,
+        #[command(flatten)]
+        rounds: Rounds,
+    },
+    /// What another core brings.
+    Scaling {
+        #[command(flatten)]
+        at: At,
+        #[command(flatten)]
+        rounds: Rounds,
+    },
+    /// How cost grows: writes points, lines of `plot,series,x,y`.
+    Curves {
+        #[command(flatten)]
+        at: At,
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Makes a picture of each plot of the points.
+    Plot { points: PathBuf, directory: PathBuf },
+    /// What one create costs the store's writer.
+    Writes {
+        #[command(flatten)]
+        at: At,
+    },
+    /// What watches cost.
+    Watches {
+        #[command(flatten)]
+        at: At,
+        #[arg(long, default_value_t = 20_000)]
+        watches: u64,
+    },
+    /// What many stored settles change.
+    Stored {
+        #[command(flatten)]
+        at: At,
+        #[arg(long, default_value_t = 1_000_000)]
+        settles: u64,
+    },
+    /// Half the greatest rate for so many stretches, then one beside a long reader.
+    Sustained {
+        #[command(flatten)]
+        at: At,
+        #[arg(long, default_value_t = 10)]
+        stretches: u64,
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
+}
+
+#[derive(Args)]
+struct Rounds {
+    /// Alternating rounds.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Of each round.
+    #[arg(long, default_value_t = 4000)]
+    measured_ms: u64,
+    #[arg(long, default_value_t = 1000)]
+    warm_up_ms: u64,
+    /// How often a round is repeated that other processes disturbed; 0 takes them as they are.
+    #[arg(long, default_value_t = 3)]
+    repeats: usize,
+}
+
+#[derive(Args)]
+struct At {
+    /// The gateway's binary.
+    #[arg(long)]
+    gateway: PathBuf,
+    /// For the databases: on the disk that is measured.
+    #[arg(long)]
+    directory: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let provider = rustls::crypto::ring::default_provider();
+    provider.install_default().expect("nothing else installs one");
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("settlement-bench: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Bare { upstream } => bare::serve(&upstream),
+        Command::Table { at, peer, rounds } => table::run(&at.programs()?, peer, rounds.extent()),
+        Command::Scaling { at, rounds } => scaling::run(&at.programs()?, rounds.extent()),
+        Command::Curves { at, out } => curves::run(&at.programs()?, &out),
+        Command::Plot { points, directory } => plot::run(&points, &directory),
+        Command::Writes { at } => writes::run(&at.programs()?),
+        Command::Watches { at, watches } => watches::run(&at.programs()?, watches),
+        Command::Stored { at, settles } => stored::run(&at.programs()?, settles),
+        Command::Sustained { at, stretches, seconds } => {
+            sustained::run(&at.programs()?, stretches, Duration::from_secs(seconds))
+        }
+    }
+}
+
+impl Rounds {
+    fn extent(&self) -> rounds::Extent {
+        rounds::Extent {
+            rounds: self.rounds,
+            warm_up: Duration::from_millis(self.warm_up_ms),
+            measured: Duration::from_millis(self.measured_ms),
+            repeats: self.repeats,
+            threads: 1,
+        }
+    }
+}
+
+impl At {
+    fn programs(self) -> Result<Programs, Failure> {
+        std::fs::create_dir_all(&self.directory)?;
+        let directory = self.directory.canonicalize()?;
+        Ok(Programs { gateway: self.gateway, bench: std::env::current_exe()?, directory })
+    }
+}

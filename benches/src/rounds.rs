@@ -1,0 +1,222 @@
+//! Alternating rounds: one server after the other, again and again, so that what changes meanwhile
+//! meets all of them. A round that other processes disturbed is repeated.
+
+use std::time::{Duration, Instant};
+
+use crate::Failure;
+use crate::load::{self, Plan, Target};
+use crate::machine::{cpu_of, cpu_of_all, flushes, median};
+use crate::numbers::Numbers;
+use crate::servers::{Programs, Server};
+use crate::upstream::Upstream;
+use crate::verify;
+
+/// A round in which other processes had more of a core than this counts as disturbed.
+const DISTURBED: f64 = 0.12;
+
+/// How long everything takes.
+#[derive(Clone, Copy)]
+pub struct Extent {
+    pub rounds: usize,
+    pub warm_up: Duration,
+    pub measured: Duration,
+    /// A disturbed round is repeated so often, and all of them together as often as there are
+    /// rounds.
+    pub repeats: usize,
+    /// Threads that make load.
+    pub threads: usize,
+}
+
+/// A server, and what was measured of it.
+pub struct Row {
+    pub name: String,
+    pub target: Target,
+    /// `None`: the upstream, which is a thread of this process.
+    pub server: Option<Server>,
+    pub numbers: Numbers,
+    /// By the index of the number of callers.
+    rounds: Vec<Vec<Figures>>,
+}
+
+/// Of one round, or the medians of several.
+#[derive(Clone, Copy)]
+pub struct Figures {
+    pub per_second: f64,
+    pub p50_us: f64,
+    pub p99_us: f64,
+    pub cpu_us: f64,
+}
+
+/// What is asked at both ends of a round.
+struct Cpu {
+    server: Duration,
+    ours: Duration,
+    all: Duration,
+}
+
+impl Row {
+    pub fn direct(name: &str, tag: &'static str, upstream: &Upstream) -> Self {
+        Self::new(name, tag, Target::Direct(upstream.url()), None)
+    }
+
+    pub fn of(name: &str, tag: &'static str, server: Server) -> Self {
+        Self::new(name, tag, Target::Grpc(server.url.clone()), Some(server))
+    }
+
+    fn new(name: &str, tag: &'static str, target: Target, server: Option<Server>) -> Self {
+        let (name, numbers) = (name.to_owned(), Numbers::new(tag));
+        Self { name, target, server, numbers, rounds: Vec::new() }
+    }
+
+    pub fn median(&self, level: usize) -> Figures {
+        let of = |figure: fn(&Figures) -> f64| {
+            median(&self.rounds[level].iter().map(figure).collect::<Vec<_>>())
+        };
+        Figures {
+            per_second: of(|round| round.per_second),
+            p50_us: of(|round| round.p50_us),
+            p99_us: of(|round| round.p99_us),
+            cpu_us: of(|round| round.cpu_us),
+        }
+    }
+
+    /// Every create is where it must be, once.
+    pub fn verify(&self, upstream: &Upstream) -> Result<(), Failure> {
+        verify::at_the_upstream(upstream, &self.numbers)
+    }
+}
+
+/// Plays all rounds with each number of callers; answers the median time of a flush meanwhile, in
+/// microseconds.
+pub fn play(
+    rows: &mut [Row],
+    callers: &[usize],
+    extent: Extent,
+    programs: &Programs,
+) -> Result<f64, Failure> {
+    let began = Instant::now();
+    let mut flush = flushes(&programs.directory)?;
+    let rounds = extent.rounds * callers.len() * rows.len();
+    let repeats = extent.repeats;
+    let mut disturbance = Disturbance { repeats, left: rounds, repeated: 0, counted: 0 };
+    for row in &mut *rows {
+        row.rounds = vec![Vec::new(); callers.len()];
+    }
+    for round in 1..=extent.rounds {
+        for (level, callers) in callers.iter().enumerate() {
+            for index in 0..rows.len() {
+                let Extent { warm_up, measured, threads, .. } = extent;
+                let plan = Plan { callers: *callers, warm_up, measured, threads };
+                let figures = disturbance.play(rows, index, plan)?;
+                rows[index].rounds[level].push(figures);
+            }
+        }
+        flush.extend(flushes(&programs.directory)?);
+        eprintln!("round {round} of {} after {} s", extent.rounds, began.elapsed().as_secs());
+    }
+    let flush_us = median(&flush);
+    println!(
+        "medians of {} alternating rounds of {} s; {}",
+        extent.rounds,
+        extent.measured.as_secs_f64(),
+        disturbance.describe()
+    );
+    println!(
+        "flush: {flush_us:.0} µs, the median of {} times 4 KiB appended and fdatasync",
+        flush.len()
+    );
+    Ok(flush_us)
+}
+
+/// Of all rows with each number of callers.
+pub fn print(rows: &[Row], callers: &[usize]) {
+    println!(
+        "\n| callers | server | calls/s | p50 µs | p99 µs | server CPU µs per call |\n\
+         | ---: | --- | ---: | ---: | ---: | ---: |"
+    );
+    for (level, callers) in callers.iter().enumerate() {
+        for row in rows {
+            let Figures { per_second, p50_us, p99_us, cpu_us } = row.median(level);
+            let cpu = match row.server {
+                Some(_) => format!("{cpu_us:.1}"),
+                None => "–".to_owned(),
+            };
+            let name = &row.name;
+            println!(
+                "| {callers} | {name} | {per_second:.0} | {p50_us:.0} | {p99_us:.0} | {cpu} |"
+            );
+        }
+    }
+    println!();
+}
+
+/// Repeats rounds that other processes disturbed, within limits.
+struct Disturbance {
+    repeats: usize,
+    left: usize,
+    repeated: usize,
+    counted: usize,
+}
+
+impl Disturbance {
+    fn play(&mut self, rows: &[Row], index: usize, plan: Plan) -> Result<Figures, Failure> {
+        let mut repeats = 0;
+        loop {
+            let (figures, others) = round(rows, index, plan)?;
+            if others <= DISTURBED {
+                return Ok(figures);
+            }
+            if repeats == self.repeats || self.left == 0 {
+                self.counted += 1;
+                return Ok(figures);
+            }
+            repeats += 1;
+            self.repeated += 1;
+            self.left -= 1;
+        }
+    }
+
+    fn describe(&self) -> String {
+        let percent = DISTURBED * 100.0;
+        format!(
+            "{} rounds were repeated because other processes had more than {percent:.0} % of a \
+             core; {} such rounds count for want of better ones",
+            self.repeated, self.counted
+        )
+    }
+}
+
+/// One round of one server, and how much of a core other processes had meanwhile.
+fn round(rows: &[Row], index: usize, plan: Plan) -> Result<(Figures, f64), Failure> {
+    let Row { target, numbers, name, .. } = &rows[index];
+    let ours = std::process::id();
+    let ask = || {
+        let mut measured = Duration::ZERO;
+        let mut all_ours = cpu_of(ours)?;
+        for (other, server) in rows
+            .iter()
+            .enumerate()
+            .filter_map(|(i, row)| row.server.as_ref().map(|server| (i, server)))
+        {
+            let cpu = server.cpu()?;
+            all_ours += cpu;
+            if other == index {
+                measured = cpu;
+            }
+        }
+        Ok(Cpu { server: measured, ours: all_ours, all: cpu_of_all()? })
+    };
+    let sample = load::run(target, numbers, plan, ask);
+    let sample = sample.map_err(|problem| format!("{name}: {problem}"))?;
+    let (before, after) = (&sample.before, &sample.after);
+    let all = (after.all.saturating_sub(before.all)).as_secs_f64();
+    let ours = (after.ours - before.ours).as_secs_f64();
+    let cpu = (after.server - before.server).as_secs_f64();
+    let figures = Figures {
+        per_second: sample.per_second(),
+        p50_us: sample.quantile(0.5),
+        p99_us: sample.quantile(0.99),
+        cpu_us: cpu * 1e6 / sample.calls(),
+    };
+    Ok((figures, (all - ours) / sample.seconds))
+}

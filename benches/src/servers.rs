@@ -1,0 +1,214 @@
+//! The servers that are measured, each a process of its own on the server's cores.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::Failure;
+use crate::machine::{Cores, cpu_of, resident_of};
+use crate::numbers::{APPS, app_id};
+
+const START_TIME_MAX: Duration = Duration::from_secs(30);
+const STOP_TIME_MAX: Duration = Duration::from_secs(60);
+const SECRET_VARIABLE: &str = "BENCH_CLIENT_SECRET";
+
+/// Ends with this value, and with this process.
+pub struct Server {
+    child: Child,
+    started: Instant,
+    pub url: String,
+    /// Where Douyin's callbacks go; the gateway only.
+    pub callbacks: Option<String>,
+}
+
+/// Where the binaries are, and a directory for the databases.
+pub struct Programs {
+    pub gateway: PathBuf,
+    pub bench: PathBuf,
+    pub directory: PathBuf,
+}
+
+impl Server {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn cpu(&self) -> Result<Duration, Failure> {
+        cpu_of(self.pid())
+    }
+
+    pub fn resident(&self) -> Result<u64, Failure> {
+        resident_of(self.pid())
+    }
+
+    /// Starts a program that prints where it listens, in lines like `gRPC ADDRESS`; `last` begins
+    /// the last one of them.
+    fn start(
+        command: &mut Command,
+        cores: &str,
+        log: &Path,
+        last: &'static str,
+    ) -> Result<Self, Failure> {
+        // Two small programs that become the server: it keeps this process's id for it.
+        let mut pinned = Command::new("setpriv");
+        pinned.args(["--pdeathsig", "KILL", "taskset", "-c", cores]);
+        pinned.arg(command.get_program()).args(command.get_args());
+        let set = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        let started = Instant::now();
+        let mut child = pinned
+            .envs(set)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(log)?)
+            .spawn()?;
+        let printed = child.stdout.take().ok_or("no standard output")?;
+        let mut server = Self { child, started, url: String::new(), callbacks: None };
+        let (tell, told) = mpsc::sync_channel(1);
+        // Reads to the end: a server whose output is not read would stop.
+        std::thread::Builder::new().name("output".to_owned()).spawn(move || {
+            let mut addrs = HashMap::new();
+            for line in BufReader::new(printed).lines().map_while(Result::ok) {
+                let mut words = line.split_whitespace();
+                let (Some(word), Some(addr)) = (words.next(), words.next()) else { continue };
+                addrs.insert(word.to_owned(), addr.to_owned());
+                if word == last {
+                    let _ = tell.try_send(addrs.clone());
+                }
+            }
+        })?;
+        let Ok(addrs) = told.recv_timeout(START_TIME_MAX) else {
+            let said = fs::read_to_string(log)?;
+            return Err(format!("{:?} did not start: {said}", command.get_program()).into());
+        };
+        server.url = format!("http://{}", addrs.get("gRPC").ok_or("it does not say gRPC")?);
+        server.callbacks = addrs.get("callbacks").map(|addr| format!("http://{addr}"));
+        Ok(server)
+    }
+
+    /// Waits until a gateway serves; how long that took from its start on.
+    pub fn ready(&self) -> Result<Duration, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let endpoint = tonic::transport::Endpoint::from_shared(self.url.clone())?;
+            let mut client = HealthClient::new(endpoint.connect().await?);
+            loop {
+                let answer = client.check(HealthCheckRequest::default()).await?.into_inner();
+                let took = self.started.elapsed();
+                if answer.status() == ServingStatus::Serving {
+                    return Ok(took);
+                }
+                if took > START_TIME_MAX {
+                    return Err("the gateway does not serve".into());
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+    }
+
+    /// Asks a gateway to end, and waits until it has.
+    pub fn stop(mut self) -> Result<(), Failure> {
+        let asked = Command::new("kill").arg(self.pid().to_string()).status()?;
+        let began = Instant::now();
+        while self.child.try_wait()?.is_none() {
+            if !asked.success() || began.elapsed() > STOP_TIME_MAX {
+                return Err("the gateway does not stop".into());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Programs {
+    pub fn bare(&self, cores: &Cores, upstream: &str) -> Result<Server, Failure> {
+        let mut command = Command::new(&self.bench);
+        command.args(["bare", upstream]);
+        Server::start(&mut command, &cores.server, &self.directory.join("bare.log"), "gRPC")
+    }
+
+    pub fn peer(&self, peer: &Path, cores: &Cores, upstream: &str) -> Result<Server, Failure> {
+        let mut command = Command::new(peer);
+        command.arg(upstream);
+        Server::start(&mut command, &cores.server, &self.directory.join("peer.log"), "gRPC")
+    }
+
+    /// The gateway on a new database of this name. It asks nothing by itself.
+    pub fn gateway(&self, name: &str, cores: &Cores, upstream: &str) -> Result<Server, Failure> {
+        let directory = self.directory.join(name);
+        if directory.exists() {
+            fs::remove_dir_all(&directory)?;
+        }
+        fs::create_dir_all(&directory)?;
+        let config = directory.join("gateway.toml");
+        fs::write(&config, self.config(&directory, upstream)?)?;
+        let made = Command::new(&self.gateway)
+            .args(["init", "--config"])
+            .arg(&config)
+            .env(SECRET_VARIABLE, "secret")
+            .output()?;
+        if !made.status.success() {
+            return Err(String::from_utf8_lossy(&made.stderr).into());
+        }
+        self.gateway_again(name, cores)
+    }
+
+    /// The gateway on the database that there is.
+    pub fn gateway_again(&self, name: &str, cores: &Cores) -> Result<Server, Failure> {
+        let directory = self.directory.join(name);
+        let mut command = Command::new(&self.gateway);
+        command
+            .args(["serve", "--config"])
+            .arg(directory.join("gateway.toml"))
+            .env(SECRET_VARIABLE, "secret")
+            .env("RUST_LOG", "warn");
+        Server::start(&mut command, &cores.server, &directory.join("log"), "admin")
+    }
+
+    pub fn database(&self, name: &str) -> PathBuf {
+        self.directory.join(name).join("settlement.db")
+    }
+
+    /// Nothing is polled or swept while the bench runs, and no budget is in the way.
+    fn config(&self, directory: &Path, upstream: &str) -> Result<String, Failure> {
+        let database = directory.join("settlement.db");
+        let database = database.display();
+        let keys = self.directory.join("platform-key.pem");
+        fs::write(&keys, douyin_sim::PlatformKey::sandbox().public_pem())?;
+        let keys = keys.display();
+        let mut config = format!(
+            "[server]\ngrpc_addr = \"127.0.0.1:0\"\nadmin_addr = \"127.0.0.1:0\"\n\
+             callback_addr = \"127.0.0.1:0\"\ndrain_delay_ms = 0\nwatches_max = 100_000\n\
+             watch_resync_ms = 600_000\n\
+             [store]\nsqlite_path = \"{database}\"\n\
+             [douyin]\nbase_url = \"{upstream}\"\nidle_connections_max = 4_096\n\
+             [settle]\npoll_first_ms = 600_000\npoll_cap_ms = 86_400_000\n\
+             poll_watched_cap_ms = 3_600_000\n\
+             [poller]\nsweep_interval_ms = 3_600_000\n"
+        );
+        for app in 0..APPS {
+            config += &format!(
+                "[[apps]]\napp_id = \"{}\"\nclient_secret_env = \"{SECRET_VARIABLE}\"\n\
+                 platform_public_keys_file = \"{keys}\"\n\
+                 requests_per_second = 10_000\nrequests_in_flight = 512\n",
+                app_id(app)
+            );
+        }
+        Ok(config)
+    }
+}
