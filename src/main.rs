@@ -55,6 +55,10 @@ async fn run(serve: Serve, log: &Log) -> ExitCode {
         Ok(server) => server,
         Err(problem) => return refuse(log, &problem, ExitCode::FAILURE),
     };
+    #[cfg(feature = "sandbox")]
+    if setup.simulator.is_some() {
+        setup::tell_of_earlier_run(&server).await;
+    }
     let stop = setup::stop_signal();
     cli::announce((setup.announce)(server.addrs()));
     match server.run(stop).await {

@@ -17,6 +17,7 @@ use crate::http::admin::{self, Admin, Hosts};
 use crate::http::health::Health;
 use crate::http::listener::{self, Limits};
 use crate::log_limit;
+use crate::store;
 use crate::telemetry;
 
 /// The gateway, built and bound, not yet serving.
@@ -91,6 +92,12 @@ impl Server {
 
     pub fn addrs(&self) -> Addrs {
         self.addrs
+    }
+
+    /// Settles that are not at their end.
+    pub async fn open_settles(&self) -> Result<u64, store::Error> {
+        let by_app = self.core.store.open_settles().await?;
+        Ok(by_app.into_iter().map(|(_, settles)| settles).sum())
     }
 
     /// Serves and drives until `stop`, or until a part that it cannot do without ends by itself.

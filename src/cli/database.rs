@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{ConfigFile, EX_USAGE, complain};
-use crate::config::{Config, Environment, Flags};
+use crate::config::{Config, DATABASE, Environment, Flags};
 use crate::store::SqliteOptions;
 
 #[derive(Debug, Args)]
@@ -21,7 +21,8 @@ pub(crate) struct Database {
 impl Database {
     /// How it is opened. `Err`: the configuration cannot be used, which the operator was told.
     pub(crate) fn options(self) -> Result<SqliteOptions, ExitCode> {
-        let flags = Flags { grpc_addr: None, data_dir: self.data_dir };
+        let flags =
+            Flags { grpc_addr: None, database: self.data_dir.map(|dir| dir.join(DATABASE)) };
         let environment = Environment::of_process();
         Config::load_database(self.file.source(), &environment, flags).map_err(|problems| {
             complain(problems);

@@ -88,6 +88,10 @@ pub struct Serve {
     #[cfg(feature = "sandbox")]
     #[arg(long, conflicts_with = "config")]
     pub sandbox: bool,
+    /// Begins the sandbox anew: removes its database first. Removes no other one.
+    #[cfg(feature = "sandbox")]
+    #[arg(long, requires = "sandbox")]
+    pub fresh: bool,
     /// Where gRPC listens; overrides the configuration.
     #[arg(long, value_name = "ADDR")]
     pub grpc_addr: Option<SocketAddr>,

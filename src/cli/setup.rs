@@ -12,6 +12,8 @@ use crate::config::{self, Config, Environment, Flags, Loaded, Problems, Source};
 use crate::descriptors;
 use crate::log_limit::limited;
 use crate::server::Addrs;
+#[cfg(feature = "sandbox")]
+use crate::store::OpenError;
 
 /// Everything that `serve` starts from.
 pub struct Setup {
@@ -32,6 +34,9 @@ pub enum SetupError {
     #[cfg(feature = "sandbox")]
     #[error("cannot start the simulator: {0}")]
     Simulator(std::io::Error),
+    #[cfg(feature = "sandbox")]
+    #[error("cannot remove the sandbox's database: {0}")]
+    Fresh(OpenError),
 }
 
 impl SetupError {
@@ -39,7 +44,7 @@ impl SetupError {
         match self {
             SetupError::Config(_) => ExitCode::from(EX_USAGE),
             #[cfg(feature = "sandbox")]
-            SetupError::Simulator(_) => ExitCode::FAILURE,
+            SetupError::Simulator(_) | SetupError::Fresh(_) => ExitCode::FAILURE,
         }
     }
 }
@@ -51,7 +56,7 @@ pub async fn prepare(serve: Serve) -> Result<Setup, SetupError> {
     if serve.sandbox {
         return sandbox::prepare(serve, environment).await;
     }
-    let config = load(serve.file.source(), &environment, flags(&serve), seed())?;
+    let config = load(serve.file.source(), &environment, flags(&serve, config::DATABASE), seed())?;
     if config.rehearsal {
         warn!("{}", config::REHEARSAL);
     }
@@ -85,8 +90,9 @@ fn load(
     Ok(config)
 }
 
-fn flags(serve: &Serve) -> Flags {
-    Flags { grpc_addr: serve.grpc_addr, data_dir: serve.data_dir.clone() }
+fn flags(serve: &Serve, database: &str) -> Flags {
+    let database = serve.data_dir.as_ref().map(|dir| dir.join(database));
+    Flags { grpc_addr: serve.grpc_addr, database }
 }
 
 /// A random number from the operating system. No two processes have the same, and it names this one
@@ -152,8 +158,12 @@ pub fn outlive_signals() {
 }
 
 #[cfg(feature = "sandbox")]
+pub use sandbox::tell_of_earlier_run;
+
+#[cfg(feature = "sandbox")]
 mod sandbox {
     use douyin_sim::{SimApp, SimConfig, Simulator};
+    use tracing::warn;
 
     use super::{
         Addrs, Environment, Problems, Serve, Setup, SetupError, Source, config, descriptors, flags,
@@ -161,11 +171,14 @@ mod sandbox {
     };
     use crate::douyin::PlatformKeys;
     use crate::http::callbacks::PATH;
-    use crate::store::Missing;
+    use crate::server::Server;
+    use crate::store::{Missing, Purpose, Sqlite};
 
     /// The other ends of what goes to Douyin and comes from it, and people who look at its page.
     const SIMULATOR_DESCRIPTORS: u64 = 256;
     const APP_ID: &str = "ttsandbox0000000001";
+    /// Beside a real gateway's, and never the same.
+    const DATABASE: &str = "sandbox.db";
     const CLIENT_SECRET: &str = "the-sandbox-has-no-secrets";
     const CLIENT_SECRET_VARIABLE: &str = "SANDBOX_CLIENT_SECRET";
 
@@ -185,14 +198,19 @@ mod sandbox {
             "rehearsal = true\ndefault_app = \"{APP_ID}\"\n\
              [server]\ndrain_delay_ms = 0\n\
              callback_addr = \"127.0.0.1:0\"\nadmin_addr = \"127.0.0.1:0\"\n\
+             [store]\nsqlite_path = \"data/{DATABASE}\"\n\
              [douyin]\nbase_url = \"{url}\"\n\
              [[apps]]\napp_id = \"{APP_ID}\"\nclient_secret_env = \"{CLIENT_SECRET_VARIABLE}\"\n"
         );
         let environment = environment.with(CLIENT_SECRET_VARIABLE, CLIENT_SECRET);
         let source = Source::Text { name: "the sandbox", text: &file };
-        let mut config = load(source, &environment, flags(&serve), seed)?;
+        let mut config = load(source, &environment, flags(&serve, DATABASE), seed)?;
         // It holds nothing that must not be lost.
         config.sqlite.missing = Missing::Create;
+        config.sqlite.purpose = Purpose::Sandbox;
+        if serve.fresh {
+            Sqlite::remove_sandbox(&config.sqlite).map_err(SetupError::Fresh)?;
+        }
         let keys = PlatformKeys::parse(&simulator.platform_public_key_pem(APP_ID));
         let keys = keys.expect("the simulator shows a good key");
         config.apps.iter_mut().for_each(|app| app.platform_keys = Some(keys.clone()));
@@ -207,6 +225,19 @@ mod sandbox {
             banner(addrs, &url, &store, seed)
         };
         Ok(Setup { config, announce: Box::new(announce), simulator: Some(simulator) })
+    }
+
+    /// The simulator begins empty, and the database does not.
+    pub async fn tell_of_earlier_run(server: &Server) {
+        match server.open_settles().await {
+            Ok(0) => {}
+            Ok(settles) => warn!(
+                settles,
+                "open settles of an earlier run: this simulator has never heard of them, so they \
+                 may never end. To begin anew: serve --sandbox --fresh"
+            ),
+            Err(error) => warn!(%error, "cannot count the open settles"),
+        }
     }
 
     /// What makes a sandbox one is not for variables to change: whoever set them for a real gateway

@@ -98,7 +98,7 @@ impl Default for Config {
         Self {
             rehearsal: false,
             grpc_addr: SocketAddr::from(([127, 0, 0, 1], 50051)),
-            sqlite: SqliteOptions::new("data/settlement.db"),
+            sqlite: SqliteOptions::new(Path::new("data").join(DATABASE)),
             douyin: ClientConfig::default(),
             apps: Vec::new(),
             gateway: GatewayConfig::default(),
@@ -136,12 +136,15 @@ impl Default for CallbackConfig {
 /// The largest callback; those seen have under 2 KiB, and what passes through adds at most 2 KiB.
 const CALLBACK_BYTES_MAX: usize = 64 * 1024;
 
+/// The name of the database in its folder.
+pub const DATABASE: &str = "settlement.db";
+
 /// What the command line overrides.
 #[derive(Clone, Default, Debug)]
 pub struct Flags {
     pub grpc_addr: Option<SocketAddr>,
-    /// The folder of the database.
-    pub data_dir: Option<PathBuf>,
+    /// The database, in the folder that `--data-dir` names.
+    pub database: Option<PathBuf>,
 }
 
 /// A configuration without problems.

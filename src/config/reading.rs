@@ -88,8 +88,8 @@ impl Reading {
             self.config.grpc_addr = addr;
             self.note("server.grpc_addr".to_owned(), SetBy::Flag("--grpc-addr"), Ok(()));
         }
-        if let Some(dir) = flags.data_dir {
-            self.config.sqlite.path = dir.join("settlement.db");
+        if let Some(path) = flags.database {
+            self.config.sqlite.path = path;
             self.note("store.sqlite_path".to_owned(), SetBy::Flag("--data-dir"), Ok(()));
         }
     }

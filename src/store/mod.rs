@@ -46,7 +46,7 @@ use crate::settle::{
     TradeSystem,
 };
 
-pub use sqlite::{Committer, Generation, Missing, OpenError, Sqlite, SqliteOptions};
+pub use sqlite::{Committer, Generation, Missing, OpenError, Purpose, Sqlite, SqliteOptions};
 
 /// A handle to the store; cheap to clone.
 #[derive(Clone)]

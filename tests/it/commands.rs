@@ -12,11 +12,8 @@ use serde_json::{Value, json};
 use settlement_gateway::clock::Clock;
 use settlement_gateway::douyin::codes;
 use settlement_gateway::grpc::reasons;
+use settlement_gateway::proto::v1::SettleState;
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
-use settlement_gateway::proto::v1::{
-    CreateSettleRequest, GetSettleRequest, ObservationSource, SettleState, WatchSettleRequest,
-    get_settle_request,
-};
 use settlement_gateway::settle::TradeSystem;
 use tempfile::TempDir;
 
@@ -25,16 +22,16 @@ use crate::harness::{create_request, drain, number, simulator, watch_request, wi
 
 /// A process that has printed where it listens; it logs to `log` in its folder, and is killed when
 /// dropped.
-struct Running {
+pub struct Running {
     child: Child,
     /// The line with the address, up to its end.
-    addr: String,
+    pub addr: String,
     output: BufReader<ChildStdout>,
 }
 
 impl Running {
     /// Starts a command in a folder and reads the address behind `before`.
-    fn start(
+    pub fn start(
         arguments: &[&str],
         environment: &[(&str, &str)],
         dir: &TempDir,
@@ -59,6 +56,13 @@ impl Running {
             }
         }
         running
+    }
+
+    /// Stops in order; returns what it has logged to its folder.
+    pub fn stopped(mut self, dir: &TempDir) -> String {
+        self.signal("TERM");
+        assert!(self.child.wait().unwrap().success());
+        std::fs::read_to_string(dir.path().join("log")).unwrap()
     }
 
     fn signal(&self, name: &str) {
@@ -86,8 +90,8 @@ fn init(serve: &[&str], environment: &[(&str, &str)], dir: &TempDir) {
     assert!(code == 0 || stderr.contains("is there already"), "{stderr}");
 }
 
-const FREE_PORT: (&str, &str) = ("SETTLEMENT_SERVER_GRPC_ADDR", "127.0.0.1:0");
-const APP: [(&str, &str); 2] =
+pub const FREE_PORT: (&str, &str) = ("SETTLEMENT_SERVER_GRPC_ADDR", "127.0.0.1:0");
+pub const APP: [(&str, &str); 2] =
     [("SETTLEMENT_APPS_0_APP_ID", "tt1"), ("SETTLEMENT_APPS_0_CLIENT_SECRET_ENV", "SECRET")];
 
 fn health(addr: &str, more: &[&str]) -> (i32, String) {
@@ -201,65 +205,6 @@ fn a_secret_file_that_others_may_read_is_a_warning_in_the_log() {
     assert!(warning.contains("\"level\":\"WARN\""), "{warning}");
     assert!(warning.contains("SETTLEMENT_APPS_0_CLIENT_SECRET_FILE"), "{warning}");
     assert!(!log.contains("the-secret-of-the-file"), "{log}");
-}
-
-/// A person with a real gateway's variables in the shell starts a sandbox to play.
-#[test]
-fn a_sandbox_never_calls_the_real_douyin() {
-    for name in ["SETTLEMENT_DOUYIN_BASE_URL", "SETTLEMENT_DEFAULT_APP", "SETTLEMENT_APPS_0_APP_ID"]
-    {
-        let (code, _, stderr) =
-            ran(&mut gateway(&["serve", "--sandbox"], &[(name, "https://open.douyin.com")]));
-        assert_eq!(code, 64);
-        assert!(
-            stderr.contains(&format!("{name}: a sandbox brings its own; unset it")),
-            "{stderr}"
-        );
-    }
-    let by_variable = [("SETTLEMENT_CONFIG", "gateway.toml")];
-    let (code, _, stderr) = ran(&mut gateway(&["serve", "--sandbox"], &by_variable));
-    assert_eq!(code, 64);
-    assert!(stderr.contains("cannot be used with"), "{stderr}");
-}
-
-#[test]
-fn a_sandbox_takes_the_other_knobs() {
-    let dir = TempDir::new().unwrap();
-    let environment = [
-        FREE_PORT,
-        ("SETTLEMENT_STORE_SQLITE_PATH", "elsewhere.db"),
-        // Lower than is safe with money.
-        ("SETTLEMENT_SETTLE_VISIBILITY_GRACE_MS", "1000"),
-    ];
-    let _gateway = Running::start(&["serve", "--sandbox"], &environment, &dir, "gRPC ");
-    assert!(dir.path().join("elsewhere.db").exists());
-}
-
-/// The first run of a newcomer: what is pasted ends by callback, and the history says so.
-#[tokio::test]
-async fn the_watch_of_the_first_run_ends_by_callback() {
-    let dir = TempDir::new().unwrap();
-    let gateway = Running::start(&["serve", "--sandbox"], &[FREE_PORT], &dir, "gRPC ");
-    let url = format!("http://{}", gateway.addr);
-    let mut client = SettlementServiceClient::connect(url).await.unwrap();
-    let number = number("first-run");
-    let request = CreateSettleRequest { app_id: String::new(), ..create_request(&number) };
-    within("CreateSettle", client.create_settle(request)).await.unwrap();
-    let watch = WatchSettleRequest { app_id: String::new(), ..watch_request(&number, 0) };
-    let stream = within("WatchSettle", client.watch_settle(watch)).await;
-    let settles = drain(stream.unwrap().into_inner()).await.unwrap();
-    assert_eq!(settles.last().unwrap().state(), SettleState::Succeeded);
-    let request = GetSettleRequest {
-        key: Some(get_settle_request::Key::OutSettleNo(number)),
-        include_history: true,
-        ..Default::default()
-    };
-    let got = within("GetSettle", client.get_settle(request)).await.unwrap().into_inner();
-    let last = got.history.last().unwrap();
-    assert_eq!(
-        (last.state(), last.source()),
-        (SettleState::Succeeded, ObservationSource::Callback)
-    );
 }
 
 /// The vectors of a callback made outside, as an operator would check a saved one.

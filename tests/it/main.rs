@@ -49,6 +49,7 @@ mod repeat;
 mod requests;
 mod restored;
 mod return_when;
+mod sandbox;
 mod signals;
 mod stop;
 mod store_faults;

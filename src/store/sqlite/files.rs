@@ -83,14 +83,21 @@ pub(super) fn orphan(path: &Path) -> Option<PathBuf> {
 
 /// An empty file that only its owner can read; whatever an interrupted start left is replaced.
 pub(super) fn create_private(path: &Path) -> io::Result<()> {
-    for suffix in ["", "-wal", "-shm", "-journal"] {
+    remove(path)?;
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map(|_| ())
+}
+
+/// Removes a database with all that is beside it but its lock. The database goes last, so that what
+/// is left after an interruption can be removed likewise.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    for suffix in ["-wal", "-shm", "-journal", ".open", ""] {
         match fs::remove_file(beside(path, suffix)) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
     }
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map(|_| ())
+    Ok(())
 }
 
 /// Gives a finished file its name, durably.

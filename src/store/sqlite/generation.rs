@@ -12,7 +12,7 @@ use std::time::Duration;
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::words::{OriginKind, Word, permission_json, readable_sql, state_in_sql};
-use super::{Sqlite, SqliteOptions, open};
+use super::{Purpose, Sqlite, SqliteOptions, open};
 use crate::clock::Timestamp;
 use crate::settle::{Permission, PermissionId, ProcessId, RULES, StateKind};
 use crate::store::OpenError;
@@ -41,7 +41,7 @@ impl Sqlite {
             let error = std::io::Error::from(std::io::ErrorKind::NotFound);
             return Err(OpenError::Io { path, doing: "find it", error });
         }
-        let mut opened = open::open(options)?;
+        let mut opened = open::open(options, &Purpose::ALL)?;
         let begun = begin(&mut opened.connection, process, options.clock.now());
         begun.map_err(|error| OpenError::Sqlite { path, doing: "begin its generation", error })
     }

@@ -2,9 +2,6 @@
 
 use rusqlite::Connection;
 
-/// Marks a database as the gateway's: "SetG" in ASCII.
-pub(super) const APPLICATION_ID: i32 = 0x5365_7447;
-
 /// In order; the first one leads to version 1. What was released is never edited.
 const MIGRATIONS: [&str; 5] = [
     include_str!("../../../migrations/sqlite/0001_settles.sql"),

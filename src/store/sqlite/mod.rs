@@ -18,6 +18,7 @@ mod log;
 mod migrations;
 mod open;
 mod place;
+mod purpose;
 mod queue;
 mod readers;
 mod refusal;
@@ -57,6 +58,7 @@ use writer::Writer;
 
 pub use generation::Generation;
 pub use open::{Missing, SqliteOptions};
+pub use purpose::Purpose;
 pub use queue::Committer;
 pub use refusal::OpenError;
 
@@ -94,6 +96,11 @@ impl Sqlite {
         open::init(options)
     }
 
+    /// Removes the database of a sandbox, if there is one. Anything else is refused and stays.
+    pub fn remove_sandbox(options: &SqliteOptions) -> Result<(), OpenError> {
+        open::remove_sandbox(options)
+    }
+
     /// Opens the database and starts its writer. Blocks for as long as the check of the file takes.
     pub fn open(options: SqliteOptions) -> Result<Self, OpenError> {
         let (sqlite, committer) = Self::assemble(&options, Threads::Own)?;
@@ -119,7 +126,8 @@ impl Sqlite {
     }
 
     fn assemble(options: &SqliteOptions, threads: Threads) -> Result<(Self, Committer), OpenError> {
-        let Opened { place, connection, tables, went_back } = open::open(options)?;
+        let Opened { place, connection, tables, went_back } =
+            open::open(options, &[options.purpose])?;
         let path = || place.path().to_owned();
         let readers = Readers::open(Arc::clone(&place), options, threads).map_err(|error| {
             OpenError::Sqlite { path: path(), doing: "open it for reading", error }

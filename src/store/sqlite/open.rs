@@ -13,8 +13,9 @@ use super::disk;
 use super::files::{self, Header};
 use super::generation::went_back;
 use super::lock::{Lock, NoLock};
-use super::migrations::{self, APPLICATION_ID};
+use super::migrations;
 use super::place::Place;
+use super::purpose::Purpose;
 use super::refusal::{OpenError, refusal};
 use super::schedule::void_leases;
 use crate::clock::{Clock, Timestamp};
@@ -26,6 +27,8 @@ pub struct SqliteOptions {
     pub path: PathBuf,
     /// What if it is not there. Default: it is refused.
     pub missing: Missing,
+    /// What its settles are; a database of the other kind is refused. Default: real.
+    pub purpose: Purpose,
     /// Writes that may wait for the writer; one more is `Unavailable` at once. Default 4096.
     pub queue_jobs_max: usize,
     /// Writes in one transaction. Default 64.
@@ -50,6 +53,7 @@ impl SqliteOptions {
         Self {
             path: path.into(),
             missing: Missing::Refuse,
+            purpose: Purpose::Real,
             queue_jobs_max: 4_096,
             batch_jobs_max: 64,
             readers: 4,
@@ -85,18 +89,12 @@ pub enum Missing {
     Create,
 }
 
-pub(super) fn open(options: &SqliteOptions) -> Result<Opened, OpenError> {
+/// Opens the database if it is for one of these purposes.
+pub(super) fn open(options: &SqliteOptions, purposes: &[Purpose]) -> Result<Opened, OpenError> {
     let place = Arc::new(take(options)?);
     let path = place.path();
     let at = |doing| move |error| OpenError::Io { path: path.to_owned(), doing, error };
-    match files::header(place.file()).map_err(at("read it"))? {
-        Header::Empty => return Err(OpenError::Empty { path: path.to_owned() }),
-        Header::NotSqlite => return Err(OpenError::NotSqlite { path: path.to_owned() }),
-        Header::Sqlite { application_id: APPLICATION_ID } => {}
-        Header::Sqlite { application_id } => {
-            return Err(OpenError::NotOurs { path: path.to_owned(), application_id });
-        }
-    }
+    is_for(&place, purposes)?;
     if files::log_is_lost(path).map_err(at("look at its log"))? {
         return Err(OpenError::LogLost { path: path.to_owned() });
     }
@@ -116,6 +114,34 @@ pub(super) fn open(options: &SqliteOptions) -> Result<Opened, OpenError> {
     let tables = tables(&connection).map_err(told("read its schema"))?;
     let went_back = went_back(&connection).map_err(told("read its generation"))?;
     Ok(Opened { place, connection, tables, went_back })
+}
+
+/// Refuses what is no database of ours, and ours if it is for another purpose.
+fn is_for(place: &Place, purposes: &[Purpose]) -> Result<(), OpenError> {
+    let path = place.path().to_owned();
+    let application_id = match files::header(place.file()) {
+        Ok(Header::Sqlite { application_id }) => application_id,
+        Ok(Header::Empty) => return Err(OpenError::Empty { path }),
+        Ok(Header::NotSqlite) => return Err(OpenError::NotSqlite { path }),
+        Err(error) => return Err(OpenError::Io { path, doing: "read it", error }),
+    };
+    match Purpose::of(application_id) {
+        Some(purpose) if purposes.contains(&purpose) => Ok(()),
+        Some(Purpose::Sandbox) => Err(OpenError::OfSandbox { path }),
+        Some(Purpose::Real) => Err(OpenError::PerhapsReal { path }),
+        None => Err(OpenError::NotOurs { path, application_id }),
+    }
+}
+
+/// Removes the database of a sandbox, if there is one.
+pub(super) fn remove_sandbox(options: &SqliteOptions) -> Result<(), OpenError> {
+    let at = |doing| move |error| OpenError::Io { path: options.path.clone(), doing, error };
+    if files::find(&options.path).map_err(at("find it"))?.is_none() {
+        return Ok(());
+    }
+    let place = take(options)?;
+    is_for(&place, &[Purpose::Sandbox])?;
+    files::remove(place.path()).map_err(at("remove it"))
 }
 
 /// Makes a database where there is none. Returns its path.
@@ -181,7 +207,7 @@ fn create(path: &Path, options: &SqliteOptions) -> Result<(), OpenError> {
     files::create_private(&new).map_err(at("create it"))?;
     let build = || {
         let mut connection = connect_writer(&new, options.busy_wait)?;
-        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+        connection.pragma_update(None, "application_id", options.purpose.application_id())?;
         migrations::migrate(&mut connection)?;
         close_last(connection)
     };

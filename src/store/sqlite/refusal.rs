@@ -71,6 +71,17 @@ pub enum OpenError {
     )]
     NotOurs { path: PathBuf, application_id: i32 },
     #[error(
+        "{} was written by a sandbox, and no settle in it is a real one: name another path",
+        .path.display()
+    )]
+    OfSandbox { path: PathBuf },
+    #[error(
+        "{} may hold real settles, because no sandbox of this version made it: a sandbox does not \
+         touch it. Give the sandbox another folder (--data-dir), or move the file away with its \
+         -wal file", .path.display()
+    )]
+    PerhapsReal { path: PathBuf },
+    #[error(
         "{} is damaged ({detail}): keep a copy of it and of its -wal file, then restore a backup",
         .path.display()
     )]

@@ -1,0 +1,29 @@
+//! Whether a database holds settles of a sandbox, by a mark in the file's header. It must not know
+//! SQL.
+
+/// What the settles of a database are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// Perhaps real money.
+    Real,
+    /// A sandbox's: its Douyin was a simulator, which has forgotten them.
+    Sandbox,
+}
+
+impl Purpose {
+    pub(super) const ALL: [Purpose; 2] = [Purpose::Real, Purpose::Sandbox];
+
+    /// Marks a database as the gateway's: "SetG" in ASCII, or "SetS". Earlier versions gave the
+    /// first mark to the files of sandboxes, too: such a file counts as real.
+    pub(super) fn application_id(self) -> i32 {
+        match self {
+            Purpose::Real => 0x5365_7447,
+            Purpose::Sandbox => 0x5365_7453,
+        }
+    }
+
+    /// `None`: the database is another program's.
+    pub(super) fn of(application_id: i32) -> Option<Self> {
+        Self::ALL.into_iter().find(|purpose| purpose.application_id() == application_id)
+    }
+}
