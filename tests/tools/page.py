@@ -1,8 +1,8 @@
-"""Looks at the simulator's page in a real browser, and clicks and types there, while the real gateway
-makes settles.
+"""Looks at the simulator's page in a real browser, and clicks and types there, while the real
+gateway makes settles.
 
 Prints a line `ok - …` or `not ok - …` per check. Run by scripts/test, which sets CHECK_GATEWAY and
-CHECK_GRPCURL; the browser is `chromium`.
+CHECK_GRPCURL; the browser is `chromium`, and without it the run fails.
 """
 
 import json
@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 
 from harness import SERVICE, equal, expect, run
 from harness.browser import Browser
@@ -18,7 +17,7 @@ from harness.browser import Browser
 WIDTH, HEIGHT = 1440, 900
 NARROW = 420
 CALL_SECONDS_MAX = 10
-# What grpcurl adds to the gRPC code to make its exit code, and the code of an order that is not paid.
+# What grpcurl adds to the gRPC code to make its exit code; the code of an order that is not paid.
 GRPCURL_EXIT, FAILED_PRECONDITION = 64, 9
 
 # The longest numbers that Douyin takes.
@@ -143,7 +142,7 @@ class Page:
             self.browser.click("#order button")
             self.sees("#problem", error)
             self.browser.click("#problem button")
-            self.browser.wait("document.querySelector('#problem').hidden")
+            self.browser.wait(element("#problem", "hidden"))
             self.browser.type(f"#order [name={field}]", "99.5" if field == "total" else "")
 
     def an_order_is_made_and_its_number_is_text(self, _gateway):
@@ -154,7 +153,7 @@ class Page:
     def what_is_looked_for_is_found(self, _gateway):
         self.browser.type("#find", "7001")
         self.sees("#settles > p", "1 with “7001”, of 2")
-        equal(self.browser.look("document.querySelectorAll('#settles tbody > tr').length"), 4 + 2)
+        equal(self.of("#settles > table", "tBodies[0].rows.length"), 1)
         self.sees("#orders > p", "1 with “7001”, of 3")
         self.browser.type("#find", "")
         self.sees("#settles tbody", LONG_SETTLE, "held")
@@ -163,30 +162,30 @@ class Page:
         self.unfold("#callbacks details")
         self.unfold("details:has(> #app)")
         self.browser.type("#app [name=callback_url]", "http://half")
-        before = self.browser.look("document.querySelector('#clock').textContent")
-        for _ in range(2):
-            self.browser.wait(f"document.querySelector('#clock').textContent !== {json.dumps(before)}")
-            before = self.browser.look("document.querySelector('#clock').textContent")
-        equal(self.browser.look("document.querySelector('#app [name=callback_url]').value"), "http://half")
-        equal(self.browser.look("document.querySelector('#callbacks details').open"), True)
-        equal(self.browser.look("document.activeElement.name"), "callback_url")
+        for _refresh in range(2):
+            clock = json.dumps(self.of("#clock", "textContent"))
+            self.browser.wait(f"{element('#clock', 'textContent')} !== {clock}")
+        equal(self.of("#app [name=callback_url]", "value"), "http://half")
+        equal(self.of("#app [name=callback_url]", "matches(':focus')"), True)
+        equal(self.of("#callbacks details", "open"), True)
 
     def every_option_can_be_chosen(self, _gateway):
         equal(self.browser.look(REFUSED_OPTION), None)
-        equal(self.browser.look("document.querySelector('#problem').hidden"), True)
+        equal(self.of("#problem", "hidden"), True)
 
     def no_word_is_broken(self, _gateway):
-        self.browser.look("document.querySelectorAll('details').forEach((it) => { it.open = true; })")
+        unfold_all = "for (const it of document.querySelectorAll('details')) { it.open = true; }"
+        self.browser.look(unfold_all)
         equal(self.browser.look("innerWidth"), WIDTH)
         equal(self.browser.look(BROKEN_WORDS), [])
         equal(self.browser.look(CUT_OPTIONS), [])
-        for of in ["document.documentElement", *(f"document.querySelector('#{list}')" for list in ["settles", "orders", "callbacks"])]:
-            equal(self.browser.look(f"{of}.scrollWidth <= {of}.clientWidth"), True)
+        for part in ["html", "#settles", "#orders", "#callbacks"]:
+            self.fits(part)
 
     def nothing_is_wider_than_a_narrow_window(self, _gateway):
         self.browser.resize(NARROW, HEIGHT)
         self.browser.wait(f"innerWidth === {NARROW}")
-        equal(self.browser.look("document.documentElement.scrollWidth <= innerWidth"), True)
+        self.fits("html")
 
     def the_browser_complains_of_nothing(self, _gateway):
         # It notes every refusal that the page shows.
@@ -197,9 +196,17 @@ class Page:
         gateway.process.kill()
         self.sees("#away", "The simulator does not answer.")
 
+    def of(self, selector, what):
+        return self.browser.look(element(selector, what))
+
+    def fits(self, selector):
+        """There is nothing in an element that one must scroll to the side for."""
+        wide, room = self.of(selector, "scrollWidth"), self.of(selector, "clientWidth")
+        expect(wide <= room, f"{selector} has {room} px for {wide}")
+
     def unfold(self, selector):
         self.browser.click(f"{selector} > summary")
-        self.browser.wait(f"document.querySelector({json.dumps(selector)}).open")
+        self.browser.wait(element(selector, "open"))
 
     def sees(self, selector, *texts):
         """Waits until an element that is shown has all of these texts."""
@@ -210,6 +217,11 @@ class Page:
                     {json.dumps(texts)}.every((text) => node.innerText.includes(text));
             }})()"""
         )
+
+
+def element(selector, what):
+    """Something of the first element that the selector finds, in JavaScript."""
+    return f"document.querySelector({json.dumps(selector)}).{what}"
 
 
 def create(gateway, number, order, receivers, exit_code=0):

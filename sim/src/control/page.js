@@ -42,9 +42,9 @@ async function refresh() {
   }
 }
 
-// Posts a change once those before it are answered and shown, so that a person's last one is the last
-// one to be made. Answers whether it was made. A refusal is shown, and begins with what was to be
-// changed.
+// Posts a change once those before it are answered and shown, so that a person's last one is the
+// last one to be made; a function makes the change then. Answers whether it was made. A refusal is
+// shown, and begins with what was to be changed.
 function post(path, change, what = "") {
   changes = changes.then(() => postNow(path, change, what));
   return changes;

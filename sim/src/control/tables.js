@@ -41,8 +41,8 @@ const named = (name, text) => made("div", "minor", `${name} `, number(text));
 const badge = (word) => made("span", `badge ${word.toLowerCase()}`, word);
 
 function settle(it, post) {
-  const name = made("td", "", made("div", "", number(it.out_settle_no)));
-  name.append(named("order", it.out_order_no));
+  const name = made("td", "",
+    made("div", "", number(it.out_settle_no)), named("order", it.out_order_no));
   if (it.item_order_id !== null) {
     name.append(named("item", it.item_order_id));
   }
@@ -78,8 +78,8 @@ function settle(it, post) {
 }
 
 function order(it, edit) {
-  const name = made("td", "", made("div", "", number(it.out_order_no)));
-  name.append(named("order_id", it.order_id));
+  const name = made("td", "",
+    made("div", "", number(it.out_order_no)), named("order_id", it.order_id));
   const state = made("td", "", made("div", "", it.setup.items === null
     ? it.setup.stage : `${it.setup.items.length} items`));
   if (it.setup.promotion === "cps") {
@@ -170,7 +170,9 @@ function rows(section, things, key, cells, caption) {
       row.replaceChildren(...cells(thing));
       // Where there is no room for heads, each cell has its own.
       [...row.cells].forEach((cell, nth) => { cell.dataset.head = heads[nth]; });
-      row.querySelectorAll("details").forEach((folded, nth) => { folded.open = open[nth] ?? false; });
+      row.querySelectorAll("details").forEach((folded, nth) => {
+        folded.open = open[nth] ?? false;
+      });
       row.dataset.key = name;
       row.said = said;
     }
@@ -184,14 +186,15 @@ function rows(section, things, key, cells, caption) {
 
 // How many of how many are shown.
 function shown(books, what, find, empty) {
-  const [count, found, total] = [books[what].length, books[`${what}_found`], books[`${what}_total`]];
+  const [count, found] = [books[what].length, books[`${what}_found`]];
+  const total = books[`${what}_total`];
   if (total === 0) {
     return empty;
   }
   if (find === "") {
     return count < total ? `the newest ${count} of ${grouped(total)}` : "";
   }
-  const these = count < found ? `the newest ${count} of ${grouped(found)}` : `${grouped(found)}`;
+  const these = count < found ? `the newest ${count} of ${grouped(found)}` : grouped(found);
   return `${these} with “${find}”, of ${grouped(total)}`;
 }
 
