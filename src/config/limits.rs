@@ -399,7 +399,11 @@ fn douyin(config: &Config) -> Vec<Row> {
         ),
         (
             "unused connections that are kept, and how long",
-            format!("{}, {}", count(douyin.idle_connections_max), time(douyin.idle_timeout)),
+            format!(
+                "`idle_connections_max` = {}, {}",
+                count(douyin.idle_connections_max),
+                time(douyin.idle_timeout)
+            ),
             "closed",
         ),
         (

@@ -39,6 +39,16 @@ pub(super) const DOUYIN: &[Knob<Config>] = &[
                   became durable, and the visibility grace begins only after it.",
     },
     Knob {
+        key: "idle_connections_max",
+        slot: Slot::Count {
+            of: |config| &mut config.douyin.idle_connections_max,
+            unit: "connections",
+            bounds: (0, 10_000),
+        },
+        meaning: "The most unused connections that are kept. A connection rests for 50 ms after \
+                  each answer, so that 100 requests per second need 5 of them.",
+    },
+    Knob {
         key: "refetch_gap_ms",
         slot: Slot::Ms { of: |config| &mut config.douyin.refetch_gap, bounds: (100, HOUR) },
         meaning: "The least time between two fetches of a *rejected* token. Douyin keeps only the \

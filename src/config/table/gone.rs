@@ -52,12 +52,6 @@ pub(in super::super) static GONE: &[Gone] = &[
     },
     Gone {
         section: "server",
-        key: "watch_resync_ms",
-        now: Now::Ms(|config| config.gateway.resync),
-        meaning: "A watched settle is read again at least this often.",
-    },
-    Gone {
-        section: "server",
         key: "watches_per_connection_max",
         now: Now::Count(|_| WATCHES_PER_CONNECTION_MAX),
         meaning: "Watch streams and waits of one connection, which carries 1_024 calls at once.",
@@ -86,7 +80,8 @@ pub(in super::super) static GONE: &[Gone] = &[
         section: "store",
         key: "sqlite_queue_jobs_max",
         now: Now::Count(|config| config.sqlite.queue_jobs_max),
-        meaning: "Writes that may wait for the writer.",
+        meaning: "Writes that may wait for the writer. With room for a few only, polls that step \
+                  together would turn each other away for ever.",
     },
     Gone {
         section: "store",
@@ -132,13 +127,6 @@ pub(in super::super) static GONE: &[Gone] = &[
         now: Now::Ms(|config| config.douyin.idle_timeout),
         meaning: "How long an unused connection to Douyin is kept: shorter than usual servers keep \
                   it, because a request that meets the server's closing has an unknown outcome.",
-    },
-    Gone {
-        section: "douyin",
-        key: "idle_connections_max",
-        now: Now::Count(|config| config.douyin.idle_connections_max),
-        meaning: "The most unused connections to Douyin that are kept. A connection rests for \
-                  50 ms after each answer, so that 100 requests per second need 5 of them.",
     },
     Gone {
         section: "douyin",

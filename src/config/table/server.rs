@@ -25,6 +25,12 @@ pub(super) const SERVER: &[Knob<Config>] = &[
                   ends with `SLOW_CONSUMER`.",
     },
     Knob {
+        key: "watch_resync_ms",
+        slot: Slot::Ms { of: |config| &mut config.gateway.resync, bounds: (100, 10 * MINUTE) },
+        meaning: "A watched settle is read again at least this often, even if nothing hints that \
+                  it changed. With tens of thousands of watches a longer time saves reads.",
+    },
+    Knob {
         key: "watches_max",
         slot: Slot::Count {
             of: |config| &mut config.grpc.watches_max,
