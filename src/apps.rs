@@ -1,5 +1,5 @@
-//! The mini-programs that the gateway serves. All that is known of one is one [`App`], and that
-//! value is the proof that the app is served: no code that has it asks again.
+//! The mini-programs that the gateway serves. All that is known of one is one [`App`]. Having that
+//! value proves that the app is served, so no code checks it again.
 //!
 //! What it must not know: what is done for an app, and when.
 
@@ -19,7 +19,7 @@ use crate::settle::{AppId, NotifyUrl};
 pub use budget::Budget;
 pub use tokens::{BadTokens, CallerTokens};
 
-pub(crate) use budget::{Grant, Purse};
+pub(crate) use budget::{AppBudget, Grant};
 pub(crate) use tokens::Fingerprint;
 
 /// What the configuration says of one mini-program.
@@ -33,7 +33,7 @@ pub struct AppConfig {
     pub notify_url: Option<NotifyUrl>,
     /// What callbacks are signed with; `None`: they are refused.
     pub platform_keys: Option<PlatformKeys>,
-    /// Who may call for this app; `None`: all who reach the port.
+    /// Who may call for this app; `None`: every peer that reaches the port.
     pub callers: Option<CallerTokens>,
 }
 
@@ -42,12 +42,12 @@ pub struct App {
     pub(crate) config: AppConfig,
     /// Its token, and its pauses.
     pub(crate) access: Access,
-    pub(crate) purse: Purse,
+    pub(crate) budget: AppBudget,
     /// Bounds the creates that are being recorded or submitted.
     pub(crate) creates: Arc<Semaphore>,
 }
 
-/// All that are served; cheap to clone.
+/// All apps that are served; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Apps(Arc<BTreeMap<AppId, Arc<App>>>);
 
@@ -57,7 +57,7 @@ pub struct Apps(Arc<BTreeMap<AppId, Arc<App>>>);
 pub struct Twice(pub AppId);
 
 impl AppConfig {
-    /// One with the default budget, and with nothing that it can do without.
+    /// An app with the default budget and without anything optional.
     pub fn new(app_id: AppId, client_secret: SecretString) -> Self {
         Self {
             app_id,
@@ -93,7 +93,7 @@ impl Apps {
         for config in configs {
             let app = App {
                 access: douyin.access(config.app_id.clone(), config.client_secret.clone()),
-                purse: Purse::new(config.budget),
+                budget: AppBudget::new(config.budget),
                 creates: Arc::new(Semaphore::new(creates_max)),
                 config,
             };
@@ -104,7 +104,7 @@ impl Apps {
         Ok(Self(Arc::new(apps)))
     }
 
-    /// `None`: it is not served.
+    /// The app, if it is served.
     pub fn get(&self, app_id: &AppId) -> Option<&Arc<App>> {
         self.0.get(app_id)
     }

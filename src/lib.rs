@@ -12,7 +12,7 @@
 //!           │create   ▲watch                    │resolve    │hear    │
 //!           ▼         │                         ▼           ▼        │
 //!   2     gateway:  create · poll · turn · observe · watch ·         │
-//!           │       query · callback (hub, flights)         │call    │
+//!           │       query · callback (hub, in_flight)         │call    │
 //!           ▼                                               ▼        │
 //!   1     store (sqlite) · apps                           douyin ────┘
 //!           ▼

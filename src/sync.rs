@@ -1,5 +1,5 @@
 //! The locks and channels of the small structures that many tasks share (`gateway/hub.rs`,
-//! `gateway/flights.rs`).
+//! `gateway/in_flight.rs`).
 //!
 //! They take them from here and from nowhere else, so that `tests/interleavings` can compile the
 //! same files once more over a `sync` in which every operation is a place where another task may

@@ -1,9 +1,9 @@
 //! How much of Douyin one app may use: requests per second and requests in flight.
 //!
-//! A quarter of both is polling's, so that a flood of creates or of questions never keeps a settle
-//! from its end; creates go first in the rest, so that a backlog of polls never keeps a caller
-//! waiting; what they leave is for polls and questions alike. Each app has its own budget: one
-//! app's flood takes nothing from another.
+//! A quarter of both is for polling, so that no flood of creates or questions keeps a settle from
+//! its end. In the rest creates go first, so that no backlog of polls keeps a caller waiting; polls
+//! and questions get what creates leave. Each app has its own budget, so one app's flood takes
+//! nothing from another.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -27,29 +27,29 @@ impl Default for Budget {
     }
 }
 
-/// The state of one app's budget. Waits use the runtime's timer.
-pub(crate) struct Purse {
-    creates: Lane,
-    polls: Lane,
+/// What is left of one app's budget. Waits use the runtime's timer.
+pub(crate) struct AppBudget {
+    creates: Share,
+    polls: Share,
     /// Creates that wait for a request: while there are any, polls keep to their own quarter.
     waiting: AtomicU32,
-    /// Lets one question at a time look for a request, in the order they came.
+    /// Lets one question at a time look for a request, in the order of their arrival.
     questions: tokio::sync::Mutex<()>,
 }
 
-/// A part of the budget: a rate and a number of places.
-struct Lane {
+/// A part of the budget: a rate, and a number of requests in flight.
+struct Share {
     pace: Arc<Mutex<Pace>>,
     places: Arc<Semaphore>,
-    /// Lets one waiter at a time look for a request, in the order they came.
+    /// Lets one waiter at a time look for a request, in the order of their arrival.
     queue: tokio::sync::Mutex<()>,
 }
 
-/// A generic cell rate: each request moves the moment at which the lane is even again.
+/// A generic cell rate: each request moves the moment at which all requests so far are paid for.
 struct Pace {
-    /// The time that one request is worth.
+    /// The time that one request costs.
     interval: Duration,
-    /// How far ahead of the clock the lane may run: its burst.
+    /// How far ahead of the clock `even_at` may be: the burst.
     ahead_max: Duration,
     even_at: Instant,
 }
@@ -61,35 +61,35 @@ pub(crate) struct Grant {
 }
 
 impl Grant {
-    /// Nothing was requested: the next one need not wait for it.
+    /// Gives back the right to a request that was not made.
     pub(crate) fn give_back(self) {
         let mut pace = self.pace.lock().expect("no code panics while holding this lock");
         pace.even_at = pace.even_at.checked_sub(pace.interval).unwrap_or(pace.even_at);
     }
 }
 
-/// No request is free: when to ask again.
+/// No request is free now; when to ask again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Exhausted {
     pub wait: Duration,
 }
 
-/// What whoever waited in vain in a queue is told.
+/// The answer to a waiter that waited in a queue until its deadline.
 const LATE: Exhausted = Exhausted { wait: Duration::from_secs(1) };
-/// When to look again where nobody can say.
+/// When to look again where it is not known when a request will be free.
 const SOON: Duration = Duration::from_millis(50);
 
 /// The share of polling: one in this many.
 const POLLS_SHARE: u32 = 4;
 
-impl Purse {
+impl AppBudget {
     pub(crate) fn new(budget: Budget) -> Self {
         let share = |whole: u32| (whole / POLLS_SHARE).max(1);
         let rest = |whole: u32| whole.saturating_sub(share(whole)).max(1);
         let (rate, places) = (budget.requests_per_second, budget.requests_in_flight);
         Self {
-            creates: Lane::new(rest(rate), rest(places)),
-            polls: Lane::new(share(rate), share(places)),
+            creates: Share::new(rest(rate), rest(places)),
+            polls: Share::new(share(rate), share(places)),
             waiting: AtomicU32::new(0),
             questions: tokio::sync::Mutex::default(),
         }
@@ -131,7 +131,7 @@ impl Purse {
                     Ok(request) => return Ok(request),
                     Err(exhausted) => exhausted.wait,
                 },
-                // They are served in turn.
+                // Creates wait, and go first.
                 _ => SOON,
             };
             if Instant::now() + wait > deadline {
@@ -142,7 +142,7 @@ impl Purse {
     }
 }
 
-impl Lane {
+impl Share {
     fn new(per_second: u32, places: u32) -> Self {
         let interval = Duration::from_secs(1) / per_second;
         let pace =
@@ -157,7 +157,7 @@ impl Lane {
 
     fn take(&self) -> Result<Grant, Exhausted> {
         let place = Arc::clone(&self.places).try_acquire_owned();
-        // A place is free as soon as some answer comes.
+        // A place is free as soon as an answer comes.
         let place = place.map_err(|_| Exhausted { wait: SOON })?;
         self.pace.lock().expect("no code panics while holding this lock").take(Instant::now())?;
         Ok(Grant { _place: place, pace: Arc::clone(&self.pace) })
@@ -215,21 +215,21 @@ impl Drop for Waiting<'_> {
 mod tests {
     use super::*;
 
-    fn purse(requests_per_second: u32, requests_in_flight: u32) -> Purse {
-        Purse::new(Budget { requests_per_second, requests_in_flight })
+    fn budget(requests_per_second: u32, requests_in_flight: u32) -> AppBudget {
+        AppBudget::new(Budget { requests_per_second, requests_in_flight })
     }
 
     #[tokio::test(start_paused = true)]
     async fn creates_get_three_quarters_of_the_rate_and_wait_for_more() {
-        let purse = purse(20, 1_000);
+        let budget = budget(20, 1_000);
         let began = Instant::now();
         let deadline = began + Duration::from_secs(60);
         for _ in 0..15 {
-            purse.for_create(deadline).await.unwrap();
+            budget.for_create(deadline).await.unwrap();
         }
         assert_eq!(began.elapsed(), Duration::ZERO, "a second's worth goes out at once");
         for _ in 0..30 {
-            purse.for_create(deadline).await.unwrap();
+            budget.for_create(deadline).await.unwrap();
         }
         let took = began.elapsed().as_millis();
         assert!((1_900..=2_100).contains(&took), "{took} ms for two more seconds' worth");
@@ -237,44 +237,44 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_create_that_cannot_be_served_in_time_is_told_when() {
-        let purse = purse(4, 1_000);
+        let budget = budget(4, 1_000);
         let now = Instant::now();
         for _ in 0..3 {
-            purse.for_create(now).await.unwrap();
+            budget.for_create(now).await.unwrap();
         }
-        let exhausted = purse.for_create(now).await.map(drop).unwrap_err();
+        let exhausted = budget.for_create(now).await.map(drop).unwrap_err();
         assert!(exhausted.wait > Duration::ZERO && exhausted.wait <= Duration::from_secs(1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_was_not_made_costs_nothing() {
-        let purse = purse(4, 1_000);
+        let budget = budget(4, 1_000);
         let now = Instant::now();
         for _ in 0..100 {
-            purse.for_create(now).await.unwrap().give_back();
+            budget.for_create(now).await.unwrap().give_back();
         }
-        let creates = std::iter::from_fn(|| purse.creates.take().ok()).count();
+        let creates = std::iter::from_fn(|| budget.creates.take().ok()).count();
         assert_eq!(creates, 3);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_of_creates_leaves_polling_its_quarter() {
-        let purse = purse(20, 1_000);
+        let budget = budget(20, 1_000);
         let now = Instant::now();
-        while purse.for_create(now).await.is_ok() {}
-        let polls = std::iter::from_fn(|| purse.for_poll().ok()).count();
+        while budget.for_create(now).await.is_ok() {}
+        let polls = std::iter::from_fn(|| budget.for_poll().ok()).count();
         assert_eq!(polls, 5);
     }
 
     #[tokio::test(start_paused = true)]
     async fn polls_use_what_creates_leave_but_not_while_one_waits() {
-        let purse = purse(20, 1_000);
-        let polls = std::iter::from_fn(|| purse.for_poll().ok()).count();
-        assert_eq!(polls, 20, "nobody creates: all of it is polling's");
-        let create = purse.for_create(Instant::now() + Duration::from_secs(5));
+        let budget = budget(20, 1_000);
+        let polls = std::iter::from_fn(|| budget.for_poll().ok()).count();
+        assert_eq!(polls, 20, "without creates polls get all of it");
+        let create = budget.for_create(Instant::now() + Duration::from_secs(5));
         let polling = async {
             tokio::time::sleep(Duration::from_millis(1)).await;
-            assert!(purse.for_poll().is_err());
+            assert!(budget.for_poll().is_err());
         };
         let (create, ()) = tokio::join!(create, polling);
         create.unwrap();
@@ -282,20 +282,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn questions_take_what_creates_leave_and_nothing_of_pollings_quarter() {
-        let purse = purse(20, 1_000);
+        let budget = budget(20, 1_000);
         let now = Instant::now();
         let mut asked = 0;
-        while purse.for_question(now).await.is_ok() {
+        while budget.for_question(now).await.is_ok() {
             asked += 1;
         }
         assert_eq!(asked, 15);
-        assert_eq!(std::iter::from_fn(|| purse.for_poll().ok()).count(), 5);
-        // One each 67 ms from now on; a create that waits comes first.
+        assert_eq!(std::iter::from_fn(|| budget.for_poll().ok()).count(), 5);
+        // One every 67 ms from now on; a create that waits comes first.
         let deadline = now + Duration::from_secs(5);
-        let create = async { (purse.for_create(deadline).await.is_ok(), now.elapsed()) };
+        let create = async { (budget.for_create(deadline).await.is_ok(), now.elapsed()) };
         let question = async {
             tokio::time::sleep(Duration::from_millis(1)).await;
-            (purse.for_question(deadline).await.is_ok(), now.elapsed())
+            (budget.for_question(deadline).await.is_ok(), now.elapsed())
         };
         let (create, question) = tokio::join!(create, question);
         assert!(create.0 && question.0 && create.1 < question.1, "{create:?} {question:?}");
@@ -303,15 +303,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn places_in_flight_are_kept_apart_too() {
-        let purse = purse(1_000, 4);
+        let budget = budget(1_000, 4);
         let now = Instant::now();
         let mut held = Vec::new();
-        while let Ok(request) = purse.for_create(now).await {
+        while let Ok(request) = budget.for_create(now).await {
             held.push(request);
         }
         assert_eq!(held.len(), 3);
-        assert!(purse.for_poll().is_ok());
+        assert!(budget.for_poll().is_ok());
         held.clear();
-        assert!(purse.for_create(now).await.is_ok());
+        assert!(budget.for_create(now).await.is_ok());
     }
 }

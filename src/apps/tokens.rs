@@ -7,7 +7,7 @@ use std::fmt;
 
 use ring::digest::{SHA256, digest};
 
-/// The shortest token: too long to be guessed.
+/// The shortest token, too long to be guessed.
 const TOKEN_BYTES_MIN: usize = 32;
 const TOKEN_BYTES_MAX: usize = 256;
 /// The most tokens of one app: one for each service that calls, and the next ones of a rotation.
@@ -17,12 +17,13 @@ const TOKENS_MAX: usize = 64;
 #[derive(Clone, PartialEq, Eq)]
 pub struct CallerTokens(HashSet<Fingerprint>);
 
-/// What is kept of a token, so that the configuration holds none; and a wrong one that is nearly
+/// What is kept of a token: the configuration holds no token, and a wrong token that is nearly
 /// right takes no longer to look up than any other.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Fingerprint([u8; 32]);
 
-/// Why a list of tokens is none. It follows the words "names a file that", and repeats no token.
+/// Why a list of tokens is refused. The text follows the words "names a file that" and repeats no
+/// token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadTokens {
     #[error("holds no token")]
@@ -37,7 +38,7 @@ pub enum BadTokens {
 }
 
 impl CallerTokens {
-    /// One token in each line. Empty lines, and those that begin with `#`, count for nothing.
+    /// One token per line. Empty lines and lines that begin with `#` are skipped.
     pub fn parse(text: &str) -> Result<Self, BadTokens> {
         let mut tokens = HashSet::new();
         for (line, token) in (1..).zip(text.lines().map(str::trim)) {
@@ -58,7 +59,7 @@ impl CallerTokens {
         }
     }
 
-    /// Those of all apps; `None` if one of them has no tokens.
+    /// The tokens of all apps; `None` if one of them has no tokens.
     pub(crate) fn of_all<'a>(apps: impl Iterator<Item = Option<&'a Self>>) -> Option<Self> {
         let mut all = HashSet::new();
         for tokens in apps {

@@ -1,4 +1,5 @@
-//! What Douyin tells by itself, and what an operator decides: observations that nobody asked for.
+//! Observations that the gateway did not ask for: what Douyin tells by itself, and what an operator
+//! decides.
 
 use std::time::Duration;
 
@@ -32,8 +33,8 @@ pub enum ResolveError {
 impl Gateway {
     /// Records what a callback tells. `Ok`: it is durable, and the callback may be acknowledged.
     ///
-    /// The settle is the one with this `settle_id`; else the one with this number; else it is taken
-    /// in, under Douyin's own number if the callback names no other.
+    /// The settle is the one with this `settle_id`; else the one with this number; else it is
+    /// adopted, under Douyin's own number if the callback names no other.
     pub async fn hear(&self, callback: Callback) -> Result<(), store::Error> {
         let begun = self.0.clock.now();
         let Callback { app_id, trade_system, report, log_id } = callback;
@@ -61,8 +62,8 @@ impl Gateway {
         Ok(())
     }
 
-    /// A callback that did not end its settle brings the next query forward, however often it is
-    /// repeated at most once per gap. If the store fails here, the schedule stands as it was.
+    /// A callback that did not end its settle brings the next query forward, at most once per gap
+    /// however often it is repeated. If the store fails here, the schedule stays as it was.
     async fn ask_soon(&self, record: &Record) {
         let gap = self.0.config.nudge_gap;
         if self.0.store.nudge(&record.key, Duration::ZERO, gap).await.is_ok() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
-use super::flights::{Flight, Landed};
+use super::in_flight::{Finished, Work};
 use super::turn::{Permitted, Turn};
 use super::watch::Event;
 use super::{Gateway, Name, WatchRequest};
@@ -62,12 +62,12 @@ pub enum CreateError {
     NotSent(NotSent),
     /// The settle is REJECTED: nothing of it is alive, and nothing will be sent under its number.
     Rejected { rejection: Failure, replayed: bool },
-    /// Another settle has the number. Only where it is proven to be somebody else's is it sure that
-    /// nothing of this content is alive under it.
+    /// Another settle has the number. Only `Proof::Foreign` says that nothing of this content is
+    /// alive under it.
     NumberTaken { settle_id: Option<SettleId>, proven: Proof, taken: Failure },
     /// The number holds another content. Names the differing fields.
     Conflict { fields: Vec<&'static str>, recorded: StateKind },
-    /// Recorded, or perhaps recorded; the gateway goes on with whatever is.
+    /// The settle is recorded, or may be. If it is, the gateway goes on with it.
     Unknown(Unknown),
 }
 
@@ -141,7 +141,7 @@ impl Gateway {
         self.0.turns.spawn(tracing::Instrument::instrument(turn, span));
         let created = match tokio::time::timeout_at(deadline, answered).await {
             Ok(Ok(created)) => created?,
-            // The task died before it answered, which only a bug can do: claim nothing.
+            // The task died before it answered, which only a bug can do. Nothing is known.
             Ok(Err(_)) => return Err(CreateError::Unknown(Unknown::Store)),
             Err(_) => return Err(CreateError::Unknown(Unknown::Deadline)),
         };
@@ -151,7 +151,7 @@ impl Gateway {
         }
     }
 
-    /// What can turn a create away. A number that is recorded already is answered all the same.
+    /// The checks before a create. A number that is recorded already is answered even if one fails.
     async fn admit(&self, create: &Create) -> Result<Admitted, CreateError> {
         if self.0.drain.is_cancelled() {
             return Err(CreateError::NotSent(NotSent::Draining));
@@ -185,7 +185,7 @@ impl Gateway {
             });
         }
         let patience = create.deadline.min(Instant::now() + self.0.config.budget_wait);
-        let request = create.app.purse.for_create(patience).await;
+        let request = create.app.budget.for_create(patience).await;
         request.map_err(|exhausted| NotSent::OverBudget { wait: exhausted.wait })
     }
 
@@ -198,43 +198,43 @@ impl Gateway {
         })
     }
 
-    /// The task that survives its caller. Answers once; what it does after that is for the settle.
+    /// The task that survives its caller. It answers once, and may work on the settle after that.
     async fn record_and_submit(
         self,
         create: Create,
         admitted: Admitted,
         answer: oneshot::Sender<Result<Created, CreateError>>,
     ) {
-        // A number that was there when this was admitted is there now.
+        // `request` is missing only if the number was recorded at admission. Then it still is.
         let Admitted { place, request } = admitted;
-        // Before the insert: whoever finds the record finds the flight.
-        let flight = self.0.flights.enter(&create.key);
+        // Before the insert, so that a repeat that finds the record also finds this work.
+        let work = self.0.in_flight.begin(&create.key);
         let first = self.permission();
         let record = self.submitted(&create, &first);
         let due = NewDue::Leased { lease: self.0.config.lease };
-        // FINAL waits by watching, from the record on.
+        // A create that waits for the final state gets the record here, and then watches it.
         let early = create.return_when != ReturnWhen::Accepted;
         match self.0.store.insert(record.clone(), Source::Gateway, due).await {
             Ok(Insert::Inserted) => {
                 let mut answer = Some(answer);
                 if early && let Some(answer) = answer.take() {
-                    // A caller that is gone has nobody to tell.
+                    // The send fails if the caller is gone, which changes nothing.
                     let _ = answer.send(Ok(Created { record: record.clone(), replayed: false }));
                 }
                 let turn = self.first_turn(&create.app, record, &first, request);
                 let submitted = self.submit(&create.content, turn).await;
-                drop(flight);
+                drop(work);
                 if let Some(answer) = answer {
                     let _ = answer.send(submitted);
                 }
             }
             Ok(Insert::Existing(existing)) => {
-                // Waiting for somebody else's work takes no place from new creates.
+                // A repeat that waits for the work of another task takes no place from new creates.
                 drop(place);
                 if let Some(request) = request {
                     request.give_back();
                 }
-                let _ = answer.send(self.repeat(create, *existing, flight).await);
+                let _ = answer.send(self.repeat(create, *existing, work).await);
             }
             Err(store::Error::Unavailable(_)) => {
                 let _ = answer.send(Err(CreateError::NotSent(NotSent::StoreUnavailable)));
@@ -268,7 +268,7 @@ impl Gateway {
     async fn submit(&self, content: &Content, turn: Turn) -> Result<Created, CreateError> {
         match Box::pin(turn.run()).await {
             Ok(Some(record)) => {
-                // The number may have turned out to be somebody else's.
+                // Meanwhile the number may have become another system's.
                 self.compare(content, &record)?;
                 answer_of(record, Replay::No)
             }
@@ -282,9 +282,9 @@ impl Gateway {
         &self,
         create: Create,
         existing: Record,
-        flight: Flight,
+        work: Work,
     ) -> Result<Created, CreateError> {
-        flight.cancel();
+        work.cancel();
         self.compare(&create.content, &existing)?;
         if existing.state != State::Submitting {
             return answer_of(existing, Replay::Yes);
@@ -293,22 +293,22 @@ impl Gateway {
             self.bring_forward(&create).await;
             return Ok(Created { record: existing, replayed: true });
         }
-        let mut landings = self.0.flights.landings(&create.key);
-        // The answer's own time limit ends the wait, not the flight.
-        let landed = tokio::time::timeout_at(create.deadline, landings.none_flying()).await;
-        // Read after looking: a flight that landed before left its result here.
+        let mut waiter = self.0.in_flight.waiter(&create.key);
+        // The deadline ends the wait, not the work.
+        let finished = tokio::time::timeout_at(create.deadline, waiter.until_idle()).await;
+        // Read only now: work that has finished left its result here.
         let record = self.recorded(&create).await?;
-        if record.state != State::Submitting || landed == Ok(Landed::Yes) {
+        if record.state != State::Submitting || finished == Ok(Finished::Yes) {
             return answer_of(record, Replay::Yes);
         }
         if self.bring_forward(&create).await == Soon::No {
             return answer_of(record, Replay::Yes);
         }
-        let _ = tokio::time::timeout_at(create.deadline, landings.all_landed()).await;
+        let _ = tokio::time::timeout_at(create.deadline, waiter.until_finished()).await;
         answer_of(self.recorded(&create).await?, Replay::Yes)
     }
 
-    /// The record of a repeat, which meanwhile may have turned out to be somebody else's.
+    /// The record of a repeat, whose number meanwhile may have become another system's.
     async fn recorded(&self, create: &Create) -> Result<Record, CreateError> {
         let record = match self.0.store.get(&create.key).await {
             Ok(Some(record)) => record,
@@ -344,8 +344,9 @@ impl Gateway {
         }
     }
 
-    /// Stacked retries of mesh, client and poller bring forward one attempt per gap. Tells whether
-    /// that attempt comes soon enough to wait for it. If the store fails here, the schedule stands.
+    /// Brings the next attempt forward, once per gap however many repeats arrive. Tells whether
+    /// that attempt comes soon enough to wait for it. If the store fails here, the schedule stays
+    /// as it was.
     async fn bring_forward(&self, create: &Create) -> Soon {
         if create.app.access.pause().is_some() {
             return Soon::No;
@@ -393,14 +394,14 @@ impl Gateway {
     }
 }
 
-/// The right to go on: a place among the creates, and the first request to Douyin. `None`: the
-/// number is recorded already, nothing new will be sent.
+/// What an admitted create holds: a place among the creates, and the budget for the first request
+/// to Douyin. No `request`: the number is recorded already, and nothing new will be sent.
 struct Admitted {
     place: OwnedSemaphorePermit,
     request: Option<apps::Grant>,
 }
 
-/// Whether an attempt that was brought forward comes before the caller's answer must leave.
+/// Whether an attempt that was brought forward comes before the answer must leave.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Soon {
     Yes,

@@ -1,7 +1,7 @@
-//! Who watches what, on this replica. Hints, never truth: a hint says "read the store again".
+//! Which settles are watched on this replica. A hint only says "read the store again".
 //!
-//! One slot per watched settle, shared by all its watchers, however many: a slow watcher costs a
-//! slot and never a queue, and a thousand watchers of one settle cost one read per hint.
+//! All watchers of one settle share one slot, with a count of hints and the last read. So a slow
+//! watcher fills no queue, and a thousand watchers of one settle cost one read per hint.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,9 +18,9 @@ use crate::sync::{Arc, AsyncMutex, Mutex, MutexGuard, bell};
 pub(super) struct Hub(Arc<Mutex<HashMap<Key, Arc<Slot>>>>);
 
 struct Slot {
-    /// Counts hints. Written by whoever swapped a record of this key, read by its watchers.
+    /// Counts hints. Increased after each change of the record, awaited by its watchers.
     hints: bell::Sender<u64>,
-    /// The last read of the store, shared; whoever needs a newer one reads for all.
+    /// The last read of the store. A watcher that needs a newer one reads for all.
     latest: AsyncMutex<Option<Read>>,
     /// When Douyin last answered about this settle, whether or not that was news.
     confirmed: Mutex<Option<Timestamp>>,
@@ -127,7 +127,7 @@ impl Subscription {
         self.slot.as_ref().expect("a subscription has its slot until it is dropped")
     }
 
-    /// When Douyin last answered about this settle while somebody watched it here.
+    /// When Douyin last answered about this settle while it was watched here.
     pub(super) fn confirmed(&self) -> Option<Timestamp> {
         *self.slot().confirmed.lock().expect("no code panics while holding this lock")
     }
@@ -136,7 +136,8 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         let mut slots = self.hub.slots();
-        // Given back while the map is locked: of two that leave together the second one sees it.
+        // Given back while the map is locked, so that of two that leave together the second sees
+        // it.
         self.slot = None;
         if slots.get(&self.key).is_some_and(|slot| Arc::strong_count(slot) == 1) {
             slots.remove(&self.key);

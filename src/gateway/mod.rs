@@ -3,15 +3,15 @@
 //! Everything learned about a settle enters through `Gateway::observe`; every watcher leaves
 //! through `Gateway::watch`. `create` records and submits, `poll` claims what is due, `turn` is
 //! one worker (a create or the poller) with the lease of one settle, `query` asks Douyin on request
-//! and takes in settles that were made elsewhere, `callback` records what Douyin tells by itself
+//! and adopts settles that were made elsewhere, `callback` records what Douyin tells by itself
 //! and what an operator decides, `stuck` says which settles do not come to their end.
 //!
 //! What it must not know: gRPC, HTTP, SQL.
 
 mod callback;
 mod create;
-mod flights;
 mod hub;
+mod in_flight;
 mod observe;
 mod poll;
 mod query;
@@ -43,8 +43,8 @@ pub use query::{QueryError, Question};
 pub use stuck::{StuckReport, StuckSettle};
 pub use watch::{Ending, Event, Watch, WatchRequest};
 
-use flights::Flights;
 use hub::Hub;
+use in_flight::InFlight;
 use query::Lookups;
 use stuck::StuckBook;
 
@@ -60,16 +60,16 @@ struct Inner {
     clock: Clock,
     /// When this gateway began to work.
     started: Timestamp,
-    /// When this process first saw the permissions of others.
+    /// When this process first saw the permissions that other processes gave.
     sights: Mutex<Sights>,
     process: ProcessId,
     /// The permissions that this process gave.
     permissions: AtomicU64,
     hub: Hub,
-    flights: Flights,
+    in_flight: InFlight,
     lookups: Lookups,
     stuck: StuckBook,
-    /// Owns every turn: whoever stops the gateway waits for it.
+    /// Owns every turn. The stop waits for them.
     turns: Tasks,
     /// Cancelled when the gateway stops: watches end, new creates are refused.
     drain: CancellationToken,
@@ -167,7 +167,7 @@ impl Gateway {
             permissions: AtomicU64::new(0),
             clock,
             hub: Hub::default(),
-            flights: Flights::default(),
+            in_flight: InFlight::default(),
             lookups: Lookups::default(),
             stuck: StuckBook::default(),
             turns,
@@ -220,7 +220,7 @@ impl Gateway {
         if self.0.hub.is_watched(key) { Watched::Yes } else { Watched::No }
     }
 
-    /// How much later one of a crowd comes back that lost its watches together.
+    /// How much later a watcher comes back that lost its watch together with many others.
     pub(crate) fn spread(&self) -> Duration {
         SPREAD_MAX.mul_f64(self.chance())
     }
@@ -238,8 +238,9 @@ impl Inner {
     }
 }
 
-/// Settles whose last permission is another process's, and since when: some 200 bytes each. Beyond
-/// that nothing is proven by time about those that do not fit, until there is room.
+/// How many settles have their last permission, given by another process, remembered with the
+/// moment it was seen: some 200 bytes each. About those beyond it time proves nothing until there
+/// is room.
 const SIGHTS_MAX: usize = 100_000;
 /// A bound on an audit trail that grows only when something is news.
 const HISTORY_ENTRIES_MAX: u32 = 1_000;

@@ -1,5 +1,5 @@
-//! The one door: everything learned about a settle becomes durable here, by one pure transition and
-//! one compare-and-swap.
+//! Everything learned about a settle becomes durable here, by one pure transition and one
+//! compare-and-swap.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ struct Change<'a> {
     before: &'a Record,
     after: Transition,
     seen: &'a Observation,
-    /// Another record of the same settle, which goes up in this one.
+    /// Another record of the same settle, which is merged into this one.
     absorbed: Option<Record>,
 }
 
@@ -72,7 +72,7 @@ impl Gateway {
     }
 
     /// Records what a worker learned that acted on the record `known` and holds its lease. If the
-    /// lease is lost meanwhile, what is a fact is recorded all the same.
+    /// lease is lost meanwhile, facts are recorded all the same.
     pub(super) async fn observe_held(
         &self,
         known: &Record,
@@ -96,14 +96,14 @@ impl Gateway {
                 Ok(Tried::Gone) => return Ok(None),
                 Ok(Tried::Again) => {}
                 Ok(Tried::LeaseLost) => holder = None,
-                // What was learned is worth one more try when the store fails for a moment.
+                // One more try if the store fails for a moment, so that what was learned is kept.
                 Err(store::Error::Unavailable(cause)) if outages == 0 => {
                     outages += 1;
                     limited!(Peer, WARN, { %key, cause }, "the store failed: trying once more");
                     tokio::time::sleep(STORE_RETRY).await;
                 }
-                // If it was kept, the answer that it holds names a permission that is not there any
-                // more, so it counts once. But nobody has been told of it.
+                // If the commit was kept, its answer's permission is gone from the record, so the
+                // second try does not count the answer again. Its watchers have had no hint of it.
                 Err(store::Error::InDoubt(cause)) => {
                     limited!(Peer, WARN, { %key, cause }, "a commit is in doubt: reading again");
                     self.0.hub.hint(key);
@@ -124,7 +124,8 @@ impl Gateway {
         seen: &Observation,
         holder: Option<Holder<'_>>,
     ) -> Result<Tried, store::Error> {
-        // A worker knows the record it acted on; the compare-and-swap tells if it is still true.
+        // A worker knows the record that it acted on; the compare-and-swap tells if that is still
+        // the newest.
         let before = match known {
             Some(known) => known.clone(),
             None => match self.0.store.get(key).await? {
@@ -152,7 +153,7 @@ impl Gateway {
         Ok(self.apply(&change, context.now, holder).await?.unwrap_or(Tried::Again))
     }
 
-    /// The change together with the record that has its `settle_id`, if that one yields.
+    /// The change together with the record that has its `settle_id`, if that record can be merged.
     async fn absorbing<'a>(
         &self,
         change: Change<'a>,
@@ -223,8 +224,8 @@ impl Gateway {
         }
     }
 
-    /// By when, by this process's clock, everything was permitted that the record knows of. Called
-    /// once the record is here.
+    /// The latest moment, by this process's clock, at which a send that the record knows of was
+    /// permitted. Call it after the record was read.
     pub(super) fn given(&self, record: &Record) -> Option<Timestamp> {
         let mut sights = self.0.sights.lock().expect("no code panics while holding this lock");
         sights.given(record, self.0.clock.now())
@@ -252,7 +253,7 @@ impl Gateway {
             error!(%key, ?alert, ?source, log_id, "a person must look at this settle");
         }
         if let Some(absorbed) = absorbed {
-            info!(%key, absorbed = %absorbed.key, "two records of one settle are one");
+            info!(%key, absorbed = %absorbed.key, "merged another record of the same settle into this one");
             self.0.hub.hint(&absorbed.key);
         }
         if record.revision == before.revision {

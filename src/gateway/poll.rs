@@ -23,7 +23,7 @@ use crate::tasks::Tasks;
 pub struct PollerConfig {
     /// Turns of one app in flight at once.
     pub turns_max: usize,
-    /// The longest sleep: clocks jump, hints get lost.
+    /// The longest sleep, in case a clock jumps or a hint is lost.
     pub sleep_max: Duration,
     /// How often the whole schedule is checked against the settles, and the settles that are not at
     /// their end are looked through for what keeps them from it.
@@ -80,8 +80,7 @@ impl Poller {
         self.turns.ended().await;
     }
 
-    /// Settles of apps that are not configured any more stay as they are until their app comes
-    /// back.
+    /// Settles of apps that are not configured any more wait until their app is configured again.
     async fn report_parked(&self) {
         let open = match self.gateway.0.store.open_settles().await {
             Ok(open) => open,
@@ -94,7 +93,7 @@ impl Poller {
         }
     }
 
-    /// Holds the schedule against the settles, a few rows at a time, round after round.
+    /// Compares the schedule with the settles, a few rows at a time, round after round.
     async fn sweep(&self, stop: &CancellationToken) {
         let mut cursor = SweepCursor::default();
         while !stop.is_cancelled() {
@@ -163,7 +162,7 @@ impl Poller {
     }
 
     /// Claims what is due now and has room, starts a turn for each, and tells when to step again.
-    /// An app whose rows cannot be claimed keeps no other from its own.
+    /// If the rows of one app cannot be claimed, the other apps go on.
     async fn step(&self) -> Option<Duration> {
         let mut next: Option<Duration> = None;
         for (app, room) in &self.apps {
@@ -186,7 +185,7 @@ impl Poller {
         }
         let granted = self.requests(app, room.available_permits());
         if granted.requests.is_empty() {
-            // A turn that ends, or the budget of a moment later, wakes the loop.
+            // The loop wakes when a turn ends or the budget grants more.
             return Ok(granted.retry_at.map(|at| at.since(self.gateway.0.clock.now())));
         }
         self.claim(app, room, granted.requests).await?;
@@ -201,7 +200,7 @@ impl Poller {
     fn requests(&self, app: &App, requests_max: usize) -> Granted {
         let (mut requests, mut retry_at) = (Vec::new(), None);
         while requests.len() < requests_max && retry_at.is_none() {
-            match app.purse.for_poll() {
+            match app.budget.for_poll() {
                 Ok(request) => requests.push(request),
                 Err(exhausted) => {
                     retry_at = Some(self.gateway.0.clock.now().plus(exhausted.wait));
@@ -234,7 +233,7 @@ impl Poller {
             let turn = async move {
                 if let Err(error) = gateway.work(app, claim, request).await {
                     limited!(Peer, WARN, { %error },
-                        "turn ended early: its lease runs out by itself");
+                        "a turn ended early, the settle is tried again after its lease");
                 }
                 drop(place);
                 gateway.0.due.notify_one();
@@ -246,7 +245,7 @@ impl Poller {
     }
 
     fn until(&self, next: Option<Duration>) -> Duration {
-        // Never a busy loop, whatever a row says.
+        // At least a few milliseconds, so that no row can make the loop busy.
         let (min, max) = (Duration::from_millis(5), self.config.sleep_max);
         next.unwrap_or(max).clamp(min.min(max), max)
     }

@@ -1,5 +1,5 @@
-//! Asking Douyin because somebody wants to know: what it says is recorded, and settles that were
-//! not made here are taken in.
+//! Asking Douyin on a caller's request. What Douyin says is recorded, and settles that were not
+//! made here are adopted.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -25,7 +25,7 @@ pub enum Question {
     OutOrderNo(OutOrderNo),
 }
 
-/// Why nobody can say what Douyin has.
+/// Why a question about a settle has no answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum QueryError {
     Store(store::Error),
@@ -42,8 +42,8 @@ pub enum QueryError {
     },
 }
 
-/// Lookups of unknown settles: one at a time per name, and a short memory of what the last one
-/// brought: "no such settle", or why Douyin could not be asked.
+/// Lookups of unknown settles: one at a time per name. The last result is remembered for a short
+/// time: "no such settle", or why Douyin could not be asked.
 #[derive(Default)]
 pub(super) struct Lookups(Mutex<HashMap<Name, Arc<Slot>>>);
 
@@ -52,14 +52,14 @@ type Slot = tokio::sync::Mutex<Option<(Instant, Result<(), QueryError>)>>;
 /// Names remembered at once; beyond that the memory is cleared, which costs a query each.
 const NAMES_MAX: usize = 10_000;
 
-/// A record goes up in another one of the same settle once.
+/// A lost race with a merge of two records is tried again; a record is merged only once.
 const ADOPT_TRIES_MAX: u32 = 3;
 
 impl Lookups {
     fn slot(&self, name: &Name) -> Arc<Slot> {
         let mut slots = self.0.lock().expect("no code panics while holding this lock");
         if slots.len() >= NAMES_MAX && !slots.contains_key(name) {
-            // Those in use stay alive through their users.
+            // A slot in use lives on with its users.
             slots.clear();
         }
         Arc::clone(slots.entry(name.clone()).or_default())
@@ -84,7 +84,7 @@ impl Gateway {
             return Err(QueryError::Paused { failure: pause.failure, wait });
         }
         let patience = Instant::now() + self.0.config.budget_wait;
-        let request = app.purse.for_question(patience).await;
+        let request = app.budget.for_question(patience).await;
         let _request = request.map_err(|over| QueryError::OverBudget { wait: over.wait })?;
         let begun = self.0.clock.now();
         let by = match question {
@@ -97,7 +97,8 @@ impl Gateway {
         let answer = answer.map_err(|QueryFailure { failure, .. }| QueryError::Douyin(failure))?;
         let mut records = Vec::new();
         for (key, reports) in by_key(app.id(), trade_system, question, answer.reports) {
-            // Only the number that was asked for is shown whole.
+            // Douyin shows all settles of the number that was asked for, and perhaps only some of
+            // others.
             let whole = *question == Question::OutSettleNo(key.out_settle_no.clone());
             let scope = if whole { Scope::Number } else { Scope::Single };
             let seen = Observation {
@@ -109,7 +110,7 @@ impl Gateway {
                 log_id: answer.log_id.clone(),
             };
             let record = self.adopt(key, seen).await.map_err(QueryError::Store)?;
-            // Douyin may show one settle under two numbers; here it has one record.
+            // Douyin may show one settle under two numbers; it has one record here.
             records
                 .extend(record.filter(|record| {
                     !records.iter().any(|known: &Record| known.key == record.key)
@@ -127,7 +128,7 @@ impl Gateway {
         let known = self.get(name).await.map_err(QueryError::Store)?;
         let by_number = |key: &Key| Question::OutSettleNo(key.out_settle_no.clone());
         let question = match (&known, name) {
-            // In doubt the number may have more settles than the one that is recorded.
+            // In doubt, the number may have more settles at Douyin than the recorded one.
             (Some(record), _) => match record.state.settle_id() {
                 Some(settle_id) if !record.evidence.in_doubt() => {
                     Question::SettleId(settle_id.clone())
@@ -155,13 +156,13 @@ impl Gateway {
         let slot = self.0.lookups.slot(name);
         let asked = Instant::now();
         let mut last = slot.lock().await;
-        // Whoever held the slot before may have found it.
+        // The task that held the slot before may have recorded it.
         if let Some(record) = self.get(name).await.map_err(QueryError::Store)? {
             return Ok(Some(record));
         }
         match &*last {
             Some((at, Ok(()))) if at.elapsed() < self.0.config.absent_ttl => return Ok(None),
-            // The one that we waited for speaks for us, too.
+            // The lookup that we waited for failed after we asked, so its error is our answer too.
             Some((at, Err(error))) if *at >= asked => return Err(error.clone()),
             Some((_, Ok(()) | Err(_))) | None => {}
         }
@@ -174,8 +175,8 @@ impl Gateway {
         found
     }
 
-    /// Insert or observe: whoever records the settle first, everybody's facts are kept. `None` only
-    /// if nothing is reported.
+    /// Inserts the settle, or observes it if another task recorded it first, so that no fact is
+    /// lost. `None` only if nothing is reported.
     pub(super) async fn adopt(
         &self,
         key: Key,
@@ -184,7 +185,7 @@ impl Gateway {
         let Learned::Reported(reports) = &seen.learned else {
             return Ok(None);
         };
-        // A record follows the one that lives rather than one that failed.
+        // The record follows a settle that lives rather than one that failed.
         let alive = reports.iter().min_by_key(|report| report.status == ReportedStatus::Fail);
         let Some(report) = alive else {
             return Ok(None);
@@ -192,7 +193,7 @@ impl Gateway {
         let now = self.0.clock.now();
         let record = Record::adopted(key, report, now);
         let due = match (seen.source, record.is_final()) {
-            // It shows less than a query does.
+            // A callback shows less than a query, so a query follows.
             (Source::Callback, true | false) => NewDue::In(Duration::ZERO),
             (_, true) => NewDue::None,
             (_, false) => NewDue::In(self.wait(&record.key, 0)),
@@ -208,17 +209,17 @@ impl Gateway {
                     if observed.is_some() {
                         return Ok(observed);
                     }
-                    // It went up in another record meanwhile, which is found now.
+                    // It was merged into another record meanwhile, which the next try finds.
                 }
             }
         }
-        let cause = format!("{} went up in another settle again and again", record.key);
+        let cause = format!("{} was merged into another record again and again", record.key);
         Err(store::Error::Unavailable(cause))
     }
 }
 
 /// The reports of each settle number, in Douyin's order. A report without a number belongs to the
-/// one that was asked for, else (automatic settlement) Douyin's own number is its key.
+/// number that was asked for, else (automatic settlement) its `settle_id` is its number.
 fn by_key(
     app_id: &AppId,
     trade_system: TradeSystem,

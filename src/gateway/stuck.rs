@@ -1,8 +1,8 @@
-//! Which settles do not come to their end, and why: counted by app and kind, told once when it
+//! Which settles do not come to their end, and why: counted by app and kind, logged once when it
 //! begins, and listed.
 //!
-//! A round looks at all settles that are not at their end, page by page. What a round found stands
-//! until the next one is complete.
+//! A round looks at all settles that are not at their end, page by page. Its findings stand until
+//! the next round is complete.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,7 @@ use crate::store::{self, Unfinished, UnfinishedCursor};
 const ANSWERS_MAX: usize = 20_000;
 /// Settles that are listed; more are only counted.
 const LISTED_MAX: usize = 10_000;
-/// Lines of one round about settles; the rest is summed up in one.
+/// Lines of one round about single settles; one more line counts the rest.
 const LINES_MAX: usize = 100;
 
 /// A settle that does not come to its end.
@@ -31,7 +31,7 @@ pub struct StuckSettle {
     pub kind: Stuck,
     /// `None`: the row cannot be read.
     pub state: Option<StateKind>,
-    /// When this process saw it first.
+    /// When this process first saw it so.
     pub since: Timestamp,
 }
 
@@ -40,14 +40,14 @@ pub struct StuckSettle {
 pub struct StuckReport {
     /// When it was complete; `None`: there was none yet.
     pub at: Option<Timestamp>,
-    /// Only what there is.
+    /// Kinds without a settle are left out.
     pub counts: BTreeMap<(AppId, Stuck), u32>,
-    /// As many as are remembered, those first that have been stuck longest.
+    /// The listed ones, those first that have been stuck longest.
     pub settles: Vec<StuckSettle>,
 }
 
-/// What this process knows of stuck settles. Lost with it: the next one finds them again, and
-/// tells of each once more.
+/// What this process knows of stuck settles. It is not durable: the next process finds them again,
+/// and logs each once more.
 #[derive(Default)]
 pub(super) struct StuckBook(Mutex<Book>);
 
@@ -74,8 +74,8 @@ struct Found {
 }
 
 impl StuckBook {
-    /// Remembers what Douyin answered about a settle that is not at its end. `None` says nothing
-    /// that can be held against other answers: a lost connection, say.
+    /// Remembers what Douyin answered about a settle that is not at its end. `None`, a lost
+    /// connection for example, is ignored.
     pub(super) fn note(&self, record: &Record, kind: Option<AnswerKind>, now: Timestamp) {
         let Some(kind) = kind.filter(|_| !record.is_final()) else { return };
         let key = &record.key;
@@ -96,12 +96,12 @@ impl StuckBook {
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
-        // Nothing can panic while it is held.
+        // No code can panic while holding this lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What an answer to a send says in this respect.
+/// What an answer to a send says about being stuck.
 pub(super) fn answer_kind(learned: &Learned) -> Option<AnswerKind> {
     match learned {
         Learned::Unknown(failure) => unreadable(failure),
@@ -116,7 +116,7 @@ pub(super) fn answer_kind(learned: &Learned) -> Option<AnswerKind> {
     }
 }
 
-/// A page of a gateway in front of Douyin that is down (5xx) is no answer about a settle.
+/// The error page of a proxy in front of Douyin (5xx) is no answer about a settle.
 pub(super) fn unreadable(failure: &Failure) -> Option<AnswerKind> {
     let status = failure.douyin.as_ref().map_or(0, |said| said.http_status);
     let is_page = failure.reason == Reason::UpstreamHttpError && (400..500).contains(&status);
@@ -154,7 +154,7 @@ impl Gateway {
         StuckReport { at: book.last_at, counts: book.last.counts.clone(), settles }
     }
 
-    /// Every series that an alert may ask for, from the start.
+    /// Makes every series that an alert may ask for, from the start.
     pub(super) fn begin_counting_stuck(&self) {
         for app in self.0.apps.iter() {
             Stuck::ALL.iter().for_each(|kind| count(app.id(), *kind, 0));
@@ -183,7 +183,7 @@ impl Gateway {
         if found.len() < LISTED_MAX
             && found.insert(key.clone(), Found { kind, state, since }).is_some()
         {
-            // It moved on between two pages, and came twice.
+            // It changed between two pages, and came twice.
             return;
         }
         *counts.entry((key.app_id, kind)).or_default() += 1;
@@ -228,11 +228,11 @@ impl Gateway {
         }
         let ended = last.found.keys().filter(|key| !book.last.found.contains_key(*key)).count();
         if ended > 0 {
-            info!(settles = ended, "settles are stuck no more");
+            info!(settles = ended, "settles are no longer stuck");
         }
     }
 
-    /// A settle that changed its state or ended begins anew.
+    /// The answers that count begin anew when a settle changes its state or ends.
     pub(super) fn forget_answers(&self, key: &Key) {
         self.0.stuck.forget(key);
     }

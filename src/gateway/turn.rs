@@ -1,5 +1,5 @@
-//! A turn: one worker with the lease of one settle. It asks the pure core what to do, does it, and
-//! has what came back recorded, until there is nothing more to do now.
+//! A turn: one worker with the lease of one settle. It asks the pure core what to do next, does it,
+//! and has the result recorded, until there is nothing more to do now.
 
 use std::sync::Arc;
 
@@ -18,7 +18,8 @@ use crate::settle::{
 };
 use crate::store::{self, Claim, FIRST_FENCE, Fence, Swap, Swapped};
 
-/// A permission given just now, and when by the clock that never jumps: the send is measured on it.
+/// A permission given just now, and when by the clock that never jumps. The send must leave within
+/// its time by that clock.
 pub(super) struct Permitted {
     pub(super) permission: Permission,
     pub(super) at: Uptime,
@@ -43,21 +44,21 @@ enum Did {
     Saw(Observation),
     /// The call was not made, or taught nothing.
     Nothing,
-    /// The permission did not apply: another one goes on with the settle.
+    /// The permission did not apply: another worker goes on with the settle.
     NotPermitted,
 }
 
 impl Gateway {
-    /// Works on a settle that was claimed, until there is nothing more to do now. Ends with the
-    /// lease given back, or lost, or (store unreachable) left to run out; whoever claims next goes
-    /// on from the record.
+    /// Works on a claimed settle until there is nothing more to do now. Ends with the lease given
+    /// back, lost, or (if the store fails) left to run out. The next worker goes on from the
+    /// record.
     pub(super) async fn work(
         &self,
         app: Arc<App>,
         claim: Claim,
         request: Grant,
     ) -> Result<(), store::Error> {
-        let _flight = self.0.flights.enter(&claim.key);
+        let _work = self.0.in_flight.begin(&claim.key);
         let Some(record) = self.0.store.get(&claim.key).await? else { return Ok(()) };
         let turn = Turn {
             gateway: self.clone(),
@@ -99,9 +100,9 @@ impl Gateway {
 }
 
 impl Turn {
-    /// Decides, acts, observes, and again. `None`: the settle is gone, it went up in another one.
+    /// Decides, acts, observes, and again. `None`: the record is gone, merged into another one.
     pub(super) async fn run(mut self) -> Result<Option<Record>, store::Error> {
-        let _flight = self.gateway.0.flights.enter(&self.record.key);
+        let _work = self.gateway.0.in_flight.begin(&self.record.key);
         let mut step = self.decide();
         loop {
             let did = match step {
@@ -115,7 +116,7 @@ impl Turn {
                     let observed = self.gateway.observe_held(&self.record, &seen, holder).await?;
                     let Some(observed) = observed else { return Ok(None) };
                     self.record = observed.record;
-                    // The same write gave the lease back, or it was lost.
+                    // The lease was given back by the same write, or was lost.
                     if observed.step == Step::Rest {
                         return Ok(Some(self.record));
                     }
@@ -136,7 +137,7 @@ impl Turn {
 
     /// Sends the recorded bytes, after the permission is durable.
     async fn send(&mut self) -> Result<Did, store::Error> {
-        // Before the permission: what is permitted goes out at once.
+        // Before the permission, because a permitted send must go out at once.
         let Some(_request) = self.request().await else {
             return Ok(Did::Nothing);
         };
@@ -197,16 +198,16 @@ impl Turn {
         }
     }
 
-    /// The budget for one call; `None`: the turn ends here, the settle waits.
+    /// The budget for one call. `None`: the turn ends here, and the settle waits.
     async fn request(&mut self) -> Option<Grant> {
         if let Some(request) = self.request.take() {
             return Some(request);
         }
-        let purse = &self.app.purse;
+        let budget = &self.app.budget;
         let patience = Instant::now() + self.gateway.0.config.budget_wait;
         let request = match self.progress.role {
-            Role::Creator => purse.for_create(patience).await,
-            Role::Poller => purse.for_poll_by(patience).await,
+            Role::Creator => budget.for_create(patience).await,
+            Role::Poller => budget.for_poll_by(patience).await,
         };
         if request.is_err() {
             self.progress.throttled();
@@ -249,8 +250,8 @@ impl Turn {
     }
 
     /// What a query taught. A settle of ours that is recorded under the very number that it names,
-    /// and not under this one, tells nothing of this one. One that was only learned from Douyin may
-    /// be this one's own: Douyin may have written our number otherwise in a callback.
+    /// and not under this one, says nothing about this one. An adopted one may be this one's own,
+    /// because Douyin may have written our number differently in a callback.
     async fn learned(&self, mut reports: Vec<Report>) -> Result<Learned, store::Error> {
         if reports.is_empty() {
             return Ok(Learned::Absent);
@@ -277,7 +278,7 @@ impl Turn {
         Ok(if reports.is_empty() { Learned::Elsewhere } else { Learned::Reported(reports) })
     }
 
-    /// Ends the turn in the store, where no observation did.
+    /// Gives the lease back, if no observation did.
     async fn give_back(&self) -> Result<(), store::Error> {
         let gateway = &self.gateway.0;
         let key = &self.record.key;

@@ -1,8 +1,8 @@
 //! WatchSettle: the current state first, then every newer one, and the final one last.
 //!
-//! Register with the hub, read the store, tell what is newer than what was told, end if it is
-//! final; else wait for a hint, the resync, a heartbeat or the end of the stream's life. The store
-//! is the truth: a lost hint costs a resync interval, never an event.
+//! Register with the hub and read the store; tell the caller what is newer than what it has; end if
+//! that is final. Else wait for a hint, the resync, a heartbeat or the end of the stream's life. A
+//! lost hint delays an event by a resync interval and never loses it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,14 +119,14 @@ impl Gateway {
         })
     }
 
-    /// Streams opened together do not all end together.
+    /// The greatest age of this watch, ± 10 %, so that streams opened together do not end together.
     #[expect(clippy::float_arithmetic, reason = "jitter needs no exact arithmetic")]
     fn watch_age(&self) -> Duration {
         self.0.config.watch_age_max.mul_f64(0.9 + 0.2 * self.chance())
     }
 
-    /// Somebody waits now: the next look must not be further away than the schedule of a watched
-    /// settle. If the store fails here, the schedule stands as it was.
+    /// A watched settle is looked at sooner: the next look is no further away than the schedule of
+    /// a watched settle allows. If the store fails here, the schedule stays as it was.
     async fn look_sooner(&self, record: &Record) {
         let soon = self.0.config.schedule.first;
         let gap = self.0.config.schedule.watched_cap;
@@ -137,13 +137,13 @@ impl Gateway {
 }
 
 impl Watch {
-    /// The unary twin of a watch: the settle as soon as it is newer than the caller's revision or
+    /// A watch with one answer: the settle as soon as it is newer than the caller's revision or
     /// final, else as it is at the deadline.
     pub(crate) async fn wait_until(mut self, deadline: Instant) -> Result<Arc<Record>, Ending> {
         match tokio::time::timeout_at(deadline, self.next()).await {
             Ok(Ok(Event::Settle(record))) => Ok(record),
             Ok(Err(ending)) => Err(ending),
-            // Nobody asked for heartbeats.
+            // There are no heartbeats in a watch with a deadline.
             Ok(Ok(Event::Heartbeat { .. })) | Err(_) => self.read(Duration::ZERO).await,
         }
     }
@@ -177,7 +177,7 @@ impl Watch {
     /// What the caller does not have yet.
     async fn news(&mut self) -> Result<Option<Event>, Ending> {
         let resync = self.gateway.0.config.resync;
-        // The first state that is told was read while this watch was open.
+        // The first state was read while this watch was open, not before.
         let age_max = if self.silent { self.opened.elapsed().min(resync) } else { resync };
         let mut record = self.read(age_max).await?;
         if record.revision < self.told {
@@ -202,8 +202,8 @@ impl Watch {
 
     async fn read(&mut self, age_max: Duration) -> Result<Arc<Record>, Ending> {
         let read = self.seat.read(&self.gateway.0.store, age_max).await;
-        // It went up in another record of the same settle: whoever comes back by its settle_id is
-        // led to that one.
+        // The record was merged into another one of the same settle. A caller that comes back by
+        // its settle_id finds that one.
         read.map_err(Ending::Store)?.ok_or(Ending::Rotated)
     }
 

@@ -1,9 +1,8 @@
-//! Answers on their way to a peer that may not read them: counted until HTTP/2 has written them,
-//! and given up with their stream when they stay untaken.
+//! Answers on their way to a peer that may not read them. They count until HTTP/2 has written them,
+//! and are dropped with their stream when the peer does not take them in time.
 //!
 //! HTTP/2 takes a part of an answer as soon as the peer lets it send one byte. So an answer is
-//! handed over in small parts, and each of them counts until it is written and dropped, wherever it
-//! is.
+//! handed over in small parts, and each part counts until it is written and dropped.
 //!
 //! What it must not know: what an answer says.
 
@@ -17,24 +16,24 @@ use bytes::Bytes;
 
 use super::bounds::{Connection, Held, Kind, Running, Unwritten};
 
-/// The most that HTTP/2 gets of an answer before the peer takes more: a frame.
+/// The most that HTTP/2 gets of an answer before the peer takes more: one frame.
 const PART_BYTES_MAX: usize = 16 * 1024;
 
 thread_local! {
-    /// What the body of the stream that is being polled did; its task reads it after the poll.
+    /// What the body of the polled stream did. Its task reads this after the poll.
     static LAST: Cell<LastPoll> = const { Cell::new(LastPoll::None) };
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum LastPoll {
     None,
-    /// It gave a part, which HTTP/2 has not taken yet as far as it knows.
+    /// It gave a part. HTTP/2 has not taken it yet, as far as the body knows.
     Gave,
-    /// It was asked for more: HTTP/2 took all before.
+    /// It was asked for more, so HTTP/2 took all before.
     Asked,
 }
 
-/// What of a body waits for HTTP/2 to take it.
+/// What of a body waits until HTTP/2 takes it.
 pub(super) struct Waiting {
     connection: Arc<Connection>,
     rest: Option<(Bytes, Held)>,
@@ -62,14 +61,14 @@ impl Waiting {
         self.rest.is_none()
     }
 
-    /// Takes in what the peer is to get next; `false`: that is more than may wait, and dropped.
+    /// Adds what the peer is to get next; `false`: that is more than may wait, and it is dropped.
     pub(super) fn add(&mut self, bytes: Bytes) -> bool {
         let held = self.connection.take(Kind::Answers, bytes.len());
         self.rest = held.map(|held| (bytes, held));
         self.rest.is_some()
     }
 
-    /// The same for what is to be told however much waits.
+    /// Adds it even if more waits than may.
     pub(super) fn add_anyway(&mut self, bytes: Bytes) {
         let held = self.connection.take_anyway(Kind::Answers, bytes.len());
         self.rest = Some((bytes, held));
@@ -91,8 +90,8 @@ impl Waiting {
     }
 }
 
-/// Runs the task of a stream. When what its body gave stays untaken for `untaken_max`, it is
-/// dropped, which resets the stream.
+/// Runs the task of a stream. If the peer does not take what the body gave within `untaken_max`,
+/// the task is dropped, which resets the stream.
 pub(super) async fn run(stream: impl Future<Output = ()>, untaken_max: Duration, running: Running) {
     let mut stream = pin!(stream);
     let mut late = None;

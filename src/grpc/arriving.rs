@@ -1,6 +1,6 @@
-//! Reads a request before anything of it is looked at: one message of gRPC's framing, and then the
-//! end. A call counts among those at work only once it is here, so that peers which begin requests
-//! and do not end them take no place from others.
+//! Reads a request before its RPC sees it: one message of gRPC's framing, and then the end. A call
+//! counts as running only once its request is here, so that peers that begin requests and do not
+//! end them take no place from others.
 //!
 //! What it must not know: what a message says.
 
@@ -20,7 +20,7 @@ use super::bounds::{Connection, Held, Kind};
 pub(crate) const REQUEST_BYTES_MAX: usize = 64 * 1024;
 /// A flag and the length of the message (gRPC over HTTP/2, "Length-Prefixed-Message").
 const PREFIX_BYTES: usize = 5;
-/// What a request that is on its way costs beside its body: its head, its stream, its task.
+/// What an arriving request costs beside its body: its head, its stream, its task.
 pub(crate) const STREAM_BYTES: usize = 4 * 1024;
 
 /// Why a request does not become a call.
@@ -29,11 +29,11 @@ pub(crate) enum Unfit {
     /// It is not one message, or it broke off.
     Malformed,
     TooLarge,
-    /// Too much is on its way already.
+    /// Too many bytes of requests are arriving already.
     TooMany,
 }
 
-/// The one message with its prefix. What does not come at once counts as held until it has come.
+/// The one message with its prefix. What does not come at once is counted until all has come.
 pub(crate) async fn whole(mut body: Body, connection: &Arc<Connection>) -> Result<Bytes, Unfit> {
     let mut read = Read::default();
     let mut held: Option<Held> = None;
@@ -49,7 +49,7 @@ pub(crate) async fn whole(mut body: Body, connection: &Arc<Connection>) -> Resul
             }
         };
         let Some(frame) = frame else { return read.whole() };
-        // Trailers of a request say nothing in gRPC.
+        // Trailers of a request mean nothing in gRPC.
         let Ok(data) = frame.map_err(|_| Unfit::Malformed)?.into_data() else { continue };
         if held.as_mut().is_some_and(|held| !held.grow(data.len())) {
             return Err(Unfit::TooMany);
@@ -58,7 +58,7 @@ pub(crate) async fn whole(mut body: Body, connection: &Arc<Connection>) -> Resul
     }
 }
 
-/// The next frame, if there is no need to wait for it.
+/// The next frame, if it is here already.
 async fn at_once(body: &mut Body) -> Option<Option<Result<Frame<Bytes>, Status>>> {
     std::future::poll_fn(|cx| {
         Poll::Ready(match Pin::new(&mut *body).poll_frame(cx) {
@@ -69,7 +69,7 @@ async fn at_once(body: &mut Body) -> Option<Option<Result<Frame<Bytes>, Status>>
     .await
 }
 
-/// What has come so far: most requests are one frame, which is not copied.
+/// What has come so far. Most requests are one frame, which is not copied.
 #[derive(Default)]
 struct Read {
     first: Bytes,
@@ -115,7 +115,7 @@ impl Read {
 fn announced(bytes: &[u8]) -> Result<Option<usize>, Unfit> {
     let Some((prefix, _)) = bytes.split_first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
     let [flag, length @ ..] = *prefix;
-    // Compressed or not.
+    // The flag says only whether the message is compressed.
     if flag > 1 {
         return Err(Unfit::Malformed);
     }

@@ -1,4 +1,4 @@
-//! Who may call for which app: a bearer token (RFC 6750) in the metadata of a call, held against
+//! Who may call for which app: compares the bearer token (RFC 6750) in the metadata of a call with
 //! the tokens of the app that the call is about.
 //!
 //! What it must not know: what an RPC does.
@@ -15,9 +15,9 @@ pub(super) struct Bearer(Option<Fingerprint>);
 /// Why a call is turned away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Denied {
-    /// It has no token, or one that is nobody's.
+    /// It has no token, or one of no app.
     Unauthenticated,
-    /// Its token is another app's.
+    /// Its token is one of another app.
     Forbidden,
 }
 
@@ -32,13 +32,13 @@ impl Bearer {
         Self(token.map(|(_, token)| Fingerprint::of(token.trim())))
     }
 
-    /// Whether it is one of these.
+    /// Whether it is one of these tokens.
     pub(super) fn is_of(self, tokens: &CallerTokens) -> bool {
         self.0.is_some_and(|token| tokens.contains(token))
     }
 
-    /// Whether the call may be about the app that has these tokens of its `own`, of those that all
-    /// apps have. An app without tokens is everybody's.
+    /// Whether the call may be about the app that has the tokens `own`. `all` are the tokens of all
+    /// apps. An app without tokens admits every call.
     pub(super) fn admit<'a>(
         self,
         own: Option<&CallerTokens>,
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_shows_no_token_that_is_known_is_nobody() {
+    fn a_call_without_a_known_token_is_unauthenticated() {
         let a = token('a');
         let no_tokens = [
             a.clone(),
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn an_app_without_tokens_is_everybodys() {
+    fn an_app_without_tokens_admits_every_call() {
         for headers in [&[][..], &["Bearer x"]] {
             assert_eq!(admitted(headers, "tt3"), Ok(()));
         }

@@ -1,8 +1,8 @@
-//! What the peers of the gRPC port may hold of this process: so much of each kind in all, and so
-//! much on one connection.
+//! What the peers of the gRPC port may hold in this process: a limit for each kind, in all and per
+//! connection.
 //!
-//! When all is taken, a connection that holds little still gets its share: who takes what it asks
-//! for is not turned away because of peers that hold much and read nothing.
+//! When all is taken, a connection that holds little still gets its share. So peers that hold much
+//! and read nothing do not keep out a caller that takes its answers.
 //!
 //! What it must not know: what the amounts are for.
 
@@ -18,7 +18,7 @@ pub enum Kind {
     Watches,
     /// Streams of health and reflection.
     Streams,
-    /// Bytes of requests that have not come to their end.
+    /// Bytes of requests that have not arrived whole.
     Arriving,
     /// Bytes of answers that the peer has not taken.
     Answers,
@@ -26,12 +26,12 @@ pub enum Kind {
 
 const KINDS: usize = 4;
 
-/// The most that is held of one kind.
+/// The limits of one kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Bound {
     pub process_max: usize,
     pub connection_max: usize,
-    /// What a connection may hold although the process has no more.
+    /// What a connection may hold even when the process has no more.
     pub share: usize,
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct Connection {
     /// Calls that began, and calls that ended.
     moves: AtomicUsize,
     calls: AtomicUsize,
-    /// Parts of answers that HTTP/2 has and has not written, by the period in which it took them.
+    /// Parts of answers that HTTP/2 took and has not written, by the period in which it took them.
     unwritten: [AtomicUsize; 2],
     period: AtomicUsize,
 }
@@ -68,7 +68,8 @@ pub(crate) struct Held {
 /// A call that runs; it ends when dropped.
 pub(crate) struct Running(Arc<Connection>);
 
-/// A part of an answer that HTTP/2 has and has not written; written, or given up, when dropped.
+/// A part of an answer that HTTP/2 took and has not written. Dropped when it is written or given
+/// up.
 pub(crate) struct Unwritten {
     connection: Arc<Connection>,
     period: usize,
@@ -105,8 +106,7 @@ impl Process {
         }
     }
 
-    /// Whether a connection that holds `own` of it, with what is asked for, and the process that
-    /// then holds `all`, stay within the bounds.
+    /// Whether the bounds allow this: the connection then holds `own`, and the process `all`.
     fn fits(&self, kind: Kind, own: usize, all: usize) -> bool {
         let bound = self.bound(kind);
         own <= bound.connection_max && (all <= bound.process_max || own <= bound.share)
@@ -126,8 +126,8 @@ impl Connection {
         })
     }
 
-    /// The connection of a request, noted by the server; without one, a connection of its own: the
-    /// caller is in this process.
+    /// The connection of a request, noted by the server. A caller in this process gets one of its
+    /// own.
     pub(crate) fn of(extensions: &Extensions, process: &Arc<Process>) -> Arc<Self> {
         let noted = extensions.get::<Arc<Self>>().cloned();
         noted.unwrap_or_else(|| Self::new(Arc::clone(process)))
@@ -170,7 +170,7 @@ impl Connection {
         Running(Arc::clone(self))
     }
 
-    /// How many calls began and ended so far, if none runs and no answer waits to be taken.
+    /// How many calls began and ended so far, if no call runs and no answer waits to be taken.
     pub(crate) fn rests(&self) -> Option<usize> {
         let busy = self.calls.load(Ordering::Relaxed) > 0 || self.held(Kind::Answers) > 0;
         (!busy).then(|| self.moves.load(Ordering::Relaxed))
@@ -182,8 +182,8 @@ impl Connection {
         Unwritten { connection: Arc::clone(self), period }
     }
 
-    /// Begins another period. `true`: what HTTP/2 took in the one before the last is not written
-    /// yet, and nothing but the end of the connection takes it back.
+    /// Begins another period. `true`: a part that HTTP/2 took in the period before the last one is
+    /// not written yet. Only the end of the connection frees it.
     pub(crate) fn begin_period(&self) -> bool {
         let next = self.period.fetch_add(1, Ordering::Relaxed).wrapping_add(1) % 2;
         self.unwritten_of(next).load(Ordering::Relaxed) > 0
@@ -196,7 +196,7 @@ impl Connection {
 }
 
 impl Held {
-    /// Takes more of it; `false`: that is beyond the bounds, and held all the same.
+    /// Takes more of it. `false`: that is beyond the bounds, and taken all the same.
     pub(crate) fn grow(&mut self, amount: usize) -> bool {
         let connection = &self.connection;
         let own = connection.held.of(self.kind).fetch_add(amount, Ordering::Relaxed) + amount;
@@ -256,7 +256,7 @@ mod tests {
         let ones: Vec<_> = (0..3).map_while(|_| take(&one)).collect();
         let others: Vec<_> = (0..3).map_while(|_| take(&other)).collect();
         assert_eq!((ones.len(), others.len()), (2, 2));
-        // What a refused one had taken of the process's places is free again.
+        // The place that a refused connection had taken of the process is free again.
         let last = take(&third).expect("the fifth place");
         assert!(take(&third).is_none(), "there is no sixth");
         assert_eq!(process.held(Kind::Watches), 5);
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_holds_little_gets_a_share_of_what_others_have_taken() {
+    fn a_connection_that_holds_little_gets_a_share_of_what_others_have_taken() {
         let process = process(10, 10, 2);
         let [greedy, modest] = [(); 2].map(|()| Connection::new(Arc::clone(&process)));
         let all = greedy.take(Kind::Answers, 10).unwrap();

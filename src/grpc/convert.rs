@@ -1,4 +1,4 @@
-//! Between the contract and the domain: every request is parsed whole, so that a caller learns all
+//! Between the contract and the domain. Every request is parsed whole, so that a caller learns all
 //! its mistakes at once; every record is rendered whole.
 
 use std::collections::HashSet;
@@ -23,8 +23,8 @@ use crate::store::ListQuery;
 /// Douyin's bound on the receivers, serialized (settle_create, `settle_params` ≤ 512 bytes).
 const SETTLE_PARAMS_BYTES_MAX: usize = 512;
 
-/// Whether a receiver may be named twice. Douyin documents nothing: a knob, so that a change there
-/// needs no release.
+/// Whether a receiver may be named twice. Douyin documents nothing about it, so it is a knob: a
+/// change at Douyin needs no release.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DuplicateReceivers {
     Refuse,
@@ -40,7 +40,7 @@ pub struct ParsedCreate {
     pub return_when: ReturnWhen,
 }
 
-/// What comes of the parts of a request.
+/// Parsers that add what is wrong.
 impl Violations {
     fn text<T>(&mut self, field: &str, parsed: Result<T, Invalid>) -> Option<T> {
         parsed.map_err(|invalid| self.add(field, invalid.to_string())).ok()
@@ -179,8 +179,8 @@ pub enum NameKey {
     Missing,
 }
 
-/// The contract has the same two keys in each request that names a settle, each time as a type of
-/// its own.
+/// The contract has the same two keys in each request that names a settle, each time as another
+/// type.
 macro_rules! name_keys {
     ($($request:ident)*) => {$(
         impl From<Option<v1::$request::Key>> for NameKey {
@@ -235,7 +235,7 @@ pub fn name(
     }
 }
 
-/// Parses a QuerySettles: whom to ask, and by what; every violation at once.
+/// Parses a QuerySettles: which app and system, and by which key; every violation at once.
 pub fn question(
     app: String,
     trade: i32,
@@ -335,7 +335,7 @@ pub fn heartbeat_interval(asked: Option<prost_types::Duration>) -> Duration {
     const MAX: Duration = Duration::from_secs(600);
     match asked {
         None => DEFAULT,
-        // Compared before it is converted: the conversion of an absurd one overflows.
+        // Compared before the conversion, which overflows for absurd values.
         Some(asked) if asked.seconds < 1 => MIN,
         Some(asked) if asked.seconds >= 600 => MAX,
         Some(asked) => Duration::try_from(asked).unwrap_or(MIN).clamp(MIN, MAX),

@@ -12,10 +12,10 @@ use super::status::Limit;
 pub(crate) struct Deadline {
     pub at: Instant,
     pub limit: Limit,
-    /// When nobody waits any more for an RPC that should have answered at `at`; still before the
-    /// caller gives up, or the server's stack without a word about the money.
+    /// When the work for an answer that should have left at `at` is given up. Still before the
+    /// caller, or the server's stack, gives up without a word about the money.
     pub last: Instant,
-    /// Until when the caller wants a stream, if it says so.
+    /// Until when the caller wants a stream, if it has a deadline.
     pub stream: Option<Instant>,
 }
 
@@ -43,15 +43,15 @@ impl Deadline {
         }
     }
 
-    /// The deadline of a request that is with the code of its RPC: since the arrival of its head,
-    /// if that was noted.
+    /// The deadline of a request that has reached the code of its RPC, counted from the arrival of
+    /// its headers if that was noted.
     pub(crate) fn of_request<T>(request: &tonic::Request<T>, own_limit: Duration) -> Self {
         let noted = request.extensions().get().copied();
         noted.unwrap_or_else(|| Self::of(request.metadata().as_ref(), own_limit))
     }
 }
 
-/// How much earlier the answer leaves, so that it arrives in time: 5 %, at least 20 ms, at most
+/// How much earlier the answer leaves, so that it arrives in time: 5 %, at least 20 ms and at most
 /// 500 ms.
 fn margin(timeout: Duration) -> Duration {
     (timeout / 20).clamp(Duration::from_millis(20), Duration::from_millis(500))
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_nearer_limit_counts_and_says_whose_it_is() {
+    async fn the_nearer_limit_counts_and_names_its_owner() {
         let own = Duration::from_secs(20);
         let of = |timeout: Option<&'static str>| {
             let mut headers = HeaderMap::new();

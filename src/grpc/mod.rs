@@ -50,17 +50,17 @@ pub struct GrpcConfig {
     pub default_app: Option<AppId>,
     /// The gateway's own limit of a unary call.
     pub unary_limit: Duration,
-    /// How long a ready message of a stream may stay untaken.
+    /// How long a ready message of a stream may wait to be taken.
     pub slow_consumer: Duration,
     /// Watch streams and waits open at once on this replica.
     pub watches_max: usize,
-    /// Calls that wait for the beginning of their answer at once on this replica.
+    /// Calls that wait for the beginning of their answer, on this replica.
     pub calls_max: usize,
-    /// Connections open at once; one more is told to go away.
+    /// Connections open at once; one more is turned away.
     pub connections_max: usize,
-    /// Those from one address; 0: as many as there are.
+    /// Connections from one address; 0: no limit.
     pub connections_per_peer_max: usize,
-    /// Bytes of answers that wait to be taken by peers that do not read.
+    /// Bytes of answers that wait to be taken by their peers.
     pub unread_bytes_max: usize,
     pub duplicate_receivers: DuplicateReceivers,
 }
@@ -81,12 +81,12 @@ impl Default for GrpcConfig {
     }
 }
 
-/// Watch streams and waits of one connection. Less than the streams that it may have, so that its
-/// caller's other calls get through.
+/// Watch streams and waits of one connection. Fewer than its streams, so that its caller's other
+/// calls get through.
 pub const WATCHES_PER_CONNECTION_MAX: usize = 1_000;
 
-/// Pages that are read and rendered at once. Each keeps a core busy for as long as it takes: more
-/// would keep creates and watches waiting on a small machine, and lists gain nothing by them.
+/// Pages that are read and rendered at once. Each keeps a core busy; more of them would delay
+/// creates and watches on a small machine and make lists no faster.
 pub const PAGES_MAX: usize = 2;
 
 /// The implementation of `SettlementService`; cheap to clone.
@@ -111,7 +111,7 @@ impl Service {
         Self { gateway, apps, config: Arc::new(config), process, pages, streams }
     }
 
-    /// What gives errors of the server's stack the shape of this service's own.
+    /// Gives errors of the server's stack the form of this service's own.
     pub fn shape(&self) -> Shape {
         let known = CallerTokens::of_all(self.apps.iter().map(|app| app.config.callers.as_ref()));
         let process = Arc::clone(&self.process);
@@ -224,7 +224,7 @@ impl Service {
         let _seat = self.seat(&connection, &names)?;
         let app = Arc::clone(app);
         let request = WatchRequest { app, name, after_revision, heartbeat_interval: None };
-        // Until it is found, there is no current state to answer with.
+        // A settle that is not found has no current state to answer with.
         let watch = by(deadline, &names, self.gateway.watch(request)).await?;
         let ended = |ending| self.ended(ending, &names, Rpc::WaitSettle);
         let record = watch.map_err(ended)?.wait_until(deadline.at).await.map_err(ended)?;
@@ -264,14 +264,14 @@ impl Service {
         let names = Names::of_app(&query.app_id);
         self.admit(bearer, &query.app_id, &names, Rpc::ListSettles)?;
         let _page = by(deadline, &names, self.pages.acquire()).await?;
-        // While it waited, answers before it may have been left untaken.
+        // While this list waited, the peer may have left earlier answers untaken.
         if !connection.has_room(Kind::Answers, page::PAGE_BYTES_MAX) {
             return Err(status::overloaded(&names, Rpc::ListSettles));
         }
         self.page(query, deadline, &names).await
     }
 
-    /// One page. What is too large for one is read again with fewer settles, which is rare.
+    /// One page. If it is too large, it is read again with fewer settles, which is rare.
     async fn page(
         &self,
         mut query: ListQuery,
@@ -292,7 +292,7 @@ impl Service {
         }
     }
 
-    /// A place among the watchers.
+    /// A place among the watches.
     fn seat(&self, connection: &Arc<Connection>, names: &Names) -> Result<Held, Status> {
         let seat = connection.take(Kind::Watches, 1);
         seat.ok_or_else(|| status::watch_limit(names, self.gateway.spread()))
@@ -329,13 +329,13 @@ impl Service {
         Ok(app)
     }
 
-    /// The status of a watch that ended before it told anything.
+    /// The status of a watch that ended before its first message.
     fn ended(&self, ending: Ending, names: &Names, rpc: Rpc) -> Status {
         let status = status::of_ending(ending, names, rpc, self.gateway.spread());
         status.expect("a watch ends well only after it told the final state")
     }
 
-    /// The deadline of a request, which has come to the code of its RPC by this.
+    /// The deadline of a request that has reached the code of its RPC.
     fn deadline<T>(&self, request: &Request<T>) -> Deadline {
         Entered::mark(request);
         Deadline::of_request(request, self.config.unary_limit)
@@ -356,7 +356,7 @@ fn limits(config: &GrpcConfig) -> [Bound; 4] {
     ]
 }
 
-/// The token of a request, as its head was read.
+/// The token in the head of a request.
 fn bearer<T>(request: &Request<T>) -> Bearer {
     let noted = request.extensions().get().copied();
     noted.unwrap_or_else(|| Bearer::of(request.metadata().as_ref()))
@@ -387,7 +387,8 @@ fn name_span(app_id: &AppId, out_settle_no: &str) {
     Span::current().record("app_id", app_id.as_str()).record("out_settle_no", out_settle_no);
 }
 
-/// Ends the work of a call whose time is up. Not of creates: those promise an outcome.
+/// Ends the work of a call whose time is up. Creates are not called with it: they promise an
+/// outcome.
 async fn by<T>(
     deadline: Deadline,
     names: &Names,

@@ -1,6 +1,6 @@
-//! Page tokens of ListSettles: where the page before ended, bound to the filters it was made for.
+//! Page tokens of ListSettles: where the page before ended, bound to the filters of its request.
 //!
-//! Opaque to callers, not secret: a forged token can only name a place in a list that the caller
+//! Opaque to callers and not secret: a forged token can only name a place in a list that the caller
 //! may read anyway.
 
 use prost::Message as _;
@@ -13,11 +13,11 @@ use crate::store::{ListQuery, Position};
 /// The largest page. Clients take 4 MiB unless they are told otherwise.
 pub const PAGE_BYTES_MAX: usize = 3 * 1024 * 1024;
 
-/// The first byte of every token: another layout gets another one.
+/// The first byte of every token. A new layout needs a new version.
 const VERSION: u8 = 1;
 const BYTES: usize = 1 + 8 + 8 + 8;
 
-/// The token of the place where a page of this query ended.
+/// The token for the place where a page of this query ended.
 pub fn token(query: &ListQuery, position: Position) -> String {
     let mut bytes = Vec::with_capacity(BYTES);
     bytes.push(VERSION);
@@ -31,7 +31,7 @@ pub fn token(query: &ListQuery, position: Position) -> String {
 pub fn position(query: &ListQuery, token: &str) -> Option<Position> {
     let mut bytes = [0; BYTES];
     hex::decode_to_slice(token, &mut bytes).ok()?;
-    // Upper case is read too, and one place has one token.
+    // Each place has one token: upper case is refused.
     if hex::encode(bytes) != token {
         return None;
     }
@@ -46,8 +46,7 @@ pub fn position(query: &ListQuery, token: &str) -> Option<Position> {
     Some(Position { create_time, row: i64::from_be_bytes(row) })
 }
 
-/// How many of these, the first ones, make a page that is not too large; at least one, if there is
-/// one.
+/// How many of these, from the first on, fit into a page; at least one, if there is one.
 pub fn fitting(settles: &[v1::Settle]) -> usize {
     let mut bytes = 0;
     let fit = settles.iter().take_while(|settle| {

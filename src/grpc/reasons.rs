@@ -1,7 +1,7 @@
 //! The gateway's own reasons: the second error table, beside Douyin's numbers.
 //!
-//! A row stands for what can happen, so each of its cells is provoked by a test
-//! (`tests/it/errors_own.rs`): the reason, from each of its RPCs, with each of its outcomes.
+//! A row states what can happen, so a test (`tests/it/errors_own.rs`) provokes each of its cells:
+//! the reason, from each of its RPCs, with each of its outcomes.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub struct Row {
     pub code: Code,
     pub retry: Retry,
     pub about: About,
-    /// The RPCs that can answer it; none, if it answers calls of what the contract does not have.
+    /// The RPCs that can answer it. Empty, if it answers calls that are not in the contract.
     pub rpcs: &'static [Rpc],
     /// The outcomes that it can have from CreateSettle.
     pub outcomes: &'static [Outcome],
@@ -105,7 +105,7 @@ pub static TABLE: &[Row] = &[
         meaning_zh: "网关不支持该请求的压缩方式。",
         advice: "Send it uncompressed, or in an encoding that grpc-accept-encoding names.",
     },
-    // Shown in the history of a settle, and no RPC's answer.
+    // Shown in the history of a settle only, never as the answer of an RPC.
     Row {
         reason: Reason::Contradiction,
         code: Code::FailedPrecondition,
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_told_to_come_back_is_told_when() {
+    fn a_reason_that_asks_to_come_back_says_when() {
         for row in TABLE {
             let now = matches!(row.retry, Retry::Now(delay) if !delay.is_zero());
             let temporary = matches!(

@@ -1,4 +1,4 @@
-//! The RPCs of the contract by name, for whatever is the same for all of them.
+//! The RPCs of the contract by name.
 
 use tonic::Code;
 
@@ -24,7 +24,7 @@ impl Rpc {
         Rpc::QuerySettles,
         Rpc::ListSettles,
     ];
-    /// Those that can turn to Douyin before they answer, so that an error of Douyin's can be their
+    /// The RPCs that can ask Douyin before they answer, so that an error from Douyin can be their
     /// answer.
     pub const ASKING: &'static [Rpc] =
         &[Rpc::CreateSettle, Rpc::WatchSettle, Rpc::WaitSettle, Rpc::GetSettle, Rpc::QuerySettles];
@@ -52,7 +52,7 @@ impl Rpc {
         all.find(|rpc| service == SERVICE_NAME && rpc.name() == method)
     }
 
-    /// The fields of its request that go to Douyin, so that Douyin can find them wrong; as paths.
+    /// The fields of its request that go to Douyin, as paths: Douyin can find them wrong.
     pub fn sent_fields(self) -> &'static [&'static str] {
         match self {
             Rpc::CreateSettle => &[
@@ -78,7 +78,7 @@ impl Rpc {
     }
 }
 
-/// Counts one answer; `None`: to what is no RPC of the contract.
+/// Counts one answer; `None`: of a call that is no RPC of the contract.
 pub fn count(rpc: Option<Rpc>, code: Code) {
     let (rpc, code) = (rpc.map_or("none", Rpc::name), format!("{code:?}"));
     metrics::counter!("settlement_calls_total", "rpc" => rpc, "code" => code).increment(1);

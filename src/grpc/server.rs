@@ -1,7 +1,7 @@
 //! The gRPC server: how connections are accepted, what they carry, and within which limits.
 //!
-//! hyper serves each connection, and not tonic's own server: that one has no limit of connections,
-//! waits for ever for a peer that says nothing, and leaves the task of a stream without an owner.
+//! hyper serves each connection. tonic's own server has no limit of connections, waits for ever for
+//! a peer that sends nothing, and leaves the task of a stream without an owner.
 //!
 //! What it must not know: what an RPC does.
 
@@ -42,15 +42,15 @@ use watch::{Checked, Watchman};
 
 /// Streams open at once on one connection.
 pub(crate) const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
-/// Streams that a peer took back before they were looked at, as many calls as end together while
-/// this process stands still. h2's default of 20 ends the connection of honest callers.
+/// Streams that a peer cancelled before h2 looked at them: as many calls as end together while this
+/// process stands still. h2's default of 20 would close the connection of honest callers.
 pub(crate) const RESETS_PENDING_MAX: usize = 4 * 1_024;
-/// Streams that h2 itself reset, in the life of a connection. Its default of 1,024 ends connections
-/// that are old and not hostile.
+/// Streams that h2 itself reset, in the life of a connection. Its default of 1,024 would close
+/// connections that are old and not hostile.
 pub(crate) const RESETS_OF_ERRORS_MAX: usize = 16 * 1_024;
-/// The largest head of a request.
+/// The largest headers of a request.
 pub(crate) const HEAD_BYTES_MAX: u32 = 16 * 1024;
-/// What a peer may send before it is read: of one request, and of all on a connection.
+/// What a peer may send before it is read, of one request and of all requests on a connection.
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// What h2 keeps of an answer that the peer does not take.
@@ -58,28 +58,29 @@ pub(crate) const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Dead peers are found by pings, not by waiting.
 pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long a peer may take to say that it speaks HTTP/2.
+/// How long a peer may take to send the preface of HTTP/2.
 pub(crate) const PREFACE_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a connection may stay without a call: before its first one, and later.
 pub(crate) const FIRST_CALL_TIME_MAX: Duration = Duration::from_secs(60);
 pub(crate) const IDLE_TIME_MAX: Duration = Duration::from_secs(600);
-/// How long an answer may stay untaken before its stream is reset, after a stream would have ended
-/// with SLOW_CONSUMER: a caller that reads again within this time still finds that word.
+/// How long an answer may stay untaken before its stream is reset. That is later than SLOW_CONSUMER
+/// ends a stream, so a caller that reads again within this time still gets that status.
 pub(crate) const UNTAKEN_TIME_MAX: Duration = Duration::from_secs(10);
 /// Streams of health and reflection.
 pub(crate) const STREAMS: Bound = Bound { process_max: 1_024, connection_max: 64, share: 4 };
-/// Requests on their way: a connection may have as many as it has streams, and, when the process
-/// has no more room, still some.
+/// Arriving requests. A connection may have as many as it has streams, and a few even when the
+/// process has no more room.
 pub(crate) const ARRIVING: Bound = Bound {
     process_max: 128 * 1024 * 1024,
     connection_max: 16 * 1024 * 1024,
     share: 64 * STREAM_BYTES,
 };
-/// Answers that wait to be taken: five of the largest pages. `process_max` is a knob.
+/// Answers that wait to be taken. A connection may have five of the largest pages; `process_max` is
+/// a knob.
 pub(crate) const ANSWERS: Bound =
     Bound { process_max: usize::MAX, connection_max: 16 * 1024 * 1024, share: 64 * 1024 };
 
-/// How long a connection that makes room for another one may take to go, if it has no call.
+/// How long a connection without calls may take to close when it makes room for another one.
 pub(crate) const LEAVE_TIME: Duration = Duration::from_secs(1);
 /// How often a connection is looked at.
 pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -109,7 +110,7 @@ pub(crate) async fn serve(
         stop: stop.clone(),
         cut,
     };
-    // Behind a mesh every caller has the same address: only where it is configured.
+    // Behind a mesh all callers have one address, so this limit is off unless it is configured.
     let per_peer_max = Some(config.connections_per_peer_max).filter(|peer_max| *peer_max > 0);
     let seats = Seats::new("grpc", config.connections_max, per_peer_max);
     let talk = |socket, peer, seat: Seat| {
@@ -162,12 +163,12 @@ async fn measure(seats: &Seats, process: &Process) {
     }
 }
 
-/// What connections need of their server.
+/// What a connection needs of the server.
 #[derive(Clone)]
 struct Serving {
     calls: Calls,
     process: Arc<Process>,
-    /// How long what was given of an answer may stay untaken.
+    /// How long a part of an answer may stay untaken.
     untaken_max: Duration,
     unary_limit: Duration,
     tasks: TaskTracker,
@@ -176,7 +177,7 @@ struct Serving {
 }
 
 impl Serving {
-    /// Until the connection ends: why it did.
+    /// Serves the connection until it ends; returns why it ended.
     async fn talk(self, socket: TcpStream, activity: &Arc<Activity>) -> &'static str {
         let connection = Connection::new(Arc::clone(&self.process));
         let heard = Arc::clone(&connection);
@@ -229,8 +230,8 @@ impl Serving {
     }
 }
 
-/// Until a connection has made room for another one, and has had its time to go: a stranger that
-/// never asked anything has none, and a call that was begun meanwhile is waited for.
+/// Waits until a connection that makes room for another one must go. One that never called goes at
+/// once; a call that began meanwhile is waited for.
 async fn left(activity: &Activity, time_max: Duration) {
     activity.made_room().await;
     let resting = async {
@@ -241,7 +242,7 @@ async fn left(activity: &Activity, time_max: Duration) {
             }
         }
     };
-    // Whatever it does by then.
+    // It must go then, whatever it does.
     let _ = tokio::time::timeout(time_max, resting).await;
 }
 
@@ -256,7 +257,7 @@ async fn answer(
     calls.oneshot(request).await
 }
 
-/// Every limit of hyper and h2 that there is is set here, or is in docs/limits.md.
+/// Every limit of hyper and h2 is set here or described in docs/limits.md.
 fn builder(streams: Streams) -> http2::Builder<Streams> {
     let mut builder = http2::Builder::new(streams);
     builder
@@ -291,13 +292,13 @@ where
     }
 }
 
-/// Says why in HTTP/2's words, as far as that is possible without waiting for the peer: settings,
-/// then GOAWAY with ENHANCE_YOUR_CALM.
+/// Tells the peer why by HTTP/2 settings and GOAWAY with ENHANCE_YOUR_CALM, as far as possible
+/// without waiting for it.
 fn turn_away(socket: &TcpStream, full: Full) {
     let why = full.to_string();
     let length = u8::try_from(8 + why.len()).unwrap_or(u8::MAX);
     let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     let goaway = [0, 0, length, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x0B];
-    // A peer that does not take it at once hears only that the connection is closed.
+    // A peer that does not take it at once sees only that the connection closes.
     let _ = socket.try_write(&[&settings[..], &goaway, why.as_bytes()].concat());
 }

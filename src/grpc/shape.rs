@@ -1,9 +1,9 @@
-//! What is the same for every call: what is turned away before its RPC sees it, and the shape of
-//! every error that the server's stack answers by itself: an unknown method, a request that cannot
-//! be read, a time that is up, too many calls, a panic.
+//! What is the same for every call: the checks before its RPC sees it, and the form of every error
+//! that the server's stack answers by itself (an unknown method, a request that cannot be read, an
+//! expired deadline, too many calls, a panic).
 //!
-//! It stands outermost of what handles a request, so that no error leaves without details. What
-//! comes before a request is one, it cannot reach: bad frames, and headers beyond HTTP/2's limit.
+//! It is the outermost layer, so that no error leaves without details. It cannot reach what fails
+//! before a request exists: bad frames, and headers beyond HTTP/2's limit.
 //!
 //! What it must not know: what an RPC does.
 
@@ -48,23 +48,23 @@ pub struct Shape {
     calls: Arc<Semaphore>,
     process: Arc<Process>,
     unary_limit: Duration,
-    /// The tokens of all apps; `None`: some app has none, and is everybody's.
+    /// The tokens of all apps; `None`: some app has none, and admits every call.
     known: Option<Arc<CallerTokens>>,
 }
 
-/// Services in that layer.
+/// Services inside that layer.
 #[derive(Clone)]
 pub struct Shaped<S> {
     inner: S,
     shape: Shape,
 }
 
-/// Whether a request got to the code of its RPC. Before that, nothing of it can have been sent.
+/// Whether a request got to the code of its RPC. Before that nothing of it can have been sent.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Entered(Arc<AtomicBool>);
 
 impl Entered {
-    /// Notes that the request is with the code of its RPC.
+    /// Notes that the request has reached the code of its RPC.
     pub(crate) fn mark<T>(request: &tonic::Request<T>) {
         if let Some(Self(entered)) = request.extensions().get() {
             entered.store(true, Ordering::Relaxed);
@@ -83,15 +83,15 @@ impl Shape {
         Self { calls, process, unary_limit, known: known.map(Arc::new) }
     }
 
-    /// Why a call is turned away by its head alone, without a look at its body.
+    /// Why a call is turned away by its headers alone.
     fn turns_away(&self, case: &Case, request: &Request<Body>) -> Option<Reason> {
         if !case.connection.has_room(Kind::Answers, 1) {
             return Some(Reason::Overloaded);
         }
         let (Some(known), Some(_)) = (&self.known, case.rpc) else { return None };
         let bearer = request.extensions().get::<Bearer>();
-        let nobody = bearer.is_none_or(|bearer| !bearer.is_of(known));
-        nobody.then_some(Reason::Unauthenticated)
+        let unknown = bearer.is_none_or(|bearer| !bearer.is_of(known));
+        unknown.then_some(Reason::Unauthenticated)
     }
 }
 
@@ -148,7 +148,8 @@ where
                 Err(turned_away) => return Ok(turned_away),
             };
             let at_work = (case.path != Path::Streams).then(|| case.begin()).flatten();
-            // A caller that asks for the health of a busy gateway is still to hear that it serves.
+            // Calls of other services have no place here, so a busy gateway still answers that it
+            // serves.
             let place = case.rpc.map(|_| calls.try_acquire_owned()).transpose();
             let Ok(_place) = place else {
                 return Ok(case.answer(Reason::Overloaded));
@@ -168,7 +169,7 @@ where
     }
 }
 
-/// The status of HTTP's for what is no call of gRPC (gRPC over HTTP/2, "Requests").
+/// The HTTP status of a request that is no gRPC call (gRPC over HTTP/2, "Requests").
 fn no_grpc(request: &Request<Body>) -> Option<StatusCode> {
     if request.method() != Method::POST {
         return Some(StatusCode::METHOD_NOT_ALLOWED);
@@ -186,20 +187,20 @@ fn bare(status: StatusCode) -> Response<Body> {
     response
 }
 
-/// What a path leads to, as far as its limits differ.
+/// The kinds of paths, as far as their limits differ.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Path {
-    /// An RPC of the contract: its request is one message.
+    /// An RPC of the contract: one message, read whole.
     Rpc,
-    /// A look at the health: one message, and one at once.
+    /// A check of the health: one message, answered at once.
     Check,
-    /// Anything else, which can last: reflection, a watch of the health.
+    /// Anything else, which can last: reflection, and watching the health.
     Streams,
 }
 
-/// One call, as far as an error of the stack must know it.
+/// One call, with what an error of the stack must know of it.
 struct Case {
-    /// `None`: no RPC of the contract.
+    /// `None`: not an RPC of the contract.
     rpc: Option<Rpc>,
     path: Path,
     entered: Entered,
@@ -221,12 +222,12 @@ impl Case {
         Self { rpc, path, entered: Entered::default(), connection, activity }
     }
 
-    /// From now on its connection makes room for no other one.
+    /// From now on its connection need not make room for another one.
     fn begin(&self) -> Option<AtWork> {
         self.activity.as_ref().map(Activity::begin)
     }
 
-    /// The request once all of it is here.
+    /// The request, once all of it has arrived.
     async fn arrived(
         &self,
         request: Request<Body>,
@@ -248,7 +249,7 @@ impl Case {
         }
     }
 
-    /// Whether its answer is told however much waits: what became of money, and news.
+    /// Whether its answer leaves however much waits: outcomes of creates, and news.
     fn is_told_anyway(&self) -> bool {
         match self.rpc {
             Some(Rpc::CreateSettle | Rpc::WatchSettle | Rpc::WaitSettle) => true,
@@ -279,7 +280,8 @@ impl Case {
             return response;
         }
         let waiting = Waiting::new(Arc::clone(&self.connection));
-        // What lasts is one once it is answered: its request may never come.
+        // A call of a lasting kind is at work once it is answered, because its request may never
+        // end.
         let at_work = at_work.or_else(|| self.begin());
         response.map(|inner| {
             let (_stream, _at_work) = (stream, at_work);
@@ -298,25 +300,25 @@ impl Case {
         }
         let status = self.status(self.reason(&bare, headers));
         headers.remove(Status::GRPC_MESSAGE);
-        // A status of ours is made of texts that headers can carry.
+        // Our own status has only texts that headers can carry.
         let added = status.add_header(headers);
         debug_assert!(added.is_ok(), "{added:?}");
     }
 
-    /// What tonic and the services beside ours say by a code.
+    /// What an error code means that tonic or a service beside ours answered without details.
     fn reason(&self, bare: &Status, headers: &HeaderMap) -> Reason {
         if self.has_entered() {
             return Reason::InternalError;
         }
         let ours = self.rpc.is_some();
         match bare.code() {
-            // Only for an encoding that it does not know does tonic name those that it does.
+            // tonic sends this header only with the error about an unknown encoding.
             Code::Unimplemented if headers.contains_key("grpc-accept-encoding") => {
                 Reason::CompressionNotSupported
             }
             Code::Unimplemented => Reason::RpcNotFound,
             Code::OutOfRange | Code::ResourceExhausted => Reason::RequestTooLarge,
-            // A frame that is none, a message that cannot be decoded, none, a body that broke off.
+            // A bad frame, a message that cannot be decoded or is missing, a body that broke off.
             Code::Internal | Code::Unknown | Code::Unavailable | Code::Cancelled => {
                 Reason::RequestMalformed
             }
@@ -357,7 +359,7 @@ impl Case {
 /// A panic ended the future.
 struct Panicked;
 
-/// Polls a future that may panic, which is a bug and must not look like a lost connection.
+/// Polls a future that may panic. That is a bug, and must not look like a lost connection.
 async fn guarded<F: Future + Unpin>(mut future: F) -> Result<F::Output, Panicked> {
     std::future::poll_fn(|cx| {
         // Nothing of the future is used after a panic.
@@ -370,19 +372,19 @@ async fn guarded<F: Future + Unpin>(mut future: F) -> Result<F::Output, Panicked
     .await
 }
 
-/// A body whose trailers have the shape, and whose messages count until they are taken.
+/// A body whose trailers get their details, and whose messages count until they are taken.
 struct ShapedBody {
     inner: Body,
     case: Case,
     waiting: Waiting,
-    /// Its last frame was something else than the inner one's.
+    /// Its last frame was another one than the inner body's.
     over: bool,
     _stream: Option<Held>,
     _at_work: Option<AtWork>,
 }
 
 impl ShapedBody {
-    /// What there is of the next message; `None` if it may not wait to be taken.
+    /// The next message; `None` if no more may wait to be taken.
     fn message(&mut self, data: Bytes) -> Option<Frame<Bytes>> {
         if data.is_empty() {
             return Some(Frame::data(data));
@@ -395,7 +397,7 @@ impl ShapedBody {
         self.waiting.part().map(Frame::data)
     }
 
-    /// The end instead of a message.
+    /// The end of the stream, sent instead of a message.
     fn overloaded(&mut self) -> Frame<Bytes> {
         self.over = true;
         let mut trailers = HeaderMap::new();
@@ -488,14 +490,14 @@ mod tests {
             ));
             panic!("a bug in the code of the RPC")
         });
-        assert_eq!(message_of(&after.await), (Code::Internal, true, true), "nobody knows");
+        assert_eq!(message_of(&after.await), (Code::Internal, true, true), "outcome unknown");
     }
 
     /// Whatever code a service answers without details, it leaves with some.
     #[tokio::test]
     async fn no_code_leaves_without_details() {
         for number in 1..=16 {
-            for path in [CREATE, "/somebody.Else/Call"] {
+            for path in [CREATE, "/another.Service/Call"] {
                 let status = answer(path, move |_| async move {
                     let mut response = Response::new(Body::empty());
                     response.headers_mut().insert(Status::GRPC_STATUS, number.into());

@@ -1,5 +1,5 @@
-//! The only place where a `Status` is built: what happened, whether money may have moved, what to
-//! do next, all of it readable by a program.
+//! The only place where a `Status` is built. It says what happened, whether money may have moved
+//! and what to do next, all of it readable by a program.
 //!
 //! The encoded details stay under [`DETAILS_BYTES_MAX`]: larger trailers make some clients lose the
 //! status altogether.
@@ -30,7 +30,7 @@ pub(crate) use details::{Fitting, PAGE, anchor, douyin_error, fitting, retry_wor
 pub(crate) use names::Names;
 pub(crate) use words::{Words, words, words_for};
 
-/// The domain of what Douyin refused.
+/// The domain of reasons that are numbers of Douyin's.
 pub(crate) const DOMAIN_DOUYIN: &str = "open.douyin.com";
 /// The domain of the gateway's own reasons.
 pub(crate) const DOMAIN_GATEWAY: &str = "douyin.settlement.v1";
@@ -38,14 +38,14 @@ pub(crate) const DOMAIN_GATEWAY: &str = "douyin.settlement.v1";
 /// on, and the trailer is base64.
 pub(crate) const DETAILS_BYTES_MAX: usize = 4096;
 const TEXT_BYTES_MAX: usize = 200;
-/// The shortest delay that anybody is told to wait.
+/// The shortest delay in an error.
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(100);
 
-/// An error in the making: the words of a table, and what is known of this case.
+/// An error before it is rendered: the words of a table, and what is known of this case.
 #[derive(Clone, Debug)]
 struct Problem {
     words: Words,
-    /// `None`: it answers no RPC of the contract.
+    /// `None`: the call is no RPC of the contract.
     rpc: Option<Rpc>,
     outcome: Option<Outcome>,
     douyin: Option<DouyinError>,
@@ -74,7 +74,7 @@ pub(crate) fn denied(denied: Denied, names: &Names, rpc: Rpc) -> Status {
     problem.not_sent_by(rpc).about(names).status()
 }
 
-/// There are too many watchers. The caller is told to come back at a moment of its own.
+/// There are too many watchers. `spread` makes callers come back at different moments.
 pub(crate) fn watch_limit(names: &Names, spread: Duration) -> Status {
     Problem::own(Reason::WatchLimitReached).later_by(spread).about(names).status()
 }
@@ -84,7 +84,7 @@ pub(crate) fn overloaded(names: &Names, rpc: Rpc) -> Status {
     Problem::own(Reason::Overloaded).not_sent_by(rpc).about(names).status()
 }
 
-/// Whose deadline ends a wait.
+/// Whose deadline ended a wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Limit {
     Caller,
@@ -96,7 +96,7 @@ pub(crate) fn of_limit(limit: Limit, names: &Names) -> Status {
     Problem::of_limit(limit).about(names).status()
 }
 
-/// What a failed create says to its caller.
+/// The error that answers a failed create.
 pub(crate) fn of_create(error: CreateError, names: &Names, limit: Limit) -> Status {
     let outcome = outcome(&error);
     let mut problem = match error {
@@ -169,8 +169,8 @@ fn of_not_sent(not_sent: NotSent, limit: Limit) -> Problem {
     }
 }
 
-/// How a watch or a wait ended; `None` if it ended well. Whoever loses a watch together with many
-/// others is told to come back later by `spread`.
+/// How a watch or a wait ended; `None` if it ended well. A caller that lost its watch together with
+/// many others comes back later by `spread`.
 pub(crate) fn of_ending(
     ending: Ending,
     names: &Names,
@@ -218,7 +218,7 @@ pub(crate) fn of_store(error: &store::Error, names: &Names, rpc: Rpc) -> Status 
     Problem::of_store(error).by(rpc).about(names).status()
 }
 
-/// An error of the server's stack, which answers an RPC or something that is none.
+/// An error of the server's stack, for an RPC or another call.
 pub(crate) fn of_stack(reason: Reason, rpc: Option<Rpc>, outcome: Option<Outcome>) -> Status {
     let problem = Problem { rpc, outcome, ..Problem::own(reason) };
     problem.status()
@@ -286,19 +286,20 @@ impl Problem {
         Self { rpc: Some(rpc), ..self }
     }
 
-    /// Turned away before anything was recorded.
+    /// The call was turned away before anything was recorded.
     fn not_sent_by(self, rpc: Rpc) -> Self {
         let outcome = (rpc == Rpc::CreateSettle).then_some(Outcome::NotSent);
         Self { outcome, ..self.by(rpc) }
     }
 
-    /// Come back after this long.
+    /// The caller should come back after this long.
     fn after(mut self, wait: Duration) -> Self {
         self.words.retry = Retry::Now(wait.max(RETRY_DELAY_MIN));
         self
     }
 
-    /// The app is left alone for this long, which ends by itself unless somebody must mend it.
+    /// The app is paused for this long. The pause ends by itself unless a person must repair the
+    /// app.
     fn paused(self, wait: Duration) -> Self {
         match self.words.retry {
             Retry::Now(_) => self.after(wait),
@@ -306,7 +307,7 @@ impl Problem {
         }
     }
 
-    /// Whoever is to come back comes back this much later.
+    /// The delay, if there is one, is longer by this much.
     fn later_by(mut self, spread: Duration) -> Self {
         if let Retry::Now(delay) = self.words.retry {
             self.words.retry = Retry::Now(delay + spread);
@@ -316,7 +317,7 @@ impl Problem {
 
     fn about(mut self, names: &Names) -> Self {
         for (name, text) in names.iter() {
-            // What the error itself found out is better.
+            // What the error itself names comes first.
             self.metadata.entry(name).or_insert_with(|| cut(text, TEXT_BYTES_MAX).to_owned());
         }
         self
@@ -327,8 +328,8 @@ impl Problem {
         self
     }
 
-    /// Names the field that Douyin complains about, where the number or the message says it and
-    /// the request has it.
+    /// Names the field that Douyin complains about, if the number or the message says it and the
+    /// request has that field.
     fn name_fields(&mut self) {
         let sent = self.rpc.map_or(&[][..], Rpc::sent_fields);
         let named = match (self.words.field, &self.douyin) {
@@ -347,7 +348,7 @@ impl Problem {
     }
 }
 
-/// The text, cut to at most `bytes_max` bytes at a character's border.
+/// The text, cut to at most `bytes_max` bytes at a character boundary.
 fn cut(text: &str, bytes_max: usize) -> &str {
     text.split_at(text.floor_char_boundary(bytes_max)).0
 }

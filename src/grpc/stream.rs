@@ -1,5 +1,5 @@
-//! From a watch to a gRPC stream: one task and one message in flight per watcher, so that a slow
-//! watcher costs a slot and never a queue.
+//! From a watch to a gRPC stream. Each watcher has one task and one message in flight, so a slow
+//! watcher fills no queue.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -37,7 +37,7 @@ type Outcome = Result<(), Status>;
 pub(super) struct Pump {
     watch: Watch,
     names: Names,
-    /// Ends the stream also while its caller does not read.
+    /// Ends the stream even if its caller does not read.
     drain: CancellationToken,
     terms: StreamTerms,
     messages: mpsc::Sender<v1::WatchSettleResponse>,
@@ -45,16 +45,16 @@ pub(super) struct Pump {
     _seat: Held,
 }
 
-/// When a stream ends although nothing happened to its settle.
+/// When a stream ends without news of its settle.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StreamTerms {
-    /// How long a ready message may stay untaken.
+    /// How long a ready message may wait to be taken.
     pub patience: Duration,
     /// The caller's deadline, less the time that the last answer needs.
     pub until: Option<Instant>,
 }
 
-/// A stream and the task that fills it, which the caller runs.
+/// A stream, and the task that fills it; the caller runs that.
 pub(super) fn watch_stream(
     watch: Watch,
     drain: CancellationToken,
@@ -72,7 +72,7 @@ impl Pump {
     /// Runs until the watch ends, the caller is gone, or it does not read.
     pub(super) async fn run(mut self) {
         loop {
-            // There is room exactly when the message before was taken.
+            // There is room once the last message was taken.
             let room = tokio::select! {
                 biased;
                 room = self.messages.reserve() => room,
@@ -82,7 +82,7 @@ impl Pump {
                 () = self.drain.cancelled() => return self.end(self.ended(Ending::Draining)),
                 () = at(self.terms.until) => return self.end(self.late()),
             };
-            // The caller is gone: nobody is left to tell.
+            // The caller is gone.
             let Ok(room) = room else { return };
             let event = tokio::select! {
                 biased;
@@ -116,7 +116,7 @@ impl Pump {
                 code = ?status.code(), error = status.message()
             }, "watch ended"),
         }
-        // Set once, here: the pump ends right after it.
+        // This is the only place that sets it, and the task ends right after.
         let _ = self.ending.set(outcome);
     }
 }

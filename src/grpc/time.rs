@@ -9,13 +9,13 @@ pub(crate) fn time(time: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: time.as_ms().div_euclid(1_000), nanos }
 }
 
-/// Whether a protobuf Timestamp may say it: from the year 1 to the year 9999. An earlier release
-/// recorded whatever Douyin sent.
+/// Whether a protobuf Timestamp can express it: the years 1 to 9999. An earlier release recorded
+/// every time that Douyin sent.
 pub(crate) fn is_sayable(moment: Timestamp) -> bool {
     (-62_135_596_800_000..=253_402_300_799_999).contains(&moment.as_ms())
 }
 
-/// A moment for people, as in JSON.
+/// A moment as people and JSON write it.
 pub(crate) fn rfc3339(moment: Timestamp) -> String {
     time(moment).to_string()
 }

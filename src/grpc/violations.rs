@@ -1,6 +1,6 @@
 //! What is wrong with the fields of a request.
 
-/// Violations that an error tells of, at most; of the others it tells how many there are.
+/// The most violations that an error lists. It counts the others.
 pub(crate) const VIOLATIONS_MAX: usize = 20;
 
 /// What is wrong with the fields of a request: the first of them, and how many there are.

@@ -1,4 +1,4 @@
-//! Nobody who watches misses the last change, and no slot stays behind.
+//! No watcher misses the last change, and no slot stays behind.
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -38,7 +38,7 @@ impl World {
     }
 
     async fn read(&self, seat: &mut Subscription) -> i64 {
-        // However old a read is: no resync may hide a hint that was lost.
+        // A read of any age counts, so that no resync hides a lost hint.
         let record = seat.read(&self.store, Duration::MAX).await.expect("this store never fails");
         record.expect("the settle is recorded").revision
     }
@@ -65,7 +65,7 @@ impl World {
         }
     }
 
-    /// Everybody has left.
+    /// No watcher is left.
     fn assert_forgotten(&self) {
         assert!(!self.hub.is_watched(&self.key));
         assert_eq!(senders(), 0, "a slot stayed behind");
@@ -104,7 +104,7 @@ fn the_last_of_several_changes_reaches_all_watchers_with_one_read_per_hint() {
 }
 
 #[test]
-fn whoever_hinted_reads_at_least_what_was_hinted() {
+fn a_task_that_hinted_reads_at_least_what_was_hinted() {
     play("two writers", || {
         let world = World::new();
         let (mut seat, _) = world.hub.subscribe(&world.key);
@@ -150,7 +150,7 @@ fn watchers_that_leave_together_leave_no_slot_behind() {
         let third = world.clone();
         let third = thread::spawn(move || drop(third.hub.subscribe(&third.key)));
         let leaving = thread::spawn(move || drop(one));
-        assert!(world.hub.is_watched(&world.key), "somebody is there");
+        assert!(world.hub.is_watched(&world.key), "a watcher is there");
         drop(other);
         leaving.join().unwrap();
         third.join().unwrap();
@@ -212,7 +212,7 @@ fn what_douyin_last_said_is_seen_by_all_who_watch_and_goes_with_them() {
         let (world, now) = (World::new(), Timestamp::from_ms(1));
         world.hub.confirm(&world.key, now);
         let (seat, _) = world.hub.subscribe(&world.key);
-        assert_eq!(seat.confirmed(), None, "nobody watched then");
+        assert_eq!(seat.confirmed(), None, "there was no watcher then");
         let confirming = {
             let world = world.clone();
             thread::spawn(move || world.hub.confirm(&world.key, now))

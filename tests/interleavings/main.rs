@@ -1,4 +1,4 @@
-//! The hub and the flights under every interleaving that matters.
+//! The hub and the work in flight under every interleaving that matters.
 //!
 //! The files of the product are compiled here once more, over another `crate::sync`: one in which
 //! every operation on a lock, a channel or a counted pointer is a place where another task may run.
@@ -18,11 +18,11 @@ mod sync;
 #[path = "../../src/gateway/hub.rs"]
 mod hub;
 
-#[path = "../../src/gateway/flights.rs"]
-mod flights;
+#[path = "../../src/gateway/in_flight.rs"]
+mod in_flight;
 
-mod flights_tests;
 mod hub_tests;
+mod in_flight_tests;
 
 // What the two files know as `crate::…`.
 use settlement_gateway::{clock, settle};

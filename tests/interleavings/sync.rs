@@ -83,7 +83,7 @@ pub mod bell {
         static SENDERS: AtomicUsize = const { AtomicUsize::new(0) };
     }
 
-    /// How many senders exist: every entry of a map that nobody needs keeps one.
+    /// How many senders exist: an entry left in a map keeps one.
     pub fn senders() -> usize {
         SENDERS.with(|senders| senders.load(Ordering::Relaxed))
     }
@@ -145,12 +145,12 @@ pub mod bell {
 
         pub async fn changed(&mut self) {
             point();
-            self.0.changed().await.expect("whoever listens keeps the sender");
+            self.0.changed().await.expect("a listener keeps the sender");
         }
 
         pub async fn wait_for(&mut self, wanted: impl FnMut(&T) -> bool) -> T {
             point();
-            *self.0.wait_for(wanted).await.expect("whoever listens keeps the sender")
+            *self.0.wait_for(wanted).await.expect("a listener keeps the sender")
         }
     }
 

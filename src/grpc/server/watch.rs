@@ -1,4 +1,4 @@
-//! Finds connections that say nothing, do nothing or take nothing.
+//! Finds connections whose peer sends nothing, calls nothing or reads nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub(super) struct Watchman {
     opened: Instant,
     /// Since when there was no call, and how many there had been.
     idle: Option<(Instant, usize)>,
-    /// When the idle connection was told to go.
+    /// When the idle connection was told to close.
     told: Option<Instant>,
     period: Duration,
     period_began: Instant,
@@ -26,9 +26,9 @@ pub(super) struct Watchman {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Checked {
     Fine,
-    /// It has not said what it speaks.
+    /// It has not sent the preface of HTTP/2.
     Silent,
-    /// Nothing was asked for too long.
+    /// It had no call for too long.
     Idle,
     Over(&'static str),
 }
@@ -63,7 +63,7 @@ impl Watchman {
         let time_max = if calls == 0 { FIRST_CALL_TIME_MAX } else { IDLE_TIME_MAX };
         match self.told {
             _ if now - since < time_max => Checked::Fine,
-            // It neither goes nor calls.
+            // It was told to close, and neither closes nor calls.
             Some(_) => Checked::Over("idle"),
             None => {
                 self.told = Some(now);
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_does_not_say_what_it_speaks_is_silent() {
+    async fn a_peer_that_does_not_send_the_preface_is_silent() {
         let (connection, mut watch) = watch();
         connection.hear(PREFACE_BYTES - 1);
         assert_eq!(watch.look(), Checked::Fine);
@@ -107,7 +107,7 @@ mod tests {
         connection.hear(PREFACE_BYTES);
         pass(FIRST_CALL_TIME_MAX - Duration::from_secs(1)).await;
         assert_eq!(watch.look(), Checked::Fine);
-        // A call takes it beyond that.
+        // A call keeps it open beyond that.
         let call = connection.begin_call();
         pass(2 * IDLE_TIME_MAX).await;
         assert_eq!(watch.look(), Checked::Fine);
@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(watch.look(), Checked::Fine);
         pass(IDLE_TIME_MAX - Duration::from_secs(1)).await;
         assert_eq!(watch.look(), Checked::Fine);
-        // One between two looks counts as well.
+        // A call between two looks counts as well.
         drop(connection.begin_call());
         pass(Duration::from_secs(1)).await;
         assert_eq!(watch.look(), Checked::Fine);

@@ -1,7 +1,7 @@
 //! From a problem to a `google.rpc.Status`: which details there are, and how large it gets.
 //!
-//! Which of the details that fit only some errors are there follows from the gRPC code and from
-//! what the failure is about, so that a reader of the table knows them.
+//! The details that only some errors have follow from the gRPC code and from what the failure is
+//! about. So a reader of the table knows which an error has.
 
 use prost::Message as _;
 use prost_types::Any;
@@ -15,8 +15,8 @@ use crate::proto::v1;
 use crate::settle::{DouyinError, Reason};
 
 const ERR_MSG_BYTES_MAX: usize = 512;
-/// Where the errors are described, with an anchor for each reason. Without a home page, which a
-/// distributor puts into Cargo.toml, it is the path within the gateway's documents.
+/// Where the errors are described, with an anchor for each reason. A distributor puts a home page
+/// into Cargo.toml; without one this is the path within the gateway's documents.
 pub(crate) const PAGE: &str = concat!(env!("CARGO_PKG_HOMEPAGE"), "docs/ERRORS.md");
 
 impl Problem {
@@ -128,7 +128,7 @@ impl Problem {
         pb::BadRequest { field_violations }
     }
 
-    /// The detail that the code calls for, about whatever the failure is about.
+    /// The detail that goes with the code, about what the failure is about.
     fn fitting(&self) -> Option<Any> {
         let about = self.words.about;
         let (kind, name) = (kind(about), self.name_of(about));
@@ -178,7 +178,7 @@ pub(crate) enum Fitting {
     QuotaFailure,
 }
 
-/// Which of them an error of this code has.
+/// Which of them goes with this code.
 pub(crate) fn fitting(code: Code) -> Option<Fitting> {
     match code {
         Code::NotFound | Code::AlreadyExists => Some(Fitting::ResourceInfo),
@@ -199,7 +199,7 @@ pub(crate) fn fitting(code: Code) -> Option<Fitting> {
     }
 }
 
-/// The anchor of a reason in the page of errors: what most renderers make of its heading.
+/// The anchor of a reason in the page of errors, as most renderers make it of the heading.
 pub(crate) fn anchor(reason: &str) -> String {
     reason.to_ascii_lowercase()
 }

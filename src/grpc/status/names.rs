@@ -1,4 +1,4 @@
-//! What a call names: every error of it has that in its metadata.
+//! What a call names. Every error of the call has it in its metadata.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What holds for every row of both tables, whatever Douyin says along with it.
+//! What holds for every row of both tables, whatever Douyin's message says.
 
 use prost::Message as _;
 use tonic::Code;
@@ -11,7 +11,7 @@ use crate::settle::{
     AppId, Content, ItemOrderId, Key, OutOrderNo, OutSettleNo, SettleDesc, SettleId, TradeSystem,
 };
 
-/// The longest of everything that a create can name, and what Douyin can say along with it.
+/// The longest texts that a create can name and that Douyin can send.
 fn longest() -> (Names, DouyinError) {
     let longest = |text: &str, bytes: usize| text.repeat(bytes / text.len());
     let key = Key {
@@ -46,7 +46,7 @@ fn decoded(status: &Status) -> pb::Status {
     pb::Status::decode(status.details()).unwrap()
 }
 
-/// Both tables, as errors of CreateSettle with the longest of everything.
+/// Both tables as errors of CreateSettle, with the longest texts.
 fn all() -> Vec<Status> {
     let (names, said) = longest();
     let settle_id = SettleId::parse("s".repeat(64)).unwrap();
@@ -117,7 +117,7 @@ fn an_unknown_outcome_is_worth_coming_back_for_and_a_refused_one_never() {
 }
 
 #[test]
-fn a_field_is_named_to_whoever_has_it() {
+fn a_field_is_named_only_if_the_request_has_it() {
     let failure = |err_no, err_msg: &str| {
         let row = codes::row(Some(TradeSystem::General), err_no).unwrap();
         let (sub_err_no, log_id) = (None, String::new());
@@ -141,8 +141,8 @@ fn a_field_is_named_to_whoever_has_it() {
     assert_eq!(fields(&failure(23102, "out_order_no not pay"), Rpc::CreateSettle), "");
 }
 
-/// The delay of a pause is what is left of it, not what the table says; unless somebody must mend
-/// the app, which no delay does.
+/// The delay of a pause is what is left of it, not what the table says. There is none if a person
+/// must repair the app, because no delay does that.
 #[test]
 fn a_question_during_a_pause_is_told_when_the_pause_ends() {
     for (err_no, retry) in [(12001, "77"), (28001003, "after_change")] {

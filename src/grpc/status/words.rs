@@ -1,4 +1,4 @@
-//! How the two tables speak of a failure.
+//! The words of the two tables for a failure.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::{DOMAIN_DOUYIN, DOMAIN_GATEWAY};
 use crate::douyin::codes::{self, About, Handling, Retry};
 use crate::settle::{Failure, Reason};
 
-/// A table row, as it applies to one failure.
+/// A row of a table, applied to one failure.
 #[derive(Clone, Debug)]
 pub(crate) struct Words {
     pub code: Code,
@@ -22,17 +22,17 @@ pub(crate) struct Words {
     pub about: About,
     /// Of CreateSettleRequest.
     pub field: Option<&'static str>,
-    /// What Douyin's number means for the request that it answers; `None`: a reason of our own.
+    /// What Douyin's number means for the request; `None`: the reason is the gateway's own.
     pub handling: Option<Handling>,
 }
 
-/// The words for a recorded failure. The gateway's several causes of "no usable answer" are one
-/// reason to a caller: none of them changes what the caller does.
+/// The words for a recorded failure. The several causes of "no usable answer" are one reason to a
+/// caller, because the caller does the same after each.
 pub(crate) fn words(failure: &Failure) -> Words {
     let Some(reason) = failure.reason.known() else {
         return Words::own(Reason::InternalError);
     };
-    // Several numbers may share a reason; the number itself has the exact words.
+    // Several numbers may share a reason, so the row of the number has the exact words.
     if let Some(row) = codes::row_of(reason, failure.douyin.as_ref()) {
         return Words::of_douyin(row);
     }
@@ -54,9 +54,9 @@ fn is_no_usable_answer(reason: Reason) -> bool {
 
 /// The words for a failure of a create whose outcome is known.
 ///
-/// While it is unknown, coming back with the same number is right whatever the last answer was:
-/// that answer may be about a repeat whose original was taken. Not where nothing would be asked
-/// before somebody mends the app. Once it is refused, the same number is over.
+/// While the outcome is unknown, the caller repeats with the same number whatever the last answer
+/// was: that answer may be about a repeat whose original was taken. Only if nothing is sent before
+/// a person repairs the app, it waits for that. Once the outcome is refused, the number is used up.
 pub(crate) fn words_for(failure: &Failure, outcome: Outcome) -> Words {
     let mut words = words(failure);
     let said_of_a_send = match words.handling {

@@ -1,5 +1,5 @@
-//! Whoever waits for somebody else's work sees its result, nobody waits for ever, and nothing is
-//! remembered of a settle that nobody works on.
+//! A task that waits for another task's work sees its result, no task waits for ever, and nothing is
+//! remembered of a settle that no task works on.
 
 use std::sync::Arc;
 
@@ -7,17 +7,17 @@ use shuttle::future::block_on;
 use shuttle::sync::mpsc::{Receiver, Sender, channel};
 use shuttle::thread;
 
-use crate::flights::{Flights, Landed};
+use crate::in_flight::{Finished, InFlight};
 use crate::plays::play;
 use crate::settle::Key;
 use crate::settles::key;
 use crate::sync::Mutex;
 use crate::sync::bell::senders;
 
-/// The flights of one settle, and what the store has of it.
+/// The work on one settle, and what the store has of it.
 #[derive(Clone)]
 struct World {
-    flights: Flights,
+    in_flight: InFlight,
     key: Key,
     record: Arc<Mutex<Record>>,
 }
@@ -32,7 +32,7 @@ struct Record {
 
 impl World {
     fn new() -> Self {
-        Self { flights: Flights::default(), key: key("s-1"), record: Arc::default() }
+        Self { in_flight: InFlight::default(), key: key("s-1"), record: Arc::default() }
     }
 
     fn record(&self) -> Record {
@@ -43,58 +43,58 @@ impl World {
         change(&mut self.record.lock().unwrap());
     }
 
-    /// As `record_and_submit` does for the first one: enter, insert, try, land.
+    /// As `record_and_submit` does for the first one: begin, insert, try, end.
     fn create(&self) {
-        let flight = self.flights.enter(&self.key);
+        let work = self.in_flight.begin(&self.key);
         self.update(|record| record.inserted = true);
         self.update(|record| record.attempts += 1);
-        drop(flight);
+        drop(work);
     }
 
-    /// As `repeat` does: its own flight found nothing to do; wait for the one in the air; if there
-    /// was none, ask for an attempt and wait for that. The attempts that it knows of at the end.
+    /// As `repeat` does: cancels its own work, waits for that of others, and if there was none asks
+    /// for an attempt and waits for it. Returns the attempts that it knows of at the end.
     fn repeat(&self, wanted: &Sender<()>) -> u32 {
-        self.flights.enter(&self.key).cancel();
-        let mut landings = self.flights.landings(&self.key);
-        let landed = block_on(landings.none_flying());
+        self.in_flight.begin(&self.key).cancel();
+        let mut waiter = self.in_flight.waiter(&self.key);
+        let finished = block_on(waiter.until_idle());
         let seen = self.record();
-        if landed == Landed::Yes {
+        if finished == Finished::Yes {
             return seen.attempts;
         }
         wanted.send(()).expect("the poller listens while a repeat is there");
-        block_on(landings.all_landed());
+        block_on(waiter.until_finished());
         self.record().attempts
     }
 
     /// As the poller does: an attempt each time that one is wanted.
     fn poll(&self, wanted: &Receiver<()>) {
         while wanted.recv().is_ok() {
-            let flight = self.flights.enter(&self.key);
+            let work = self.in_flight.begin(&self.key);
             self.update(|record| record.attempts += 1);
-            drop(flight);
+            drop(work);
         }
     }
 
     fn assert_forgotten(&self) {
-        assert_eq!(senders(), 0, "a settle is remembered that nobody works on");
+        assert_eq!(senders(), 0, "a settle is remembered that no task works on");
     }
 }
 
 #[test]
-fn whoever_finds_the_record_finds_the_flight_and_its_result() {
+fn a_task_that_finds_the_record_finds_the_work_and_its_result() {
     play("join", || {
         let world = World::new();
         let creating = {
             let world = world.clone();
             thread::spawn(move || world.create())
         };
-        let flight = world.flights.enter(&world.key);
+        let work = world.in_flight.begin(&world.key);
         let found = world.record().inserted;
-        flight.cancel();
+        work.cancel();
         if found {
-            let mut landings = world.flights.landings(&world.key);
-            block_on(landings.none_flying());
-            assert_eq!(world.record().attempts, 1, "answered before the flight had landed");
+            let mut waiter = world.in_flight.waiter(&world.key);
+            block_on(waiter.until_idle());
+            assert_eq!(world.record().attempts, 1, "answered before the work had finished");
         }
         creating.join().unwrap();
         world.assert_forgotten();
@@ -102,7 +102,7 @@ fn whoever_finds_the_record_finds_the_flight_and_its_result() {
 }
 
 #[test]
-fn a_repeat_sees_an_attempt_that_landed_and_takes_no_other_repeat_for_one() {
+fn a_repeat_sees_an_attempt_that_finished_and_takes_no_other_repeat_for_one() {
     play("repeats", || {
         let world = World::new();
         // The create is long over, without a definite answer.
@@ -122,7 +122,7 @@ fn a_repeat_sees_an_attempt_that_landed_and_takes_no_other_repeat_for_one() {
 }
 
 #[test]
-fn a_repeat_during_the_create_is_answered_by_an_attempt_that_it_saw_land() {
+fn a_repeat_during_the_create_is_answered_by_an_attempt_that_it_saw_finish() {
     play("during", || {
         let world = World::new();
         let (want, wanted) = channel();
@@ -142,58 +142,58 @@ fn a_repeat_during_the_create_is_answered_by_an_attempt_that_it_saw_land() {
 }
 
 #[test]
-fn a_flight_that_lands_while_somebody_looks_is_told_and_one_from_before_is_not() {
-    play("landed", || {
+fn work_that_finishes_during_a_wait_is_told_and_work_from_before_is_not() {
+    play("finished", || {
         let world = World::new();
         world.create();
-        let flight = world.flights.enter(&world.key);
-        let mut landings = world.flights.landings(&world.key);
-        let landing = thread::spawn(move || drop(flight));
-        assert_eq!(block_on(landings.none_flying()), Landed::Yes);
-        landing.join().unwrap();
-        let mut later = world.flights.landings(&world.key);
-        assert_eq!(block_on(later.none_flying()), Landed::No);
-        drop((landings, later));
+        let work = world.in_flight.begin(&world.key);
+        let mut waiter = world.in_flight.waiter(&world.key);
+        let finishing = thread::spawn(move || drop(work));
+        assert_eq!(block_on(waiter.until_idle()), Finished::Yes);
+        finishing.join().unwrap();
+        let mut later = world.in_flight.waiter(&world.key);
+        assert_eq!(block_on(later.until_idle()), Finished::No);
+        drop((waiter, later));
         world.assert_forgotten();
     });
 }
 
 #[test]
-fn flights_that_land_together_are_forgotten() {
-    play("land together", || {
+fn work_that_finishes_together_is_forgotten() {
+    play("finish together", || {
         let world = World::new();
-        let flying = [(), ()].map(|()| {
+        let working = [(), ()].map(|()| {
             let world = world.clone();
             thread::spawn(move || world.create())
         });
-        let looking = {
+        let waiting = {
             let world = world.clone();
-            thread::spawn(move || block_on(world.flights.landings(&world.key).none_flying()))
+            thread::spawn(move || block_on(world.in_flight.waiter(&world.key).until_idle()))
         };
-        for flight in flying {
-            flight.join().unwrap();
+        for worker in working {
+            worker.join().unwrap();
         }
-        looking.join().unwrap();
+        waiting.join().unwrap();
         world.assert_forgotten();
     });
 }
 
 #[test]
-fn flights_of_another_settle_are_nobodys_business() {
+fn a_wait_does_not_wait_for_work_on_another_settle() {
     play("another settle", || {
         let world = World::new();
         let other = World { key: key("s-2"), ..world.clone() };
-        let (land, may_land) = channel::<()>();
-        let flying = thread::spawn(move || {
-            let flight = other.flights.enter(&other.key);
-            may_land.recv().expect("it is told to land");
-            drop(flight);
+        let (end, may_end) = channel::<()>();
+        let working = thread::spawn(move || {
+            let work = other.in_flight.begin(&other.key);
+            may_end.recv().expect("it is told to end");
+            drop(work);
         });
-        // It does not wait for the other one, or both would wait for ever.
-        let landed = block_on(world.flights.landings(&world.key).none_flying());
-        assert_eq!(landed, Landed::No);
-        land.send(()).expect("the other one is in the air");
-        flying.join().unwrap();
+        // If it waited for the other settle, both tasks would wait for ever.
+        let finished = block_on(world.in_flight.waiter(&world.key).until_idle());
+        assert_eq!(finished, Finished::No);
+        end.send(()).expect("the other one is at work");
+        working.join().unwrap();
         world.assert_forgotten();
     });
 }
