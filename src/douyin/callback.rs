@@ -1,10 +1,9 @@
-//! A callback of Douyin's, from raw bytes to what it says: verified first, then read. Its body is
-//! an envelope whose `msg` is JSON in a string (3.1); what that says of a settle, the trade
-//! system's own module reads.
+//! A callback from Douyin, from raw bytes to its content: verified first, then read. Its body is an
+//! envelope whose `msg` is JSON in a string (3.1). The module of the trade system reads what that
+//! says of a settle.
 //!
 //! A message whose settle or status cannot be understood is refused, so that Douyin delivers it
-//! again and an operator notices; whatever else does not fit is left out, and the message counts
-//! without it.
+//! again and an operator notices. Other fields that cannot be understood are left out.
 //!
 //! What it must not know: HTTP, and what becomes of a settle because of a callback.
 
@@ -16,21 +15,21 @@ use super::wire::values::{Fields, parsed, text};
 use super::wire::{self, Unreadable, json, lenient};
 use crate::settle::{AppId, Report, TradeSystem};
 
-/// What one app was told.
+/// What a callback tells one app.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Heard {
     Settle {
         trade_system: TradeSystem,
         report: Box<Report>,
     },
-    /// Douyin announces other things at the same address, which are not ours to act on: payments,
-    /// refunds, withdrawals.
+    /// Douyin sends other events to the same address, which the gateway ignores: payments, refunds,
+    /// withdrawals.
     Other {
         kind: String,
     },
 }
 
-/// Why nothing may come of a callback.
+/// Why a callback is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Rejected {
     #[error(transparent)]
@@ -41,13 +40,13 @@ pub enum Rejected {
     OtherApp,
 }
 
-/// Douyin's log id of a callback, as its header has it.
+/// Douyin's log id of a callback, from its header.
 pub fn log_id(header: &str) -> String {
     wire::bounded_log_id(header)
 }
 
-/// Reads a callback to `app_id`; to whichever app it names, if that is `None`. Nothing of the body
-/// is looked at before one of the app's keys fits its signature.
+/// Reads a callback to `app_id`, or to the app that it names if that is `None`. Nothing of the body
+/// is read before one of the app's keys fits its signature.
 pub fn hear(
     app_id: Option<&AppId>,
     keys: &PlatformKeys,
@@ -57,7 +56,7 @@ pub fn hear(
     read(app_id, signed.body)
 }
 
-/// What is kept of a type that is not ours; Douyin's are short words.
+/// What is kept of the name of another type. Douyin's names are short.
 const KIND_BYTES_MAX: usize = 64;
 
 pub(super) fn read(app_id: Option<&AppId>, body: &[u8]) -> Result<Heard, Rejected> {
@@ -70,7 +69,7 @@ pub(super) fn read(app_id: Option<&AppId>, body: &[u8]) -> Result<Heard, Rejecte
     let trade_system = trade_system(&envelope)?;
     let msg = match envelope.get("msg") {
         Some(Value::String(msg)) => object(msg.as_bytes(), "msg is not a JSON object")?,
-        // No page shows it so; what it means is clear all the same.
+        // No page shows it so, but the meaning is clear.
         Some(Value::Object(msg)) => msg.clone(),
         None | Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_)) => {
             return Err(Unreadable("msg is missing or not a text").into());
@@ -86,10 +85,10 @@ pub(super) fn read(app_id: Option<&AppId>, body: &[u8]) -> Result<Heard, Rejecte
     Ok(Heard::Settle { trade_system, report: Box::new(report) })
 }
 
-/// 3.0 is the general trading system's. 2.0 is its siblings' on the pages and has the same form; it
-/// is taken for the general one's too, because none of the siblings is served (a guess: the page of
-/// the settle notification was not readable). Without a version it is guaranteed payment's, which
-/// is signed and spelled differently.
+/// 3.0 is the general trading system's. Its sibling systems have 2.0 on their pages, in the same
+/// form. 2.0 is taken for the general system too, because no sibling is served (a guess: the page
+/// of the settle notification was not readable). Without a version it is guaranteed payment's
+/// callback, which has another signature and other names.
 fn trade_system(envelope: &Fields) -> Result<TradeSystem, Unreadable> {
     let version = lenient::text(envelope, "version").ok_or(Unreadable("version is missing"))?;
     match version.as_str() {
@@ -99,7 +98,7 @@ fn trade_system(envelope: &Fields) -> Result<TradeSystem, Unreadable> {
 }
 
 fn object(bytes: &[u8], wrong: &'static str) -> Result<Fields, Unreadable> {
-    // Bounded in depth by the parser, in size by the listener.
+    // The parser limits its depth, the listener its size.
     match json::parse(bytes) {
         Some(Value::Object(fields)) => Ok(fields),
         Some(_) | None => Err(Unreadable(wrong)),
@@ -116,7 +115,7 @@ mod tests {
     const HEADERS: &str = include_str!("../../tests/vectors/callback/headers.txt");
     const KEY: &str = include_str!("../../tests/vectors/callback/platform-public-key.pem");
 
-    /// The message made with openssl, told to an app.
+    /// The message made with openssl, read for an app.
     fn heard(app_id: Option<&str>) -> Result<Heard, Rejected> {
         let keys = PlatformKeys::parse(KEY).unwrap();
         let header = |name: &str| {
@@ -175,7 +174,7 @@ mod tests {
         }
     }
 
-    /// It is logged, and its sender chooses it.
+    /// It is logged, and its length is the sender's choice.
     #[test]
     fn of_the_name_of_another_type_only_the_beginning_is_kept() {
         for letter in ["x", "分", "\u{1f4b0}"] {

@@ -1,7 +1,7 @@
-//! The two calls to Douyin. Where they go and what they send is each trade system's own.
+//! The two calls to Douyin. Each trade system says where they go and what they send.
 //!
-//! A call is: take a token, send, and after a token error send once more with another token. All
-//! its requests share one permission and one deadline.
+//! A call takes a token, sends, and after a token error sends once more with another token. All its
+//! requests share one permission and one deadline.
 //!
 //! What it must not know: when to call, and what becomes of a settle because of the answer.
 
@@ -36,7 +36,7 @@ struct Inner {
 }
 
 impl Client {
-    /// `transport`: `None` speaks HTTP to `config.base_url`.
+    /// `transport`: `None` means HTTP to `config.base_url`.
     pub fn new(
         config: ClientConfig,
         transport: Option<Transport>,
@@ -127,7 +127,7 @@ impl Client {
         call.instrument(span).await
     }
 
-    /// What Douyin said to a call, unless it turned its token away.
+    /// Douyin's answer to a call, unless it turned the token away.
     async fn call(
         &self,
         access: &Access,
@@ -145,7 +145,8 @@ impl Client {
             let heard = exchange.post(path, Some(&token), body.clone(), &deadline).await?;
             let said = Said::new(heard, trade_system, token)?;
             if said.is_unlisted() {
-                // Which number it was is in the log: a label that Douyin chooses has no bound.
+                // The number itself is in the log: Douyin chooses it, so as a label it would have
+                // no bound.
                 let app_id = access.app_id.as_str().to_owned();
                 metrics::counter!("settlement_unlisted_answers_total", "app_id" => app_id)
                     .increment(1);
@@ -174,9 +175,9 @@ impl Client {
     }
 }
 
-/// The JSON of a create, as the settle's trade system wants it. It is stored and sent as the same
-/// bytes every time, so a change of its form takes effect for new settles only. `ext` goes out as
-/// it is: the caller's, or the mark.
+/// The JSON of a create, as the settle's trade system wants it. It is stored, and sent as the same
+/// bytes every time, so a change of its form takes effect for new settles only. `ext` is the
+/// caller's or the mark.
 pub fn create_body(
     key: &Key,
     content: &Content,

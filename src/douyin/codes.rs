@@ -4,8 +4,8 @@
 //! Each trade system has numbers of its own (`trade_basic/codes.rs`), and all share those of the
 //! platform (`codes/platform.rs`). Numbers that share a reason mean the same in every table.
 //!
-//! What it must not know: how an answer is transported or parsed. `tonic::Code` is the one word of
-//! gRPC below the floor of gRPC, because the table has a column for it.
+//! What it must not know: how an answer is transported or parsed. `tonic::Code` is the only part of
+//! gRPC that is used below floor 3, because the table has a column for it.
 
 pub(super) mod kinds;
 mod named;
@@ -22,33 +22,33 @@ use crate::settle::{DouyinError, Reason, TradeSystem};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Row {
     pub err_no: i32,
-    /// The stable name. Numbers that share one share the gRPC code and the handling.
+    /// The stable name. Numbers with the same name share the gRPC code and the handling.
     pub reason: Reason,
     pub code: tonic::Code,
     pub handling: Handling,
     pub retry: Retry,
     pub about: About,
-    /// The field of CreateSettleRequest that Douyin complains about, as in the proto. Where the
-    /// number does not say, the message may, see [`named_fields`].
+    /// The field of CreateSettleRequest that Douyin complains about, as in the proto. If the number
+    /// does not name it, the message may, see [`named_fields`].
     pub field: Option<&'static str>,
     /// What happened: one sentence.
     pub meaning: &'static str,
     pub meaning_zh: &'static str,
-    /// What to do: one sentence. Never under which out_settle_no: the outcome says that, and the
-    /// same number can come with any outcome.
+    /// What to do: one sentence. It never says under which out_settle_no, because that depends on
+    /// the outcome, and the same number can come with any outcome.
     pub advice: &'static str,
 }
 
-/// What a number says about the request that it answers.
+/// What a number means for the request that it answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Handling {
     /// This request took no effect.
     Refused,
     /// It may have taken effect.
     Unknown,
-    /// Something exists under its out_settle_no.
+    /// A settle with its out_settle_no exists.
     Exists,
-    /// It took no effect because of the access token: another token is worth one repeat.
+    /// It took no effect because of the access token. It is worth one repeat with another token.
     Reauthenticate,
     /// As `Unknown`, and the whole app must slow down.
     Throttled,
@@ -59,13 +59,13 @@ pub enum Handling {
 pub enum Retry {
     /// After this delay, with nothing changed.
     Now(Duration),
-    /// Something outside must happen first.
+    /// After something outside the call has changed.
     AfterChange,
     Never,
 }
 
-/// What a failure is about: together with the gRPC code it decides which details an error has
-/// besides those that all have.
+/// What a failure is about. Together with the gRPC code it decides which details an error has
+/// beside those that all errors have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum About {
     Request,
@@ -101,13 +101,13 @@ pub fn row(trade_system: Option<TradeSystem>, err_no: i32) -> Option<&'static Ro
     })
 }
 
-/// The row that speaks for a reason: the first of those that have it.
+/// The row with the texts of a reason: the first row that has it.
 pub fn row_for_reason(reason: Reason) -> Option<&'static Row> {
     rows_for_reason(reason).next()
 }
 
-/// The row by which a recorded failure was told: of those with its reason the one with its number,
-/// the second number before the first, else the one that speaks for the reason.
+/// The row with the texts of a recorded failure: of the rows with its reason the one with its
+/// number (the second number before the first), else the first row of the reason.
 pub fn row_of(reason: Reason, said: Option<&DouyinError>) -> Option<&'static Row> {
     let numbers = said.map(|said| [said.sub_err_no, said.err_no]);
     let mut numbers = numbers.into_iter().flatten().flatten();
@@ -125,12 +125,12 @@ pub fn other() -> &'static Row {
     &kinds::OTHER
 }
 
-/// The row that decides about an answer with a number and perhaps a second one below it: the second
-/// one if it is listed and not 0, else the first.
+/// The row that decides about an answer with a number and perhaps a second one below it: the row of
+/// the second number if it is listed and not 0, else that of the first.
 ///
-/// Except where a second number is shown that nobody lists below a first one that refuses or only
-/// names a class: 2190004 ("capability missing") was seen above an ordinary 23002, so it may stand
-/// above anything, also above a failure that is no refusal. Such a pair is an unlisted number.
+/// Except if no row lists the second number, and the first one is a refusal or only names a class.
+/// 2190004 ("capability missing") was seen above an ordinary 23002, so it may stand above anything,
+/// also above a failure that is no refusal. Such a pair counts as an unlisted number.
 pub fn decisive(
     trade_system: Option<TradeSystem>,
     err_no: i32,
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(told(permission, 2190004, Some(11006)), 11006);
         assert_eq!(told(permission, 2190004, Some(0)), 2190004);
         assert_eq!(told(Reason::NoMoneyToSettle, 2191009, Some(23112)), 23112);
-        // What a token could not be fetched for: the number has another reason by itself.
+        // The number has another reason by itself than after a fetch of a token.
         let rejected = Reason::UpstreamCredentialsRejected;
         assert_eq!(row_of(rejected, Some(&said(10002, None))), row_for_reason(rejected));
         assert_eq!(row_of(Reason::DouyinError, Some(&said(99999, None))), Some(other()));

@@ -1,33 +1,33 @@
-//! What a client is built from, and why it cannot be.
+//! What a client is built from, and why building it can fail.
 
 use std::time::Duration;
 
 /// The knobs of the client.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
-    /// Scheme and host of Douyin's platform, perhaps with a path in front of Douyin's own ones.
+    /// Scheme and host of Douyin's platform, perhaps with a path in front of Douyin's own paths.
     pub base_url: String,
     /// The time to connect, TLS included. Default 2 s.
     pub connect_timeout: Duration,
-    /// The time of one HTTP request, its connecting included. Default 5 s.
+    /// The time of one HTTP request, connecting included. Default 5 s.
     pub attempt_timeout: Duration,
-    /// The time of a whole call: token, request, one repeat after a token error. Nothing of a
+    /// The time of a whole call: token, request, one repeat after a token error. No part of a
     /// create is sent later than this after its permission. Default 10 s.
     pub call_timeout: Duration,
     /// The largest answer that is read, after decompression. Default 1 MiB.
     pub answer_bytes_max: usize,
-    /// How long an unused connection is kept: shorter than usual servers keep it, because a request
-    /// that meets the server's closing has an unknown outcome. Default 20 s.
+    /// How long an unused connection is kept. Shorter than most servers keep it, because a request
+    /// that meets the server's close has an unknown outcome. Default 20 s.
     pub idle_timeout: Duration,
     /// The most unused connections that are kept. Default 256.
     pub idle_connections_max: usize,
     /// How long before its end a token is replaced. Default 4 min: Douyin keeps the token before
-    /// the newest one alive for 5 min, so whoever still holds the old one is not hurt.
+    /// the newest one alive for 5 min, so calls that still use the old one succeed.
     pub refresh_ahead: Duration,
-    /// The least time between two fetches of a rejected token: Douyin keeps only the newest two
-    /// alive, so fetching in a hurry kills the tokens of others. Default 60 s.
+    /// The least time between two fetches after a rejected token. Douyin keeps only the newest two
+    /// alive, so frequent fetches would end the tokens of other systems. Default 60 s.
     pub refetch_gap: Duration,
-    /// The first pause of an app; doubles with each that follows without a good answer in between.
+    /// The first pause of an app. It doubles with each further pause until a good answer.
     /// Default 1 s.
     pub pause_min: Duration,
     /// The longest pause of an app. Default 10 min.

@@ -1,4 +1,4 @@
-//! One HTTP request to Douyin, and what can be read of its answer.
+//! One HTTP request to Douyin, and how its answer is read.
 //!
 //! What it must not know: what a number of Douyin's means for the call.
 
@@ -14,10 +14,10 @@ use super::wire::{self, Answer};
 use crate::settle::{DouyinError, Failure, Reason};
 
 const ACCESS_TOKEN: HeaderName = HeaderName::from_static("access-token");
-/// Exactly this: one client notes that Douyin takes no charset behind it.
+/// Exactly this text: one client notes that Douyin takes no charset behind it.
 const APPLICATION_JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// Makes requests, one at a time or many at once.
+/// Makes requests, several at once if needed.
 #[derive(Clone)]
 pub(super) struct Exchange {
     pub(super) transport: Transport,
@@ -31,21 +31,21 @@ pub(super) struct Heard {
     pub(super) log_id: Option<String>,
 }
 
-/// A request, or a call of several, without a usable answer.
+/// A request, or a call of several requests, without a usable answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Failed {
     pub(super) effect: Effect,
     pub(super) failure: Box<Failure>,
     pub(super) log_id: Option<String>,
-    /// For the log: never what an answer said.
+    /// For the log. It never repeats an answer.
     pub(super) cause: String,
 }
 
-/// Whether it can have had one at Douyin.
+/// Whether it can have taken effect at Douyin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Effect {
     Possible,
-    /// Proven: nothing left this machine, or all that did was turned away for its token.
+    /// Proven: nothing left this machine, or every request was turned away for its token.
     None,
 }
 
@@ -90,8 +90,8 @@ fn heard(reply: &Reply) -> Result<Heard, Failed> {
     }
 }
 
-/// An answer that was written and cannot be used: the outcome is unknown, whatever its status. Of
-/// its texts only the log id is kept: nobody knows which of the others are secrets.
+/// An answer that cannot be used: the outcome is unknown, whatever the HTTP status. Of its texts
+/// only the log id is kept, because the others may hold secrets.
 fn unusable(http_status: u16, log_id: Option<String>, why: wire::Unreadable) -> Failed {
     let success = (200..300).contains(&http_status);
     let reason = if success { Reason::UpstreamBadAnswer } else { Reason::UpstreamHttpError };
@@ -123,7 +123,7 @@ fn failed(error: &SendError) -> Failed {
 }
 
 impl Heard {
-    /// Douyin's number. An answer in an envelope without one is as good as none.
+    /// Douyin's number. An answer in an envelope without a number is unusable.
     pub(super) fn err_no(&self) -> Result<i32, Failed> {
         self.answer.err_no.ok_or_else(|| self.unusable(wire::Unreadable("it has no err_no")))
     }
@@ -132,7 +132,7 @@ impl Heard {
         unusable(self.http_status, self.log_id.clone(), why)
     }
 
-    /// The failure to keep; what was sent is kept out of it.
+    /// The failure to record. The text of Douyin's answer may repeat `sent`, which is taken out.
     pub(super) fn failure(&self, reason: Reason, sent: &SecretString) -> Failure {
         let said = self.answer.error(self.http_status, self.log_id.as_deref(), sent);
         Failure::said(reason, said)

@@ -9,18 +9,18 @@
 //!   codes (THE ERROR TABLE)
 //! ```
 //!
-//! What Douyin tells by itself takes the other way: `callback` ──► `signature`, then `wire`.
+//! Callbacks take another way: `callback` ──► `signature`, then `wire`.
 //!
-//! All this is common to Douyin's platform. What a trade system has of its own is in a module of
-//! its own, to which `client`, `outcome` and `callback` go by the system's name: `trade_basic` is
-//! the general one's.
+//! All this is common to Douyin's platform. What is special to a trade system is in a module of its
+//! own, which `client`, `outcome` and `callback` choose by the system: `trade_basic` for the
+//! general trading system.
 //!
-//! Read in this order: [`client`] (what a call is), `outcome` (what comes of it), [`codes`] (what a
-//! number of Douyin's means), `trade_basic` (what goes over the wire), [`wire`] (how JSON is read),
-//! `token` (who fetches an access token and when), [`transport`] (when a request has left this
-//! machine), [`callback`] (what Douyin tells by itself).
+//! Read in this order: [`client`] (what a call is), `outcome` (what its outcome means), [`codes`]
+//! (what a number of Douyin's means), `trade_basic` (what is sent and received), [`wire`] (how JSON
+//! is read), `token` (who fetches an access token and when), [`transport`] (when a request has left
+//! this machine), [`callback`] (what Douyin sends by itself).
 //!
-//! What it must not know: gRPC (`tonic::Code` in the error table excepted), when to call, and what
+//! What it must not know: gRPC (except `tonic::Code` in the error table), when to call, and what
 //! becomes of a settle because of an answer.
 
 pub mod callback;

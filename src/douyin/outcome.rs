@@ -1,7 +1,7 @@
-//! What the outcome of a call means, and the line that is logged of it.
+//! What the outcome of a call means, and the log line of it.
 //!
-//! Every outcome is accepted, refused or unknown. A request that may have been sent and was not
-//! answered in a way that can be understood is unknown, never refused.
+//! Every outcome is accepted, refused or unknown. If a request may have been sent and its answer
+//! cannot be understood, the outcome is unknown, never refused.
 
 use std::time::Duration;
 
@@ -18,28 +18,28 @@ use crate::settle::{
     Answers, Failure, Learned, OrderId, OutOrderNo, OutSettleNo, Reason, Report, TradeSystem,
 };
 
-/// What a settle_create taught.
+/// What was learned from a settle_create.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CreateAnswer {
     pub learned: Learned,
     pub answers: Answers,
     pub log_id: Option<String>,
-    /// Douyin limits the app: nothing else of it should be sent now either.
+    /// Douyin limits the app: no other call of it should be sent now either.
     pub throttled: bool,
 }
 
-/// The settles that a settle_query found; none is an answer, too.
+/// The settles that a settle_query found, perhaps none.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct QueryAnswer {
     pub reports: Vec<Report>,
     pub log_id: Option<String>,
 }
 
-/// A settle_query that taught nothing.
+/// A settle_query from which nothing was learned.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct QueryFailure {
     pub failure: Failure,
-    /// Douyin limits the app: nothing else of it should be sent now either.
+    /// Douyin limits the app: no other call of it should be sent now either.
     pub throttled: bool,
     pub log_id: Option<String>,
 }
@@ -47,13 +47,13 @@ pub struct QueryFailure {
 /// An answer with a number of Douyin's.
 pub(super) struct Said {
     heard: Heard,
-    /// Which system says it.
+    /// The system that was called.
     trade_system: TradeSystem,
     /// 0 is success.
     err_no: i32,
     /// `None` for success, and for a number that the table does not list.
     row: Option<&'static Row>,
-    /// What the request was sent with.
+    /// The token of the request.
     pub(super) token: SecretString,
 }
 
@@ -64,8 +64,8 @@ impl Said {
         token: SecretString,
     ) -> Result<Self, Failed> {
         let (err_no, row) = (heard.err_no()?, heard.answer.row(Some(trade_system)));
-        // 23111 may name the settle that exists. With any other number the id of a settle says that
-        // the request took effect and that it did not.
+        // 23111 may name the settle that exists. Any other error together with a settle's id
+        // contradicts itself: the request took effect, and it did not.
         let exists = row.is_some_and(|row| row.handling == Handling::Exists);
         if err_no != 0 && !exists && heard.answer.names_a_settle {
             return Err(heard.unusable(Unreadable("an error together with a settle")));
@@ -73,7 +73,7 @@ impl Said {
         Ok(Self { heard, trade_system, err_no, row, token })
     }
 
-    /// Douyin answers a number that the table does not list.
+    /// The error table does not list the number.
     pub(super) fn is_unlisted(&self) -> bool {
         self.err_no != 0 && self.row.is_none()
     }
@@ -82,7 +82,7 @@ impl Said {
         self.row.map(|row| row.handling)
     }
 
-    /// How long Douyin is to be left alone.
+    /// How long Douyin should not be called.
     pub(super) fn delay(&self) -> Duration {
         match self.row.map(|row| row.retry) {
             Some(Retry::Now(delay)) => delay,
@@ -94,7 +94,7 @@ impl Said {
         self.heard.failure(self.row.map_or(Reason::DouyinError, |row| row.reason), &self.token)
     }
 
-    /// As a call that had no effect, because this answer turned its token away.
+    /// Turns this answer into a call without effect, because the token was turned away.
     pub(super) fn turned_away(self) -> Failed {
         Failed {
             effect: Effect::None,
@@ -107,8 +107,8 @@ impl Said {
 
 /// The outcome of a create, for the life cycle.
 ///
-/// `Answers::OneSend` says that this very send is accounted for. It is not where something exists
-/// that nobody named: that may be this send, and it must stay counted.
+/// `Answers::OneSend` says that this very send is answered. If a settle exists and the answer does
+/// not name it, that may be this send's, so the send stays unanswered.
 pub(super) fn created(called: Result<Said, Failed>) -> CreateAnswer {
     let said = match called {
         Ok(said) => said,
@@ -138,7 +138,7 @@ pub(super) fn created(called: Result<Said, Failed>) -> CreateAnswer {
         match said.handling() {
             None => (Learned::Unlisted(failure), Answers::Nothing),
             Some(Handling::Refused) => (Learned::Refused(failure), Answers::OneSend),
-            // The settle that it names may be the one that this send made.
+            // The settle that it names may come from this send.
             Some(Handling::Exists) if said.heard.answer.names_a_settle => {
                 (Learned::Exists(failure), Answers::Nothing)
             }
@@ -152,8 +152,8 @@ pub(super) fn created(called: Result<Said, Failed>) -> CreateAnswer {
     CreateAnswer { learned, answers, log_id: said.heard.log_id, throttled }
 }
 
-/// The outcome of a query. Any number but 0 is a failure: what it means for a create, it means for
-/// the money of a create.
+/// The outcome of a query. Any number but 0 is a failure. For the money of a create it means
+/// nothing.
 pub(super) fn found(said: Said, by: QueryBy<'_>) -> Result<QueryAnswer, Failed> {
     if said.err_no != 0 {
         let (failure, err_no) = (Box::new(said.failure()), said.err_no);
@@ -170,9 +170,9 @@ pub(super) fn found(said: Said, by: QueryBy<'_>) -> Result<QueryAnswer, Failed> 
     Ok(QueryAnswer { reports, log_id: said.heard.log_id })
 }
 
-/// Whether the settles are of those that were asked for. Others answer another question: of a proxy
-/// that mixes up its answers. Douyin may compare without regard to case, to spaces at the ends, and
-/// beyond ASCII to more, so only a plain difference counts.
+/// Whether these are the settles that were asked for. Others come from a proxy that mixes up its
+/// answers. Douyin may compare numbers without case, without spaces at the ends, and beyond ASCII
+/// more loosely, so only a plain difference counts.
 fn answer_to(by: QueryBy<'_>, reports: &[Report]) -> bool {
     let like = |asked: &str, found: Option<&str>| {
         let plain = |text: &str| text.trim().to_ascii_lowercase();
@@ -194,7 +194,7 @@ fn answer_to(by: QueryBy<'_>, reports: &[Report]) -> bool {
     })
 }
 
-/// The one line that is logged of a call.
+/// The one log line of a call.
 pub(super) struct Line<'a> {
     outcome: &'static str,
     tone: Tone,
@@ -204,10 +204,10 @@ pub(super) struct Line<'a> {
 
 enum Tone {
     Routine,
-    /// Douyin's ordinary no.
+    /// A refusal is an ordinary answer.
     Refusal,
     Trouble,
-    /// A person has to do something.
+    /// A person has to act.
     Alarm,
 }
 
@@ -240,7 +240,7 @@ impl<'a> Line<'a> {
         Self { outcome, tone: tone.raised(failure), failure, log_id: log_id.as_deref() }
     }
 
-    /// Within the span of the call.
+    /// Call it within the span of the call.
     pub(super) fn write(self, elapsed: Duration, cause: Option<&str>) {
         let span = Span::current();
         span.record("log_id", self.log_id);

@@ -1,7 +1,7 @@
 //! When an app may not call Douyin: after throttling, while its credentials are rejected, while no
-//! token can be had. The whole app waits, because no settle of it would fare better.
+//! token can be fetched. All settles of the app wait, because each call would fail the same way.
 //!
-//! Measured on the clock that never jumps: a wall clock set back must not pause an app for hours.
+//! Measured on the clock that never jumps, so that a wall clock set back does not lengthen a pause.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::config::ClientConfig;
 use crate::clock::{Clock, Timestamp, Uptime};
 use crate::settle::Failure;
 
-/// An app that is not called now.
+/// Why and until when an app is not called.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pause {
     pub until: Timestamp,
@@ -24,7 +24,7 @@ pub(super) struct Pauses {
     clock: Clock,
     min: Duration,
     max: Duration,
-    /// Never held across an await.
+    /// Never locked across an await.
     state: Mutex<State>,
 }
 
@@ -47,7 +47,7 @@ impl Pauses {
         Self { clock, min: config.pause_min, max: config.pause_max, state }
     }
 
-    /// The pause that runs now.
+    /// The pause that runs now, if any.
     pub(super) fn current(&self) -> Option<Pause> {
         let state = self.lock();
         let current = state.current.as_ref()?;
@@ -56,8 +56,8 @@ impl Pauses {
         (!left.is_zero()).then(|| Pause { until, failure: current.failure.clone() })
     }
 
-    /// Pauses the app, for longer the more often this happens in a row, and at least for `at_least`
-    /// (both up to the longest pause). Calls that were under way together count once.
+    /// Pauses the app. The more pauses in a row, the longer, and at least `at_least` (both up to
+    /// the longest pause). Calls that failed together count once.
     pub(super) fn begin(&self, failure: Failure, at_least: Duration) {
         let mut state = self.lock();
         let left = state.current.as_ref().map_or(Duration::ZERO, |current| self.left(current));
@@ -74,8 +74,8 @@ impl Pauses {
         }
     }
 
-    /// A good answer: the next pause is a first one again. A running pause stays, because the
-    /// answer may be to a call from before it.
+    /// Notes a good answer: the next pause is short again. A running pause stays, because the call
+    /// that was answered may have begun before it.
     pub(super) fn answered(&self) {
         let mut state = self.lock();
         let running = state.current.as_ref().is_some_and(|current| !self.left(current).is_zero());
@@ -89,7 +89,7 @@ impl Pauses {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing can panic while it is held.
+        // No code can panic while holding this lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,5 +1,5 @@
-//! Whether a callback is Douyin's: the signature over its raw bytes, as Douyin's page on its
-//! signature algorithm (签名算法) has it.
+//! Whether a callback is from Douyin: checks the signature over its raw bytes, as Douyin's page on
+//! its signature algorithm (签名算法) describes it.
 //!
 //! What it must not know: what a callback says. Nothing of a body is read before it is verified.
 
@@ -13,8 +13,8 @@ use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 
 pub(crate) use keys::BadKeys;
 
-/// The platform public keys of one app. Several, so that Douyin's key can be changed without a
-/// moment in which callbacks are refused: the old one and the new one are both good.
+/// The platform public keys of one app. It may have several, so that during a change of Douyin's
+/// key both the old and the new one are accepted.
 #[derive(Clone)]
 pub struct PlatformKeys(Vec<PlatformKey>);
 
@@ -22,7 +22,7 @@ pub struct PlatformKeys(Vec<PlatformKey>);
 #[derive(Clone)]
 struct PlatformKey(Vec<u8>);
 
-/// Why a callback is not Douyin's.
+/// Why a callback is not accepted as Douyin's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadSignature {
     #[error("{0} is missing or empty")]
@@ -44,7 +44,7 @@ pub struct Signed<'a> {
     pub nonce: &'a str,
     /// `Byte-Signature`: Base64.
     pub signature: &'a str,
-    /// As it came: a body that was parsed and written again has another signature.
+    /// As it came. A body that was parsed and written again has another signature.
     pub body: &'a [u8],
 }
 
@@ -54,12 +54,12 @@ impl PlatformKeys {
         keys::read(text).map(|keys| Self(keys.into_iter().map(PlatformKey).collect()))
     }
 
-    /// Whether one of the keys made the signature.
+    /// Whether one of the keys fits the signature.
     ///
-    /// The signed text is three lines, each ended by a line feed: timestamp, nonce, raw body; the
-    /// signature is RSASSA-PKCS1-v1_5 with SHA-256. The time is not compared with a clock:
-    /// no document says that a repeated delivery is signed anew, so an old one may be honest, and a
-    /// replayed one changes nothing.
+    /// The signed text is three lines, each ended by a line feed: timestamp, nonce, raw body. The
+    /// signature is RSASSA-PKCS1-v1_5 with SHA-256. The time is not compared with a clock: no
+    /// document says that a repeated delivery is signed anew, so an old signature may be honest,
+    /// and a replayed callback changes nothing.
     pub fn verify(&self, signed: &Signed<'_>) -> Result<(), BadSignature> {
         let Signed { timestamp, nonce, signature, body } = *signed;
         for (name, value) in
@@ -81,7 +81,7 @@ impl PlatformKeys {
         if self.0.iter().any(fits) { Ok(()) } else { Err(BadSignature::NoKeyFits) }
     }
 
-    /// How many there are; at least one.
+    /// How many keys there are; at least one.
     pub fn count(&self) -> usize {
         self.0.len()
     }

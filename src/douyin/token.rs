@@ -1,9 +1,10 @@
-//! Access tokens (client_token): who fetches one, when, and what a rejected one leads to.
+//! Access tokens (client_token): who fetches one, when, and what follows a rejected one.
 //!
 //! Douyin keeps only the newest two tokens of an app alive, and other systems of the same company
-//! may fetch with the same key. So a token is kept in the store, shared and outlives a restart;
-//! one call at a time fetches; and a rejected token leads to a fetch only if nobody has replaced it
-//! already, at most once per gap. If that one is rejected too, the app pauses.
+//! may fetch with the same key. So the token is kept in the store, which all processes share and
+//! which outlives a restart. One call at a time fetches. After a rejected token the gateway fetches
+//! only if no other call or process has replaced it, at most once per gap. If the new one is
+//! rejected too, the app pauses.
 //!
 //! What it must not know: what a call is made for.
 
@@ -33,9 +34,9 @@ pub struct Access {
     pub(super) app_id: AppId,
     client_secret: SecretString,
     pub(super) pauses: Pauses,
-    /// The token in use. Never held across an await.
+    /// The token in use. Never locked across an await.
     held: Mutex<Option<Held>>,
-    /// Whoever has the turn may fetch; whoever waits for it looks first what came of that.
+    /// A call that has the turn may fetch. A call that waited for it first looks at the result.
     turn: tokio::sync::Mutex<Attempts>,
 }
 
@@ -45,19 +46,19 @@ struct Held {
     origin: TokenOrigin,
 }
 
-/// Where a token came from, as far as it says whether another fetch would be one in a hurry.
+/// Where a token came from. It decides whether another fetch may follow soon.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum TokenOrigin {
-    /// Fetched here because there was none, or the one before was about to end.
+    /// Fetched here, because there was none or the last one was about to end.
     Fetched,
-    /// Fetched here because Douyin rejected the one before.
+    /// Fetched here, because Douyin rejected the last one.
     Refetched,
-    /// Found in the store: fetched by another process, or by this one in an earlier life.
+    /// Found in the store: fetched by another process, or by this one before a restart.
     Stored,
 }
 
-/// When this process last fetched. Kept from before the request on: if its caller vanishes
-/// meanwhile, Douyin may have made a token all the same.
+/// When this process last fetched. Set before the request: if the caller vanishes meanwhile, Douyin
+/// may still have made a token.
 #[derive(Clone, Copy, Default)]
 struct Attempts {
     fetched: Option<Uptime>,
@@ -86,13 +87,13 @@ impl Access {
     }
 
     /// Why and until when the app is not called: Douyin limits it, rejects its credentials, or
-    /// gives it no token. `None`: free to call. A call during a pause ends unsent.
+    /// gives it no token. `None`: it may call. A call during a pause ends unsent.
     pub fn pause(&self) -> Option<Pause> {
         self.pauses.current()
     }
 
     fn held(&self) -> Option<Held> {
-        // Nothing can panic while it is held.
+        // No code can panic while holding this lock.
         self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -115,7 +116,7 @@ impl Tokens {
         Self { exchange, store, clock, refresh_ahead, refetch_gap }
     }
 
-    /// A token to call with: the one in use, unless its time is over or about to be.
+    /// A token to call with: the one in use, unless it has ended or is about to.
     pub(super) async fn current(
         &self,
         access: &Access,
@@ -149,7 +150,7 @@ impl Tokens {
             return Ok(held.token.access_token.clone());
         }
         if let Some(stored) = self.stored(access).await.filter(is_other) {
-            debug!(app_id = %access.app_id, "taking the token that somebody else stored");
+            debug!(app_id = %access.app_id, "using the token that another process stored");
             return Ok(access.hold(stored, TokenOrigin::Stored));
         }
         if let Some(pause) = access.pauses.current() {
@@ -165,21 +166,21 @@ impl Tokens {
         fetched.map_err(|failed| self.pause(access, *turn, failed))
     }
 
-    /// The token that replaced a rejected one was rejected, too: the app pauses.
+    /// The token that replaced a rejected one was rejected too: the app pauses.
     pub(super) async fn give_up(&self, access: &Access, rejection: &Failure, deadline: &Deadline) {
         let turn = self.take_turn(access, deadline).await.map(|turn| *turn).unwrap_or_default();
         let left = self.gap_left(turn, access.held().as_ref(), self.clock.now());
         access.pauses.begin(rejection.clone(), left.unwrap_or_default());
     }
 
-    /// The token in use is good for a little while: a failure here costs nothing.
+    /// The token in use is good for a little longer, so a failure here is harmless.
     async fn refresh(
         &self,
         access: &Access,
         held: StoredToken,
         deadline: &Deadline,
     ) -> SecretString {
-        // Somebody is at it already.
+        // Another call is refreshing it.
         let Ok(mut turn) = access.turn.try_lock() else {
             return held.access_token;
         };
@@ -207,7 +208,7 @@ impl Tokens {
         if let Some(stored) = self.stored(access).await.filter(|token| is_alive(token, now)) {
             return Ok(access.hold(stored, TokenOrigin::Stored));
         }
-        // What the one before found out holds for all who waited for it.
+        // If the call before failed to fetch, that holds for all calls that waited.
         if let Some(pause) = access.pauses.current() {
             return Err(Failed::paused(pause));
         }
@@ -223,7 +224,7 @@ impl Tokens {
         let turn = tokio::time::timeout(deadline.left(), access.turn.lock()).await;
         turn.map_err(|_| {
             let failure = Failure::own(Reason::UpstreamTimeout);
-            Failed::not_sent(failure, "somebody else is still fetching the token")
+            Failed::not_sent(failure, "another call is still fetching the token")
         })
     }
 
@@ -258,7 +259,8 @@ impl Tokens {
                 *turn = before;
             }
         })?;
-        // Held before it is stored: a caller that vanishes in between must not cost another fetch.
+        // Kept in memory before it is stored: a caller that vanishes in between must not cause
+        // another fetch.
         let secret = access.hold(token.clone(), origin);
         if let Err(error) = self.store.save_token(&access.app_id, token).await {
             limited!(Peer, WARN, { app_id = %access.app_id, %error },
@@ -270,7 +272,7 @@ impl Tokens {
     async fn request(&self, access: &Access, deadline: &Deadline) -> Result<StoredToken, Failed> {
         let body = wire::token_body(&access.app_id, &access.client_secret);
         let body = Bytes::copy_from_slice(body.expose_secret().as_bytes());
-        // Before the request: the life of the token begins after this.
+        // Taken before the request, because the life of the token begins after this moment.
         let fetched_at = self.clock.now();
         let heard = self.exchange.post(TOKEN_PATH, None, body, deadline).await?;
         tracing::Span::current().record("log_id", heard.log_id.as_deref());
@@ -288,8 +290,8 @@ impl Tokens {
                     None => Reason::DouyinError,
                     Some(row) => match row.handling {
                         Handling::Unknown | Handling::Throttled => row.reason,
-                        // Whatever it dislikes about this request are the key and the secret,
-                        // unless it says that the app may not have a token at all.
+                        // A refusal of this request is about the key and the secret, unless it says
+                        // that the app may not have a token at all.
                         Handling::Refused if row.reason.as_str().starts_with("UPSTREAM_") => {
                             row.reason
                         }
@@ -305,7 +307,7 @@ impl Tokens {
         }
     }
 
-    /// Nobody can call for this app now.
+    /// No call of this app can be sent now.
     fn pause(&self, access: &Access, turn: Attempts, failed: Failed) -> Failed {
         if failed.failure.reason == Reason::SendTooLate {
             // Only this call ran out of time.
@@ -318,11 +320,11 @@ impl Tokens {
         };
         let gap = self.within_gap(turn.refetched).unwrap_or_default();
         access.pauses.begin((*failed.failure).clone(), delay.max(gap));
-        // Whatever the token request did: the call that it was made for was not sent.
+        // Whatever the token request did, the call that needed the token was not sent.
         Failed { effect: Effect::None, ..failed }
     }
 
-    /// A store that fails is no reason not to call: then the token is fetched.
+    /// If the store fails, the token is fetched.
     async fn stored(&self, access: &Access) -> Option<StoredToken> {
         let stored = self.store.token(&access.app_id).await;
         stored.unwrap_or_else(|error| {
@@ -332,13 +334,13 @@ impl Tokens {
         })
     }
 
-    /// What is left of the time in which a rejected token may not be replaced by fetching.
+    /// What is left of the time in which a rejected token may not be replaced by a fetch.
     fn gap_left(&self, turn: Attempts, held: Option<&Held>, now: Timestamp) -> Option<Duration> {
         let own = self.within_gap(turn.refetched);
         let others = held.filter(|held| held.origin == TokenOrigin::Stored).and_then(|held| {
             let fetched_at = held.token.fetched_at;
             let left = self.refetch_gap.checked_sub(now.since(fetched_at))?;
-            // From the future: a clock jumped, and the age is not known.
+            // A time in the future: a clock jumped, and the age is not known.
             (!left.is_zero() && fetched_at <= now.plus(self.refetch_gap)).then_some(left)
         });
         own.max(others)

@@ -1,7 +1,7 @@
-//! The general trading system (通用交易系统, `trade_basic/v1`): where its calls go, what is sent,
-//! and what its answers and its callbacks say of a settle.
+//! The general trading system (通用交易系统, `trade_basic/v1`): where its calls go, what is sent, and how
+//! its answers and callbacks describe a settle.
 //!
-//! Written strictly; read as [`wire`](super::wire) says.
+//! Written strictly, read as [`wire`](super::wire) says.
 //!
 //! What it must not know: HTTP statuses, tokens, what a number of Douyin's means, the other trade
 //! systems.
@@ -25,16 +25,16 @@ use crate::settle::{
 pub(super) use callback::report;
 pub(super) use items::reports;
 
-/// With the slash: every client that is in use sends it, and a redirect would lose the POST
+/// With the slash at the end: every known client sends it, and a redirect would lose the POST
 /// (settle_create, 1.9).
 pub(super) const CREATE_PATH: &str = "/api/trade_basic/v1/developer/settle_create/";
 pub(super) const QUERY_PATH: &str = "/api/trade_basic/v1/developer/settle_query/";
 
-/// settle_create, request body (1.3): every value is a string; what is unset is left out, because
-/// a `null` is refused (pitfalls).
+/// settle_create, request body (1.3). Every value is a string. Unset fields are left out, because a
+/// `null` is refused (pitfalls).
 #[derive(Serialize)]
 struct CreateBody<'a> {
-    /// Not on the page, but required by the official SDK and sent by three SDKs of four.
+    /// Not on the page, but the official SDK requires it and three SDKs of four send it.
     app_id: &'a str,
     out_order_no: &'a str,
     out_settle_no: &'a str,
@@ -81,7 +81,8 @@ pub(super) fn create_body(
     })
 }
 
-/// The receivers as Douyin gets and counts them (1.3: at most 512 bytes): an array without spaces.
+/// The receivers as Douyin receives and measures them (1.3: at most 512 bytes), an array without
+/// spaces.
 pub fn settle_params_text(params: &[SettleParam]) -> String {
     let receivers: Vec<Receiver<'_>> = params
         .iter()
@@ -93,8 +94,8 @@ pub fn settle_params_text(params: &[SettleParam]) -> String {
     json(&receivers)
 }
 
-/// settle_query, request body: one key only, because with several only the first in Douyin's own
-/// order counts.
+/// settle_query, request body. It has one key only, because of several only the first in Douyin's
+/// own order counts.
 pub(super) fn query_body(app_id: &AppId, by: QueryBy<'_>) -> String {
     let (key, value) = match by {
         QueryBy::SettleId(settle_id) => ("settle_id", settle_id.as_str()),
@@ -105,7 +106,8 @@ pub(super) fn query_body(app_id: &AppId, by: QueryBy<'_>) -> String {
     json(&std::collections::BTreeMap::from([("app_id", app_id.as_str()), (key, value)]))
 }
 
-/// settle_create, response `data` (1.6). `None`: Douyin names no settle, or not in a usable way.
+/// settle_create, response `data` (1.6). `None`: Douyin names no settle, or the name cannot be
+/// used.
 pub(super) fn accepted_ids(data: &Value) -> Option<AcceptedIds> {
     let fields = data.as_object()?;
     let settle_id = values::text(fields, &["settle_id"]).ok()??;

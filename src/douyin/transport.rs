@@ -1,7 +1,8 @@
-//! How a request gets to Douyin and an answer back: over HTTP, or within the process (simulation).
+//! How a request gets to Douyin and an answer back: over HTTP, or within the process in
+//! simulations.
 //!
-//! Its one hard duty is to tell what left the machine. [`SendError::NotSent`] and
-//! [`SendError::TooLate`] are proofs; everything that is not proven is `Lost` or `Timeout`.
+//! Its most important task is to tell what left the machine. [`SendError::NotSent`] and
+//! [`SendError::TooLate`] are proofs. What is not proven is `Lost` or `Timeout`.
 //!
 //! What it must not know: what a body means.
 
@@ -27,7 +28,7 @@ use pool::Pool;
 /// A future as the in-process transport returns it.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// The seam below the client.
+/// Where a simulation replaces the network.
 #[derive(Clone)]
 pub enum Transport {
     Http(HttpTransport),
@@ -51,7 +52,7 @@ pub struct Call {
     pub needs_silence: fn(&Reply) -> bool,
 }
 
-/// What came back, whatever its status.
+/// An answer, with any status.
 #[derive(Clone)]
 pub struct Reply {
     pub status: u16,
@@ -61,7 +62,7 @@ pub struct Reply {
     pub content: Bytes,
 }
 
-/// Why nothing came back. The texts are for operators and hold nothing secret.
+/// Why there is no answer. The texts are for operators and hold nothing secret.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SendError {
     /// Nothing that Douyin could act upon left this machine.
@@ -75,12 +76,12 @@ pub enum SendError {
     Lost(String),
     #[error("no answer in time")]
     Timeout,
-    /// Its head came; what it says is not read.
+    /// The answer began; what it says is not read.
     #[error("the answer is too large")]
     TooLarge { status: u16, log_id_header: Option<String> },
 }
 
-/// A span of time on the clock that runs through suspend, in which a request may be sent.
+/// A span of time in which a request may be sent, on the clock that runs through suspend.
 #[derive(Clone, Debug)]
 pub struct Deadline {
     pub clock: Clock,
@@ -113,17 +114,17 @@ impl Transport {
     }
 }
 
-/// HTTP/1.1 over TCP or TLS. One request per connection at a time: when a connection is lost, one
-/// outcome is unknown and not all of them. Nothing is sent a second time and no redirect is
-/// followed here: both are decisions about money.
+/// HTTP/1.1 over TCP or TLS. A connection carries one request at a time, so that a lost connection
+/// makes one outcome unknown and not many. No request is sent twice and no redirect is followed
+/// here, because both are decisions about money.
 #[derive(Clone)]
 pub struct HttpTransport(Arc<Http>);
 
 struct Http {
     pool: Pool,
-    /// What every request is for: `host` and perhaps a port.
+    /// The host of every request, perhaps with a port.
     host: HeaderValue,
-    /// In front of Douyin's own paths, without a slash at the end.
+    /// The path in front of Douyin's own paths, without a slash at the end.
     path: String,
     answer_bytes_max: usize,
 }
@@ -141,13 +142,13 @@ impl HttpTransport {
         })))
     }
 
-    /// `NotSent` rests on the gate around the body: until hyper takes the body out of it, no more
-    /// than a head can have been written, and a request whose announced body never comes is no
-    /// request. Failing to resolve, to connect or to shake hands ends there, too. Once the body was
-    /// taken, nothing is proven any more, even if hyper then says that it wrote nothing.
+    /// `NotSent` rests on the gate around the body. Until hyper takes the body out of it, at most a
+    /// head can have been written, and a request whose announced body never comes is no request.
+    /// Failures to resolve, to connect or to shake hands come before that too. Once the body was
+    /// taken, nothing is proven any more, even if hyper says that it wrote nothing.
     ///
-    /// A kept connection that is closed, or has said something, does not get the body: another
-    /// connection does.
+    /// A kept connection that is closed, or on which bytes have arrived, does not get the body.
+    /// Another connection does.
     async fn send(&self, call: Call) -> Result<Reply, SendError> {
         let until = Instant::now() + call.timeout;
         loop {
@@ -199,9 +200,9 @@ impl HttpTransport {
         request
     }
 
-    /// The answer on a kept connection may be a late one to an earlier request. If what it says
-    /// must not be believed wrongly, the connection is listened to a little longer: the true answer
-    /// would come behind it.
+    /// The answer on a kept connection may be a late answer to an earlier request. If believing it
+    /// wrongly would be dangerous, the connection is watched for a moment longer: the true answer
+    /// would follow.
     async fn heard(
         &self,
         mut line: Line,
@@ -216,9 +217,9 @@ impl HttpTransport {
     }
 }
 
-/// How long a connection must have been silent since its last answer before it gets another
-/// request, and before an answer that needs silence is believed. A proxy that is out of step sends
-/// its late answer within it.
+/// How long a connection must have been silent after an answer before it gets another request, and
+/// before an answer that needs silence is believed. A proxy that is out of step sends its late
+/// answer within this time.
 const QUIET: Duration = Duration::from_millis(50);
 const GZIP: &str = "gzip";
 const USER_AGENT: &str = concat!("settlement-gateway/", env!("CARGO_PKG_VERSION"));
@@ -226,7 +227,7 @@ const USER_AGENT: &str = concat!("settlement-gateway/", env!("CARGO_PKG_VERSION"
 /// Parses an address that Douyin may be at.
 pub fn base_url(text: &str) -> Result<Uri, BuildError> {
     let wrong = || BuildError::BaseUrl { base_url: text.to_owned() };
-    // A fragment is dropped without a word by the parser.
+    // The parser drops a fragment silently.
     let url: Uri = text.parse().ok().filter(|_| !text.contains('#')).ok_or_else(wrong)?;
     let is_plain = url.query().is_none()
         && url.host().is_some_and(|host| !host.is_empty())
@@ -237,7 +238,7 @@ pub fn base_url(text: &str) -> Result<Uri, BuildError> {
     }
 }
 
-/// The port is left out where the scheme says it.
+/// Without the port if it is the scheme's default.
 fn authority(url: &Uri) -> String {
     let host = url.host().unwrap_or_default();
     match (url.scheme_str(), url.port_u16()) {
@@ -246,7 +247,7 @@ fn authority(url: &Uri) -> String {
     }
 }
 
-/// An error with all that caused it, in one line.
+/// An error with all its causes, in one line.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

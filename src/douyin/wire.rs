@@ -1,14 +1,13 @@
 //! Douyin's JSON, as far as all trade systems share it: the envelopes of answers, how values are
 //! read, and access tokens.
 //!
-//! Read by what hangs on it: err_no, the status word, the ids and what proves whose settle it is
-//! decide, and are read strictly (`values`): where one of them cannot be understood, or two
-//! contradict each other, the whole message is unreadable, because an answer that is guessed at may
-//! move money twice. Everything else informs, and is read leniently (`lenient`): it never keeps a
-//! settle from its end.
+//! The fields on which money depends are read strictly (`values`): err_no, the status word, the
+//! ids, and what proves whose settle it is. If one of them cannot be understood, or two contradict
+//! each other, the whole message is unreadable, because a guess may move money twice. All other
+//! fields are read leniently (`lenient`), so that they never keep a settle from its end.
 //!
-//! What it must not know: HTTP statuses, what a number of Douyin's means, what one trade system
-//! says of a settle.
+//! What it must not know: HTTP statuses, what a number of Douyin's means, how a trade system
+//! describes a settle.
 
 mod envelope;
 pub(super) mod json;
@@ -29,20 +28,20 @@ use crate::settle::{AppId, OrderId, OutOrderNo, OutSettleNo, SettleId};
 pub(super) use envelope::{Answer, bounded_log_id, denies, read};
 pub use lenient::INFORMING_FIELDS;
 
-/// Why an answer cannot be understood. Says what is wrong with it, never what it said.
+/// Why an answer cannot be understood. It never repeats the answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("cannot be understood: {0}")]
 pub struct Unreadable(pub(super) &'static str);
 
-/// How long a client_token lives if the answer does not say (client_token, `expires_in` 7200).
+/// How long a client_token lives if the answer names no time (client_token, `expires_in` 7200).
 const TOKEN_LIFE: Duration = Duration::from_secs(7200);
-/// No token is taken to live shorter, whatever the answer says: else each call would fetch one, and
-/// each fetch ends the life of an older one.
+/// The shortest life that is believed. A shorter one would make each call fetch a token, and each
+/// fetch ends the life of an older one.
 const TOKEN_LIFE_MIN: Duration = Duration::from_secs(60);
-/// Nor longer.
+/// The longest life that is believed.
 const TOKEN_LIFE_MAX: Duration = Duration::from_secs(30 * 86_400);
 
-/// By what a settle is asked for.
+/// How a query names a settle.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum QueryBy<'a> {
     SettleId(&'a SettleId),
@@ -60,7 +59,7 @@ impl<'a> QueryBy<'a> {
     }
 }
 
-/// client_token, request body. In the body and never in the address, which gets logged.
+/// client_token, request body. The secret is in the body and never in the URL, which gets logged.
 pub(super) fn token_body(app_id: &AppId, client_secret: &SecretString) -> SecretString {
     #[derive(Serialize)]
     struct TokenBody<'a> {
@@ -88,8 +87,7 @@ pub(super) fn token(data: &Value) -> Result<(SecretString, Duration), Unreadable
     };
     let token = values::text(fields, &["access_token"])?;
     let token = token.ok_or(Unreadable("the answer holds no token"))?;
-    // Absurd lives are cut to what can be worked with: a token that is dead is rejected, and then
-    // replaced.
+    // Absurd lives are cut. If the token is dead sooner, Douyin rejects it, and it is replaced.
     let life = lenient::whole(fields, "expires_in").map_or(TOKEN_LIFE, |secs| {
         Duration::from_secs(u64::try_from(secs).unwrap_or(0)).clamp(TOKEN_LIFE_MIN, TOKEN_LIFE_MAX)
     });

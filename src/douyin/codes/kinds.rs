@@ -1,7 +1,7 @@
-//! What rows of a kind have in common. A row of a table is its kind's, but for what it says itself.
+//! What rows of one kind have in common. A row of a table starts from its kind and adds its own.
 //!
-//! Sources, in words: "settle_create" is the page of the general trading system's create (1.7),
-//! "family" are the pages of its sibling systems, "platform" those of the gateway and common
+//! Sources: "settle_create" is the page of the general trading system's create (1.7), "family" are
+//! the pages of its sibling systems, "platform" those of Douyin's API gateway and of the common
 //! numbers (1.8).
 
 use std::time::Duration;
@@ -25,7 +25,8 @@ pub(in crate::douyin) const PARAM_ERROR: Row = Row {
     advice: "Correct what Douyin's message names.",
 };
 
-/// family: one field is wrong. The gateway checks most of them itself, so they mean a changed rule.
+/// family: one field is wrong. The gateway checks most fields itself, so these mean that a rule
+/// changed at Douyin.
 pub(in crate::douyin) const FIELD: Row =
     Row { advice: "Correct the field that BadRequest names.", ..PARAM_ERROR };
 
@@ -43,7 +44,7 @@ pub(in crate::douyin) const SYSTEM_ERROR: Row = Row {
     advice: "Repeat the same call; quote the log id to Douyin if it goes on.",
 };
 
-/// platform: busy. Its documents add that a parameter of a wrong type usually shows up as this.
+/// platform: busy. Its documents add that a parameter of a wrong type usually causes this.
 pub(in crate::douyin) const SYSTEM_BUSY: Row = Row {
     reason: Reason::SystemBusy,
     meaning: "Douyin reports that it is busy.",
@@ -53,7 +54,7 @@ pub(in crate::douyin) const SYSTEM_BUSY: Row = Row {
 };
 
 /// platform: the parent number of a class; a second number should say more. It is no refusal by
-/// itself, because nothing says that every failure of a class is one.
+/// itself, because no document says that every failure of the class is one.
 pub(in crate::douyin) const CLASS_ONLY: Row = Row {
     reason: Reason::UnspecifiedFailure,
     code: Code::Unknown,
@@ -115,7 +116,7 @@ pub(in crate::douyin) const RATE_LIMITED: Row = Row {
     advice: "Come back after the delay in RetryInfo; the gateway slows the whole app down.",
 };
 
-/// platform: a quota, which comes back only with time.
+/// platform: a quota. It is free again only after some time.
 pub(in crate::douyin) const QUOTA_EXHAUSTED: Row = Row {
     reason: Reason::UpstreamQuotaExhausted,
     retry: Retry::Now(Duration::from_secs(600)),
@@ -124,7 +125,7 @@ pub(in crate::douyin) const QUOTA_EXHAUSTED: Row = Row {
     ..RATE_LIMITED
 };
 
-/// settle_create: the order as it is does not allow the settle.
+/// settle_create: the present state of the order does not allow the settle.
 pub(in crate::douyin) const ORDER: Row = Row {
     err_no: 23113,
     reason: Reason::OrderNotSettleable,
@@ -162,7 +163,7 @@ pub(in crate::douyin) const ITEM_MISMATCH: Row = Row {
     ..PARAM_ERROR
 };
 
-/// Whatever number no document lists. It is no part of the table, because it has no number.
+/// Any number that no document lists. It is not in the table, because it has no number.
 pub(in crate::douyin) const OTHER: Row = Row {
     err_no: 0,
     reason: Reason::DouyinError,

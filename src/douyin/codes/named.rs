@@ -1,9 +1,9 @@
-//! Which fields a message of Douyin's names.
+//! Which fields a message from Douyin names.
 //!
-//! "param error" is one number for every field. Where the text behind it names one, a caller can be
-//! told which.
+//! "param error" is one number for every field. If its text names a field, the caller is told
+//! which.
 
-/// Douyin's names of the fields of both calls, the older ones too, and the contract's.
+/// Douyin's names of the fields of both calls, old ones too, and the contract's names.
 const NAMES: &[(&str, &str)] = &[
     ("amount", "settle_params.amount_fen"),
     ("app_id", "app_id"),

@@ -1,7 +1,7 @@
-//! The numbers that all trade systems share: of the gateway in front of Douyin's services, of
-//! access tokens, and those that the services have in common (1.8), most of them from the
-//! error-code pages and the platform's status-code page. Douyin does not document which of them a
-//! trade system answers, so all of them are here.
+//! The numbers that all trade systems share: of Douyin's API gateway, of access tokens, and those
+//! common to its services (1.8), most of them from the error-code pages and the platform's
+//! status-code page. Douyin does not document which of them a trade system can answer, so all of
+//! them are here.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub(super) static TABLE: &[Row] = &[
     Row { err_no: 10020, retry: Retry::Now(Duration::from_secs(300)), ..QUOTA_EXHAUSTED },
     Row { err_no: 11001, ..PERMISSION },
     Row { err_no: 11002, ..CREDENTIALS },
-    // Only the signed variants check one; here it would mean that Douyin changed its calls.
+    // Only signed calls check a signature. From these calls it would mean that Douyin changed them.
     Row {
         err_no: 11004,
         reason: Reason::UpstreamSignatureRejected,

@@ -1,9 +1,9 @@
 //! Reads a file of platform public keys, in every form in which a person gets them: PEM or the bare
 //! Base64 that Douyin's console shows, indented, in one line, with a byte order mark, from Windows.
-//! Nothing in the file is left out silently: what is no key and no comment is an error, and so is a
-//! key with which no signature could ever be verified, or any.
+//! Nothing in the file is skipped silently. What is neither key nor comment is an error, and so is
+//! a key that fits no signature or every signature.
 //!
-//! What it must not know: what is signed. No error repeats anything of the file, which may hold a
+//! What it must not know: what is signed. No error repeats the file's text, because it may hold a
 //! private key by mistake.
 
 use base64::Engine as _;
@@ -12,12 +12,12 @@ use pkcs1::RsaPublicKey;
 use spki::SubjectPublicKeyInfoRef;
 use spki::der::{Decode as _, Header, Reader as _, SliceReader, Tag};
 
-/// More keys of one app are a mistake: a rotation needs two.
+/// More keys of one app are a mistake, because a rotation needs two.
 const KEYS_MAX: usize = 8;
-/// Douyin's keys have 2048 bits (签名算法). Longer ones are accepted, shorter ones can be broken.
+/// Douyin's keys have 2048 bits (签名算法). Longer ones are accepted; shorter ones can be broken.
 const MODULUS_BYTES_MIN: usize = 256;
 const MODULUS_BYTES_MAX: usize = 1024;
-/// With 1 anybody can sign; beyond 33 bits `ring` verifies nothing.
+/// With exponent 1 every peer can sign; beyond 33 bits `ring` verifies nothing.
 const EXPONENT_MIN: u64 = 3;
 const EXPONENT_MAX: u64 = (1 << 33) - 1;
 /// rsaEncryption (RFC 8017, A.1).
@@ -29,8 +29,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Why a text holds no usable keys. Follows the name of the file; keys and blocks are numbered from
-/// the top.
+/// Why a file has no usable keys. The text follows the file's name. Keys and blocks are numbered
+/// from the top.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadKeys {
     #[error(
@@ -89,8 +89,8 @@ pub(super) fn read(text: &str) -> Result<Vec<Vec<u8>>, BadKeys> {
     (1..).zip(&pieces).map(|(number, piece)| key(number, piece)).collect()
 }
 
-/// Lines without what surrounds them and without byte order marks, which a file has several of if
-/// it was put together from several. A comment leaves an empty line.
+/// The lines without white space around them and without byte order marks, of which a file made
+/// from several files has several. A comment leaves an empty line.
 fn without_comments(text: &str) -> String {
     let text = text.replace('\u{feff}', "");
     let lines = text.lines().map(str::trim);
@@ -105,8 +105,8 @@ enum Piece<'a> {
     Bare { body: &'a str, line: usize },
 }
 
-/// Everything that a text consists of. As RFC 7468 has it, but white space may be anywhere, and
-/// what stands between the blocks is looked at.
+/// The parts of a text. As in RFC 7468, but white space may be anywhere, and what stands between
+/// the blocks is kept.
 fn pieces(text: &str) -> Result<Vec<Piece<'_>>, BadKeys> {
     let mut pieces = Vec::new();
     let mut rest = text;
@@ -126,7 +126,7 @@ fn pieces(text: &str) -> Result<Vec<Piece<'_>>, BadKeys> {
         let Some((body, after)) = block.split_once(&format!("-----END {label}-----")) else {
             return Err(unended);
         };
-        // The end is that of a later block.
+        // The end belongs to a later block.
         if body.contains("-----") {
             return Err(unended);
         }
@@ -148,7 +148,7 @@ fn key(number: usize, piece: &Piece<'_>) -> Result<Vec<u8>, BadKeys> {
     };
     let digits: String = body.split_whitespace().collect();
     let der = BASE64.decode(digits).ok();
-    // Some words are Base64 by chance; all keys begin so.
+    // Some words are Base64 by chance. All keys begin with this byte.
     let der = der.filter(|der| der.first() == Some(&u8::from(Tag::Sequence))).ok_or(unreadable)?;
     if is_private(&der) {
         return Err(BadKeys::Private);
@@ -156,7 +156,7 @@ fn key(number: usize, piece: &Piece<'_>) -> Result<Vec<u8>, BadKeys> {
     rsa(number, &der)
 }
 
-/// Either form, whatever the block is called: tools confuse the two names.
+/// Either form, whatever the name of the block: tools confuse the two names.
 fn rsa(number: usize, der: &[u8]) -> Result<Vec<u8>, BadKeys> {
     let pkcs1 = match SubjectPublicKeyInfoRef::try_from(der) {
         Ok(info) if info.algorithm.oid.to_string() == RSA_ENCRYPTION => {
@@ -179,7 +179,7 @@ fn rsa(number: usize, der: &[u8]) -> Result<Vec<u8>, BadKeys> {
     Ok(pkcs1.to_vec())
 }
 
-/// A private key begins with a small number, its version: PKCS#1 and PKCS#8 alike.
+/// A private key (PKCS#1 or PKCS#8) begins with a small number, its version.
 fn is_private(der: &[u8]) -> bool {
     let Ok(mut reader) = SliceReader::new(der) else { return false };
     let sequence = Header::decode(&mut reader).is_ok_and(|header| header.tag == Tag::Sequence);

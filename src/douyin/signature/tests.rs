@@ -1,4 +1,4 @@
-//! The signature of callbacks: one message made outside, and what must be refused.
+//! The signature of callbacks: one message made with other software, and what must be refused.
 
 use pkcs1::RsaPublicKey;
 use proptest::prelude::*;
@@ -32,7 +32,7 @@ fn the_message_made_with_openssl_is_good() {
     assert_eq!(keys(KEY).verify(&signed()), Ok(()));
 }
 
-/// A rotation: the old key and the new one are good at the same time, in any order.
+/// During a rotation the old key and the new one are both valid, in any order.
 #[test]
 fn every_key_of_the_ring_is_tried() {
     for pem in [format!("{KEY}{OTHER_KEY}"), format!("{OTHER_KEY}\n\n{KEY}")] {
@@ -64,7 +64,7 @@ fn what_is_missing_is_refused_before_anything_is_verified() {
     }
 }
 
-/// The same message parsed and written again: another text, another signature.
+/// The same message parsed and written again has another text, and so another signature.
 #[test]
 fn a_body_that_was_written_again_is_refused() {
     let parsed: serde_json::Value = serde_json::from_slice(BODY).unwrap();
@@ -77,7 +77,7 @@ fn a_body_that_was_written_again_is_refused() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
-    /// Whichever byte of whichever part: replaced, left out, or one more.
+    /// Any byte of any part: replaced, left out, or one more.
     #[test]
     fn any_change_of_a_byte_is_refused(
         part in 0..3_usize, at in any::<prop::sample::Index>(), byte in 0..=255_u8, how in 0..3_u8,
@@ -92,7 +92,7 @@ proptest! {
             _ => changed.insert(at, byte),
         }
         prop_assume!(parts != before);
-        // What is no text is in no header.
+        // Bytes that are no text cannot be in a header.
         let texts = (std::str::from_utf8(&parts[0]), std::str::from_utf8(&parts[1]));
         let (Ok(timestamp), Ok(nonce)) = texts else { return Ok(()) };
         let signed = Signed { timestamp, nonce, signature: signature(), body: &parts[2] };
@@ -195,7 +195,7 @@ fn what_is_no_usable_key_is_told_apart() {
     assert_eq!(refused(&format!("{}\n{}", bare(KEY), bare(OTHER_KEY))), BadKeys::NotRsa(1));
 }
 
-/// Whatever else is in the file is not left out silently.
+/// A text in the file that is neither key nor comment is not skipped silently.
 #[test]
 fn what_stands_beside_a_key_must_be_understood_too() {
     let refused = |beside: &str| {
@@ -221,9 +221,9 @@ fn what_stands_beside_a_key_must_be_understood_too() {
     assert_eq!(refused(&torn), [BadKeys::Unended(1), BadKeys::Unended(2)]);
 }
 
-/// With exponent 1 a signature is the text itself: anybody could make one.
+/// With exponent 1 a signature is the signed text itself, so it needs no key.
 #[test]
-fn a_key_with_which_anybody_could_sign_or_nobody_is_refused() {
+fn a_key_that_needs_no_secret_or_fits_no_signature_is_refused() {
     let mut modulus = [0xff; 256];
     let refused = |modulus: &[u8], exponent: &[u8]| {
         PlatformKeys::parse(&pkcs1(modulus, exponent)).map(|keys| keys.count())

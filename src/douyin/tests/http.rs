@@ -1,4 +1,4 @@
-//! The caller over real sockets: what goes over the wire, and what is proven when it breaks.
+//! The client over real sockets: what it sends, and what is proven when a connection breaks.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ impl Desk {
         Self::with(ClientConfig { base_url: base_url.to_owned(), ..ClientConfig::default() }).await
     }
 
-    /// With a token in the store, so that the server sees the calls only.
+    /// With a token in the store, so that the server gets no token calls.
     pub(super) async fn with(config: ClientConfig) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = SqliteOptions::new(dir.path().join("settlement.db")).creating();
@@ -40,7 +40,7 @@ impl Desk {
     }
 }
 
-/// Neither an acceptance nor a refusal. `http_status`: of the answer, if there was one.
+/// Checks that it is neither an acceptance nor a refusal. `http_status`: of the answer, if any.
 async fn unknown(act: Act, reason: Reason, http_status: Option<u16>) {
     let server = Server::start([act.clone()]).await;
     let config = ClientConfig {
@@ -219,7 +219,7 @@ async fn a_request_whose_time_is_over_is_not_written() {
     assert_eq!(server.requests(), Vec::<String>::new());
 }
 
-/// As after a suspend: the deadline passes on the machine's clock while a connection is made.
+/// As after a suspend: the deadline passes while the connection is made.
 #[tokio::test]
 async fn a_request_whose_time_ends_while_connecting_is_not_written() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -265,7 +265,7 @@ async fn a_handshake_that_fails_or_hangs_has_sent_nothing() {
     }
 }
 
-/// The whole time of an attempt may be over while a connection is still being made.
+/// The time of an attempt may end while the connection is still being made.
 #[tokio::test]
 async fn an_attempt_that_ends_while_connecting_has_sent_nothing() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

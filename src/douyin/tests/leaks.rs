@@ -1,4 +1,4 @@
-//! Nothing secret shows: not in logs at their most talkative, not in errors, not in Debug output.
+//! No secret shows: not in logs at the most verbose level, not in errors, not in Debug output.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -40,8 +40,8 @@ async fn no_secret_no_token_and_no_body_shows_anywhere() {
         .with_max_level(tracing::Level::TRACE)
         .with_writer(capture.clone())
         .finish();
-    // While there is but one subscriber in the process, tracing lets the thread that comes to a
-    // span first decide whether it is shown, and another test's thread has no subscriber.
+    // With one subscriber in the process, the thread that reaches a span first decides for good
+    // whether it is shown, and another test's thread has no subscriber.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let _guard = tracing::subscriber::set_default(subscriber);
     let token = |token: &str| json!({ "data": { "access_token": token, "error_code": 0 } });

@@ -1,5 +1,5 @@
-//! Which connection gets which request, and when its answer is believed: a peer that is out of step
-//! must not answer for another settle.
+//! Which connection gets which request, and when its answer is believed: a late answer must not be
+//! taken for the answer about another settle.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::server::{Act, Server, json as answer, raw};
 use super::*;
 use crate::settle::{Failure, Learned, Reason};
 
-/// Longer than a connection rests.
+/// Longer than a connection must rest before it is used again.
 const RESTED: Duration = Duration::from_millis(80);
 const LATE: Duration = Duration::from_millis(10);
 
@@ -47,7 +47,7 @@ async fn a_second_answer_that_comes_late_is_no_answer_to_the_next_create() {
     }
 }
 
-/// The request is on its way already when the late answer of an earlier one arrives.
+/// The late answer of an earlier request arrives when this one is on its way already.
 #[tokio::test]
 async fn a_refusal_on_a_kept_connection_that_is_followed_by_another_answer_is_unknown() {
     for late in [no(), answer("200 OK", &json!({ "err_no": 23111, "err_msg": "exists" }))] {

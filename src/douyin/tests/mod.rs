@@ -67,8 +67,8 @@ fn refused(err_no: i32) -> Value {
     json!({ "err_no": err_no, "err_msg": "no", "log_id": "log-2" })
 }
 
-/// A store that commits in a task of the test's own runtime, which therefore is never idle: paused
-/// time stands still unless a test moves it.
+/// A store that commits in a task of the test's own runtime. The runtime is therefore never idle,
+/// and paused time stands still unless a test advances it.
 struct Stepped {
     clock: Clock,
     store: Store,
@@ -96,7 +96,7 @@ impl Stepped {
         }
     }
 
-    /// A process of its own on this store.
+    /// Another process on this store.
     fn caller(&self, config: ClientConfig, transport: Transport) -> Caller {
         let (store, clock) = (self.store.clone(), self.clock.clone());
         Caller::new(Client::new(config, Some(transport), store, clock).unwrap())

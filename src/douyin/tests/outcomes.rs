@@ -1,4 +1,4 @@
-//! What each thing that can come back means, for the money and for the app.
+//! What each possible answer means for the money and for the app.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -96,7 +96,7 @@ async fn every_number_of_the_table_is_handled_as_the_table_says() {
                 assert!(matches!(learned, Learned::Unknown(_)), "{answer:?}");
                 assert_eq!(answers, Answers::Nothing, "{answer:?}");
             }
-            // Its repeat was accepted; `tokens` has the rest.
+            // The repeat was accepted; see `tokens` for the rest.
             Handling::Reauthenticate => {
                 assert!(matches!(learned, Learned::Accepted(_)), "{answer:?}");
                 continue;
@@ -169,7 +169,7 @@ async fn without_a_readable_number_the_outcome_is_unknown() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_number_that_nobody_lists_is_told_as_such() {
+async fn a_number_that_no_table_lists_is_reported_as_such() {
     let pairs = [
         json!({ "err_no": 99999 }),
         json!({ "extra": { "error_code": 2191009, "sub_error_code": 99999 } }),

@@ -1,4 +1,4 @@
-//! Douyin within the process: tokens by its rules, creates by a script.
+//! A double of Douyin within the process: tokens by its rules, creates by a script.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -25,11 +25,11 @@ pub(super) struct Peer(Arc<Mutex<Books>>);
 
 #[derive(Default)]
 struct Books {
-    /// Newest last; the newest two are good.
+    /// Newest last. The newest two are valid.
     tokens: Vec<String>,
     token_acts: VecDeque<Act>,
     acts: VecDeque<Act>,
-    /// What a rejected token is told.
+    /// The answer to a rejected token.
     rejection: Option<Value>,
     token_calls: usize,
     /// The tokens of the other calls.
@@ -37,12 +37,12 @@ struct Books {
 }
 
 impl Peer {
-    /// The next token calls get this; without, they get tokens.
+    /// The next token calls get these answers; later ones get tokens.
     pub(super) fn script_tokens(&self, acts: impl IntoIterator<Item = Act>) {
         self.0.lock().unwrap().token_acts.extend(acts);
     }
 
-    /// The next creates and queries with a good token get this; without, they are accepted.
+    /// The next creates and queries with a valid token get these answers; later ones are accepted.
     pub(super) fn script(&self, acts: impl IntoIterator<Item = Act>) {
         self.0.lock().unwrap().acts.extend(acts);
     }
@@ -77,7 +77,7 @@ impl Peer {
         Transport::InProcess(Arc::new(move |call| {
             let peer = peer.clone();
             Box::pin(async move {
-                // Others get their turn while a request is on its way.
+                // Other tasks run while a request is on its way.
                 tokio::task::yield_now().await;
                 let mut act = peer.act(&call);
                 loop {

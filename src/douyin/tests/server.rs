@@ -9,12 +9,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-/// What a complete request gets.
+/// What the server does with a complete request.
 #[derive(Clone, Debug)]
 pub(super) enum Act {
     /// These bytes; the connection stays open.
     Say(Vec<u8>),
-    /// These bytes, and some time later others that were not asked for.
+    /// These bytes, and some time later more bytes, without a request.
     SayMore(Vec<u8>, Duration, Vec<u8>),
     /// These bytes, then the end of the connection.
     SayAndClose(Vec<u8>),
@@ -78,7 +78,7 @@ async fn serve(
             Act::SayMore(bytes, pause, more) => {
                 socket.write_all(&bytes).await.unwrap();
                 tokio::time::sleep(pause).await;
-                // The other side may have had enough.
+                // The client may have closed the connection.
                 let _ = socket.write_all(&more).await;
             }
             Act::SayAndClose(bytes) => {

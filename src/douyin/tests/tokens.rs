@@ -1,4 +1,5 @@
-//! Tokens are shared, short-lived and cancel each other: fetched as rarely as possible.
+//! Tokens are shared, live for a short time, and end each other. So they are fetched as rarely as
+//! possible.
 
 use std::time::Duration;
 
@@ -88,7 +89,7 @@ async fn every_token_number_leads_to_one_fetch_and_one_repeat() {
     }
 }
 
-/// A life that is no life would cost a token for each call, and each ends an older one.
+/// If such a life were believed, each call would fetch a token and end an older one.
 #[tokio::test(start_paused = true)]
 async fn a_token_that_claims_not_to_live_is_used_all_the_same() {
     for expires_in in [json!(0), json!(-1), json!("soon"), json!(1.5), json!(null)] {
@@ -141,7 +142,7 @@ async fn a_hundred_first_calls_fetch_one_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_somebody_else_stored_is_taken_without_fetching() {
+async fn a_token_that_another_process_stored_is_taken_without_fetching() {
     let (world, peer, caller) = one();
     accepted_by(&world, &caller).await;
     peer.kill_tokens();
@@ -287,7 +288,7 @@ async fn a_token_that_another_process_refreshed_is_taken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_call_that_hangs_ends_in_time_for_everybody() {
+async fn a_token_call_that_hangs_ends_in_time_for_all_calls() {
     let (world, peer, caller) = one();
     peer.script_tokens([Act::Hang]);
     let mut calls = JoinSet::new();

@@ -1,25 +1,26 @@
-//! What the general trading system says of a settle in a callback (通知分账结果, 3.2).
+//! How the general trading system describes a settle in a callback (通知分账结果, 3.2).
 
 use super::items::{facts, settle_id, status};
 use crate::douyin::wire::values::{Fields, parsed, shown, text};
 use crate::douyin::wire::{Unreadable, lenient};
 use crate::settle::{OutSettleNo, Report};
 
-/// The state is `status` here and `settle_status` in queries. The order is not named: a callback
-/// shows less than a query.
+/// The state is `status` here and `settle_status` in queries. A callback does not name the order,
+/// so it shows less than a query.
 pub(in crate::douyin) fn report(fields: &Fields) -> Result<Report, Unreadable> {
     let settle_id = settle_id(fields)?;
     let word = text(fields, &["status", "settle_status"])?.ok_or(Unreadable("status"))?;
     let out_settle_no = text(fields, &["out_settle_no", "out_settle_id"])?;
     let item = shown(fields, "item_order_id")?;
     let mut facts = facts(fields, word.clone(), item.clone())?;
-    // When the event was. Taken for the time of the settlement, which is a guess: it is the only
-    // time in the message.
+    // The time of the event. It is taken for the time of the settlement, which is a guess: it is
+    // the only time in the message.
     facts.settle_time = facts.settle_time.or_else(|| lenient::time(fields, "event_time"));
     Ok(Report {
         settle_id,
         status: status(&word),
-        // Of automatic settlement it is Douyin's own, which may be longer than a developer's.
+        // For automatic settlement this is Douyin's own number, which may be longer than a
+        // caller's.
         out_settle_no: parsed(out_settle_no, OutSettleNo::reported, "out_settle_no")?,
         facts,
         item,

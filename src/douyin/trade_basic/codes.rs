@@ -1,5 +1,5 @@
-//! The numbers of the general trading system: those of settle_create (1.7), and those that the
-//! pages of its sibling systems list and it may answer too.
+//! The numbers of the general trading system: those of settle_create (1.7), and those on the pages
+//! of its sibling systems, which it may answer too.
 
 use tonic::Code;
 

@@ -13,9 +13,9 @@ use crate::settle::{
 /// The settles that a query found, all of them or none.
 ///
 /// `data` is an array in the sample and an object in the schema of the same page, so both are read.
-/// Only an empty array means "none": a `data` that is missing or `null` is a broken answer, and
-/// taking it for "none" could end a settle that lives. For the same reason one malformed item
-/// spoils the answer: it might be the one that was asked for.
+/// Only an empty array means "none": a missing or `null` `data` is a broken answer, and reading it
+/// as "none" could end a settle that lives. For the same reason one malformed item makes the whole
+/// answer unreadable: it might be the settle that was asked for.
 pub(in crate::douyin) fn reports(data: &Value) -> Result<Vec<Report>, Unreadable> {
     match data {
         Value::Array(items) => items.iter().map(item).collect(),
@@ -32,20 +32,20 @@ fn item(value: &Value) -> Result<Report, Unreadable> {
     };
     let settle_id = settle_id(fields)?;
     let word = text(fields, &["settle_status"])?.ok_or(Unreadable("settle_status"))?;
-    // The 2023 page and one client call them `…_id`.
+    // The 2023 page and one client have the names with `…_id`.
     let out_settle_no = text(fields, &["out_settle_no", "out_settle_id"])?;
     let item_order_id = shown(fields, "item_order_id")?;
     Ok(Report {
         settle_id,
         status: status(&word),
-        // As in callbacks: of automatic settlement it is Douyin's own and may be longer.
+        // As in callbacks: Douyin's own number of automatic settlement may be longer.
         out_settle_no: parsed(out_settle_no, OutSettleNo::reported, "out_settle_no")?,
         facts: facts(fields, word, item_order_id.clone())?,
         item: item_order_id,
     })
 }
 
-/// The words are in one client's constants only, and SUCCESS in the samples: any other word is
+/// The words are in one client's constants only, and SUCCESS in the samples. Any other word is
 /// possible.
 pub(super) fn status(word: &str) -> ReportedStatus {
     match word {
@@ -57,8 +57,8 @@ pub(super) fn status(word: &str) -> ReportedStatus {
     }
 }
 
-/// What Douyin shows. The order and `cp_extra` decide whose settle it is; the rest only informs,
-/// and is left out where it does not fit: a settle must not hang on that.
+/// What Douyin shows. The order and `cp_extra` decide whose settle it is. All else is left out
+/// where it cannot be read.
 pub(super) fn facts(
     fields: &Fields,
     settle_status: String,
@@ -67,12 +67,13 @@ pub(super) fn facts(
     let item_order_id = item_order_id.filter(|item| !item.is_empty());
     let out_order_no = text(fields, &["out_order_no", "out_order_id"])?;
     let (out_order_no, cp_extra) = match fields.get("cp_extra") {
-        // What we sent, perhaps, cut within a character: taken for another text it would prove a
-        // stranger. So it proves nothing, and neither does the order beside it.
+        // It may be our own `ext`, cut within a character. Read as another text it would prove that
+        // the settle is another system's. So it proves nothing, and neither does the order beside
+        // it.
         Some(value @ Value::String(text)) if is_damaged(text) => {
             (None, lenient::dropped("cp_extra", value))
         }
-        // Empty is a word of Douyin's too: nothing was sent as `ext`.
+        // An empty text means that nothing was sent as `ext`.
         Some(_) | None => (out_order_no, shown(fields, "cp_extra")?),
     };
     Ok(Facts {
@@ -95,7 +96,7 @@ pub(super) fn facts(
     })
 }
 
-/// Zero is no id: it is how a language without optional texts and numbers says "none".
+/// Zero is no id: some languages write a missing value as 0.
 pub(super) fn settle_id(fields: &Fields) -> Result<SettleId, Unreadable> {
     let text = text(fields, &["settle_id"])?.filter(|_| names_something(fields, "settle_id"));
     parsed(text, SettleId::parse, "settle_id")?.ok_or(Unreadable("settle_id is missing"))

@@ -1,5 +1,5 @@
-//! Odd values in the fields that only inform: whatever they are, what decides is read as without
-//! them.
+//! Odd values in the fields that decide nothing. Whatever they are, the deciding fields are read as
+//! without them.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ fn odd() -> impl Strategy<Value = Value> {
     })
 }
 
-/// What some fields say; the same name twice keeps the last.
+/// Values for some fields. If a name comes twice, the last value counts.
 fn odd_fields(names: &'static [&'static str]) -> impl Strategy<Value = Vec<(String, Value)>> {
     let name = prop::sample::select(names).prop_map(str::to_owned);
     prop::collection::vec((name, odd()), 0..8)
@@ -62,7 +62,7 @@ fn with(mut object: Value, odd: &[(String, Value)]) -> Value {
     object
 }
 
-/// A body whose texts are broken as a proxy or a cut breaks them.
+/// A body whose texts are damaged as a proxy or a cut would damage them.
 fn broken(body: &Value, mark: bool) -> Vec<u8> {
     let mut bytes = if mark { b"\xef\xbb\xbf".to_vec() } else { Vec::new() };
     let text = body.to_string();
@@ -75,7 +75,7 @@ fn broken(body: &Value, mark: bool) -> Vec<u8> {
     bytes
 }
 
-/// What of a report decides.
+/// The deciding fields of a report.
 fn deciding(report: &Report) -> Report {
     let facts = Facts {
         out_order_no: report.facts.out_order_no.clone(),
@@ -124,7 +124,7 @@ proptest! {
         prop_assert_eq!(deciding(&heard(body.to_string().as_bytes())), plain);
     }
 
-    /// Also with texts that are broken, behind a byte order mark.
+    /// Damaged texts and a byte order mark included.
     #[test]
     fn an_answer_decides_as_without_its_odd_fields(
         odd in odd_fields(&OF_AN_ANSWER),
@@ -158,7 +158,7 @@ proptest! {
         prop_assert!((60..=30 * 86_400).contains(&life.as_secs()));
     }
 
-    /// Never another amount than Douyin wrote.
+    /// It is never read as another amount than Douyin wrote.
     #[test]
     fn an_amount_is_taken_whole_or_not_at_all(
         fen in any::<i64>(), fraction in "[0-9]{1,6}", float in any::<f64>(),
@@ -181,7 +181,7 @@ proptest! {
         }
     }
 
-    /// No moment that a protobuf Timestamp cannot say.
+    /// No moment is read that a protobuf Timestamp cannot express.
     #[test]
     fn a_moment_lies_within_the_calendar(value in odd()) {
         let found = reports(&with(settle("settle_status"), &[("settle_at".to_owned(), value)]));
@@ -191,7 +191,7 @@ proptest! {
     }
 }
 
-/// The forms that were seen or are documented somewhere.
+/// The forms that were seen or are documented.
 #[test]
 fn every_form_that_carries_a_value_is_taken() {
     let facts = |name: &str, value: Value| {
@@ -236,7 +236,7 @@ fn every_form_that_carries_a_value_is_taken() {
     assert_eq!(facts("order_id", json!("x".repeat(200))).order_id, None);
 }
 
-/// What we sent, cut by Douyin within a character, must not read as a stranger's text.
+/// Our own `ext`, cut by Douyin within a character, must not read as another system's text.
 #[test]
 fn a_damaged_cp_extra_proves_nothing() {
     let body = br#"{"err_no":0,"data":[{"settle_id":"ots1","settle_status":"SUCCESS",

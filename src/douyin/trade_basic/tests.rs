@@ -1,4 +1,4 @@
-//! What goes out, byte by byte, and what is understood of what comes back.
+//! What is sent, byte by byte, and how answers are read.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ fn key() -> Key {
     }
 }
 
-/// Any other word is possible, and is none of these: INIT in small letters too.
+/// Any other word is possible and is none of these, INIT in lower case too.
 #[test]
 fn four_words_are_known_to_say_where_a_settle_is() {
     use ReportedStatus::{Fail, Init, Processing, Success, Unlisted};
@@ -227,7 +227,7 @@ fn what_is_not_said_is_unset() {
     assert_eq!(empty.facts, expected);
 }
 
-/// As in callbacks, or the settle that a callback brought could never be asked about.
+/// As in callbacks. Else a settle that came by callback could never be queried.
 #[test]
 fn a_number_of_douyins_own_may_be_longer_than_a_callers() {
     let mut item = full_item();
@@ -237,7 +237,7 @@ fn a_number_of_douyins_own_may_be_longer_than_a_callers() {
 }
 
 #[test]
-fn one_malformed_item_spoils_the_answer() {
+fn one_malformed_item_makes_the_answer_unreadable() {
     let wrong = [
         ("settle_id", json!(null)),
         ("settle_id", json!("x".repeat(129))),
@@ -269,7 +269,7 @@ fn only_an_empty_array_says_that_there_is_nothing() {
     }
 }
 
-/// Everything that is read of an answer, as the client would.
+/// Reads an answer as the client does.
 fn read_all(content: &[u8]) {
     if let Ok(answer) = read(content) {
         let _ = (

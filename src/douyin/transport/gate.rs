@@ -1,8 +1,8 @@
-//! The gate between a request and its connection: decides once, for good, if the body goes out.
+//! Decides once, for good, whether the body of a request goes out.
 //!
-//! Connecting takes time, in which a deadline may pass and a machine may be suspended; and a kept
-//! connection may say something that it was not asked for. So the question is asked where the
-//! connection takes the body, right before the bytes leave, and the answer is final.
+//! While a connection is made, a deadline may pass and a machine may be suspended; and on a kept
+//! connection bytes may arrive that answer no request. So the decision is made where the connection
+//! takes the body, right before the bytes leave, and it is final.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,24 +17,24 @@ use super::line::Probe;
 /// What became of a body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Handover {
-    /// Nobody has asked for it yet.
+    /// The connection has not asked for it yet.
     Waiting,
     /// The connection has it.
     Done,
     /// The connection asked after the deadline and did not get it.
     TooLate,
-    /// The kept connection has said something since its last answer, or is closed: it did not get
-    /// it. What it said would be taken for the answer to this request.
+    /// On the kept connection bytes have arrived since its last answer, or it is closed, so it did
+    /// not get the body. Those bytes would be taken for the answer to this request.
     Spoken,
     /// The sender gave up first; the connection will not get it.
     Revoked,
 }
 
 pub(super) struct Gate {
-    /// Leaves `Waiting` once.
+    /// Changes once, from `Waiting`.
     state: Mutex<Handover>,
     deadline: Deadline,
-    /// Of a kept connection.
+    /// Only for a kept connection.
     probe: Option<Probe>,
 }
 
@@ -43,7 +43,7 @@ impl Gate {
         Self { state: Mutex::new(Handover::Waiting), deadline, probe }
     }
 
-    /// The connection wants the body. Whether it gets it.
+    /// The connection asks for the body; returns whether it gets it.
     fn pass(&self) -> bool {
         let asked = match &self.probe {
             _ if self.deadline.passed() => Handover::TooLate,
@@ -53,13 +53,13 @@ impl Gate {
         self.decide(asked) == Handover::Done
     }
 
-    /// The sender gives up. What became of the body, for good.
+    /// The sender gives up; returns what became of the body, for good.
     pub(super) fn close(&self) -> Handover {
         self.decide(Handover::Revoked)
     }
 
     fn decide(&self, wanted: Handover) -> Handover {
-        // Nothing can panic while it is held.
+        // No code can panic while holding this lock.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if *state == Handover::Waiting {
             *state = wanted;
@@ -81,7 +81,7 @@ impl GatedBody {
     }
 }
 
-/// The connection may not have the body, and has to be given up.
+/// The connection does not get the body, and is closed.
 #[derive(Debug, thiserror::Error)]
 #[error("the request was withdrawn")]
 pub(super) struct Withdrawn;

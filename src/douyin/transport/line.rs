@@ -1,7 +1,7 @@
 //! One connection to Douyin, with one request on it at a time.
 //!
-//! Nothing runs for a connection that is kept: whatever it says meanwhile waits in the kernel,
-//! where [`Probe`] sees it.
+//! No task runs for a kept connection. Bytes that arrive meanwhile wait in the kernel, where
+//! [`Probe`] sees them.
 //!
 //! What it must not know: what a body means, and which connection gets which request.
 
@@ -44,15 +44,15 @@ pub(super) struct Line {
     sender: http1::SendRequest<GatedBody>,
     end: End,
     socket: Arc<TcpStream>,
-    /// It was taken for an earlier request.
+    /// It was used for an earlier request.
     is_kept: bool,
 }
 
-/// How far a connection is from its end.
+/// Whether a connection can go on.
 enum End {
     Open(Box<http1::Connection<TokioIo<Box<dyn Io>>, GatedBody>>),
     Closed,
-    /// It failed, or said more than it was asked for.
+    /// It failed, or more bytes came than the answer.
     Broken,
 }
 
@@ -62,7 +62,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
 impl Connector {
     pub(super) fn new(url: &Uri, timeout: Duration) -> Result<Self, BuildError> {
-        // One crypto provider for the process; an earlier caller has installed the same one.
+        // One crypto provider for the process. If it is installed already, it is the same.
         rustls::crypto::ring::default_provider().install_default().ok();
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
@@ -113,7 +113,7 @@ impl Line {
         self.is_kept
     }
 
-    /// For the gate of the next request. A new connection has nothing to say yet.
+    /// Lets the next request's gate look at the connection; `None`: it is new.
     pub(super) fn probe(&self) -> Option<Probe> {
         self.is_kept.then(|| Probe(Arc::clone(&self.socket)))
     }
@@ -137,7 +137,7 @@ impl Line {
         answer.await
     }
 
-    /// Whether nothing more comes within this time. That it is closed is no word.
+    /// Whether no byte arrives within this time. A connection that closes is silent.
     pub(super) async fn is_silent_for(&mut self, time: Duration) -> bool {
         if let End::Open(connection) = &mut self.end
             && let Ok(ended) = tokio::time::timeout(time, connection).await
@@ -155,7 +155,7 @@ impl Line {
         let End::Open(connection) = &mut self.end else {
             return None;
         };
-        // Once, so that it notices the end of the answer, and whatever came with it.
+        // Polled once, so that it notices the end of the answer and any bytes after it.
         let polled = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *connection).poll(cx)));
         let is_open = polled.await.is_pending() && self.sender.is_ready();
         is_open.then_some(Self { is_kept: true, ..self })
@@ -199,7 +199,7 @@ async fn answer(
     Ok(Reply { status, log_id_header, content })
 }
 
-/// At most one byte more than `bytes_max`, however much it holds.
+/// At most one byte more than `bytes_max`, whatever the packed size.
 fn unpacked(packed: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
     let mut plain = Vec::new();
     let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
@@ -207,19 +207,19 @@ fn unpacked(packed: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
     packed.read_to_end(&mut plain).ok().map(|_| plain)
 }
 
-/// Looks at what a kept connection has said, without reading it.
+/// Looks whether bytes have arrived on a kept connection, without reading them.
 pub(super) struct Probe(Arc<TcpStream>);
 
 impl Probe {
-    /// The kernel is asked, because the runtime may not have heard yet of what has arrived. A
-    /// connection that its other side has closed is not silent either.
+    /// Asks the kernel, because the runtime may not know yet what has arrived. A connection that
+    /// its peer has closed is not silent either.
     pub(super) fn is_silent(&self) -> bool {
         let seen = recv(&*self.0, &mut [0_u8; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT);
         matches!(seen, Err(Errno::AGAIN))
     }
 }
 
-/// A socket that can be looked at from the side.
+/// A socket that a [`Probe`] can look at meanwhile.
 struct Socket(Arc<TcpStream>);
 
 impl AsyncRead for Socket {

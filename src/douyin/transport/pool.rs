@@ -1,7 +1,7 @@
-//! The connections to Douyin that are kept: which one gets the next request.
+//! The connections to Douyin that are kept, and which one gets the next request.
 //!
-//! HTTP/1.1 has nothing in an answer that says which request it belongs to. So a connection rests
-//! after each answer, and if it says anything meanwhile it gets no other request.
+//! Nothing in an HTTP/1.1 answer says which request it belongs to. So a connection rests after each
+//! answer, and if bytes arrive meanwhile it gets no other request.
 //!
 //! What it must not know: what is sent.
 
@@ -15,7 +15,7 @@ use super::line::{Connector, Line};
 
 pub(super) struct Pool {
     connector: Connector,
-    /// The longest unused first.
+    /// The one unused for longest comes first.
     kept: Mutex<Vec<Kept>>,
     idle_timeout: Duration,
     kept_max: usize,
@@ -31,7 +31,7 @@ impl Pool {
         Self { connector, kept: Mutex::default(), idle_timeout, kept_max }
     }
 
-    /// A connection that has rested, the last used one of those; else a new one.
+    /// The most recently used connection that has rested long enough; else a new one.
     pub(super) async fn take(&self) -> Result<Line, String> {
         match self.rested() {
             Some(line) => Ok(line),
@@ -39,7 +39,7 @@ impl Pool {
         }
     }
 
-    /// Keeps a connection whose answer was read, if it is good for another request.
+    /// Keeps a connection whose answer was read, if it can take another request.
     pub(super) async fn put(&self, line: Line) {
         let Some(line) = line.kept().await else {
             return;
@@ -60,7 +60,7 @@ impl Pool {
     }
 
     fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
-        // Nothing can panic while it is held.
+        // No code can panic while holding this lock.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

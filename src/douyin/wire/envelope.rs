@@ -10,8 +10,8 @@
 //! ```
 //!
 //! The numbers decide: each may stand at each level, and all must agree. `BaseResp` is what
-//! services of the company wrap around answers to each other (a guess that it may get out): it is
-//! no number of this API, but it may deny a success.
+//! internal services of the company wrap around answers (a guess that it may get out). It is no
+//! number of this API, but it may deny a success.
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
@@ -24,29 +24,29 @@ use crate::settle::{DouyinError, TradeSystem};
 /// An answer out of its envelope.
 #[derive(Clone, PartialEq, Debug)]
 pub(in crate::douyin) struct Answer {
-    /// `None`: the answer carries no number at all.
+    /// `None`: the answer has no number.
     pub(in crate::douyin) err_no: Option<i32>,
     pub(in crate::douyin) sub_err_no: Option<i32>,
-    /// As Douyin wrote it; may echo what was sent.
+    /// As Douyin wrote it. It may repeat what was sent.
     err_msg: String,
     pub(in crate::douyin) log_id: Option<String>,
     /// `null` if there is none.
     pub(in crate::douyin) data: Value,
-    /// It shows the id of a settle, whatever its number says.
+    /// It shows the id of a settle, with any number.
     pub(in crate::douyin) names_a_settle: bool,
 }
 
-/// What is kept of Douyin's message.
+/// The most that is kept of Douyin's message.
 const ERR_MSG_BYTES_MAX: usize = 512;
-/// What is kept of a log id; those seen have 34 to 60 bytes.
+/// The most that is kept of a log id; those seen have 34 to 60 bytes.
 const LOG_ID_BYTES_MAX: usize = 128;
 
-/// Takes an answer out of whichever envelope it is in.
+/// Takes an answer out of its envelope.
 pub(in crate::douyin) fn read(content: &[u8]) -> Result<Answer, Unreadable> {
     if content.is_empty() {
         return Err(Unreadable("the answer is empty"));
     }
-    // Bounded in depth by the parser, in size by the transport.
+    // The parser limits its depth, the transport its size.
     let root = json::parse(content).ok_or(Unreadable("the answer is not JSON of one meaning"))?;
     let Value::Object(mut root) = root else {
         return Err(Unreadable("the answer is not a JSON object"));
@@ -87,7 +87,7 @@ fn names_a_settle(fields: &Fields) -> bool {
     names_something(fields, "settle_id")
 }
 
-/// Whether what is wrapped around the answer says that it failed.
+/// Whether the wrapping around the answer says that it failed.
 fn is_denied(root: &Fields) -> Result<bool, Unreadable> {
     for (wrapper, status) in [("BaseResp", "StatusCode"), ("base_resp", "status_code")] {
         if let Some(wrapper) = root.get(wrapper).and_then(Value::as_object)
@@ -99,7 +99,7 @@ fn is_denied(root: &Fields) -> Result<bool, Unreadable> {
     Ok(false)
 }
 
-/// Success is 0, and every place that has a number must have the same one.
+/// Success is 0. All places that have a number must agree.
 fn err_no(root: &Fields, below: &Fields, extra: &Fields) -> Result<Option<i32>, Unreadable> {
     one_number([
         number(root, "err_no")?,
@@ -112,8 +112,8 @@ fn err_no(root: &Fields, below: &Fields, extra: &Fields) -> Result<Option<i32>, 
     ])
 }
 
-/// Whether an answer says that something is not: an error, or nothing found. Taken for the answer
-/// to another request it could end a settle that lives.
+/// Whether an answer is an error or says that nothing was found. Taken for the answer to another
+/// request, it could end a settle that lives.
 pub(in crate::douyin) fn denies(content: &[u8]) -> bool {
     let Some(Value::Object(root)) = json::parse(content) else {
         return false;
@@ -124,7 +124,7 @@ pub(in crate::douyin) fn denies(content: &[u8]) -> bool {
     err_no(&root, fields("data"), fields("extra")).is_ok_and(|no| no != Some(0) || !found)
 }
 
-/// What is kept of a log id, wherever it was.
+/// A log id, cut if it is too long.
 pub(in crate::douyin) fn bounded_log_id(log_id: &str) -> String {
     log_id.split_at(log_id.floor_char_boundary(LOG_ID_BYTES_MAX)).0.to_owned()
 }
@@ -134,8 +134,8 @@ fn number(fields: &Fields, name: &'static str) -> Result<Option<i32>, Unreadable
     number.map(|number| i32::try_from(number).map_err(|_| Unreadable(name))).transpose()
 }
 
-/// Envelopes repeat their number. Copies that differ are no answer: one of them may say that the
-/// money moves and the other that it does not.
+/// Envelopes repeat their number. If the copies differ, the answer cannot be used: one may say that
+/// the money moves, and the other that it does not.
 fn one_number<const N: usize>(copies: [Option<i32>; N]) -> Result<Option<i32>, Unreadable> {
     let mut numbers = copies.into_iter().flatten();
     let first = numbers.next();
@@ -145,20 +145,20 @@ fn one_number<const N: usize>(copies: [Option<i32>; N]) -> Result<Option<i32>, U
     }
 }
 
-/// Texts only help people, so a wrong type is not worth the answer.
+/// Texts only help people, so one of a wrong type does not make the answer unreadable.
 fn first_text<const N: usize>(places: [(&Fields, &'static str); N]) -> Option<String> {
     places.into_iter().find_map(|(fields, name)| lenient::text(fields, name))
 }
 
 impl Answer {
-    /// The row of the error table that decides if this answers a call of a trade system, or one of
-    /// the platform's own; `None` for numbers that no document lists.
+    /// The row of the error table that decides if this answers a call of a trade system, or of the
+    /// platform itself; `None` for numbers that no document lists.
     pub(in crate::douyin) fn row(&self, trade_system: Option<TradeSystem>) -> Option<&'static Row> {
         codes::decisive(trade_system, self.err_no?, self.sub_err_no)
     }
 
-    /// The error to keep. A secret that Douyin echoes is taken out before the text is cut, so that
-    /// no part of it remains.
+    /// The error to record. A secret that Douyin repeats is taken out before the text is cut, so
+    /// that no part of it remains.
     pub(in crate::douyin) fn error(
         &self,
         http_status: u16,

@@ -1,8 +1,8 @@
-//! Bytes of Douyin's as JSON.
+//! Parses bytes from Douyin as JSON.
 //!
-//! Text that is broken is repaired, so that an err_msg cut within a character does not hide the
-//! err_no beside it. Each repair leaves [`DAMAGED`] in the text: what only informs is shown with
-//! it replaced, and what decides is not taken from a damaged text.
+//! Damaged text is repaired, so that an err_msg cut within a character does not hide the err_no
+//! beside it. Each repair leaves [`DAMAGED`] in the text. A text that decides nothing is shown with
+//! the mark replaced; a damaged text that decides is not used.
 //!
 //! What it must not know: what a field means.
 
@@ -12,17 +12,17 @@ use std::str::Chars;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Stands where a text was repaired. No text has it by itself: Unicode keeps it for a program's own
-/// use.
+/// Stands where a text was repaired. No text has it otherwise: Unicode reserves it for a program's
+/// internal use.
 pub(in crate::douyin) const DAMAGED: char = '\u{fdd0}';
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// `None`: it is no JSON even after a repair, or an object in it gives one name two values, of
-/// which no reader can say which one is meant. Bounded in depth by the parser.
+/// `None`: it is no JSON even after a repair, or an object has one name twice, so that its value is
+/// ambiguous. The parser limits the depth.
 pub(in crate::douyin) fn parse(bytes: &[u8]) -> Option<Value> {
     let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     let read: Result<Read, _> = serde_json::from_slice(bytes);
-    // Nearly every answer is whole: only one that is not costs a second reading.
+    // Nearly every answer is whole, so only a damaged one is read twice.
     let read = read.or_else(|_| serde_json::from_str(&repaired(bytes)));
     read.ok().map(|Read(value)| value)
 }
@@ -36,8 +36,8 @@ pub(in crate::douyin) fn is_damaged(text: &str) -> bool {
     text.contains(DAMAGED)
 }
 
-/// Repairs what a JSON parser refuses within texts: bytes that are no UTF-8, halves of surrogate
-/// pairs, control characters, unknown escapes. Everything else stays as it is.
+/// Repairs what a JSON parser refuses within texts: bytes that are not UTF-8, halves of surrogate
+/// pairs, control characters, unknown escapes. Everything else stays.
 fn repaired(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -94,7 +94,7 @@ fn unit(escape: &str) -> Option<u16> {
     is_hex.then(|| u16::from_str_radix(digits, 16).ok())?
 }
 
-/// A value in which no object gives one name two values: `Value` itself would keep the last one.
+/// A value in which no object has one name twice. `Value` itself would keep the last one.
 struct Read(Value);
 
 impl<'de> Deserialize<'de> for Read {
@@ -235,7 +235,7 @@ mod tests {
             prop_assert_eq!(parse(value.to_string().as_bytes()), Some(plain));
         }
 
-        /// A repair of what needs none would be a change of what Douyin said.
+        /// Repairing sound JSON would change what Douyin said.
         #[test]
         fn a_repair_leaves_whole_json_as_it_is(text in any::<String>()) {
             let whole = json!({ "t": text }).to_string();

@@ -1,6 +1,6 @@
-//! Values that only inform: read leniently. Any JSON type that carries the value is taken; what
-//! does not fit is left out, counted by its field, and logged once per process for each kind of
-//! misfit. It never keeps a settle from its end.
+//! The values that decide nothing, read leniently. Any JSON type that carries the value is taken. A
+//! value that does not fit is left out, counted by its field, and logged once per process for each
+//! field and kind. So it never keeps a settle from its end.
 //!
 //! What it must not know: what a field is used for.
 
@@ -16,7 +16,7 @@ use super::values::Fields;
 use crate::clock::Timestamp;
 use crate::settle::{Fen, Invalid};
 
-/// Every field that is read here: the labels of the count.
+/// Every field that is read here; they are the labels of the count.
 pub const INFORMING_FIELDS: [&str; 21] = [
     "commission",
     "cp_extra",
@@ -41,7 +41,7 @@ pub const INFORMING_FIELDS: [&str; 21] = [
     "wallet_settle_id",
 ];
 
-/// A text; a number as it is written. What had to be repaired is shown so.
+/// A text, or a number as it is written. Repaired places are shown.
 pub(in crate::douyin) fn text(fields: &Fields, name: &'static str) -> Option<String> {
     match fields.get(name)? {
         Value::Null => None,
@@ -51,7 +51,7 @@ pub(in crate::douyin) fn text(fields: &Fields, name: &'static str) -> Option<Str
     }
 }
 
-/// An id that nothing hangs on.
+/// An id that decides nothing.
 pub(in crate::douyin) fn id<T>(
     fields: &Fields,
     name: &'static str,
@@ -103,8 +103,8 @@ pub(in crate::douyin) fn flag(fields: &Fields, name: &'static str) -> Option<boo
     }
 }
 
-/// A moment, in milliseconds, in seconds or as a date. 0 is "not yet", as the zero of a language
-/// without optional numbers.
+/// A moment in milliseconds, in seconds or as a date. 0 means "not yet": some languages write a
+/// missing number as 0.
 pub(in crate::douyin) fn time(fields: &Fields, name: &'static str) -> Option<Timestamp> {
     let value = fields.get(name)?;
     let number = match value {
@@ -125,8 +125,8 @@ pub(in crate::douyin) fn time(fields: &Fields, name: &'static str) -> Option<Tim
 }
 
 fn whole_number(number: &serde_json::Number) -> Option<i64> {
-    /// From here on a float no longer has a place for every whole number: it may be another one
-    /// than Douyin wrote.
+    /// From here on a float cannot hold every whole number, so it may differ from what Douyin
+    /// wrote.
     const FLOAT_MAX: u64 = 1 << 53;
     if !number.is_f64() {
         return number.as_i64();
@@ -134,14 +134,14 @@ fn whole_number(number: &serde_json::Number) -> Option<i64> {
     whole_text(&number.to_string()).filter(|whole| whole.unsigned_abs() < FLOAT_MAX)
 }
 
-/// Digits, perhaps with a fraction that is zero.
+/// Digits, perhaps with a fraction of zero.
 fn whole_text(text: &str) -> Option<i64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let is_zero = !fraction.is_empty() && fraction.bytes().all(|digit| digit == b'0');
     is_zero.then(|| whole.parse().ok())?
 }
 
-/// Counts and tells that a field does not fit. Never what it says.
+/// Counts and logs that a field does not fit, without its value.
 pub(in crate::douyin) fn dropped<T>(field: &'static str, value: &Value) -> Option<T> {
     let kind = match value {
         Value::Null => "null",
@@ -153,10 +153,14 @@ pub(in crate::douyin) fn dropped<T>(field: &'static str, value: &Value) -> Optio
         Value::Object(_) => "an object",
     };
     metrics::counter!("settlement_unreadable_fields_total", "field" => field).increment(1);
-    // As many as there are fields and kinds. Nothing can panic while it is held.
+    // Bounded by the number of fields and kinds. No code can panic while holding this lock.
     static TOLD: Mutex<BTreeSet<(&str, &str)>> = Mutex::new(BTreeSet::new());
     if TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert((field, kind)) {
-        warn!(field, kind, "Douyin sends a field that does not fit: left out, told once, counted");
+        warn!(
+            field,
+            kind,
+            "Douyin sent a field that cannot be read: it is left out, and counted from now on"
+        );
     }
     None
 }

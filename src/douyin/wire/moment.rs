@@ -3,14 +3,14 @@
 
 use crate::clock::Timestamp;
 
-/// Smaller numbers are seconds: as milliseconds they would lie before 1973, as seconds they reach
+/// Smaller numbers are seconds. As milliseconds they would lie before 1973; as seconds they reach
 /// the year 5138.
 const MS_MIN: i64 = 100_000_000_000;
-/// Nothing of Douyin's is older (2001-09-09): a smaller number is no moment.
+/// Nothing at Douyin is older (2001-09-09), so a smaller number is no moment.
 const SECS_MIN: i64 = 1_000_000_000;
-/// The last millisecond of the year 9999, the end of what a protobuf Timestamp may say.
+/// The last millisecond of the year 9999, the end of what a protobuf Timestamp can express.
 const MS_MAX: i64 = 253_402_300_799_999;
-/// No page names the zone of a date in text. Douyin's own is taken, UTC+8, which is a guess.
+/// No page names the time zone of a date in text. Douyin's own is assumed, UTC+8, which is a guess.
 const ZONE_SECS: i64 = 8 * 3600;
 
 /// Seconds or milliseconds since the epoch.
@@ -54,7 +54,7 @@ fn zoned(time: &str) -> Option<(&str, i64)> {
     (hours < 24 && minutes < 60).then_some((time, sign * (hours * 3600 + minutes * 60)))
 }
 
-/// Numbers of so many digits each, with a separator between two.
+/// Numbers of fixed numbers of digits, with a separator between two.
 fn numbers<const N: usize>(text: &str, separator: char, digits: [usize; N]) -> Option<[i64; N]> {
     let mut parts = text.split(separator);
     let mut read = [0; N];
@@ -66,7 +66,7 @@ fn numbers<const N: usize>(text: &str, separator: char, digits: [usize; N]) -> O
     parts.next().is_none().then_some(read)
 }
 
-/// Days from 1970-01-01 of a day of the Gregorian calendar that exists.
+/// Days from 1970-01-01 to a date that exists in the Gregorian calendar.
 fn days_since_epoch(year: i64, month: i64, day: i64) -> Option<i64> {
     let is_leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
     let lengths = [31, if is_leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];

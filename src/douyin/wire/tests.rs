@@ -1,4 +1,4 @@
-//! What is understood of the envelopes around answers, and of tokens.
+//! How the envelopes around answers, and tokens, are read.
 
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};

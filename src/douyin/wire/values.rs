@@ -1,7 +1,7 @@
-//! Values that decide: read strictly. A number may come as a text and a text as a whole number (the
-//! official generator and the official samples disagree); what is absent, `null` or empty is unset;
-//! anything else makes the whole message unreadable. A float has lost digits that may be a name,
-//! and a text that had to be repaired names nothing.
+//! The values that decide, read strictly. A number may come as a text and a text as a whole number
+//! (the official generator and the official samples disagree). An absent, `null` or empty value is
+//! unset. Anything else makes the whole message unreadable: a float may have lost digits of a
+//! number, and a repaired text names nothing.
 
 use serde_json::{Map, Value};
 
@@ -11,8 +11,8 @@ use crate::settle::Invalid;
 
 pub(in crate::douyin) type Fields = Map<String, Value>;
 
-/// The text under whichever of the names has one. Two names of one thing with different texts are
-/// a contradiction.
+/// The text under the one of these names that has one. Two names with different texts are a
+/// contradiction.
 pub(in crate::douyin) fn text(
     fields: &Fields,
     names: &[&'static str],
@@ -29,7 +29,7 @@ pub(in crate::douyin) fn text(
     Ok(found)
 }
 
-/// As [`text`], but an empty text counts as one: what it says is "there is none".
+/// As [`text`], but an empty text counts as one: it says "there is none".
 pub(in crate::douyin) fn shown(
     fields: &Fields,
     name: &'static str,
@@ -45,7 +45,7 @@ pub(in crate::douyin) fn shown(
     }
 }
 
-/// The name that a text must be, if there is one.
+/// Parses the text, if there is one.
 pub(in crate::douyin) fn parsed<T>(
     text: Option<String>,
     parse: fn(String) -> Result<T, Invalid>,
@@ -69,7 +69,7 @@ pub(in crate::douyin) fn integer(
     }
 }
 
-/// Whether a field that should name something does: an empty name and a zero name nothing.
+/// Whether the field names something. An empty text and a zero do not.
 pub(in crate::douyin) fn names_something(fields: &Fields, name: &str) -> bool {
     fields.get(name).is_some_and(is_something)
 }
