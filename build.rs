@@ -9,8 +9,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=migrations");
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_imports(true).include_source_info(true);
-    // The error details go into the descriptor set too: a client that asks for the contract by
-    // reflection can only print the details it finds there.
+    // The error details are in the descriptor set too: a client that asks for the contract by
+    // reflection can only print details that it finds there.
     compiler.open_files([
         "douyin/settlement/v1/settlement.proto",
         "google/rpc/code.proto",

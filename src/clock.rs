@@ -1,11 +1,10 @@
 //! Time, as the gateway reads it. Floor 0: nothing here knows what the time is used for.
 //!
-//! Two clocks, because they answer different questions. `now` is the time of day: it is written
-//! into records and compared across restarts. It is read from the machine once, when the process
-//! starts, and then runs with `uptime`, so that it cannot jump while the process lives; whatever
-//! the machine's clock does shows at the next start. `uptime` never jumps and keeps running while
-//! the machine is suspended: it answers "how long ago did this process decide to send?", the
-//! question on which money depends.
+//! Two clocks for two questions. `now` is the time of day, which is written into records and
+//! compared across restarts. It is read from the machine once, when the process starts, and then
+//! runs with `uptime`, so that it cannot jump while the process lives; a change of the machine's
+//! clock shows at the next start. `uptime` never jumps, and runs on while the machine is suspended.
+//! It answers how long ago this process decided to send, the question on which money depends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -24,12 +23,12 @@ impl Timestamp {
         self.0
     }
 
-    /// Saturates at the ends of time instead of wrapping.
+    /// Stops at the ends of time instead of wrapping.
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(duration_ms(duration)))
     }
 
-    /// Saturates at the ends of time instead of wrapping.
+    /// Stops at the ends of time instead of wrapping.
     pub fn minus(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(duration_ms(duration)))
     }
@@ -67,7 +66,7 @@ enum Source {
     System { start: Timestamp, origin: Uptime },
     /// Runs with the runtime's timer, so that a test that pauses or advances the runtime's time
     /// moves this clock too. `jump_ms` displaces the time of day only.
-    /// `drift_ppm`: how many microseconds more than a second it counts in each second.
+    /// `drift_ppm`: how many microseconds more than a second it counts per second.
     Runtime { start: Timestamp, origin: tokio::time::Instant, jump_ms: AtomicI64, drift_ppm: i32 },
 }
 
@@ -77,8 +76,8 @@ impl Clock {
         Self(Arc::new(Source::System { start: time_of_day(), origin: boot_time() }))
     }
 
-    /// How far the machine's time of day has moved away from this clock's since the start, in
-    /// milliseconds: somebody set it.
+    /// How far the machine's time of day has moved from this clock's since the start, in
+    /// milliseconds. More than a little means that it was set.
     pub fn machine_moved_ms(&self) -> i64 {
         match &*self.0 {
             Source::System { .. } => time_of_day().0.saturating_sub(self.now().0),
@@ -91,7 +90,7 @@ impl Clock {
         Self::drifting(start, 0)
     }
 
-    /// The same, but it runs too fast by so many millionths, or too slow.
+    /// The same, but it runs this many millionths too fast (or too slow, if negative).
     pub fn drifting(start: Timestamp, drift_ppm: i32) -> Self {
         let (origin, jump_ms) = (tokio::time::Instant::now(), AtomicI64::new(0));
         Self(Arc::new(Source::Runtime { start, origin, jump_ms, drift_ppm }))
@@ -118,8 +117,8 @@ impl Clock {
         }
     }
 
-    /// Moves the time of day of a runtime clock by `ms`, as between two starts of a process; the
-    /// machine's own clock does not listen.
+    /// Moves the time of day of a runtime clock by `ms`, as between two starts of a process. A
+    /// system clock ignores it.
     pub fn jump_ms(&self, ms: i64) {
         match &*self.0 {
             Source::System { .. } => {}
@@ -138,7 +137,7 @@ pub async fn at(moment: Option<tokio::time::Instant>) {
     }
 }
 
-/// What a clock that drifts makes of a duration.
+/// A duration as a drifting clock measures it.
 fn drifted(elapsed: Duration, drift_ppm: i32) -> Duration {
     let drift = elapsed / 1_000_000 * drift_ppm.unsigned_abs();
     if drift_ppm < 0 { elapsed.saturating_sub(drift) } else { elapsed + drift }

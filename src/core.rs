@@ -1,5 +1,5 @@
-//! The gateway without its sockets: what is built on a store, in which order it ends. The server
-//! puts listeners around it, a simulation plays it as it is.
+//! The gateway without its sockets: what is built on a store, and in which order it ends. The
+//! server puts listeners around it; a simulation uses it as it is.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::http::callbacks::Callbacks;
 use crate::store::{OpenError, Sqlite, SqliteOptions, Store};
 use crate::tasks::{Essentials, Tasks};
 
-/// Everything between the listeners and the store; cheap to clone, clones are the same.
+/// Everything between the listeners and the store. Cheap to clone; clones share everything.
 #[derive(Clone)]
 pub struct Core {
     pub apps: Apps,
@@ -26,14 +26,14 @@ pub struct Core {
     pub callbacks: Callbacks,
     pub(crate) store: Store,
     pub(crate) clock: Clock,
-    /// The tasks without which it must not live on, those of the listeners among them.
+    /// The essential tasks, those of the listeners included.
     pub(crate) essentials: Essentials,
     poller: Poller,
-    /// Cancelled when nothing is claimed any more.
+    /// Cancelled when nothing more is to be claimed.
     polling: CancellationToken,
 }
 
-/// Why there is no core.
+/// Why the core cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     #[error("cannot open the store: {0}")]
@@ -44,18 +44,18 @@ pub enum BuildError {
     Apps(#[from] Twice),
 }
 
-/// How long closing the database may take: one whose disk hangs is left as after a kill.
+/// How long closing the database may take. If its disk hangs, it is left as after a kill.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(10);
 
 impl Core {
-    /// Opens the store and builds everything on it; nothing is driven yet.
+    /// Opens the store and builds everything on it. Nothing is driven yet.
     pub(crate) fn open(config: Config, clock: Clock) -> Result<Self, BuildError> {
         let options = SqliteOptions { clock: clock.clone(), ..config.sqlite.clone() };
         let store = Store::Sqlite(Arc::new(Sqlite::open(options)?));
         Self::build(config, store, None, clock)
     }
 
-    /// Builds everything on a store that is open. `transport`: `None` speaks HTTP to Douyin.
+    /// Builds everything on an open store. `transport`: `None` means HTTP to Douyin.
     pub fn build(
         config: Config,
         store: Store,
@@ -90,8 +90,8 @@ impl Core {
         self.gateway.drain();
     }
 
-    /// Waits until every stream and every create in flight has been answered; then nothing more is
-    /// claimed, and the turns of the poller end.
+    /// Waits until every stream and every create in flight is answered. Then nothing more is
+    /// claimed, and the poller's turns end.
     pub async fn finish(&self) {
         self.service.streams_ended().await;
         self.gateway.finish().await;
@@ -103,7 +103,7 @@ impl Core {
         self.essentials.all_ended().await;
     }
 
-    /// Closes the store, whatever is still in flight.
+    /// Closes the store, even with work in flight.
     pub async fn close(&self) {
         if tokio::time::timeout(CLOSE_TIME_MAX, self.store.close()).await.is_err() {
             let path = self.store.path().display();

@@ -1,18 +1,18 @@
-//! File descriptors: how many this process may open, and how many it has open. Without a free one
-//! nothing is accepted, and Douyin cannot be asked.
+//! File descriptors: how many this process may open, and how many are open. Without a free one no
+//! connection is accepted, and Douyin cannot be called.
 //!
 //! What it must not know: what they are for.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the soft limit to the hard one; how many may be open from then on. `None`: any number.
+/// Raises the soft limit to the hard one, and returns it. `None`: no limit.
 pub(crate) fn raise() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {
         return limit.maximum;
     }
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    // The soft limit stands where the operating system does not want it raised.
+    // The limit stays if the operating system does not allow it.
     let _ = setrlimit(Resource::Nofile, raised);
     allowed()
 }
@@ -22,7 +22,7 @@ pub(crate) fn allowed() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
-/// How many are open, where the operating system tells.
+/// How many are open, if the operating system tells.
 pub(crate) fn used() -> Option<usize> {
     std::fs::read_dir("/proc/self/fd").ok().map(Iterator::count)
 }

@@ -1,6 +1,6 @@
-//! A gRPC gateway to Douyin's settlement (分账, profit sharing): a settle that is recorded here is
-//! never lost, never doubled, always driven to Douyin's final word, and everyone watching learns
-//! it.
+//! A gRPC gateway to Douyin's settlement (分账, profit sharing). A settle that is recorded here is
+//! never lost, never doubled, and driven until Douyin says how it ended; every watcher learns the
+//! end.
 //!
 //! ```text
 //!            callers (any language, mesh, grpcurl)      Douyin open platform
@@ -20,13 +20,13 @@
 //! ```
 //!
 //! Read in this order: [`settle`] (what a settle is and how it changes), [`gateway`] (how it is
-//! driven and watched), [`store`] (what is durable), [`douyin`] (how Douyin is spoken to), [`apps`]
-//! (for whom), [`grpc`] and [`http`] (who calls), [`core`] and [`server`] (how it starts and
+//! driven and watched), [`store`] (what is durable), [`douyin`] (how Douyin is called), [`apps`]
+//! (for which app), [`grpc`] and [`http`] (who calls), [`core`] and [`server`] (how it starts and
 //! stops).
 //!
-//! Modules use those on lower floors and on their own; a test holds them to it.
+//! Modules use those on lower floors and on their own; a test checks it.
 
-// So that the compiler finds what nothing uses any more.
+// So that the compiler finds what is not used any more.
 #![warn(unreachable_pub)]
 
 pub mod apps;

@@ -1,10 +1,9 @@
-//! How many lines one place in the code may log, so that no stranger can fill the disk with
-//! them. Floor 0: nothing here knows what a line says, or where it goes.
+//! How many lines one place in the code may log, so that no peer can fill the disk with them. Floor
+//! 0: nothing here knows what a line says, or where it goes.
 //!
-//! Each place has a budget for each interval. What is beyond it is held back and counted, and at
-//! the end of the interval one line tells how many there were. The keeper of the log ends the
-//! intervals ([`sum_up`]); this module reads no clock, so that a limit costs one addition. Where no
-//! log is kept (simulation) nothing is held back.
+//! Each place has a limit per interval. Further lines are held back and counted, and one line at
+//! the end of the interval tells how many. [`sum_up`] ends the intervals; this module reads no
+//! clock, so that a limit costs one addition. Without a log (simulation) nothing is held back.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -15,13 +14,13 @@ use tracing::{Level, debug, error, info, warn};
 /// How often [`sum_up`] is to be called.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Who can cause a line as often as they like.
+/// Who can cause a line as often as it likes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Cause {
-    /// Anybody who reaches a port. What they cause is worth a few lines.
+    /// Any peer that reaches a port. Its lines are worth little.
     Stranger,
-    /// A caller, Douyin, the disk. Each of their lines names a settle that an operator may look
-    /// for, so that a bad day of one app is still told line by line.
+    /// A caller, Douyin, the disk. Each of its lines names a settle that an operator may look for,
+    /// so many are kept.
     Peer,
 }
 
@@ -35,19 +34,19 @@ impl Cause {
     }
 }
 
-/// The budget of one place in the code.
+/// The limit of one place in the code.
 pub(crate) struct LogLimit {
     level: Level,
     target: &'static str,
     line: &'static str,
     lines_max: u64,
-    /// Lines of this interval, those that were held back among them.
+    /// Lines in this interval, those held back included.
     lines: AtomicU64,
-    /// Whether it is among [`PLACES`].
+    /// Whether the place is in [`PLACES`].
     listed: AtomicBool,
 }
 
-/// Every place that has logged; there are no more than the code has.
+/// Every place that has logged. There are only as many as the code has.
 static PLACES: Mutex<Vec<&LogLimit>> = Mutex::new(Vec::new());
 static SUMMED_UP: AtomicBool = AtomicBool::new(false);
 
@@ -63,7 +62,7 @@ impl LogLimit {
         Self { level, target, line, lines_max: cause.lines_max(), lines, listed }
     }
 
-    /// Whether one more line may be logged in this interval; if not, it is counted.
+    /// Whether one more line may be logged in this interval. If not, it is counted.
     pub(crate) fn admits(&'static self) -> bool {
         if !SUMMED_UP.load(Ordering::Relaxed) {
             return true;
@@ -74,7 +73,7 @@ impl LogLimit {
         self.lines.fetch_add(1, Ordering::Relaxed) < self.lines_max
     }
 
-    /// Begins the next interval; tells how many lines this one held back.
+    /// Begins the next interval; returns how many lines this one held back.
     fn turn(&self) -> u64 {
         self.lines.swap(0, Ordering::Relaxed).saturating_sub(self.lines_max)
     }
@@ -92,14 +91,14 @@ impl LogLimit {
     }
 }
 
-/// From now on lines are held back: [`sum_up`] will tell of them.
+/// From now on lines are held back, and [`sum_up`] counts them.
 pub(crate) fn begin() {
     SUMMED_UP.store(true, Ordering::Relaxed);
 }
 
 /// Ends the interval of every place, and logs one line for each that held lines back.
 pub(crate) fn sum_up() {
-    // Not while they are told of: telling takes the locks of the keeper of the log.
+    // Copied, so that the lock is free while they are logged: logging takes other locks.
     let places = PLACES.lock().unwrap_or_else(PoisonError::into_inner).clone();
     for place in places {
         let more = place.turn();

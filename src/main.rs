@@ -1,4 +1,4 @@
-//! The executable: command line → configuration → logs → build → run → how it ended.
+//! The executable: command line → configuration → logs → build → run → exit code.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use settlement_gateway::clock::Clock;
 use settlement_gateway::server::{Server, Stopped};
 use settlement_gateway::telemetry::Log;
 
-/// Gives back to the operating system what a peak has taken, which glibc does not.
+/// Gives memory of a peak back to the operating system, which glibc does not.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -40,7 +40,7 @@ fn wait_for(command: impl Future<Output = ExitCode>) -> ExitCode {
     let runtime = tokio::runtime::Runtime::new();
     let runtime = runtime.expect("the operating system grants threads and timers");
     let code = runtime.block_on(command);
-    // What is not over yet waits for a disk that hangs, and would be waited for.
+    // What still runs waits for a disk that hangs, and must not be waited for.
     runtime.shutdown_background();
     code
 }

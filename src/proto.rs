@@ -1,4 +1,4 @@
-//! The contract as compiled from `proto/`. Nothing is written by hand here.
+//! The contract, compiled from `proto/`.
 
 /// `douyin.settlement.v1`.
 pub mod v1 {
@@ -11,5 +11,5 @@ pub mod v1 {
     tonic::include_proto!("douyin.settlement.v1");
 }
 
-/// Every message of the contract and of the error details, with comments: what reflection serves.
+/// All messages of the contract and of the error details, with comments. Reflection serves them.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor_set.bin"));

@@ -1,4 +1,4 @@
-//! The process: the core and the listeners around it, and in which order all of it ends.
+//! The process: the core with the listeners around it, and in which order all of it ends.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -57,9 +57,9 @@ pub enum BuildError {
 pub enum Stopped {
     /// Everything in flight was finished.
     Gracefully,
-    /// The grace period ended first; what was in flight is durable and goes on after a restart.
+    /// The grace period ended first. What was in flight is durable and goes on after a restart.
     Hard,
-    /// A task without which the gateway cannot run had ended, a bug.
+    /// An essential task had ended, which is a bug.
     Broken { task: &'static str },
 }
 
@@ -67,7 +67,7 @@ pub enum Stopped {
 const LINGER: Duration = Duration::from_secs(2);
 
 impl Server {
-    /// Binds, opens and wires everything; nothing is served or driven yet.
+    /// Binds, opens and connects everything. Nothing is served or driven yet.
     pub async fn build(config: Config, clock: Clock) -> Result<Self, BuildError> {
         let (grpc, grpc_addr) = bind(config.grpc_addr).await?;
         let callback = match config.takes_callbacks() {
@@ -100,17 +100,17 @@ impl Server {
         Ok(by_app.into_iter().map(|(_, settles)| settles).sum())
     }
 
-    /// Serves and drives until `stop`, or until a part that it cannot do without ends by itself.
-    /// Then ends in order: say so, wait for balancers, end the streams, finish what is in flight,
-    /// take in the last callbacks, close the store.
+    /// Serves and drives until `stop`, or until an essential task ends by itself. Then ends in
+    /// order: say so, wait for balancers, end the streams, finish what is in flight, take the last
+    /// callbacks, close the store.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Stopped {
-        // Before anything counts.
+        // Before anything is counted.
         let metrics = telemetry::metrics();
         metrics::gauge!("settlement_rehearsal").set(if self.rehearsal { 1.0 } else { 0.0 });
         let core = self.core;
         let essentials = core.essentials.clone();
         let health = Health::new(&core.store, &core.clock);
-        // Known from the first request on; serving once the store has shown that it can commit.
+        // Known from the first request on, and serving once the store has shown that it can commit.
         health.report(ServingStatus::NotServing).await;
         core.drive();
         let (draining, edges) = (CancellationToken::new(), CancellationToken::new());
@@ -156,8 +156,8 @@ impl Server {
         let in_flight = async {
             core.finish().await;
             edges.cancel();
-            // Everything of ours is answered. A stream of somebody else's (reflection, a request
-            // whose body never ends) is not waited for.
+            // All our calls are answered. Streams of other services (reflection, a request whose
+            // body never ends) are not waited for.
             let _ = tokio::time::timeout(LINGER, &mut server).await;
             cut.cancel();
             core.ended().await;
@@ -173,7 +173,9 @@ impl Server {
         match stopped {
             Stopped::Gracefully => info!("stopped gracefully"),
             Stopped::Hard => warn!("stopped hard: the grace period ended with work in flight"),
-            Stopped::Broken { task } => error!(task, "stopped broken: please report this"),
+            Stopped::Broken { task } => {
+                error!(task, "stopped because an essential task had ended: please report this")
+            }
         }
         stopped
     }

@@ -1,11 +1,10 @@
 //! The locks and channels of the small structures that many tasks share (`gateway/hub.rs`,
 //! `gateway/in_flight.rs`).
 //!
-//! They take them from here and from nowhere else, so that `tests/interleavings` can compile the
-//! same files once more over a `sync` in which every operation is a place where another task may
-//! run.
+//! They use only what this module names, so that `tests/interleavings` can compile the same files
+//! over another `sync`, in which other tasks may run at every operation.
 //!
-//! What it must not know: anything. It only names what others wrote.
+//! What it must not know: anything. It only names what is written elsewhere.
 
 pub(crate) mod bell;
 

@@ -13,14 +13,14 @@ pub(crate) use essentials::Essentials;
 /// A task as a [`Runner`] gets it.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What the tasks of one process run in.
+/// Where the tasks of one process run.
 #[derive(Clone, Default)]
 pub enum Runner {
-    /// The runtime, as they are.
+    /// Directly in the runtime.
     #[default]
     Runtime,
-    /// Something around each of them that can hold it up or end it where it stands, as a process
-    /// that is suspended or killed does (simulation).
+    /// Inside something that can delay each task or end it at any point, as when a process is
+    /// suspended or killed (simulation).
     Within(Arc<dyn Fn(Task) -> Task + Send + Sync>),
 }
 
@@ -33,7 +33,7 @@ impl Runner {
     }
 }
 
-/// The tasks of one owner, who awaits them when it stops. Cheap to clone; clones are the same.
+/// The tasks of one owner, which awaits them when it stops. Cheap to clone; clones share the tasks.
 #[derive(Clone, Default)]
 pub struct Tasks {
     tracker: TaskTracker,

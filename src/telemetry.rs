@@ -1,5 +1,5 @@
-//! Metrics; and logs: for people on a terminal, JSON otherwise; to standard error, so that standard
-//! output stays for what a command prints. Lines go there through a queue (`log_queue`).
+//! Metrics and logs. Logs are text on a terminal and JSON otherwise. They go to standard error,
+//! through a queue (`log_queue`), so that standard output has only what a command prints.
 
 mod libraries;
 mod log_queue;
@@ -19,14 +19,13 @@ use crate::log_limit::limited;
 use libraries::Libraries;
 use log_queue::{LogQueue, StandardError};
 
-/// The log of a process; dropped as the last thing it does, so that what is queued is still
-/// written.
+/// The log of a process. Dropped last, so that what is queued is still written.
 #[must_use]
 pub struct Log(LogQueue);
 
 impl Log {
-    /// Starts logging for a process that serves: its panics are logged, too. What they would print
-    /// otherwise waits for the reader of standard error.
+    /// Starts logging for a process that serves. Its panics are logged too; printed as usual, they
+    /// would wait for the reader of standard error.
     pub fn start() -> Self {
         let log = Self(start().clone());
         std::panic::set_hook(Box::new(|panic| {
@@ -37,12 +36,12 @@ impl Log {
             let backtrace = Backtrace::capture();
             let captured = backtrace.status() == BacktraceStatus::Captured;
             let backtrace = captured.then(|| tracing::field::display(backtrace));
-            limited!(Peer, ERROR, { thread, place, panic = message, backtrace }, "panicked, a bug");
+            limited!(Peer, ERROR, { thread, place, panic = message, backtrace }, "a panic, which is a bug: please report this");
         }));
         log
     }
 
-    /// Says why a command failed, behind what was logged before.
+    /// Says why a command failed, after what was logged before.
     pub fn complain(&self, problem: impl fmt::Display) {
         self.0.push(format!("settlement-gateway: {problem}\n").as_bytes());
     }
@@ -59,7 +58,7 @@ impl Drop for Log {
 pub fn start() -> &'static LogQueue {
     static QUEUE: OnceLock<LogQueue> = OnceLock::new();
     QUEUE.get_or_init(|| {
-        // Lines that are dropped are counted from the first one on.
+        // Counts dropped lines from the first one on.
         metrics();
         let queue = LogQueue::start(StandardError);
         let filter = EnvFilter::try_from_default_env()
@@ -68,7 +67,7 @@ pub fn start() -> &'static LogQueue {
             .with_env_filter(filter)
             .with_writer(queue.clone())
             .log_internal_errors(false);
-        // If something else keeps the log of this process (a test), it stays with that.
+        // If something else (a test) keeps the log of this process, that stays.
         let _ = if std::io::stderr().is_terminal() {
             logs.finish().with(Libraries::default()).try_init()
         } else {
@@ -79,13 +78,13 @@ pub fn start() -> &'static LogQueue {
     })
 }
 
-/// What is counted in this process, to be read. Counting begins with the first call.
+/// The metrics of this process. Counting begins with the first call.
 pub fn metrics() -> PrometheusHandle {
     static COUNTED: OnceLock<PrometheusHandle> = OnceLock::new();
     let counted = COUNTED.get_or_init(|| {
         let recorder = PrometheusBuilder::new().build_recorder();
         let counted = recorder.handle();
-        metrics::set_global_recorder(recorder).expect("nobody else counts in this process");
+        metrics::set_global_recorder(recorder).expect("no other recorder is set in this process");
         metrics::describe_counter!(
             "settlement_callbacks_total",
             "Callbacks by app and by what became of them."
@@ -120,7 +119,7 @@ pub fn metrics() -> PrometheusHandle {
             metrics::Unit::Bytes,
             "Size of the database's log, its -wal file."
         );
-        // What an alert asks for is there before it happens.
+        // Metrics for alerts exist before their first event.
         metrics::counter!("settlement_log_lines_dropped_total").increment(0);
         metrics::counter!("settlement_log_lines_held_back_total").increment(0);
         describe_connections();
@@ -140,7 +139,7 @@ pub fn metrics() -> PrometheusHandle {
     counted.clone()
 }
 
-/// Those that alerts need are there from the start.
+/// Those for alerts exist from the start.
 fn describe_connections() {
     metrics::describe_gauge!("settlement_grpc_connections", "Open connections to the gRPC port.");
     metrics::describe_gauge!(

@@ -1,4 +1,4 @@
-//! How an answer looks: the envelopes and texts of Douyin's error pages.
+//! The form of answers: the envelopes and texts of Douyin's error pages.
 //!
 //! It knows the wire and the choices about it, and no rule that leads to an answer.
 
@@ -23,7 +23,7 @@ pub struct Answer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) err_no: i64,
-    /// Follows the documented text, for whoever reads the answer.
+    /// Follows the documented text, for a person who reads the answer.
     pub(super) detail: String,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// The answer of settle_create or settle_query: `data`, or why not.
+    /// The answer of settle_create or settle_query: `data`, or why it is refused.
     pub(super) fn settlement(self, result: Result<Value, Refusal>) -> Answer {
         match result {
             Ok(data) => self.success(data),
@@ -59,7 +59,7 @@ impl Writer<'_> {
         }
     }
 
-    /// The answer of client_token: its errors come with HTTP 200 and always in this envelope.
+    /// The answer of client_token. Its errors come with HTTP 200 and always in this envelope.
     pub(super) fn token(self, result: Result<Value, Refusal>) -> Answer {
         let body = match result {
             Ok(mut data) => {
@@ -75,7 +75,7 @@ impl Writer<'_> {
         self.json(StatusCode::OK, &body)
     }
 
-    /// Success always has trade_basic's own form, which is documented; only its text key varies.
+    /// Success always has trade_basic's own form, which is documented. Only its text key varies.
     fn success(self, data: Value) -> Answer {
         let mut body = json!({ "err_no": 0, "data": data });
         let text_key = match self.choices.business_envelope {
@@ -145,7 +145,7 @@ impl Writer<'_> {
             Informing::AsDocumented => body.to_string().into(),
             Informing::Odd => {
                 let mut body = body.clone();
-                odd::spoil(&mut body, &self.log_id);
+                odd::make_odd(&mut body, &self.log_id);
                 odd::written(&body)
             }
         };

@@ -1,4 +1,4 @@
-//! Chinese days: what "D+N" counts in, and how a time is written for people.
+//! Chinese days, which "D+N" counts, and times as people write them.
 //!
 //! China has one time zone and no summer time, so a day is plain arithmetic at UTC+8. It knows no
 //! clock: every time is unix time in milliseconds.
@@ -6,10 +6,10 @@
 pub(super) const DAY_MS: u64 = 86_400_000;
 const UTC_PLUS_8_MS: u64 = 8 * 3_600_000;
 
-/// From when on something of this moment may be settled under "D+N".
+/// From when on something that happened at this moment may be settled under "D+N".
 ///
-/// N natural days later means from midnight on, whatever the hour it happened at; D+0 means at
-/// once. That the day begins it, and not its end, is a guess.
+/// N natural days later means from midnight on, whatever the hour; D+0 means at once. That the
+/// beginning of the day counts, and not its end, is a guess.
 pub(super) fn due_at_ms(happened_at_ms: u64, days: u16) -> u64 {
     if days == 0 {
         return happened_at_ms;
@@ -65,7 +65,7 @@ mod tests {
     fn times_are_written_as_in_china() {
         assert_eq!(text(0), "1970-01-01 08:00:00.000");
         assert_eq!(text(MORNING_MS), "2023-11-15 06:13:20.000");
-        // Leap days, the one of 2000 included, and the days around them.
+        // Leap days, also the one of 2000, and the days around them.
         assert_eq!(text(951_753_600_000), "2000-02-29 00:00:00.000");
         assert_eq!(text(1_709_135_999_999), "2024-02-28 23:59:59.999");
         assert_eq!(text(1_709_136_000_000), "2024-02-29 00:00:00.000");

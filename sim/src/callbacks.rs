@@ -1,7 +1,7 @@
-//! The outbox: which callbacks there are, when each is sent next, and what came of it.
+//! The outbox: which callbacks there are, when each is sent next, and how its attempts ended.
 //!
 //! Pure state over `now_ms`, like the books: deliveries go out, answers come in, and a transport
-//! does the rest. It does not know connections, and not why a settle ended.
+//! carries them. It does not know connections, nor why a settle ended.
 //!
 //! ```text
 //! announce ──► waiting ──due──► attempt ──► deliveries ──answered──► acknowledged
@@ -37,7 +37,7 @@ use super::{SimApp, SimConfig};
 pub(super) struct Limits {
     /// Of the callbacks that are over, the oldest are forgotten first.
     pub(super) remembered: usize,
-    /// When so many are under way, what comes up is not announced at all, and counted.
+    /// If this many are under way, a further one is not announced, and counted.
     pub(super) under_way: usize,
 }
 
@@ -47,7 +47,7 @@ impl Default for Limits {
     }
 }
 
-/// Everything that Douyin has told, or has still to tell.
+/// Every callback that Douyin has sent or has still to send.
 #[derive(Debug)]
 pub(super) struct Outbox {
     seed: u64,
@@ -57,14 +57,14 @@ pub(super) struct Outbox {
     consoles: BTreeMap<String, Console>,
     /// By id.
     entries: BTreeMap<u64, Entry>,
-    /// The ids of those that are over, in the order of their ends.
+    /// The ids of those that are over, in the order in which they ended.
     over: VecDeque<u64>,
-    /// What will happen, by time and then by order of scheduling.
+    /// What will happen, by time, then in the order of scheduling.
     timeline: BTreeMap<(u64, u64), Due>,
     scheduled: u64,
-    /// Deliveries that a transport has and has not answered, by their id.
-    flights: HashMap<u64, Flight>,
-    flights_total: u64,
+    /// Deliveries that are with the transport, by their id.
+    in_flight: HashMap<u64, InFlight>,
+    deliveries_total: u64,
     /// By app: the callbacks that let another one go first.
     behind: HashMap<String, Vec<u64>>,
     announced_total: u64,
@@ -84,16 +84,16 @@ struct Entry {
     letter: Letter,
     /// Its place on the timeline.
     due: Option<(u64, u64)>,
-    /// What is left of a script that makes it wait.
+    /// The rest of a script that makes it wait.
     rest: Option<CallbackScript>,
-    /// How many copies of its last attempt the platform waits for.
+    /// For how many copies of its last attempt the platform waits.
     open: usize,
 }
 
-/// What there is to send.
+/// What is sent.
 #[derive(Clone, Debug)]
 enum Letter {
-    /// A body to be signed, again and again until it is acknowledged. The first signing is kept.
+    /// A body that is signed and sent until it is acknowledged. The first signing is kept.
     Event { first: Option<Arc<Sent>> },
     /// Exactly this, once.
     Once(Arc<Sent>),
@@ -109,14 +109,14 @@ enum Due {
 
 /// A delivery that is with the transport.
 #[derive(Clone, Copy, Debug)]
-struct Flight {
+struct InFlight {
     callback: u64,
-    /// Place among the callback's attempts.
+    /// Its place among the callback's attempts.
     attempt: usize,
     heard: Heard,
 }
 
-/// Who listens to the answer of a delivery.
+/// Whether the platform sees the answer of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Heard {
     Yes,
@@ -138,8 +138,8 @@ impl Outbox {
             over: VecDeque::new(),
             timeline: BTreeMap::new(),
             scheduled: 0,
-            flights: HashMap::new(),
-            flights_total: 0,
+            in_flight: HashMap::new(),
+            deliveries_total: 0,
             behind: HashMap::new(),
             announced_total: 0,
             turned_away: 0,
@@ -150,7 +150,7 @@ impl Outbox {
         outbox
     }
 
-    /// Gives a new app its address and its key. One that is there keeps its own.
+    /// Gives a new app its address and its key. An app that exists keeps its own.
     pub(super) fn add_app(&mut self, app: &SimApp) {
         let new = || Console { url: app.callback_url.clone(), key: app.platform_key.clone() };
         self.consoles.entry(app.app_id.clone()).or_insert_with(new);
@@ -161,13 +161,13 @@ impl Outbox {
         self.consoles.get(app_id)?.url.as_deref()
     }
 
-    /// All of them, each with its app.
+    /// All consoles, each with its app.
     pub(super) fn console_urls(&self) -> Vec<(String, String)> {
         let all = self.consoles.iter();
         all.filter_map(|(app_id, console)| Some((app_id.clone(), console.url.clone()?))).collect()
     }
 
-    /// Callbacks that wait go to the new one too, unless a create named another.
+    /// Callbacks that wait go to the new address too, unless a create named another one.
     pub(super) fn set_console_url(&mut self, app_id: &str, url: Option<String>) {
         self.console_mut(app_id).url = url;
     }
@@ -190,7 +190,7 @@ impl Outbox {
         self.consoles.values().any(|console| console.url.is_some())
     }
 
-    /// Something happened that the developer is to hear of, if there is an address.
+    /// Something happened that the developer is told, if there is an address.
     pub(super) fn announce(
         &mut self,
         settle: &AppliedSettle,
@@ -220,7 +220,7 @@ impl Outbox {
         );
     }
 
-    /// Where a callback goes: to the address that came with the create, else to the console's.
+    /// Where a callback goes: to the address of the create, else to the console's.
     fn address(&self, app_id: &str, notify_url: Option<&str>, choices: &Choices) -> Option<String> {
         let console = self.console_url(app_id);
         let url = match notify_url {
@@ -231,7 +231,7 @@ impl Outbox {
         url.map(str::to_owned)
     }
 
-    /// Takes a callback in; the answer is its id. `None`: too many are under way.
+    /// Adds a callback and returns its id. `None`: too many are under way.
     fn enter(&mut self, mut callback: Callback, letter: Letter) -> Option<u64> {
         if self.entries.len() - self.over.len() >= self.limits.under_way {
             self.turned_away += 1;
@@ -262,7 +262,7 @@ impl Outbox {
         place
     }
 
-    /// Nothing more comes of this callback.
+    /// Ends this callback: nothing more is sent.
     fn end(&mut self, id: u64, state: CallbackState) {
         let Some(entry) = self.entries.get_mut(&id) else {
             return;
@@ -285,7 +285,7 @@ impl Outbox {
         self.timeline.first_key_value().map(|((at_ms, _), _)| *at_ms)
     }
 
-    /// All that are remembered, oldest first.
+    /// All callbacks that are remembered, oldest first.
     pub(super) fn callbacks(
         &self,
     ) -> impl DoubleEndedIterator<Item = &Arc<Callback>> + ExactSizeIterator {

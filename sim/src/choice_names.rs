@@ -1,4 +1,4 @@
-//! The [`Choices`] by name, for people: each has a name and a value in JSON, both ways.
+//! The [`Choices`] by name, for people: each has a name and a value in JSON, in both directions.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::choices::Choices;
 
-/// Keeps the simulator's times within what its clock can tell: ten years.
+/// Keeps the simulator's times within what its clock can show: ten years.
 const MS_MAX: u64 = 10 * 366 * 86_400_000;
 /// What may stand between two receivers in `settle_detail`.
 const SEPARATORS: [(&str, &str); 4] =
@@ -38,7 +38,7 @@ impl Choices {
     /// Changes one choice to what a person wrote: a word, a number, yes or no, or none.
     ///
     /// # Errors
-    /// What is wrong with it, and what would be right.
+    /// What is wrong, and what is possible.
     pub fn set(&mut self, name: &str, text: &str) -> Result<(), String> {
         let one = |value| self.with(Map::from_iter([(name.to_owned(), value)]));
         let value = match text {
@@ -52,7 +52,7 @@ impl Choices {
     }
 }
 
-/// What stands between two receivers. Any other text would have to live as long as the program.
+/// The separator of two receivers. Any other text would have to live as long as the program.
 pub(super) fn detail_separator<'de, D>(from: D) -> Result<&'static str, D::Error>
 where
     D: Deserializer<'de>,

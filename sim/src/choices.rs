@@ -1,7 +1,6 @@
 //! What Douyin leaves undocumented, one field per question.
 //!
-//! A test that must hold whatever the answer is draws them from a seed; a test about one answer
-//! sets it.
+//! A test that must hold for any answer draws them from a seed. A test about one answer sets it.
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -12,7 +11,7 @@ use super::choice_names::{detail_separator, status};
 /// The longest time that an accepted settle may stay invisible to queries (a guess).
 const VISIBLE_AFTER_MS_MAX: u64 = 600_000;
 
-/// A text that is part of the program. By another name, for serde would want to borrow it.
+/// A text that is part of the program. It has another name because serde would try to borrow it.
 type Separator = &'static str;
 
 /// The simulator's answers to the open questions about Douyin.
@@ -75,7 +74,7 @@ pub struct Choices {
     pub callback_amounts: AmountForm,
     /// How callbacks spell the developer's number. That they changed with the query is a guess.
     pub callback_names: QueryNames,
-    /// Which fields a callback has when there is nothing to say in them.
+    /// Which fields without a value a callback has.
     pub callback_fields: CallbackFields,
     /// What the callback of an automatic settlement has as `out_settle_no` (§3.2).
     pub auto_out_settle_no: AutoNumber,
@@ -87,7 +86,7 @@ pub struct Choices {
     pub callback_retry_signs_anew: bool,
     /// How long the platform waits for the answer to a callback, in milliseconds (§3.4: unknown).
     pub callback_deadline_ms: u64,
-    /// What is in the fields that only inform. Their types are documented, so no seed draws odd
+    /// What is in the fields that decide nothing. Their types are documented, so no seed draws odd
     /// ones.
     pub informing: Informing,
 }
@@ -141,7 +140,7 @@ impl Choices {
             number_check: pick(one_of, &[NumberCheck::BeforeRules, NumberCheck::AfterRules]),
             number_after_refusal: pick(one_of, &NumberFate::ALL),
             number_after_fail: pick(one_of, &NumberFate::ALL),
-            // Half of all seeds show a settle at once, so that the other half is not the norm.
+            // Half of all seeds show a settle at once, so that both cases are common.
             visible_after_ms: if one_of.bool() { 0 } else { one_of.u64(..=VISIBLE_AFTER_MS_MAX) },
             exists_while_invisible: one_of.bool(),
             fail_turns_success_after_ms: one_of.bool().then(|| one_of.u64(500..=60_000)),
@@ -163,7 +162,7 @@ impl Choices {
             detail_separator: pick(one_of, &[",", ";", "，", "\n"]),
             receivers_max: pick(one_of, &[None, Some(4)]),
             settles_per_order_max: pick(one_of, &[None, Some(50)]),
-            // New choices come last, so that a seed still draws the same ones before them.
+            // New choices come last, so that a seed still draws the same values before them.
             notify_url_alone: one_of.bool(),
             callback_version: pick(one_of, &CallbackVersion::ALL),
             callback_amounts: pick(one_of, &[AmountForm::Number, AmountForm::Text]),
@@ -189,7 +188,7 @@ pub enum NumberCheck {
     AfterRules,
 }
 
-/// What becomes of a number that did not lead to a successful settle.
+/// What happens to a number that did not lead to a successful settle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NumberFate {
@@ -280,7 +279,7 @@ impl CallbackVersion {
     }
 }
 
-/// Which fields of `msg` a callback has when there is nothing to say in them.
+/// Which fields of `msg` without a value a callback has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CallbackFields {
@@ -310,12 +309,12 @@ impl AutoNumber {
     pub(super) const ALL: [Self; 3] = [Self::SettleId, Self::Blank, Self::Absent];
 }
 
-/// What is in the fields that only inform: amounts, times, texts.
+/// What is in the fields that decide nothing: amounts, times, texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Informing {
     AsDocumented,
-    /// Of any type, and broken.
+    /// Of any type, and damaged.
     Odd,
 }
 

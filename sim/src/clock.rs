@@ -1,4 +1,4 @@
-//! The simulator's clock: real time, plus what tests and curious users have moved it ahead.
+//! The simulator's clock: real time, plus how far tests and curious users have moved it ahead.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

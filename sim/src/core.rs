@@ -1,7 +1,7 @@
 //! The simulator without a wire: a request and the time go in, a [`Reply`] comes out.
 //!
-//! No I/O, no clock and no waiting in here: what takes time is handed back as a [`Reply`] whose
-//! [`Pending`] rest goes into [`Core::resume`] later. `http.rs` is one transport over it; the
+//! No I/O, no clock and no waiting in here. What takes time is handed back as a [`Reply`] whose
+//! [`Pending`] rest goes into [`Core::resume`] later. `http.rs` is one transport around it; the
 //! simulation of the whole service in one process can be another.
 
 use std::collections::HashSet;
@@ -29,7 +29,7 @@ use super::token::Tokens;
 /// The longest answer that a script can have.
 const HUGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Douyin, as far as a caller can tell.
+/// Douyin, as a caller sees it.
 #[derive(Debug)]
 pub struct Core {
     pub(super) books: Books,
@@ -39,10 +39,10 @@ pub struct Core {
     seed: u64,
     slow_ms: u64,
     received: Received,
-    /// The `sim-lost` numbers whose first answer has been lost.
+    /// The `sim-lost` numbers whose first answer was lost.
     lost: HashSet<String>,
     answers_total: u64,
-    /// Ends the requests that hang; replaced each time it is used.
+    /// Ends the requests that hang. It is replaced each time it is used.
     release: CancellationToken,
 }
 
@@ -55,7 +55,7 @@ pub struct Request {
     pub body: Bytes,
 }
 
-/// What a transport has to do with a request.
+/// What a transport must do with a request.
 #[derive(Debug)]
 pub enum Reply {
     /// Send this.
@@ -79,11 +79,11 @@ pub struct Pending {
     script: Script,
 }
 
-/// A request that has passed the platform's front door.
+/// A request whose token was accepted.
 #[derive(Debug)]
 struct Call {
     endpoint: Endpoint,
-    /// Of the token; empty for a token call.
+    /// Of the token. Empty for a token call.
     app_id: String,
     content_type_is_json: bool,
     body: Bytes,
@@ -91,7 +91,7 @@ struct Call {
     truth: Option<Answer>,
 }
 
-/// What a script or a word can be chosen by.
+/// By what a script or a word is chosen.
 struct Marks {
     /// The keys of scripts, the first of which names the request.
     keys: Vec<String>,
@@ -134,7 +134,7 @@ impl Core {
         let call = Call {
             endpoint,
             app_id,
-            // Exactly this, with no charset behind it.
+            // Exactly this, without a charset.
             content_type_is_json: header_text(&request.headers, header::CONTENT_TYPE.as_str())
                 == "application/json",
             body: request.body,
@@ -150,46 +150,46 @@ impl Core {
         self.perform(pending.call, pending.script)
     }
 
-    /// Lets everything happen that is due; what is to be told then waits in the outbox.
+    /// Lets everything happen that is due. New callbacks then wait in the outbox.
     pub fn advance(&mut self, now_ms: u64) {
         self.books.advance(now_ms);
         self.announce_news();
     }
 
-    /// When something happens by itself next, as far as somebody outside can tell.
+    /// When something happens by itself next, as far as can be told from outside.
     #[must_use]
     pub fn next_event_at_ms(&self) -> Option<u64> {
         let books = self.books.next_event_at_ms().filter(|_| self.can_announce());
         self.outbox.next_at_ms().into_iter().chain(books).min()
     }
 
-    /// The callbacks that are to be sent by now, `at_most` so many, or one more where the last of
-    /// them is sent twice. Each must be answered once, in whatever order.
+    /// The callbacks that must be sent by now: at most `at_most`, or one more if the last one is
+    /// sent twice. Each must be answered once, in any order.
     pub fn callbacks_due(&mut self, now_ms: u64, at_most: usize) -> Vec<Delivery> {
         self.advance(now_ms);
         self.outbox.due(self.books.now_ms(), &self.books.choices, at_most)
     }
 
-    /// What became of a delivery; one that is not under way is ignored.
+    /// Takes the answer to a delivery. If that is not in flight, it is ignored.
     pub fn callback_answered(&mut self, now_ms: u64, delivery: u64, answer: &CallbackAnswer) {
         self.advance(now_ms);
         self.outbox.answered(self.books.now_ms(), delivery, answer, &self.books.choices);
     }
 
     /// The body with which the platform would announce that a settle has this status since now,
-    /// whether or not it has. `None`: no such settle.
+    /// even if it has not. `None`: no such settle.
     #[must_use]
     pub fn callback_body(&self, settle_id: &str, status: Status) -> Option<Bytes> {
         let settle = self.books.settle(settle_id)?;
         Some(callbacks::body(settle, status, self.books.now_ms(), &self.books.choices))
     }
 
-    /// Does anybody listen?
+    /// Whether any app has an address for callbacks.
     fn can_announce(&self) -> bool {
         self.outbox.has_console_url() || self.books.has_notify_url()
     }
 
-    /// Puts into the outbox what has happened since the last time.
+    /// Puts into the outbox what has happened since the last call.
     pub(super) fn announce_news(&mut self) {
         for news in self.books.take_news() {
             let announced = match news.status {
@@ -216,7 +216,7 @@ impl Core {
         self.outbox.weather.faults_per_10_000 = faults_per_10_000;
     }
 
-    /// How many create requests arrived, whatever became of them.
+    /// How many create requests arrived, with any outcome.
     pub(super) fn creates_total(&self) -> usize {
         self.received.creates_total()
     }
@@ -237,7 +237,7 @@ impl Core {
         }
     }
 
-    /// Counts the request and finds what scripts may know it by. The body may be anything.
+    /// Counts the request and finds its keys for scripts. The body may be anything.
     fn note(&mut self, endpoint: Endpoint, body: &Bytes) -> Marks {
         let value: Value = serde_json::from_slice(body).unwrap_or_default();
         match endpoint {
@@ -254,7 +254,7 @@ impl Core {
             Endpoint::Query => {
                 let key = peek_key(&value);
                 let nth = self.received.query(&key);
-                // A script for a number also meets queries by the id of its settle.
+                // A script for a number also applies to queries by the id of its settle.
                 let number = self.books.number_of(&key).map(str::to_owned);
                 let keys = std::iter::once(key).chain(number).collect();
                 Marks { keys, out_order_no: String::new(), nth }
@@ -262,7 +262,7 @@ impl Core {
         }
     }
 
-    /// The platform in front of the settlement system looks at the token before anything else.
+    /// The platform in front of the settlement system checks the token first.
     fn admit(&self, endpoint: Endpoint, headers: &HeaderMap) -> Result<String, Refusal> {
         match endpoint {
             Endpoint::Token => Ok(String::new()),
@@ -344,7 +344,7 @@ impl Core {
         }
     }
 
-    /// Applies the request, unless that has been done, and answers truly.
+    /// Applies the request, unless that has been done, and returns the true answer.
     fn truth(&mut self, call: &mut Call) -> Answer {
         if let Some(answer) = call.truth.take() {
             return answer;
@@ -375,7 +375,7 @@ impl Core {
         }
     }
 
-    /// The true answer if the request has been applied, else one that only looks as good.
+    /// The true answer if the request was applied, else one that only looks true.
     fn good_answer(&mut self, call: Call) -> Answer {
         if let Some(answer) = call.truth {
             return answer;

@@ -1,4 +1,4 @@
-//! settle_create: reads the request, asks the rules, writes the books.
+//! settle_create: reads the request, asks the rules, changes the books.
 //!
 //! It does not know tokens, envelopes or faults.
 
@@ -15,7 +15,7 @@ use super::orders::Order;
 use super::rules::{Case, amount_to_settle};
 use super::settles::{Accepted, Receiver};
 
-/// "System error", whose advice is to send the same again.
+/// "System error". Its advice is to send the same again.
 const SYSTEM_ERROR: i64 = 23_000;
 /// "out_settle_no has existed".
 const EXISTS: i64 = 23_111;
@@ -65,7 +65,7 @@ pub(super) fn settle_create(
     }))
 }
 
-/// A repeat gets 23111 whatever it says: only a query tells what is there.
+/// A repeat gets 23111 with any content: only a query tells what is there.
 fn exists(books: &mut Books, app_id: &str, asked: &Asked) -> Refusal {
     if !books.choices.exists_while_invisible {
         books.show(app_id, &asked.out_settle_no);
@@ -119,7 +119,7 @@ impl Asked {
     fn read(body: &[u8], app_id: &str, choices: &Choices) -> Result<Self, Refusal> {
         let fields = Fields::read(body, &Self::FIELDS)?;
         fields.app(app_id, choices)?;
-        // The page does not require it to be looked at, only to be there.
+        // The page requires only that it is there.
         fields.required("settle_desc", 512)?;
         let notify_url = fields.optional("notify_url", 512)?;
         if notify_url.as_ref().is_some_and(|url| !is_good_address(url)) {

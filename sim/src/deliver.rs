@@ -1,7 +1,7 @@
-//! The simulator's other wire: it carries callbacks to the developer's address, over HTTP/1.1.
+//! The simulator's other wire: it carries callbacks to the developer's address over HTTP/1.1.
 //!
-//! It sends what the core says when the core says so, and brings the answers back. It knows
-//! nothing of what either means, and repeats nothing by itself.
+//! It sends what the core says when the core says so, and brings the answers back. It does not know
+//! what they mean, and repeats nothing by itself.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use super::simulator::Shared;
 
 /// Further callbacks wait in the outbox.
 const IN_FLIGHT_MAX: usize = 64;
-/// A longer answer is none.
+/// A longer answer counts as none.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Sends what is due, when it is due, until the simulator stops.
@@ -38,7 +38,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         };
         let (deliveries, wait) = shared.callbacks_due(free);
         for delivery in deliveries {
-            // Taken here, so that no more are taken out of the outbox than can be on their way.
+            // Taken here, so that no more leave the outbox than can be sent at once.
             let slot = Arc::clone(&slots).try_acquire_owned().ok();
             let carried = carry(Arc::clone(&shared), Arc::clone(&slots), slot, delivery);
             shared.tasks.spawn(carried);
@@ -67,7 +67,7 @@ async fn carry(
 ) {
     let there_and_back = async {
         if let Some(gate) = &delivery.hold {
-            // What a test holds does not keep others waiting.
+            // A delivery that a test holds does not delay others.
             slot = None;
             gate.opened().await;
         }
@@ -129,7 +129,7 @@ async fn exchange(delivery: &Delivery) -> Result<CallbackAnswer, String> {
 
 fn request(delivery: &Delivery, uri: &Uri) -> Result<http::Request<Payload>, String> {
     let body: Bytes = delivery.body.clone();
-    // Always the full length, so that a cut body is seen to be cut.
+    // Always the full length, so that a cut body is noticed.
     let length = body.len();
     let payload = if delivery.cut { Payload::cut(body) } else { Payload::whole(body) };
     let mut request = http::Request::new(payload);

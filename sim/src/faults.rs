@@ -1,8 +1,8 @@
-//! What a request gets instead of, or before, its true answer.
+//! What a request gets before its true answer, or instead of it.
 //!
 //! Four sources, in this order: a one-shot script for its number, a standing script for its
 //! endpoint, a word in its order number (`sim-lost-…`), and faults drawn from the seed
-//! (`weather.rs`). All four speak [`Script`]; what one does to the books is `core.rs`'s business.
+//! (`weather.rs`). All four are [`Script`]s; `core.rs` knows what one does to the books.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -38,8 +38,8 @@ pub enum Script {
     ApplyThen(Box<Script>),
     /// Wait (as a slow network would), then do the rest. In milliseconds.
     Delay(u64, Box<Script>),
-    /// Wait until the test opens the gate, then treat the request normally, even if its sender
-    /// has gone: this is a request that was on its way for a long time.
+    /// Wait until the test opens the gate, then treat the request normally, even if its sender is
+    /// gone. This is a request that was on its way for a long time.
     #[serde(skip_deserializing)]
     Hold(Gate),
     /// Close the connection without an answer.
@@ -133,7 +133,7 @@ impl Gate {
     }
 }
 
-/// A gate is in a test; others learn only that there is one.
+/// Gates are shown as a word only.
 impl Serialize for Gate {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_unit()
@@ -149,19 +149,19 @@ impl Default for Gate {
 /// The scripts that tests have queued.
 #[derive(Debug, Default)]
 pub(super) struct Scripts {
-    /// One-shot, by endpoint and key. A token has no key: its key is the empty string.
+    /// One-shot, by endpoint and key. The key of a token call is the empty string.
     once: HashMap<(Endpoint, String), VecDeque<Script>>,
     /// Standing, by endpoint.
     always: HashMap<Endpoint, Script>,
 }
 
 impl Scripts {
-    /// Appends to what the next requests with this key get.
+    /// Adds scripts for the next requests with this key.
     pub(super) fn queue(&mut self, endpoint: Endpoint, key: &str, scripts: Vec<Script>) {
         self.once.entry((endpoint, key.to_owned())).or_default().extend(scripts);
     }
 
-    /// Sets or clears what every request of this endpoint gets.
+    /// Sets or clears the script of every request to this endpoint.
     pub(super) fn set_always(&mut self, endpoint: Endpoint, script: Option<Script>) {
         match script {
             Some(script) => self.always.insert(endpoint, script),
@@ -169,7 +169,7 @@ impl Scripts {
         };
     }
 
-    /// The next one-shot script for this key; it is taken away.
+    /// Takes the next one-shot script for this key.
     pub(super) fn next_once(&mut self, endpoint: Endpoint, key: &str) -> Option<Script> {
         let key = (endpoint, key.to_owned());
         let queue = self.once.get_mut(&key)?;

@@ -1,6 +1,6 @@
-//! Reading a request body: a JSON object whose values are all strings.
+//! Reading a request body, a JSON object whose values are all strings.
 //!
-//! It knows types, presence and length. What a value means is its endpoint's business.
+//! It knows types, presence and length. The endpoint knows what a value means.
 
 use serde_json::{Map, Value};
 
@@ -9,15 +9,15 @@ use super::choices::Choices;
 
 /// "Bad parameter": fix per message.
 pub(super) const PARAM_ERROR: i64 = 10_000;
-/// "System busy", which is how a wrong JSON type shows up.
+/// "System busy", Douyin's answer to a wrong JSON type.
 const SYSTEM_BUSY: i64 = 2_100_004;
 
 /// The fields of one body.
 pub(super) struct Fields(Map<String, Value>);
 
 impl Fields {
-    /// Reads the body and refuses a field that the page does not list: Douyin may well ignore it,
-    /// but in a double it is a misspelt one.
+    /// Reads the body and refuses a field that the page does not list. Douyin may well ignore such
+    /// a field, but here it is a misspelt one.
     pub(super) fn read(body: &[u8], listed: &[&str]) -> Result<Self, Refusal> {
         let value: Value = serde_json::from_slice(body)
             .map_err(|error| Refusal::with(PARAM_ERROR, format!("body is not JSON: {error}")))?;
@@ -30,7 +30,7 @@ impl Fields {
         }
     }
 
-    /// `app_id`, where it is there or must be, names the app that the token belongs to.
+    /// `app_id`, if it is there or required, must be the app of the token.
     pub(super) fn app(&self, token_app_id: &str, choices: &Choices) -> Result<(), Refusal> {
         match self.optional("app_id", 64)? {
             Some(app_id) if app_id == token_app_id => Ok(()),
@@ -42,7 +42,7 @@ impl Fields {
         }
     }
 
-    /// A field that must be there, with 1 to `bytes_max` bytes of UTF-8.
+    /// A field that is required, with 1 to `bytes_max` bytes of UTF-8.
     pub(super) fn required(&self, name: &str, bytes_max: usize) -> Result<String, Refusal> {
         self.optional(name, bytes_max)?
             .ok_or_else(|| Refusal::with(PARAM_ERROR, format!("{name} is required")))
@@ -70,7 +70,7 @@ impl Fields {
             Some(Value::String(_)) => {
                 Err(Refusal::with(PARAM_ERROR, format!("{name} is over {bytes_max} bytes")))
             }
-            // `null` too: leaving a parameter out is something else than giving it as null.
+            // `null` counts too: leaving a parameter out is different from null.
             Some(
                 Value::Null
                 | Value::Bool(_)

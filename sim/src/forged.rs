@@ -1,13 +1,13 @@
-//! Answers that look like something but stand for nothing in the books.
+//! Answers that look true but stand for nothing in the books.
 //!
-//! Used by scripts; a client that believes one of these has a fault to show.
+//! Scripts use them. A client that believes one of these has a bug.
 
 use serde_json::{Value, json};
 
 use super::endpoint::Endpoint;
 use super::ids;
 
-/// A page as a gateway in front of Douyin would send it.
+/// An error page as a gateway in front of Douyin would send it.
 pub(super) const BAD_GATEWAY_PAGE: &str =
     "<html><body><center><h1>502 Bad Gateway</h1></center></body></html>";
 
@@ -25,7 +25,7 @@ pub(super) fn good_data(endpoint: Endpoint, seed: u64, app_id: &str) -> Value {
     }
 }
 
-/// JSON, but no field that any document knows has a type that any document knows.
+/// JSON in which no field has a type that a document mentions.
 pub(super) fn wrong_types() -> Value {
     json!({
         "err_no": { "value": 0 }, "err_msg": [], "log_id": {}, "data": true, "extra": 1,
@@ -33,7 +33,7 @@ pub(super) fn wrong_types() -> Value {
     })
 }
 
-/// `err_no` 0, and nothing that it would be good for.
+/// `err_no` 0, without what it should carry.
 pub(super) fn without_the_thing(endpoint: Endpoint) -> Value {
     match endpoint {
         Endpoint::Token => json!({

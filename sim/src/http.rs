@@ -1,7 +1,7 @@
 //! The simulator's wire: HTTP/1.1 on a loopback port.
 //!
-//! It turns bytes into a [`Request`] and a [`Reply`] into bytes, or into the lack of them. It
-//! knows nothing of what either means. What is for the control interface goes to its router.
+//! It turns bytes into a [`Request`], and a [`Reply`] into bytes or a broken connection. It does
+//! not know what they mean. Requests to the control interface go to its router.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use super::simulator::Shared;
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Further connections wait in the listener's backlog.
 const CONNECTIONS_MAX: usize = 4096;
-/// A pause after a failed accept, which is how running out of file descriptors shows up.
+/// A pause after a failed accept. It fails when file descriptors run out.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// Accepts connections until the simulator stops.
@@ -112,7 +112,7 @@ async fn exchange(
     };
     let ending = match Ending::of(shared.with(|core, now_ms| core.handle(now_ms, request))) {
         Ok(ending) => ending,
-        // In a task of its own: a request that is on its way arrives although its sender is gone.
+        // A task of its own: a request that is on its way arrives even if its sender is gone.
         Err(waiting) => {
             let task = shared.tasks.spawn(outwait(Arc::clone(&shared), waiting));
             task.await.map_err(|_| Closed)?.ok_or(Closed)?
@@ -122,7 +122,7 @@ async fn exchange(
         Ending::Answer(answer) => Ok(response(answer, Payload::whole)),
         Ending::CloseMid(answer) => Ok(response(answer, Payload::cut)),
         Ending::Drop => Err(Closed),
-        // Here and not in the task: when the client gives up, so does this.
+        // Here and not in the task, so that it ends when the client gives up.
         Ending::Hang { released } => {
             released.cancelled().await;
             Err(Closed)
@@ -130,7 +130,7 @@ async fn exchange(
     }
 }
 
-/// A reply that needs no more waiting inside the core.
+/// A reply without further waiting in the core.
 enum Ending {
     Answer(Answer),
     CloseMid(Answer),
@@ -139,7 +139,7 @@ enum Ending {
 }
 
 impl Ending {
-    /// The ending, or the reply back if it has to wait first.
+    /// The ending, or the reply back if it must wait first.
     fn of(reply: Reply) -> Result<Self, Reply> {
         match reply {
             Reply::Answer(answer) => Ok(Self::Answer(answer)),
@@ -177,7 +177,7 @@ fn response(answer: Answer, payload: fn(Bytes) -> Payload) -> Response<Payload> 
     let mut response = Response::new(payload(answer.body));
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
-    // Always the full length, so that a cut body is seen to be cut.
+    // Always the full length, so that a cut body is noticed.
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     for (name, text) in [("content-type", answer.content_type), ("x-tt-logid", answer.log_id)] {
         if let Ok(value) = HeaderValue::try_from(text) {
@@ -193,7 +193,7 @@ pub(super) struct Payload {
     cut: Cut,
 }
 
-/// How far the cutting of a body is.
+/// The state of a body that is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cut {
     Never,
@@ -227,7 +227,7 @@ impl Body for Payload {
         match self.cut {
             Cut::Never => {}
             Cut::Planned => self.cut = Cut::Flushing,
-            // Gives the connection one turn to write the half before it hears of the end.
+            // Gives the connection one turn to write the half before the end.
             Cut::Flushing => {
                 self.cut = Cut::Due;
                 context.waker().wake_by_ref();
@@ -251,7 +251,7 @@ impl Body for Payload {
     }
 }
 
-/// The connection is to be closed.
+/// The connection must be closed.
 #[derive(Debug)]
 pub(super) struct Closed;
 

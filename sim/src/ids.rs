@@ -1,7 +1,7 @@
-//! Numbers that look like Douyin's, drawn from the seed and from what they name.
+//! Numbers that look like Douyin's, drawn from the seed and the name of the thing.
 //!
-//! They do not depend on the order of arrival, so that a replay of a seed names the same things
-//! the same way however its requests interleave. It knows nothing of what it names.
+//! They do not depend on the order of arrival, so that a repeated run of a seed gives the same
+//! numbers in any interleaving. It does not know what they name.
 
 /// A generator that depends on the seed and on every part, and on nothing else.
 pub(super) fn draw(seed: u64, parts: &[&str]) -> fastrand::Rng {
@@ -44,7 +44,7 @@ pub(super) fn nonce(seed: u64, name: &[&str]) -> String {
     (0..32).map(|_| rng.alphanumeric()).collect()
 }
 
-/// So many hex digits that mean nothing.
+/// This many hex digits without meaning.
 pub(super) fn hex_digits(count: usize, name: &[&str]) -> String {
     let mut rng = draw(0, name);
     (0..count).map(|_| rng.digit(16)).collect()
@@ -55,7 +55,7 @@ pub(super) fn log_id(seed: u64, now_ms: u64, nth: u64) -> String {
     log_id_of(now_ms, &mut draw(seed, &["log", &nth.to_string()]))
 }
 
-/// The same of a callback.
+/// The same for a callback.
 pub(super) fn callback_log_id(seed: u64, now_ms: u64, name: &[&str]) -> String {
     log_id_of(now_ms, &mut draw(seed, &[&["callback log"], name].concat()))
 }

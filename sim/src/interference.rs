@@ -1,6 +1,7 @@
-//! What a test may do to a [`Core`] that it drives itself, as to a running simulator by its handle.
+//! What a test may do to a [`Core`] that it drives itself, as with the handle of a running
+//! simulator.
 //!
-//! Every `now_ms` is unix time in milliseconds; what is due by then has happened before.
+//! Every `now_ms` is unix time in milliseconds. What is due by then happens first.
 
 use super::callbacks::Forged;
 use super::core::Core;
@@ -32,7 +33,7 @@ impl Core {
         self.books.finish(settle_id, status)
     }
 
-    /// Puts somebody else's settle under a number; the answer is its `settle_id`.
+    /// Puts another system's settle under a number and returns its `settle_id`.
     pub fn stranger_settle(
         &mut self,
         now_ms: u64,
@@ -43,13 +44,13 @@ impl Core {
         self.books.accept_stranger(app_id, Some(out_settle_no), settle)
     }
 
-    /// Sends a callback that nothing in the books asks for. `None`: too many are under way.
+    /// Sends a callback without an event in the books. `None`: too many are under way.
     pub fn forge_callback(&mut self, now_ms: u64, forged: &Forged) -> Option<u64> {
         self.advance(now_ms);
         self.outbox.forge(now_ms, forged)
     }
 
-    /// Somebody else fetches a token with the same key. `false`: there was none to be had.
+    /// Another system fetches a token with the same key. `false`: it got none.
     pub fn steal_token(&mut self, now_ms: u64, app_id: &str) -> bool {
         self.tokens.steal(now_ms, app_id, &self.books.choices).is_some()
     }
@@ -64,12 +65,12 @@ impl Core {
         self.tokens.add_app(app_id, client_secret);
     }
 
-    /// What the next create of this number gets.
+    /// Sets what the next create of this number gets.
     pub fn script_create(&mut self, out_settle_no: &str, script: Script) {
         self.scripts.queue(Endpoint::Create, out_settle_no, vec![script]);
     }
 
-    /// What every request gets that has no script of its own; `None` ends that.
+    /// Sets what every request without a script of its own gets; `None` ends that.
     pub fn always(&mut self, script: Option<&Script>) {
         for endpoint in [Endpoint::Create, Endpoint::Query] {
             self.scripts.set_always(endpoint, script.cloned());

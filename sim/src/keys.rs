@@ -1,6 +1,6 @@
 //! The platform's keys: one RSA pair per app, whose private half signs callbacks.
 //!
-//! It signs bytes and knows nothing of what they say.
+//! It signs bytes and does not know what they say.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -12,7 +12,7 @@ use ring::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject as _;
 
-/// The key of every app that has none of its own. Anybody can read it.
+/// The key of every app without a key of its own. It is public.
 static SANDBOX: LazyLock<PlatformKey> = LazyLock::new(|| {
     PlatformKey::from_pem(include_str!("platform_key.pem")).expect("it was made by openssl")
 });
@@ -25,7 +25,7 @@ impl PlatformKey {
     /// Reads an unencrypted private key, PKCS#8 in PEM, of 2048 bits or more.
     ///
     /// # Errors
-    /// A sentence, if it is none. The key is not in it.
+    /// A sentence about what is wrong. It does not contain the key.
     pub fn from_pem(pem: &str) -> Result<Self, String> {
         let der = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes())
             .map_err(|error| format!("there is no PKCS#8 private key in PEM in it: {error}"))?;
@@ -34,7 +34,7 @@ impl PlatformKey {
         Ok(Self(Arc::new(pair)))
     }
 
-    /// The simulator's own, which is no secret.
+    /// The simulator's own key, which is not secret.
     #[must_use]
     pub fn sandbox() -> Self {
         SANDBOX.clone()

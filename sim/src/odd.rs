@@ -1,14 +1,14 @@
-//! Odd values in the fields that only inform: types that no document mentions, and texts that a cut
-//! or a proxy has broken (§8: the pages and the SDKs disagree about types already).
+//! Odd values in the fields that decide nothing: types that no document mentions, and texts that a
+//! cut or a proxy has damaged (§8: the pages and the SDKs disagree about types already).
 //!
-//! It knows no rule: what decides is left as it is.
+//! It knows no rule: the deciding fields stay as they are.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::ids;
 
-/// The fields that nothing may hang on.
+/// The fields on which nothing may depend.
 const INFORMING: [&str; 20] = [
     "commission",
     "description",
@@ -31,21 +31,21 @@ const INFORMING: [&str; 20] = [
     "sub_description",
     "wallet_settle_id",
 ];
-/// Becomes half an emoji, which no JSON parser takes, once it is written.
+/// Is written as half an emoji, which no JSON parser takes.
 const HALF: &str = "HALF-AN-EMOJI";
 
-/// Puts an odd value into each informing field, the same one for the same `about`.
-pub(super) fn spoil(value: &mut Value, about: &str) {
+/// Puts an odd value into each of these fields, always the same for one `about`.
+pub(super) fn make_odd(value: &mut Value, about: &str) {
     match value {
         Value::Object(fields) => {
             for (name, value) in fields.iter_mut() {
                 match INFORMING.contains(&name.as_str()) {
                     true => *value = odd(value, about, name),
-                    false => spoil(value, about),
+                    false => make_odd(value, about),
                 }
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| spoil(item, about)),
+        Value::Array(items) => items.iter_mut().for_each(|item| make_odd(item, about)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
@@ -68,7 +68,7 @@ fn odd(value: &Value, about: &str, name: &str) -> Value {
     }
 }
 
-/// As it goes over the wire: behind a byte order mark, and with texts that are broken.
+/// As it is sent: with a byte order mark, and with damaged texts.
 pub(super) fn written(body: &Value) -> Bytes {
     let body = body.to_string().replace(HALF, "\\ud83d");
     let mut bytes = b"\xef\xbb\xbf".to_vec();

@@ -1,6 +1,6 @@
-//! Orders and their items: what a test or a curious user wants them to be, and since when they are.
+//! Orders and their items: what a test or a curious user wants them to be, and since when.
 //!
-//! It keeps facts and times. What may be settled because of them is `rules.rs`'s business.
+//! It keeps facts and times. `rules.rs` says what may be settled because of them.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,10 +14,10 @@ const ORDERS_MAX: usize = 1_000_000;
 const FEN_MAX: i64 = 1_000_000_000_000;
 const ITEMS_MAX: usize = 100;
 
-/// An order as a test wants it. Orders that no test mentions are like the default.
+/// An order as a test wants it. Orders that no test sets are the default.
 ///
-/// Setting an order again is how time passes for it: what was already so stays so since then, and
-/// what is new is so since now.
+/// Setting an order again is how time passes for it. What was so already keeps its time, and what
+/// is new begins now.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OrderSetup {
@@ -42,7 +42,7 @@ impl Default for OrderSetup {
 }
 
 impl OrderSetup {
-    /// Is this an order that there can be? The error is a sentence for the person who asks.
+    /// Whether such an order is possible. The error is a sentence for the person who asked.
     pub(super) fn check(&self) -> Result<(), String> {
         let items = self.items.as_deref().unwrap_or_default();
         if !(0..=FEN_MAX).contains(&self.total_fen)
@@ -93,7 +93,7 @@ pub struct ItemSetup {
     pub item_order_id: String,
     /// Of all uses together. In fen.
     pub amount_fen: i64,
-    /// How often it was used. With none of them done, 23107.
+    /// How often it was used. Without any use: 23107.
     pub uses_done: u32,
     /// 1, or more for a multi-use card. All done is the final state.
     pub uses_total: u32,
@@ -134,7 +134,7 @@ impl ItemSetup {
     }
 }
 
-/// An order in the books, for those who look.
+/// An order in the books, as tests and the page see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct OrderFacts {
     pub(super) app_id: String,
@@ -151,7 +151,7 @@ pub(super) struct OrderFacts {
     pub(super) whole_err_msg: String,
 }
 
-/// How many uses of an item there had been from a moment on.
+/// How many uses of an item there were from a moment on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Uses {
     pub(super) at_ms: u64,
@@ -172,7 +172,7 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// One that is as wanted since now.
+    /// An order as wanted, from now on.
     pub(super) fn new(app_id: &str, out_order_no: &str, setup: OrderSetup, now_ms: u64) -> Self {
         let mut order = Self {
             app_id: app_id.to_owned(),
@@ -186,7 +186,7 @@ impl Order {
         order
     }
 
-    /// Makes it as wanted: what was so before keeps its time.
+    /// Makes it as wanted. What was so already keeps its time.
     fn shape(&mut self, setup: OrderSetup, now_ms: u64) {
         self.paid_at_ms = match setup.stage {
             OrderStage::Missing | OrderStage::Unpaid => None,

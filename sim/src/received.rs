@@ -1,4 +1,4 @@
-//! What arrived at the simulator, whatever became of it, so that tests can count and compare.
+//! What arrived at the simulator, with any outcome, so that tests can count and compare.
 //!
 //! It keeps numbers and bytes and knows no rule.
 
@@ -24,7 +24,7 @@ pub struct Snapshot {
     /// How many callbacks were never sent because too many were under way.
     pub callbacks_turned_away: usize,
     pub(super) received: Received,
-    /// By app: fetched and handed out.
+    /// Per app, the tokens that were fetched over the wire.
     pub(super) tokens: BTreeMap<String, u64>,
 }
 

@@ -25,14 +25,15 @@ pub(super) fn amount_to_settle(case: &Case<'_>) -> Result<i64, Refusal> {
     let amount_fen = amount_due(case)?;
     let promotion = case.order.setup.promotion;
     let shared_out_fen = amount_fen - rake_fen(amount_fen) - commission_fen(amount_fen, promotion);
-    // What happens to greedy receivers is not documented; this answer at least names the money.
+    // What happens to receivers that ask for too much is not documented. This answer at least is
+    // about the money.
     if case.receivers_fen > shared_out_fen {
         return Err(Refusal::with(23_112, format!("receivers ask for {}", case.receivers_fen)));
     }
     Ok(amount_fen)
 }
 
-/// What may be settled now, whoever settles. In fen.
+/// What may be settled now, by any system. In fen.
 pub(super) fn amount_due(case: &Case<'_>) -> Result<i64, Refusal> {
     match case.order.setup.stage {
         OrderStage::Missing => return Err(Refusal::new(23_101)),
@@ -56,7 +57,7 @@ pub(super) fn due_next_at_ms(app: &AppRules, order: &Order, now_ms: u64) -> Opti
     }
 }
 
-/// Everything the rules look at.
+/// Everything on which the rules depend.
 pub(super) struct Case<'a> {
     pub(super) app: &'a AppRules,
     pub(super) order: &'a Order,
@@ -79,7 +80,7 @@ pub(super) struct Settled {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AppRules {
-    /// The platform settles by itself as soon as something is due; create answers 23117.
+    /// The platform settles by itself as soon as something is due, and create answers 23117.
     pub automatic_settlement: bool,
     /// Per-item settles are allowed; else they answer 23124.
     pub partial_settlement: bool,
@@ -125,8 +126,8 @@ pub(super) fn left_fen(total_fen: i64, settled: &[Settled]) -> i64 {
     settled.iter().fold(total_fen, |left, settle| left.saturating_sub(settle.amount_fen)).max(0)
 }
 
-/// A whole-order settle takes all that is left, or what was used of multi-use cards; once an item
-/// was settled, only items can be.
+/// A whole-order settle takes all that is left, or what was used of multi-use cards. Once an item
+/// was settled, only items can be settled.
 fn whole_order(case: &Case<'_>) -> Result<i64, Refusal> {
     if case.settled.iter().any(|settle| settle.item_order_id.is_some()) {
         return Err(Refusal::new(23_118));
@@ -145,7 +146,7 @@ fn one_item(case: &Case<'_>, item_order_id: &str) -> Result<i64, Refusal> {
     let days = match (case.app.timing, case.order.setup.promotion) {
         (Timing::Fulfilled { days }, Promotion::None) => days,
         (Timing::Fulfilled { .. }, Promotion::Cps) => CPS_DAYS,
-        // A rule for the app, whatever the promotion of this order. Which number is a guess.
+        // The app's rule applies, whatever the promotion of this order. Which number is a guess.
         (Timing::Paid { .. }, Promotion::None | Promotion::Cps) => {
             return Err(Refusal::with(23_113, "an app on paid D+N settles whole orders only"));
         }
@@ -159,7 +160,7 @@ fn one_item(case: &Case<'_>, item_order_id: &str) -> Result<i64, Refusal> {
         .fold(0_i64, |sum, settle| sum.saturating_add(settle.amount_fen));
     let left_fen = order_left_fen.min(item.amount_fen.saturating_sub(taken_fen)).max(0);
     let amount_fen = take(due_of_item(case, &item, days), left_fen, taken_fen)?;
-    // A whole-order settle of cards leaves money, but the two exclude each other both ways.
+    // A whole-order settle of cards leaves money, but each of the two excludes the other.
     if wholes.is_empty() {
         Ok(amount_fen)
     } else {
@@ -199,7 +200,7 @@ fn take(due: Due, left_fen: i64, taken_fen: i64) -> Result<i64, Refusal> {
         Due::Part { amount_fen } if amount_fen > taken_fen => {
             Ok((amount_fen - taken_fen).min(left_fen))
         }
-        // There is money, but none of it now.
+        // There is money, but none of it is due.
         Due::Part { .. } => Err(Refusal::new(23_113)),
     }
 }

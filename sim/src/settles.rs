@@ -1,11 +1,11 @@
-//! What goes into the books and what they say about one settle.
+//! What goes into the books, and what they say about one settle.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::orders::Promotion;
 
-/// A settle in Douyin's books, ours or somebody else's.
+/// A settle in Douyin's books, ours or another system's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AppliedSettle {
     pub app_id: String,
@@ -17,7 +17,7 @@ pub struct AppliedSettle {
     /// `None`: the whole order.
     pub item_order_id: Option<String>,
     pub settle_params: Vec<Receiver>,
-    /// What came as `ext`; empty if nothing did.
+    /// What came as `ext`, or empty.
     pub cp_extra: String,
     pub notify_url: Option<String>,
     /// What it took from the order. In fen.
@@ -25,7 +25,7 @@ pub struct AppliedSettle {
     /// What of it a promotion costs. In fen.
     pub commission_fen: i64,
     pub status: Status,
-    /// It came in through settle_create. Otherwise a test or the platform itself put it here.
+    /// It came through settle_create. Otherwise a test or the platform itself put it here.
     pub by_gateway: bool,
     pub is_auto_settle: bool,
     pub accepted_at_ms: u64,

@@ -1,4 +1,4 @@
-//! client_token: who may fetch a token, and which tokens are good.
+//! client_token: who may fetch a token, and which tokens are valid.
 //!
 //! It does not know the books. Every `now_ms` is unix time in milliseconds.
 
@@ -103,10 +103,10 @@ impl Tokens {
         Ok(json!({ "access_token": token, "expires_in": expires_in_s }))
     }
 
-    /// Somebody else in the company fetches with the same key. `None`: no such app.
+    /// Another system of the company fetches with the same key. `None`: no such app.
     pub(super) fn steal(&mut self, now_ms: u64, app_id: &str, choices: &Choices) -> Option<String> {
         let app = self.apps.get_mut(app_id)?;
-        // Past the quota there is no new token for anybody; the theft then gets nothing.
+        // Beyond the quota there is no new token for any system; then this one gets none either.
         app.count_call(now_ms).ok()?;
         self.issue(now_ms, app_id, choices)
     }
@@ -150,7 +150,7 @@ impl Tokens {
         self.apps.iter().map(|(id, app)| (id.clone(), app.fetched)).collect()
     }
 
-    /// A new token shortens the life of the one before and ends all older ones.
+    /// A new token shortens the life of the last one and ends all older ones.
     fn issue(&mut self, now_ms: u64, app_id: &str, choices: &Choices) -> Option<String> {
         let app = self.apps.get_mut(app_id)?;
         for (age, issued) in app.issued.iter_mut().rev().enumerate() {
@@ -182,7 +182,7 @@ impl App {
     }
 }
 
-/// The key and the secret. Everything that is wrong with the body itself is a parameter error.
+/// The key and the secret. Any error in the body itself is a parameter error.
 fn read(body: &[u8]) -> Result<(String, String), Refusal> {
     let as_parameter = |refusal: Refusal| Refusal::with(PARAMETER, refusal.detail);
     let fields =

@@ -1,7 +1,7 @@
-//! The faults that the seed draws, for a part of all requests that a number chooses.
+//! The faults that the seed draws, for a configured part of all requests.
 //!
-//! A draw depends on the seed, on what it is about and on how often that was asked for, and on
-//! nothing else: a replay has the same weather however its requests interleave.
+//! A draw depends only on the seed, on the thing, and on how often it was drawn for that. So a
+//! repeated run has the same weather in any interleaving.
 
 use super::SimConfig;
 use super::callbacks::CallbackScript;
@@ -12,7 +12,7 @@ use super::ids;
 /// The longest time that bad weather keeps an answer back.
 const LATENCY_MS_MAX: u64 = 2_000;
 
-/// How bad it is.
+/// How bad the weather is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Weather {
     seed: u64,
@@ -28,7 +28,7 @@ impl Weather {
         Self { seed, faults_per_10_000, late_ms_max: config.late_ms_max }
     }
 
-    /// What the nth request with this key meets.
+    /// What the nth request with this key gets.
     pub(super) fn fault(self, endpoint: Endpoint, key: &str, nth: usize) -> Option<Script> {
         let mut rng = self.hit(&["weather", endpoint.name(), key, &nth.to_string()])?;
         let fault = match rng.u8(..9) {
@@ -53,7 +53,7 @@ impl Weather {
         Some(if rng.bool() { Script::apply_then(fault) } else { fault })
     }
 
-    /// What the nth attempt to tell that a settle has this status meets.
+    /// What the nth attempt to announce this status of a settle gets.
     pub(super) fn callback_fault(
         self,
         settle_id: &str,
@@ -81,7 +81,7 @@ impl Weather {
         rng.map_or(0, |mut rng| rng.u64(..=self.late_ms_max))
     }
 
-    /// How long the nth token of an app is really good, if not as long as its answer says.
+    /// How long the nth token of an app is really valid, if not as long as its answer says.
     pub(super) fn token_life_ms(self, app_id: &str, nth: u64, promised_ms: u64) -> u64 {
         let rng = self.hit(&["short token", app_id, &nth.to_string()]);
         rng.map_or(promised_ms, |mut rng| rng.u64(..=promised_ms))

@@ -30,8 +30,8 @@ use crate::apps::Apps;
 use crate::clock::{Clock, Timestamp};
 use crate::douyin::Client;
 use crate::settle::{
-    AppId, HistoryEntry, Key, Mark, PermissionId, Policy, ProcessId, Record, Schedule, SettleId,
-    Sights, TradeSystem, Watched,
+    AppId, FirstSeen, HistoryEntry, Key, Mark, PermissionId, Policy, ProcessId, Record, Schedule,
+    SettleId, TradeSystem, Watched,
 };
 use crate::store::{self, ListQuery, Listed, Store};
 use crate::tasks::{Runner, Tasks};
@@ -61,7 +61,7 @@ struct Inner {
     /// When this gateway began to work.
     started: Timestamp,
     /// When this process first saw the permissions that other processes gave.
-    sights: Mutex<Sights>,
+    first_seen: Mutex<FirstSeen>,
     process: ProcessId,
     /// The permissions that this process gave.
     permissions: AtomicU64,
@@ -162,7 +162,7 @@ impl Gateway {
             store,
             douyin,
             started,
-            sights: Mutex::new(Sights::new(process, alone_since, SIGHTS_MAX)),
+            first_seen: Mutex::new(FirstSeen::new(process, alone_since, FIRST_SEEN_MAX)),
             process,
             permissions: AtomicU64::new(0),
             clock,
@@ -241,7 +241,7 @@ impl Inner {
 /// How many settles have their last permission, given by another process, remembered with the
 /// moment it was seen: some 200 bytes each. About those beyond it time proves nothing until there
 /// is room.
-const SIGHTS_MAX: usize = 100_000;
+const FIRST_SEEN_MAX: usize = 100_000;
 /// A bound on an audit trail that grows only when something is news.
 const HISTORY_ENTRIES_MAX: u32 = 1_000;
 /// Twenty thousand watchers that come back within this cost some thousand reads per second.

@@ -8,7 +8,7 @@ use tracing::{error, info};
 use super::Gateway;
 use crate::clock::Timestamp;
 use crate::log_limit::limited;
-use crate::settle::absorb::{absorb, yields};
+use crate::settle::merge::{can_be_merged, merge};
 use crate::settle::schedule::next;
 use crate::settle::{
     By, Context, Due, Failure, HistoryEntry, Key, Lease, Next, Observation, Progress, Reason,
@@ -145,7 +145,7 @@ impl Gateway {
         if let Some(tried) = self.apply(&change, context.now, holder).await? {
             return Ok(tried);
         }
-        let Some(change) = self.absorbing(change, &context).await? else {
+        let Some(change) = self.merging(change, &context).await? else {
             error!(key = %before.key, "another number has this settle_id: left unchanged");
             let observed = Observed { record: before.clone(), step: Step::Rest };
             return Ok(Tried::Done(Box::new(observed)));
@@ -154,7 +154,7 @@ impl Gateway {
     }
 
     /// The change together with the record that has its `settle_id`, if that record can be merged.
-    async fn absorbing<'a>(
+    async fn merging<'a>(
         &self,
         change: Change<'a>,
         context: &Context<'_>,
@@ -165,10 +165,11 @@ impl Gateway {
         };
         let Key { app_id, trade_system, .. } = &before.key;
         let other = self.0.store.get_by_settle_id(app_id, *trade_system, settle_id).await?;
-        let Some(other) = other.filter(|other| yields(other) && other.key != before.key) else {
+        let Some(other) = other.filter(|other| can_be_merged(other) && other.key != before.key)
+        else {
             return Ok(None);
         };
-        let after = absorb(before, after, &other, context);
+        let after = merge(before, after, &other, context);
         Ok(Some(Change { before, after, seen, absorbed: Some(other) }))
     }
 
@@ -181,7 +182,7 @@ impl Gateway {
     ) -> Result<Option<Tried>, store::Error> {
         let Change { before, after, absorbed, .. } = change;
         let record = &after.record;
-        let by = holder.map_or(By::Passerby, |holder| By::Worker(holder.progress));
+        let by = holder.map_or(By::WithoutLease, |holder| By::Worker(holder.progress));
         let Next { step, due } = next(before, record, by, &self.terms(&record.key, now));
         let lease = holder.map(|holder| holder.fence);
         let swapped = match lease {
@@ -227,8 +228,9 @@ impl Gateway {
     /// The latest moment, by this process's clock, at which a send that the record knows of was
     /// permitted. Call it after the record was read.
     pub(super) fn given(&self, record: &Record) -> Option<Timestamp> {
-        let mut sights = self.0.sights.lock().expect("no code panics while holding this lock");
-        sights.given(record, self.0.clock.now())
+        let mut first_seen =
+            self.0.first_seen.lock().expect("no code panics while holding this lock");
+        first_seen.given(record, self.0.clock.now())
     }
 
     pub(super) fn terms(&self, key: &Key, now: Timestamp) -> Terms<'_> {
@@ -253,7 +255,7 @@ impl Gateway {
             error!(%key, ?alert, ?source, log_id, "a person must look at this settle");
         }
         if let Some(absorbed) = absorbed {
-            info!(%key, absorbed = %absorbed.key, "merged another record of the same settle into this one");
+            info!(%key, absorbed = %absorbed.key, "merged two records of one settle");
             self.0.hub.hint(&absorbed.key);
         }
         if record.revision == before.revision {

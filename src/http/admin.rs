@@ -1,6 +1,5 @@
-//! Floor 3: what the people and the systems around the gateway ask it: metrics, health over HTTP,
-//! and the few decisions that are an operator's. On loopback by default, because whoever reaches it
-//! may decide.
+//! Floor 3: the admin edge: metrics, health over HTTP, and the few decisions that are an
+//! operator's. On loopback by default, because every peer that reaches it may decide.
 //!
 //! What it must not know: how a settle changes.
 
@@ -25,7 +24,7 @@ use stuck::{Asked, STUCK_PATH};
 
 pub use hosts::Hosts;
 
-/// Whether the gateway serves: the store can commit, and nobody stops it.
+/// Whether the gateway serves: the store can commit, and no stop has begun.
 #[derive(Clone, Default)]
 pub struct Readiness(Arc<AtomicBool>);
 
@@ -48,10 +47,10 @@ pub struct Admin {
     pub hosts: Hosts,
 }
 
-/// Where a contradiction is resolved.
+/// The path of the request that resolves a contradiction.
 pub const RESOLVE_PATH: &str = "/contradictions/resolve";
 
-/// Few and small: people, a scraper, an orchestrator.
+/// Low limits: its peers are people, a scraper and an orchestrator.
 pub fn limits() -> Limits {
     Limits {
         connections_max: 64,
@@ -71,13 +70,13 @@ pub struct Resolve {
     pub keep: Keep,
 }
 
-/// Which word stands.
+/// Which word is true.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Keep {
     /// The recorded state.
     Recorded,
-    /// The state that the contradicting word claims.
+    /// The state of the contradicting word.
     Claimed,
 }
 
@@ -126,7 +125,7 @@ impl Admin {
         self.metrics.render()
     }
 
-    /// A page in somebody's browser cannot send this content type here without being asked first.
+    /// A page in a browser cannot send this content type here without the browser asking first.
     async fn resolve(&self, request: Request) -> Answer {
         let json = request.headers.get(header::CONTENT_TYPE).is_some_and(|t| t == JSON);
         if !json {
@@ -182,7 +181,7 @@ fn refusal(error: &ResolveError) -> (StatusCode, String) {
              another settle; keep the recorded word, and mend the money at Douyin",
         ),
         ResolveError::Store(error) => {
-            let why = format!("nobody knows whether it was resolved, look again: {error}");
+            let why = format!("it is not known whether it was resolved, look again: {error}");
             return (StatusCode::SERVICE_UNAVAILABLE, why);
         }
     };

@@ -1,6 +1,6 @@
-//! Floor 3: Douyin's callbacks. Their bytes are verified, read, recorded and only then
-//! acknowledged; whatever is wrong with one is counted, logged once without its body, and refused,
-//! so that Douyin delivers it again.
+//! Floor 3: Douyin's callbacks. A callback is verified, read, recorded and only then acknowledged.
+//! One with an error is counted, logged once without its body, and refused, so that Douyin delivers
+//! it again.
 //!
 //! What it must not know: SQL, gRPC, how a settle changes.
 
@@ -21,7 +21,7 @@ use crate::settle::AppId;
 /// What comes before the app's id in the path of a callback.
 pub const PATH: &str = "/callbacks/douyin/";
 
-/// Takes in callbacks; cheap to clone.
+/// Receives callbacks; cheap to clone.
 #[derive(Clone)]
 pub struct Callbacks(Arc<Inner>);
 
@@ -30,13 +30,13 @@ struct Inner {
     apps: Apps,
 }
 
-/// What becomes of one delivery. Douyin takes 200 with `err_no` 0 for an acknowledgement, and
+/// The verdict on one delivery. Douyin takes 200 with `err_no` 0 for an acknowledgement, and
 /// delivers again after anything else (通知分账结果, 3.4).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Received {
-    /// It is durable, or there is nothing to do about it.
+    /// It is durable, or changes nothing.
     Acknowledged,
-    /// Signed, and of a type that is not ours.
+    /// Signed, and of a type that the gateway does not handle.
     OtherType,
     UnknownApp,
     NotACallback,
@@ -46,7 +46,7 @@ pub enum Received {
     Malformed,
     Unread(Unread),
     Busy,
-    /// The store failed: nothing may be acknowledged.
+    /// The store failed, so it must not be acknowledged.
     NotDurable,
 }
 
@@ -62,7 +62,7 @@ impl Callbacks {
         Self(Arc::new(Inner { gateway, apps }))
     }
 
-    /// Takes in one delivery to an app. Needs no connection: the same bytes, the same verdict.
+    /// Receives one delivery to an app. It depends on the bytes only, not on the connection.
     pub async fn receive(&self, app: &App, headers: &HeaderMap, body: &[u8]) -> Received {
         let verdict = self.hear(app, headers, body).await;
         count(app.id().as_str(), verdict);
@@ -89,7 +89,7 @@ impl Callbacks {
             Ok(Heard::Settle { trade_system, report }) => (trade_system, *report),
             Ok(Heard::Other { kind }) => {
                 limited!(Peer, INFO, { %app_id, log_id = log, kind },
-                    "callback of another type: acknowledged");
+                    "acknowledged a callback of a type that the gateway does not handle");
                 return Received::OtherType;
             }
             Err(error @ Rejected::Signature(_)) => {
@@ -99,7 +99,7 @@ impl Callbacks {
             }
             Err(error @ (Rejected::Malformed(_) | Rejected::OtherApp)) => {
                 limited!(Peer, WARN, { %app_id, log_id = log, %error },
-                    "callback refused: signed, and not usable");
+                    "callback refused: it is signed, and its content cannot be used");
                 return Received::Malformed;
             }
         };
@@ -113,7 +113,7 @@ impl Callbacks {
             }
             Err(error) => {
                 limited!(Peer, WARN, { %settle_id, log_id = log, %error },
-                    "callback refused: not durable");
+                    "callback refused: the store failed, so Douyin must deliver it again");
                 Received::NotDurable
             }
         }
@@ -179,7 +179,7 @@ impl Received {
         }
     }
 
-    /// As metrics and answers spell it.
+    /// Its name in metrics and answers.
     fn word(self) -> &'static str {
         match self {
             Received::Acknowledged => "acknowledged",
@@ -197,7 +197,7 @@ impl Received {
         }
     }
 
-    /// In the form that Douyin reads.
+    /// The answer, in the form that Douyin reads.
     pub fn answer(self) -> Answer {
         let status = self.status();
         let body = match status {
@@ -211,7 +211,7 @@ impl Received {
     }
 }
 
-/// The label of what concerns no app of ours. A name from the internet never becomes a label.
+/// The label of requests to no app of ours. A name from the internet never becomes a label.
 const NO_APP: &str = "none";
 
 fn count(app_id: &str, verdict: Received) {
@@ -225,7 +225,8 @@ fn count(app_id: &str, verdict: Received) {
 mod tests {
     use super::*;
 
-    /// Douyin takes 200 and `err_no` 0 for an acknowledgement; anything else is delivered again.
+    /// Douyin takes 200 and `err_no` 0 for an acknowledgement. After anything else it delivers
+    /// again.
     #[test]
     fn only_what_is_durable_or_not_ours_is_acknowledged() {
         let verdicts = [

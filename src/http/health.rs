@@ -1,5 +1,5 @@
-//! What `grpc.health.v1` and `/readyz` say, and what it is read from: proofs that a write becomes
-//! durable, in time and where the next start finds it. It must not know who asks.
+//! What `grpc.health.v1` and `/readyz` answer, and the checks behind it: that a write becomes
+//! durable, in time, and in the file that the next start opens. It must not know who asks.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,15 +17,15 @@ use crate::clock::Clock;
 use crate::http::admin::Readiness;
 use crate::store::{self, Store};
 
-/// A machine's clock that is further away from ours than this was set by a person or a program.
+/// If the machine's clock is further from ours than this, a person or a program has set it.
 const CLOCK_MOVED_MS_MAX: i64 = 60_000;
 /// How often the health of the store is looked at.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(2);
-/// If nothing at all becomes durable for longer, while a write waits, the disk hangs.
+/// If nothing becomes durable for longer while a write waits, the disk hangs.
 const PROOF_TIME_MAX: Duration = Duration::from_secs(3);
 const SERVICE_NAME: &str = "douyin.settlement.v1.SettlementService";
 
-/// What `grpc.health.v1` says: serving while the store can commit and no stop has begun.
+/// What `grpc.health.v1` answers: serving while the store can commit and no stop has begun.
 #[derive(Clone)]
 pub(crate) struct Health {
     reporter: HealthReporter,
@@ -33,7 +33,7 @@ pub(crate) struct Health {
     readiness: Readiness,
     store: Store,
     clock: Clock,
-    /// Set by the stop, which nothing reverts. Guards every report, so that the last one wins.
+    /// Set by the stop, and never reset. It guards every report, so that the stop's is the last.
     stopping: Arc<Mutex<bool>>,
 }
 
@@ -59,8 +59,8 @@ impl Health {
         self.reporter.set_service_status(SERVICE_NAME, status).await;
     }
 
-    /// Says what the store proves, until `stop`. There is one proof at a time: a disk that hangs
-    /// keeps one waiting, and as soon as it is through the gateway serves again.
+    /// Reports what the checks find, until `stop`. One check runs at a time. If a disk hangs, its
+    /// check waits, and as soon as it is done the gateway serves again.
     pub(crate) async fn watch_store(self, stop: CancellationToken) {
         let (mut served, mut proof) = (None, self.proof());
         loop {
@@ -71,7 +71,7 @@ impl Health {
             };
             let hangs = proven.is_err();
             if hangs && self.store.commits() != commits {
-                // It waits its turn behind other writes.
+                // The check waits behind other writes.
                 continue;
             }
             let proven = match proven {
@@ -106,7 +106,7 @@ impl Health {
         )
     }
 
-    /// Reports what was proven if it is news; `false`: the stop has the last word.
+    /// Reports a result if it is news; `false`: the stop has begun.
     async fn told(&self, served: &mut Option<ServingStatus>, proven: Result<(), String>) -> bool {
         let stopping = self.stopping.lock().await;
         if *stopping {
@@ -126,11 +126,14 @@ impl Health {
         true
     }
 
-    /// A clock that was set takes effect at the next start only; the operator should know.
+    /// Warns if the machine's clock was set: the gateway follows it only after the next start.
     fn watch_clock(&self) {
         let moved_ms = self.clock.machine_moved_ms();
         if moved_ms.abs() > CLOCK_MOVED_MS_MAX {
-            warn!(moved_ms, "the machine's clock was set: it counts from the next start on");
+            warn!(
+                moved_ms,
+                "the machine's clock was set: the gateway follows it from its next start on"
+            );
         }
     }
 
@@ -140,7 +143,7 @@ impl Health {
         self.report(ServingStatus::NotServing).await;
     }
 
-    /// A health watch ends only when its service is forgotten; a server waits for every stream.
+    /// A health watch ends only if its service is unknown, and a server waits for every stream.
     pub(crate) async fn end_watches(&self) {
         let mut reporter = self.reporter.clone();
         reporter.clear_service_status("").await;
@@ -156,7 +159,7 @@ mod tests {
     use crate::clock::Timestamp;
     use crate::store::{Sqlite, SqliteOptions};
 
-    /// Waits on the runtime's time, which is a test's.
+    /// Waits on the runtime's time, which the test controls.
     async fn becomes(readiness: &Readiness, ready: bool, within: Duration) {
         let reached = async {
             while readiness.is_ready() != ready {
@@ -186,7 +189,7 @@ mod tests {
         assert_eq!(committer.commit_queued(), 1);
         becomes(&readiness, true, Duration::from_secs(1)).await;
 
-        // Ten writes are before the next proof, and each takes two seconds.
+        // Ten writes wait before the next check, and each takes two seconds.
         for _ in 0..10 {
             let store = store.clone();
             tasks.spawn(async move { store.ping().await.unwrap() });
@@ -196,7 +199,7 @@ mod tests {
             assert!(readiness.is_ready());
             assert_eq!(committer.commit_queued(), 1);
         }
-        // The proof is the next one, and is not through. However long that takes, it stays one.
+        // The next write is the check, and it does not finish. It stays the only one.
         becomes(&readiness, false, Duration::from_secs(6)).await;
         tokio::time::sleep(Duration::from_secs(3_600)).await;
         assert!(!readiness.is_ready());

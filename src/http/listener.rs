@@ -1,5 +1,6 @@
-//! A small HTTP server within limits, for the edges that are not gRPC: HTTP/1.1 and HTTP/2, with
-//! TLS if asked for. Whoever is slow, large or many costs a bounded amount of memory and time.
+//! A small HTTP server with limits, for the edges that are not gRPC: HTTP/1.1 and HTTP/2, with TLS
+//! if asked for. A peer that is slow, or sends much, or connects often costs a bounded amount of
+//! memory and time.
 //!
 //! What it must not know: what a request is for.
 
@@ -32,37 +33,37 @@ use crate::log_limit::limited;
 pub(crate) use accept::accept;
 use arriving::{Arriving, Connection, Held};
 
-/// What one listener gives at most.
+/// The limits of one listener.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections open at once. For one more the one that has rested longest is closed; if each
-    /// has a request at work, it is answered 503 and closed.
+    /// Connections open at once. For one more the connection that has rested longest is closed. If
+    /// each has a request at work, the new one is answered 503 and closed.
     pub connections_max: usize,
-    /// Requests at work at once, counted once their body is here; one more is answered 503.
+    /// Requests at work at once, counted once their body has arrived; one more is answered 503.
     pub requests_max: usize,
     pub body_bytes_max: usize,
     /// How long a body may take to arrive.
     pub body_time_max: Duration,
-    /// How long a connection may stay without a request, its handshake and a head included; it is
-    /// closed after once to twice that long.
+    /// How long a connection may stay without a request, handshake and headers included. It is
+    /// closed after once to twice that time.
     pub idle_time_max: Duration,
 }
 
 impl Limits {
-    /// What is on its way may have as many bytes as the bodies of all that may be at work.
+    /// Arriving requests may have as many bytes as the bodies of all requests that may be at work.
     pub fn arriving_bytes_max(&self) -> usize {
         self.requests_max.saturating_mul(self.body_bytes_max)
     }
 }
 
-/// The largest head of a request.
+/// The largest headers of a request.
 pub(crate) const HEAD_BYTES_MAX: u32 = 16 * 1024;
 /// The most headers of a request over HTTP/1.1.
 pub(crate) const HEADERS_MAX: usize = 64;
 /// Requests at once on one HTTP/2 connection.
 pub(crate) const STREAMS_MAX: u32 = 32;
-/// Requests over HTTP/2 that the peer took back before they were looked at, as many as end together
-/// while this process stands still.
+/// HTTP/2 requests that the peer cancelled before h2 looked at them: as many as end together while
+/// this process stands still.
 pub(crate) const RESETS_PENDING_MAX: usize = 256;
 /// Streams that h2 itself reset, in the life of a connection.
 pub(crate) const RESETS_OF_ERRORS_MAX: usize = 1_024;
@@ -70,22 +71,22 @@ pub(crate) const RESETS_OF_ERRORS_MAX: usize = 1_024;
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// What h2 keeps of an answer that the peer does not take.
 pub(crate) const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
-/// At a stop: how long a connection without a request may take to end by itself, and a last answer
-/// to be written.
+/// At a stop: how long a connection without a request may take to end, and a last answer to be
+/// written.
 const LINGER: Duration = Duration::from_millis(500);
 
 /// A request whose body has not been read yet.
 pub(crate) struct Request {
     pub method: Method,
     pub path: String,
-    /// The host of its address: HTTP/2 has one always, HTTP/1.1 only in a request as to a proxy.
+    /// The host in its URI. HTTP/2 always has one, HTTP/1.1 only through a proxy.
     pub authority: Option<String>,
     pub headers: HeaderMap,
     body: Incoming,
     arrival: Arrival,
 }
 
-/// What a body needs on its way.
+/// What is needed to read a body.
 struct Arrival {
     held: Held,
     bytes_max: usize,
@@ -94,7 +95,7 @@ struct Arrival {
     activity: Arc<Activity>,
 }
 
-/// A body that is here; its request counts among those at work until this is dropped.
+/// A body that has arrived. Its request counts as at work until this is dropped.
 pub(crate) struct Arrived {
     bytes: Bytes,
     _place: OwnedSemaphorePermit,
@@ -114,7 +115,7 @@ impl Deref for Arrived {
 pub enum Unread {
     TooLarge,
     TooSlow,
-    /// Too many are on their way, or at work.
+    /// Too many requests are arriving or at work.
     Busy,
     /// The connection ended first.
     Lost,
@@ -134,15 +135,15 @@ impl Request {
     }
 }
 
-/// Copied into one buffer: kept as they came, frames of one byte each would cost many times what
-/// they carry.
+/// Copies the body into one buffer. Kept as they came, frames of one byte each would cost many
+/// times their content.
 async fn whole<B>(mut body: B, bytes_max: usize, mut held: Held) -> Result<Bytes, Unread>
 where
     B: Body<Data = Bytes> + Unpin,
 {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        // Trailers say nothing here.
+        // Trailers mean nothing here.
         let Ok(data) = frame.map_err(|_| Unread::Lost)?.into_data() else { continue };
         if data.len() > bytes_max.saturating_sub(whole.len()) {
             return Err(Unread::TooLarge);
@@ -166,7 +167,7 @@ impl Unread {
     }
 }
 
-/// What a request is answered with.
+/// The answer to a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -174,7 +175,7 @@ pub struct Answer {
     pub body: String,
 }
 
-/// Whoever answers the requests of a listener.
+/// Answers the requests of a listener.
 pub(crate) trait Handler: Clone + Send + Sync + 'static {
     fn handle(&self, request: Request) -> impl Future<Output = Answer> + Send;
 
@@ -185,8 +186,8 @@ pub(crate) trait Handler: Clone + Send + Sync + 'static {
     fn name(&self) -> &'static str;
 }
 
-/// Serves until `stop`; then lets the requests in flight end. Whoever holds a connection without a
-/// request is not waited for, and nobody longer than a body may take.
+/// Serves until `stop`, then lets the requests in flight end. A connection without a request is not
+/// waited for, and a request at most as long as a body may take.
 pub(crate) async fn serve(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
@@ -219,7 +220,7 @@ pub(crate) async fn serve(
     accept(listener, seats, tasks, stop, turn_away, talk).await;
 }
 
-/// Says why, as far as that is possible without waiting for anybody.
+/// Tells the peer why, as far as possible without waiting for it.
 fn turn_away(socket: &TcpStream, answer: &Answer) {
     let Answer { status, content_type, body } = answer;
     let length = body.len();
@@ -227,7 +228,7 @@ fn turn_away(socket: &TcpStream, answer: &Answer) {
         "HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\
          connection: close\r\n\r\n{body}"
     );
-    // Whoever does not take it at once hears only that the connection is closed.
+    // A peer that does not take it at once sees only that the connection closes.
     let _ = socket.try_write(text.as_bytes());
 }
 
@@ -281,7 +282,7 @@ impl<H: Handler> Edge<H> {
             }
         };
         let mut over = pin!(over);
-        // When it is cut off after that, whatever it is doing.
+        // When the connection is cut off after that, whatever it does.
         let mut cut_at = None;
         let mut last = None;
         loop {
@@ -294,7 +295,7 @@ impl<H: Handler> Edge<H> {
                     return;
                 }
                 () = over.as_mut(), if cut_at.is_none() => {
-                    // One that made room, and has nothing at work.
+                    // It made room for another connection, and has no request at work.
                     if !stop.is_cancelled() && activity.rests() {
                         return;
                     }
@@ -312,7 +313,7 @@ impl<H: Handler> Edge<H> {
         }
     }
 
-    /// Never fails: whatever is wrong with a request is an answer.
+    /// Never fails: an error in a request becomes an answer.
     async fn exchange(
         self,
         request: http::Request<Incoming>,
@@ -338,15 +339,15 @@ impl<H: Handler> Edge<H> {
             arrival,
         };
         let handler = self.handler;
-        // A task of its own, because this future is dropped when the peer goes: what is being
-        // recorded is recorded to the end, and told of.
+        // A task of its own, because this future is dropped when the peer goes, and a write that
+        // was begun must be finished and its watchers told.
         let handled = self.tasks.spawn(async move { handler.handle(request).await });
         let answer = handled.await.unwrap_or_else(|_| broken());
         Ok(response(answer, version))
     }
 }
 
-/// Every limit of hyper and h2 that there is is set here, or is in docs/limits.md.
+/// Every limit of hyper and h2 is set here or described in docs/limits.md.
 fn builder(limits: &Limits, tasks: TaskTracker) -> auto::Builder<Tracked> {
     let mut builder = auto::Builder::new(Tracked(tasks));
     builder
@@ -386,14 +387,14 @@ fn response(answer: Answer, version: Version) -> Response<Full<Bytes>> {
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
-    // What is left of a body that nobody reads is in the way of the next request.
+    // The unread rest of a body would be taken for the next request.
     if refused && version < Version::HTTP_2 {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
 
-/// Runs the tasks of HTTP/2 connections where somebody waits for them.
+/// Runs the tasks of HTTP/2 connections under an owner that waits for them.
 #[derive(Clone)]
 struct Tracked(TaskTracker);
 

@@ -1,8 +1,8 @@
-//! Floor 3: the edges that are not gRPC: Douyin's callbacks, and what the people and the systems
-//! around the gateway ask it.
+//! Floor 3: the edges that are not gRPC: Douyin's callbacks, and the admin edge for operators,
+//! scrapers and orchestrators.
 //!
-//! `listener` is the small HTTP server below both, `seats` are the places of any listener for
-//! connections, `health` says whether the gateway serves.
+//! `listener` is the small HTTP server below both, `seats` are the places for connections of any
+//! listener, `health` says whether the gateway serves.
 //!
 //! What it must not know: SQL, how a settle changes.
 

@@ -1,10 +1,9 @@
-//! Places for connections to one listener: so many in all, and so many from one address. When all
-//! are taken and one more comes, the connection that has rested longest makes room: peers that say
+//! Places for connections to one listener, limited in all and per address. If all are taken and one
+//! more peer connects, the connection that has rested longest makes room. So peers that send
 //! nothing, or begin requests and do not end them, keep no others out.
 //!
-//! *The accident without it:* as many silent connections as there are places, and no orchestrator
-//! hears any more that the gateway is ready, no callback of Douyin's gets in, and no caller can
-//! connect.
+//! *The accident without it:* silent connections take all places. Then the orchestrator cannot ask
+//! whether the gateway is ready, no callback from Douyin gets in, and no caller can connect.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,17 +12,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-/// Connections that have made room and are still on their way out, at most: what a peer that does
-/// not go takes beyond the places is bounded.
+/// The most connections that have made room and have not closed yet. It bounds what peers that do
+/// not close take beyond the places.
 pub(crate) const LEAVING_MAX: usize = 16;
 
 /// The places of one listener.
 pub(crate) struct Seats {
     listener: &'static str,
     max: usize,
-    /// `None`: as many as there are.
+    /// `None`: no limit.
     per_peer_max: Option<usize>,
-    /// Grows with everything that happens on any connection.
+    /// Grows with every move on any connection.
     moves: AtomicU64,
     taken: Mutex<Taken>,
 }
@@ -32,16 +31,16 @@ pub(crate) struct Seats {
 struct Taken {
     by_number: HashMap<u64, Arc<Activity>>,
     leaving: usize,
-    /// Only addresses with connections.
+    /// Addresses with connections, and how many.
     by_peer: HashMap<IpAddr, usize>,
 }
 
-/// What a connection is doing, as far as its place depends on it.
+/// What a connection does, as far as its place depends on it.
 pub(crate) struct Activity {
     seats: Arc<Seats>,
     number: u64,
     peer: IpAddr,
-    /// The last move on it: when it came, or when a request was here whole, or was done with.
+    /// Its last move: when it came, when a request had arrived whole, or when one was done.
     last: AtomicU64,
     at_work: AtomicUsize,
     left: CancellationToken,
@@ -50,8 +49,8 @@ pub(crate) struct Activity {
 /// One connection's place; free again when dropped.
 pub(crate) struct Seat(Arc<Activity>);
 
-/// A request that has come whole and is worked on, until it is dropped. One that is still on its
-/// way counts for nothing: a stranger can begin as many as it likes.
+/// A request that has arrived whole and is worked on, until dropped. One that is still arriving
+/// does not count, because a peer can begin as many as it likes.
 pub(crate) struct AtWork(Arc<Activity>);
 
 /// Why there is no place.
@@ -73,7 +72,7 @@ impl Seats {
         Arc::new(Self { listener, max, per_peer_max, moves, taken })
     }
 
-    /// A connection that gets none is counted, and one that made room for it.
+    /// Counts a connection that gets no place, and one that made room.
     pub(crate) fn take(self: &Arc<Self>, peer: IpAddr) -> Result<Seat, Full> {
         let seat = self.find(peer);
         match seat {
@@ -128,7 +127,7 @@ impl Seats {
 }
 
 impl Taken {
-    /// Not for the price of a request that is worked on.
+    /// Takes no place from a connection whose request is worked on.
     fn make_room(&mut self) -> Result<(), Full> {
         let resting = self.by_number.values().filter(|seat| seat.rests());
         let longest = resting.min_by_key(|seat| seat.last.load(Ordering::Relaxed));
@@ -152,12 +151,12 @@ impl Activity {
         self.at_work.load(Ordering::Relaxed) == 0
     }
 
-    /// Whether a request has ever been here whole.
+    /// Whether a request has ever arrived whole on it.
     pub(crate) fn has_worked(&self) -> bool {
         self.last.load(Ordering::Relaxed) != self.number
     }
 
-    /// Until its place is another one's.
+    /// Waits until the connection must make room for another one.
     pub(crate) async fn made_room(&self) {
         self.left.cancelled().await;
     }
@@ -215,7 +214,7 @@ mod tests {
         let seats = seats(3);
         let take = || seats.take(PEER);
         let (first, second, third) = (take().unwrap(), take().unwrap(), take().unwrap());
-        // The first one has asked something since.
+        // The first connection had a request meanwhile.
         drop(first.0.begin());
         let fourth = take().unwrap();
         assert_eq!([&first, &second, &third].map(gone), [false, true, false]);
@@ -226,7 +225,7 @@ mod tests {
         assert_eq!([&first, &third, &fourth].map(gone), [false, true, false]);
         drop((one, four));
         drop(first);
-        // What has made room already gives no place back.
+        // A connection that has made room gives no place back.
         drop(second);
         let sixth = take().unwrap();
         assert_eq!([&fourth, &fifth, &sixth].map(gone), [false; 3]);

@@ -1,4 +1,4 @@
-//! The small changes that the rows of the life-cycle table are made of. Only `state.rs`,
+//! The small changes of which the rows of the life-cycle table consist. Only `state.rs`,
 //! `report.rs` and `dispute.rs` use them.
 
 use super::evidence::Evidence;
@@ -8,15 +8,15 @@ use super::reason::Reason;
 use super::record::{Facts, Origin, Record, Report, State};
 use crate::clock::Timestamp;
 
-/// Whether a query begun at `begun` must see everything that we ever sent: the grace is over since
-/// the last moment at which something permitted could leave.
+/// Whether a query begun at `begun` must see everything that we ever sent: the grace has passed
+/// since the last moment at which a permitted send could leave.
 pub(super) fn grace_over(evidence: &Evidence, begun: Timestamp, context: &Context<'_>) -> bool {
     let visible = |given: Timestamp| given.plus(evidence.lasts()).plus(context.policy.grace);
     evidence.last_permission.is_none() || context.given.is_some_and(|given| begun >= visible(given))
 }
 
-/// Whether another send of ours may have taken effect unseen, so that a FAIL or a stranger's settle
-/// must not end this one yet.
+/// Whether another send of ours may have taken effect unseen. Then a FAIL or another system's
+/// settle must not end this one yet.
 pub(super) fn in_doubt(after: &Record, seen: &Observation, context: &Context<'_>) -> bool {
     let policy = context.policy;
     let sees_all = seen.scope == Scope::Number
@@ -32,13 +32,13 @@ pub(super) fn stop_sending(after: &mut Record, now: Timestamp) {
 pub(super) fn enter(after: &mut Record, state: State) {
     after.state = state;
     after.last_error = None;
-    // Why a number was not ours stays true, however far its settle gets.
+    // A record that became another system's keeps the reason why the number was not ours.
     if after.request().is_some() {
         after.evidence.refused = None;
     }
 }
 
-/// Leaves a settle that failed for another one of ours: none of the old one's facts are its facts.
+/// Leaves a settle that failed for another settle of ours. Facts of the old one are dropped.
 pub(super) fn follow(after: &mut Record, state: State) {
     enter(after, state);
     after.facts = Facts::default();
@@ -49,9 +49,9 @@ pub(super) fn reject(after: &mut Record, rejection: Failure) {
     enter(after, State::Rejected { rejection });
 }
 
-/// Another system uses the number and nothing of ours is alive under it: the record becomes that of
-/// its settle, so that a caller never sees our content for it. Of ours only Douyin's answer that
-/// the number is taken is kept: it is the answer to a caller that repeats the create.
+/// Another system uses the number and nothing of ours is alive under it. The record becomes that
+/// system's settle, so that a caller never sees our content for it. Only Douyin's answer that the
+/// number is taken is kept, for a caller that repeats the create.
 pub(super) fn take_over(after: &mut Record, report: &Report) {
     let refused = after.last_error.take().filter(says_taken);
     after.origin = Origin::Platform;
@@ -61,7 +61,8 @@ pub(super) fn take_over(after: &mut Record, report: &Report) {
     after.state = report.state();
 }
 
-/// Fills in what is missing. What differs from an earlier word is kept out and told.
+/// Fills in missing facts. A fact that differs from the recorded one is not taken, and raises an
+/// alert.
 pub(super) fn fill(after: &mut Record, new: &Facts) -> Option<Alert> {
     fn one<T: Clone + PartialEq>(old: &mut Option<T>, new: &Option<T>, differs: &mut bool) {
         match (&old, new) {
@@ -87,13 +88,13 @@ pub(super) fn fill(after: &mut Record, new: &Facts) -> Option<Alert> {
     one(&mut old.platform_ticket, &new.platform_ticket, &mut differs);
     one(&mut old.settle_detail, &new.settle_detail, &mut differs);
     one(&mut old.message, &new.message, &mut differs);
-    // A callback and a query may mean different moments: what comes first stays.
+    // A callback and a query may mean different moments, so the first one stays, without an alert.
     one(&mut old.settle_time, &new.settle_time, &mut false);
     one(&mut old.auto_settle, &new.auto_settle, &mut differs);
     differs.then_some(Alert::DifferingFact)
 }
 
-/// Keeps Douyin's raw word, unless a later one is known already: reports arrive in any order.
+/// Keeps Douyin's raw status, unless a later one is known already: reports arrive in any order.
 pub(super) fn keep_status(after: &mut Record, new: &Facts) {
     let rank = |status: &Option<String>| match status.as_deref() {
         None => 0,

@@ -1,11 +1,11 @@
-//! What a caller asked to be settled. Two requests under one number are the same settle exactly if
-//! their contents are equal.
+//! What a caller asked to be settled. Two requests under one number are the same settle if and only
+//! if their contents are equal.
 
 use super::ids::{Ext, ItemOrderId, MerchantUid, NotifyUrl, OutOrderNo, SettleDesc};
 use super::money::Fen;
 
-/// What every mark begins with. The version lets the encoding change without old settles becoming
-/// unrecognisable.
+/// The beginning of every mark. Its version allows another encoding while old settles are still
+/// recognised.
 pub(crate) const MARK_PREFIX: &str = "sg1:";
 
 /// One receiver other than the seller.
@@ -15,8 +15,8 @@ pub struct SettleParam {
     pub amount: Fen,
 }
 
-/// The caller's request without its number: what must be equal for a repeat to be a repeat.
-/// Defaults that the gateway fills in (a callback address, the mark) are not content.
+/// The caller's request without its number: a repeat must have equal content. Defaults that the
+/// gateway fills in (a callback address, the mark) are not content.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Content {
     pub out_order_no: OutOrderNo,
@@ -30,8 +30,8 @@ pub struct Content {
 }
 
 impl Content {
-    /// The text that proves a settle found at Douyin to be this content: sent as `ext` when the
-    /// caller leaves it empty, handed back by Douyin as `cp_extra`.
+    /// The text that proves a settle at Douyin to have this content. It is sent as `ext` when the
+    /// caller leaves that empty, and Douyin shows it as `cp_extra`.
     ///
     /// [`MARK_PREFIX`] and the first 128 bits of a SHA-256 in hex.
     pub fn mark(&self) -> String {
@@ -39,7 +39,7 @@ impl Content {
         format!("{MARK_PREFIX}{}", hex::encode(&digest.as_ref()[..16]))
     }
 
-    /// The names of the fields, as in the proto, in which `other` differs. Never values.
+    /// The names of the fields that differ, as in the proto. Never their values.
     pub fn differing_fields(&self, other: &Content) -> Vec<&'static str> {
         let pairs = [
             ("out_order_no", self.out_order_no != other.out_order_no),
@@ -52,7 +52,7 @@ impl Content {
         pairs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
     }
 
-    /// Every field with its length in front, so that no two contents have the same bytes.
+    /// Every field with its length in front, so that different contents have different bytes.
     fn canonical_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(256);
         let mut field = |text: Option<&str>| match text {
@@ -130,7 +130,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// The mark lives at Douyin for as long as the settle does: a changed encoding needs `sg2:`.
+    /// A mark is at Douyin for as long as its settle is, so a changed encoding needs `sg2:`.
     #[test]
     fn the_mark_never_changes_between_releases() {
         assert_eq!(content().mark(), "sg1:1b67e4d629b6c7edb0a117088ea8c188");

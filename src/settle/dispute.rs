@@ -1,4 +1,4 @@
-//! Words of Douyin that cannot both be true: how a contradiction opens, and how an operator ends
+//! Words of Douyin that cannot both be true: how a contradiction begins, and how an operator ends
 //! it.
 
 use super::change::enter;
@@ -16,7 +16,7 @@ pub(super) fn contradict(
     let claimed = claimed.kind();
     match &after.contradiction {
         Some(known) if known.resolved.is_none() => {}
-        // An operator has decided about this very word: a copy of it is no news.
+        // An operator has decided about this word already, so a copy of it changes nothing.
         Some(known) if known.claimed == claimed && known.settle_id == settle_id => return None,
         Some(_) | None => {
             let resolved = None;
@@ -27,9 +27,9 @@ pub(super) fn contradict(
     Some(Alert::Contradiction)
 }
 
-/// Ends a contradiction as an operator decided. The word that does not stand is kept as resolved.
+/// Ends a contradiction as an operator decided. The word that was wrong is kept as resolved.
 ///
-/// Only a final settle is decided about: before, Douyin's own next word may settle it. And a
+/// Only final settles are decided about, because before the end Douyin's next word may settle it. A
 /// success is never left for another settle, because both may have been paid.
 pub(super) fn resolve(after: &mut Record, verdict: Verdict, now: Timestamp) {
     let Some(claim) = after.open_contradiction().cloned() else {
@@ -58,7 +58,7 @@ pub(super) fn resolve(after: &mut Record, verdict: Verdict, now: Timestamp) {
     after.contradiction = Some(resolved);
 }
 
-/// Whether an operator may decide so about the contradiction of this settle, if it has an open one.
+/// Whether an operator may decide so about this settle's contradiction.
 pub fn can_resolve(record: &Record, verdict: Verdict) -> bool {
     let Some(claim) = record.open_contradiction() else {
         return false;

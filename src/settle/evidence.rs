@@ -1,5 +1,4 @@
-//! What is still in doubt about a settle: permissions without an answer, and what was heard
-//! meanwhile.
+//! What is still in doubt about a settle: unanswered permissions, and what Douyin said meanwhile.
 
 use std::time::Duration;
 
@@ -11,53 +10,52 @@ use crate::clock::Timestamp;
 /// What decides whether a refusal, a FAIL or an empty answer may be believed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Evidence {
-    /// Permissions that may still be answered. One is added durably *before* its send may happen,
-    /// and taken away by the definite answer that names it, or by proof that nothing left the
-    /// machine.
+    /// Permissions that may still be answered. One is added durably *before* its send may happen.
+    /// The definite answer that names it takes it away, or the proof that nothing left the machine.
     pub open: Vec<Permission>,
-    /// Permissions whose outcome is unknown and which nothing answers any more.
+    /// How many permissions have an unknown outcome and can get no answer any more.
     pub lost: u32,
-    /// The permission that was given last, answered or not: from it on time must pass before an
+    /// The permission that was given last, answered or not. Time must pass from it on before an
     /// empty query proves something.
     pub last_permission: Option<Permission>,
-    /// The store went back to an earlier state while this settle was open: what was told since may
+    /// The store went back to an earlier state while this settle was open. What was told since may
     /// be forgotten, a refusal too, so nothing of it is ever sent again.
     pub set_back: bool,
-    /// When 23111 was answered first (or something else that forbids another send was seen).
+    /// When 23111, or another sign that forbids a send, was first seen.
     pub exists_seen: Option<Timestamp>,
-    /// The last refusal, which did not end the settle because another send was unanswered. If the
-    /// record is another system's settle: Douyin's answer to our send that the number is taken.
+    /// The last refusal, which did not end the settle because another send was unanswered. In a
+    /// record that became another system's: Douyin's answer that the number is taken.
     pub refused: Option<Failure>,
     /// A settle of ours that Douyin reported as FAIL while another send was unanswered.
     pub fail_seen: Option<SettleId>,
-    /// The same number, unknown to the error table, answered this many times in a row.
+    /// The same unlisted number, and how often it came in a row.
     pub unlisted: Option<Unlisted>,
-    /// Empty queries begun after the submission window and after the grace.
+    /// How many empty queries began after the submission window and after the grace.
     pub empties_after_expiry: u32,
-    /// When the last observation of a kind that is counted began (the two fields above).
+    /// When the last observation began that the two fields above count.
     pub last_counted: Option<Timestamp>,
 }
 
 impl Evidence {
-    /// Sends that may have taken effect although nothing shows it.
+    /// Sends that may have taken effect unseen.
     pub fn unanswered(&self) -> u32 {
         let open = u32::try_from(self.open.len()).unwrap_or(u32::MAX);
         self.lost.saturating_add(open)
     }
 
-    /// Whether a send may have taken effect although nothing shows it.
+    /// Whether a send may have taken effect unseen.
     pub fn in_doubt(&self) -> bool {
         !self.open.is_empty() || self.lost > 0
     }
 
-    /// How long after the last permission something may still leave, or be answered.
+    /// How long after the last permission a send may leave or be answered.
     pub fn lasts(&self) -> Duration {
         let open = self.open.iter().chain(&self.last_permission);
         open.map(|permission| permission.lasts).max().unwrap_or_default()
     }
 
-    /// Adds a permission. `given`: by when all the earlier ones had surely been given, by the same
-    /// clock; those whose time is over are lost.
+    /// Adds a permission. `given`: the latest moment, by the same clock, at which an earlier one
+    /// was given. Permissions whose time is over become lost.
     pub(super) fn permit(&mut self, permission: Permission, given: Option<Timestamp>) {
         let over = |earlier: &Permission| {
             given.is_some_and(|given| permission.time >= given.plus(earlier.lasts))
@@ -70,7 +68,7 @@ impl Evidence {
         self.last_permission = Some(permission);
     }
 
-    /// The definite answer to one send: exactly its permission goes, if it is still there.
+    /// The definite answer to one send: takes away its permission, if that is still there.
     pub(super) fn answer(&mut self, answered: PermissionId) {
         self.open.retain(|permission| permission.id != answered);
     }

@@ -1,17 +1,17 @@
-//! Something that went wrong, and what Douyin said of it.
+//! A failure, with what Douyin answered.
 
 use super::reason::{Reason, RecordedReason};
 
-/// Something that went wrong, in the words of the error table.
+/// A failure, with its reason from the error tables.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {
     pub reason: RecordedReason,
-    /// What Douyin said, if it said something.
+    /// Douyin's error, if it answered with one.
     pub douyin: Option<DouyinError>,
 }
 
 impl Failure {
-    /// A failure of which Douyin said nothing.
+    /// A failure without an answer of Douyin.
     pub fn own(reason: Reason) -> Self {
         Self { reason: RecordedReason::Known(reason), douyin: None }
     }
@@ -20,7 +20,7 @@ impl Failure {
         Self { reason: RecordedReason::Known(reason), douyin: Some(said) }
     }
 
-    /// Whether a caller would treat both alike: what decides if a new error is news.
+    /// Whether a caller would treat both alike. If so, the second one is not news.
     pub fn same_kind(&self, other: &Failure) -> bool {
         let numbers =
             |failure: &Failure| failure.douyin.as_ref().map(|said| (said.err_no, said.sub_err_no));
@@ -28,7 +28,7 @@ impl Failure {
     }
 }
 
-/// Douyin's error, as it came.
+/// Douyin's error as it came.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DouyinError {
     /// `None`: the answer had none, or could not be used.

@@ -1,9 +1,9 @@
-//! The names things have at Douyin and at its merchants. Each is parsed once, at the edge, and then
-//! cannot be empty, too long or unprintable any more.
+//! The names of things at Douyin and its merchants. Each is parsed once, at the edge. After that it
+//! cannot be empty, too long or unprintable.
 
 use std::fmt;
 
-/// Why a text is not a valid name. Limits are in bytes of UTF-8, as Douyin counts them.
+/// Why a text is not a valid name. Limits are in bytes of UTF-8, as Douyin counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Invalid {
     #[error("must not be empty")]
@@ -65,8 +65,8 @@ text!(
     AppId, 64, printable
 );
 text!(
-    /// The caller's number of one settle and the idempotency key of everything (settle_create,
-    /// `out_settle_no` ≤ 64 bytes).
+    /// The caller's number of one settle, the idempotency key (settle_create, `out_settle_no` ≤ 64
+    /// bytes).
     OutSettleNo, 64, printable
 );
 text!(
@@ -78,8 +78,8 @@ text!(
     ItemOrderId, 64, printable
 );
 text!(
-    /// A merchant that Douyin onboarded (进件). Douyin states no length; 64 bytes is our bound, the
-    /// serialized receivers together are bounded anyway.
+    /// A merchant that Douyin onboarded (进件). Douyin states no length; 64 bytes is our bound. The
+    /// receivers together have a bound anyway.
     MerchantUid, 64, printable
 );
 text!(
@@ -87,7 +87,7 @@ text!(
     SettleDesc, 512,
 );
 text!(
-    /// Text that Douyin hands back as `cp_extra` (settle_create, `ext` ≤ 2048 bytes).
+    /// Text that Douyin shows as `cp_extra` (settle_create, `ext` ≤ 2048 bytes).
     Ext, 2048,
 );
 text!(
@@ -100,7 +100,7 @@ text!(
     SettleId, 128, printable
 );
 text!(
-    /// Douyin's number in the wallet below. The bound is ours.
+    /// Douyin's number in its wallet system. The bound is ours.
     WalletSettleId, 128, printable
 );
 text!(
@@ -114,8 +114,8 @@ fn https(text: &str) -> Result<(), Invalid> {
     if named && !host.contains(char::is_whitespace) { Ok(()) } else { Err(Invalid::NotHttps) }
 }
 
-/// Which of Douyin's settlement systems a settle lives in. Part of its key, because the systems
-/// number their settles independently.
+/// Which of Douyin's settlement systems a settle belongs to. Part of its key, because each system
+/// numbers its settles by itself.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum TradeSystem {
     /// 通用交易系统, `trade_basic/v1`.
@@ -135,20 +135,20 @@ pub struct Key {
 }
 
 impl OutSettleNo {
-    /// The key of a settle that has no developer's number: Douyin's own number, which may be longer
-    /// than what a caller may choose.
+    /// The key of a settle without an out_settle_no: Douyin's own number, which may be longer than
+    /// a caller's.
     pub fn of_settle_id(settle_id: &SettleId) -> Self {
         Self(settle_id.as_str().to_owned())
     }
 
-    /// Whether a system that is not exact about texts takes the two for one: they differ, but only
-    /// in case or in spaces at their ends.
+    /// Whether the two differ only in case or in spaces at their ends, so that a less exact system
+    /// takes them for one.
     pub fn is_like(&self, other: &OutSettleNo) -> bool {
         let plain = |number: &OutSettleNo| number.0.trim().to_lowercase();
         self != other && plain(self) == plain(other)
     }
 
-    /// A number as Douyin reports it, which may be longer than what a caller may choose.
+    /// A number as Douyin reports it. It may be longer than a caller's.
     pub fn reported(text: impl Into<String>) -> Result<Self, Invalid> {
         SettleId::parse(text).map(|text| Self(text.0))
     }

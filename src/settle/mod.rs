@@ -3,18 +3,19 @@
 //! Read in this order: [`record`] (what is known about a settle), [`evidence`] (what is still in
 //! doubt about it), [`observation`] (what can be learned), [`state`] (how that changes it: the
 //! life-cycle table), [`proof`] (whose settle a report speaks of), `dispute` (words that contradict
-//! each other), [`mod@absorb`] (two records of one settle), [`permission`] (the right to send
-//! once), [`sights`] (whose clock counts), [`step`] (what to do next), [`schedule`] (and when),
-//! [`mod@stuck`] (what keeps a settle from its end). [`content`], [`failure`], [`ids`], [`money`]
-//! and [`reason`] are the words they use.
+//! each other), [`mod@merge`] (two records of one settle), [`permission`] (the right to send once),
+//! [`first_seen`] (how old a permission of another process is), [`step`] (what to do next),
+//! [`schedule`] (and when), [`mod@stuck`] (why a settle does not come to its end). [`content`],
+//! [`failure`], [`ids`], [`money`] and [`reason`] are what they are made of.
 
-pub(crate) mod absorb;
 mod change;
 pub(crate) mod content;
 mod dispute;
 pub(crate) mod evidence;
 pub(crate) mod failure;
+pub(crate) mod first_seen;
 pub(crate) mod ids;
+pub(crate) mod merge;
 pub(crate) mod money;
 pub(crate) mod observation;
 pub(crate) mod permission;
@@ -23,20 +24,20 @@ pub(crate) mod reason;
 pub(crate) mod record;
 mod report;
 pub(crate) mod schedule;
-pub(crate) mod sights;
 pub(crate) mod state;
 pub(crate) mod step;
 pub(crate) mod stuck;
 
-pub use absorb::absorb;
 pub use content::{Content, SettleParam};
 pub use dispute::can_resolve;
 pub use evidence::{Evidence, Unlisted};
 pub use failure::{DouyinError, Failure};
+pub use first_seen::FirstSeen;
 pub use ids::{
     AppId, Ext, Invalid, ItemOrderId, Key, MerchantUid, NotifyUrl, OrderId, OutOrderNo,
     OutSettleNo, SettleDesc, SettleId, TradeSystem, WalletSettleId,
 };
+pub use merge::merge;
 pub use money::Fen;
 pub use observation::{
     AcceptedIds, Alert, Answers, Context, Learned, Lease, Observation, Policy, Scope, Transition,
@@ -49,7 +50,6 @@ pub use record::{
     Request, Source, State, StateKind,
 };
 pub use schedule::{By, Due, Next, Release, Schedule, Terms, Watched};
-pub use sights::Sights;
 pub use state::{may_send, permit, transition};
 pub use step::{Asked, Progress, Role, Step, next_step};
 pub use stuck::{AnswerKind, Circumstances, LastAnswers, Stuck, stuck};

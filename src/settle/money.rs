@@ -1,9 +1,9 @@
-//! Money: whole fen (分, 1/100 yuan), never a float, never an overflow.
+//! Money in whole fen (分, 1/100 yuan), without floats and overflows.
 
 use std::fmt;
 
-/// An amount in fen. May be zero or negative where Douyin reports it so; what a caller orders is
-/// checked to be positive where it is parsed.
+/// An amount in fen. What Douyin reports may be zero or negative; what a caller orders is checked
+/// to be positive where it is parsed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Fen(i64);
 

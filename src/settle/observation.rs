@@ -1,4 +1,4 @@
-//! What can be learned about a settle, and what a transition depends on besides.
+//! What can be learned about a settle, and what else a transition depends on.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use crate::clock::Timestamp;
 pub struct Observation {
     pub learned: Learned,
     pub source: Source,
-    /// When the call that learned it began. An empty query proves something only about the time
-    /// before it began.
+    /// When the call began that learned it. An empty query proves something only about the time
+    /// before.
     pub begun: Timestamp,
     pub scope: Scope,
-    /// The permission of the send that this is the definite answer to.
+    /// The permission of the send that this definitely answers.
     pub answers: Option<PermissionId>,
     /// Douyin's log id of the message.
     pub log_id: Option<String>,
@@ -28,28 +28,28 @@ pub struct Observation {
 pub enum Learned {
     /// Douyin accepted the send.
     Accepted(AcceptedIds),
-    /// Douyin refused this send. Proves nothing about any other send.
+    /// Douyin refused this send. That proves nothing about other sends.
     Refused(Failure),
     /// It is not known whether the send took effect: timeout, reset, 5xx, 23000 and its like.
     Unknown(Failure),
-    /// As `Unknown`, by a number that no table lists.
+    /// As `Unknown`, with a number that no table lists.
     Unlisted(Failure),
     /// Nothing left this machine.
     NotSent(Failure),
-    /// Something exists under the number: 23111, or an acceptance that names no settle.
+    /// A settle exists under the number: 23111, or an acceptance that names no settle.
     Exists(Failure),
-    /// Settles that Douyin holds under the number or id. Never empty: that is `Absent`.
+    /// Settles that Douyin holds under the number or id. Never empty, see `Absent`.
     Reported(Vec<Report>),
     /// A query found nothing.
     Absent,
-    /// A query found nothing but settles of ours that are recorded here under another number, which
-    /// is the number that they name: Douyin takes the two numbers for one.
+    /// A query found only settles of ours that are recorded here under the other numbers that they
+    /// name: Douyin takes the two numbers for one.
     Elsewhere,
     /// An operator decided which word of a contradiction stands.
     Resolved(Verdict),
 }
 
-/// Which word of a contradiction stands.
+/// Which word of a contradiction is true.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
     /// The recorded one: the state stays.
@@ -73,7 +73,7 @@ pub enum Scope {
     Single,
 }
 
-/// Whether an answer of Douyin accounts for the send that it answers.
+/// Whether an answer of Douyin definitely answers its send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answers {
     OneSend,
@@ -82,7 +82,8 @@ pub enum Answers {
 }
 
 /// Whether the observer still holds the right to call Douyin for this settle. Negative evidence
-/// counts only then; acceptance and reports are facts that anyone may record, late or not.
+/// counts only then. Acceptance and reports are facts, and are recorded without a lease and late
+/// too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lease {
     Held,
@@ -92,19 +93,19 @@ pub enum Lease {
 /// The knobs of the life cycle.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Policy {
-    /// How long after a send took effect a query may still not see it ("visibility grace").
+    /// For how long a query may miss what was sent ("visibility grace").
     pub grace: Duration,
     /// Whether an empty query begun after the grace proves that nothing took effect. If not,
-    /// settles in doubt stay for an operator.
+    /// settles in doubt wait for an operator.
     pub grace_proves: bool,
     /// The most time between the permission to send and the last byte of the answer.
     pub call_timeout: Duration,
-    /// How long a number may answer 23111 and yet be absent from queries before that is final.
+    /// How long Douyin may answer 23111 while queries show nothing, before that is final.
     pub exists_absent_max: Duration,
-    /// Calls to Douyin that must have been tried before the submission window may expire: clocks
-    /// jump, attempts do not.
+    /// Calls to Douyin that are needed before the submission window may expire. Unlike clocks,
+    /// attempts do not jump.
     pub expiry_attempts_min: u32,
-    /// The same number, unknown to the table, counts as a refusal when it came this often.
+    /// An unlisted number counts as a refusal when it came this often in a row.
     pub unlisted_times_max: u32,
 }
 
@@ -121,15 +122,15 @@ impl Default for Policy {
     }
 }
 
-/// What a transition depends on besides the record and the observation.
+/// What a transition depends on beside the record and the observation.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
     /// This process's clock, read after the record.
     pub now: Timestamp,
-    /// By when every permission of the record had surely been given, by the same clock
-    /// ([`Sights::given`]). `None`: it is not known, and nothing is proven by time.
+    /// The latest moment, by the same clock, at which a permission of the record was given
+    /// ([`FirstSeen::given`]). `None`: it is not known, and time proves nothing.
     ///
-    /// [`Sights::given`]: super::Sights::given
+    /// [`FirstSeen::given`]: super::FirstSeen::given
     pub given: Option<Timestamp>,
     pub policy: &'a Policy,
     pub lease: Lease,
@@ -137,28 +138,28 @@ pub struct Context<'a> {
     pub attempts: u32,
 }
 
-/// The record after an observation; equal to the one before it if nothing changed.
+/// The record after an observation. It equals the one before if nothing changed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Transition {
     pub record: Record,
-    /// Something a person must look at.
+    /// What a person must look at, if anything.
     pub alert: Option<Alert>,
 }
 
 /// What a person must look at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Alert {
-    /// Douyin holds a settle of ours under a number that we called rejected.
+    /// Douyin holds a settle of ours under a number that we rejected.
     AliveAfterRejection,
     /// Douyin reports another system's settle under a number of ours.
     ForeignSettle,
     /// Douyin's word contradicts a final state.
     Contradiction,
-    /// A fact differs from what Douyin said before; the first value was kept.
+    /// A fact differs from the recorded one, which was kept.
     DifferingFact,
-    /// 23111 was answered, and yet no query finds the settle.
+    /// Douyin answered 23111, and no query finds the settle.
     ExistsButAbsent,
     /// Douyin reports a settle under a number of ours that nothing proves to be ours or not, while
-    /// a send of ours is unaccounted for.
+    /// a send of ours is unanswered.
     Unproven,
 }

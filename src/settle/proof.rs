@@ -1,10 +1,10 @@
 //! Whether a settle that Douyin reports is ours. Under one number Douyin may hold ours, a second
-//! one of ours (after a FAIL freed the number) and one that another system made.
+//! one of ours (after a FAIL freed the number) and one of another system.
 
 use super::content::{Content, MARK_PREFIX};
 use super::record::{Facts, Mark, Origin, Record, Report, ReportedStatus, Request};
 
-/// What a report that does not carry our recorded `settle_id` proves by its other facts.
+/// What a report without our recorded `settle_id` proves by its other facts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Proof {
     /// It has our content.
@@ -15,17 +15,17 @@ pub enum Proof {
     Unproven,
 }
 
-/// Holds a report against the request that was sent from here.
+/// Compares a report with the request that was sent from here.
 ///
-/// `cp_extra` decides where Douyin shows it: it is the `ext` we sent, and with the mark it names
-/// the whole content. Where Douyin leaves it out, the same order is proof only while a send of
-/// ours is unaccounted for; otherwise the settle is more likely a stranger's.
+/// If Douyin shows `cp_extra`, that decides: it is the `ext` that we sent, and the mark names the
+/// whole content. If Douyin leaves it out, the same order is proof only while a send of ours is
+/// unanswered. Otherwise the settle is more likely another system's.
 pub(crate) fn proof(record: &Record, report: &Report) -> Proof {
     let Origin::Gateway(request) = &record.origin else {
         return Proof::Foreign;
     };
     match &report.out_settle_no {
-        // Douyin may show our own number changed, and may show the settle of another number.
+        // Douyin may change how it writes our number, and may show the settle of another number.
         Some(number) if number.is_like(&record.key.out_settle_no) => return Proof::Unproven,
         Some(number) if *number != record.key.out_settle_no => return Proof::Foreign,
         Some(_) | None => {}
@@ -41,7 +41,7 @@ pub(crate) fn proof(record: &Record, report: &Report) -> Proof {
     }
     match (report.facts.cp_extra.as_deref(), request.sent_ext.as_deref()) {
         (Some(seen), Some(sent)) if seen == sent => Proof::Ours,
-        // Our mark comes back as it went; a caller's own text may come back altered.
+        // Our mark comes back unchanged. A caller's own text may come back changed.
         (Some(_), Some(_)) if content.ext.is_some() => Proof::Unproven,
         (Some(_), Some(_)) => Proof::Foreign,
         (Some(seen), None) if !seen.is_empty() => Proof::Foreign,
@@ -51,7 +51,7 @@ pub(crate) fn proof(record: &Record, report: &Report) -> Proof {
     }
 }
 
-/// Of several settles under one number, the one the record follows: ours that has not failed, then
+/// Which of several settles under one number the record follows: ours that has not failed, then
 /// ours that failed (the recorded one first), then another system's.
 pub(crate) fn pick<'a>(record: &Record, reports: &'a [Report]) -> Option<&'a Report> {
     let recorded = record.state.settle_id();
@@ -65,10 +65,10 @@ pub(crate) fn pick<'a>(record: &Record, reports: &'a [Report]) -> Option<&'a Rep
     })
 }
 
-/// Whether a settle that was learned from Douyin is the one that this content asks for: a create
-/// whose record is older than itself (made by another gateway of the company, from a lost database,
-/// or adopted before the create's own insert). Only our mark, or the caller's own `ext`, proves it;
-/// only a fact that contradicts proves the opposite.
+/// Whether an adopted settle is the one that this content asks for. Its record is older than the
+/// create: it was made by another gateway of the company or known from a lost database, or it was
+/// adopted before the create's insert. Only our mark or the caller's own `ext` proves that it is;
+/// only a fact that contradicts the content proves that it is not.
 pub(crate) fn proof_of_adopted(content: &Content, mark: Mark, facts: &Facts) -> Proof {
     let order = facts.out_order_no.as_ref();
     let item = facts.item_order_id.as_ref();
@@ -77,12 +77,12 @@ pub(crate) fn proof_of_adopted(content: &Content, mark: Mark, facts: &Facts) -> 
     {
         return Proof::Foreign;
     }
-    // A settle of the whole order shows no item, and neither does one that Douyin says little of.
+    // A settle of the whole order shows no item, and Douyin may leave the item out.
     let whole = item == content.item_order_id.as_ref();
     match (facts.cp_extra.as_deref(), Request::ext_for(content, mark)) {
-        // The mark names the item, too; a caller's own text does not.
+        // The mark covers the item too; a caller's own text does not.
         (Some(seen), Some(sent)) if seen == sent && (whole || content.ext.is_none()) => Proof::Ours,
-        // Another mark is another content. A text of the caller's may have come back altered.
+        // Another mark means another content. A caller's own text may have come back changed.
         (Some(seen), _) if seen.starts_with(MARK_PREFIX) => Proof::Foreign,
         (Some(_) | None, Some(_) | None) => Proof::Unproven,
     }

@@ -1,9 +1,9 @@
-//! Why something went wrong, by a name that stays: what callers see and what the store keeps.
+//! Why something went wrong, by a stable name: callers see it and the store keeps it.
 //!
-//! A reason says nothing by itself. What it means, and what to do, is in its row: in
-//! the error table (`douyin/codes.rs`) if Douyin answered it, else in `grpc/reasons.rs`.
+//! What a reason means and what to do is in its row: in the error table (`douyin/codes.rs`) if
+//! Douyin answered it, else in `grpc/reasons.rs`.
 
-/// One list gives both directions, so that none can forget a reason.
+/// One list makes both directions, so that they agree.
 macro_rules! reasons {
     ($($(#[$doc:meta])* $reason:ident = $word:literal,)*) => {
         /// One name of the error tables.
@@ -33,7 +33,7 @@ macro_rules! reasons {
 }
 
 reasons! {
-    // What Douyin answers: rows of the error table, `douyin/codes.rs`.
+    // Answers of Douyin: rows of the error table, `douyin/codes.rs`.
     AmountTooSmall = "AMOUNT_TOO_SMALL",
     AppIdInvalid = "APP_ID_INVALID",
     AutomaticSettlementConfigured = "AUTOMATIC_SETTLEMENT_CONFIGURED",
@@ -73,14 +73,14 @@ reasons! {
     UpstreamRiskControl = "UPSTREAM_RISK_CONTROL",
     UpstreamSignatureRejected = "UPSTREAM_SIGNATURE_REJECTED",
 
-    // Why no usable answer came from Douyin: callers are told UPSTREAM_UNAVAILABLE.
-    /// The permission to send had run out before the first byte: nothing left this machine.
+    // Callers see all of these as UPSTREAM_UNAVAILABLE: Douyin gave no usable answer.
+    /// The permission to send ended before the first byte: nothing left this machine.
     SendTooLate = "SEND_TOO_LATE",
     /// The answer cannot be understood: HTML, empty, too large, wrong types.
     UpstreamBadAnswer = "UPSTREAM_BAD_ANSWER",
     /// The connection ended after the request may have been written.
     UpstreamConnectionLost = "UPSTREAM_CONNECTION_LOST",
-    /// An HTTP status that is no success, without a readable number.
+    /// An HTTP error status without a readable number.
     UpstreamHttpError = "UPSTREAM_HTTP_ERROR",
     /// The HTTP request was written and not answered in time.
     UpstreamTimeout = "UPSTREAM_TIMEOUT",
@@ -93,7 +93,7 @@ reasons! {
     AppNotConfigured = "APP_NOT_CONFIGURED",
     BudgetExhausted = "BUDGET_EXHAUSTED",
     CompressionNotSupported = "COMPRESSION_NOT_SUPPORTED",
-    /// The history's word for a report that contradicts a final state.
+    /// Only in the history: a report contradicts a final state.
     Contradiction = "CONTRADICTION",
     DeadlineReached = "DEADLINE_REACHED",
     Forbidden = "FORBIDDEN",
@@ -111,7 +111,7 @@ reasons! {
     SlowConsumer = "SLOW_CONSUMER",
     StoreUnavailable = "STORE_UNAVAILABLE",
     StreamRotated = "STREAM_ROTATED",
-    /// The rejection when the window ends without Douyin ever having accepted the settle.
+    /// Only as a rejection: the window ended, and Douyin had never accepted the settle.
     SubmissionExpired = "SUBMISSION_EXPIRED",
     TimeLimitReached = "TIME_LIMIT_REACHED",
     Unauthenticated = "UNAUTHENTICATED",
@@ -119,8 +119,8 @@ reasons! {
     WatchLimitReached = "WATCH_LIMIT_REACHED",
 }
 
-/// A reason as a record keeps it. One that a newer version wrote stays as it was written, because
-/// it is no evidence: a settle must not stand still for a word that this version cannot explain.
+/// A reason in a record. One that a newer version wrote stays as it was written. It is not
+/// evidence, so a settle goes on with a reason that this version does not know.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RecordedReason {
     Known(Reason),
@@ -157,7 +157,7 @@ impl PartialEq<Reason> for RecordedReason {
 mod tests {
     use super::*;
 
-    /// `SystemBusy` is SYSTEM_BUSY: short enough for `ErrorInfo`, and spelled once.
+    /// `SystemBusy` is SYSTEM_BUSY. It is short enough for `ErrorInfo`.
     #[test]
     fn a_reason_is_the_name_of_its_variant_in_upper_snake() {
         for reason in Reason::ALL {

@@ -1,4 +1,4 @@
-//! Everything the gateway knows about one settle: what is durable, and nothing else.
+//! Everything the gateway durably knows about one settle.
 
 use super::content::Content;
 use super::evidence::Evidence;
@@ -10,7 +10,7 @@ use super::money::Fen;
 use super::permission::Permission;
 use crate::clock::Timestamp;
 
-/// The version of the rules in this folder. A record written by newer ones is read, and neither
+/// The version of the rules in this folder. A record written by newer rules is read, and neither
 /// claimed nor rewritten: it may hold evidence that this version would drop.
 pub const RULES: u32 = 2;
 
@@ -27,12 +27,12 @@ pub struct Record {
     pub evidence: Evidence,
     /// Why the settle is still `Submitting`, if something went wrong since it was recorded.
     pub last_error: Option<Failure>,
-    /// The first word of Douyin that contradicts a final state. Open until an operator resolves it;
-    /// what was resolved is kept, so that the same word again does not open it again.
+    /// Douyin's first word that contradicts a final state. It is open until an operator resolves
+    /// it. A resolved one is kept, so that the same word does not open it again.
     pub contradiction: Option<Contradiction>,
-    /// Counts every write of this row; what a compare-and-swap compares. Never shown to callers.
+    /// Counts every write of this row, for the compare-and-swap. Never shown to callers.
     pub version: i64,
-    /// Counts what a caller can see, from 1, strictly increasing.
+    /// Counts the changes that a caller can see, from 1.
     pub revision: i64,
     pub create_time: Timestamp,
     /// When `revision` grew last.
@@ -44,7 +44,7 @@ pub struct Record {
 pub enum Origin {
     /// A caller of this gateway.
     Gateway(Request),
-    /// Learned from Douyin: automatic settlement, another system of the company, a stranger.
+    /// Learned from Douyin: automatic settlement, or another system's settle.
     Platform,
 }
 
@@ -54,14 +54,14 @@ pub struct Request {
     pub content: Content,
     /// What is sent as `ext`: the caller's own, else the mark, else (mark switched off) nothing.
     pub sent_ext: Option<String>,
-    /// The exact JSON that was and will be sent. A re-send is safe only if it is the same bytes.
+    /// The exact JSON of every send. A re-send is safe only with the same bytes.
     pub body: String,
     /// The end of the submission window.
     pub submit_before: Timestamp,
 }
 
-/// Position in the life cycle. The data lives in the variants: a success without an id, or a
-/// rejection without its reason, cannot be written.
+/// Where the settle is in its life. The data lives in the variants, so that a success without an
+/// id, or a rejection without its reason, cannot be written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum State {
     /// Durably recorded here; Douyin's acceptance is not known yet.
@@ -70,7 +70,7 @@ pub enum State {
     Processing { settle_id: SettleId },
     /// Douyin's final word: the money was split.
     Succeeded { settle_id: SettleId },
-    /// Douyin's final word: it was not.
+    /// Douyin's final word: the money was not split.
     Failed { settle_id: SettleId },
     /// Nothing of ours is alive under this number and nothing will be sent under it any more.
     Rejected { rejection: Failure },
@@ -108,7 +108,7 @@ impl State {
 }
 
 impl StateKind {
-    /// A number never leaves a final state; a new try takes a new number.
+    /// A settle leaves no final state; another attempt needs another number.
     pub fn is_final(self) -> bool {
         match self {
             StateKind::Submitting | StateKind::Processing => false,
@@ -117,8 +117,8 @@ impl StateKind {
     }
 }
 
-/// What Douyin told about the settle. Each is filled in once and then kept; a differing later
-/// value is not taken over.
+/// What Douyin told about the settle. Each fact is filled in once and then kept; a later value that
+/// differs is not taken.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Facts {
     pub wallet_settle_id: Option<WalletSettleId>,
@@ -127,7 +127,7 @@ pub struct Facts {
     pub out_order_no: Option<OutOrderNo>,
     pub item_order_id: Option<ItemOrderId>,
     pub cp_extra: Option<String>,
-    /// Douyin's own word for its state, raw; follows the settle, so the one fact that may change.
+    /// Douyin's status as it came. It follows the settle, so it is the one fact that may change.
     pub settle_status: Option<String>,
     pub settle_amount: Option<Fen>,
     pub rake: Option<Fen>,
@@ -139,7 +139,7 @@ pub struct Facts {
     pub auto_settle: Option<bool>,
 }
 
-/// Douyin said something that cannot be true together with the recorded final state.
+/// A word of Douyin that cannot be true together with the recorded final state.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Contradiction {
     pub claimed: StateKind,
@@ -159,13 +159,13 @@ pub enum Source {
     Query,
     /// Douyin's signed callback.
     Callback,
-    /// The gateway's own act: it recorded the settle.
+    /// The gateway itself: it recorded the settle.
     Gateway,
-    /// A person's decision.
+    /// An operator's decision.
     Operator,
 }
 
-/// One step of a settle's audit trail; one per revision.
+/// One entry of a settle's audit trail, for one revision.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HistoryEntry {
     pub revision: i64,
@@ -184,7 +184,7 @@ pub struct Report {
     pub status: ReportedStatus,
     /// Absent, or equal to `settle_id`, for automatic settlement.
     pub out_settle_no: Option<OutSettleNo>,
-    /// `Some("")` where Douyin says that a settle has no item; `None` where it says nothing.
+    /// `Some("")` if Douyin says that the settle has no item; `None` if it says nothing about it.
     pub item: Option<String>,
     pub facts: Facts,
 }
@@ -196,13 +196,13 @@ pub enum ReportedStatus {
     Processing,
     Success,
     Fail,
-    /// A word no document lists: kept raw in the facts, changes no state.
+    /// A word that no document lists. It is kept as it came, and changes no state.
     Unlisted,
 }
 
 impl Record {
-    /// The record of a fresh create. The first send is permitted by the same durable write that
-    /// records the intent, and the settle begins when its permission was given.
+    /// The record of a new create. The same durable write records the intent and permits the first
+    /// send, and the settle begins at the time of that permission.
     pub fn submitted(key: Key, request: Request, first: Permission) -> Self {
         let now = first.time;
         let mut evidence = Evidence::default();
@@ -222,17 +222,17 @@ impl Record {
         }
     }
 
-    /// The same where an earlier record of it may be forgotten, because the store went back to an
-    /// earlier state. One send counts as lost, so that no refusal ends the settle before a query
-    /// has shown that nothing was sent earlier.
+    /// The same, if the store went back and may have forgotten an earlier record of it. One send
+    /// counts as lost, so that no refusal ends the settle before a query has shown that nothing was
+    /// sent earlier.
     #[must_use]
     pub fn perhaps_forgotten(mut self) -> Self {
         self.evidence.lost = 1;
         self
     }
 
-    /// The record of a settle that was not made here. Without a developer's number (automatic
-    /// settlement) Douyin's own number is the key.
+    /// The record of a settle that was not made here. If it has no out_settle_no (automatic
+    /// settlement), Douyin's own number is the key.
     pub fn adopted(key: Key, report: &Report, now: Timestamp) -> Self {
         Self {
             key,
@@ -258,9 +258,9 @@ impl Record {
         self.contradiction.as_ref().filter(|claim| claim.resolved.is_none())
     }
 
-    /// Whether Douyin must still be asked once, although the settle is final: a contradiction is
-    /// open, or what is known of the settle is not all that a query tells (an adopted settle that a
-    /// callback showed without its order; an operator's decision, which knows no facts).
+    /// Whether Douyin must be asked once more although the settle is final: a contradiction is
+    /// open, or a query would tell more than is known (a callback showed an adopted settle without
+    /// its order, or an operator decided, which brings no facts).
     pub fn owes_a_query(&self) -> bool {
         self.open_contradiction().is_some() || self.is_known_in_part()
     }
@@ -281,7 +281,7 @@ impl Record {
         }
     }
 
-    /// What the audit trail keeps of the current revision.
+    /// The entry of the audit trail for the current revision.
     pub fn history_entry(&self, source: Source, log_id: Option<String>) -> HistoryEntry {
         let error = match &self.state {
             State::Rejected { rejection } => Some(rejection.clone()),
@@ -312,7 +312,7 @@ impl Request {
         Self { content, sent_ext, body, submit_before }
     }
 
-    /// What goes out as `ext` for this content: the caller's own, else the mark if it is on.
+    /// What is sent as `ext` for this content: the caller's own, else the mark if it is on.
     pub fn ext_for(content: &Content, mark: Mark) -> Option<String> {
         match (&content.ext, mark) {
             (Some(ext), Mark::On | Mark::Off) => Some(Ext::as_str(ext).to_owned()),
@@ -330,7 +330,7 @@ pub enum Mark {
 }
 
 impl Facts {
-    /// What belongs to the number, whichever settle under it is followed.
+    /// The facts of the number. They stay when the record follows another settle under it.
     pub(super) fn of_the_request(&self) -> Facts {
         Facts {
             order_id: self.order_id.clone(),
@@ -343,9 +343,8 @@ impl Facts {
 }
 
 impl Report {
-    /// The facts of the report that do not change any more. Before the end Douyin shows amounts
-    /// that may still change (no document says that they do not). They are left out, because a fact
-    /// stays as it came first.
+    /// The facts of the report that do not change any more. Amounts before the end are left out,
+    /// because no document says that they stay, and the first value of a fact is kept.
     pub fn lasting_facts(&self) -> Facts {
         let facts = self.facts.clone();
         match self.status {
@@ -363,8 +362,8 @@ impl Report {
         }
     }
 
-    /// The state this report alone would put a settle into. An unlisted word means at least that
-    /// the settle exists.
+    /// The state that this report alone would lead to. An unlisted status means at least that the
+    /// settle exists.
     pub fn state(&self) -> State {
         let settle_id = self.settle_id.clone();
         match self.status {

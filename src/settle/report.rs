@@ -37,8 +37,8 @@ pub(super) fn reported(
     }
 }
 
-/// The first report while submitting: is it ours? A stranger's settle ends ours only if nothing of
-/// ours can be alive under the number.
+/// The first report while submitting. If it is another system's settle, it ends ours only if
+/// nothing of ours can be alive under the number.
 fn first_report(
     after: &mut Record,
     report: &Report,
@@ -48,7 +48,7 @@ fn first_report(
     let doubt = in_doubt(after, seen, context);
     match proof(after, report) {
         Proof::Ours if seen.source == Source::Callback && !is_marked(after, report) => {
-            // A callback shows no order: a query decides.
+            // A callback shows no order, so a query decides.
             stop_sending(after, context.now);
             None
         }
@@ -57,7 +57,7 @@ fn first_report(
             take_over(after, report);
             None
         }
-        // Not one that names a number like ours: it may be the settle of that number.
+        // Not if it has a number like ours: it may be the settle of that number.
         Proof::Unproven
             if !after.evidence.in_doubt()
                 && seen.scope == Scope::Number
@@ -82,14 +82,14 @@ fn is_named_alike(record: &Record, report: &Report) -> bool {
     number.is_some_and(|number| number.is_like(&record.key.out_settle_no))
 }
 
-/// Whether the report carries what we sent as `ext`.
+/// Whether the report has the text that we sent as `ext`.
 fn is_marked(record: &Record, report: &Report) -> bool {
     let sent = record.request().and_then(|request| request.sent_ext.as_deref());
     sent.is_some() && report.facts.cp_extra.as_deref() == sent
 }
 
-/// A FAIL of the recorded settle is remembered while it may not end it: a second settle of ours may
-/// have taken the number that it freed.
+/// Remembers a FAIL of the recorded settle that may not end it yet: a second settle of ours may
+/// have taken the freed number.
 fn note_recorded_failure(after: &mut Record, reports: &[Report]) {
     let State::Processing { settle_id } = &after.state else {
         return;
@@ -139,8 +139,8 @@ fn reported_while_processing(
     fill(after, &report.lasting_facts())
 }
 
-/// A report of another settle than the recorded one: followed only if the recorded one failed and
-/// this one is proven ours.
+/// A report of another settle than the recorded one. It is followed only if the recorded one failed
+/// and this one is proven ours.
 fn reported_other_settle(after: &mut Record, report: &Report, proven: Proof) -> Option<Alert> {
     let failed = after.evidence.fail_seen.as_ref() == after.state.settle_id();
     let alive = match report.status {
@@ -151,13 +151,14 @@ fn reported_other_settle(after: &mut Record, report: &Report, proven: Proof) -> 
         follow(after, report.state());
         return fill(after, &report.lasting_facts());
     }
-    // The one that failed and was left is no stranger.
+    // The failed settle that the record left is known.
     let left = after.evidence.fail_seen.as_ref() == Some(&report.settle_id) && !alive;
     let ours = left || failed_before(after, report, proven);
     if ours { None } else { Some(Alert::ForeignSettle) }
 }
 
-/// Whether an unanswered send of ours made it: it failed and freed the number for the recorded one.
+/// Whether an unanswered send of ours explains this settle: it failed and freed the number for the
+/// recorded one.
 fn failed_before(after: &Record, report: &Report, proven: Proof) -> bool {
     let failed = report.status == ReportedStatus::Fail;
     failed && proven == Proof::Ours && after.evidence.in_doubt()
@@ -181,7 +182,7 @@ fn reported_when_final(
     fill(after, &report.lasting_facts())
 }
 
-/// What must not happen, and is told if it does: the money has moved.
+/// The money moved after a rejection. This must not happen, and raises an alert.
 fn reported_after_rejection(after: &mut Record, report: &Report, proven: Proof) -> Option<Alert> {
     match (proven, report.status) {
         (Proof::Foreign | Proof::Unproven, _) => Some(Alert::ForeignSettle),

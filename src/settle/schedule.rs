@@ -1,9 +1,9 @@
-//! What is next for a settle and when: one function for every write, which says what becomes of
-//! its due row. Pure; a moment is told as a delay, which the store turns into a moment of its own
-//! clock, and chance comes in as a number.
+//! What is next for a settle and when. Every write asks this one function, which also says what
+//! happens to the due row. It is pure: it returns delays, which the store turns into moments of its
+//! own clock, and randomness comes in as a number.
 //!
-//! Soon after something happened, then backing off to a cap, always with jitter so that a crowd
-//! created together does not ask together; sooner while a caller watches.
+//! Soon after something happened, then with growing waits up to a cap. Jitter keeps settles that
+//! were created together from being asked about together. Watched settles have a lower cap.
 
 use std::time::Duration;
 
@@ -17,61 +17,60 @@ use crate::clock::Timestamp;
 pub enum By<'a> {
     /// A worker that holds the lease, with what it did in this turn.
     Worker(&'a Progress),
-    /// A callback, a caller's question or an operator, which records a fact without a lease; or a
-    /// worker that lost its lease.
-    Passerby,
+    /// An observer without a lease, which records a fact: a callback, a caller's query, an
+    /// operator, or a worker that lost its lease.
+    WithoutLease,
 }
 
-/// What a worker does next, and what becomes of the due row in the same write.
+/// What a worker does next, and what the same write does to the due row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Next {
     pub step: Step,
     pub due: Due,
 }
 
-/// What becomes of the due row.
+/// What a write does to the due row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Due {
     Keep,
     /// Nothing more is asked about the settle.
     Remove,
-    /// The worker goes on: its lease runs so long from now.
+    /// The worker goes on: its lease runs this long from now.
     Extend {
         lease: Duration,
     },
-    /// The worker is done for now: its lease ends, the schedule is written.
+    /// The worker is done for now: its lease ends and the schedule is written.
     Release(Release),
-    /// An observer without a lease wants a worker to look at it by then. Never postpones, creates
-    /// the row if it is missing. While a worker holds the lease, it applies when that is given
-    /// back.
+    /// An observer without a lease wants a worker to look by then. It never postpones, and creates
+    /// a missing row. If a worker holds the lease, it applies when the lease ends.
     NotLater {
         wait: Duration,
     },
 }
 
-/// The schedule that a worker leaves behind.
+/// The schedule after a worker's turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Release {
-    /// The row is due after this, or earlier if an observer asked for that since the lease began.
+    /// The row is due after this, or earlier if an observer asked for it during the lease.
     pub wait: Duration,
     /// Calls to Douyin since the settle was created.
     pub attempts: u32,
-    /// Steps of back-off since something was news.
+    /// Waits since the last news.
     pub backoff: u32,
 }
 
-/// What decides besides the record.
+/// What decides beside the record.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {
     pub now: Timestamp,
     pub policy: &'a Policy,
     pub schedule: &'a Schedule,
     pub watched: Watched,
-    /// A number in 0..1.
+    /// A random number in 0..1.
     pub chance: f64,
     /// How long a lease runs.
     pub lease: Duration,
-    /// How long a question that Douyin never answers is asked about a final settle.
+    /// How long a final settle is asked about if Douyin never answers.
     pub patience: Duration,
 }
 
@@ -88,7 +87,7 @@ pub(crate) fn next(before: &Record, after: &Record, by: By<'_>, terms: &Terms<'_
     Next { step, due }
 }
 
-/// What a worker leaves in the due row when its turn ends.
+/// What a worker writes into the due row when its turn ends.
 pub(crate) fn at_rest(record: &Record, progress: &Progress, terms: &Terms<'_>) -> Due {
     if record.is_final() && !asks_again(record, progress, terms) {
         return Due::Remove;
@@ -99,30 +98,30 @@ pub(crate) fn at_rest(record: &Record, progress: &Progress, terms: &Terms<'_>) -
     Due::Release(Release { wait, attempts: progress.attempts, backoff })
 }
 
-/// Whether a final settle, after this turn, still has to be asked about.
+/// Whether a final settle must be asked about after this turn.
 fn asks_again(record: &Record, progress: &Progress, terms: &Terms<'_>) -> bool {
     match progress.last {
         Last::Definite => false,
-        // What a callback showed may take the visibility grace to show in queries.
+        // What a callback showed may be missing in queries for the visibility grace.
         Last::Absent => {
             record.is_known_in_part() && terms.now <= record.update_time.plus(terms.policy.grace)
         }
-        // A question that Douyin never answers is not asked for ever either.
+        // A query that Douyin never answers is not repeated for ever.
         Last::Nothing | Last::Unknown | Last::NotSent | Last::Throttled => {
             record.owes_a_query() && terms.now <= record.update_time.plus(terms.patience)
         }
     }
 }
 
-/// A fact learned by the way ends the schedule of a settle for which nothing more is asked because
-/// of it, and starts one for a settle that owes a query because of it.
+/// A fact without a lease. It ends the schedule of a settle about which nothing more is asked, and
+/// starts one for a settle that now needs a query.
 fn after_a_fact(before: &Record, after: &Record) -> Due {
     let disputed = before.open_contradiction().is_none() && after.open_contradiction().is_some();
     let owes = disputed || (after.is_known_in_part() && !before.is_known_in_part());
     let asked = |record: &Record| !record.is_final() || record.owes_a_query();
     let now = Due::NotLater { wait: Duration::ZERO };
     match (owes, asked(before), asked(after)) {
-        // Also one that was called rejected, and lives.
+        // For example a settle that was rejected and lives.
         (true, _, _) | (false, false, true) => now,
         (false, true, false) => Due::Remove,
         (false, true, true) if !after.is_final() && before != after => now,
@@ -130,10 +129,10 @@ fn after_a_fact(before: &Record, after: &Record) -> Due {
     }
 }
 
-/// The back-off of one settle.
+/// The growing waits of one settle.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Schedule {
-    /// The first wait after something was news.
+    /// The first wait after news.
     pub first: Duration,
     /// The longest wait of a settle without a watcher.
     pub cap: Duration,
@@ -159,8 +158,8 @@ pub enum Watched {
 }
 
 impl Schedule {
-    /// The wait after `backoff` fruitless looks: doubled each time, capped, and spread over
-    /// ± 20 % by `chance` in 0..1.
+    /// The wait after `backoff` looks without news: doubled each time, capped, and spread over ± 20
+    /// % by `chance` in 0..1.
     #[expect(clippy::float_arithmetic, reason = "jitter needs no exact arithmetic")]
     pub fn wait(&self, backoff: u32, watched: Watched, chance: f64) -> Duration {
         let doubled = self.first.saturating_mul(1_u32.checked_shl(backoff).unwrap_or(u32::MAX));
@@ -171,8 +170,8 @@ impl Schedule {
         doubled.min(cap).mul_f64(0.8 + 0.4 * chance.clamp(0.0, 1.0))
     }
 
-    /// The longest wait this schedule can give: a row due later than that was written by a clock
-    /// that jumped.
+    /// The longest wait that this schedule can give. A row due later was written by a clock that
+    /// jumped.
     pub fn wait_max(&self) -> Duration {
         self.cap.max(self.watched_cap).mul_f64(1.2)
     }

@@ -2,9 +2,9 @@
 //!
 //! [`transition`] is the only function that changes a record because of something learned, and
 //! [`permit`] the only one that allows a send. Both are pure; the caller makes the result durable
-//! by one compare-and-swap. What Douyin reports is judged in `report.rs`. docs/life-cycle.md prints
-//! the table; every row and rule has a test in `state_tests`. The rules close concrete ways to pay
-//! twice or to tell a caller something false: none may be relaxed because it looks redundant.
+//! by one compare-and-swap. `report.rs` judges what Douyin reports. docs/life-cycle.md prints the
+//! table; every row and rule has a test in `state_tests`. Each rule prevents a known way to pay
+//! twice or to tell a caller something false, so none may be relaxed because it looks redundant.
 
 use super::change::{enter, fill, follow, grace_over, in_doubt, reject, says_taken, stop_sending};
 use super::dispute::{contradict, resolve};
@@ -19,7 +19,7 @@ use super::record::{Facts, Record, Source, State};
 use super::report::reported;
 use crate::clock::Timestamp;
 
-/// Applies one observation. Duplicates change nothing; `revision` grows exactly when a caller can
+/// Applies one observation. A duplicate changes nothing. `revision` grows exactly when a caller can
 /// see a difference.
 pub fn transition(before: &Record, seen: &Observation, context: &Context<'_>) -> Transition {
     let mut after = before.clone();
@@ -51,8 +51,8 @@ pub fn transition(before: &Record, seen: &Observation, context: &Context<'_>) ->
     Transition { record: counted(before, after, context.now), alert }
 }
 
-/// The record with this permission, or `None` if nothing may be sent. Nothing leaves before the
-/// returned record is durable. `given` is that of [`Context`].
+/// The record with this permission, or `None` if nothing may be sent. The send must wait until the
+/// returned record is durable. `given` is the field of [`Context`].
 pub fn permit(
     before: &Record,
     permission: Permission,
@@ -68,12 +68,12 @@ pub fn permit(
     Some(after)
 }
 
-/// Whether another copy of the same bytes may go out.
+/// Whether the same bytes may be sent again.
 ///
-/// Not after 23111 or anything else that shows a settle under the number; not while a refusal waits
-/// for the grace to make it proof, because each send would start the grace again; not in the last
-/// grace of the window, so that what was sent is visible when it ends; not after the store went
-/// back, because a refusal may have been told since.
+/// Not after 23111 or another sign of a settle under the number. Not while a refusal waits for the
+/// grace, because each send would start the grace again. Not in the last grace of the window, so
+/// that what was sent is visible when the window ends. Not after the store went back, because a
+/// refusal may have been told since.
 pub fn may_send(record: &Record, now: Timestamp, policy: &Policy) -> bool {
     let Some(request) = record.request() else {
         return false;
@@ -117,7 +117,7 @@ fn accepted(
 ) -> Option<Alert> {
     let accepted = State::Processing { settle_id: ids.settle_id.clone() };
     if is_second_acceptance(after, ids) {
-        // Not subtracted: the settle stays in doubt until a query shows both.
+        // The send stays unanswered, so the settle is in doubt until a query shows both.
         return contradict(after, &accepted, seen.source, context.now);
     }
     answered(after, seen);
@@ -143,7 +143,7 @@ fn accepted(
             follow(after, accepted);
             fill(after, &facts)
         }
-        // The settle that failed, accepted late: the record follows the other one already.
+        // A late acceptance of the settle that failed. The record follows the other one already.
         State::Processing { .. } => None,
         State::Succeeded { .. } | State::Failed { .. } => {
             contradict(after, &accepted, seen.source, context.now)
@@ -151,9 +151,9 @@ fn accepted(
     }
 }
 
-/// Whether Douyin accepted two sends under one number. It does so only after the first settle
-/// failed and freed the number; which of the two that was is unknown until a FAIL is seen, because
-/// acceptances may arrive in either order.
+/// Whether Douyin accepted two sends under one number. It does so only if the first settle failed
+/// and freed the number. Which of the two that was is not known until a FAIL is seen, because
+/// acceptances may arrive in any order.
 fn is_second_acceptance(record: &Record, ids: &AcceptedIds) -> bool {
     let State::Processing { settle_id } = &record.state else {
         return false;
@@ -163,7 +163,7 @@ fn is_second_acceptance(record: &Record, ids: &AcceptedIds) -> bool {
 }
 
 /// A refusal ends the settle only if no other send is unanswered: 23112 to a re-send may mean that
-/// the first one took the money.
+/// the first send took the money.
 fn refused(after: &mut Record, failure: &Failure, seen: &Observation) -> Option<Alert> {
     answered(after, seen);
     if after.state != State::Submitting {
@@ -178,8 +178,8 @@ fn refused(after: &mut Record, failure: &Failure, seen: &Observation) -> Option<
     None
 }
 
-/// No definite answer. The same unlisted number, answered to one send after the other, is counted:
-/// it may be a refusal that no document names.
+/// No definite answer. The same unlisted number in a row is counted, because it may be a refusal
+/// that no document lists.
 fn unknown(
     after: &mut Record,
     failure: &Failure,
@@ -202,9 +202,9 @@ fn unknown(
     None
 }
 
-/// Whether an observation of a kind that is counted was not counted before: one that is observed
-/// again after a commit in doubt is the same one, and began at the same moment. Which of two
-/// moments is the later one says nothing: the clock may have been set in between.
+/// Whether this observation was not counted before. One that is observed again after a commit in
+/// doubt began at the same moment, so it does not count. A different moment counts, earlier or
+/// later, because the clock may have been set in between.
 fn counts_anew(after: &mut Record, seen: &Observation) -> bool {
     after.evidence.last_counted.replace(seen.begun) != Some(seen.begun)
 }
@@ -227,8 +227,8 @@ fn exists(
     }
 }
 
-/// A query that found nothing. Only while submitting does that mean something, and it becomes proof
-/// only if the query began when everything we sent would have been visible.
+/// A query that found nothing. It means something only while submitting, and proves something only
+/// if the query began when everything we sent would have been visible.
 fn absent(after: &mut Record, seen: &Observation, context: &Context<'_>) -> Option<Alert> {
     if after.state != State::Submitting || seen.scope != Scope::Number {
         return None;
@@ -262,7 +262,7 @@ fn absent(after: &mut Record, seen: &Observation, context: &Context<'_>) -> Opti
 }
 
 /// Everything that Douyin shows belongs to another number of ours, which Douyin takes for this one.
-/// That explains why something exists under it; for anything else it is as if nothing was found.
+/// That explains why a settle exists under it. Else it counts as if nothing was found.
 fn elsewhere(after: &mut Record, seen: &Observation, context: &Context<'_>) -> Option<Alert> {
     if after.state != State::Submitting || seen.scope != Scope::Number {
         return None;
@@ -278,8 +278,9 @@ fn elsewhere(after: &mut Record, seen: &Observation, context: &Context<'_>) -> O
     None
 }
 
-/// Something exists under the number and no query finds it, for long. Ends only if every send of
-/// ours was answered, and by the truest word that was heard; else it stays for an operator.
+/// Douyin has said for long that a settle exists under the number, and no query shows it. The
+/// settle ends only if every send of ours was answered, by what was learned: a FAIL, else a
+/// refusal, else the taken number. Otherwise it stays for an operator.
 fn exists_but_absent(after: &mut Record, after_grace: bool) -> Option<Alert> {
     if !after.evidence.in_doubt() && after_grace {
         if let Some(settle_id) = after.evidence.fail_seen.clone() {
@@ -293,7 +294,7 @@ fn exists_but_absent(after: &mut Record, after_grace: bool) -> Option<Alert> {
     Some(Alert::ExistsButAbsent)
 }
 
-/// What an empty query after the grace would make final: an answered refusal, or the same unlisted
+/// What an empty query after the grace makes final: an answered refusal, or the same unlisted
 /// number often enough.
 fn refusal<'a>(evidence: &'a Evidence, policy: &Policy) -> Option<&'a Failure> {
     let unlisted = evidence.unlisted.as_ref();

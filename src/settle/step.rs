@@ -1,4 +1,4 @@
-//! What a worker does next for a settle. Pure; the loop that obeys is `gateway::turn`.
+//! What a worker does next for a settle. Pure; `gateway::turn` does it.
 
 use super::observation::{Learned, Policy, Scope};
 use super::record::{Record, StateKind};
@@ -8,14 +8,14 @@ use crate::clock::Timestamp;
 /// Who works on the settle.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
-    /// The create that recorded it: its first send was permitted by the insert, and its caller
-    /// waits for an answer.
+    /// The create that recorded it. Its insert permitted the first send, and its caller waits for
+    /// an answer.
     Creator,
-    /// The poller: no caller waits, so it asks Douyin before it sends again.
+    /// The poller. No caller waits, so it asks Douyin before it sends again.
     Poller,
 }
 
-/// What one worker did so far in one turn.
+/// What one worker has done in this turn.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Progress {
     pub role: Role,
@@ -24,9 +24,9 @@ pub struct Progress {
     pub last: Last,
     /// Calls to Douyin since the settle was created.
     pub attempts: u32,
-    /// Steps of back-off when the turn began.
+    /// Waits since the last news, when the turn began.
     pub backoff: u32,
-    /// The revision when the turn began: a greater one is news.
+    /// The revision when the turn began. A greater one is news.
     pub revision: i64,
 }
 
@@ -34,19 +34,19 @@ pub struct Progress {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Asked<'a> {
     Learned(&'a Learned),
-    /// It failed and taught nothing.
+    /// It failed, and nothing was learned.
     Failed,
     /// It failed because the app is throttled.
     Throttled,
 }
 
-/// What the last call of this turn learned, as far as the next step depends on it.
+/// What the last call of this turn learned, as far as the next step needs it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Last {
     Nothing,
     Unknown,
     NotSent,
-    /// The app is throttled: not even a query makes it better now.
+    /// The app is throttled, so not even a query is sent now.
     Throttled,
     Absent,
     /// Accepted, refused, 23111 or reported.
@@ -63,18 +63,18 @@ pub enum Step {
     Rest,
 }
 
-/// Sends in one turn: a re-send at once repairs most lost answers, more would only pile up.
+/// Sends in one turn. A second send repairs most lost answers; more would only add doubt.
 const SENDS_PER_TURN: u32 = 2;
-/// Queries in one turn: one to look, one to learn what a 23111 or a refusal meant.
+/// Queries in one turn: one to look, one to find out what a 23111 or a refusal meant.
 const QUERIES_PER_TURN: u32 = 2;
 
 impl Progress {
-    /// Of the create that recorded the settle.
+    /// For the create that recorded the settle.
     pub fn of_creator(record: &Record) -> Self {
         Self::begun(Role::Creator, record, 0, 0)
     }
 
-    /// Of a worker that claimed the settle.
+    /// For a worker that claimed the settle.
     pub fn of_poller(record: &Record, attempts: u32, backoff: u32) -> Self {
         Self::begun(Role::Poller, record, attempts, backoff)
     }
@@ -100,7 +100,7 @@ impl Progress {
         };
     }
 
-    /// Nothing more is to be asked or sent now.
+    /// Nothing more is asked or sent in this turn.
     pub fn throttled(&mut self) {
         self.last = Last::Throttled;
     }
@@ -127,7 +127,7 @@ pub fn next_step(record: &Record, progress: &Progress, now: Timestamp, policy: &
             Role::Poller if progress.queries == 0 => Step::Query(scope(record)),
             Role::Poller | Role::Creator => Step::Rest,
         },
-        // A final settle has a due row only while the gateway owes it one more query.
+        // A final settle has a due row only if it needs one more query.
         StateKind::Succeeded | StateKind::Failed | StateKind::Rejected => {
             if record.owes_a_query() && progress.queries == 0 {
                 Step::Query(scope(record))
@@ -156,7 +156,7 @@ fn submitting(record: &Record, progress: &Progress, now: Timestamp, policy: &Pol
     }
 }
 
-/// By number while a second settle of ours may exist under it, else by the id.
+/// By number if a second settle of ours may exist under it, else by the id.
 fn scope(record: &Record) -> Scope {
     let has_number = record.request().is_some();
     let recorded = record.state.settle_id();

@@ -1,5 +1,5 @@
-//! What keeps a settle from its end, as far as an operator can do something about it. A settle that
-//! only waits (for Douyin, for the grace) is not stuck.
+//! Why a settle does not come to its end, as far as an operator can do something about it. A settle
+//! that only waits (for Douyin, for the grace) is not stuck.
 
 use std::time::Duration;
 
@@ -10,21 +10,21 @@ use crate::clock::Timestamp;
 /// Why a settle does not come to its end.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Stuck {
-    /// Douyin's word contradicts the recorded one: an operator decides.
+    /// Douyin reported the opposite of the recorded end: an operator decides.
     Contradiction,
-    /// Douyin's answers about it cannot be understood, again and again.
+    /// Douyin's answers about it cannot be read, several times in a row.
     UnreadableAnswer,
-    /// Douyin calls its state by a word that no document lists.
+    /// Douyin reports a status that no document lists.
     UnlistedStatus,
     /// Douyin answers its sends with a number that no table lists.
     UnlistedAnswer,
-    /// Douyin shows a settle under the number, and nothing proves it to be ours.
+    /// Douyin shows a settle under the number that nothing proves to be ours.
     Unproven,
-    /// Douyin says that something exists under the number, and shows nothing.
+    /// Douyin says that a settle exists under the number, and shows none.
     ExistsButAbsent,
     /// Its submission window is over, and it is neither accepted nor proven absent.
     WindowOver,
-    /// A send may have taken effect, and nothing that Douyin answers ends that doubt.
+    /// A send may have taken effect, and no answer of Douyin resolves that doubt.
     Doubt,
     /// Douyin accepted it, and does not show it.
     NotShown,
@@ -52,7 +52,7 @@ impl Stuck {
         Stuck::CredentialsRejected,
     ];
 
-    /// The word for it in metrics, logs and lists.
+    /// Its name in metrics, logs and lists.
     pub fn as_str(self) -> &'static str {
         match self {
             Stuck::Contradiction => "contradiction",
@@ -70,7 +70,7 @@ impl Stuck {
         }
     }
 
-    /// It is the app's trouble, and every open settle of the app shares it.
+    /// Its cause is the app, so all open settles of the app have it.
     pub fn is_of_the_app(self) -> bool {
         match self {
             Stuck::AppNotConfigured | Stuck::CredentialsRejected => true,
@@ -88,12 +88,12 @@ impl Stuck {
     }
 }
 
-/// What Douyin last answered about a settle, where that leaves no trace in the record: a question
-/// without a usable answer is no observation.
+/// What Douyin last answered about a settle, as far as the record does not show it: a query without
+/// a usable answer is not an observation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LastAnswers {
     pub kind: AnswerKind,
-    /// In a row.
+    /// How many in a row.
     pub times: u32,
     /// When the first of them came.
     pub since: Timestamp,
@@ -108,21 +108,21 @@ pub enum AnswerKind {
     Shown,
 }
 
-/// As many answers of one kind in a row are no chance.
+/// This many answers of one kind in a row are not a coincidence.
 const TIMES_MIN: u32 = 5;
 
 /// What is known besides the record.
 #[derive(Clone, Copy, Debug)]
 pub struct Circumstances<'a> {
     pub now: Timestamp,
-    /// When this process began: what an earlier one sent is waited for anew.
+    /// When this process began. The grace of what an earlier process sent begins here.
     pub started: Timestamp,
     pub policy: &'a Policy,
-    /// Douyin's last answers to this process.
+    /// The last answers that this process got from Douyin.
     pub last: Option<LastAnswers>,
 }
 
-/// Why the settle does not come to its end by itself; `None`: it does, or it has.
+/// Why the settle does not come to its end by itself; `None`: it does, or it has ended.
 pub fn stuck(record: &Record, known: &Circumstances<'_>) -> Option<Stuck> {
     if record.open_contradiction().is_some() {
         return Some(Stuck::Contradiction);
@@ -160,7 +160,7 @@ fn submitting(record: &Record, known: &Circumstances<'_>) -> Option<Stuck> {
             return Some(Stuck::ExistsButAbsent);
         }
     }
-    // The empty queries that end it take a while.
+    // The empty queries that end it need some time.
     let is_over = |end: Timestamp| now >= known.proven_from(end).plus(policy.grace);
     if record.request().is_some_and(|request| is_over(request.submit_before)) {
         return Some(Stuck::WindowOver);
@@ -168,7 +168,7 @@ fn submitting(record: &Record, known: &Circumstances<'_>) -> Option<Stuck> {
     lasting_doubt(record, known)
 }
 
-/// A doubt that would end with the grace, if that proved anything.
+/// A doubt that the grace would end, if the grace proved anything.
 fn lasting_doubt(record: &Record, known: &Circumstances<'_>) -> Option<Stuck> {
     let evidence = &record.evidence;
     let waits = evidence.refused.is_some() || evidence.fail_seen.is_some();
@@ -179,7 +179,7 @@ fn lasting_doubt(record: &Record, known: &Circumstances<'_>) -> Option<Stuck> {
 }
 
 impl Circumstances<'_> {
-    /// Whether Douyin has answered so, and only so, for this long.
+    /// Whether Douyin has given only this kind of answer for this long.
     fn keeps_answering(&self, kind: AnswerKind, patience: Duration) -> bool {
         self.last.is_some_and(|last| {
             let lasts = self.now >= last.since.plus(patience);
@@ -187,12 +187,12 @@ impl Circumstances<'_> {
         })
     }
 
-    /// From sending to being visible.
+    /// From a send until queries must show it.
     fn whole_grace(&self) -> Duration {
         self.policy.call_timeout + self.policy.grace
     }
 
-    /// When an empty query proves something about what was sent at a moment.
+    /// From when on an empty query proves something about what was sent at `sent`.
     fn proven_from(&self, sent: Timestamp) -> Timestamp {
         sent.max(self.started).plus(self.whole_grace())
     }

@@ -1,8 +1,7 @@
-//! A small value and a bell that rings at each change of it. Floor 0: nothing here knows what the
-//! value means.
+//! A small value whose changes can be waited for. Floor 0: nothing here knows what the value means.
 //!
-//! It does what tokio's `watch` channel does, and wakes those who wait in the order in which they
-//! began to. `watch` wakes them in an order drawn by chance: no simulated run could be repeated.
+//! It does what tokio's `watch` channel does, but wakes the tasks that wait in the order in which
+//! they began. `watch` wakes them in random order, and simulated runs could not be repeated.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,10 +11,10 @@ use tokio::sync::Notify;
 /// Changes the value.
 pub(crate) struct Sender<T>(Arc<Shared<T>>);
 
-/// Hears of every change since it looked last.
+/// Notices every change since its last look.
 pub(crate) struct Receiver<T> {
     shared: Arc<Shared<T>>,
-    /// The change that it knows.
+    /// The last change that it knows.
     seen: u64,
 }
 
@@ -37,7 +36,7 @@ impl<T: Copy> Sender<T> {
         Self(Arc::new(Shared { current, changed: Notify::new(), receivers: AtomicUsize::new(0) }))
     }
 
-    /// A receiver that hears of changes from now on.
+    /// A receiver that notices changes from now on.
     pub(crate) fn subscribe(&self) -> Receiver<T> {
         self.0.receivers.fetch_add(1, Ordering::Relaxed);
         Receiver { shared: Arc::clone(&self.0), seen: self.0.current().changes }
@@ -73,7 +72,7 @@ impl<T: Copy> Receiver<T> {
         self.shared.current().value
     }
 
-    /// The value, every change of which is known from now on.
+    /// The value. All changes of it count as known now.
     pub(crate) fn get_and_update(&mut self) -> T {
         let current = self.shared.current();
         self.seen = current.changes;
@@ -84,7 +83,7 @@ impl<T: Copy> Receiver<T> {
     pub(crate) async fn changed(&mut self) {
         loop {
             let mut changed = std::pin::pin!(self.shared.changed.notified());
-            // Before the look: a change in between leaves its mark.
+            // Before the look, so that a change in between is noticed.
             changed.as_mut().enable();
             let changes = self.shared.current().changes;
             if changes != self.seen {
@@ -95,7 +94,7 @@ impl<T: Copy> Receiver<T> {
         }
     }
 
-    /// Waits until the value is as wanted, and returns it as it was then.
+    /// Waits until the value is as wanted, and returns that value.
     pub(crate) async fn wait_for(&mut self, mut wanted: impl FnMut(&T) -> bool) -> T {
         loop {
             let value = self.get_and_update();
@@ -115,7 +114,7 @@ impl<T> Drop for Receiver<T> {
 
 impl<T> Shared<T> {
     fn current(&self) -> MutexGuard<'_, Current<T>> {
-        // Nothing here can leave it half changed.
+        // A panic cannot leave it half changed.
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -125,7 +124,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn whoever_waits_first_is_woken_first_and_no_change_is_lost() {
+    async fn the_task_that_waits_first_is_woken_first_and_no_change_is_lost() {
         let sender = Sender::new(0);
         let order = Arc::new(Mutex::new(Vec::new()));
         let waiting: Vec<_> = (0..20)

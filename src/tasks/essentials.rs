@@ -1,9 +1,9 @@
-//! The tasks without which the gateway must not live on. One that ends while the gateway should
-//! run is logged by its name, and ends the gateway: a process that answers, and no longer drives
-//! or hears anything, looks healthy to everybody but its callers.
+//! The essential tasks. If one ends while the gateway should run, it is logged by its name and the
+//! gateway stops: a process that answers and no longer drives settles or receives callbacks would
+//! look healthy to everything but its callers.
 //!
-//! What it must not know: what the tasks do. A store that fails is no such end: what uses it goes
-//! on and tries again.
+//! What it must not know: what the tasks do. A task does not end because the store fails; it tries
+//! again.
 
 use std::sync::{Arc, OnceLock};
 
@@ -29,7 +29,7 @@ impl Essentials {
         Self { tasks, runner, first: Arc::default(), told }
     }
 
-    /// Runs a task that may end once `stop` was cancelled, and not before. The handle ends with it.
+    /// Runs a task that must not end before `stop` is cancelled.
     pub(crate) fn spawn(
         &self,
         name: &'static str,
@@ -41,7 +41,10 @@ impl Essentials {
         let watch = async move {
             let panicked = task.await.is_err();
             if panicked || !stop.is_cancelled() {
-                error!(task = name, panicked, "not serving: a task without which it cannot ended");
+                error!(
+                    task = name,
+                    panicked, "not serving: an essential task ended, and the gateway stops"
+                );
                 let _ = essentials.first.set(name);
                 essentials.told.cancel();
             }

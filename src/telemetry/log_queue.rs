@@ -1,13 +1,13 @@
-//! The way of a log line to standard error: a bounded queue, and a thread of its own that writes.
+//! The way of a log line to standard error: a bounded queue, and a thread that writes.
 //!
-//! A thread that logs waits for no reader and no disk, and never hears that a line could not be
-//! written. A pipe that stands still blocks the writing thread and nothing else, the end of the
-//! process included. A write that fails (a full disk, a reader that has gone) is tried again; what
-//! finds no room meanwhile is dropped, counted, and told of once there is room again.
+//! A thread that logs waits for no reader and no disk, and gets no error. A pipe whose reader
+//! stands still blocks the writing thread only, not even the end of the process. A write that fails
+//! (a full disk, a reader that is gone) is tried again. Lines without room are dropped and counted,
+//! and the count is logged once there is room again.
 //!
-//! Written by hand because `tracing-appender` bounds lines and not bytes, drops the rest of a line
-//! that was written in part, says nothing in the log of what it dropped, and prints to standard
-//! error itself when it cannot end in time.
+//! Written by hand, because `tracing-appender` bounds lines and not bytes, drops the rest of a line
+//! that was written in part, does not log what it dropped, and prints to standard error itself when
+//! it cannot end in time.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,20 +20,20 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::clock::Clock;
 use crate::log_limit;
 
-/// Lines that wait; as many bytes again may be in the hands of the thread that writes.
+/// The most bytes that wait. The writing thread may hold as many again.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
-/// A write that failed is tried again after this time.
+/// How long after a failed write the next try comes.
 const RETRY: Duration = Duration::from_secs(1);
-/// And one for which there was no room in a pipe that does not block.
+/// The same if a pipe that does not block has no room.
 const RETRY_FULL: Duration = Duration::from_millis(10);
 /// How long the end of the process waits for what is still queued.
 const FINISH_MAX: Duration = Duration::from_secs(2);
-/// What Linux writes to a pipe in one piece, so that the lines of several processes on one pipe do
-/// not mix.
+/// What Linux writes to a pipe in one piece. So the lines of several processes on one pipe do not
+/// mix.
 const PIPE_BUF: usize = 4096;
 const THREAD: &str = "log-writer";
 
-/// Where lines are logged to; cheap to clone.
+/// Where log lines go; cheap to clone.
 #[derive(Clone)]
 pub struct LogQueue(Arc<Shared>);
 
@@ -45,7 +45,7 @@ struct Shared {
 struct State {
     /// Whole lines.
     queued: Vec<u8>,
-    /// Lines for which there was no room, since this was last told.
+    /// Lines dropped since the last count in the log.
     dropped: u64,
     phase: Phase,
 }
@@ -53,9 +53,9 @@ struct State {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Open,
-    /// The process ends: what is queued is written, if it can be.
+    /// The process ends, and what is queued is written if it can be.
     Finishing,
-    /// It is written, or it cannot be.
+    /// All is written, or cannot be.
     Finished,
 }
 
@@ -65,17 +65,17 @@ impl LogQueue {
         let queue = Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }));
         let writer = Writer { queue: queue.clone(), out, batch: Batch::default(), retry: None };
         let thread = thread::Builder::new().name(THREAD.to_owned()).spawn(move || writer.run());
-        // Never joined: a reader that stands still may block it for good. `finish` waits for it as
-        // long as is sensible.
+        // Never joined, because a reader that stands still may block it for ever. `finish` waits
+        // for it for a limited time.
         drop(thread.expect("the operating system grants a thread"));
         queue
     }
 
-    /// Queues one line, which ends with its newline; or drops it.
+    /// Queues one line with its newline, or drops it.
     pub fn push(&self, line: &[u8]) {
         let mut state = self.state();
         let room = BYTES_MAX.saturating_sub(state.queued.len());
-        // The writer's own line tells of those that were dropped.
+        // The writer's own line with the count is never dropped.
         if line.len() > room && thread::current().name() != Some(THREAD) {
             state.dropped += 1;
             drop(state);
@@ -90,7 +90,7 @@ impl LogQueue {
         }
     }
 
-    /// Waits until everything is written, or cannot be, but not for ever. Nothing is written
+    /// Waits until everything is written or cannot be, for a limited time. Nothing is written
     /// afterwards.
     pub fn finish(&self) {
         let mut state = self.state();
@@ -132,17 +132,17 @@ struct Writer<W> {
     queue: LogQueue,
     out: W,
     batch: Batch,
-    /// The last write failed; it is tried again after this time.
+    /// After a failed write: when to try again.
     retry: Option<Duration>,
 }
 
-/// Lines on their way out.
+/// Lines that are being written.
 #[derive(Default)]
 struct Batch {
     lines: Vec<u8>,
-    /// Bytes of them that are written. A line that was written in part goes on where it stopped.
+    /// How many of their bytes are written. A line that was written in part is continued.
     written: usize,
-    /// Lines that would have followed.
+    /// Lines after them that were dropped.
     dropped: u64,
 }
 
@@ -173,8 +173,7 @@ impl<W: Write> Writer<W> {
         self.queue.0.changed.notify_all();
     }
 
-    /// Waits for lines, or until those that could not be written are to be tried again, or for so
-    /// long; tells whether the process ends.
+    /// Waits for lines, for the next try, or for `at_most`. Returns whether the process ends.
     fn wait(&mut self, at_most: Duration) -> bool {
         let retry = self.retry;
         let idle = |state: &mut State| match retry {
@@ -186,7 +185,7 @@ impl<W: Write> Writer<W> {
         let woken = changed.wait_timeout_while(self.queue.state(), timeout, idle);
         let (mut state, _) = woken.unwrap_or_else(PoisonError::into_inner);
         if retry.is_none() {
-            // The buffers change places, so that neither is made anew.
+            // The buffers are swapped, so that neither is allocated again.
             self.batch.lines.clear();
             self.batch.written = 0;
             std::mem::swap(&mut self.batch.lines, &mut state.queued);
@@ -195,7 +194,7 @@ impl<W: Write> Writer<W> {
         state.phase != Phase::Open
     }
 
-    /// Nothing is left, or what is left cannot be written. A full pipe may still be read.
+    /// Nothing is left, or the rest cannot be written. A full pipe may still be read.
     fn is_done(&self) -> bool {
         match self.retry {
             None => self.queue.state().queued.is_empty(),
@@ -218,7 +217,7 @@ impl Batch {
     }
 }
 
-/// As many lines as are written in one piece, and at least one.
+/// As many lines as one write takes in one piece, at least one.
 fn whole_lines(bytes: &[u8]) -> &[u8] {
     let Some((piece, rest)) = bytes.split_at_checked(PIPE_BUF) else { return bytes };
     let end = piece.iter().rposition(|byte| *byte == b'\n');
@@ -226,8 +225,8 @@ fn whole_lines(bytes: &[u8]) -> &[u8] {
     end.or_else(long).and_then(|end| bytes.get(..=end)).unwrap_or(bytes)
 }
 
-/// Standard error, past the lock and the buffer of the standard library: a thread that is blocked
-/// here holds nothing that another one could want.
+/// Standard error without the lock and the buffer of the standard library: a thread that is blocked
+/// here holds nothing that other threads need.
 pub(super) struct StandardError;
 
 impl Write for StandardError {

@@ -1,7 +1,7 @@
-//! Bytes from outside that nobody meant well: callbacks, Douyin's answers, requests, page tokens,
-//! configurations. What must hold for any of them is in `properties/`.
+//! Any bytes from outside: callbacks, Douyin's answers, requests, page tokens, configurations. What
+//! must hold for them is in `properties/`.
 //!
-//! Here the corpus is replayed, and some thousand inputs are made out of it; that needs no tool.
+//! Here the corpus is replayed, and some thousand inputs are made from it. That needs no tool.
 //! `FUZZ_INPUTS=100000 FUZZ_SEED=7 cargo test --test fuzz` tries more and others. `fuzz/` hands the
 //! same properties to libFuzzer, which looks for inputs that reach new code (`scripts/soak fuzz`);
 //! what it found is in `corpus/`, a folder per target.

@@ -1,5 +1,5 @@
-//! Inputs that nobody wrote: pieces of the corpus, cut, doubled, swapped and spoilt. All of it
-//! comes from one seed.
+//! Made-up inputs: pieces of the corpus, cut, doubled, swapped and damaged. All of it comes from
+//! one seed.
 
 use fastrand::Rng;
 
@@ -31,7 +31,7 @@ const TOKENS: &[&[u8]] = &[
     "\u{202e}".as_bytes(),
 ];
 
-/// One more input out of those that there are.
+/// One more input, made from the others.
 pub fn mutated(rng: &mut Rng, corpus: &[Vec<u8>], bytes_max: usize) -> Vec<u8> {
     let mut input = rng.choice(corpus).cloned().unwrap_or_default();
     for _ in 0..rng.usize(1..=6) {
@@ -80,7 +80,7 @@ fn step(rng: &mut Rng, corpus: &[Vec<u8>], input: &mut Vec<u8>) {
     }
 }
 
-/// Mostly a short one: long ones leave nothing of what is understood.
+/// Mostly short: a long one leaves nothing that can be understood.
 fn piece(rng: &mut Rng, len: usize) -> std::ops::Range<usize> {
     let start = rng.usize(0..=len);
     let longest = if rng.u8(0..8) == 0 { len } else { 16 };

@@ -1,4 +1,4 @@
-//! The admin listener: health over HTTP, metrics, and what it takes decisions from.
+//! The admin listener: health over HTTP, metrics, and the operators' decisions that it takes.
 
 use std::net::SocketAddr;
 
@@ -22,7 +22,7 @@ async fn it_is_alive_ready_and_counts() {
     assert_eq!(gateway.admin(RESOLVE_PATH).await.0, 405);
 }
 
-/// A page in somebody's browser must not be able to decide.
+/// A page in an operator's browser must not be able to decide.
 #[tokio::test]
 async fn a_decision_is_taken_as_json_only_and_only_if_it_is_whole() {
     let gateway = Gateway::spawn().await;
@@ -62,8 +62,8 @@ async fn raw(addr: SocketAddr, request: &str) -> (u16, String) {
 
 const PATHS: [&str; 4] = ["/livez", "/readyz", "/metrics", RESOLVE_PATH];
 
-/// What a page sees whose name resolves to this machine (DNS rebinding): to a browser it is a page
-/// of the gateway itself.
+/// What a page gets whose name resolves to this machine (DNS rebinding). A browser takes it for a
+/// page of the gateway itself.
 #[tokio::test]
 async fn a_page_that_calls_this_machine_by_its_own_name_gets_no_answer_and_decides_nothing() {
     let (sim, dir) = (simulator().await, TempDir::new().unwrap());
@@ -126,7 +126,7 @@ async fn it_answers_to_addresses_localhost_and_configured_names_and_to_no_page_i
         assert_eq!(seen, status, "{head}: {answer}");
         assert!(!answer.contains("attacker"), "{answer}");
     }
-    // As to a proxy: what the address names counts, and `Host` must say the same.
+    // As through a proxy: the host in the URI counts, and `Host` must be the same.
     for (target, host, status) in [
         ("http://localhost", "localhost", 200),
         ("http://attacker.example", "attacker.example", 421),
@@ -138,7 +138,7 @@ async fn it_answers_to_addresses_localhost_and_configured_names_and_to_no_page_i
         let (seen, answer) = raw(addr, &format!("GET {target}/livez HTTP/1.1\r\n{head}")).await;
         assert_eq!(seen, status, "{target}, {host}: {answer}");
     }
-    // The question that a browser asks before it sends JSON elsewhere.
+    // The question (preflight) that a browser asks before it sends JSON to another site.
     let ask = format!(
         "OPTIONS {RESOLVE_PATH} HTTP/1.1\r\nHost: localhost\r\nOrigin: http://attacker.example\r\n\
          Access-Control-Request-Method: POST\r\nConnection: close\r\n\r\n"
@@ -173,9 +173,10 @@ async fn the_grpc_port_answers_no_browser() {
     }
 }
 
-/// As many as there is room for, and more: an orchestrator must still hear that it is ready.
+/// More connections than there is room for: an orchestrator must still learn that the gateway is
+/// ready.
 #[tokio::test]
-async fn peers_that_say_nothing_keep_nobody_out() {
+async fn silent_peers_keep_no_one_out() {
     let (sim, dir) = (simulator().await, TempDir::new().unwrap());
     let keys = dir.path().join("keys.pem");
     std::fs::write(&keys, sim.platform_public_key_pem(APP_ID)).unwrap();
@@ -194,7 +195,7 @@ async fn peers_that_say_nothing_keep_nobody_out() {
         for said in ["", "GET /ready", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
             for _ in 0..80 {
                 let mut socket = TcpStream::connect(addr).await.unwrap();
-                // One that came before may have made room for it, and then the same happens to it.
+                // It may have made room for the next one, as the one before did for it.
                 let _ = socket.write_all(said.as_bytes()).await;
                 held.push(socket);
             }

@@ -1,4 +1,4 @@
-//! Several apps on one gateway: one app's trouble is no other's.
+//! Several apps on one gateway: the trouble of one app does not touch the others.
 
 use std::time::{Duration, Instant};
 
@@ -64,7 +64,7 @@ async fn a_bad_secret_harms_its_own_app_only() {
 }
 
 #[tokio::test]
-async fn a_throttled_app_slows_nobody_else() {
+async fn a_throttled_app_slows_no_other_app() {
     let gateway = Gateway::spawn_with(two_apps().await, both).await;
     let throttled = number("throttled");
     gateway.sim.script(&throttled, vec![Script::Refuse(12001)]);
@@ -190,7 +190,7 @@ async fn without_a_default_app_every_request_names_its_app() {
     gateway.create(create_request(&number)).await.unwrap();
 }
 
-/// Told once, at start, to whoever reads the log.
+/// Logged once, at start.
 #[tokio::test]
 async fn open_settles_of_an_app_that_is_not_configured_are_counted_and_reported_at_start() {
     let sim = simulator_with(|config| {

@@ -1,4 +1,4 @@
-//! A hundred thousand settles of one app, all due at once: nobody else waits for them.
+//! A hundred thousand settles of one app, all due at once: other apps do not wait for them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! A part of the gateway that ends by itself, which only a bug can do, ends the whole: a process
-//! that lived on without it would look healthy.
+//! If an essential task ends by itself, which only a bug can do, the gateway stops: a process that
+//! lived on without it would look healthy.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,8 +15,8 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use crate::harness::{APP_ID, config, simulator, within};
 use crate::health;
 
-/// In the order of the alphabet. Nothing else runs in a gateway that has nothing to do, but for the
-/// task that watches each of them, which is started right after it.
+/// In alphabetical order. An idle gateway runs nothing else, except the task that watches each of
+/// them, which is started right after it.
 const PARTS: [&str; 6] = [
     "admin listener",
     "callback listener",
@@ -64,7 +64,7 @@ async fn broken(nth: usize) -> &'static str {
     }
     let stopped = within("the end", running).await.unwrap();
     let Stopped::Broken { task } = stopped else { panic!("{nth}: {stopped:?}") };
-    // A server that has ended tells nobody any more.
+    // A server that has ended sends no health to its watchers.
     assert!(last == Some(ServingStatus::NotServing) || task == "gRPC server", "{task}: {last:?}");
     task
 }

@@ -1,5 +1,5 @@
-//! The request budget of an app as Douyin and callers see it: never more than it says, a quarter of
-//! it for polling, creates first in the rest, questions last.
+//! The request budget of an app as Douyin and callers see it: never more requests than it grants, a
+//! quarter of it for polling, creates first in the rest, questions last.
 
 use std::time::{Duration, Instant};
 
@@ -60,14 +60,14 @@ fn questions(gateway: &Gateway, tasks: usize) -> JoinSet<()> {
     })
 }
 
-/// Waits until a settle that nobody watches has its end.
+/// Waits until a settle without a watcher has its end.
 async fn ends_soon(gateway: &Gateway, out_settle_no: &str) {
     let ended = async {
         while gateway.get(out_settle_no).await.unwrap().state() != SettleState::Succeeded {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    // Two looks per second are polling's.
+    // Polling has two looks per second.
     let ended = tokio::time::timeout(Duration::from_secs(6), ended).await;
     assert!(ended.is_ok(), "{out_settle_no} is not looked at");
 }
@@ -96,7 +96,7 @@ async fn a_flood_of_creates_keeps_no_settle_of_its_app_from_its_end() {
 async fn a_flood_of_questions_keeps_no_settle_of_its_app_from_its_end() {
     let gateway = Gateway::spawn_with(simulator().await, |config| {
         little(config);
-        // Who is turned away comes back at once.
+        // A caller that is turned away comes back at once.
         config.gateway.budget_wait = Duration::from_millis(100);
         let schedule = &mut config.gateway.schedule;
         for wait in [&mut schedule.first, &mut schedule.cap, &mut schedule.watched_cap] {
@@ -128,7 +128,7 @@ async fn a_create_need_not_wait_for_the_questions_of_its_app() {
     }
 }
 
-/// Whoever asks and however many: creates, re-sends, polls, questions.
+/// Creates, re-sends, polls and questions together, and many of each.
 #[tokio::test(flavor = "multi_thread")]
 async fn douyin_gets_no_more_requests_per_second_than_the_budget_says() {
     let gateway = Gateway::spawn_with(simulator().await, little).await;

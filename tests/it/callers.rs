@@ -33,7 +33,7 @@ async fn succeeds(wire: &Wire, call: Call, what: &str) {
 }
 
 #[tokio::test]
-async fn whoever_has_a_token_of_the_app_may_call_everything() {
+async fn a_caller_with_a_token_of_the_app_may_call_everything() {
     let edge = Edge::spawn(guarded).await;
     for rpc in Rpc::ALL {
         succeeds(&edge.wire, bearing(asking(*rpc, "ours"), OURS), rpc.name()).await;
@@ -41,7 +41,7 @@ async fn whoever_has_a_token_of_the_app_may_call_everything() {
 }
 
 #[tokio::test]
-async fn nobody_else_records_or_moves_anything() {
+async fn no_other_caller_records_or_moves_anything() {
     let edge = Edge::spawn(guarded).await;
     let calls = [
         asking(Rpc::CreateSettle, "theirs"),
@@ -59,7 +59,7 @@ async fn nobody_else_records_or_moves_anything() {
     assert_eq!(edge.gateway.sim.books().creates_total(), 0);
 }
 
-/// Balancers and curious people have no token, and move no money.
+/// Balancers and curious people have no token, and cannot move money.
 #[tokio::test]
 async fn health_and_reflection_ask_for_no_token() {
     let edge = Edge::spawn(guarded).await;

@@ -58,7 +58,7 @@ async fn a_token_from_the_future_is_replaced_when_douyin_rejects_it() {
     gateway.create(create_request(&number("before"))).await.unwrap();
     gateway.set_clock(Duration::ZERO, DAYS);
     let gateway = gateway.restart().await;
-    // The stored token seems good for days, and is not.
+    // The stored token looks valid for days, and is not.
     gateway.sim.expire_tokens(APP_ID);
     let number = number("after");
     let settle = gateway.create(create_request(&number)).await.unwrap();

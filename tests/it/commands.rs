@@ -78,7 +78,7 @@ impl Drop for Running {
     }
 }
 
-/// What is to be served has a database first; a sandbox makes its own.
+/// `serve` needs a database that was made before; a sandbox makes its own.
 fn init(serve: &[&str], environment: &[(&str, &str)], dir: &TempDir) {
     if serve.contains(&"--sandbox") {
         return;
@@ -152,7 +152,7 @@ fn healthcheck_asks_where_serve_would_listen() {
 }
 
 #[test]
-fn healthcheck_fails_in_time_where_nobody_answers() {
+fn healthcheck_fails_in_time_if_there_is_no_answer() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let (code, stderr) = health(&silent.local_addr().unwrap().to_string(), &[]);
     assert_eq!(code, 1);
@@ -167,7 +167,7 @@ fn healthcheck_fails_in_time_where_nobody_answers() {
 #[test]
 fn an_option_beats_the_variable_and_the_variable_the_file() {
     let dir = TempDir::new().unwrap();
-    // Taken: whoever listens there instead of elsewhere does not start.
+    // Taken, so a process that would listen there does not start.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     let file = format!("[server]\ngrpc_addr = {taken:?}\n[store]\nsqlite_path = \"of-file.db\"\n");

@@ -1,5 +1,5 @@
-//! What the Dockerfile says must be true of the program that it packs. That it builds and runs is
-//! shown by `scripts/container-check`.
+//! What the Dockerfile says must be true of the program in it. `scripts/container-check` shows that
+//! it builds and runs.
 
 use std::fs;
 use std::path::Path;
@@ -85,7 +85,7 @@ fn the_image_is_built_without_the_simulator_by_the_rust_that_the_package_names()
 }
 
 #[test]
-fn the_image_runs_as_nobody_who_owns_anything_else() {
+fn the_image_runs_as_a_user_who_owns_nothing_else() {
     assert_eq!(the("USER"), "10001:10001");
     let copied = all("COPY");
     let owned: Vec<_> = copied.iter().filter(|copy| copy.contains("--chown")).collect();

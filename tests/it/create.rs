@@ -131,7 +131,7 @@ async fn return_when_final_answers_with_the_final_state() {
 }
 
 #[tokio::test]
-async fn a_settle_that_nobody_recorded_is_not_found() {
+async fn a_settle_that_was_never_recorded_is_not_found() {
     let gateway = Gateway::spawn().await;
     let status = gateway.get("never-made").await.unwrap_err();
     assert_eq!(status.code(), Code::NotFound);

@@ -1,4 +1,4 @@
-//! A token that dies while everybody needs it: one fetch, and nobody notices.
+//! A token dies while many calls need it: there is one fetch, and no caller notices.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use crate::harness::{
     APP_ID, Gateway, create_on, create_request, number, simulator, watch_request, within,
 };
 
-/// A gateway that may fetch a token whenever one is dead: what keeps it from fetching a hundred is
-/// that calls share a fetch. Its token is dead.
+/// A gateway with a dead token that may fetch whenever a token is dead. Only because calls share a
+/// fetch there are not a hundred.
 async fn with_a_dead_token() -> Gateway {
     let gateway = Gateway::spawn_with(simulator().await, |config| {
         config.douyin.refetch_gap = Duration::ZERO;
@@ -19,7 +19,7 @@ async fn with_a_dead_token() -> Gateway {
     .await;
     let warm = number("warm");
     gateway.create(create_request(&warm)).await.unwrap();
-    // Nothing else may use the token meanwhile.
+    // No other call may use the token meanwhile.
     gateway.end(&warm).await;
     gateway.sim.expire_tokens(APP_ID);
     gateway

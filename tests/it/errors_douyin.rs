@@ -235,7 +235,7 @@ async fn param_error_names_the_field_that_douyins_message_names() {
 
 /// What must not show is checked wherever a status is read.
 #[tokio::test]
-async fn a_secret_that_douyin_says_back_is_told_to_nobody() {
+async fn a_secret_that_douyin_repeats_reaches_no_caller() {
     let gateway = Gateway::spawn().await;
     let said = format!(r#"{{"err_no":28001003,"err_msg":"is {SECRET} it?","log_id":"l"}}"#);
     gateway.sim.always_token(Some(Script::json(200, said)));

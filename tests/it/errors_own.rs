@@ -128,11 +128,11 @@ async fn provoke(reason: &str) -> Provoked {
         "UNAUTHENTICATED" => provoked::unauthenticated().await,
         "UPSTREAM_UNAVAILABLE" => upstream::upstream_unavailable().await,
         "WATCH_LIMIT_REACHED" => watches::watch_limit_reached().await,
-        other => panic!("nobody provokes {other}: a row stands for what can happen"),
+        other => panic!("no test provokes {other}: a row states what can happen"),
     }
 }
 
-/// Told by something else than an RPC, or to be seen only where a bug is put in by hand.
+/// Reasons that no RPC answers, or that need a bug put in by hand.
 const ELSEWHERE: &[(&str, &str)] = &[
     // `an_error_of_what_the_contract_does_not_have_has_the_shape_too` in errors_stack.rs.
     ("NAME_NOT_FOUND", "no RPC"),
@@ -217,7 +217,7 @@ async fn a_contradiction_is_named_in_the_history() {
     assert_eq!((error.reason.as_str(), error.retry()), ("CONTRADICTION", v1::Retry::AfterChange));
 }
 
-/// A caller's deadline ends its stream with a word, not with a cut.
+/// At its deadline a caller's stream ends with a status, not with a cut.
 #[tokio::test]
 async fn a_stream_ends_before_its_callers_deadline_and_says_so() {
     let limit = |config: &mut Config| config.grpc.unary_limit = std::time::Duration::from_secs(1);
@@ -234,7 +234,7 @@ async fn a_stream_ends_before_its_callers_deadline_and_says_so() {
     assert_eq!((told.reason(), told.metadata("out_settle_no")), ("DEADLINE_REACHED", "long"));
 }
 
-/// Else all of them would come to the next replica within the same second.
+/// Otherwise all of them would come to the next replica in the same second.
 #[tokio::test]
 async fn watchers_that_are_cut_off_together_are_told_different_delays() {
     let mut edge = Edge::spawn(|_| {}).await;
@@ -260,7 +260,7 @@ async fn watchers_that_are_cut_off_together_are_told_different_delays() {
     assert!(span >= 1_500, "{delays:?}");
 }
 
-/// Somebody else's settle under a number of ours: the metadata has what was found.
+/// Another system's settle under a number of ours: the metadata names what was found.
 #[tokio::test]
 async fn a_number_that_is_taken_is_told_with_the_settle_that_has_it() {
     let edge = Edge::spawn(|_| {}).await;

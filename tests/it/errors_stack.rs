@@ -1,5 +1,5 @@
-//! Nonsense on the wire: what is no request at all gets an error that says so, and what HTTP/2
-//! turns away by itself harms nobody else.
+//! Nonsense on the wire. What is no request gets an error that says so, and what HTTP/2 turns away
+//! by itself harms no other call.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ async fn told(wire: &Wire, rpc: Option<Rpc>, call: Call) -> Told {
     told_raw(&raw, rpc)
 }
 
-/// The gateway still does what it is for.
+/// The gateway still works.
 async fn assert_works(gateway: &Gateway) {
     gateway.create(create_request(&number("still"))).await.unwrap();
 }
@@ -63,7 +63,7 @@ async fn bodies_that_are_no_message_are_malformed_and_nothing_is_sent() {
             assert_eq!(told.reason(), "REQUEST_MALFORMED", "{what} to {}", rpc.name());
         }
     }
-    // Gzip is understood, and what only claims to be it is not.
+    // Gzip is understood; bytes that only claim to be gzip are not.
     let call = Call::bytes(Rpc::CreateSettle, frame(1, &message)).with("grpc-encoding", "gzip");
     assert_eq!(told(&wire, Some(Rpc::CreateSettle), call).await.reason(), "REQUEST_MALFORMED");
     assert_eq!(gateway.sim.books().creates_total(), 0);
@@ -86,7 +86,7 @@ async fn a_request_may_have_64_kib_and_no_more_also_once_it_is_unpacked() {
     assert_eq!(raw.end["grpc-status"], "0", "{raw:?}");
     for call in [
         Call::bytes(Rpc::CreateSettle, frame(0, &sized(64 * 1024 + 1))),
-        // What is announced counts, not what comes.
+        // The announced length counts, not what comes.
         Call::bytes(Rpc::CreateSettle, Bytes::from_static(&[0, 0xFF, 0xFF, 0xFF, 0xFF])),
         Call::bytes(Rpc::CreateSettle, frame(1, &gzip_of_zeros())).with("grpc-encoding", "gzip"),
     ] {
@@ -106,7 +106,7 @@ fn gzip_of_zeros() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn encodings_that_nobody_knows_are_answered_with_those_that_are_known() {
+async fn an_unknown_encoding_is_answered_with_the_known_ones() {
     let (_gateway, wire) = edge().await;
     for encoding in ["snappy", "br", "deflate", "gzip, identity", "\u{FF}"] {
         let call = Call::of(Rpc::GetSettle, &v1::GetSettleRequest::default());
@@ -197,7 +197,7 @@ async fn any_deadline_is_told_as_deadline_exceeded() {
 }
 
 #[tokio::test]
-async fn what_http2_turns_away_harms_nobody_else() {
+async fn what_http2_turns_away_harms_no_other_call() {
     let (gateway, wire) = edge().await;
     // Metadata without end: HTTP/2 answers by itself, before there is a request.
     let huge = "x".repeat(20 * 1024);
@@ -235,7 +235,7 @@ async fn what_http2_turns_away_harms_nobody_else() {
     assert_eq!(told.reason(), "REQUEST_MALFORMED", "the first connection still works");
 }
 
-/// Health is for those who decide whether a gateway lives: a busy one does.
+/// Health tells orchestrators whether a gateway lives, and a busy one does.
 #[tokio::test]
 async fn a_gateway_that_sheds_calls_still_says_that_it_serves() {
     let gateway = Gateway::spawn_with(simulator().await, |config| {

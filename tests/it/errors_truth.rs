@@ -1,8 +1,8 @@
-//! `outcome` is a promise about money, and stays true: each way to it is driven, three simulated
-//! days pass, and what was promised is held against what Douyin applied in the end.
+//! `outcome` is a promise about money, and stays true: each way to it is played, three simulated
+//! days pass, and every promise is compared with what Douyin applied in the end.
 //!
-//! Everything runs in this process and on simulated time, with the limits and waits of a real
-//! gateway: an hour's grace takes an hour.
+//! Everything runs in this process on simulated time, with the limits and waits of a real gateway:
+//! a grace of an hour takes an hour.
 
 mod world;
 
@@ -17,7 +17,7 @@ use world::{Fault, Heard, World};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// One way to an outcome. It has an app of its own, so that no pause is another one's.
+/// One way to an outcome. Each has an app of its own, so that the pauses of others do not touch it.
 struct Way {
     name: &'static str,
     /// What the first caller hears: an outcome, or OK.
@@ -60,7 +60,7 @@ const WAYS: &[Way] = &[
     },
     Way { sends: &[LostRequest, Refuse(23112)], ..way("refused-at-last", UNKNOWN, REFUSED) },
     Way { sends: &[Refuse(23999); 3], ..way("unlisted", UNKNOWN, REFUSED) },
-    Way { sends: &[Refuse(23111)], ..way("taken-by-nobody", UNKNOWN, REFUSED) },
+    Way { sends: &[Refuse(23111)], ..way("taken-and-not-shown", UNKNOWN, REFUSED) },
     Way { sends: &[Refuse(23000); 2_000], ..way("expired", UNKNOWN, REFUSED) },
     Way { sends: &[Refuse(23102)], ..way("unpaid", REFUSED, REFUSED) },
     Way { sends: &[Refuse(10000)], ..way("wrong", REFUSED, REFUSED) },
@@ -124,10 +124,10 @@ impl Promises {
         self.0.iter().map(|it| (it.number.as_str(), &it.heard)).collect()
     }
 
-    /// Holds each promise against Douyin's books, as they are in the end.
+    /// Compares each promise with Douyin's books as they are in the end.
     fn hold(&self, world: &World) {
         let books = world.books();
-        // Under these numbers another request than the one that was turned away was sent.
+        // Under these numbers another request was sent than the one that was turned away.
         let sent_by_others = ["conflict"];
         for promise in &self.0 {
             let Promise { number, heard, sends } = promise;
@@ -163,7 +163,7 @@ async fn every_outcome_is_still_true_after_three_days() {
         assert_eq!(heard, way.first, "{}", way.name);
     }
     others(&world, &mut promises).await;
-    // Everybody comes back each hour, as callers and meshes do.
+    // All callers come back each hour, as callers and meshes do.
     for hour in 0..3 * 24 + 3 {
         world.pass(HOUR).await;
         for way in WAYS {
@@ -178,7 +178,7 @@ async fn every_outcome_is_still_true_after_three_days() {
     for (name, reason) in [
         ("refused-at-last", "NO_MONEY_TO_SETTLE"),
         ("unlisted", "DOUYIN_ERROR"),
-        ("taken-by-nobody", "OUT_SETTLE_NO_EXISTS"),
+        ("taken-and-not-shown", "OUT_SETTLE_NO_EXISTS"),
         ("expired", "SUBMISSION_EXPIRED"),
     ] {
         assert_eq!(last[name].reason, reason, "{name}");
@@ -203,7 +203,7 @@ async fn others(world: &World, promises: &mut Promises) {
     let heard = call.await;
     assert_eq!(promises.heard(world, "late-answer", heard), UNKNOWN);
 
-    // Somebody else's settle, with a mark that is not ours, and with none.
+    // Another system's settle, with a mark that is not ours, and without one.
     world.stranger("foreign", "sg1:00000000000000000000000000000000");
     assert_eq!(promises.call(world, request("foreign")).await, REFUSED);
     world.stranger("unproven", "");
@@ -226,7 +226,7 @@ async fn others(world: &World, promises: &mut Promises) {
     late.submit_before = Some(prost_types::Timestamp::default());
     assert_eq!(promises.call(world, late).await, NOT_SENT);
     let mut unserved = request("later");
-    unserved.app_id = "tt-of-nobody".to_owned();
+    unserved.app_id = "tt-not-served".to_owned();
     assert_eq!(promises.call(world, unserved).await, NOT_SENT);
     let wrong = v1::CreateSettleRequest { settle_desc: String::new(), ..request("later") };
     assert_eq!(promises.call(world, wrong).await, NOT_SENT);
@@ -246,7 +246,7 @@ async fn others(world: &World, promises: &mut Promises) {
             assert_eq!(call.await.unwrap(), OK, "{name}");
         }
     }
-    // The app is left alone.
+    // The app is paused.
     world.script("pause-first", &[Refuse(12001)], &[]);
     let first =
         v1::CreateSettleRequest { out_settle_no: "pause-first".to_owned(), ..request("pause") };

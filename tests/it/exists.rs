@@ -1,4 +1,4 @@
-//! 23111 to a first send: somebody used the number. Whose settle is it?
+//! 23111 to a first send: the number is used. Whose settle is it?
 
 use douyin_sim::{Script, Status, StrangerSettle};
 use settlement_gateway::proto::v1::{SettleOrigin, SettleState};
@@ -37,7 +37,7 @@ async fn a_settle_with_our_content_is_adopted_as_ours() {
 }
 
 #[tokio::test]
-async fn somebody_elses_settle_never_becomes_ours() {
+async fn another_systems_settle_never_becomes_ours() {
     let number = number("foreign");
     let mark = mark_of(&number).await;
     let other_order =

@@ -1,5 +1,5 @@
-//! Log and database on one disk that fills up and gets room again: nothing is believed that is not
-//! durable, and afterwards everything goes on by itself, the log included.
+//! Log and database are on one disk that fills up and gets room again. Nothing is believed that is
+//! not durable, and afterwards everything goes on by itself, the log too.
 
 use std::fs;
 use std::io::Write as _;

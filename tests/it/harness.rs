@@ -1,4 +1,4 @@
-//! What every test stands on: a gateway on a free port with its own database, in front of its own
+//! The base of every test: a gateway on a free port with its own database, in front of its own
 //! simulator over real HTTP, called by a real gRPC client.
 
 use std::path::PathBuf;
@@ -58,7 +58,8 @@ pub async fn simulator_with(tune: impl FnOnce(&mut SimConfig)) -> Simulator {
     Simulator::start(config).await.expect("a loopback port is free")
 }
 
-/// The knobs of the tests: everything that takes minutes in life takes a fraction of a second.
+/// The knobs of the tests: everything that takes minutes in production takes a fraction of a
+/// second.
 pub fn config(sim_url: String, sqlite_path: PathBuf) -> Config {
     let free = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     let mut config = Config { grpc_addr: free, admin_addr: free, ..Config::default() };
@@ -87,7 +88,7 @@ pub fn config(sim_url: String, sqlite_path: PathBuf) -> Config {
     config
 }
 
-/// An app as a configuration has it, with what it cannot do without.
+/// An app with only what it needs.
 pub fn app(app_id: &str, secret: &str) -> AppConfig {
     AppConfig::new(AppId::parse(app_id).unwrap(), SecretString::from(secret))
 }
@@ -190,7 +191,7 @@ impl Gateway {
         self.tune = tune;
     }
 
-    /// Somebody sets the machine's clock before the next start.
+    /// Sets the machine's clock before the next start.
     pub fn set_clock(&mut self, ahead: Duration, back: Duration) {
         self.clock_ahead_ms = duration_ms(ahead) - duration_ms(back);
     }

@@ -1,15 +1,15 @@
 //! Everything around the gateway turns hostile, one kind after the other, while honest callers go
-//! on: peers that say nothing, read nothing or send all at once, files that go away, signals. Each
-//! kind is a thread beside the real process. The callers count what they see.
+//! on: peers that send nothing, read nothing or send all at once, files that disappear, signals.
+//! Each kind is a thread beside the real process. The callers count what they see.
 //!
 //! ```text
 //! HOSTILE_SECONDS=120 HOSTILE=silent-peers,signals scripts/soak hostile
 //! ```
 //!
-//! However short: no call of an honest caller fails without details, nobody is told anything that
-//! is not so in Douyin's books, every settle comes to its end, and all that was told is there after
-//! a stop and a start. From a minute on also: calls take at most twice as long as without, and the
-//! memory afterwards is that of a process around which there was nothing for the same time.
+//! At any length: no call of an honest caller fails without details, no caller is told anything
+//! that is not so in Douyin's books, every settle comes to its end, and all that was told is there
+//! after a stop and a start. From a minute on also: calls take at most twice as long as without the
+//! kind, and the memory afterwards is that of a process that ran undisturbed for the same time.
 
 mod callers;
 mod disk;

@@ -18,7 +18,7 @@ use tonic::{Code, Request};
 
 use crate::harness::{APP_ID, SECRET, app, assert_create_error, create_request};
 
-/// Whose answer to a send is lost, and whose is followed by a commit that nobody hears of.
+/// A Douyin that can lose an answer, or put the commit after an answer in doubt.
 #[derive(Default)]
 struct Douyin {
     sends: AtomicUsize,
@@ -62,7 +62,7 @@ async fn commit(mut committer: Committer, douyin: Arc<Douyin>) {
 }
 
 /// The first send is unanswered, the second one refused, and the commit of that refusal in doubt.
-/// Counted once it leaves the first send in doubt; counted twice it would tell a refusal that is
+/// Counted once it leaves the first send in doubt. Counted twice it would tell a refusal that is
 /// none, and the caller would pay again under another number.
 #[tokio::test(start_paused = true)]
 async fn an_answer_whose_commit_was_kept_unheard_is_subtracted_once() {

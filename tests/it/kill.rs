@@ -78,7 +78,7 @@ impl Process {
         drop(tokio::spawn(async move { client.create_settle(request).await }));
     }
 
-    /// Watches from a revision on to the end; a lookup may come before the restart is through.
+    /// Watches from a revision to the end. A lookup may come before the restart is done.
     async fn end(&self, number: &str, after_revision: i64) -> Vec<v1::Settle> {
         let mut client = self.client.clone();
         let request = watch_request(number, after_revision);

@@ -1,6 +1,6 @@
 //! The process dies (SIGKILL) at random moments under load, again and again, on real files and
-//! sockets, with callbacks on and a Douyin whose habits and weather are drawn. After each kill the
-//! simulator's books are held against everything that callers were told.
+//! sockets, with callbacks on and a Douyin with drawn habits and weather. After each kill the
+//! simulator's books are compared with everything that callers were told.
 //!
 //! ```text
 //! KILLS=500 KILL_SEED=7 KILL_STORE=sqlite cargo test --test it kills:: -- --nocapture
@@ -31,7 +31,7 @@ use victim::{Backend, Client, Files};
 
 const CALLERS: usize = 6;
 const WATCHERS_MAX: usize = 64;
-/// How long everything may take to end once nobody is killed any more.
+/// How long everything may take to end after the last kill.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 struct Parameters {
@@ -231,8 +231,8 @@ impl Run {
 fn douyin(seed: u64) -> SimConfig {
     let mut choices = Choices::from_seed(seed);
     choices.visible_after_ms = choices.visible_after_ms.min(300);
-    // A FAIL that turns into SUCCESS after its caller went on is nobody's mistake but Douyin's, and
-    // no gateway can prevent it.
+    // A FAIL that turns into SUCCESS after its caller went on is Douyin's mistake, and no gateway
+    // can prevent it.
     choices.fail_turns_success_after_ms = None;
     let mut config = SimConfig::loopback(seed, vec![SimApp::new(APP_ID, SECRET)]);
     config.choices = choices;

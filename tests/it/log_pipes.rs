@@ -1,5 +1,5 @@
-//! Whatever becomes of what the gateway logs and prints, it serves: pipes that stand still, readers
-//! that have gone, disks that are full.
+//! The gateway serves whatever happens to its log and its output: pipes that stand still, readers
+//! that are gone, disks that are full.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -47,14 +47,14 @@ async fn assert_serves(gateway: &Process) {
     assert_eq!(forge(&reqwest::Client::new(), gateway).await, 401);
 }
 
-/// What anybody can send to the callback listener; how it is answered.
+/// What every peer can send to the callback listener, and how it is answered.
 async fn forge(client: &reqwest::Client, gateway: &Process) -> u16 {
     let request = client.post(gateway.callback_url()).body(r#"{"forged":true}"#);
     within("the refusal", request.send()).await.unwrap().status().as_u16()
 }
 
 #[tokio::test]
-async fn a_log_that_nobody_reads_stops_nothing_and_what_was_lost_is_told_of() {
+async fn a_log_that_is_not_read_stops_nothing_and_lost_lines_are_counted() {
     let (sim, dir) = (simulator().await, TempDir::new().unwrap());
     let setting = Setting { log: Some("trace"), stderr: Outlet::Full, ..Setting::default() };
     let mut gateway = start(&sim, dir.path(), setting).await;
@@ -68,7 +68,7 @@ async fn a_log_that_nobody_reads_stops_nothing_and_what_was_lost_is_told_of() {
     assert_serves(&gateway).await;
     assert!(gateway.counted(DROPPED).await > 0);
 
-    // A reader comes, and hears everything that was kept, and what was not.
+    // A reader comes, and gets everything that was kept, and the count of what was not.
     let pipe = gateway.unread[1].take().expect("the pipe that stands still");
     let reader = thread::spawn(move || {
         let lines = BufReader::new(pipe).lines().map(Result::unwrap);
@@ -81,7 +81,7 @@ async fn a_log_that_nobody_reads_stops_nothing_and_what_was_lost_is_told_of() {
     let lines: Vec<Value> = reader.join().unwrap().iter().map(|line| json(line)).collect();
     let lost = lines.iter().filter(|line| message(line).starts_with("lines of the log were"));
     assert!(lost.filter_map(|line| line["lines"].as_u64()).sum::<u64>() > 0);
-    // A library may say a word when the runtime ends.
+    // A library may log when the runtime ends.
     let ours = |line: &&Value| line["target"].as_str().unwrap().starts_with("settlement_gateway");
     assert_eq!(message(lines.iter().rfind(ours).unwrap()), "stopped gracefully");
 }

@@ -116,7 +116,7 @@ async fn no_log_line_however_talkative_has_a_secret_or_a_token() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     create(client, &number("lost"), "sim-lost-1").await.unwrap();
-    let watch = gateway.client.clone().watch_settle(watch_request("nobody", 0)).await;
+    let watch = gateway.client.clone().watch_settle(watch_request("unknown", 0)).await;
     assert!(watch.is_err());
     gateway.signal("TERM").await;
     let banner = gateway.banner.clone();

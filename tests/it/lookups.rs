@@ -1,4 +1,4 @@
-//! Settles that were not made here: asked for once, whoever and however many want to know.
+//! Settles that were not made here: Douyin is asked once, however many callers want to know.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ async fn fifty(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_watchers_of_a_settle_that_nobody_knows_cost_one_query() {
+async fn fifty_watchers_of_an_unknown_settle_cost_one_query() {
     let gateway = Gateway::spawn().await;
     let number = number("nowhere");
     // Long enough for all of them to come meanwhile.
@@ -67,7 +67,7 @@ async fn fifty_watchers_of_a_settle_that_douyin_knows_cost_one_query() {
         assert_eq!((end.state(), &end.out_settle_no), (SettleState::Succeeded, &number));
         assert_eq!(end.origin(), SettleOrigin::Platform);
     }
-    // And by the other number it is known by now.
+    // And under the other number that it has by now.
     assert_eq!(gateway.end(&number).await.settle_id(), settle_id);
     assert_eq!(gateway.sim.books().queries_total(), 1);
 }
@@ -101,7 +101,7 @@ async fn a_settle_made_here_is_watched_although_it_was_unknown_a_moment_before()
 }
 
 #[tokio::test]
-async fn reading_what_is_recorded_asks_nobody() {
+async fn reading_a_recorded_settle_does_not_ask_douyin() {
     let gateway = Gateway::spawn().await;
     let number = number("read");
     gateway.sim.stranger_settle(APP_ID, &number, stranger());
@@ -109,7 +109,7 @@ async fn reading_what_is_recorded_asks_nobody() {
     assert_eq!(gateway.sim.books().queries_total(), 0);
 }
 
-/// An hour is longer than a test can wait for: the clamp itself is looked at.
+/// A test cannot wait for an hour, so the limit itself is checked.
 #[test]
 fn the_heartbeat_interval_is_kept_between_a_second_and_ten_minutes() {
     let asked = |seconds, nanos| heartbeat_interval(Some(Interval { seconds, nanos }));

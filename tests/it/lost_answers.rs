@@ -1,5 +1,5 @@
-//! Answers that get lost after the money moved, and answers that are none: an honest answer to the
-//! caller in time, and the settle reaches its true end.
+//! Answers that get lost after the money moved, and answers that cannot be used: the caller gets a
+//! true answer in time, and the settle reaches its true end.
 
 use std::time::{Duration, Instant};
 
@@ -154,7 +154,7 @@ async fn throttling_slows_the_app_and_loses_nothing() {
 #[tokio::test]
 async fn an_unreachable_douyin_is_told_and_the_settle_goes_out_later() {
     let mut gateway = Gateway::spawn_with(simulator_with(|_| {}).await, |config| {
-        // Nobody listens there.
+        // No process listens there.
         config.douyin.base_url = "http://127.0.0.1:9".to_owned();
     })
     .await;

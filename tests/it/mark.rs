@@ -27,7 +27,7 @@ async fn an_empty_ext_goes_out_as_the_mark_and_the_callers_own_as_it_is() {
     let mark = sent_ext(&gateway, &marked).await;
     let digest = mark.strip_prefix("sg1:").expect("a mark");
     assert!(digest.len() == 32 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()), "{mark}");
-    // The mark is the gateway's business: the caller gave no ext and is shown none.
+    // The mark is the gateway's own: the caller gave no ext and is shown none.
     assert_eq!(gateway.end(&marked).await.ext, None);
     let ext = "附言 \"of\" the\ncaller";
     gateway.create(with_ext(&own, ext)).await.unwrap();
@@ -51,7 +51,7 @@ async fn without_the_mark_an_empty_ext_stays_empty() {
 async fn the_callers_own_ext_proves_whose_settle_it_is_as_the_mark_does() {
     let gateway = Gateway::spawn().await;
     let (ours, theirs) = (number("ours"), number("theirs"));
-    for (number, cp_extra) in [(&ours, "invoice 7"), (&theirs, "somebody else's")] {
+    for (number, cp_extra) in [(&ours, "invoice 7"), (&theirs, "another system's")] {
         gateway.sim.stranger_settle(
             APP_ID,
             number,
@@ -68,7 +68,8 @@ async fn the_callers_own_ext_proves_whose_settle_it_is_as_the_mark_does() {
     assert_eq!(settle.state(), SettleState::Processing);
     let status = gateway.create(with_ext(&theirs, "invoice 7")).await.unwrap_err();
     let reason = "OUT_SETTLE_NO_EXISTS";
-    // A text of the caller's own may come back altered: it proves what is ours, not what is not.
+    // A caller's own text may come back changed: it proves what is ours, not what is another
+    // system's.
     assert_create_error(&status, Code::AlreadyExists, reason, "unknown");
     assert_eq!(gateway.get(&theirs).await.unwrap().origin(), SettleOrigin::Platform);
     for number in [&ours, &theirs] {

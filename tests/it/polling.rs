@@ -1,5 +1,5 @@
-//! When settles are looked at: never all together, further and further apart up to a cap, sooner
-//! while somebody watches, and also those that something took off the schedule.
+//! When settles are looked at: never all together, with growing waits up to a cap, sooner while a
+//! caller watches, and also those that were lost from the schedule.
 
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ async fn looks_come_further_and_further_apart_up_to_the_cap() {
 }
 
 #[tokio::test]
-async fn a_settle_is_looked_at_sooner_while_somebody_watches_and_no_longer_when_nobody_does() {
+async fn a_settle_is_looked_at_sooner_while_it_is_watched_and_not_afterwards() {
     let tune: fn(&mut Config) = |config| {
         config.gateway.schedule.first = Duration::from_millis(100);
         config.gateway.schedule.watched_cap = Duration::from_millis(100);
@@ -112,7 +112,7 @@ async fn a_settle_that_lost_its_place_in_the_schedule_is_found_and_told_and_reac
     assert_eq!(hand.execute("DELETE FROM due", []).unwrap(), 1);
     gateway.logged("repaired the schedule: please report this").await;
     assert!(sim.finish(settle.settle_id(), Status::Success));
-    // Nobody watches: that would bring it back, too.
+    // There is no watcher, which would bring it back too.
     let ended = async {
         loop {
             let request = v1::GetSettleRequest {

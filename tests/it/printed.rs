@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-/// Holds a part of a document against what the code prints; with REWRITE set, writes it.
+/// Compares a part of a document with what the code prints. With REWRITE set, writes it.
 pub fn assert_printed(document: &str, begin: &str, end: &str, printed: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
     let text = fs::read_to_string(&path).unwrap();

@@ -85,10 +85,10 @@ async fn a_refresh_finds_a_settle_that_was_made_elsewhere_by_either_number() {
     let by_id = v1::GetSettleRequest { refresh: true, ..by_id };
     let answer = client.get_settle(by_id).await.unwrap().into_inner();
     assert_eq!(answer.settle.unwrap().settle_id(), settle_id);
-    assert_eq!(answer.history, [], "nobody asked for it");
+    assert_eq!(answer.history, [], "the caller did not ask for it");
 }
 
-/// In doubt a query by Douyin's number would show one settle where there may be two.
+/// In doubt a query by Douyin's number could show one settle of two.
 #[tokio::test]
 async fn a_refresh_asks_by_douyins_number_unless_a_send_is_in_doubt() {
     let gateway = patient().await;
@@ -99,7 +99,7 @@ async fn a_refresh_asks_by_douyins_number_unless_a_send_is_in_doubt() {
     let books = gateway.sim.books();
     assert!((1..=2).contains(&books.queries(settle.settle_id())));
     assert_eq!(books.queries(&sure), 0);
-    // The first send was taken and its answer lost; the second one says so.
+    // The first send was taken and its answer lost. The answer to the second one shows that.
     gateway.sim.script(&doubt, vec![Script::apply_then(Script::Drop)]);
     let settle = gateway.create(create_on(&doubt, "sim-hold-2")).await.unwrap();
     let before = gateway.sim.books().queries(&doubt);
@@ -180,7 +180,7 @@ async fn questions_of_a_throttled_app_are_told_at_once_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn a_refresh_of_a_settle_that_nobody_knows_is_not_found() {
+async fn a_refresh_of_an_unknown_settle_is_not_found() {
     let gateway = patient().await;
     let status = refresh(&gateway, "nowhere").await.unwrap_err();
     assert_eq!(status.code(), Code::NotFound);
@@ -246,7 +246,7 @@ async fn a_create_after_the_database_was_lost_finds_its_own_settle_by_the_mark()
     let number = number("lost-database");
     let first = Gateway::spawn().await;
     let settle = first.create(create_request(&number)).await.unwrap();
-    // Another gateway, another database, the same Douyin; somebody watches before the create.
+    // Another gateway with another database, on the same Douyin. A watch comes before the create.
     let second = Gateway::spawn_with(first.sim.clone(), |_| {}).await;
     assert_eq!(second.end(&number).await.origin(), SettleOrigin::Platform);
     let again = second.create_full(create_request(&number)).await.unwrap();
@@ -256,7 +256,7 @@ async fn a_create_after_the_database_was_lost_finds_its_own_settle_by_the_mark()
 }
 
 #[tokio::test]
-async fn without_a_mark_nobody_is_told_that_the_number_is_free_of_their_settle() {
+async fn without_a_mark_no_caller_is_told_that_the_number_is_free_of_its_settle() {
     let number = number("unmarked");
     let no_mark: fn(&mut settlement_gateway::config::Config) = |config| {
         config.gateway.mark = settlement_gateway::settle::Mark::Off;

@@ -75,7 +75,7 @@ impl Wire {
         Ok((head.status, head.headers, body))
     }
 
-    /// The same for whoever may wait for ever.
+    /// The same for calls that may wait for ever.
     pub fn begin(
         &self,
         call: Call,

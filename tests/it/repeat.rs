@@ -1,4 +1,5 @@
-//! Repeating a create is always safe: it joins, replays or conflicts, and never sends again.
+//! Repeating a create is always safe: it waits for the work in flight, is answered from the record
+//! or conflicts, and never sends again.
 
 use douyin_sim::Script;
 use settlement_gateway::proto::v1::{CreateSettleRequest, CreateSettleResponse, SettleState};

@@ -105,7 +105,7 @@ async fn recorded_is_answered_at_once_and_the_settle_goes_out_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_number_that_is_somebody_elses_is_never_a_callers_final_state() {
+async fn another_systems_settle_is_never_a_callers_final_state() {
     let gateway = Gateway::spawn().await;
     let number = number("theirs");
     let theirs = StrangerSettle { out_order_no: "theirs".to_owned(), ..StrangerSettle::default() };
@@ -114,7 +114,7 @@ async fn a_number_that_is_somebody_elses_is_never_a_callers_final_state() {
         &number,
         StrangerSettle { status: Status::Success, ..theirs },
     );
-    // The repeat is answered from the record, which is theirs by then.
+    // The repeat is answered from the record, which is the other system's by then.
     for _ in 0..2 {
         let request = wanting(ReturnWhen::Final, create_request(&number));
         let status = gateway.create(request).await.unwrap_err();
@@ -144,7 +144,7 @@ async fn another_content_conflicts_while_the_first_is_still_in_flight() {
     assert_eq!(gateway.sim.books().sends(&number), 1);
 }
 
-/// Two contents race for one number: one of them is it, all others conflict, one is sent.
+/// Two contents race for one number: one is recorded and sent, all others conflict.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_contents_that_race_for_a_number_one_is_sent_and_the_other_told() {
     let gateway = Gateway::spawn().await;

@@ -1,4 +1,4 @@
-//! What an orchestrator does to the process, and what it hears back.
+//! What an orchestrator does to the process, and how it answers.
 
 use tempfile::TempDir;
 use tonic_health::pb::HealthCheckRequest;

@@ -1,5 +1,5 @@
-//! A store that cannot be opened is refused with a clear message and left as it was; one that fails
-//! while serving makes nobody believe what is not durable, and the service comes back by itself.
+//! A store that cannot be opened is refused with a clear message and left as it was. If it fails
+//! while serving, no caller is told what is not durable, and the service comes back by itself.
 
 use std::fs;
 use std::path::Path;
@@ -82,7 +82,7 @@ async fn a_database_that_another_program_or_gateway_holds_is_refused_at_start() 
     let before = files(dir.path());
     let other = Connection::open(database(dir.path())).unwrap();
     other.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").unwrap();
-    // Nobody here may read the file meanwhile: closing it would give up this process's locks.
+    // This process must not open the file meanwhile: closing it would give up this process's locks.
     let (code, said) = Process::refused(&sim, dir.path()).await;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("settlement.db is locked by another program"), "{said}");
@@ -93,7 +93,7 @@ async fn a_database_that_another_program_or_gateway_holds_is_refused_at_start() 
     let (code, said) = Process::refused(&sim, dir.path()).await;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("in use by another gateway process"), "{said}");
-    // The first one does not mind.
+    // The first one is not disturbed.
     let request = create_request(&number("still"));
     within("CreateSettle", gateway.client.clone().create_settle(request)).await.unwrap();
 }

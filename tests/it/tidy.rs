@@ -1,4 +1,4 @@
-//! The house rules that no linter knows, as tests.
+//! The house rules that no linter checks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -35,7 +35,7 @@ fn floor(module: &str) -> u32 {
         "apps" | "store" | "douyin" => 1,
         "gateway" => 2,
         "grpc" | "http" => 3,
-        // The contract is used by edges only.
+        // Only edges use the contract.
         "proto" => 3,
         "cli" | "config" | "core" | "server" | "telemetry" => 4,
         "lib" | "main" => 4,
@@ -68,8 +68,8 @@ fn named_after(code: &str, prefix: &str) -> Vec<String> {
     for rest in code.split(prefix).skip(1) {
         let mut depth = 0_u32;
         let mut name = String::new();
-        // A name counts until the first sign that cannot be in one; in a list the next one begins
-        // after a comma.
+        // A name ends at the first sign that cannot be in one. In a list the next name begins after
+        // a comma.
         let mut over = false;
         for sign in rest.chars() {
             match sign {
@@ -146,11 +146,11 @@ fn inside_a_room_modules_use_each_other_in_one_direction() {
         uses.entry(room.clone()).or_default().entry(module.clone()).or_default().extend(used);
     }
     for (room, mut uses) in uses {
-        // Whatever uses none of those that are left stands below them, and goes.
+        // Modules that use none of the others left stand below them, and go.
         loop {
             let left: BTreeSet<String> = uses.keys().cloned().collect();
             uses.retain(|_, used| !used.is_disjoint(&left));
-            // And whatever is used by none of them stands above.
+            // Modules that none of the others left uses stand above them, and go.
             let used: BTreeSet<String> = uses.values().flatten().cloned().collect();
             uses.retain(|module, _| used.contains(module));
             if uses.len() == left.len() {
@@ -177,8 +177,8 @@ fn nothing_below_the_edges_knows_grpc() {
     }
 }
 
-/// Of several that are ready the one that is written first is taken, and of several that wait the
-/// first is woken first: else a simulated run could not be repeated.
+/// Of several ready branches the first one written is taken, and of several waiting tasks the first
+/// one is woken. Otherwise a simulated run could not be repeated.
 #[test]
 fn whatever_is_simulated_happens_in_a_fixed_order() {
     let sockets = ["listener", "admin", "health"];

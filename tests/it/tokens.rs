@@ -1,4 +1,4 @@
-//! Tokens are short-lived, cancel each other, and are fetched as rarely as possible.
+//! Tokens live for a short time, end each other, and are fetched as rarely as possible.
 
 use std::time::Duration;
 
@@ -79,7 +79,7 @@ async fn a_foreign_fetcher_that_kills_our_tokens_costs_one_fetch_per_gap() {
     .await;
     let mut numbers = Vec::new();
     for _ in 0..4 {
-        // Two fetches by somebody else kill every token of ours.
+        // Two fetches by another system end every token of ours.
         gateway.sim.steal_token(APP_ID);
         gateway.sim.steal_token(APP_ID);
         tokio::time::sleep(Duration::from_millis(350)).await;

@@ -1,4 +1,4 @@
-//! What a status must be, whatever it says.
+//! What holds for every status.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

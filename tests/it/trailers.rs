@@ -12,7 +12,7 @@ use crate::told::{Told, told};
 /// status above it.
 const HEADERS_BYTES_MAX: usize = 8 * 1024;
 
-/// Nothing of these is a caller's business: secrets, tokens, and how the gateway is made.
+/// None of these may reach a caller: secrets, tokens, and internals of the gateway.
 const HIDDEN: &[&[u8]] =
     &[SECRET.as_bytes(), b"clt.", b"sql", b"tonic", b"panic", b".rs", b"127.0.0.1", b"/data/"];
 
@@ -30,7 +30,7 @@ pub fn told_raw(raw: &Raw, rpc: Option<Rpc>) -> Told {
     told(code, &message, &details, rpc)
 }
 
-/// Of details whose texts nobody from outside has chosen.
+/// For details whose texts are the gateway's own.
 #[track_caller]
 pub fn nothing_hidden_shows(details: &[u8]) {
     for hidden in HIDDEN {

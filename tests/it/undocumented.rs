@@ -1,5 +1,5 @@
-//! Whatever Douyin's undocumented habits are, and whatever the weather: every settle that was
-//! recorded ends, and each business intent is paid once.
+//! With any of Douyin's undocumented habits, in any weather, every recorded settle ends and each
+//! business intent is paid once.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::harness::{APP_ID, Gateway, create_on, details, number, simulator_with, within};
 
-/// What holds the seeds apart and is printed with each failure.
+/// What distinguishes the seeds. It is printed with each failure.
 #[derive(Clone)]
 struct Habits {
     seed: u64,
@@ -68,7 +68,7 @@ async fn insist(gateway: &Gateway, request: &CreateSettleRequest) {
     within("the settle to be recorded", Box::pin(recorded)).await;
 }
 
-/// Every settle has ended, as the books say it has.
+/// Every settle has ended as the books say.
 async fn assert_true_ends(gateway: &Gateway, numbers: &[String], habits: &Habits) {
     for number in numbers {
         let end = gateway.end(number).await;
@@ -101,7 +101,7 @@ async fn under_twenty_drawn_habits_every_settle_ends_and_is_paid_once() {
             let gateway = gateway(&habits, 0).await;
             let mut numbers = Vec::new();
             for order in ["plain", "sim-lost-1", "sim-fail-1", "sim-err-23102-1"] {
-                // A token that dies in between is nobody's loss.
+                // A token that dies in between does no harm.
                 gateway.sim.expire_tokens(APP_ID);
                 let number = number("habit");
                 insist(&gateway, &create_on(&number, order)).await;
@@ -111,7 +111,7 @@ async fn under_twenty_drawn_habits_every_settle_ends_and_is_paid_once() {
             let wanted = [
                 &[SettleState::Succeeded][..],
                 &[SettleState::Succeeded],
-                // A FAIL may have turned into success before anybody looked.
+                // A FAIL may have turned into success before it was seen.
                 &[SettleState::Failed, SettleState::Succeeded],
                 &[SettleState::Rejected],
             ];
@@ -142,8 +142,8 @@ async fn in_foul_weather_under_drawn_habits_every_settle_ends_and_is_paid_once()
     within("all seeds", seeds.join_all()).await;
 }
 
-/// However Douyin writes its callbacks, signs retries and numbers automatic settlements: what is
-/// whole and signed is taken in, what is not is turned away, and nothing else changes.
+/// However Douyin writes its callbacks, signs retries and numbers automatic settlements: a callback
+/// that is whole and signed is accepted, any other is refused, and nothing else changes.
 #[tokio::test(flavor = "multi_thread")]
 async fn callbacks_of_drawn_habits_in_foul_weather_are_taken_in_if_they_are_good() {
     let mut seeds = JoinSet::new();
@@ -171,7 +171,7 @@ async fn callbacks_of_drawn_habits_in_foul_weather_are_taken_in_if_they_are_good
     within("all seeds", seeds.join_all()).await;
 }
 
-/// Every callback was tried, and each try was answered as it deserved.
+/// Every callback was tried, and each try got the right answer.
 async fn assert_told_truly(gateway: &Gateway, habits: &Habits) {
     let tried = |books: &Snapshot| {
         books.callbacks.iter().all(|callback| {

@@ -1,4 +1,4 @@
-//! Bad input gets a clear error, all of it at once, and loses nothing.
+//! Bad input gets a clear error with all mistakes at once, and loses nothing.
 
 use settlement_gateway::proto::v1;
 use tonic::Code;

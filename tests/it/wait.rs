@@ -1,4 +1,4 @@
-//! WaitSettle: the unary twin of a watch.
+//! WaitSettle: a watch with one answer.
 
 use std::time::{Duration, Instant};
 
@@ -100,8 +100,8 @@ async fn a_wait_says_what_is_wrong_as_a_watch_does() {
     assert_eq!(details(&status).info.reason, "REVISION_FROM_FUTURE");
 }
 
-/// Whatever Douyin does: the caller learns before its time is up, and so does one without a
-/// deadline when the gateway's own limit has passed.
+/// Whatever Douyin does, the caller gets an answer before its time is up. Without a deadline it
+/// gets one when the gateway's own limit has passed.
 #[tokio::test]
 async fn a_wait_for_a_settle_that_must_be_looked_up_answers_in_time_too() {
     let tune: fn(&mut settlement_gateway::config::Config) = |config| {
@@ -227,8 +227,7 @@ async fn a_wait_of_a_draining_gateway_is_told_to_come_back() {
     assert!(told.retry_after.is_some());
 }
 
-/// OK promises a state that was read while the call ran, although others who wait share their
-/// reads.
+/// OK promises a state that was read during the call, even if callers share a read.
 #[tokio::test]
 async fn a_wait_never_answers_with_a_read_from_before_it_began() {
     let gateway = Gateway::spawn_with(simulator().await, |config| {

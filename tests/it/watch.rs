@@ -1,5 +1,5 @@
-//! Watching: the current state first, every newer one, the final one last; and every other ending
-//! says how to come back.
+//! Watching: the current state first, every newer one, the final one last. Every other ending says
+//! how to come back.
 
 use std::time::{Duration, Instant};
 
@@ -119,7 +119,7 @@ async fn an_unknown_settle_is_looked_up_once_and_adopted() {
 }
 
 #[tokio::test]
-async fn a_settle_that_nobody_knows_is_asked_for_once() {
+async fn an_unknown_settle_is_asked_for_once() {
     let gateway = Gateway::spawn().await;
     let number = number("nowhere");
     for _ in 0..20 {
@@ -178,7 +178,7 @@ async fn a_watch_rotates_at_its_greatest_age() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_is_told_so_and_disturbs_nobody() {
+async fn a_client_that_does_not_read_is_told_so_and_disturbs_no_other() {
     let gateway = Gateway::spawn_with(simulator().await, |config| {
         config.grpc.slow_consumer = Duration::from_millis(300);
     })
@@ -194,7 +194,7 @@ async fn a_client_that_does_not_read_is_told_so_and_disturbs_nobody() {
     let slow = client.watch_settle(request).await.unwrap().into_inner();
     // Long enough for a heartbeat that is ready and not taken.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
-    // Others hear everything meanwhile.
+    // Others get every message meanwhile.
     let other = gateway.watch(watch_request(&number, 0)).await.unwrap();
     assert!(gateway.sim.finish(settle.settle_id(), Status::Success));
     assert_eq!(drain(other).await.unwrap().pop().unwrap().state(), SettleState::Succeeded);

@@ -202,7 +202,7 @@ def an_unknown_outcome_says_when_to_come_back(gateway):
 
 
 def an_unknown_settle_is_not_found(gateway):
-    request = {"outSettleNo": f"nobody-{RUN}"}
+    request = {"outSettleNo": f"unknown-{RUN}"}
     details = error(gateway, f"{SERVICE}/GetSettle", request, NOT_FOUND)
     equal(details["google.rpc.ErrorInfo"]["reason"], "SETTLE_NOT_FOUND")
     equal(set(details), ALWAYS | {"google.rpc.ResourceInfo"})

@@ -124,10 +124,10 @@ def becomes_one_settle(gateway, number):
     equal(len(settles_of(gateway, number)), 1)
 
 
-def nobody_accepts(channel, number):
+def no_create_is_accepted(channel, number):
     try:
         create(channel, number)
-        raise Unexpected("nobody can have accepted it")
+        raise Unexpected("Douyin cannot have accepted it")
     except grpc.RpcError as failed:
         equal(failed.code(), grpc.StatusCode.UNAVAILABLE)
 
@@ -138,7 +138,7 @@ def twenty_attempts(gateway, number, script):
     gateway.creates_get(script)
     mesh = Mesh(gateway.address)
     with served(mesh) as address, client(address) as channel:
-        nobody_accepts(channel, number)
+        no_create_is_accepted(channel, number)
     took, cost = time.monotonic() - began, sends(gateway) - before
     equal((mesh.calls, mesh.attempts), (attempts_of("CreateSettle"), 20))
     becomes_one_settle(gateway, number)
@@ -146,11 +146,11 @@ def twenty_attempts(gateway, number, script):
 
 
 def one_attempt(gateway, number, script, seconds):
-    """The sends that the gateway makes in this time when nobody repeats."""
+    """The sends that the gateway makes in this time without repeats."""
     before, began = sends(gateway), time.monotonic()
     gateway.creates_get(script)
     with grpc.insecure_channel(gateway.address, [("grpc.enable_retries", 0)]) as channel:
-        nobody_accepts(channel, number)
+        no_create_is_accepted(channel, number)
         # The time is what is compared: nothing happens that could be waited for.
         time.sleep(max(0, began + seconds - time.monotonic()))
     cost = sends(gateway) - before
@@ -180,7 +180,7 @@ def twenty_attempts_at_a_douyin_that_fails_at_once_cost_two_sends_more_than_one(
     print(f"   in {took:.1f} s: 20 attempts {cost} sends, 1 attempt {alone} sends", flush=True)
     # The gateway goes on by itself; what is beyond that is what the repeats cost.
     expect(SENDS_MAX <= alone, f"{alone} sends")
-    expect(cost - alone <= SENDS_MAX, f"{cost} sends, and {alone} when nobody repeats")
+    expect(cost - alone <= SENDS_MAX, f"{cost} sends, and {alone} without repeats")
 
 
 class Streams(grpc.GenericRpcHandler):

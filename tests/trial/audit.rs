@@ -1,4 +1,4 @@
-//! Whoever only looks: a curious caller while faults go on, and the audit when all is over.
+//! Readers: a curious caller while faults go on, and the audit when all is over.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ pub async fn curious(world: World) {
     }
 }
 
-/// All that is recorded is held against Douyin's books, once everything has ended there and here.
+/// Compares every record with Douyin's books, once everything has ended here and there.
 pub async fn audit(world: &World, limit: Duration) {
     loop {
         let Some(listed) = list(world).await else { return };
@@ -109,8 +109,8 @@ async fn hold_against_books(world: &World, listed: &[v1::Settle]) {
     world.checker().all_listed(world, listed);
 }
 
-/// Of a gateway that has nothing to do: the poller, what waits for the store's writer to end, and
-/// for each of the two the task that watches it.
+/// The tasks of an idle gateway: the poller, the one that waits for the end of the store's writer,
+/// and for each of the two the task that watches it.
 const TASKS_IDLE: usize = 4;
 
 /// When all is over, a gateway has nothing else to do.
@@ -161,7 +161,7 @@ async fn up(world: &World) -> Option<Running> {
     // After a restore none may be started for a while.
     tokio::time::sleep(world.closed_for()).await;
     for _ in 0..60 {
-        if let Some(running) = link::somebody(world) {
+        if let Some(running) = link::replica_up(world) {
             return Some(running);
         }
         tokio::time::sleep(Duration::from_secs(1)).await;

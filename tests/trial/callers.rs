@@ -1,7 +1,7 @@
 //! Callers who obey the contract: each pays an intent once, whatever it hears.
 //!
-//! On `not_sent`, `unknown` and silence they come back with the same number, or follow it; another
-//! number they take after `refused`, REJECTED, or FAILED without a dispute, and only then.
+//! On `not_sent`, `unknown` and silence they come back with the same number, or watch it. They take
+//! another number after `refused`, REJECTED, or FAILED without a dispute, and only then.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -146,7 +146,7 @@ async fn work(world: World, caller: Arc<Caller>, begins: Duration) {
     }
 }
 
-/// Whether nobody but an operator can help.
+/// Whether only an operator can help.
 fn given_up(world: &World, caller: &Caller, number: &str) -> bool {
     let hopeless = Duration::from_secs(6 * 3_600);
     let settle = v1::Settle {

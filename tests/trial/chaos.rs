@@ -12,7 +12,7 @@ use crate::gateway;
 use crate::plan::Act;
 use crate::world::World;
 
-/// Plays the acts, ends all faults, and lets everybody live.
+/// Plays the acts, ends all faults, and starts again what is down.
 pub async fn reign(world: World) {
     tokio::spawn(revive(world.clone()));
     let began = Instant::now();
@@ -112,7 +112,7 @@ fn later(world: &World, lasts: Duration, undo: impl FnOnce(&World) + Send + 'sta
     });
 }
 
-/// Somebody else takes a number that one of our callers uses, or will.
+/// Another system takes a number that one of our callers uses or will use.
 fn stranger(world: &World) {
     let intents = world.plan().intents;
     let intent = world.below(intents);
@@ -127,7 +127,7 @@ fn stranger(world: &World) {
     let out_order_no = if same_order { ours.out_order_no } else { format!("sim-hold-x{intent}") };
     let settle = StrangerSettle {
         out_order_no,
-        cp_extra: if world.coin() { "sg1:somebody-else".to_owned() } else { "other".to_owned() },
+        cp_extra: if world.coin() { "sg1:another-system".to_owned() } else { "other".to_owned() },
         status: [Status::Init, Status::Processing, Status::Success, Status::Fail][world.below(4)],
         amount_fen: Some(USE_FEN / 10),
         ..StrangerSettle::default()
@@ -158,7 +158,7 @@ pub async fn course(world: World, settle_id: String) {
     }
 }
 
-/// A callback of Douyin's own tells the opposite of what came of a settle, some time after it.
+/// A callback from Douyin itself tells the opposite of a settle's end, some time after it.
 async fn contradict(world: &World, settle_id: &str, status: Status) {
     if status != Status::Success || !world.plan().callbacks || !world.roll(Fault::Contradiction) {
         return;

@@ -1,5 +1,5 @@
-//! The judge: it knows what callers were told and what Douyin's books say, and nothing of what goes
-//! on inside a gateway.
+//! The judge. It knows what callers were told and what Douyin's books say, and nothing of the
+//! inside of a gateway.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub struct Intent {
     /// The caller's own `ext`.
     pub ext: Option<String>,
     /// Douyin took back its own word about a settle of this intent: it told FAIL and then SUCCESS.
-    /// Whoever believed the first may pay again, and no gateway can help that.
+    /// A caller that believed the first word may pay again, and no gateway can prevent that.
     pub taken_back: bool,
 }
 
@@ -149,7 +149,7 @@ impl Checker {
         let Some(intent) =
             self.intents.iter_mut().find(|intent| intent.out_order_no == settle.out_order_no)
         else {
-            world.violation(Rule::OneContent, &format!("{settle:?} is nobody's"));
+            world.violation(Rule::OneContent, &format!("{settle:?} was asked for by no caller"));
             return;
         };
         if settle.status == Status::Success && self.failed.contains(&settle.settle_id) {

@@ -1,5 +1,5 @@
-//! The store of a run: a real SQLite file, whose batches are committed when the world says so, or
-//! not, or without anybody hearing of it.
+//! The store of a run: a real SQLite file. The world decides whether and when a batch is committed,
+//! and whether its answer is lost.
 
 use std::fs;
 use std::path::PathBuf;
@@ -40,7 +40,7 @@ struct Open {
 }
 
 impl Database {
-    /// On a memory disk if the machine has one: what a commit waits for is not what is tried here.
+    /// On a memory disk if the machine has one, because the trial does not test the disk.
     pub fn new(plan: &Plan) -> Self {
         let (ahead_ms, drift_ppm) = plan.store_clock;
         let begins_ms = i64::try_from(BEGINS_MS).expect("this century");
@@ -90,7 +90,7 @@ impl Database {
             let options =
                 SqliteOptions { clock: self.clock.clone(), ..SqliteOptions::new(self.path()) };
             let process = ProcessId(u64::MAX - u64::from(self.lives));
-            Sqlite::begin_generation(&options, process).expect("nobody has it open");
+            Sqlite::begin_generation(&options, process).expect("no process has it open");
         }
         true
     }
@@ -108,7 +108,7 @@ impl Database {
         copy(&kept, &to);
         if self.broken == Some(Broken::LostSchedule) {
             let other = Connection::open(&to).expect("it was copied just now");
-            other.execute("DELETE FROM due", []).expect("nobody else has it open");
+            other.execute("DELETE FROM due", []).expect("no other process has it open");
         }
         drop(open);
         for suffix in ["", "-wal", "-shm", ".lock"] {
@@ -156,7 +156,7 @@ impl Database {
             return;
         }
         let other = Connection::open(self.path()).expect("the file is there");
-        other.execute_batch("BEGIN IMMEDIATE").expect("nobody else is writing");
+        other.execute_batch("BEGIN IMMEDIATE").expect("no other process is writing");
         self.outage = Some(other);
     }
 

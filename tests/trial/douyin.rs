@@ -145,7 +145,7 @@ async fn request(world: World, process: String, call: Call) -> Result<Reply, Sen
     reply
 }
 
-/// The way to Douyin and back, which goes on whoever waits.
+/// The way to Douyin and back. It goes on even if the sender no longer waits.
 async fn travel(
     world: World,
     process: String,
@@ -185,7 +185,7 @@ async fn travel(
     }
     let content = if world.roll(Fault::ReplyTruncated) { cut(&content) } else { content };
     let log_id_header = Some(reply.log_id);
-    // Whoever asked may be gone.
+    // The sender may be gone.
     let _ = answer.send(Ok(Reply { status: reply.status.as_u16(), log_id_header, content }));
 }
 

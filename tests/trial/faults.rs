@@ -68,7 +68,7 @@ faults! {
     // The process.
     /// A task is not run for a while.
     Stall = "task stalled",
-    /// Whoever is ready first is not run first.
+    /// Tasks do not run in the order in which they became ready.
     Overtaken = "task overtaken",
     /// The whole process is not run for a while.
     Pause = "process paused",

@@ -1,7 +1,7 @@
 //! The link between callers and gateways: a mesh that delays, loses and repeats.
 //!
-//! A call travels in copies, each to whichever replica is up when it arrives; the caller hears the
-//! first answer that gets through.
+//! A call travels in copies, each to a replica that is up when it arrives. The caller gets the
+//! first answer that comes through.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ pub trait Rpc: Clone + Send + Sync + 'static {
     /// A copy has come to a gateway.
     fn delivered(&self, _world: &World) {}
 
-    /// What the gateway answered to a copy, whoever hears it.
+    /// What the gateway answered to a copy, even if the answer is lost.
     fn answered(
         &self,
         _world: &World,
@@ -218,7 +218,7 @@ async fn travel<R: Rpc>(
     if world.roll(Fault::CallLost) {
         return;
     }
-    let Some(Running { process, core, .. }) = somebody(&world) else { return };
+    let Some(Running { process, core, .. }) = replica_up(&world) else { return };
     world.say(process.name(), || format!("gets {}", request.name()));
     request.delivered(&world);
     mutations::handle(&world, &process);
@@ -262,7 +262,7 @@ async fn gone<T>(world: &World, answers: &mpsc::Sender<T>) {
 }
 
 /// A replica that is up, if any is.
-pub fn somebody(world: &World) -> Option<Running> {
+pub fn replica_up(world: &World) -> Option<Running> {
     let up: Vec<Running> = {
         let slots = world.slots();
         slots
@@ -291,7 +291,7 @@ pub fn stream(
         if world.roll(Fault::CallLost) {
             return;
         }
-        let Some(Running { process, core, .. }) = somebody(&world) else { return };
+        let Some(Running { process, core, .. }) = replica_up(&world) else { return };
         let (wire, mut arriving) = mpsc::channel(1);
         mutations::open_stream(&world, &process);
         process.spawn(pump(core.service, request, patience, wire));

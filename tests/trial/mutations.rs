@@ -1,5 +1,5 @@
-//! Rules broken on purpose, to see that the checker notices. Each is something that a broken
-//! gateway, store or disk would do, done around the real one: none of it is in the product.
+//! Rules broken on purpose, to see that the checker notices. Each is what a broken gateway, store
+//! or disk would do, played around the real gateway. None of it is in the product.
 
 use std::time::Duration;
 
@@ -26,13 +26,13 @@ pub enum Broken {
     UnknownIsRefused,
     /// "Unknown" is told as "not sent".
     UnknownIsNotSent,
-    /// A create that nobody recorded is answered with OK.
+    /// A create that was not recorded is answered with OK.
     OkForNothing,
     /// A repeated send carries another amount.
     OtherContent,
     /// A crash takes the last commits with it.
     ForgetfulDisk,
-    /// Nobody drives what is due.
+    /// No poller drives what is due.
     NoPoller,
     /// A stream repeats its messages.
     StreamRepeats,
@@ -62,7 +62,7 @@ pub enum Broken {
     Panics,
     /// All processes have one name: each takes another one's clock for its own.
     OneName,
-    /// Nobody says that the database is a backup.
+    /// No operator says that the database is a backup.
     SilentRestore,
 }
 

@@ -176,7 +176,7 @@ impl Plan {
         self
     }
 
-    /// Tokens that outlive the run: whoever keeps one that was stolen never gets to the end.
+    /// Tokens that outlive the run: a gateway that keeps a stolen one never gets to the end.
     fn with_long_tokens(mut self, long: bool) -> Self {
         if long {
             self.knobs.token_life = Duration::from_secs(10 * 86_400);
@@ -185,7 +185,8 @@ impl Plan {
     }
 
     /// Sends without an answer, commits in doubt, and re-sends that are refused because the first
-    /// send took the money: here one answer that is counted twice is a false word about money.
+    /// send took the money. Here an answer that is counted twice leads to a false statement about
+    /// money.
     fn with_doubts(mut self, doubts: bool) -> Self {
         if doubts {
             self.choices.number_check = NumberCheck::AfterRules;

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::faults::Fault;
 use crate::gateway::Running;
-use crate::link::somebody;
+use crate::link::replica_up;
 use crate::mutations::Broken;
 use crate::world::World;
 
@@ -37,7 +37,7 @@ pub async fn work(world: World) {
 }
 
 const AT_ONCE_MAX: usize = 64;
-/// Whoever has something to tell says so.
+/// Long, because tasks wake it when Douyin may have a callback to send.
 const IDLE_MS: u64 = 3_600_000;
 
 /// One delivery, there and back.
@@ -86,7 +86,7 @@ async fn travel(world: &World, delivery: &Delivery) -> CallbackAnswer {
 
 /// A delivery comes to a gateway.
 async fn arrive(world: &World, delivery: &Delivery, body: Bytes) -> CallbackAnswer {
-    let Some(Running { process, core, .. }) = somebody(world) else {
+    let Some(Running { process, core, .. }) = replica_up(world) else {
         return CallbackAnswer::Broken("connection refused".to_owned());
     };
     let app_id = AppId::parse(delivery.app_id.clone()).expect("a name like any other");

@@ -1,4 +1,4 @@
-//! One process of a gateway: its tasks can be held up, overtaken and ended where they stand.
+//! One process of a gateway. Its tasks can be delayed, reordered and ended at any point.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -107,7 +107,7 @@ impl Process {
             life.frozen_until = None;
         }
         match &mut life.polls_left {
-            // Nobody dies any more once faults are over.
+            // No process dies once faults are over.
             Some(_) if world.is_calm() => {}
             Some(0) => return Before::Die,
             Some(left) => *left -= 1,

@@ -37,7 +37,7 @@ rules! {
     ToldLasts = "what was told lasts",
     AcknowledgedLasts = "acknowledged callbacks last",
     FinalStays = "final stays",
-    /// A revision shows the same to everybody, as the history does.
+    /// A revision shows the same to every caller and in the history.
     OneState = "one revision, one state",
     // What watchers see.
     RevisionsGrow = "revisions grow",

@@ -34,7 +34,7 @@ pub fn setting(name: &str, default: u64) -> u64 {
     }
 }
 
-/// The gateways' log goes to whoever listens on the thread of the run.
+/// Hands the gateways' log to the [`trace::Ear`] of the run's thread.
 pub fn listen() {
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(ToEar));
 }

@@ -1,4 +1,4 @@
-//! What happened in a run, line by line, for whoever reads a failing seed.
+//! What happened in a run, line by line, for reading a failing seed.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;

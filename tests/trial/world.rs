@@ -1,6 +1,7 @@
 //! The world of one run: what there is, what happens by chance, and how it begins and ends.
 //!
-//! One thread, one runtime whose time stands still until nobody has anything to do. All chance
+//! One thread, and one runtime whose time stands still while any task has something to do. All
+//! chance
 //! comes from the seed, and everything that is drawn is drawn in the order of events, so that one
 //! seed is one run.
 
@@ -118,7 +119,7 @@ impl World {
         };
         let limit = self.plan().storm + ENDS_WITHIN;
         if tokio::time::timeout(limit, all).await.is_err() {
-            self.say("world", || "the time is up, and somebody still waits".to_owned());
+            self.say("world", || "the time is up, and a call still waits".to_owned());
         }
         callers::audit(self, limit).await;
     }
@@ -281,7 +282,7 @@ impl World {
         if self.slots().iter().all(|slot| !slot.is_alive()) {
             let mut database = self.database();
             if database.queued() > 0 && self.coin() {
-                // Killed after the commit and before anybody heard of it.
+                // Killed after the commit and before its answer.
                 while database.commit() > 0 {}
             }
             database.crash();

@@ -1,4 +1,5 @@
-//! One attempt to deliver a callback: what is done to it, what is sent, and what its answer means.
+//! One attempt to deliver a callback: what a script does to it, what is sent, and what its answer
+//! means.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use serde_json::Value;
 use super::message::{self, Letterhead, SIGNATURE, Sent};
 use super::record::{Attempt, CallbackAnswer, CallbackState, Delivery, Outcome};
 use super::scripts::CallbackScript;
-use super::{Due, Flight, Heard, Letter, Outbox};
+use super::{Due, Heard, InFlight, Letter, Outbox};
 use crate::choices::Choices;
 use crate::faults::Gate;
 use crate::ids;
@@ -18,7 +19,7 @@ use crate::ids;
 const BEHIND_MS_MAX: u64 = 10_000;
 /// How much of a refusing answer is kept.
 const ANSWER_BYTES_MAX: usize = 200;
-/// Why an attempt came to nothing.
+/// Why an attempt failed.
 const NOTHING: &str = "nothing within the deadline";
 
 /// How the copies of one attempt leave.
@@ -38,7 +39,7 @@ impl Default for Departure {
 }
 
 impl Outbox {
-    /// What is to be sent by now; `at_most` so many, or one more where one is sent twice.
+    /// What must be sent by now: at most `at_most`, or one more if one is sent twice.
     pub(crate) fn due(&mut self, now_ms: u64, choices: &Choices, at_most: usize) -> Vec<Delivery> {
         let mut deliveries = Vec::new();
         while deliveries.len() < at_most {
@@ -86,7 +87,7 @@ impl Outbox {
         self.send(id, now_ms, &script, departure, choices)
     }
 
-    /// What is left of a script, a one-shot or standing one, the weather's, or none.
+    /// The rest of a script, a one-shot or standing one, the weather's, or none.
     fn script_for(&mut self, id: u64) -> CallbackScript {
         let Some(entry) = self.entries.get_mut(&id) else {
             return CallbackScript::Never;
@@ -100,7 +101,7 @@ impl Outbox {
         }
         let seen = &entry.seen;
         match entry.letter {
-            // Whoever forges one has said what is wrong with it.
+            // A forged callback has its faults already.
             Letter::Once(_) => CallbackScript::Normal,
             Letter::Event { .. } => {
                 let (number, settle_id) = (&seen.out_settle_no, &seen.settle_id);
@@ -169,7 +170,7 @@ impl Outbox {
         deliveries
     }
 
-    /// The requests that the last attempt of a callback consists of.
+    /// The requests of the last attempt of a callback.
     fn copies(&mut self, id: u64, departure: &Departure, deadline_ms: u64) -> Vec<Delivery> {
         let Some(seen) = self.entries.get(&id).map(|entry| Arc::clone(&entry.seen)) else {
             return Vec::new();
@@ -180,11 +181,11 @@ impl Outbox {
         let attempt = seen.attempts.len();
         let mut deliveries = Vec::new();
         for _ in 0..departure.copies {
-            self.flights_total += 1;
-            let flight = Flight { callback: id, attempt: attempt - 1, heard: departure.heard };
-            self.flights.insert(self.flights_total, flight);
+            self.deliveries_total += 1;
+            let sent = InFlight { callback: id, attempt: attempt - 1, heard: departure.heard };
+            self.in_flight.insert(self.deliveries_total, sent);
             deliveries.push(Delivery {
-                id: self.flights_total,
+                id: self.deliveries_total,
                 callback: id,
                 attempt,
                 app_id: seen.app_id.clone(),
@@ -204,12 +205,12 @@ impl Outbox {
         let (app_id, own) = (&entry.seen.app_id, entry.seen.notify_url.as_deref());
         match entry.letter {
             Letter::Event { .. } => self.address(app_id, own, choices),
-            // Whoever forges one needs no console.
+            // A forged callback needs no console.
             Letter::Once(_) => own.or(self.console_url(app_id)).map(str::to_owned),
         }
     }
 
-    /// The bytes of the next attempt, with what the script does to them.
+    /// The bytes of the next attempt, changed as the script says.
     fn written(
         &mut self,
         id: u64,
@@ -246,7 +247,7 @@ impl Outbox {
         let mut bad = (*good).clone();
         match script {
             CallbackScript::WrongSignature => {
-                let of_other_bytes = key.sign(b"somebody else's callback");
+                let of_other_bytes = key.sign(b"another callback");
                 bad.headers.insert(SIGNATURE, HeaderValue::try_from(of_other_bytes).ok()?);
             }
             CallbackScript::Truncate => bad.body.truncate(good.body.len() / 2),
@@ -264,7 +265,7 @@ impl Outbox {
         Some(Arc::new(bad))
     }
 
-    /// Takes the answer to a delivery in. One that is not under way is ignored.
+    /// Takes the answer to a delivery. If that is not in flight, it is ignored.
     pub(crate) fn answered(
         &mut self,
         now_ms: u64,
@@ -272,34 +273,34 @@ impl Outbox {
         answer: &CallbackAnswer,
         choices: &Choices,
     ) {
-        let Some(flight) = self.flights.remove(&delivery) else {
+        let Some(sent) = self.in_flight.remove(&delivery) else {
             return;
         };
-        let Some(entry) = self.entries.get_mut(&flight.callback) else {
+        let Some(entry) = self.entries.get_mut(&sent.callback) else {
             return;
         };
         let app_id = entry.seen.app_id.clone();
         if let CallbackAnswer::Answered { status, .. } = answer {
             let seen = Arc::make_mut(&mut entry.seen);
-            if let Some(attempt) = seen.attempts.get_mut(flight.attempt) {
+            if let Some(attempt) = seen.attempts.get_mut(sent.attempt) {
                 attempt.statuses.push(*status);
             }
         }
-        match flight.heard {
+        match sent.heard {
             Heard::TooLate => {}
-            Heard::Yes => self.heard(now_ms, flight, judge(answer), choices),
+            Heard::Yes => self.heard(now_ms, sent, judge(answer), choices),
             Heard::Lost => {
-                let at_ms = entry.seen.attempts.get(flight.attempt).map_or(0, |sent| sent.at_ms);
+                let at_ms = entry.seen.attempts.get(sent.attempt).map_or(0, |last| last.at_ms);
                 let given_up_at_ms = now_ms.max(at_ms + choices.callback_deadline_ms);
                 let outcome = Outcome::Unanswered("the answer got lost".to_owned());
-                self.failed(flight.callback, outcome, given_up_at_ms, choices);
+                self.failed(sent.callback, outcome, given_up_at_ms, choices);
             }
         }
         self.let_the_others_go(&app_id, now_ms);
     }
 
-    fn heard(&mut self, now_ms: u64, flight: Flight, outcome: Outcome, choices: &Choices) {
-        let Some(entry) = self.entries.get_mut(&flight.callback) else {
+    fn heard(&mut self, now_ms: u64, sent: InFlight, outcome: Outcome, choices: &Choices) {
+        let Some(entry) = self.entries.get_mut(&sent.callback) else {
             return;
         };
         entry.open = entry.open.saturating_sub(1);
@@ -308,13 +309,13 @@ impl Outbox {
         }
         if outcome == Outcome::Acknowledged {
             entry.set_outcome(outcome);
-            self.end(flight.callback, CallbackState::Acknowledged { at_ms: now_ms });
+            self.end(sent.callback, CallbackState::Acknowledged { at_ms: now_ms });
         } else if entry.open == 0 {
-            self.failed(flight.callback, outcome, now_ms, choices);
+            self.failed(sent.callback, outcome, now_ms, choices);
         }
     }
 
-    /// The last attempt came to nothing: the ladder's next rung, or the end.
+    /// The last attempt failed: the next rung of the ladder, or the end.
     fn failed(&mut self, id: u64, outcome: Outcome, at_ms: u64, choices: &Choices) {
         let Some(entry) = self.entries.get_mut(&id) else {
             return;
@@ -330,7 +331,7 @@ impl Outbox {
         }
     }
 
-    /// Another one of the app has gone first.
+    /// Another callback of the app has gone first.
     fn let_the_others_go(&mut self, app_id: &str, now_ms: u64) {
         for id in self.behind.remove(app_id).unwrap_or_default() {
             let place = self.entries.get(&id).and_then(|entry| entry.due);

@@ -1,4 +1,4 @@
-//! Callbacks that nothing in the books asks for: forged or replayed.
+//! Callbacks without an event in the books: forged or replayed.
 
 use std::sync::Arc;
 
@@ -10,35 +10,35 @@ use super::record::{Callback, CallbackState, Outcome};
 use super::{Letter, Outbox};
 use crate::ids;
 
-/// A callback that somebody makes up. It is sent once.
+/// A made-up callback. It is sent once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Forged {
     pub app_id: String,
-    /// `None`: the one of the app's console.
+    /// `None`: the address of the app's console.
     pub url: Option<String>,
     /// The exact bytes.
     pub body: Bytes,
     /// In seconds; `None`: now.
     pub timestamp: Option<String>,
-    /// `None`: one like those of the platform.
+    /// `None`: a nonce like the platform's.
     pub nonce: Option<String>,
     pub signature: ForgedSignature,
 }
 
-/// What a forged callback has as its signature.
+/// The signature of a forged callback.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ForgedSignature {
-    /// The platform's own, as if it were no forgery.
+    /// The platform's own, as if it were not forged.
     #[default]
     Good,
-    /// One of other bytes.
+    /// The signature of other bytes.
     Wrong,
     Missing,
     Exactly(String),
 }
 
 impl Outbox {
-    /// Sends a made-up callback now; the answer is its id. `None`: too many are under way.
+    /// Sends a made-up callback now and returns its id. `None`: too many are under way.
     pub(crate) fn forge(&mut self, now_ms: u64, forged: &Forged) -> Option<u64> {
         let url = forged.url.as_deref().or(self.console_url(&forged.app_id)).unwrap_or_default();
         let nth = (self.announced_total + 1).to_string();
@@ -58,7 +58,7 @@ impl Outbox {
         let mut sent = (*message::sent(&head, &key, forged.body.clone())).clone();
         let instead = match &forged.signature {
             ForgedSignature::Good => None,
-            ForgedSignature::Wrong => Some(key.sign(b"somebody else's callback")),
+            ForgedSignature::Wrong => Some(key.sign(b"another callback")),
             ForgedSignature::Missing => Some(String::new()),
             ForgedSignature::Exactly(text) => Some(text.clone()),
         };
@@ -84,9 +84,9 @@ impl Outbox {
         self.enter(callback, Letter::Once(Arc::new(sent)))
     }
 
-    /// Sends the very bytes again that were acknowledged, or else those of the last attempt, as
-    /// somebody could who has read them. The answer is the id of the copy. `None`: nothing was
-    /// sent so far, or too many are under way.
+    /// Sends the acknowledged bytes again, else those of the last attempt, as an attacker could who
+    /// has read them. Returns the id of the copy. `None`: nothing was sent so far, or too many are
+    /// under way.
     pub(crate) fn replay(&mut self, now_ms: u64, id: u64) -> Option<u64> {
         let seen = self.callback(id)?;
         let good = seen.attempts.iter().find(|sent| sent.outcome == Outcome::Acknowledged);

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The schedules that the documents give. Which one holds for trade_basic is undocumented.
+/// The schedules in the documents. Which one applies to trade_basic is undocumented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ladder {

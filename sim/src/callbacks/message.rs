@@ -1,6 +1,6 @@
 //! What a callback says and how it is signed (§3.1 to §3.3).
 //!
-//! It writes bytes and headers, and knows neither when they are sent nor what comes of it.
+//! It writes bytes and headers, and does not know when they are sent or what follows.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ pub(super) struct Letterhead<'a> {
     pub(super) log_id: String,
 }
 
-/// Signs a body and puts all headers in front of it.
+/// Signs a body and adds all headers.
 pub(super) fn sent(head: &Letterhead<'_>, key: &PlatformKey, body: Bytes) -> Arc<Sent> {
     let signature = key.sign(&signed_text(&head.timestamp, &head.nonce, &body));
     let mut headers = HeaderMap::new();
@@ -56,7 +56,7 @@ pub(super) fn sent(head: &Letterhead<'_>, key: &PlatformKey, body: Bytes) -> Arc
     put(HeaderName::from_static("byte-logid"), &head.log_id);
     put(HeaderName::from_static("byte-eventid"), head.event_id);
     put(HeaderName::from_static("byte-env"), "prod");
-    // Undocumented, seen in captures, and nothing to verify anything by: 40 hex digits.
+    // Undocumented, seen in captures, and unusable for verification: 40 hex digits.
     put(HeaderName::from_static("signature"), &ids::hex_digits(40, &[head.app_id, &head.nonce]));
     Arc::new(Sent { headers, body })
 }
@@ -67,8 +67,7 @@ pub(crate) fn signed_text(timestamp: &str, nonce: &str, body: &[u8]) -> Vec<u8> 
     lines.into_iter().flat_map(|line| line.iter().chain(b"\n")).copied().collect()
 }
 
-/// The same event has the same one, however often it is sent. Undocumented; in the form of a
-/// captured one of a payment.
+/// Each event keeps its own through all attempts. Undocumented; in the form of a captured payment.
 pub(super) fn event_id(settle: &AppliedSettle, status: Status, url: &str) -> String {
     let kind = match status {
         Status::Success => "SettleSuc",
@@ -86,7 +85,7 @@ fn identify_name(url: &str) -> &str {
     path.split(['?', '#']).next().unwrap_or(path)
 }
 
-/// Is this an address that the simulator can send to?
+/// Whether the simulator can send to this address.
 ///
 /// Douyin demands https; a simulator is for loopback and test networks and speaks http only.
 ///
@@ -111,7 +110,7 @@ pub(crate) fn body(settle: &AppliedSettle, status: Status, at_ms: u64, choices: 
     let msg = match choices.informing {
         Informing::AsDocumented => serde_json::to_string(&msg),
         Informing::Odd => serde_json::to_value(&msg).map(|mut msg| {
-            odd::spoil(&mut msg, &settle.settle_id);
+            odd::make_odd(&mut msg, &settle.settle_id);
             String::from_utf8_lossy(&odd::written(&msg)).into_owned()
         }),
     };
@@ -129,7 +128,7 @@ struct Envelope {
     kind: &'static str,
 }
 
-/// In the order of the captured ones.
+/// In the order of captured callbacks.
 #[derive(Serialize)]
 struct Msg<'a> {
     app_id: &'a str,
@@ -204,7 +203,7 @@ fn msg<'a>(settle: &'a AppliedSettle, status: Status, at_ms: u64, choices: &Choi
     }
 }
 
-/// The reason; that of a success is a captured one, the others are made up.
+/// The reason. That of a success is captured, the others are made up.
 fn message(status: Status) -> &'static str {
     match status {
         Status::Success => "SUCCESS",

@@ -1,4 +1,4 @@
-//! What can be seen of a callback: what it says, every attempt to deliver it, and where it stands.
+//! What tests can see of a callback: what it says, every attempt to deliver it, and its state.
 //!
 //! It keeps facts and knows no rule.
 
@@ -12,7 +12,7 @@ use super::message::Sent;
 use crate::faults::{Gate, as_text};
 use crate::settles::Status;
 
-/// Something that the platform tells a developer, and what came of telling it.
+/// Something that the platform tells a developer, with its attempts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Callback {
     /// 1, 2, … in the order in which the callbacks came up.
@@ -24,11 +24,11 @@ pub struct Callback {
     pub event_id: String,
     /// What it announces; `None` for a forged one.
     pub status: Option<Status>,
-    /// What came with the create. It wins over the app's own address.
+    /// The address of the create. It wins over the app's own.
     pub notify_url: Option<String>,
     #[serde(serialize_with = "as_text")]
     pub body: Bytes,
-    /// When what it tells happened.
+    /// When the event happened.
     pub announced_at_ms: u64,
     pub attempts: Vec<Attempt>,
     pub state: CallbackState,
@@ -49,7 +49,7 @@ impl Callback {
     }
 }
 
-/// Where a callback stands.
+/// The state of a callback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CallbackState {
@@ -71,18 +71,18 @@ pub enum CallbackState {
 pub struct Attempt {
     pub at_ms: u64,
     pub url: String,
-    /// What was done to it, in the words of a [`super::CallbackScript`]; empty for nothing.
+    /// What was done to it, as in a [`super::CallbackScript`]; empty for nothing.
     pub fault: String,
-    /// What left the platform, or would have.
+    /// What left the platform, or would have left.
     #[serde(skip)]
     pub sent: Arc<Sent>,
-    /// The HTTP statuses that the receiver answered, of each copy, whether or not the platform got
-    /// to see them.
+    /// The HTTP statuses that the receiver answered, one per copy, also those that the platform did
+    /// not see.
     pub statuses: Vec<u16>,
     pub outcome: Outcome,
 }
 
-/// What came of one try, as the platform sees it.
+/// How one attempt ended, as the platform sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {

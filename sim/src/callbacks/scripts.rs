@@ -1,4 +1,4 @@
-//! What goes wrong with one attempt to deliver a callback, and who says so.
+//! What goes wrong with one attempt to deliver a callback, and where that is set.
 //!
 //! Three sources, in this order: a one-shot script for its number, the standing script, and faults
 //! drawn from the seed (`weather.rs`). A word in the order number, `sim-quiet-…`, keeps callbacks
@@ -29,9 +29,9 @@ pub enum CallbackScript {
     Behind,
     /// The platform begins this much later, in milliseconds, and then does the rest.
     Delay(u64, Box<CallbackScript>),
-    /// The signature is one of other bytes.
+    /// The signature is that of other bytes.
     WrongSignature,
-    /// Half of the body is missing, and nothing else says so.
+    /// Half of the body is missing, and the headers do not show it.
     Truncate,
     /// The connection is closed after half of the body.
     Cut,
@@ -84,7 +84,7 @@ impl CallbackScripts {
         self.once.entry(key.to_owned()).or_default().extend(scripts);
     }
 
-    /// Sets or clears what every attempt gets that has no script of its own.
+    /// Sets or clears the script of every attempt that has no script of its own.
     pub(crate) fn set_always(&mut self, script: Option<CallbackScript>) {
         self.always = script;
     }
@@ -94,7 +94,7 @@ impl CallbackScripts {
         self.always.as_ref()
     }
 
-    /// The next script for an attempt of this settle; a one-shot one is taken away.
+    /// The next script for an attempt of this settle. A one-shot script is used up.
     pub(super) fn next(&mut self, keys: [&str; 2]) -> Option<CallbackScript> {
         keys.iter().find_map(|key| self.next_once(key)).or_else(|| self.always.clone())
     }

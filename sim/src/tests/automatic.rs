@@ -1,4 +1,4 @@
-//! Automatic settlement: the platform settles by itself, and nobody else may.
+//! Automatic settlement: only the platform settles.
 
 use super::{APP, DAY_MS, Desk, START_MS, TO_MIDNIGHT_MS, good_create, item_create};
 use crate::{

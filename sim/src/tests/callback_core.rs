@@ -50,7 +50,7 @@ fn each_ladder_is_climbed_to_its_end() {
         let mut deliveries = ended(&mut desk, "s1", "o1");
         for failures in 1.. {
             assert_eq!((deliveries.len(), deliveries[0].attempt), (1, failures), "{ladder:?}");
-            // The rung is measured from the failure on, whenever that was.
+            // The rung begins with the failure, whenever that was.
             desk.now_ms += 700;
             answer(&mut desk, &deliveries[0], &CallbackAnswer::TimedOut);
             let Some(wait_ms) = ladder.wait_ms(failures) else {
@@ -188,7 +188,7 @@ fn a_field_with_nothing_in_it_is_there_or_not() {
         let (_, msg) = told(choices.clone(), &whole);
         let found = optional.map(|name| msg.get(name).map(ToString::to_string));
         assert_eq!(found, there.map(|text| text.map(str::to_owned)), "{callback_fields:?}");
-        // What is not empty is always there.
+        // A field that is not empty is always there.
         let (_, msg) = told(choices, &item_create("s1", "o1", "i1"));
         assert_eq!((&msg["item_order_id"], &msg["cp_extra"]), (&json!("i1"), &json!("mark")));
     }
@@ -314,7 +314,7 @@ fn the_outbox_forgets_the_oldest_and_turns_away_what_is_too_much() {
     let numbers: Vec<&str> =
         books.callbacks.iter().map(|callback| callback.out_settle_no.as_str()).collect();
     assert_eq!(numbers, ["a0", "a1", "b1", "b2", "b3"]);
-    // What is forgotten cannot be answered or replayed, and nothing minds.
+    // A forgotten callback can be neither answered nor replayed, and that is harmless.
 }
 
 #[test]

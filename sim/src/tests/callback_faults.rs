@@ -13,7 +13,7 @@ use crate::{
     CallbackAnswer, CallbackScript, Choices, Delivery, Ladder, Outcome, SimConfig, Snapshot,
 };
 
-/// A settle that has ended, whose callback meets these one after the other.
+/// A settle that has ended, whose callback gets these scripts one after the other.
 fn scripted(scripts: Vec<CallbackScript>) -> (Desk, Vec<Delivery>) {
     let mut desk = desk();
     desk.core.outbox.scripts.queue("s1", scripts);
@@ -48,7 +48,7 @@ fn a_lost_one_never_arrives_and_is_sent_again() {
 }
 
 #[test]
-fn a_lost_answer_is_heard_by_nobody() {
+fn a_lost_answer_does_not_reach_the_platform() {
     let (mut desk, deliveries) = scripted(vec![CallbackScript::LoseAnswer]);
     answer(&mut desk, &deliveries[0], &good());
     let callback = desk.core.snapshot().callbacks[0].clone();
@@ -123,7 +123,7 @@ fn an_overtaken_one_goes_by_itself_when_no_other_one_comes() {
     desk.now_ms += 1;
     let delivery = due(&mut desk).remove(0);
     answer(&mut desk, &delivery, &CallbackAnswer::TimedOut);
-    // What it waited for is over: another one's answer does not hurry its retry.
+    // What it waited for has ended, so another callback's answer does not bring its retry forward.
     let other = ended(&mut desk, "s2", "o2");
     answer(&mut desk, &other[0], &good());
     assert_eq!(due(&mut desk).len(), 0);
@@ -187,7 +187,7 @@ fn a_storm_has_every_kind_of_fault() {
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
     for nth in 0..2_000 {
         let fault = Weather::new(&config).callback_fault("ots1", "SUCCESS", nth);
-        let text = fault.expect("a storm misses nobody").to_string();
+        let text = fault.expect("a storm misses no attempt").to_string();
         *kinds.entry(text.split(' ').next().unwrap_or_default().to_owned()).or_default() += 1;
     }
     let expected = [
@@ -207,7 +207,7 @@ fn a_storm_has_every_kind_of_fault() {
     assert!((0..1_000).all(|nth| fair.callback_fault("ots1", "SUCCESS", nth).is_none()));
 }
 
-/// Ten settles of which some fail, in the habits and the weather of a seed, told to a receiver
+/// Ten settles, of which some fail, with the choices and the weather of a seed, told to a receiver
 /// that accepts what is signed. Ends when nothing happens by itself any more.
 fn run(seed: u64, faults_per_10_000: u32, choices: Choices) -> (Snapshot, Vec<Delivery>) {
     let mut config = SimConfig { seed, faults_per_10_000, choices, ..config() };
@@ -253,7 +253,7 @@ fn in_any_habits_and_weather_every_callback_comes_to_an_end_and_most_arrive() {
             assert!(callback.attempts.iter().all(|one| one.outcome != Outcome::Pending));
             acknowledged += usize::from(callback.is_acknowledged());
             total += 1;
-            // Ten attempts in a row that meet a fault which keeps them from arriving are rare.
+            // Ten attempts in a row with a fault that keeps them from arriving are rare.
             assert!(callback.is_acknowledged() || ladder == Ladder::Once, "seed {seed}");
         }
     }
@@ -273,7 +273,7 @@ fn a_replay_of_a_seed_sends_the_same_bytes_at_the_same_times() {
 }
 
 #[test]
-fn an_app_that_nobody_knows_signs_with_the_simulators_own_key() {
+fn an_unknown_app_signs_with_the_simulators_own_key() {
     let (desk, deliveries) = scripted(Vec::new());
     assert!(is_signed(&desk, &deliveries[0]));
     assert_eq!(desk.core.outbox.key("ttnone").public_pem(), desk.core.outbox.key(APP).public_pem());

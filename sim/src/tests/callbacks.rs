@@ -38,7 +38,7 @@ pub(super) async fn until_acknowledged(client: &Client, number: &str) -> Snapsho
     client.sim.until(there).await
 }
 
-/// Until so many attempts of the callback have come to something.
+/// Waits until this many attempts of the callback have ended.
 pub(super) async fn until_tried(client: &Client, number: &str, times: usize) -> Callback {
     let there = |books: &Snapshot| {
         books.callbacks_of(number).last().is_some_and(|callback| {
@@ -120,10 +120,10 @@ async fn the_message_has_the_documented_fields() {
 }
 
 #[tokio::test]
-async fn no_callback_is_late_because_nobody_asks() {
+async fn a_callback_is_sent_in_time_without_any_request() {
     let (client, receiver) = start_with(|config| config.processing_ms = 90).await;
     create(&client, "s1", "sim-fail-1").await;
-    // No request and no step of the clock: time alone brings it.
+    // No request and no step of the clock, only real time.
     let got = receiver.wait_for(1).await.remove(0);
     assert_eq!(got.msg()["status"], "FAIL");
     assert_eq!(got.msg()["settle_detail"], "");
@@ -150,7 +150,7 @@ async fn what_is_not_acknowledged_is_sent_again_on_the_ladder() {
     for (nth, rung_s) in (1..).zip(rungs_s) {
         receiver.wait_for(nth).await;
         assert_eq!(until_tried(&client, "s1", nth).await.attempts.len(), nth);
-        // So early that a busy machine does not reach the rung meanwhile.
+        // So early that even a slow machine does not reach the rung.
         client.sim.advance(Duration::from_secs(rung_s - 8));
         assert_eq!(receiver.got().len(), nth, "not before the rung is over");
         client.sim.advance(Duration::from_secs(8));
@@ -204,7 +204,7 @@ async fn no_more_than_sixty_four_are_on_their_way() {
     };
     let books = client.sim.books();
     assert_eq!((books.callbacks.len(), sending(&books)), (70, 64));
-    // Their end is the others' beginning.
+    // When one ends, the others begin.
     receiver.let_go();
     receiver.wait_for(70).await;
     until_acknowledged(&client, "s69").await;
@@ -227,7 +227,7 @@ async fn stopping_does_not_wait_for_an_answer() {
 }
 
 #[tokio::test]
-async fn where_nobody_listens_it_is_tried_again() {
+async fn an_address_without_a_listener_is_tried_again() {
     let (client, receiver) = start().await;
     client.sim.set_callback_url(APP, Some("http://127.0.0.1:1/"));
     create(&client, "s1", "o1").await;

@@ -13,7 +13,7 @@ fn amounts(desk: &Desk) -> Vec<i64> {
     desk.core.snapshot().settles.iter().map(|settle| settle.amount_fen).collect()
 }
 
-/// A create without receivers: a use is worth less than what the usual ones ask for.
+/// A create without receivers, because a use is worth less than the usual receivers ask for.
 fn whole(out_settle_no: &str) -> serde_json::Value {
     super::without(good_create(out_settle_no, "o1"), "settle_params")
 }
@@ -30,7 +30,7 @@ fn each_settle_of_a_card_takes_what_was_used_since_the_last_one() {
         assert_eq!(desk.create_err_no(&create("s0")), 23_107);
         desk.set_order("o1", card(1));
         assert_eq!(desk.create_err_no(&create("s1")), 0);
-        // There is money, but none of it now.
+        // There is money, but none of it is due.
         assert_eq!(desk.create_err_no(&create("s2")), 23_113);
         desk.set_order("o1", card(3));
         assert_eq!(desk.create_err_no(&create("s3")), 0);

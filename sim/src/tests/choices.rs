@@ -1,4 +1,4 @@
-//! Each undocumented choice makes the difference that it is there for.
+//! Each undocumented choice makes its difference.
 
 use std::collections::HashSet;
 
@@ -151,14 +151,14 @@ fn a_seed_draws_all_that_the_documents_leave_open() {
     for (name, default) in Choices::default().named() {
         let values: HashSet<_> =
             drawn.iter().map(|choices| choices.named()[&name].to_string()).collect();
-        // How long a superseded token lives on is documented, and so are the types of fields: odd
-        // ones are chosen by tests.
+        // How long a superseded token lives on is documented, and so are the types of fields. Tests
+        // choose the odd ones.
         let is_open = !["token_grace_ms", "informing"].contains(&name.as_str());
         assert_eq!(values.len() > 1, is_open, "{name}, by default {default}");
     }
 }
 
-/// Odd is all that informs, and nothing that decides.
+/// All fields that decide nothing are odd, and no others.
 #[test]
 fn odd_answers_decide_as_documented_ones_do() {
     let odd = Choices { informing: Informing::Odd, ..Choices::default() };

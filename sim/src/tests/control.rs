@@ -22,7 +22,7 @@ async fn books(client: &Client) -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// Posts a body that says nothing of its type.
+/// Posts a body without saying its type.
 async fn post(client: &Client, path: &str, body: &str) -> (u16, String) {
     let request = client.http.post(format!("{}{path}", client.sim.url())).body(body.to_owned());
     status_and_text(request.send().await.expect("an answer")).await
@@ -35,7 +35,7 @@ async fn change(client: &Client, path: &str, body: Value) -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// Each is refused, changes nothing, and is told why.
+/// Each is refused, changes nothing, and gets a reason.
 async fn refused(client: &Client, path: &str, cases: &[(Value, &str)]) {
     let without_time = |mut books: Value| {
         books["now_ms"] = Value::Null;
@@ -349,7 +349,7 @@ async fn standing_scripts_can_be_chosen_and_ended() {
         ],
     )
     .await;
-    // What is left out goes well.
+    // Faults that are left out do not happen.
     change(&client, "/sim/faults", json!({})).await;
     assert_eq!(client.create_err_no().await, 23_111);
     let answer = json!({ "answer": { "status": 503, "body": "{}" } });
@@ -458,7 +458,7 @@ async fn a_page_of_another_site_cannot_change_anything() {
         assert_eq!(response.status(), status, "{origin}");
     }
     assert_eq!(books(&client).await["ahead_ms"], 1);
-    // A name that resolves to this machine is the page's own, to a browser.
+    // A browser takes a page's own name, which may resolve to this machine, for the page's.
     for (host, status) in [
         ("evil.example", 403),
         ("127.0.0.1.evil.example:80", 403),

@@ -1,4 +1,4 @@
-//! What becomes of an accepted settle as time passes, and what a test can do to it.
+//! What happens to an accepted settle as time passes, and what a test can do to it.
 
 use serde_json::Value;
 

@@ -58,7 +58,7 @@ async fn hang_lasts_until_it_is_released() {
         faults.send().await.expect("an answer");
     });
     assert!(!result.expect_err("no answer").is_timeout());
-    // A release is for those that hang now, not for later ones.
+    // A release ends requests that hang now, not later ones.
     client.sim.script("s1", vec![Script::Hang]);
     let hanging = client.create();
     tokio::time::timeout(Duration::from_millis(50), hanging).await.expect_err("it hangs");
@@ -72,7 +72,7 @@ async fn a_held_request_arrives_although_its_sender_has_gone() {
     let mut stream = client.send_raw(&good_create("s1", "o1")).await;
     gate.arrived().await;
     stream.shutdown().await.expect("an open connection");
-    // The simulator's side of the connection ends, so it knows that the sender has gone.
+    // The simulator's side of the connection ends, so it knows that the sender is gone.
     let mut answer = Vec::new();
     let end = tokio::time::timeout(LONG, stream.read_to_end(&mut answer)).await;
     end.expect("the connection ends").ok();

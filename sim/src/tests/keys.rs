@@ -1,4 +1,4 @@
-//! The platform's keys and signatures, held against openssl and a vector made elsewhere.
+//! The platform's keys and signatures, compared with openssl and with a vector made elsewhere.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -20,7 +20,7 @@ fn openssl(arguments: &[&str], input: &[u8], dir: &Path) -> (bool, String) {
         .stderr(Stdio::null())
         .spawn()
         .expect("openssl is missing: `scripts/test tools` installs it");
-    // It need not read what it was given.
+    // It may end without reading its input.
     child.stdin.take().expect("a pipe").write_all(input).ok();
     let output = child.wait_with_output().expect("it ends");
     (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())

@@ -110,7 +110,7 @@ impl Desk {
         self.post(CREATE, body)
     }
 
-    /// The number that a create is answered with.
+    /// The number with which a create is answered.
     fn create_err_no(&mut self, body: &Value) -> i64 {
         self.create(body)["err_no"].as_i64().expect("a number")
     }
@@ -140,7 +140,7 @@ fn answer(reply: Reply) -> Answer {
     }
 }
 
-/// Odd answers stand behind a byte order mark and have half an emoji in their texts.
+/// Odd answers begin with a byte order mark and have half an emoji in their texts.
 fn json_of(answer: &Answer) -> Value {
     let text = std::str::from_utf8(&answer.body).expect("an answer in UTF-8");
     let text = text.trim_start_matches('\u{feff}').replace("\\ud83d", "?");
@@ -151,7 +151,7 @@ fn token_body() -> Value {
     json!({ "client_key": APP, "client_secret": SECRET, "grant_type": "client_credential" })
 }
 
-/// A whole-order create that nothing is wrong with.
+/// A correct whole-order create.
 fn good_create(out_settle_no: &str, out_order_no: &str) -> Value {
     json!({
         "app_id": APP,

@@ -32,25 +32,25 @@ struct Seen {
     let_go: CancellationToken,
 }
 
-/// How a callback is answered. Without any of these: as documented.
+/// How a callback is answered, if not as documented.
 #[derive(Clone)]
 pub(super) enum Reply {
     With(u16, String),
     /// The connection is closed.
     Nothing,
-    /// The connection stays, and nothing comes.
+    /// The connection stays open without an answer.
     Silence,
 }
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
 pub(super) struct Got {
-    /// Its first line and its headers as they stood there.
+    /// Its first line and its headers, as they were sent.
     pub(super) head: String,
     /// By name in lower case.
     pub(super) headers: HashMap<String, String>,
     pub(super) body: Vec<u8>,
-    /// All the bytes came that were promised.
+    /// All the promised bytes came.
     pub(super) whole: bool,
 }
 
@@ -79,7 +79,7 @@ impl Receiver {
         self.seen.answers.lock().expect("no test panicked").extend(replies);
     }
 
-    /// Closes the connections that are silent, and those that will be.
+    /// Closes the silent connections, and those to come.
     pub(super) fn let_go(&self) {
         self.seen.let_go.cancel();
     }
@@ -128,7 +128,7 @@ async fn serve(mut stream: TcpStream, seen: Arc<Seen>) {
         Some(Reply::Silence) => return seen.let_go.cancelled().await,
     };
     let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n{text}", text.len());
-    // The other side may have gone.
+    // The other side may have closed.
     stream.write_all(answer.as_bytes()).await.ok();
 }
 
@@ -163,7 +163,7 @@ pub(super) fn msg(body: &[u8]) -> Value {
     serde_json::from_str(envelope["msg"].as_str().expect("a text")).expect("JSON in it")
 }
 
-/// §3.3, steps 2 to 4, written down a second time.
+/// §3.3, steps 2 to 4, written a second time.
 pub(super) fn verified(
     public_pem: &str,
     timestamp: &str,
@@ -172,7 +172,7 @@ pub(super) fn verified(
     signature: &str,
 ) -> bool {
     let spki = SubjectPublicKeyInfoDer::from_pem_slice(public_pem.as_bytes()).expect("a key");
-    // What is left of 294 bytes behind the header of a 2048-bit key is PKCS#1.
+    // The rest of 294 bytes after the header of a 2048-bit key is PKCS#1.
     assert_eq!(spki.len(), 294);
     let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &spki[24..]);
     let mut text = format!("{timestamp}\n{nonce}\n").into_bytes();

@@ -65,7 +65,7 @@ fn setting_an_order_again_does_not_begin_its_days_anew() {
     desk.later_by_ms(TO_MIDNIGHT_MS);
     desk.set_order("o1", OrderSetup { total_fen: 500, ..order(OrderStage::Fulfilled) });
     assert_eq!(desk.create_err_no(&good_create("s1", "o1")), 0);
-    // But one that was not fulfilled for a while is fulfilled anew.
+    // But one that was unfulfilled for a while is fulfilled anew.
     desk.set_order("o2", order(OrderStage::Fulfilled));
     desk.set_order("o2", order(OrderStage::Paid));
     desk.later_by_ms(DAY_MS);
@@ -166,7 +166,7 @@ fn an_item_of_a_cps_order_is_due_three_days_after_its_use() {
 }
 
 #[test]
-fn a_cps_order_costs_a_commission_that_nobody_else_can_get() {
+fn a_cps_order_costs_a_commission_that_no_receiver_gets() {
     let mut desk = Desk::new();
     desk.set_order("o1", OrderSetup { promotion: Promotion::Cps, ..OrderSetup::default() });
     desk.later_by_ms(3 * DAY_MS);

@@ -11,12 +11,12 @@ use crate::{Choices, Core, Reply, Script, SimConfig};
 
 const ENDPOINTS: [Endpoint; 3] = [Endpoint::Token, Endpoint::Create, Endpoint::Query];
 
-/// How often each script is in a storm, whatever else is drawn for it.
+/// How often each script occurs in a storm, whatever else is drawn.
 fn kinds(endpoint: Endpoint) -> BTreeMap<String, usize> {
     let storm = weather(10_000);
     let mut kinds = BTreeMap::new();
     for n in 0..2_000 {
-        let script = storm.fault(endpoint, &format!("s{n}"), 1).expect("a storm misses nobody");
+        let script = storm.fault(endpoint, &format!("s{n}"), 1).expect("a storm misses no request");
         *kinds.entry(name(&script)).or_default() += 1;
     }
     kinds

@@ -25,7 +25,7 @@ impl Client {
     }
 
     pub(super) async fn start_with(config: SimConfig) -> Self {
-        // Somebody else in this process may have installed it already, which is as good.
+        // Other code in this process may have installed it already, which is as good.
         rustls::crypto::ring::default_provider().install_default().ok();
         let sim = Simulator::start(config).await.expect("a free loopback port");
         #[expect(clippy::disallowed_methods, reason = "not the gateway's client")]
@@ -178,7 +178,7 @@ async fn dropping_the_last_handle_stops_it_too() {
     let client = Client::start().await;
     let url = client.sim.url();
     drop(client.sim);
-    // The listener closes a moment later, on the runtime's next turns.
+    // The listener closes a moment later.
     let address = url.replace("http://", "");
     let refused = async {
         while TcpStream::connect(&address).await.is_ok() {

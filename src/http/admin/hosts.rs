@@ -1,10 +1,10 @@
-//! Which requests the admin edge answers: those that call this machine by its address, `localhost`
-//! or a name of the configuration, and that no page in a browser sent.
+//! Which requests the admin edge answers: those that call this machine by an address, `localhost`
+//! or a configured name, and that did not come from a page in a browser.
 //!
-//! *The accident without it:* an operator's browser shows a stranger's page, whose name then
-//! resolves to this machine (DNS rebinding). To the browser everything here belongs to that page
-//! now, which reads the metrics and decides about money. The browser cannot be made to hide the
-//! page's name (`Host`), nor where a POST comes from (`Origin`).
+//! *The accident without it:* an operator's browser shows an attacker's page, whose name then
+//! resolves to this machine (DNS rebinding). The browser now lets that page read the metrics and
+//! decide about money. But a page cannot hide its name (`Host`), nor that a POST came from it
+//! (`Origin`).
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -13,19 +13,19 @@ use http::{HeaderMap, StatusCode, header};
 
 use crate::http::listener::{Answer, Request};
 
-/// The names, besides addresses and `localhost`, by which requests may call this machine.
+/// The names, beside addresses and `localhost`, by which requests may call this machine.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Hosts(BTreeSet<String>);
 
-/// More names than a machine has are a mistake.
+/// The most names. More are a mistake.
 const NAMES_MAX: usize = 64;
 /// The longest name that DNS has.
 const NAME_BYTES_MAX: usize = 253;
-/// What a browser says of where a request comes from; other clients do not send it.
+/// The header in which a browser says where a request comes from. Other clients do not send it.
 const FETCH_SITE: &str = "sec-fetch-site";
 
 impl Hosts {
-    /// What is wrong instead follows the key's path: "holds …".
+    /// On an error the text follows the key's path: "holds …".
     pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
         let mut hosts = BTreeSet::new();
         for name in names {
@@ -46,7 +46,7 @@ impl Hosts {
         self.0.iter().map(String::as_str)
     }
 
-    /// The answer to a request that is not one for this machine, or that a page sent.
+    /// The answer to a request that does not call this machine, or that a page sent.
     pub(super) fn refusal(&self, request: &Request) -> Option<Answer> {
         let (status, why) = if is_of_a_page(&request.headers) {
             (
@@ -68,8 +68,8 @@ impl Hosts {
         Some(super::text(status, why))
     }
 
-    /// A page can have any name resolve to this machine; an address it can only have by being
-    /// there. Strict: what is read in two ways here and in a browser would be a way in.
+    /// A page can make any name resolve to this machine, but not an address. Strict, because a text
+    /// that this code and a browser read differently would let a page in.
     fn is_ours(&self, authority: &str) -> bool {
         let (ours, port) = match authority.strip_prefix('[') {
             Some(rest) => {
@@ -89,7 +89,7 @@ impl Hosts {
     }
 }
 
-/// The one host that a request names: in its address (HTTP/2, and HTTP/1.1 as to a proxy) and in
+/// The one host that a request names: in its URI (HTTP/2, and HTTP/1.1 through a proxy) and in
 /// `Host`.
 fn named(request: &Request) -> Option<&str> {
     let mut hosts = request.headers.get_all(header::HOST).iter();
@@ -104,7 +104,7 @@ fn named(request: &Request) -> Option<&str> {
     }
 }
 
-/// A person who types the address is no page.
+/// An address that a person typed counts as no page.
 fn is_of_a_page(headers: &HeaderMap) -> bool {
     let mut sites = headers.get_all(FETCH_SITE).iter();
     headers.contains_key(header::ORIGIN)

@@ -1,4 +1,4 @@
-//! Which settles do not come to their end, as JSON for a command or a person.
+//! Which settles do not come to their end, as JSON.
 
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -9,15 +9,15 @@ use crate::grpc::time::rfc3339;
 use crate::http::listener::Request;
 use crate::settle::{AppId, StateKind};
 
-/// Where it is asked.
+/// The path of the request.
 pub(crate) const STUCK_PATH: &str = "/stuck";
-/// The most settles in one answer, whatever is asked for.
+/// The most settles in one answer.
 const LIMIT_MAX: u32 = 1_000;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Asked {
-    /// `None`: of all apps.
+    /// `None`: all apps.
     pub app_id: Option<String>,
     pub limit: u32,
 }
@@ -28,9 +28,9 @@ pub(crate) struct Told {
     pub looked_time: Option<String>,
     pub total: u64,
     pub counts: Vec<Count>,
-    /// Those first that have been stuck longest.
+    /// Those that have been stuck longest come first.
     pub settles: Vec<Settle>,
-    /// Counted and not listed.
+    /// Stuck settles that are counted and not listed.
     pub unlisted: u64,
 }
 
@@ -57,7 +57,7 @@ impl Default for Asked {
 }
 
 impl Admin {
-    /// As [`Admin::stuck`], with a choice in the body.
+    /// As [`Admin::stuck`]; the body may limit the answer.
     pub(super) async fn ask_for_stuck(&self, request: Request) -> Answer {
         if request.headers.get(header::CONTENT_TYPE).is_none_or(|kind| kind != JSON) {
             let why = "content-type must be application/json";

@@ -1,5 +1,4 @@
-//! The one accept loop, whatever is spoken on the connections: each gets a seat and a task of its
-//! own, or is told why not.
+//! The accept loop of all listeners. Each connection gets a seat and a task, or is told why not.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,11 +11,11 @@ use tokio_util::task::TaskTracker;
 use crate::http::seats::{Full, Seat, Seats};
 use crate::log_limit::limited;
 
-/// A pause after a failed accept, which is how running out of file descriptors shows up.
+/// A pause after a failed accept. It fails when file descriptors run out.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Accepts connections until `stop`; then returns once every task of `tasks` has ended, those that
-/// `talk` makes among them. `turn_away` must not wait for the peer.
+/// Accepts connections until `stop`, then waits until every task of `tasks` has ended, also those
+/// that `talk` makes. `turn_away` must not wait for the peer.
 pub(crate) async fn accept<T>(
     listener: TcpListener,
     seats: Arc<Seats>,
@@ -43,14 +42,14 @@ pub(crate) async fn accept<T>(
         };
         match seats.take(peer.ip()) {
             Ok(seat) => {
-                // Small answers should not wait for the peer's delayed acknowledgement. A
-                // connection without it is only slower.
+                // Small answers should not wait for the peer's delayed acknowledgement. If it
+                // fails, the connection is only slower.
                 let _ = socket.set_nodelay(true);
                 tasks.spawn(talk(socket, peer, seat));
             }
             Err(full) => turn_away(&socket, full),
         }
-        // A connection that made room goes before the next one comes.
+        // A connection that made room closes before the next one is accepted.
         tokio::task::yield_now().await;
     }
     drop(listener);

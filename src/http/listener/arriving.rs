@@ -1,19 +1,19 @@
-//! What a peer has begun and not ended, on one connection and on all of a listener: its requests,
-//! and the bytes that it has sent of them. They take no place from requests that are here whole;
-//! what bounds them is bytes, time, and the connections there are.
+//! What has begun to arrive and is not whole, per connection and for the whole listener: requests,
+//! and their bytes. They take no place from requests that have arrived. Their limits are bytes,
+//! time, and the number of connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use http::HeaderMap;
 
-/// What a request on its way costs beside its head and its body.
+/// What an arriving request costs beside its headers and its body.
 const REQUEST_BYTES: usize = 4 * 1024;
-/// What a connection may hold although the listener has no more: a callback of Douyin's, and then
-/// some. A peer that sends such a callback is not turned away for slow ones.
+/// What a connection may hold even when the listener has no more: more than a callback of Douyin's.
+/// So slow peers do not keep out a callback.
 const SHARE_BYTES: usize = 16 * 1024;
 
-/// All that is on its way to one listener.
+/// All that is arriving at one listener.
 pub(super) struct Arriving {
     bytes_max: usize,
     bytes: AtomicUsize,
@@ -29,10 +29,10 @@ pub(super) struct Connection {
     moves: AtomicU64,
 }
 
-/// A request until it is answered.
+/// A request from its beginning to its answer.
 pub(super) struct Open(Arc<Connection>);
 
-/// Bytes that have come of a request that is not whole; given back when dropped.
+/// Bytes of a request that is not whole; given back when dropped.
 pub(super) struct Held {
     connection: Arc<Connection>,
     bytes: usize,
@@ -56,7 +56,7 @@ impl Connection {
         Open(Arc::clone(self))
     }
 
-    /// Whether nothing is open, and nothing was since the last look.
+    /// Whether no request is open, and none was since the last look.
     pub(super) fn rested(&self, last: &mut Option<u64>) -> bool {
         let now = self.moves.load(Ordering::Relaxed);
         let seen = last.replace(now);
@@ -69,7 +69,7 @@ impl Connection {
 }
 
 impl Held {
-    /// Takes in more; `false`: there is no room for it.
+    /// Adds bytes; `false`: there is no room for them.
     pub(super) fn grow(&mut self, bytes: usize) -> bool {
         let Connection { arriving, bytes: own, .. } = &*self.connection;
         let own = own.fetch_add(bytes, Ordering::Relaxed) + bytes;
@@ -79,7 +79,7 @@ impl Held {
     }
 }
 
-/// What a request costs before anything of its body has come.
+/// What a request costs before its body.
 pub(super) fn cost(head: &HeaderMap) -> usize {
     let bytes = head.iter().map(|(name, value)| name.as_str().len() + value.len());
     REQUEST_BYTES + bytes.sum::<usize>()

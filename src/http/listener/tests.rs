@@ -1,4 +1,4 @@
-//! What no request from outside can show: what is kept of a body, and what outlives its sender.
+//! What requests from outside cannot show: what is kept of a body, and what outlives its sender.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::*;
 
-/// Bytes that tell when they are let go.
+/// Bytes that count when they are dropped.
 struct Held(Arc<AtomicUsize>);
 
 impl AsRef<[u8]> for Held {
@@ -51,7 +51,7 @@ impl Body for Crumbs {
     }
 }
 
-/// 64 KiB in frames of one byte would otherwise cost two megabytes and more.
+/// Kept as they came, 64 KiB in frames of one byte would cost two megabytes and more.
 #[tokio::test]
 async fn a_body_in_crumbs_costs_what_it_carries() {
     for (bytes, expected) in [(1_000, Ok(1_000)), (1_001, Err(Unread::TooLarge))] {
@@ -128,7 +128,7 @@ async fn one_request_and_one_connection_too_many_are_answered_503_beside_one_at_
     }
 }
 
-/// The peer is gone, the write is on its way: it is finished, and watchers hear of it.
+/// The peer is gone while the write is on its way. The write is finished, and watchers hear of it.
 #[tokio::test]
 async fn what_was_begun_is_finished_although_its_sender_has_gone() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -143,14 +143,14 @@ async fn what_was_begun_is_finished_although_its_sender_has_gone() {
     sender.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     assert_eq!(heard.recv().await, Some("begun"));
     drop(sender);
-    // The one place among the connections is free again: the server has noticed.
+    // The one place for connections is free again once the server has noticed.
     let noticed = async {
         loop {
             let mut other = TcpStream::connect(addr).await.unwrap();
             let _ = other.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
             let mut answer = [0; 12];
             let read = other.read_exact(&mut answer).await;
-            // As soon as it is let in, it is the request, and not the connection, that is too many.
+            // Once the connection is let in, the request is the one too many.
             let mut rest = Vec::new();
             let _ = other.read_to_end(&mut rest).await;
             if read.is_ok() && String::from_utf8_lossy(&rest).contains("date:") {

@@ -1,5 +1,5 @@
-//! Numbers that Douyin takes for one although they differ: `S-1` is recorded, and a query for `s-1`
-//! shows its settle.
+//! Two numbers that Douyin takes for one: `S-1` is recorded, and a query for `s-1` shows its
+//! settle.
 
 use super::super::proof::{Proof, proof};
 use super::*;
@@ -27,8 +27,8 @@ fn only_case_and_spaces_at_the_ends_make_two_numbers_alike() {
     assert!(number("Ä分").is_like(&number("ä分")));
 }
 
-/// It may be our own settle, written otherwise, or the one of the other number: not even our mark
-/// tells, because it does not name the number.
+/// It may be our own settle, written differently, or the settle of the other number. Our mark does
+/// not tell, because it does not cover the number.
 #[test]
 fn a_settle_with_a_number_like_ours_is_neither_ours_nor_foreign() {
     for status in [ReportedStatus::Processing, ReportedStatus::Success, ReportedStatus::Fail] {
@@ -44,7 +44,7 @@ fn a_settle_with_a_number_like_ours_is_neither_ours_nor_foreign() {
     }
 }
 
-/// 23111 is explained, and every send was answered: nothing of ours is alive under the number.
+/// 23111 is explained and every send was answered, so nothing of ours is alive under the number.
 #[test]
 fn a_settle_that_is_recorded_elsewhere_ends_the_one_whose_number_is_like_its_own() {
     let mut world = Play::of(&submitting_exists(0));
@@ -69,7 +69,7 @@ fn in_doubt_it_ends_only_by_a_query_begun_after_the_grace() {
     assert_eq!(world.kind(), StateKind::Submitting);
 }
 
-/// A query that is not exact says nothing about a create that may be.
+/// An inexact query says nothing about a create, which may be exact.
 #[test]
 fn before_anything_says_that_the_number_is_taken_it_is_as_if_nothing_was_found() {
     for record in [submitting(0), submitting(1)] {

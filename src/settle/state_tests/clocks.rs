@@ -1,5 +1,5 @@
 //! The rules about permissions, processes and their clocks: whose time counts, what an answer
-//! answers, what becomes of a settle when the store goes back, and that no open settle is
+//! answers, what happens to a settle when the store goes back, and that no open settle is
 //! forgotten.
 
 use super::super::schedule::{By, Due, Schedule, Terms, Watched, next};
@@ -7,7 +7,7 @@ use super::*;
 use ReportedStatus::{Processing, Success};
 use StateKind as In;
 
-/// A settle whose only send another process permitted, by a clock that says this.
+/// A settle with one send, permitted by another process at this time of its clock.
 fn permitted_elsewhere(time: Timestamp) -> Record {
     let mut record = submitting(1);
     let there = permission(OTHER, 5, time);
@@ -28,50 +28,51 @@ fn days(days: u64) -> Duration {
     Duration::from_secs(days * 24 * 3_600)
 }
 
-/// Clocks of two processes may be apart by anything, and a clock may be set between two starts.
+/// The clocks of two processes may differ by any amount, and a clock may be set between two starts.
 #[test]
 fn the_grace_of_another_process_begins_when_it_was_seen_whatever_its_clock_said() {
-    let first_seen = at(1_000_000);
-    let over = first_seen.plus(Duration::from_secs(10 + 600));
-    for time in [first_seen.minus(days(3)), first_seen.plus(days(3))] {
+    let seen_at = at(1_000_000);
+    let over = seen_at.plus(Duration::from_secs(10 + 600));
+    for time in [seen_at.minus(days(3)), seen_at.plus(days(3))] {
         let record = permitted_elsewhere(time);
-        let mut sights = Sights::new(ME, None, 1);
-        for now in [first_seen, first_seen.plus(days(9))] {
-            let given = sights.given(&record, now);
-            assert_eq!(given, Some(first_seen));
+        let mut first_seen = FirstSeen::new(ME, None, 1);
+        for now in [seen_at, seen_at.plus(days(9))] {
+            let given = first_seen.given(&record, now);
+            assert_eq!(given, Some(seen_at));
             assert_eq!(empty_query(&record, just_before(over), given), In::Submitting);
             assert_eq!(empty_query(&record, over, given), In::Rejected);
         }
     }
 }
 
-/// The lock of the store keeps others out, so they have ended, and sent before this one began.
+/// The store's lock keeps others out, so other processes have ended, and sent before this one
+/// began.
 #[test]
 fn where_no_other_process_can_be_alive_the_grace_begins_with_this_one() {
     let started = at(1_000_000);
     let record = permitted_elsewhere(started.plus(days(3)));
-    let mut sights = Sights::new(ME, Some(started), 0);
-    assert_eq!(sights.given(&record, started.plus(days(1))), Some(started));
+    let mut first_seen = FirstSeen::new(ME, Some(started), 0);
+    assert_eq!(first_seen.given(&record, started.plus(days(1))), Some(started));
 }
 
 #[test]
 fn what_this_process_permitted_counts_from_its_own_time() {
     let record = submitting(1);
     for alone_since in [None, Some(at(500))] {
-        let mut sights = Sights::new(ME, alone_since, 0);
-        assert_eq!(sights.given(&record, at(900)), Some(at(0)));
+        let mut first_seen = FirstSeen::new(ME, alone_since, 0);
+        assert_eq!(first_seen.given(&record, at(900)), Some(at(0)));
     }
 }
 
 #[test]
 fn every_permission_of_another_process_is_seen_anew() {
     let mut record = permitted_elsewhere(at(0));
-    let mut sights = Sights::new(ME, None, 1);
-    assert_eq!(sights.given(&record, at(10)), Some(at(10)));
+    let mut first_seen = FirstSeen::new(ME, None, 1);
+    assert_eq!(first_seen.given(&record, at(10)), Some(at(10)));
     let later = permission(OTHER, 6, at(0));
     record.evidence.last_permission = Some(later);
-    assert_eq!(sights.given(&record, at(700)), Some(at(700)));
-    assert_eq!(sights.given(&record, at(800)), Some(at(700)));
+    assert_eq!(first_seen.given(&record, at(700)), Some(at(700)));
+    assert_eq!(first_seen.given(&record, at(800)), Some(at(700)));
 }
 
 /// Otherwise many settles would push each other out, and none would ever be proven.
@@ -83,21 +84,21 @@ fn full_memory_takes_nothing_new_and_forgets_nothing_old() {
         record
     };
     let (one, two) = (numbered("one"), numbered("two"));
-    let mut sights = Sights::new(ME, None, 1);
-    assert_eq!(sights.given(&one, at(1)), Some(at(1)));
+    let mut first_seen = FirstSeen::new(ME, None, 1);
+    assert_eq!(first_seen.given(&one, at(1)), Some(at(1)));
     for now in [at(2), at(90_000)] {
-        assert_eq!(sights.given(&two, now), None);
-        assert_eq!(sights.given(&one, now), Some(at(1)));
+        assert_eq!(first_seen.given(&two, now), None);
+        assert_eq!(first_seen.given(&one, now), Some(at(1)));
     }
     assert_eq!(empty_query(&two, at(90_000), None), In::Submitting, "nothing is proven");
     // Once the first one has ended, there is room.
     let mut ended = one;
     ended.state = State::Rejected { rejection: no_money() };
-    sights.given(&ended, at(90_001));
-    assert_eq!(sights.given(&two, at(90_002)), Some(at(90_002)));
+    first_seen.given(&ended, at(90_001));
+    assert_eq!(first_seen.given(&two, at(90_002)), Some(at(90_002)));
 }
 
-/// A process whose knob is set higher waits longer for its answer.
+/// A process with a longer timeout waits longer for its answer.
 #[test]
 fn the_longest_time_that_any_open_permission_lasts_counts() {
     let mut record = permitted_elsewhere(at(0));
@@ -132,7 +133,7 @@ fn a_permission_whose_time_is_over_is_lost_when_the_next_one_is_given() {
     play.at(19);
     assert!(play.sends());
     assert_eq!((play.record.evidence.open.len(), play.record.evidence.lost), (1, 3));
-    // Its answer would come too late to count.
+    // Its answer comes too late to count.
     let mut seen = answer(not_sent());
     seen.answers = Some(late);
     play.sees(&[seen]);
@@ -153,7 +154,7 @@ fn a_settle_that_went_back_is_not_sent_again_and_followed_if_douyin_shows_it() {
     for before in [submitting(0), submitting(1)] {
         let mut play = Play::of(&set_back(&before));
         assert!(!play.sends());
-        // A refusal of what was sent before does not end it: more may have been sent since.
+        // A refusal of what was sent before does not end it, because more may have been sent since.
         play.sees(&[answer(refused())]);
         assert_eq!(play.kind(), In::Submitting);
         play.sees(&[query(60, found([ours("ots1", Success)]))]);
@@ -185,10 +186,10 @@ fn due_of_a_fact(before: &Record, after: &Record) -> Due {
         lease: Duration::from_secs(30),
         patience: Duration::from_secs(30),
     };
-    next(before, after, By::Passerby, &terms).due
+    next(before, after, By::WithoutLease, &terms).due
 }
 
-/// Its due row went when it ended, and only a fact can bring it back to life.
+/// Its due row was removed when it ended, and only a fact can make it live again.
 #[test]
 fn a_settle_that_was_called_rejected_and_lives_is_due_at_once() {
     for seen in [answer(accepted("ots1")), callback(ours("ots1", Processing))] {

@@ -1,5 +1,5 @@
-//! What the gateway decides in the small world of [`super::world`]: the real functions, each
-//! decision remembered, or, under [`Broken`], a wrong one in their place.
+//! What the gateway decides in the small world of [`super::world`]: by the real functions, with
+//! their results cached, or by a wrong one under [`Broken`].
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
@@ -32,7 +32,7 @@ pub(super) fn given_by(rules: &Rules, whose: u8, number: u64, time: Timestamp) -
 type Known = (Packed, News, bool, usize, Turn);
 type Memory<K, V> = HashMap<K, V, BuildHasherDefault<Quick>>;
 
-/// The real functions, or, under [`Broken`], a wrong one in their place.
+/// The real functions, or a wrong one under [`Broken`].
 pub(super) struct Gateway {
     pub rules: Rules,
     policy: Policy,
@@ -72,19 +72,19 @@ impl Gateway {
         }
     }
 
-    /// The real [`Sights`] of a process that has known of the last permission for so long, asked a
-    /// moment after `NOW`.
+    /// The real [`FirstSeen`] of a process that has known the last permission for this long, asked
+    /// one moment after `NOW`.
     fn given(&self, record: &Record, process: usize, known: Option<u8>) -> Option<Timestamp> {
         if self.rules.broken == Broken::ForeignClock {
             return record.evidence.last_permission.map(|last| last.time);
         }
         let room = usize::from(!self.rules.full_memory);
         let process = process_id(u8::try_from(process).unwrap());
-        let mut sights = Sights::new(process, None, room);
+        let mut first_seen = FirstSeen::new(process, None, room);
         if let Some(age) = known {
-            sights.given(record, moment(NOW - i64::from(age)));
+            first_seen.given(record, moment(NOW - i64::from(age)));
         }
-        let given = sights.given(record, moment(NOW + 1));
+        let given = first_seen.given(record, moment(NOW + 1));
         if given.is_none() && self.rules.broken == Broken::FullMemoryProves {
             return Some(moment(NOW - AGES));
         }
@@ -157,7 +157,7 @@ impl Gateway {
             Due::Keep => world.due,
             Due::Remove => false,
             Due::NotLater { .. } => true,
-            // A worker writes only into a row that is there.
+            // A worker writes only into a row that exists.
             Due::Extend { .. } | Due::Release(_) => world.due,
         };
         world.recorded(row, due)
@@ -197,7 +197,7 @@ impl Gateway {
         }
         let record = transition(&before, &seen, &context).record;
         let progress = turn.unpack();
-        let by = if held { By::Worker(&progress) } else { By::Passerby };
+        let by = if held { By::Worker(&progress) } else { By::WithoutLease };
         let due = schedule::next(&before, &record, by, &self.terms()).due;
         let mut after = Packed::pack(&record);
         after.empties = after.empties.min(2);
@@ -252,7 +252,7 @@ impl Gateway {
         if reports.is_empty() { Learned::Absent } else { Learned::Reported(reports) }
     }
 
-    /// As Douyin shows it: with the order, and with the mark if its sender sent one.
+    /// As Douyin shows it: with the order, and with the mark if one was sent.
     fn report(&self, settle_id: u8, owner: Owner, status: Status) -> Report {
         let status = match status {
             Status::Processing => ReportedStatus::Processing,

@@ -1,7 +1,7 @@
-//! Contradictions and who ends them; two records of one settle.
+//! Contradictions and how they end; two records of one settle.
 
 use super::*;
-use crate::settle::absorb::{absorb, yields};
+use crate::settle::merge::{can_be_merged, merge};
 use crate::settle::{Verdict, can_resolve};
 
 fn operator(verdict: Verdict) -> Observation {
@@ -45,7 +45,7 @@ fn the_claimed_word_can_stand_and_what_it_means_is_asked_for() {
     assert!(!play.record.owes_a_query());
 }
 
-/// A replayed callback must not call a person again about what a person has decided.
+/// A replayed callback must not call an operator again about a resolved contradiction.
 #[test]
 fn the_same_word_again_does_not_open_what_was_resolved() {
     for verdict in [Verdict::Recorded, Verdict::Claimed] {
@@ -62,7 +62,7 @@ fn the_same_word_again_does_not_open_what_was_resolved() {
     }
 }
 
-/// The settle and the word make a contradiction, neither of them alone.
+/// The settle and the word together make a contradiction.
 #[test]
 fn what_was_resolved_about_one_settle_says_nothing_about_another() {
     let mut play = Play::of(&succeeded());
@@ -94,7 +94,7 @@ fn what_is_not_disputed_or_not_final_is_not_decided_about() {
     for verdict in [Verdict::Recorded, Verdict::Claimed] {
         assert!(!can_resolve(&play.record, verdict));
     }
-    // Two acceptances: Douyin's own next word may settle it.
+    // After two acceptances Douyin's next word may decide.
     assert!(play.sends());
     play.sees(&[answer(accepted("ots1"))]);
     assert_eq!(play.see(&answer(accepted("ots2"))), Some(Alert::Contradiction));
@@ -109,7 +109,7 @@ fn what_is_not_disputed_or_not_final_is_not_decided_about() {
 
 /// The callback named no number and came before the answer to our create.
 #[test]
-fn a_record_under_douyins_own_number_goes_up_in_ours() {
+fn a_record_under_douyins_own_number_is_merged_into_ours() {
     for (status, end) in [
         (ReportedStatus::Success, State::Succeeded { settle_id: id("ots1") }),
         (ReportedStatus::Fail, State::Failed { settle_id: id("ots1") }),
@@ -121,7 +121,7 @@ fn a_record_under_douyins_own_number_goes_up_in_ours() {
         let key = Key { out_settle_no: number, ..play.record.key.clone() };
         let mut other = Record::adopted(key, &report, at(0));
         other.revision = 5;
-        assert!(yields(&other) && !yields(&play.record));
+        assert!(can_be_merged(&other) && !can_be_merged(&play.record));
 
         let before = play.record.clone();
         play.sees(&[answer(accepted("ots1"))]);
@@ -130,10 +130,13 @@ fn a_record_under_douyins_own_number_goes_up_in_ours() {
         let given = Some(at(0));
         let context = Context { now, given, policy: &policy, lease: Lease::Held, attempts: 1 };
         let after = Transition { record: play.record.clone(), alert: None };
-        let merged = absorb(&before, after, &other, &context).record;
+        let merged = merge(&before, after, &other, &context).record;
         assert_eq!(merged.state, end);
         assert_eq!(merged.version, before.version + 1);
-        assert_eq!(merged.revision, 6, "whoever saw the other record sees it go on");
+        assert_eq!(
+            merged.revision, 6,
+            "a caller that saw the other record sees its revisions go on"
+        );
         assert_eq!(merged.key, before.key);
         assert_eq!(merged.evidence.unanswered(), 0);
         let amount = (status != ReportedStatus::Processing).then_some(report.facts.settle_amount);
@@ -144,7 +147,7 @@ fn a_record_under_douyins_own_number_goes_up_in_ours() {
 /// An open contradiction of the record that was merged into ours is not lost, and one that an
 /// operator has decided about is not opened again.
 #[test]
-fn a_contradiction_goes_up_with_its_record() {
+fn a_contradiction_is_merged_with_its_record() {
     for resolved in [None, Some(at(7))] {
         let mut play = Play::recorded();
         let report = Report { out_settle_no: None, ..ours("ots1", ReportedStatus::Success) };
@@ -163,16 +166,16 @@ fn a_contradiction_goes_up_with_its_record() {
         let given = Some(at(0));
         let context = Context { now, given, policy: &policy, lease: Lease::Held, attempts: 1 };
         let after = Transition { record: play.record.clone(), alert: None };
-        let merged = absorb(&before, after, &other, &context).record;
+        let merged = merge(&before, after, &other, &context).record;
         assert_eq!(merged.state.kind(), StateKind::Succeeded);
         assert_eq!(merged.contradiction, Some(claim));
         assert_eq!(merged.owes_a_query(), resolved.is_none());
     }
 }
 
-/// Ours keeps the first one; and a word against a state that ours is not in contradicts nothing.
+/// Our record keeps its own contradiction. A word against a state that ours is not in is none.
 #[test]
-fn a_contradiction_goes_up_only_where_there_is_room_and_reason_for_it() {
+fn a_contradiction_is_merged_only_into_a_record_without_one_and_in_the_same_state() {
     let claim = |seconds| {
         let (claimed, settle_id, source) = (StateKind::Failed, id("ots1"), Source::Callback);
         Some(Contradiction { claimed, settle_id, source, time: at(seconds), resolved: None })
@@ -187,7 +190,7 @@ fn a_contradiction_goes_up_only_where_there_is_room_and_reason_for_it() {
         let given = Some(at(0));
         let context = Context { now, given, policy: &policy, lease: Lease::Held, attempts: 1 };
         let after = Transition { record: ours.clone(), alert: None };
-        absorb(ours, after, &other, &context).record
+        merge(ours, after, &other, &context).record
     };
     let contradicted = Record { contradiction: claim(2), ..succeeded() };
     assert_eq!(merged(&contradicted, ReportedStatus::Success).contradiction, claim(2));
@@ -197,8 +200,8 @@ fn a_contradiction_goes_up_only_where_there_is_room_and_reason_for_it() {
 }
 
 #[test]
-fn only_a_record_without_a_number_of_its_own_yields() {
+fn only_a_record_under_douyins_own_number_can_be_merged() {
     let report = ours("ots1", ReportedStatus::Success);
     let named = Record::adopted(Play::recorded().record.key, &report, at(0));
-    assert!(!yields(&named));
+    assert!(!can_be_merged(&named));
 }

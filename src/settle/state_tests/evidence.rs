@@ -1,5 +1,5 @@
-//! The rules below the table about what may be believed: refusals, empty answers, FAIL and
-//! strangers while a send is unanswered, 23111, unlisted numbers, the end of the window.
+//! The rules below the table about what may be believed: refusals, empty answers, FAIL and other
+//! systems' settles while a send is unanswered, 23111, unlisted numbers, the end of the window.
 
 use super::*;
 use ReportedStatus::{Fail, Processing, Success};
@@ -13,7 +13,7 @@ struct Empty {
     grace_proves: bool,
 }
 
-/// One begun at the first moment at which it proves something, by the holder of the lease.
+/// A query begun at the first moment at which it proves something, by the holder of the lease.
 fn proving() -> Empty {
     Empty { begun: at(GRACE_OVER), scope: Scope::Number, lease: Lease::Held, grace_proves: true }
 }
@@ -23,7 +23,7 @@ impl Empty {
         self.learned_by(play, Learned::Absent)
     }
 
-    /// However late it is recorded: only when it began counts.
+    /// May be recorded late: only when it began counts.
     fn learned_by(&self, play: &mut Play, learned: Learned) -> StateKind {
         play.policy.grace_proves = self.grace_proves;
         play.lease = self.lease;
@@ -33,7 +33,7 @@ impl Empty {
     }
 }
 
-/// Every way in which the proof is one condition short.
+/// The proof with one condition missing, for each condition.
 fn one_condition_short() -> [(&'static str, Empty); 5] {
     [
         ("begun just before the grace", Empty { begun: just_before(at(GRACE_OVER)), ..proving() }),
@@ -123,7 +123,7 @@ fn negative_evidence_of_a_lost_lease_changes_nothing() {
 }
 
 #[test]
-fn facts_count_whoever_holds_the_lease() {
+fn facts_count_with_and_without_the_lease() {
     let facts = [
         (answer(accepted("ots1")), In::Processing),
         (callback(ours("ots1", Processing)), In::Processing),
@@ -267,7 +267,7 @@ fn the_window_expires_with_the_second_empty_query_begun_after_it_and_after_the_g
     }
 }
 
-/// Where the grace proves nothing, it is needed only for sends in doubt.
+/// If the grace proves nothing, only settles with a send in doubt wait for it.
 #[test]
 fn without_the_proof_by_grace_a_settle_expires_if_no_send_is_in_doubt() {
     for (unanswered, kind) in [(0, In::Rejected), (1, In::Submitting)] {
@@ -279,7 +279,7 @@ fn without_the_proof_by_grace_a_settle_expires_if_no_send_is_in_doubt() {
     }
 }
 
-/// The calls after the last possible permission end ten seconds after the window does.
+/// The calls after the last possible permission end ten seconds after the window.
 #[test]
 fn a_send_permitted_at_the_last_moment_delays_expiry_until_its_grace_is_over() {
     let last = just_before(at(SENDING_ENDS));
@@ -333,7 +333,7 @@ fn expiry_after_a_known_last_error_is_still_called_expiry() {
     assert_eq!(play.record.state, State::Rejected { rejection });
 }
 
-/// A failed commit leaves in doubt whether the first of the two was counted already.
+/// After a failed commit it is not known whether the first of the two was counted.
 #[test]
 fn the_same_empty_query_recorded_twice_is_one_empty_query() {
     let mut play = Play::of(&submitting(1));
@@ -342,7 +342,7 @@ fn the_same_empty_query_recorded_twice_is_one_empty_query() {
     assert_eq!(play.kind(), In::Submitting, "expiry needs two queries");
 }
 
-/// The clock was days ahead when the first empty query was counted, and was set right since.
+/// The clock was days ahead when the first empty query was counted, and was corrected since.
 #[test]
 fn a_moment_of_another_clock_keeps_nothing_from_being_counted() {
     let mut play = Play::of(&submitting(1));

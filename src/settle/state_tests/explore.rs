@@ -12,26 +12,26 @@ use super::setting::{
 use super::world::World;
 use super::*;
 
-/// What must never be.
+/// What must never happen.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Never {
     /// I1: the money of one intent moves twice.
     PaidTwice,
-    /// I2 and I2R: called rejected, and yet a settle of ours was accepted.
+    /// I2 and I2R: rejected, although a settle of ours was accepted.
     RejectedButAccepted,
-    /// I2F: told FAILED, and another settle of ours is alive.
+    /// I2F: FAILED was told, and another settle of ours is alive.
     FailedButAlive,
-    /// I2X: told that another system uses the number, and a settle of ours is alive under it.
+    /// I2X: another system's settle was told, and a settle of ours is alive under the number.
     StrangersButAlive,
-    /// I3: our content shown for a stranger's settle.
+    /// I3: our content is shown for another system's settle.
     ShownForAnother,
-    /// I5: a state that no settle at Douyin is in.
+    /// I5: a state in which no settle at Douyin is.
     Misreported,
-    /// I6: a final state is left.
+    /// I6: a final state was left.
     FinalLeft,
     /// I7: a settle that is not final has no due row.
     Forgotten,
-    /// I4: no end is reachable any more.
+    /// I4: no end can be reached any more.
     Stuck,
 }
 
@@ -165,7 +165,7 @@ impl Search {
         trace
     }
 
-    /// From every state an end can be reached without interference.
+    /// Checks that from every state an end can be reached without interference.
     fn report_stuck(&mut self, mut edges: Vec<(u32, u32)>, rules: &Rules) {
         edges.sort_unstable();
         let ended = |world: &World| world.has_ended(rules);
@@ -219,11 +219,11 @@ fn broken(world: &World) -> Vec<Never> {
     .collect()
 }
 
-/// No stranger, and no refusal burns the number.
-const ALONE: Rules = Rules { burns: false, stranger: Stranger::Nobody, ..FULL };
-/// A number is used once, by us or by a stranger.
+/// No other system, and no refusal uses the number up.
+const ALONE: Rules = Rules { burns: false, stranger: Stranger::None, ..FULL };
+/// A number is used once, by us or by another system.
 const ONCE: Rules = Rules { burns: false, fail_frees: false, ..FULL };
-/// Two processes whose clocks have nothing to do with each other.
+/// Two processes with clocks that are not comparable.
 const TWO: Rules = Rules { apart: Apart::Behind, ..ALONE };
 /// The same, and no FAIL frees the number.
 const TWO_ONCE: Rules = Rules { fail_frees: false, ..TWO };
@@ -238,8 +238,8 @@ fn expect_nothing_broken(rules: Rules) {
     assert!(explored.found.is_empty(), "{text}");
 }
 
-/// A rule left out is noticed: otherwise the checks above would prove nothing. Prints the shortest
-/// accident.
+/// Checks that a rule left out is noticed, or the checks above would prove nothing. Prints the
+/// shortest accident.
 fn expect_broken(broken: Broken, rules: Rules, expected: &[Never]) {
     let explored = explore(Rules { broken, ..rules }, expected);
     let found: Vec<Never> = explored.found.keys().copied().collect();
@@ -269,7 +269,7 @@ fn nor_if_workers_do_exactly_what_the_next_step_says() {
     expect_nothing_broken(Rules { obey: true, ..ONCE });
 }
 
-/// The fence keeps workers apart; the moments in the record keep the money safe without it.
+/// The fence keeps workers apart. Without it the moments in the record still keep the money safe.
 #[test]
 fn nor_if_a_worker_believes_in_a_lease_that_it_has_lost() {
     expect_nothing_broken(Rules { broken: Broken::NoFence, ..ALONE });
@@ -300,7 +300,7 @@ fn nor_with_requests_that_arrive_days_later_if_the_grace_proves_nothing() {
     expect_nothing_broken(Rules { late: true, grace_proves: false, ..ALONE });
 }
 
-/// The known limit that the knob is for.
+/// The known limit, for which the knob exists.
 #[test]
 fn requests_that_arrive_days_later_do_break_a_grace_that_proves() {
     let expected = [Never::PaidTwice, Never::RejectedButAccepted];
@@ -372,7 +372,7 @@ fn every_rule_about_time_and_clocks_left_out_is_noticed() {
     for broken in [Broken::ForeignClock, Broken::ClockBeforeRow] {
         expect_broken(broken, TWO, &accident);
     }
-    expect_broken(Broken::OldSight, TWO, &[Never::PaidTwice]);
+    expect_broken(Broken::OldFirstSeen, TWO, &[Never::PaidTwice]);
     expect_broken(Broken::FullMemoryProves, Rules { full_memory: true, ..TWO }, &accident);
     let timeouts = [TIMEOUT, LONG_TIMEOUT];
     expect_broken(Broken::OwnTimeout, Rules { timeouts, ..TWO_ONCE }, &accident);
@@ -397,8 +397,8 @@ fn every_rule_about_a_store_that_goes_back_left_out_is_noticed() {
     }
 }
 
-/// What remains assumed: no machine stands still for longer than the grace while its process runs.
-/// Where that cannot be had, the grace must prove nothing.
+/// The assumption that remains: no machine stands still for longer than the grace while its process
+/// runs. If that cannot be ensured, the grace must prove nothing.
 #[test]
 fn a_machine_that_stands_still_breaks_a_grace_that_proves_and_only_that() {
     let rules = Rules { stands_still: true, ..TWO_ONCE };

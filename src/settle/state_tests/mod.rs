@@ -6,8 +6,7 @@
 //! [`disputes`] what an operator decides, [`proofs`] whose settle a report speaks of, [`steps`]
 //! what a worker does next, [`mod@stuck`] which settles do not come to their end, [`properties`]
 //! what holds for any sequence, [`traces`] the model's shortest ways to pay twice, and [`explore`]
-//! plays every interleaving of a small world. This module holds the words in which they are
-//! written.
+//! plays every interleaving of a small world. This module has what they share.
 
 mod alike;
 mod clocks;
@@ -33,8 +32,8 @@ use super::content::tests::content;
 use super::*;
 use crate::clock::Timestamp;
 
-/// From the first permission to the moment from which a query must see the send: the call's total
-/// timeout and the visibility grace.
+/// From the first permission until a query must see the send: the call's total timeout and the
+/// visibility grace.
 const GRACE_OVER: i64 = 10 + 600;
 const HOUR: i64 = 3_600;
 const WINDOW_END: i64 = 72 * HOUR;
@@ -43,10 +42,10 @@ const SENDING_ENDS: i64 = WINDOW_END - 600;
 
 /// The process of these tests.
 const ME: ProcessId = ProcessId(1);
-/// Another one, whose clock says nothing.
+/// Another process, whose clock is not comparable.
 const OTHER: ProcessId = ProcessId(2);
 
-/// Stands for whichever permission has been open longest.
+/// Stands for the permission that has been open longest.
 const SOME_OPEN: PermissionId = PermissionId { process: ProcessId(0), number: u64::MAX };
 
 fn permission(process: ProcessId, number: u64, time: Timestamp) -> Permission {
@@ -54,9 +53,9 @@ fn permission(process: ProcessId, number: u64, time: Timestamp) -> Permission {
     Permission { id, time, lasts: Policy::default().call_timeout }
 }
 
-/// What this process knows of when the record's permissions were given.
+/// When the record's permissions were given, as far as this process knows.
 fn given(record: &Record, now: Timestamp) -> Option<Timestamp> {
-    Sights::new(ME, None, 1).given(record, now)
+    FirstSeen::new(ME, None, 1).given(record, now)
 }
 
 fn context<'a>(record: &Record, now: Timestamp, policy: &'a Policy) -> Context<'a> {
@@ -140,7 +139,7 @@ fn found(reports: impl IntoIterator<Item = Report>) -> Learned {
     Learned::Reported(reports.into_iter().collect())
 }
 
-/// A report that proves nothing but that the settle exists.
+/// A report that shows only that the settle exists.
 fn bare(settle_id: &str, status: ReportedStatus) -> Report {
     let word = match status {
         ReportedStatus::Init => "INIT",
@@ -180,7 +179,7 @@ fn answer_at(begun: i64, learned: Learned) -> Observation {
     Observation { begun: at(begun), ..answer(learned) }
 }
 
-/// The same, but it leaves in doubt what became of the send, or answers one that is not open.
+/// The same without a definite answer to the send, or answering one that is not open.
 fn again(seen: Observation) -> Observation {
     Observation { answers: None, ..seen }
 }
@@ -206,7 +205,7 @@ fn callback(report: Report) -> Observation {
     Observation { learned, source: Source::Callback, begun: at(0), scope, answers, log_id: None }
 }
 
-/// One settle being played: every step asserts what must hold for any step.
+/// One settle that is played: every step checks what must hold for any step.
 #[derive(Clone)]
 struct Play {
     record: Record,
@@ -232,7 +231,7 @@ impl Play {
         }
     }
 
-    /// As if another play had led to the record.
+    /// Starts from this record.
     fn of(record: &Record) -> Self {
         Self { record: record.clone(), ..Self::recorded() }
     }
@@ -242,7 +241,7 @@ impl Play {
         self
     }
 
-    /// Applies an observation; returns what a person must look at.
+    /// Applies an observation; returns the alert.
     fn see(&mut self, seen: &Observation) -> Option<Alert> {
         let context = Context {
             lease: self.lease,
@@ -308,7 +307,8 @@ fn visible(record: &Record) -> impl PartialEq + std::fmt::Debug {
     )
 }
 
-/// `version` counts every write, `revision` every visible one; what never changes did not.
+/// Checks that `version` counts every write and `revision` every visible one, and that constant
+/// fields stay.
 fn assert_counted(before: &Record, after: &Record) {
     assert_eq!(after.key, before.key);
     assert_eq!(after.create_time, before.create_time);

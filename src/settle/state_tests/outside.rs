@@ -43,7 +43,7 @@ impl World {
         (world, u8::try_from(place).unwrap())
     }
 
-    /// Requests whose sender is gone arrive, or do not.
+    /// Requests whose sender is gone arrive, or are lost.
     pub(super) fn network_steps(&self, rules: &Rules, out: &mut Vec<Step>) {
         for orphan in (0..ORPHANS).filter(|orphan| self.orphans[*orphan].is_some()) {
             let mut rest = *self;
@@ -84,7 +84,7 @@ impl World {
         let failed = |settle: &Settle| rules.fail_frees && settle.status == Status::Fail;
         let free = self.settles.iter().position(Option::is_none);
         if let Some(place) = free
-            && rules.stranger != Stranger::Nobody
+            && rules.stranger != Stranger::None
             && !self.stranger_came
             && !self.burned
             && self.settles.iter().flatten().all(failed)
@@ -95,7 +95,7 @@ impl World {
         }
     }
 
-    /// The store may go back, once, to what it held at some moment.
+    /// The store may go back, once, to an earlier state.
     pub(super) fn store_steps(&self, rules: &Rules, out: &mut Vec<Step>) {
         if !rules.goes_back || self.went_back {
             return;
@@ -120,8 +120,8 @@ impl World {
         }
         out.push((Event::GoesBack, false, world));
     }
-    /// It goes back to what it held before the settle was recorded. A caller who has no word that
-    /// ends the number repeats the create, which is a new one then.
+    /// It goes back to before the settle was recorded. A caller that was told nothing final repeats
+    /// the create, which then is a new one.
     fn is_gone(&self, rules: &Rules, out: &mut Vec<Step>) {
         let Some(worker) = self.idle_worker() else { return };
         if self.told.is_some() || self.sends >= rules.sends_max {

@@ -1,5 +1,5 @@
-//! The record in the small world of [`super::world`]: packed into a few bytes, unpacked into the
-//! real [`Record`] whenever the real functions decide.
+//! The record in the small world of [`super::world`]: packed into a few bytes, and unpacked into
+//! the real [`Record`] when the real functions decide.
 
 use super::super::step::Last;
 use super::decisions::{NOT_BEGUN, given_by, milliseconds, place, process_id};
@@ -7,17 +7,17 @@ use super::setting::{Apart, Begun, Broken, EXISTS_ABSENT, GRACE, Rules, Told};
 use super::world;
 use super::*;
 
-/// A record without what no decision depends on.
+/// A record without the fields on which no decision depends.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Packed {
     pub state: At,
     pub platform: bool,
     /// The permission of each worker's send is open.
     open: [bool; 2],
-    /// A permission of the process is open that nothing will answer.
+    /// A permission of each process is open that will not be answered.
     stale: [bool; 2],
     lost: bool,
-    /// Whose the last permission is.
+    /// Which process gave the last permission.
     last: Option<u8>,
     pub set_back: bool,
     pub exists: bool,
@@ -78,11 +78,11 @@ impl Turn {
     }
 }
 
-/// Whose permission stands for what was lost when the store went back.
+/// The process whose permission stands for the lost send when the store went back.
 const OF_THE_STORE: u8 = 9;
-/// The number of a permission that nothing will answer, plus its process.
+/// The number of a permission that will not be answered, plus its process.
 const STALE: u64 = 10;
-/// A permission of another process, by a clock that has nothing to do with this one.
+/// The age of another process's permission, by a clock that is not comparable.
 pub(super) const AGES: i64 = 500_000;
 
 pub(super) const NOW: i64 = 1_000_000;
@@ -105,7 +105,7 @@ impl Packed {
         Self::pack(&Self::submitted(worker, process))
     }
 
-    /// The same in a store that went back, as the contract of the store says.
+    /// The same in a store that went back, as the store's contract says.
     pub(super) fn recorded_again(worker: usize, process: usize, broken: Broken) -> Self {
         let record = Self::submitted(worker, process);
         let silently = matches!(broken, Broken::GoesBackSilently | Broken::RepeatsAreNew);
@@ -127,12 +127,12 @@ impl Packed {
         self.last.is_some_and(|last| usize::from(last) == process)
     }
 
-    /// Whether no rule asks any more how long ago something was permitted.
+    /// Whether no rule depends on the age of a permission any more.
     pub(super) fn forgets_time(&self) -> bool {
         !self.is_submitting() && !self.in_doubt() || !self.is_open()
     }
 
-    /// What becomes of it when the store goes back to it, as the contract of the store says.
+    /// The record after the store went back to it, as the store's contract says.
     pub(super) fn set_back(self, broken: Broken) -> Self {
         let mut after = self;
         if broken == Broken::GoesBackSilently || !self.is_open() || self.platform {
@@ -146,12 +146,12 @@ impl Packed {
         after
     }
 
-    /// The worker does not wait for an answer to its send any more.
+    /// The worker no longer waits for an answer to its send.
     pub(super) fn loses(&mut self, worker: usize, process: usize, rules: &Rules) {
         if !std::mem::take(&mut self.open[worker]) {
             return;
         }
-        // Whose it was matters only for how long it lasts.
+        // Which process gave it matters only for how long it lasts.
         if rules.timeouts[0] == rules.timeouts[1] {
             self.lost = true;
         } else {
@@ -185,7 +185,7 @@ impl Packed {
         }
     }
 
-    /// What a caller reads out of it as leave to pay under another number.
+    /// What in it permits the caller to pay under another number.
     pub(super) fn tells(&self) -> Option<Told> {
         match self.state {
             _ if self.platform => Some(Told::SomebodyElses),
@@ -202,7 +202,7 @@ impl Packed {
         }
     }
 
-    /// Evidence that no rule reads any more.
+    /// Drops evidence that no rule reads any more.
     pub(super) fn forget(&mut self) {
         if !self.is_submitting() {
             self.exists = false;
@@ -221,7 +221,7 @@ impl Packed {
         }
     }
 
-    /// The open ones: number and process.
+    /// The open permissions: number and process.
     fn permissions(&self, rules: &Rules) -> Vec<(u64, u8)> {
         let mut open = Vec::new();
         for (number, worker) in (0_u64..).zip(0..2) {
@@ -266,7 +266,7 @@ impl Packed {
         }
     }
 
-    /// The real record, its moments placed so that a query begun `NOW` meets every boundary
+    /// The real record, with its moments placed so that a query begun at `NOW` meets every boundary
     /// exactly or misses it by one.
     pub(super) fn unpack(self, rules: &Rules, process: usize, begun: Begun) -> Record {
         let past = |length: u8, over: bool| moment(NOW - i64::from(length) + i64::from(!over));
@@ -306,7 +306,7 @@ impl Packed {
             Apart::OneProcess | Apart::Behind => NOW - AGES,
             Apart::Ahead => NOW + AGES,
         };
-        // The number of the last one is not asked for: it is either known since then or not.
+        // Only whether the last permission was first seen matters, not its number.
         evidence.last_permission = self.last.map(|whose| given_by(rules, whose, 7, moment(time)));
         if rules.broken == Broken::OwnTimeout {
             let all = evidence.open.iter_mut().chain(&mut evidence.last_permission);

@@ -1,4 +1,4 @@
-//! Whose settle a report speaks of, fact by fact, and which of its facts last.
+//! Whose settle a report speaks of, fact by fact, and which of its facts are kept.
 
 use super::super::proof::{Proof, proof, proof_of_adopted};
 use super::*;
@@ -47,7 +47,7 @@ fn a_report_is_ours_by_its_mark_and_foreign_by_any_fact_that_differs() {
     assert_eq!(proof_with(|report| report.facts.cp_extra = text("")), Foreign);
 }
 
-/// Douyin leaves `cp_extra` out: the order proves something only while a send may explain it.
+/// Douyin leaves `cp_extra` out. The order proves something only while a send may explain it.
 #[test]
 fn without_the_mark_the_order_is_proof_while_a_send_is_unaccounted_for() {
     let of_the_order = told(|report| report.facts.out_order_no = order("order-1"));
@@ -56,7 +56,7 @@ fn without_the_mark_the_order_is_proof_while_a_send_is_unaccounted_for() {
     assert_eq!(proof(&submitting(1), &told(|_| {})), Unproven);
 }
 
-/// A settle that was adopted before a create asked for it, held against that create's content.
+/// A settle that was adopted before a create asked for it, compared with that create's content.
 #[test]
 fn an_adopted_settle_is_the_creates_own_only_by_its_mark_or_the_callers_text() {
     let marked = content();
@@ -71,24 +71,24 @@ fn an_adopted_settle_is_the_creates_own_only_by_its_mark_or_the_callers_text() {
     };
     let (mark, same) = (Some(content().mark()), || order("order-1"));
     for (content, on, facts, expected) in [
-        // The mark is proof, even where Douyin says nothing else.
+        // The mark is proof even if Douyin shows nothing else.
         (&marked, Mark::On, facts(same(), None, mark.clone()), Ours),
         (&marked, Mark::On, facts(None, None, mark.clone()), Ours),
         (&of_item, Mark::On, facts(same(), None, Some(of_item.mark())), Ours),
         (&of_item, Mark::On, facts(same(), item("item-1"), Some(of_item.mark())), Ours),
-        // Another order or item is another settle, whatever else it shows.
+        // Another order or item means another settle, whatever else is shown.
         (&marked, Mark::On, facts(order("order-2"), None, mark.clone()), Foreign),
         (&marked, Mark::On, facts(same(), item("item-1"), mark.clone()), Foreign),
         (&of_item, Mark::On, facts(same(), item("item-2"), Some(of_item.mark())), Foreign),
-        // Another mark is another content, also where this content has none.
+        // Another mark means another content, also if this content has no mark.
         (&marked, Mark::On, facts(same(), None, text("sg1:other")), Foreign),
         (&marked, Mark::Off, facts(same(), None, mark.clone()), Foreign),
         (&own_text, Mark::On, facts(same(), None, mark), Foreign),
-        // The caller's own text is proof for the item that it was sent with.
+        // The caller's own text is proof for the item with which it was sent.
         (&own_text, Mark::On, facts(same(), None, text("mine")), Ours),
         (&own_text_of_item, Mark::On, facts(same(), item("item-1"), text("mine")), Ours),
         (&own_text_of_item, Mark::On, facts(same(), None, text("mine")), Unproven),
-        // A text that came back altered, or none, proves nothing.
+        // A text that came back changed, or none, proves nothing.
         (&own_text, Mark::On, facts(same(), None, text("altered")), Unproven),
         (&marked, Mark::On, facts(same(), None, text("mine")), Unproven),
         (&marked, Mark::On, facts(same(), None, None), Unproven),

@@ -1,5 +1,5 @@
-//! What holds for any sequence of permissions and observations, sensible or not. A failure prints
-//! the shortest such sequence that was found, and the seed.
+//! What holds for any sequence of permissions and observations, even a senseless one. A failure
+//! prints the shortest such sequence that was found, and the seed.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -25,13 +25,13 @@ struct Seen {
     source: Source,
     scope: Scope,
     answers: Option<PermissionId>,
-    /// How long the call that learned it took to be recorded.
+    /// How long ago the call began that learned it.
     seconds_ago: i64,
     lease: Lease,
     attempts: u32,
 }
 
-/// Before an observation, the observation, and after it.
+/// A record before an observation, the observation, and the record after it.
 struct Seeing {
     before: Record,
     seen: Observation,
@@ -155,7 +155,7 @@ fn seconds_of(seconds: i64) -> Duration {
 }
 
 impl Seeing {
-    /// A query that saw everything that we had ever sent, recorded under the lease.
+    /// A query that saw everything we ever sent, recorded under the lease.
     fn sees_all(&self) -> bool {
         let sent = self.before.evidence.last_permission.unwrap().time;
         self.seen.scope == Scope::Number
@@ -181,7 +181,7 @@ fn config() -> Config {
 proptest! {
     #![proptest_config(config())]
 
-    /// The counting itself is asserted at every step of every test, in `Play`.
+    /// `Play` checks the counting itself, at every step of every test.
     #[test]
     fn versions_and_revisions_only_grow_and_only_with_a_reason(moves in moves()) {
         let (mut version, mut revision) = (1, 1);
@@ -205,7 +205,7 @@ proptest! {
         });
     }
 
-    /// Only where the count of a thing is the thing: those two have tests of their own.
+    /// Except evidence that counts repeats; two other tests check that.
     #[test]
     fn duplicates_change_nothing(moves in moves()) {
         play(&moves, |Seeing { before, seen, lease, after, policy, .. }| {
@@ -265,7 +265,7 @@ proptest! {
         });
     }
 
-    /// What REJECTED promises: every send is answered by a refusal, or an empty query saw all.
+    /// REJECTED means that a refusal answered every send, or that an empty query saw all of them.
     #[test]
     fn a_rejection_has_a_proof(moves in moves()) {
         play(&moves, |seeing| {
@@ -316,7 +316,7 @@ proptest! {
         for seen in &news {
             assert_eq!(play.see(seen), None);
         }
-        // A FAIL that came before the acceptance ended nothing: Douyin is asked once more.
+        // A FAIL before the acceptance ended nothing, so Douyin is asked once more.
         play.sees(&[query_by_id(60, found([end.clone()]))]);
         let state = if end.status == Success { In::Succeeded } else { In::Failed };
         assert_eq!(play.kind(), state);
@@ -372,8 +372,8 @@ fn partial(status: ReportedStatus, shown: &[usize]) -> Report {
     report
 }
 
-/// News of one settle in any order, each perhaps twice, and Douyin's last word on it. Together the
-/// news that do not fail to be recorded name every fact.
+/// Reports of one settle in any order, each perhaps twice, and Douyin's last report. The reports
+/// that can be recorded show every fact together.
 fn consistent_news() -> impl Strategy<Value = (Vec<Observation>, Report)> {
     let shown = || subsequence((0..10).collect::<Vec<_>>(), 0..=10);
     let middle = (shown(), shown(), select(vec![Success, Fail]), any::<[bool; 6]>());

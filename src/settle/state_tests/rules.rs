@@ -133,7 +133,8 @@ fn the_callers_own_ext_goes_out_instead_of_the_mark() {
 }
 
 /// Foreign contradicts "our settle_id, order, item or mark". A caller's own text of up to 2048
-/// bytes may come back trimmed or re-encoded; calling the settle a stranger's then pays it twice.
+/// bytes may come back trimmed or re-encoded. If that read as foreign, the settle would be paid
+/// twice.
 #[test]
 fn a_callers_own_ext_that_comes_back_altered_makes_no_stranger_of_our_settle() {
     let mut play = Play::recorded();
@@ -145,7 +146,7 @@ fn a_callers_own_ext_that_comes_back_altered_makes_no_stranger_of_our_settle() {
     report.facts.out_order_no = Some(content().out_order_no);
     report.facts.cp_extra = Some("mine".to_owned());
     play.at(GRACE_OVER).see(&query(GRACE_OVER, found([report])));
-    assert!(play.record.request().is_some(), "told: somebody else's number");
+    assert!(play.record.request().is_some(), "told that another system has the number");
 }
 
 #[test]
@@ -161,7 +162,7 @@ fn a_settle_that_proves_nothing_only_stops_sending_while_a_send_is_unanswered() 
 }
 
 /// "If the mark (or ext, order, item and receivers where visible) proves the same content it is
-/// adopted as ours; else OUT_SETTLE_NO_EXISTS": otherwise the caller waits for ever.
+/// adopted as ours; else OUT_SETTLE_NO_EXISTS". Otherwise the caller would wait for ever.
 #[test]
 fn a_settle_that_proves_nothing_is_a_strangers_once_all_our_sends_were_answered_otherwise() {
     let mut report = bare("ots9", Processing);
@@ -171,7 +172,7 @@ fn a_settle_that_proves_nothing_is_a_strangers_once_all_our_sends_were_answered_
     assert_eq!(play.record.origin, Origin::Platform);
 }
 
-/// A caller that repeats the create learns why the number is taken, also when its settle has ended.
+/// A caller that repeats the create learns why the number is taken, also after that settle ended.
 #[test]
 fn why_a_number_was_not_ours_is_kept_as_long_as_the_record() {
     let mut play = Play::of(&submitting_exists(0));
@@ -222,7 +223,7 @@ fn of_several_settles_the_live_one_of_ours_is_followed() {
     assert_eq!(pick(&fresh, &[]), None);
 }
 
-/// A report of the recorded settle names it by its id; it need not carry the mark as well.
+/// A report of the recorded settle names it by its id, and need not show the mark.
 #[test]
 fn the_recorded_settle_is_never_passed_over_for_a_stranger() {
     let reports = [theirs("ots9", Processing), bare("ots1", Success)];
@@ -267,7 +268,7 @@ fn both_settles_failed_is_failed_after_the_grace() {
     assert_eq!(play.record.state, State::Failed { settle_id: id("ots1") });
 }
 
-/// It is ours and known: a repeated callback must not wake an operator.
+/// It is ours and known, so a repeated callback must not raise an alert.
 #[test]
 fn a_late_callback_of_the_failed_settle_that_was_left_raises_no_alarm() {
     let mut play = Play::of(&processing(1));
@@ -332,7 +333,7 @@ fn missing_facts_are_filled_in_even_in_a_final_state_and_differing_ones_kept_out
     }
 }
 
-/// No document says that what Douyin shows before the end is what it shows at the end.
+/// No document says that amounts from before the end are the final ones.
 #[test]
 fn amounts_shown_before_the_end_are_not_kept() {
     for early in [Init, Processing] {
@@ -377,7 +378,7 @@ fn an_adopted_settle_follows_its_own_id_and_no_other() {
 }
 
 /// The first send was accepted unseen, failed, and freed the number for the second one. Its FAIL is
-/// no stranger's while that first send is unanswered, wherever the second settle is by then.
+/// not another system's while that first send is unanswered, in any state of the second settle.
 #[test]
 fn a_late_fail_of_ours_that_an_unanswered_send_explains_raises_no_alarm() {
     let late = callback(ours("ots0", Fail));
@@ -404,7 +405,7 @@ fn douyins_raw_status_only_moves_forward() {
         play.sees(&[callback(ours("ots1", status))]);
         assert_eq!(play.record.facts.settle_status.as_deref(), Some(word));
     }
-    // Of two words that no document has, neither is the later one.
+    // Of two unlisted words neither is the later one.
     let mut held = ours("ots1", Unlisted);
     held.facts.settle_status = Some("HELD".to_owned());
     let mut play = Play::of(&processing(0));

@@ -1,19 +1,19 @@
-//! The setting of the small world of [`super::world`]: its clock, its whims, the rules that can be
-//! left out, and the words for what is learned and what happens.
+//! The setting of the small world of [`super::world`]: its clock, its options, the rules that can
+//! be left out, and the names of what is learned and what happens.
 
 use super::*;
 
-/// How long a request may be on its way, and its answer with it: the call timeout of a process.
+/// How long a request with its answer may be on its way: the call timeout of a process.
 pub(super) const TIMEOUT: u8 = 1;
-/// That of a process whose knob is set higher.
+/// The same for a process with a longer timeout.
 pub(super) const LONG_TIMEOUT: u8 = 2;
 /// How long an accepted settle may be invisible to queries.
 pub(super) const GRACE: u8 = 2;
-/// How long 23111 without a settle to be seen is waited out.
+/// How long 23111 may last while no settle is shown.
 pub(super) const EXISTS_ABSENT: u8 = TIMEOUT + GRACE + 1;
-/// How many settles fit under the number at Douyin, one after the other has failed.
+/// How many settles fit under the number at Douyin, the next one after the last has failed.
 pub(super) const SETTLES: usize = 2;
-/// Requests whose sender is gone that may be on their way at once.
+/// How many requests whose sender is gone may be on their way.
 pub(super) const ORPHANS: usize = 3;
 /// The length of the submission window.
 pub(super) const WINDOW: u8 = GRACE + 2;
@@ -24,7 +24,7 @@ pub(super) struct Rules {
     pub sends_max: u8,
     /// A FAIL frees the number for another send.
     pub fail_frees: bool,
-    /// A refusal may burn the number.
+    /// A refusal may use the number up.
     pub burns: bool,
     pub stranger: Stranger,
     /// Douyin may answer with a number that no table lists.
@@ -33,30 +33,30 @@ pub(super) struct Rules {
     pub nameless: bool,
     /// A worker may find out that nothing left the machine.
     pub stays_home: bool,
-    /// A request may stay on its way for ever.
+    /// A request may be on its way for ever.
     pub late: bool,
-    /// Each worker is a process of its own, with a clock of its own.
+    /// Whether each worker is a process with a clock of its own.
     pub apart: Apart,
     /// The call timeout of each process.
     pub timeouts: [u8; 2],
     /// The machine of the first process may stand still, and its clock with it, while it runs.
     pub stands_still: bool,
-    /// A process has no room to remember what it saw of another one's permissions.
+    /// A process has no room to remember when it saw another one's permissions.
     pub full_memory: bool,
-    /// A commit may be in doubt: what it holds is recorded again.
+    /// A commit may be in doubt, and what it holds is recorded again.
     pub twice: bool,
-    /// The store may go back, once, to a state that was acknowledged before.
+    /// The store may go back, once, to an earlier state.
     pub goes_back: bool,
     pub grace_proves: bool,
     /// The settle is sent with the mark.
     pub mark: Mark,
-    /// Workers do what `next_step` says, and not whatever they are allowed to do.
+    /// Workers do what `next_step` says, instead of everything that they may do.
     pub obey: bool,
     pub broken: Broken,
 }
 
 impl Rules {
-    /// The age from which on no rule asks how long a permission has been known.
+    /// From this age on no rule depends on how long a permission has been known.
     pub(super) fn old(&self) -> u8 {
         self.timeouts[0].max(self.timeouts[1]) + GRACE
     }
@@ -67,29 +67,29 @@ impl Rules {
 pub(super) enum Apart {
     /// Both workers belong to one process.
     OneProcess,
-    /// Ages: what the other one permitted looks older than everything.
+    /// By far: what the other one permitted looks very old.
     Behind,
-    /// Ages: what the other one permitted lies in the future.
+    /// By far: what the other one permitted lies in the future.
     Ahead,
 }
 
 /// Another system, which may take the number once.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stranger {
-    Nobody,
+    None,
     /// With the same order and another mark.
     SameOrder,
     /// With another order.
     OtherOrder,
 }
 
-/// A rule of the gateway left out on purpose, to see the checks fail.
+/// A rule of the gateway that is left out on purpose, to see that the checks fail.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Broken {
     Nothing,
-    /// The knobs: an empty query proves something at once.
+    /// The knob is zero: an empty query proves something at once.
     NoGrace,
-    /// An answer takes another permission if its own is not there any more: a count.
+    /// An answer takes another permission if its own is gone, as with a count.
     AnswerTakesAnother,
     /// An unknown outcome is recorded as a refusal.
     UnknownIsRefused,
@@ -105,11 +105,11 @@ pub(super) enum Broken {
     NamelessAnswersItsSend,
     /// The time of another process's permission is believed.
     ForeignClock,
-    /// A process notes a sight by a clock that it read before it read the row.
+    /// A process reads its clock before the row.
     ClockBeforeRow,
-    /// The sight of an earlier permission counts for a later one.
-    OldSight,
-    /// What cannot be remembered counts as seen long ago.
+    /// The first sight of an earlier permission counts for a later one.
+    OldFirstSeen,
+    /// A permission that could not be remembered counts as seen long ago.
     FullMemoryProves,
     /// A permission lasts as long as the call timeout of the process that reads it.
     OwnTimeout,
@@ -117,9 +117,9 @@ pub(super) enum Broken {
     GoesBackSilently,
     /// What was open when the store went back is sent again.
     SendsAfterGoingBack,
-    /// What was permitted since is not counted when the store goes back.
+    /// The store goes back, and what was permitted since is not counted.
     GoesBackWithoutALostSend,
-    /// A create that is not recorded, in a store that went back, was never sent before.
+    /// After the store went back, a create that is not recorded counts as never sent.
     RepeatsAreNew,
 }
 
@@ -157,7 +157,7 @@ pub(super) enum Status {
     Fail,
 }
 
-/// One settle at Douyin; its id is its place.
+/// One settle at Douyin. Its id is its place.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Settle {
     pub owner: Owner,
@@ -169,7 +169,7 @@ pub(super) struct Settle {
 /// What a query shows: owner and status by id.
 pub(super) type Shown = [Option<(Owner, Status)>; SETTLES];
 
-/// What a query asks for, and which moments lie behind it when it begins, each met exactly.
+/// What a query asks for, and which moments lie exactly before its beginning.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) struct Begun {
     pub by_number: bool,
@@ -179,7 +179,7 @@ pub(super) struct Begun {
     pub after_window: bool,
 }
 
-/// What a worker learns, or Douyin calls back.
+/// What a worker learns, or a callback tells.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) enum News {
     Accepted(u8),
@@ -231,12 +231,12 @@ pub(super) enum Event {
     Callback(u8),
     StrangerTakesTheNumber,
     AMomentPasses,
-    /// But not for the first process.
+    /// The first process's clock stands still.
     AMomentPassesWithoutTheFirst,
-    /// A state is acknowledged that the store will go back to.
+    /// A state is acknowledged to which the store will go back.
     IsBackedUp,
     GoesBack,
-    /// To before the settle was recorded; its caller repeats the create.
+    /// Back to before the settle was recorded; its caller repeats the create.
     IsGoneAndRepeated,
     CallerPaysElsewhere,
 }

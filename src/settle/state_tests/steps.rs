@@ -1,5 +1,5 @@
-//! What a worker does next: whole turns of the creator and of the poller against scripted answers,
-//! and the bounds on every turn.
+//! What a worker does next: whole turns of the creator and of the poller with scripted answers, and
+//! the bounds of every turn.
 
 use super::super::step::{Asked, Last, Progress, Role, Step, next_step};
 use super::*;
@@ -15,8 +15,8 @@ fn begun(role: Role, record: &Record) -> Progress {
     }
 }
 
-/// Plays one turn at this second, as the loop in `gateway::turn` does, until it rests or the
-/// script is used up. The creator's first send is the one that the insert permitted.
+/// Plays one turn at this second, as the loop in `gateway::turn` does, until it rests or the script
+/// is used up. The insert permitted the creator's first send.
 fn turn(play: &mut Play, role: Role, seconds: i64, script: &[Learned]) -> Vec<Step> {
     let mut progress = begun(role, &play.record);
     let mut script = script.iter();
@@ -85,7 +85,7 @@ fn what_the_creator_does() {
             vec![Send, Send, Query(Number), Rest],
         ),
         (
-            "23111 at once: a stranger's",
+            "23111 at once: another system's",
             vec![exists(), found([theirs("ots9", Processing)])],
             vec![Send, Query(Number), Rest],
         ),
@@ -176,7 +176,7 @@ fn a_final_settle_is_left_alone_unless_it_is_contradicted() {
     assert!(matches!(turn(&mut play, Poller, 60, &script)[..], [Query(_), Rest]));
 }
 
-/// A query by the recorded id could only repeat what the record says already.
+/// A query by the recorded id could only repeat what the record says.
 #[test]
 fn a_contradiction_about_another_settle_is_checked_by_number() {
     for before in [processing(0), succeeded(), failed()] {
@@ -190,8 +190,7 @@ fn callback_or_answer(before: &Record) -> Observation {
     if before.is_final() { callback(ours("ots2", Processing)) } else { answer(accepted("ots2")) }
 }
 
-/// No record, however odd, keeps a worker busy, lets it send more than twice or send without the
-/// durable permission.
+/// With any record a turn is short, sends at most twice, and sends only with a durable permission.
 #[test]
 fn every_turn_is_short_whatever_the_answers_are() {
     let answers = [

@@ -1,16 +1,16 @@
-//! Which records are stuck, and by what kind. What only waits is not stuck.
+//! Which records are stuck, and of which kind. A settle that only waits is not stuck.
 
 use super::super::stuck::{AnswerKind, Circumstances, LastAnswers, Stuck, stuck};
 use super::*;
 
-/// The process of these tests began before everything they do.
+/// The process of these tests began before everything in them.
 const START: Timestamp = Timestamp::from_ms(-1_000_000_000);
 
 fn last(kind: AnswerKind, times: u32) -> Option<LastAnswers> {
     Some(LastAnswers { kind, times, since: at(0) })
 }
 
-/// The kind of a record so many seconds after it was made.
+/// The kind of a record this many seconds after it was made.
 fn kind(record: &Record, last: Option<LastAnswers>, seconds: i64) -> Option<Stuck> {
     kind_by(&Policy::default(), START, record, last, seconds)
 }
@@ -76,7 +76,7 @@ fn what_douyin_keeps_answering_is_told_by_its_kind() {
     assert_eq!(kind(&exists, shown, GRACE_OVER), Some(Stuck::Unproven));
 }
 
-/// Each waits for one whole grace of the process that looks, whichever process sent.
+/// Each waits for one whole grace of the process that looks, also for a send of another process.
 #[test]
 fn a_window_that_is_over_and_a_doubt_without_an_end_are_stuck() {
     let over = WINDOW_END + GRACE_OVER + 600;

@@ -115,7 +115,7 @@ fn refused_rejects_only_if_nothing_else_is_unanswered_and_nothing_exists() {
 #[test]
 fn unknown_leaves_everything_but_the_last_error_as_it_is() {
     for learned in [timeout(), system_error(), unlisted(99)] {
-        // Whatever the caller of `transition` claims, an unknown outcome answers no send.
+        // An unknown outcome answers no send, even if the observation claims it.
         for seen in [&answer(learned.clone()), &again(answer(learned))] {
             let after = on(submitting(1), seen).gives(In::Submitting, Visible, None);
             assert_eq!(after.evidence.unanswered(), 1);

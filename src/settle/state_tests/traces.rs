@@ -1,9 +1,10 @@
 //! The shortest ways to pay twice with one rule of the life cycle left out, played against the real
-//! functions. Each test is named after the rule that is left out (`but-…`), and ends where the
-//! broken variant would have told its caller to pay again.
+//! functions. Each test has the name of that rule (`but-…`), and ends where the broken variant
+//! would have told its caller to pay again.
 //!
-//! Not here, because floor 0 has no part in them: `but-not_sent-frees` (a promise of the contract)
-//! and the fence of the +1 (a condition of the store's write; what `permit` refuses is here).
+//! Two are missing, because floor 0 has no part in them: `but-not_sent-frees` (a promise of the
+//! contract), and the fence of a permission (a condition of the store's write; what `permit`
+//! refuses is here).
 
 use super::*;
 use ReportedStatus::{Fail, Processing, Success};
@@ -14,9 +15,9 @@ fn two_in_flight() -> Play {
     Play::of(&submitting(2))
 }
 
-/// The caller has not been told anything that would let it pay under another number.
+/// The caller was told nothing that would permit another number.
 fn nothing_told(play: &Play) {
-    assert!(play.record.request().is_some(), "told: somebody else's number");
+    assert!(play.record.request().is_some(), "told that another system has the number");
     let told = matches!(play.kind(), In::Rejected | In::Failed);
     assert!(!told, "told: {:?}", play.record.state);
 }
@@ -37,7 +38,7 @@ fn but_plus_one_unfenced_after_a_strangers_fail() {
     assert!(!play.sends());
     let mut play = Play::of(&submitting(0));
     play.sees(&[callback(theirs("ots0", Fail))]);
-    assert!(!play.sends(), "told somebody else's number, so never sends again");
+    assert!(!play.sends(), "told that another system has the number, so never sends again");
 }
 
 #[test]
@@ -101,8 +102,8 @@ fn but_callback_ends_in_doubt() {
     }
 }
 
-/// Douyin accepts a second send only because the first settle failed: an acceptance of another
-/// settle is news of a failure, whenever the news of the failure itself comes.
+/// Douyin accepts a second send only because the first settle failed. So the acceptance of another
+/// settle means a failure, whenever the FAIL itself is seen.
 #[test]
 fn but_first_id_stays_when_both_acceptances_come_before_the_fail() {
     let mut play = two_in_flight();
@@ -203,8 +204,8 @@ fn mutant_no_grace() {
     nothing_told(&play);
 }
 
-/// The stale worker's query began when the grace of all sends it knew of was over; another one
-/// went out while its answer was on the way.
+/// The stale worker's query began when the grace of all sends that it knew was over. Another send
+/// left while its answer was on the way.
 #[test]
 fn mutant_no_fence() {
     for report in [ours("ots0", Fail), theirs("ots0", Processing)] {
@@ -219,8 +220,8 @@ fn mutant_no_fence() {
     }
 }
 
-/// Not in the model: an acceptance that names no settle ("err_no 0 without an id"). It must be
-/// handed in as an answer to nothing: it is the opposite of a proof that nothing of ours exists.
+/// Not in the model: an acceptance that names no settle ("err_no 0 without an id"). It must count
+/// as an answer to no send, because it does not prove that nothing of ours exists.
 #[test]
 fn an_acceptance_without_an_id_leaves_its_send_in_doubt() {
     let nameless = again(answer(Learned::Exists(Failure::own(Reason::AcceptedWithoutId))));

@@ -1,16 +1,15 @@
-//! A small world around one settle: two workers, of one process or of two whose clocks have
-//! nothing to do with each other, a network that holds requests back, Douyin with all its whims, a
-//! stranger, a store that may forget (`outside.rs`), and time that passes as late as it is allowed
-//! to. Whatever the gateway decides here is decided by the real [`transition`], [`permit`],
-//! [`Sights`] and `schedule::next`.
+//! A small world around one settle: two workers (of one process, or of two with clocks that are not
+//! comparable), a network that delays requests, Douyin with everything its documents leave open,
+//! another system, a store that may go back (`outside.rs`), and time that passes as late as it may.
+//! What the gateway decides here, the real [`transition`], [`permit`], [`FirstSeen`] and
+//! `schedule::next` decide.
 //!
-//! Time is counted, in moments, so that the real comparisons of moments are used, each at its
-//! boundary. The gateway knows what it was told and nothing else. Either worker may be a second
-//! poller. Workers either send and ask whenever they are allowed to, which covers decisions made on
-//! an old copy of the record, or obey the real [`next_step`].
+//! Time is counted in moments, so that the real comparisons run, each at its boundary. The gateway
+//! knows only what it was told. Either worker may be a second poller. Workers send and ask whenever
+//! they may, which covers decisions on an old copy of the record, or follow the real [`next_step`].
 //!
-//! A worker that hears nothing leaves its request on the way, where it may still arrive or not.
-//! That is also the lost answer, 23000 with or without an effect, and the crash.
+//! A worker that gets no answer leaves its request on the way, where it may arrive or not. That
+//! covers the lost answer, 23000 with or without an effect, and the crash.
 
 use super::decisions::Gateway;
 use super::packed::{Packed, Turn};
@@ -29,7 +28,7 @@ enum Doing {
     Sending {
         age: u8,
     },
-    /// An answer has come back and is not recorded yet.
+    /// An answer has come and is not recorded yet.
     Recording(News),
 }
 
@@ -51,15 +50,15 @@ pub(super) struct World {
     pub settles: [Option<Settle>; SETTLES],
     pub burned: bool,
     pub stranger_came: bool,
-    /// Requests on their way whose sender is gone: its process, and their age.
+    /// Requests on their way whose sender is gone: its process and their age.
     pub orphans: [Option<(u8, u8)>; ORPHANS],
-    /// For how long each process has known of the last permission.
+    /// For how long each process has known the last permission.
     pub known: [Option<u8>; 2],
     pub exists_age: u8,
     pub window_left: u8,
     pub sends: u8,
     pub told: Option<Told>,
-    /// What the store may go back to.
+    /// The state to which the store may go back.
     pub backup: Option<Packed>,
     pub went_back: bool,
 }
@@ -68,7 +67,7 @@ pub(super) struct World {
 pub(super) type Step = (Event, bool, World);
 
 impl World {
-    /// Recorded, and the first request permitted by the same write.
+    /// Recorded, with the first send permitted by the same write.
     pub(super) fn start(rules: &Rules) -> Self {
         let world = World {
             row: Packed::recorded(0, 0),
@@ -101,7 +100,7 @@ impl World {
         self.workers.iter().position(|worker| worker.doing == Doing::Nothing)
     }
 
-    /// Everything that may happen next.
+    /// Every next step that is possible.
     pub(super) fn steps(&self, gateway: &mut Gateway, out: &mut Vec<Step>) {
         let rules = gateway.rules;
         if self.told.is_none()
@@ -128,13 +127,13 @@ impl World {
         }
     }
 
-    /// A lease may run out at any moment; the worker that held it has lost it.
+    /// A lease may run out at any moment. Then its worker has lost it.
     fn claims(&self, rules: &Rules, out: &mut Vec<Step>) {
         if !self.row.is_open() || !self.due {
             return;
         }
         let free = (0..2).filter(|worker| self.workers[*worker].doing == Doing::Nothing);
-        // Of two workers of one process it does not matter which.
+        // Two workers of one process are interchangeable.
         let most = if rules.apart == Apart::OneProcess { 1 } else { 2 };
         for worker in free.take(most) {
             let mut world = self.seen_by(worker, rules);
@@ -148,7 +147,7 @@ impl World {
         self.workers = self.workers.map(|worker| Worker { leased: false, ..worker });
     }
 
-    /// A process reads the row, and its clock after it.
+    /// A process reads the row, and after it its clock.
     fn seen_by(&self, worker: usize, rules: &Rules) -> World {
         let mut world = *self;
         let process = process(worker, rules);
@@ -195,7 +194,7 @@ impl World {
         }
     }
 
-    /// What a worker may do that holds the lease, or believes so.
+    /// What a worker may do that holds the lease, or believes that it does.
     fn decides(&self, worker: usize, gateway: &mut Gateway, out: &mut Vec<Step>) {
         let rules = gateway.rules;
         let sendable_time = self.window_left > GRACE;
@@ -221,7 +220,8 @@ impl World {
             let news = News::Asked(begun, self.shown(by_number));
             out.push((Event::Asks, true, self.with(worker, Doing::Recording(news))));
         }
-        // A turn that ends as it should is no interference; one that ends early is a crash.
+        // A turn that ends when its steps are done is no interference; one that ends early is a
+        // crash.
         out.push((Event::Rests, next.is_some(), self.with(worker, Doing::Nothing)));
     }
 
@@ -237,8 +237,8 @@ impl World {
         world.with(worker, Doing::Deciding)
     }
 
-    /// Time waits for requests that must arrive, unless their machine stands still, and for settles
-    /// that must become visible.
+    /// Time does not pass while a request must arrive (unless its machine stands still) or a settle
+    /// must become visible.
     fn time_may_pass(&self, rules: &Rules, still: Option<usize>) -> bool {
         let must_arrive = |process: usize, age: u8| {
             Some(process) != still && age >= rules.timeouts[process] && !rules.late
@@ -254,7 +254,7 @@ impl World {
             && !self.settles.iter().flatten().any(must_show)
     }
 
-    /// `still`: a process whose clock, and whose requests, stand still meanwhile.
+    /// `still`: a process whose clock and requests stand still meanwhile.
     fn older(&self, rules: &Rules, still: Option<usize>) -> World {
         let mut world = *self;
         for worker in (0..2).filter(|worker| Some(*worker) != still) {
@@ -279,13 +279,13 @@ impl World {
         world
     }
 
-    /// A permission is given: no query begun before it has seen what is sent now.
+    /// A permission is given. No query begun before has seen what is sent now.
     pub(super) fn sent(&self, by: usize, rules: &Rules) -> World {
         let mut world = World { sends: self.sends + 1, ..*self };
         for process in 0..2 {
             if process == by {
                 world.known[process] = Some(0);
-            } else if rules.broken != Broken::OldSight {
+            } else if rules.broken != Broken::OldFirstSeen {
                 world.known[process] = None;
             }
         }
@@ -332,20 +332,20 @@ impl World {
         world
     }
 
-    /// The record after an observation; 23111 starts its own clock.
+    /// The record after an observation; 23111 starts a clock of its own.
     pub(super) fn recorded(&self, row: Packed, due: bool) -> World {
         let first = row.exists && !self.row.exists;
         let exists_age = if first { 0 } else { self.exists_age };
         let mut world = World { row, due, exists_age, ..*self };
         if self.due && !due {
-            // The leases went with the due row.
+            // The leases are gone with the due row.
             world.void_leases();
         }
         world
     }
 
-    /// Forgets what no rule reads any more, lets workers go that have nothing left to decide, and,
-    /// of one process, which worker is which.
+    /// Drops what no rule reads any more, ends workers that have nothing left to decide, and makes
+    /// the workers of one process interchangeable.
     fn forget(&mut self, rules: &Rules) {
         let fenceless = rules.broken == Broken::NoFence;
         for worker in 0..2 {
@@ -388,7 +388,7 @@ impl World {
             self.exists_age = 0;
         }
         if !row.is_submitting() || row.exists || row.refused {
-            // What the store goes back to may need it again.
+            // The state to which the store goes back may need it again.
             if self.backup.is_none() {
                 self.window_left = 0;
             }
@@ -398,13 +398,13 @@ impl World {
         }
     }
 
-    /// Nothing of ours can still change anything at Douyin.
+    /// No send of ours can change anything at Douyin any more.
     fn is_quiet(&self) -> bool {
         let sending = |worker: &Worker| matches!(worker.doing, Doing::Sending { .. });
         self.orphans.iter().all(Option::is_none) && !self.workers.iter().any(sending)
     }
 
-    /// An end: the caller knows what to do, or it is one of the documented operator's states.
+    /// An end: the caller knows what to do, or the settle waits for an operator as documented.
     pub(super) fn has_ended(&self, rules: &Rules) -> bool {
         if !self.row.is_open() {
             return !self.row.platform || self.told.is_some();

@@ -1,21 +1,21 @@
-//! A place that cannot be written, in each way there is, and what becomes of the lines.
+//! A place that cannot be written to, in each possible way, and what happens to the lines.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::*;
 
-/// Answers each write as it is told, in turn, and keeps what was written; then takes everything.
+/// Gives each write its scripted answer and keeps what was written; after the script it takes all.
 struct Outside {
     answers: Vec<io::Result<usize>>,
     written: Arc<Mutex<Vec<u8>>>,
-    /// Writing waits here until a test lets it through, if it is closed to begin with.
+    /// If there is one, writing waits here until the test opens it.
     gate: Option<Receiver<()>>,
 }
 
 impl Write for Outside {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if let Some(gate) = &self.gate {
-            // A gate that has gone stays open.
+            // A gate whose sender is gone stays open.
             let _ = gate.recv();
         }
         let answer = if self.answers.is_empty() { Ok(bytes.len()) } else { self.answers.remove(0) };
@@ -62,7 +62,7 @@ fn a_write_that_fails_is_tried_again_and_a_line_goes_on_where_it_stopped() {
         let log = LogQueue::start(out);
         log.push(b"the first line\n");
         log.push(b"the second line\n");
-        // The end of the process tries once more; only this test must not come too early.
+        // The end of the process tries once more; this test must only not end earlier.
         while text(&written).len() < 31 {
             thread::yield_now();
         }
@@ -72,7 +72,7 @@ fn a_write_that_fails_is_tried_again_and_a_line_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn whoever_logs_never_waits_and_what_finds_no_room_is_dropped() {
+fn a_thread_that_logs_never_waits_and_lines_without_room_are_dropped() {
     let (out, written, open) = gated();
     let log = LogQueue::start(out);
     let line = [[b'x'; 1023].as_slice(), b"\n"].concat();
@@ -97,7 +97,7 @@ fn the_end_waits_for_no_reader_that_stands_still_and_for_no_full_disk() {
     let full = (0..1_000).map(|_| Err(ErrorKind::StorageFull.into())).collect();
     for out in [stalled, outside(full).0] {
         let log = LogQueue::start(out);
-        log.push(b"nobody reads this\n");
+        log.push(b"this is never read\n");
         log.finish();
     }
 }

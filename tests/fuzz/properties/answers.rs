@@ -1,8 +1,8 @@
 //! Douyin's answers: the first line says to which call and with which HTTP status, and perhaps a
 //! log id; the rest is the body.
 //!
-//! What the gateway makes of an answer is held against a reading of its own, which only knows what
-//! money hangs on.
+//! What the gateway makes of an answer is compared with a second reading, which knows only the
+//! fields on which money depends.
 
 use std::cell::RefCell;
 
@@ -88,7 +88,7 @@ fn create(world: &mut World, reply: &Reply, said: &Said) {
             assert_eq!(answers, Answers::OneSend);
         }
         (_, answers) => {
-            // What exists may be what this very send made, if it is named.
+            // The settle that exists may come from this very send, if it is named.
             let is_answer = !said.is_success() && !said.names_a_settle();
             assert_eq!(answers == Answers::OneSend, is_answer, "{said:?}");
         }
@@ -201,7 +201,7 @@ fn kept(failure: &Failure) {
     assert!(said.log_id.len() <= LOG_ID_BYTES_MAX, "{}", said.log_id);
 }
 
-/// Douyin may echo what it was sent; nobody else sees it.
+/// Douyin may repeat what it was sent; no caller and no log may show it.
 fn no_secret(shown: &str, reply: &Reply) {
     let log_id = reply.log_id_header.as_deref().unwrap_or_default();
     for secret in [TOKEN, CLIENT_SECRET].into_iter().filter(|secret| !log_id.contains(secret)) {
@@ -220,7 +220,7 @@ struct Said {
     root: Value,
 }
 
-/// Whatever no JSON parser takes within a text becomes a question mark.
+/// Each character that no JSON parser takes within a text becomes a question mark.
 fn mended(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body));
     let chars: Vec<char> = text.chars().collect();

@@ -14,12 +14,12 @@ thread_local! {
 const BORDER: &str = "\n--- environment\n";
 /// Always set, so that an app can be complete.
 const SECRET_VARIABLE: &str = "SETTLEMENT_FUZZED_SECRET";
-const SECRET: &str = "client-secret-that-nobody-may-see";
+const SECRET: &str = "client-secret-that-no-one-may-see";
 
 pub fn hold(data: &[u8]) {
     let input = String::from_utf8_lossy(data);
     let (text, variables) = input.split_once(BORDER).unwrap_or((&input, ""));
-    // A file of the machine is no part of the input; reading one may even wait for a person.
+    // A file of the machine is no part of the input. Reading one may even wait for a person.
     if input.contains("_file") || input.contains("_FILE") {
         return;
     }

@@ -1,5 +1,5 @@
-//! A whole gateway on one thread and on virtual time, with a real SQLite file and a Douyin that
-//! answers what it is told to. Nothing happens behind the back of whoever calls.
+//! A whole gateway on one thread and on virtual time, with a real SQLite file and a scripted
+//! Douyin. Nothing runs between the calls of a test.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,13 +22,12 @@ use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
 pub const APP: &str = "ttfuzz";
-pub const CLIENT_SECRET: &str = "client-secret-that-nobody-may-see";
-pub const TOKEN: &str = "clt.access-token-that-nobody-may-see";
+pub const CLIENT_SECRET: &str = "client-secret-that-no-one-may-see";
+pub const TOKEN: &str = "clt.access-token-that-no-one-may-see";
 
 /// A world is left after this many inputs, so that what they record does not pile up.
 const INPUTS_MAX: u32 = 200;
-/// After so many turns in which the store has nothing to commit, whoever is left waits for time to
-/// pass.
+/// After this many turns without anything to commit, the tasks that are left wait for time to pass.
 const IDLE_TURNS: u32 = 20;
 const TIME_STEP: Duration = Duration::from_millis(500);
 const TURNS_MAX: u32 = 100_000;
@@ -86,7 +85,7 @@ impl World {
         self.inputs > INPUTS_MAX
     }
 
-    /// A gateway that has not called anybody yet, on the store of this world.
+    /// A gateway that has called nothing yet, on the store of this world.
     pub fn site(&self, douyin: Douyin) -> Site {
         let _guard = self.runtime.enter();
         let douyin = Arc::new(douyin);
@@ -178,13 +177,18 @@ impl Douyin {
 
     /// The bodies of the creates so far.
     pub fn creates(&self) -> Vec<Bytes> {
-        self.creates.lock().expect("nobody panics with it").clone()
+        self.creates.lock().expect("no code panics while holding this lock").clone()
     }
 
     fn reply(&self, call: &Call) -> Result<Reply, SendError> {
-        let told = |slot: &Mutex<Option<Reply>>| slot.lock().expect("nobody panics").clone();
+        let told = |slot: &Mutex<Option<Reply>>| {
+            slot.lock().expect("no code panics while holding this lock").clone()
+        };
         if call.path.contains("settle_create") {
-            self.creates.lock().expect("nobody panics with it").push(call.body.clone());
+            self.creates
+                .lock()
+                .expect("no code panics while holding this lock")
+                .push(call.body.clone());
             let settle = self.settles.fetch_add(1, Ordering::Relaxed);
             let body = format!(r#"{{"err_no":0,"data":{{"settle_id":"ots{settle}"}}}}"#);
             return Ok(told(&self.create).unwrap_or_else(|| reply(body)));

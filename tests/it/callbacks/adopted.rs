@@ -1,4 +1,4 @@
-//! Settles that nobody created here, and callbacks that come before anybody knows the number.
+//! Settles that were not created here, and callbacks that come before the number is known.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ async fn completed(gateway: &Gateway, settle_id: &str) -> v1::Settle {
     within("the completing query", complete).await
 }
 
-/// How many settles the gateway means to ask about.
+/// About how many settles the gateway will ask.
 fn scheduled(gateway: &Gateway) -> i64 {
     let database = rusqlite::Connection::open(gateway.database()).unwrap();
     database.query_row("SELECT count(*) FROM due", [], |row| row.get(0)).unwrap()
@@ -72,7 +72,7 @@ async fn an_automatic_settlement_is_adopted_completed_and_seen_everywhere() {
     assert_eq!(settle.result.as_ref().unwrap().auto_settle, Some(true));
     assert_eq!(listed(&gateway).await, std::slice::from_ref(&settle));
     assert_eq!(gateway.watch_to_end(&settle_id).await.unwrap(), [settle]);
-    // One query completed it, and nobody asks again.
+    // One query completed it, and Douyin is not asked again.
     assert_eq!(gateway.sim.books().queries_total(), 1);
 }
 
@@ -93,7 +93,7 @@ async fn a_query_that_does_not_show_the_settle_yet_is_made_again() {
     assert_eq!(completed(&gateway, &settle_id).await.out_settle_no, theirs);
 }
 
-/// An app that may not ask, say: its settles that ended would fill the poller's budget for ever.
+/// For example an app that may not ask: its ended settles would fill the poller's budget for ever.
 #[tokio::test]
 async fn a_completing_query_that_douyin_never_answers_is_given_up_in_the_end() {
     let gateway = spawn_with(|config| {
@@ -115,7 +115,7 @@ async fn a_completing_query_that_douyin_never_answers_is_given_up_in_the_end() {
     assert_eq!(by_settle_id(&gateway, &settle_id).await.unwrap().state(), SettleState::Succeeded);
 }
 
-/// Found by the simulation: the due row stayed behind, and the sweep reported it.
+/// The simulation found this: the due row stayed, and the sweep reported it.
 #[tokio::test]
 async fn a_callers_question_can_pay_the_query_that_a_settle_owes() {
     let gateway = spawn_with(|config| {
@@ -149,7 +149,7 @@ async fn a_settle_made_elsewhere_under_a_number_is_found_by_that_number() {
     assert_eq!(gateway.get(&theirs).await.unwrap(), settle);
 }
 
-/// The same settle told by callback while our own create is on its way, from both sides.
+/// A settle told by callback while our own create of it is on its way, in both orders.
 #[tokio::test]
 async fn adoption_and_create_of_one_number_race_to_one_settle() {
     let gateway = spawn_with(|config: &mut Config| {
@@ -194,8 +194,8 @@ async fn adoption_and_create_of_one_number_race_to_one_settle() {
     assert_eq!(listed(&gateway).await.len(), 20);
 }
 
-/// The callback names no number and comes first: the settle is recorded under Douyin's own number,
-/// and becomes one with ours when the answer to our create names it.
+/// The callback has no out_settle_no and comes first. The settle is recorded under Douyin's own
+/// number, and is merged into ours when the answer to our create names it.
 #[tokio::test]
 async fn a_callback_without_a_number_before_our_answer_becomes_one_with_ours() {
     let gateway = spawn_with(|config| {
@@ -232,12 +232,12 @@ async fn a_callback_without_a_number_before_our_answer_becomes_one_with_ours() {
     assert_eq!(listed(&gateway).await.len(), 1);
 }
 
-/// Whoever watches the record that goes up in another one comes back, and is led there.
+/// A watcher of a record that is merged into another one comes back, and gets that one.
 #[tokio::test]
 async fn a_watch_by_settle_id_outlives_the_record_that_went_up_in_another() {
     let gateway = spawn_with(|config| {
         patient(config);
-        // Whatever the watch hears of, it is no resync.
+        // So far away that no resync brings the news.
         config.gateway.resync = Duration::from_secs(600);
         crate::harness::wait_for_answers(config);
     })
@@ -280,7 +280,8 @@ async fn a_watch_by_settle_id_outlives_the_record_that_went_up_in_another() {
     assert_eq!(seen.last().unwrap().state(), SettleState::Succeeded);
 }
 
-/// Signed for one app, about another app's settle: each app has its own settles and its own keys.
+/// Signed for one app and about another app's settle: each app has its own settles and its own
+/// keys.
 #[tokio::test]
 async fn a_valid_callback_changes_nothing_in_another_app() {
     let gateway = spawn_with(|config| {

@@ -9,7 +9,7 @@ use tokio::process::Command;
 use super::{Letter, spawn, success};
 use crate::harness::{APP_ID, Gateway, create_on, number, within};
 
-/// A settle that Douyin said two final words about, in this order.
+/// A settle about which Douyin said two final words, in this order.
 async fn disputed(gateway: &Gateway, first: Status, second: Status) -> v1::Settle {
     gateway.sim.set_callback_url(APP_ID, None);
     let number = number("disputed");
@@ -53,7 +53,7 @@ async fn a_contradiction_keeps_the_state_and_is_shown_until_the_recorded_word_is
     assert!(resolved.revision > settle.revision);
     assert_eq!(full.history.last().unwrap().source(), ObservationSource::Operator);
 
-    // Douyin's word comes again: it is decided about.
+    // The same word of Douyin comes again, and is resolved already.
     let again = Letter::about(&gateway.sim, settle.settle_id(), Status::Fail);
     assert_eq!(again.deliver(&gateway).await, success());
     assert_eq!(gateway.get(&settle.out_settle_no).await.unwrap().contradiction, None);
@@ -83,7 +83,7 @@ async fn the_claimed_word_can_be_kept_instead_and_its_facts_are_asked_for() {
     within("the query that completes it", complete).await;
 }
 
-/// A settle that nobody created here is decided about like any other.
+/// A settle that was not created here is decided about like any other.
 #[tokio::test]
 async fn a_contradiction_of_an_adopted_settle_is_resolved_too() {
     let gateway = spawn().await;
@@ -123,12 +123,12 @@ async fn a_contradiction_of_an_adopted_settle_is_resolved_too() {
 #[tokio::test]
 async fn what_cannot_be_resolved_says_why() {
     let gateway = spawn().await;
-    let (code, said) = resolve(&gateway, "nobody", "recorded").await;
+    let (code, said) = resolve(&gateway, "unknown", "recorded").await;
     assert_eq!(code, 1);
     assert!(said.contains("no such settle is recorded"), "{said}");
     let (code, said) = resolve(&gateway, &"x".repeat(200), "recorded").await;
     assert_eq!(code, 1);
     assert!(said.contains("out_settle_no"), "{said}");
-    let (code, _) = resolve(&gateway, "nobody", "whatever").await;
+    let (code, _) = resolve(&gateway, "unknown", "whatever").await;
     assert_eq!(code, 64);
 }

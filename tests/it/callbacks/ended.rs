@@ -119,7 +119,7 @@ async fn a_delivery_whose_answer_is_lost_comes_again_and_is_acknowledged_then() 
     assert_eq!(gateway.get(&number).await.unwrap(), end);
 }
 
-/// Douyin's own number decides, and the developer's only where that one is unknown.
+/// Douyin's own number decides, and the out_settle_no only if that is unknown.
 #[tokio::test]
 async fn the_settle_with_the_settle_id_is_meant_whichever_number_is_named() {
     let gateway = spawn().await;
@@ -137,7 +137,7 @@ async fn the_settle_with_the_settle_id_is_meant_whichever_number_is_named() {
     assert_eq!(gateway.get(&other).await.unwrap(), settles[1]);
 }
 
-/// The poller was first; the late callback still brings what a query does not show.
+/// The poller was first. The late callback still brings what a query does not show.
 #[tokio::test]
 async fn a_late_callback_fills_in_what_is_missing() {
     let gateway = spawn_with(|_| {}).await;
@@ -175,8 +175,8 @@ async fn a_callback_may_come_before_the_answer_to_the_create() {
     assert_eq!(gateway.sim.books().sends(&number), 1);
 }
 
-/// The answer is lost and nothing of ours marks the settle: the callback proves nothing by itself,
-/// but the query that decides comes at once.
+/// The answer is lost, and nothing marks the settle as ours. The callback alone proves nothing, but
+/// the query that decides comes at once.
 #[tokio::test]
 async fn a_callback_that_may_not_end_its_settle_brings_the_query_forward() {
     let gateway = spawn_with(|config| {
@@ -201,7 +201,7 @@ async fn a_callback_that_may_not_end_its_settle_brings_the_query_forward() {
     let letter = Letter::about(&gateway.sim, &settle_id, Status::Success);
     gateway.sim.always_query(Some(Script::Html));
     assert_eq!(letter.deliver(&gateway).await, success());
-    // Asked at once, in vain; the callback alone changed no state.
+    // It was queried at once without a result. The callback alone changed no state.
     let asked = |books: &Snapshot| books.queries_total() > queries;
     within("the query", gateway.sim.until(asked)).await;
     assert_eq!(gateway.get(&number).await.unwrap().state(), SettleState::Submitting);

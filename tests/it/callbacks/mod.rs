@@ -1,10 +1,10 @@
 //! Callbacks over real HTTP, signed with a key pair that is made in the test.
 
-mod absorbed;
 mod adopted;
 mod disputed;
 mod ended;
 mod latency;
+mod merged;
 mod refused;
 mod slow;
 mod stops;

@@ -20,7 +20,7 @@ fn told(status: u16, word: &str) -> (u16, Value) {
     (status, json!({ "err_no": status, "err_tips": word }))
 }
 
-/// An app of this test's own: what is counted for it, nobody else counts.
+/// An app that only this test uses, so its counts are this test's.
 const COUNTED: &str = "ttcounted";
 
 #[tokio::test]
@@ -92,7 +92,8 @@ async fn what_is_no_post_to_an_app_is_not_found() {
     assert_eq!(gateway.callbacks("none", "not_a_callback").await, other_apps + 3);
 }
 
-/// Payments, refunds, withdrawals come to the same address: acknowledged, counted, not acted on.
+/// Payments, refunds and withdrawals come to the same address. They are acknowledged and counted,
+/// and change nothing.
 #[tokio::test]
 async fn messages_of_other_types_are_acknowledged_and_counted() {
     let gateway = spawn().await;
@@ -102,7 +103,7 @@ async fn messages_of_other_types_are_acknowledged_and_counted() {
         assert_eq!(Letter::signed(&gateway.sim, body).deliver(&gateway).await, success());
     }
     assert_eq!(gateway.callbacks(APP_ID, "other_type").await, before + 3);
-    // Unsigned ones are not.
+    // Unsigned ones are refused.
     let body = json!({ "type": "payment", "version": "3.0", "msg": "{}" }).to_string();
     let unsigned = Letter { nonce: "other".into(), ..Letter::signed(&gateway.sim, body) };
     assert_eq!(unsigned.deliver(&gateway).await.0, 401);
@@ -131,7 +132,7 @@ async fn without_any_key_nothing_listens() {
     assert_eq!(gateway.addrs.callback, None);
 }
 
-/// Douyin's key changes: both are good while both are in the file.
+/// Douyin's key changes. Both keys are accepted while both are in the file.
 #[tokio::test]
 async fn during_a_rotation_the_old_key_and_the_new_one_are_good() {
     let gateway = spawn().await;
@@ -153,7 +154,7 @@ async fn during_a_rotation_the_old_key_and_the_new_one_are_good() {
     assert_eq!(letter.deliver(&both).await, success());
 }
 
-/// Nothing may be acknowledged that is not durable; Douyin delivers again.
+/// Only what is durable may be acknowledged. Douyin delivers the rest again.
 #[tokio::test]
 async fn while_the_store_fails_callbacks_are_answered_500_and_taken_when_they_come_again() {
     let gateway = spawn_with(|config| {
@@ -173,7 +174,7 @@ async fn while_the_store_fails_callbacks_are_answered_500_and_taken_when_they_co
     assert_eq!(end.state(), settlement_gateway::proto::v1::SettleState::Succeeded);
 }
 
-/// Each once, by what it is and never by what it says.
+/// Each is logged once, with its kind and never with its content.
 #[tokio::test]
 async fn a_refusal_is_logged_once_and_without_the_body() {
     use crate::process::{Process, Setting};

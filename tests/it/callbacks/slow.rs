@@ -1,4 +1,4 @@
-//! Senders that are slow or many cost a bounded amount of memory, and keep nobody else out.
+//! Senders that are slow or many cost a bounded amount of memory, and keep no other sender out.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn hold(addr: &str, sent_bytes: usize) -> TcpStream {
     let head = format!(
         "POST /callbacks/douyin/{APP_ID} HTTP/1.1\r\nhost: x\r\ncontent-length: 65536\r\n\r\n"
     );
-    // One that made room for another may be cut off while it sends.
+    // A connection that made room for another may be cut off while it sends.
     let _ = socket.write_all(head.as_bytes()).await;
     let _ = socket.write_all(&vec![b'x'; sent_bytes]).await;
     socket
@@ -117,7 +117,7 @@ async fn bodies_that_do_not_come_take_no_place_from_callbacks_that_are_here() {
     }
 }
 
-/// However much is on its way, what is as small as a callback gets in.
+/// Whatever else is arriving, a request as small as a callback gets in.
 #[tokio::test]
 async fn bytes_on_their_way_are_bounded_and_keep_no_callback_out() {
     let gateway = spawn_with(|config| {
@@ -155,7 +155,8 @@ async fn a_body_in_chunks_and_a_head_are_bounded_too() {
         "POST /callbacks/douyin/{APP_ID} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
     );
     let chunk = format!("{:x}\r\n{}\r\n", 1024, "x".repeat(1024));
-    // Not a byte more than it takes to be refused: what nobody reads would reset the answer.
+    // Not a byte more than is needed for the refusal: unread bytes would reset the connection with
+    // the answer.
     let chunks = chunk.repeat(64) + "1\r\nx\r\n";
     let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(200));
     let long = format!("GET / HTTP/1.1\r\nlong: {}", "x".repeat(16 * 1024));
@@ -197,7 +198,7 @@ async fn a_thousand_slow_senders_cost_a_bounded_amount_of_memory() {
                 "POST /callbacks/douyin/{APP_ID} HTTP/1.1\r\nhost: x\r\n\
                  content-length: 65536\r\n\r\n"
             );
-            // Whoever is turned away may be cut off while it sends.
+            // A sender that is turned away may be cut off while it sends.
             let _ = socket.write_all(head.as_bytes()).await;
             let _ = socket.write_all(&vec![b'x'; 65_535]).await;
             socket

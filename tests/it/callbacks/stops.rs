@@ -1,4 +1,5 @@
-//! How the listener ends: with what was begun, and without waiting for whoever begins nothing.
+//! How the listener stops: it finishes what was begun, and does not wait for peers that begin
+//! nothing.
 
 use settlement_gateway::config::Tls;
 use settlement_gateway::server::Stopped;
@@ -10,7 +11,7 @@ use crate::harness::{APP_ID, Gateway, within};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// Connections of whoever sends this and then nothing, for ever; it does not even answer pings.
+/// Connections of peers that send this and then nothing, for ever. They do not answer pings.
 async fn holding(gateway: &Gateway, sent: &[&[u8]]) -> Vec<TcpStream> {
     let mut held = Vec::new();
     for sent in sent {
@@ -21,7 +22,7 @@ async fn holding(gateway: &Gateway, sent: &[&[u8]]) -> Vec<TcpStream> {
     held
 }
 
-/// Anybody on the internet can open a connection: that must make no stop a hard one.
+/// Every peer on the internet can open a connection. That must not make a stop a hard one.
 #[tokio::test]
 async fn a_stop_does_not_wait_for_connections_without_a_request() {
     let mut gateway = spawn_with(patient).await;
@@ -68,7 +69,7 @@ async fn a_body_that_arrives_during_the_stop_is_answered() {
     assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
     sender.write_all(b"bo").await.unwrap();
     gateway.begin_stop();
-    // Nobody else is let in any more.
+    // No new connection is accepted any more.
     let addr = gateway.addrs.callback.unwrap();
     within("the stop", async { while TcpStream::connect(addr).await.is_ok() {} }).await;
     sender.write_all(b"dy").await.unwrap();
@@ -78,7 +79,7 @@ async fn a_body_that_arrives_during_the_stop_is_answered() {
     assert_eq!(gateway.stop().await, Stopped::Gracefully);
 }
 
-/// A body that never ends is waited for as long as a body may take, and no longer.
+/// A body that never ends is waited for as long as a body may take.
 #[tokio::test]
 async fn a_stop_waits_for_no_body_longer_than_it_may_take() {
     let mut gateway = spawn_with(|config| {

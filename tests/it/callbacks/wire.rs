@@ -108,7 +108,8 @@ async fn with_a_certificate_the_listener_speaks_tls_and_nothing_else() {
 
 static CERTIFICATE: std::sync::OnceLock<String> = std::sync::OnceLock::new();
 
-/// Callbacks are taken in to the last: until then Douyin would only deliver them again later.
+/// Callbacks are accepted until the end of the stop; otherwise Douyin would have to deliver them
+/// again.
 #[tokio::test]
 async fn a_draining_gateway_still_takes_callbacks_and_then_stops() {
     let mut gateway = spawn_with(|config| {

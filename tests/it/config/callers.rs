@@ -37,7 +37,7 @@ fn the_tokens_of_an_app_are_read() {
 #[test]
 fn a_file_without_tokens_is_a_problem_that_repeats_nothing_of_it() {
     let dir = TempDir::new().unwrap();
-    let (none, wrong) = ("# nobody yet\n", format!("{TOKEN}\nshort-secret\n"));
+    let (none, wrong) = ("# none yet\n", format!("{TOKEN}\nshort-secret\n"));
     let of_a_token = "32 to 256 of the characters A-Z, a-z, 0-9, -, ., _, ~, +, / and =";
     for (text, why) in [
         (none, "holds no token".to_owned()),

@@ -1,4 +1,5 @@
-//! What the documents say of the configuration is what the code does, and every field has a knob.
+//! What the documents say about the configuration is what the code does, and every field has a
+//! knob.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -196,7 +197,7 @@ const NO_KNOBS_ANY_MORE: &[&str] = &[
     "Config.sqlite.reads_max",
 ];
 
-/// Whoever adds a field adds a knob, or says here why there is none.
+/// A new field needs a knob, or a line here that says why it has none.
 #[test]
 fn every_field_of_the_configuration_is_set_by_a_knob_in_the_file_and_by_its_variable() {
     let base = load(ONE_APP, &[]).unwrap().config;

@@ -1,5 +1,5 @@
-//! The configuration as an operator meets it: what the documents say is what the code does, every
-//! field has a knob, and whatever is wrong is said at once.
+//! The configuration as an operator sees it: what the documents say is what the code does, every
+//! field has a knob, and all mistakes are reported at once.
 
 mod callbacks;
 mod callers;
@@ -418,7 +418,8 @@ fn a_wrong_command_line_ends_with_64_and_help_does_not() {
     }
 }
 
-/// Secrets in a command line are in everybody's list of processes.
+/// Every user of a machine can read the command lines in its list of processes, so they hold no
+/// secrets.
 #[test]
 fn no_option_of_serve_takes_a_secret() {
     let (_, help, _) = ran(&mut gateway(&["serve", "--help"], &[]));

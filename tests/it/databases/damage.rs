@@ -1,4 +1,5 @@
-//! A database is damaged while a gateway runs on it: it says so, whoever meets the damage first.
+//! A database is damaged while a gateway runs on it. The first call that meets the damage makes it
+//! known.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
@@ -24,7 +25,7 @@ async fn get(gateway: &Process, number: &str) -> Code {
     got.map_or_else(|status| status.code(), |_| Code::Ok)
 }
 
-/// Writes could go on: only what is read meets it.
+/// Writes could go on; only reads meet the damage.
 #[tokio::test]
 async fn a_damaged_page_that_a_reader_meets_is_the_end_of_serving() {
     let (sim, dir) = (simulator().await, TempDir::new().unwrap());
@@ -34,7 +35,7 @@ async fn a_damaged_page_that_a_reader_meets_is_the_end_of_serving() {
     stops(gateway).await;
     let gateway = Process::start_as_it_is(&sim, dir.path(), Setting::default()).await;
     let mut statuses = serves(&gateway).await;
-    // Every page but the first, which the gateway has at hand.
+    // Every page but the first, which the gateway has in memory.
     let file = OpenOptions::new().write(true).open(database(dir.path())).unwrap();
     let bytes = file.metadata().unwrap().len();
     for page in 1..bytes / 4_096 {
@@ -52,7 +53,7 @@ async fn a_damaged_page_that_a_reader_meets_is_the_end_of_serving() {
     assert!(said.contains("is damaged"), "{said}");
 }
 
-/// Whether it is missed or not: the next call may need it.
+/// Also if nothing has needed the damaged part yet: the next call may.
 #[tokio::test]
 async fn a_table_that_is_gone_is_no_serving_until_it_is_back() {
     for table in ["history", "due", "settle"] {

@@ -1,4 +1,4 @@
-//! The disk below the database: full, read-only, not ours, hanging.
+//! The disk below the database is full, read-only, foreign, or hangs.
 
 use std::fs;
 use std::io::Write as _;

@@ -47,7 +47,7 @@ fn open_file(gateway: &Process, name: &str) -> PathBuf {
     files.find(leads_to).expect("the process has it open")
 }
 
-/// The way of the runbook.
+/// The way in the runbook.
 #[tokio::test]
 async fn a_database_that_was_removed_can_be_saved_while_its_process_lives() {
     let (sim, dir) = (simulator().await, TempDir::new().unwrap());
@@ -103,7 +103,7 @@ async fn a_database_that_was_replaced_is_not_written_to() {
     let gateway = Process::start(&sim, dir.path(), Setting::default()).await;
     let mut statuses = serves(&gateway).await;
     create(&gateway, "before").await;
-    // As somebody restores a backup without having stopped the gateway.
+    // As when a person restores a backup without stopping the gateway.
     let backup = dir.path().join("backup.db");
     fs::copy(database(dir.path()), &backup).unwrap();
     let first = dir.path().join("first.db");
@@ -122,7 +122,7 @@ async fn a_database_that_was_replaced_is_not_written_to() {
     stops(Process::start_as_it_is(&sim, dir.path(), Setting::default()).await).await;
 }
 
-/// What a link leads to is another file, too.
+/// Another file behind the same link is another file too.
 #[tokio::test]
 async fn a_link_that_was_turned_elsewhere_is_noticed() {
     let (sim, dir) = (simulator().await, TempDir::new().unwrap());
@@ -147,7 +147,7 @@ async fn a_link_that_was_turned_elsewhere_is_noticed() {
     stops(gateway).await;
 }
 
-/// What was told is in the log only. An orderly stop saves it.
+/// What callers were told is in the log only. An orderly stop saves it.
 #[tokio::test]
 async fn a_log_that_was_removed_is_noticed_and_a_stop_saves_what_it_held() {
     for suffix in ["-wal", "-shm"] {

@@ -24,7 +24,7 @@ fn init(dir: &TempDir, arguments: &[&str]) -> (i32, String, String) {
     ran(gateway(&arguments, &[]).current_dir(dir.path()))
 }
 
-/// An empty folder is also what a volume that is not mounted looks like.
+/// A volume that is not mounted looks like an empty folder.
 #[tokio::test]
 async fn serve_without_a_database_is_refused_and_leaves_nothing_behind() {
     let (sim, dir) = (simulator().await, TempDir::new().unwrap());
@@ -72,7 +72,7 @@ async fn init_refuses_what_is_there_and_changes_nothing() {
     let before = fs::read(database(dir.path())).unwrap();
     refused(again());
     assert!(fs::read(database(dir.path())).unwrap() == before, "it was changed");
-    // Whatever it is: also what an accident has left, or a link that leads nowhere.
+    // Whatever the file is: left by an accident, or a link that leads nowhere.
     fs::write(database(dir.path()), "").unwrap();
     refused(again());
     fs::remove_file(database(dir.path())).unwrap();

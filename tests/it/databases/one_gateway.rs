@@ -1,4 +1,4 @@
-//! One database has one gateway, under whatever paths it can be reached.
+//! A database has one gateway, under all paths that lead to it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -50,7 +50,7 @@ async fn a_file_that_is_mounted_by_itself_is_refused() {
     let _mount = Mount::bind(&database(dir.path()), &second);
     let words = ["second.db is mounted by itself", "mount its folder instead"];
     assert_refused(&Process::refused_with(&sim, other.path(), on(second.clone())).await, &words);
-    // The first one does not mind.
+    // The first one is not disturbed.
     create(&gateway, "first").await;
     stops(gateway).await;
     assert_refused(&Process::refused_with(&sim, other.path(), on(second)).await, &words);
@@ -94,7 +94,7 @@ async fn the_file_is_locked_for_gateways_and_for_other_programs_as_long_as_it_is
     stops(gateway).await;
 }
 
-/// The lock of the path does not help here: the second path has one of its own.
+/// The lock of the path does not help here, because the second path has its own.
 #[tokio::test]
 async fn a_file_that_was_moved_while_it_is_in_use_is_still_in_use() {
     let (sim, dir) = (simulator().await, TempDir::new().unwrap());

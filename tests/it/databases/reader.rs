@@ -41,7 +41,7 @@ async fn a_log_that_a_reader_keeps_is_told_and_gets_short_when_the_reader_is_gon
     }
     gateway.logged("the database's log grows").await;
     becomes(&gateway, "settlement_store_log_bytes", |bytes| bytes > 64 * MIB).await;
-    // Nobody waits for it.
+    // Commits do not wait for it.
     create(&gateway, "meanwhile").await;
     reader.execute_batch("COMMIT").unwrap();
     gateway.logged("the database's log is short again").await;

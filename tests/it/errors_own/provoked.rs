@@ -1,4 +1,4 @@
-//! Requests that are wrong by what they say.
+//! Requests with wrong content.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::raw::Call;
 
 pub async fn app_not_configured() -> Provoked {
     let edge = Edge::spawn(|_| {}).await;
-    let app_id = || "tt-of-nobody".to_owned();
+    let app_id = || "tt-not-served".to_owned();
     edge.each(Rpc::ALL, |rpc| match rpc {
         Rpc::CreateSettle => {
             Call::of(rpc, &v1::CreateSettleRequest { app_id: app_id(), ..create_request("n") })

@@ -1,4 +1,4 @@
-//! What the server's stack turns away, and times that are up.
+//! What the server's stack turns away, and expired deadlines.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub async fn request_too_large() -> Provoked {
     edge.each(Rpc::ALL, |rpc| Call::bytes(rpc, frame(0, &vec![0; 64 * 1024 + 1]))).await
 }
 
-/// One call is all that may be in flight.
+/// Only one call may be in flight.
 pub async fn overloaded() -> Provoked {
     let edge = Edge::spawn(|config| {
         config.grpc.calls_max = 1;

@@ -1,4 +1,4 @@
-//! A store that fails, and one that holds what nobody can read.
+//! A store that fails, and one with a row that cannot be read.
 
 use douyin_sim::{Gate, Script};
 use rusqlite::Connection;
@@ -8,7 +8,7 @@ use super::{Edge, Provoked, asking, ended, reading};
 use crate::harness::{create_on, wait_for_answers, within};
 use crate::raw::Call;
 
-/// Another program's hands in the database.
+/// Another program changes the database.
 fn open(edge: &Edge) -> Connection {
     Connection::open(edge.gateway.database()).unwrap()
 }

@@ -1,4 +1,4 @@
-//! Douyin does not say anything that helps, or may not be asked.
+//! Douyin gives no usable answer, or may not be called.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ pub async fn upstream_unavailable() -> Provoked {
     edge.gateway.sim.always_create(Some(Script::Html));
     edge.gateway.sim.always_query(Some(Script::Html));
     let mut provoked = edge.each(Rpc::ASKING, |rpc| asking(rpc, rpc.name())).await;
-    // Without a token the app is left alone: the next create is not even recorded.
+    // Without a token the app is paused: the next create is not even recorded.
     let edge = Edge::spawn(|_| {}).await;
     edge.gateway.sim.always_token(Some(Script::Html));
     edge.gateway.create(crate::harness::create_request("first")).await.unwrap_err();

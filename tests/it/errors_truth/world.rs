@@ -31,16 +31,16 @@ use crate::trailers::nothing_hidden_shows;
 const START_MS: i64 = 1_788_220_800_000;
 const SECRET: &str = "secret";
 
-/// What becomes of one request to Douyin.
+/// What happens to one request to Douyin.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
     /// Done, and the answer is lost.
     LostAnswer,
-    /// Lost before it gets there.
+    /// Lost before it arrives.
     LostRequest,
-    /// It does not even leave.
+    /// It does not leave the machine.
     Unreachable,
-    /// It gets nowhere, and nobody says so.
+    /// It is lost, and there is no answer.
     Hang,
     /// Done, and answered without the name of the settle.
     Nameless,
@@ -77,7 +77,7 @@ struct Douyin {
     clock: Clock,
     /// By number; queries by number with a question mark before it.
     faults: Mutex<HashMap<String, VecDeque<Fault>>>,
-    /// The bodies of strangers' creates.
+    /// The bodies of other systems' creates.
     strangers: Mutex<Vec<Bytes>>,
     /// How often the gateway has sent something under a number, whatever became of it.
     sent: Mutex<BTreeMap<String, usize>>,
@@ -129,7 +129,7 @@ impl World {
         faults.insert(format!("?{number}"), queries.iter().copied().collect());
     }
 
-    /// Somebody settles the same order under the same number, with this passed through.
+    /// Another system settles the same order under the same number, with this `ext`.
     pub fn stranger(&self, number: &str, ext: &str) {
         let app_id = format!("tt-{number}");
         let body = json!({

@@ -76,8 +76,8 @@ impl Crowd {
         self.shared.take()
     }
 
-    /// Everybody pays what was begun. How many intents are not paid then, what was told that is not
-    /// so, and everything that was told.
+    /// Finishes every payment that was begun. Returns how many intents are not paid then, what was
+    /// told and is not so, and everything that was told.
     pub async fn disperse(mut self, stage: &Stage) -> (usize, Vec<String>, Told) {
         self.closing.send_replace(true);
         let ends = Instant::now() + LAST_PATIENCE;

@@ -46,7 +46,7 @@ fn run(program: &str, arguments: &[&str], on: &Path) {
     assert!(status.is_ok_and(|status| status.success()), "{program} {arguments:?} {on:?}");
 }
 
-/// `fsfreeze`: whoever writes waits until it is thawed.
+/// `fsfreeze`: writers wait until it is thawed.
 pub fn freeze(path: &Path) {
     run("fsfreeze", &["-f"], path);
 }

@@ -64,7 +64,7 @@ pub async fn long_reader(around: Surroundings, over: CancellationToken) {
     reader.execute_batch("ROLLBACK").unwrap();
 }
 
-/// Somebody else's file takes all the room there is, and goes.
+/// Another file takes all the room there is, and goes.
 pub async fn full_disk(around: Surroundings, over: CancellationToken) {
     let filler = around.database.with_file_name("filler");
     let mut file = fs::File::create(&filler).unwrap();

@@ -15,7 +15,7 @@ use crate::raw::{Call, Wire};
 const FORGERS: usize = 16;
 const FORGER_REST: Duration = Duration::from_millis(10);
 
-/// Signed by nobody, on one connection that stays.
+/// With a false signature, on one connection that stays.
 pub async fn forged_callbacks(around: Surroundings, over: CancellationToken) {
     let url = format!("http://{}/callbacks/douyin/{APP_ID}", around.callbacks);
     let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
@@ -30,7 +30,7 @@ pub async fn forged_callbacks(around: Surroundings, over: CancellationToken) {
                     .header("Byte-Nonce-Str", "nonce")
                     .header("Byte-Signature", "AAAA")
                     .body(r#"{"msg":"{}","type":"settle"}"#);
-                // However it is answered.
+                // With any answer.
                 drop(request.send().await);
                 tokio::time::sleep(FORGER_REST).await;
             }

@@ -34,7 +34,7 @@ pub async fn stopped(around: Surroundings, over: CancellationToken) {
         for number in 0..IMPATIENT {
             let channel = around.channels[number % around.channels.len()].clone();
             let mut client = SettlementServiceClient::new(channel);
-            let mut call = Request::new(watch_request("nobody", 0));
+            let mut call = Request::new(watch_request("unknown", 0));
             call.set_timeout(Duration::from_millis(100));
             calls.spawn(async move { client.watch_settle(call).await.map(drop) });
         }
@@ -47,7 +47,7 @@ pub async fn stopped(around: Surroundings, over: CancellationToken) {
     }
 }
 
-/// Those that nobody means: a terminal that closes, a limit, a stray one.
+/// Signals without an intention: a terminal that closes, a limit, a stray one.
 pub async fn signals(around: Surroundings, over: CancellationToken) {
     while !over.is_cancelled() {
         for signal in ["HUP", "XFSZ", "PIPE", "WINCH", "USR1", "USR2"] {
@@ -57,8 +57,8 @@ pub async fn signals(around: Surroundings, over: CancellationToken) {
     }
 }
 
-/// Douyin's habits change every moment, within what its documents leave open, and every second
-/// time what only informs is of any type and broken.
+/// Douyin's habits change every moment, within what its documents leave open, and every second time
+/// the fields that decide nothing have any type and are damaged.
 pub async fn odd_answers(around: Surroundings, over: CancellationToken) {
     for seed in 1.. {
         let mut choices = Choices::from_seed(seed);

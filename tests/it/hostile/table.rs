@@ -1,4 +1,4 @@
-//! What was seen, and what is wrong with it.
+//! What was seen, and what is wrong in it.
 
 use std::fmt::Write as _;
 use std::time::Duration;

@@ -121,7 +121,7 @@ impl Market {
             0..=2 if recorded => self.refresh(client, &request.out_settle_no).await,
             3 if accepted => self.conflict(client, request).await,
             4 | 5 => {
-                // The retry of a mesh.
+                // As a mesh retries.
                 let copy = self.create(client.clone(), request.clone(), rng.fork());
                 tokio::join!(copy, self.create(client, request, rng.fork()));
             }
@@ -154,7 +154,7 @@ impl Market {
         }
     }
 
-    /// Another content under a number that is taken must never be believed.
+    /// Other content under a number that is taken must never be believed.
     async fn conflict(&self, mut client: Client, mut request: v1::CreateSettleRequest) {
         request.settle_params[0].amount_fen += 1;
         if let Err(status) = client.create_settle(request.clone()).await {
@@ -167,7 +167,8 @@ impl Market {
         }
     }
 
-    /// A copy of an old request arrives when its intent is long over, or under way elsewhere.
+    /// A copy of an old request arrives when its intent has ended or is under way under another
+    /// number.
     async fn come_back_late(&self, client: Client, before: usize, rng: &mut Rng) {
         let request = {
             let ledger = self.ledger.open();
@@ -215,7 +216,7 @@ async fn watcher(market: Market, number: String, mut rng: Rng) {
                 };
                 if let Some(Event::Settle(settle)) = message.event {
                     market.ledger.open().shown(&settle);
-                    // The final state is told in every stream, also to whoever has it already.
+                    // Every stream tells the final state, also to a caller that has it already.
                     let again = silent && is_final(&settle) && settle.revision == resumed;
                     let grown = settle.revision > told;
                     assert!(grown || again, "{number}: after {told} came {}", settle.revision);

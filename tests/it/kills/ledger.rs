@@ -131,7 +131,7 @@ impl Pages {
 
     fn attempt_of(&mut self, number: &str) -> &mut Attempt {
         let known = self.numbers.get(number);
-        let (intent, attempt) = *known.unwrap_or_else(|| panic!("nobody asked for {number}"));
+        let (intent, attempt) = *known.unwrap_or_else(|| panic!("no caller asked for {number}"));
         &mut self.intents[intent].attempts[attempt]
     }
 

@@ -1,5 +1,5 @@
-//! The process that is killed: the real binary on real files, with everything that takes minutes
-//! in life taking a fraction of a second.
+//! The process that is killed: the real binary on real files. What takes minutes in production
+//! takes a fraction of a second.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

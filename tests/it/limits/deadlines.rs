@@ -8,9 +8,9 @@ use tempfile::TempDir;
 use crate::harness::{create_on, create_request, drain, number, simulator, watch_request, within};
 use crate::process::{Process, Setting};
 
-/// HTTP/2's library ends a connection on which 20 calls were taken back before it looked at them,
-/// unless it is told otherwise: honest callers whose deadlines pass together would lose every call
-/// that they have on it.
+/// HTTP/2's library closes a connection on which 20 calls were cancelled before it looked at them,
+/// unless it is configured. Honest callers whose deadlines pass together would lose every call on
+/// it.
 #[tokio::test]
 async fn calls_whose_deadlines_end_while_the_process_stands_still_end_no_connection() {
     let (sim, dir) = (simulator().await, TempDir::new().unwrap());

@@ -14,8 +14,8 @@ use crate::trailers::told_raw;
 
 const WAITING: &str = "settlement_grpc_answer_bytes";
 const MIB: u64 = 1024 * 1024;
-/// Beside the fifth that may stay: what the allocator keeps for each thread, and pages of the
-/// executable that were touched for the first time.
+/// More than the fifth that may stay: what the allocator keeps for each thread, and pages of the
+/// executable that were used for the first time.
 const NOISE_BYTES: u64 = 8 * MIB;
 
 #[tokio::test]
@@ -54,11 +54,11 @@ async fn answers_that_are_not_read_cost_a_bounded_amount_and_are_given_up() {
         }
     }
     let grown = gateway.memory("VmHWM") - before;
-    assert!(grown < 250 * MIB, "{} MiB for answers that nobody reads", grown / MIB);
+    assert!(grown < 250 * MIB, "{} MiB for answers that are not read", grown / MIB);
     assert!(turned_away > 200, "{turned_away}");
     assert!(held > 1e6 && held <= 16.0 * 1024.0 * 1024.0, "{held} bytes");
 
-    // Who reads is not turned away for those who do not.
+    // Peers that do not read keep out no caller that reads.
     let mut honest = gateway.client.clone();
     for _ in 0..20 {
         let create = honest.create_settle(create_request(&number("honest")));
@@ -66,7 +66,7 @@ async fn answers_that_are_not_read_cost_a_bounded_amount_and_are_given_up() {
         within("ListSettles", honest.list_settles(page.clone())).await.unwrap();
     }
     until("the answers to be given up", async || gateway.metric(WAITING).await < 1.0).await;
-    // Their streams are reset, and the connection is as good as any.
+    // Their streams are reset, and the connection can be used again.
     let again =
         greedy.call(Call::of(Rpc::ListSettles, &v1::ListSettlesRequest { page_size: 1, ..page }));
     assert_eq!(again.await.unwrap().end["grpc-status"], "0");

@@ -1,5 +1,5 @@
-//! Peers that are silent, slow, greedy or many, beside callers who are not: what they can take is
-//! bounded, and the others notice nothing.
+//! Peers that are silent, slow, greedy or many, beside honest callers. What they can take is
+//! bounded, and the callers notice nothing.
 
 mod deadlines;
 mod greedy;

@@ -13,7 +13,7 @@ use crate::process::{Process, Setting};
 
 const MIB: usize = 1024 * 1024;
 
-/// What Douyin tells of a settle is not ours to bound.
+/// The gateway cannot bound what Douyin tells of a settle.
 static SEPARATOR: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| "x".repeat(8_000));
 
 #[tokio::test]

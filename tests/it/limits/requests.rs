@@ -1,4 +1,4 @@
-//! What is no call of gRPC, and what is more than one.
+//! What is no gRPC call, and what is more than one.
 
 use bytes::Bytes;
 use http::StatusCode;

@@ -1,4 +1,4 @@
-//! Peers that connect and say nothing.
+//! Peers that connect and send nothing.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ async fn silent_connections_leave_descriptors_for_everything_else_and_are_closed
     }
     until("the places to be taken", async || gateway.metric(RESTED).await >= 200.0).await;
 
-    // Who was connected goes on, and Douyin, callbacks and health have what they need.
+    // Connected callers go on, and Douyin, callbacks and health have what they need.
     for _ in 0..20 {
         create("beside").await.expect("Douyin is asked");
     }

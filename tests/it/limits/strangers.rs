@@ -37,7 +37,7 @@ async fn creates_succeed(gateway: &Process) {
         let mut client = gateway.client.clone();
         within("CreateSettle", client.create_settle(request))
             .await
-            .expect("strangers take nobody's place");
+            .expect("strangers take no caller's place");
     }
 }
 

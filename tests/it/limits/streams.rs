@@ -32,7 +32,7 @@ async fn streams_of_health_and_reflection_are_bounded_and_free_again() {
         let told = told_raw(&Raw::read(http, headers, body).await.unwrap(), None);
         assert_eq!(told.reason(), "OVERLOADED");
     }
-    // Whoever asks for the health once, calls, or comes over another connection gets through.
+    // A single check of the health gets through, and so do calls and other connections.
     let raw = wire.call(Call::to(CHECK, frame(0, &health))).await.unwrap();
     assert_eq!(raw.end["grpc-status"], "0");
     gateway.create(create_request(&number("beside"))).await.unwrap();

@@ -1,5 +1,5 @@
-//! Douyin's answers and callbacks with odd types, broken texts and contradictions: what only
-//! informs never keeps a settle from its end, and what contradicts itself is unknown.
+//! Douyin's answers and callbacks with odd types, damaged texts and contradictions. Fields that
+//! decide nothing never keep a settle from its end, and what contradicts itself is unknown.
 
 mod out_of_step;
 mod stuck;
@@ -26,7 +26,7 @@ async fn odd_simulator() -> Simulator {
     .await
 }
 
-/// Every field of every answer that only informs has another type for each settle.
+/// Every field that decides nothing has another type in each answer.
 #[tokio::test]
 async fn every_settle_ends_by_queries_whatever_the_types_of_what_informs() {
     let gateway = Gateway::spawn_with(odd_simulator().await, |_| {}).await;
@@ -63,7 +63,8 @@ async fn every_callback_is_acknowledged_whatever_the_types_of_what_informs() {
     assert_eq!(gateway.callbacks(APP_ID, "malformed").await, malformed);
 }
 
-/// As an operator sees it: counted by field from the start, told once per kind, shown nowhere.
+/// As an operator sees it: counted by field from the start, logged once per kind, and never with
+/// its value.
 #[tokio::test]
 async fn a_field_that_does_not_fit_is_counted_and_told_once() {
     let (sim, dir) = (simulator().await, tempfile::tempdir().unwrap());
@@ -114,7 +115,7 @@ async fn a_refusal_with_a_broken_text_is_a_refusal() {
     }
 }
 
-/// Douyin took it; the answer says so and the contrary.
+/// Douyin took it, and the answer says both that and the contrary.
 #[tokio::test]
 async fn an_error_together_with_a_settle_is_unknown_and_the_settle_is_found() {
     let gateway = Gateway::spawn().await;
@@ -147,7 +148,7 @@ fn found(settle: &v1::Settle, number: &str) -> Value {
     })
 }
 
-/// Douyin takes two numbers for one, which are two here.
+/// Douyin takes two numbers for one that are two here.
 #[tokio::test]
 async fn a_number_that_differs_only_in_case_from_one_of_ours_comes_to_its_end() {
     let gateway = Gateway::spawn().await;
@@ -165,8 +166,8 @@ async fn a_number_that_differs_only_in_case_from_one_of_ours_comes_to_its_end() 
     assert_eq!((now.state(), now.settle_id), (SettleState::Processing, settle.settle_id));
 }
 
-/// It may be this one's, written otherwise: also if it was adopted under that number, as a callback
-/// would have it.
+/// The settle may be this number's, written differently, even if it was adopted under that number,
+/// as a callback would do.
 #[tokio::test]
 async fn a_settle_under_a_number_like_ours_that_is_not_one_of_ours_leaves_the_doubt() {
     let gateway = looking().await;
@@ -201,7 +202,7 @@ async fn query(gateway: &Gateway, key: Key) -> Vec<String> {
     listed.settles.into_iter().map(|settle| settle.out_settle_no).collect()
 }
 
-/// 23111 after a send that was lost: it may be the one that exists, and nothing is shown.
+/// 23111 after a send whose answer was lost. That send may be the settle, and nothing is shown.
 #[tokio::test]
 async fn a_number_that_exists_and_is_not_shown_is_listed() {
     let gateway = looking().await;
@@ -248,7 +249,7 @@ async fn one_settle_that_douyin_shows_under_two_numbers_is_listed_once() {
     assert_eq!(query(&gateway, Key::OutOrderNo("sim-hold-1".to_owned())).await, [number]);
 }
 
-/// Null is what a half-broken answer has, too: taken for "none" it could end a settle that lives.
+/// A damaged answer may hold null too. Taken for "none" it could end a settle that lives.
 #[tokio::test]
 async fn only_an_empty_array_says_that_there_is_no_settle() {
     for data in [

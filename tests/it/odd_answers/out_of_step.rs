@@ -1,5 +1,5 @@
-//! A proxy between the gateway and Douyin that sends a second answer behind each: what it says to
-//! one settle must not be told to another.
+//! A proxy between the gateway and Douyin that sends a second answer after each one. An answer
+//! about one settle must not be taken for one about another.
 
 use std::net::SocketAddr;
 use std::time::Duration;

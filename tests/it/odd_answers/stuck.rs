@@ -1,4 +1,4 @@
-//! What keeps a settle from its end is counted, told once when it begins, and listed by a command.
+//! Stuck settles are counted, logged once when it begins, and listed by a command.
 
 use tokio::process::Command;
 
@@ -81,7 +81,7 @@ async fn a_status_word_that_no_document_lists_is_seen_until_it_is_gone() {
     }
 }
 
-/// Kinds of trouble, each brought about from outside.
+/// Kinds of trouble, each caused from outside.
 #[tokio::test]
 async fn every_kind_of_trouble_at_douyin_is_listed_as_what_it_is() {
     let null = || Script::json(200, json!({ "err_no": 0, "data": null }).to_string());

@@ -1,4 +1,5 @@
-//! Douyin behind TLS, as it is: the gateway trusts what the machine trusts, and nothing else.
+//! Douyin behind TLS, as in production: the gateway trusts what the machine trusts, and nothing
+//! else.
 
 use std::net::SocketAddr;
 

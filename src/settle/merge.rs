@@ -1,32 +1,32 @@
-//! Two records of one settle become one.
+//! Merges two records of one settle.
 //!
-//! The gateway records a report that names no developer's number under Douyin's own number. If it
-//! learns the developer's number later (the answer to our own create came after the callback), the
-//! record under Douyin's number is merged into the other one.
+//! A report without an out_settle_no is recorded under Douyin's own number. If the gateway learns
+//! the out_settle_no later (the answer to our own create came after the callback), that record is
+//! merged into the record under the out_settle_no.
 
 use super::ids::{OutSettleNo, SettleId};
 use super::observation::{Context, Learned, Observation, Scope, Transition};
 use super::record::{Origin, Record, Report, ReportedStatus, Source, StateKind};
 use super::state::transition;
 
-/// Whether the record is under Douyin's own number of the settle, because no other one was known.
-pub(crate) fn yields(record: &Record) -> bool {
+/// Whether the record is under Douyin's own number, so that it can be merged into another one.
+pub(crate) fn can_be_merged(record: &Record) -> bool {
     let by_id = record.state.settle_id().map(OutSettleNo::of_settle_id);
     record.origin == Origin::Platform && by_id.as_ref() == Some(&record.key.out_settle_no)
 }
 
-/// What follows `before` by `after`, with what the absorbed record of the same settle knows. Its
-/// revisions were shown as the settle's, so the revisions go on above them.
-pub fn absorb(
+/// `after`, which follows `before`, together with what the other record of the same settle knows.
+/// Callers saw the other record's revisions too, so the revisions go on above both.
+pub fn merge(
     before: &Record,
     after: Transition,
-    absorbed: &Record,
+    other: &Record,
     context: &Context<'_>,
 ) -> Transition {
     let Some(settle_id) = after.record.state.settle_id() else {
         return after;
     };
-    let learned = Learned::Reported(vec![report(absorbed, settle_id.clone())]);
+    let learned = Learned::Reported(vec![report(other, settle_id.clone())]);
     let seen = Observation {
         learned,
         source: Source::Gateway,
@@ -36,17 +36,17 @@ pub fn absorb(
         log_id: None,
     };
     let Transition { mut record, alert } = transition(&after.record, &seen, context);
-    // What Douyin said against its own word, open or decided about, it said of this settle.
-    if record.contradiction.is_none() && record.state == absorbed.state {
-        record.contradiction.clone_from(&absorbed.contradiction);
+    // A contradiction of the other record, open or resolved, is about the same settle.
+    if record.contradiction.is_none() && record.state == other.state {
+        record.contradiction.clone_from(&other.contradiction);
     }
     record.version = before.version + 1;
-    record.revision = record.revision.max(absorbed.revision + 1);
+    record.revision = record.revision.max(other.revision + 1);
     record.update_time = context.now;
     Transition { record, alert: after.alert.or(alert) }
 }
 
-/// What an adopted record was learned from, put together again.
+/// The report from which an adopted record could have been made.
 fn report(record: &Record, settle_id: SettleId) -> Report {
     let status = match record.state.kind() {
         StateKind::Submitting | StateKind::Processing | StateKind::Rejected => {

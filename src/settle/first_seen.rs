@@ -1,4 +1,4 @@
-//! When this process first saw what other processes permitted: whose clock counts.
+//! When this process first saw the permissions that other processes gave.
 
 use std::collections::HashMap;
 
@@ -7,22 +7,22 @@ use super::permission::{PermissionId, ProcessId};
 use super::record::Record;
 use crate::clock::Timestamp;
 
-/// When this process first saw the last permission of each settle that another process drives.
+/// When this process first saw the last permission of each settle that another process works on.
 ///
-/// The last one is enough: permissions of a settle are given one after the other, each on top of a
-/// record that has the ones before it, so time that passed since the last one passed for all.
+/// The last permission is enough: each one is given on top of a record that has those before it, so
+/// the time since the last one has passed for all.
 #[derive(Debug)]
-pub struct Sights {
+pub struct FirstSeen {
     process: ProcessId,
-    /// When this process began, if no other one can be alive: whatever the others sent, they sent
-    /// before that.
+    /// When this process began, if no other process can be alive: what others sent, they sent
+    /// before.
     alone_since: Option<Timestamp>,
     seen: HashMap<Key, (PermissionId, Timestamp)>,
     settles_max: usize,
 }
 
-impl Sights {
-    /// `alone_since`: when this process began, if no other one works on the store.
+impl FirstSeen {
+    /// `alone_since`: when this process began, if no other process works on the store.
     pub fn new(process: ProcessId, alone_since: Option<Timestamp>, settles_max: usize) -> Self {
         Self { process, alone_since, seen: HashMap::new(), settles_max }
     }
@@ -31,11 +31,11 @@ impl Sights {
         self.process
     }
 
-    /// By when, by this process's clock, every permission of the record had surely been given.
-    /// `None`: it is not known, because there is no room to remember since when it was seen.
+    /// The latest moment, by this process's clock, at which a permission of the record was given.
+    /// `None`: it is not known, because there was no room to remember when it was first seen.
     ///
-    /// `now` must have been read after the record: a process may stand still in between, and a
-    /// moment from before would be too early.
+    /// Read `now` after the record. The process may stand still in between, and a moment from
+    /// before would be too early.
     pub fn given(&mut self, record: &Record, now: Timestamp) -> Option<Timestamp> {
         let Some(last) = record.evidence.last_permission else {
             return Some(now);
@@ -52,12 +52,12 @@ impl Sights {
         let room = self.seen.len() < self.settles_max;
         match self.seen.get_mut(&record.key) {
             Some((id, since)) if *id == last.id => Some(*since),
-            Some(sight) => {
-                *sight = (last.id, now);
+            Some(seen) => {
+                *seen = (last.id, now);
                 Some(now)
             }
-            // An old sight is never forgotten for a new one, or none would ever become old enough
-            // to prove something.
+            // Old entries are never dropped for new ones, or none would become old enough to prove
+            // something.
             None if !room => None,
             None => {
                 if !record.is_final() {

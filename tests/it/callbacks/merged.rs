@@ -1,5 +1,5 @@
-//! A callback meets a record that goes up in another one of the same settle at that very moment:
-//! the store's steps are the test's.
+//! A callback arrives at the very moment when its record is merged into another one of the same
+//! settle. The test controls each step of the store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,7 @@ fn settle_id() -> SettleId {
     SettleId::parse("ots1").unwrap()
 }
 
-/// As a callback tells it that names no number.
+/// As a callback without an out_settle_no tells it.
 fn nameless(status: ReportedStatus, word: &str) -> Report {
     let facts = Facts { settle_status: Some(word.to_owned()), ..Facts::default() };
     Report { settle_id: settle_id(), status, out_settle_no: None, item: None, facts }
