@@ -36,7 +36,8 @@ impl Log {
             let backtrace = Backtrace::capture();
             let captured = backtrace.status() == BacktraceStatus::Captured;
             let backtrace = captured.then(|| tracing::field::display(backtrace));
-            limited!(Peer, ERROR, { thread, place, panic = message, backtrace }, "a panic, which is a bug: please report this");
+            limited!(Peer, ERROR, { thread, place, panic = message, backtrace },
+                "a panic, which is a bug: please report this");
         }));
         log
     }

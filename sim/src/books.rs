@@ -1,8 +1,8 @@
-//! The books: settles, the orders they belong to, and what becomes of both as time passes.
+//! The books: settles, their orders, and what happens to both as time passes.
 //!
-//! Pure state. Time comes in as `now_ms` (unix time in milliseconds), nothing goes out but values,
-//! and the same calls give the same books. It does not know HTTP, JSON or tokens. What happens to
-//! orders, and what the platform does by itself, is in `books/orders.rs`.
+//! Pure state. Time comes in as `now_ms` (unix time in milliseconds), only values go out, and the
+//! same calls give the same books. It does not know HTTP, JSON or tokens. `books/orders.rs` has
+//! what happens to orders and what the platform does by itself.
 
 mod orders;
 
@@ -31,7 +31,7 @@ pub(super) struct Books {
     seed: u64,
     processing_ms: u64,
     now_ms: u64,
-    /// What holds for the apps that nobody has configured.
+    /// The rules of apps that have none of their own.
     rules: AppRules,
     apps: HashMap<String, AppRules>,
     orders: Orders,
@@ -43,12 +43,12 @@ pub(super) struct Books {
     by_settle_id: HashMap<String, usize>,
     /// Numbers that a refusal used up.
     burned: HashSet<(String, String)>,
-    /// What will happen, by time and then by order of scheduling.
+    /// What will happen, by time, then in the order of scheduling.
     timeline: BTreeMap<(u64, u64), Event>,
     scheduled: u64,
-    /// What became of settles since somebody took the news.
+    /// What happened to settles since the news were last taken.
     news: Vec<News>,
-    /// Some create has named an address of its own.
+    /// Whether a create has named an address of its own.
     has_notify_url: bool,
 }
 
@@ -116,7 +116,7 @@ impl Books {
                 break;
             }
             let event = first.remove();
-            // What an event brings about happens then, and not at the end of a long jump.
+            // An event's consequences happen at its time, not at the end of a long jump.
             self.now_ms = self.now_ms.max(at_ms);
             self.happen(event);
         }
@@ -132,7 +132,7 @@ impl Books {
         self.timeline.first_key_value().map(|((at_ms, _), _)| *at_ms)
     }
 
-    /// What has become of settles since the last time.
+    /// What happened to settles since the last call.
     pub(super) fn take_news(&mut self) -> Vec<News> {
         std::mem::take(&mut self.news)
     }
@@ -141,12 +141,12 @@ impl Books {
         &self.settles[index].facts
     }
 
-    /// Has any create named an address for callbacks?
+    /// Whether any create named an address for callbacks.
     pub(super) fn has_notify_url(&self) -> bool {
         self.has_notify_url
     }
 
-    /// Is this number used up, so that a create gets 23111?
+    /// Whether this number is used up, so that a create gets 23111.
     pub(super) fn number_taken(&self, app_id: &str, out_settle_no: &str) -> bool {
         let number = (app_id.to_owned(), out_settle_no.to_owned());
         let frees = self.choices.number_after_fail == NumberFate::Free;
@@ -173,7 +173,7 @@ impl Books {
         self.settles.len() >= SETTLES_MAX
     }
 
-    /// Takes a settle in and plans its course.
+    /// Adds a settle and plans its course.
     pub(super) fn accept(&mut self, accepted: Accepted) -> &AppliedSettle {
         let nth = self.under_number(&accepted.app_id, &accepted.out_settle_no);
         let name = &accepted.out_settle_no;
@@ -206,7 +206,7 @@ impl Books {
         &self.settles[index].facts
     }
 
-    /// Puts somebody else's settle in. It stays as it is until a test moves it.
+    /// Adds another system's settle. It stays as it is until a test moves it.
     pub(super) fn accept_stranger(
         &mut self,
         app_id: &str,
@@ -248,7 +248,7 @@ impl Books {
         settle_id
     }
 
-    /// Ends a settle now, with everything that an end brings with it. `false`: no such settle.
+    /// Ends a settle now, with everything that follows from an end. `false`: no such settle.
     pub(super) fn finish(&mut self, settle_id: &str, status: Status) -> bool {
         let Some(&index) = self.by_settle_id.get(settle_id) else {
             return false;
@@ -262,7 +262,7 @@ impl Books {
         true
     }
 
-    /// Makes a settle look like this from now on, whatever it was. `false`: no such settle.
+    /// Makes a settle look like this from now on. `false`: no such settle.
     pub(super) fn set_status(&mut self, settle_id: &str, status: Status) -> bool {
         let Some(&index) = self.by_settle_id.get(settle_id) else {
             return false;
@@ -342,7 +342,7 @@ impl Books {
         ids::order_id(self.seed, app_id, out_order_no)
     }
 
-    /// From acceptance to the end, as the order's number wants it.
+    /// From acceptance to the end, as the order's number chooses.
     fn plan_course(&mut self, index: usize) {
         // INIT for the first third, so that a poller has a chance to see all three.
         self.plan(index, self.processing_ms / 3, Step::Process);
@@ -397,7 +397,7 @@ impl Books {
         self.tell(index);
     }
 
-    /// Douyin would not pay the same money twice, whatever else it does.
+    /// Whatever else it does, Douyin does not pay the same money twice.
     fn money_is_still_there(&mut self, index: usize) -> bool {
         let facts = self.settles[index].facts.clone();
         let settled = self.settled(&facts.app_id, &facts.out_order_no);
@@ -413,7 +413,7 @@ impl Books {
         facts.finished_at_ms = status.is_final().then_some(self.now_ms);
     }
 
-    /// What a settle is now is news.
+    /// Notes the present state of a settle as news.
     fn tell(&mut self, index: usize) {
         let status = self.settles[index].facts.status;
         self.news.push(News { index, status, at_ms: self.now_ms });

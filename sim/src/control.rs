@@ -1,8 +1,8 @@
 //! The control interface, under paths that Douyin does not have: `/` and what begins with `/sim/`.
 //!
-//! For people who are curious and for tests in other processes: they see what is in the books,
-//! move the clock and choose what goes wrong. It speaks JSON, and a page of the same speaks it with
-//! a browser. It knows the simulator, and no rule of Douyin's.
+//! For curious people and for tests in other processes: they see what is in the books, move the
+//! clock and choose faults. It speaks JSON, and its page uses the same from a browser. It knows the
+//! simulator, and no rule of Douyin's.
 //!
 //! ```text
 //! GET  /                          the page
@@ -48,7 +48,7 @@ use super::rules::AppRules;
 use super::settles::Status;
 use super::simulator::Shared;
 
-/// Nothing from elsewhere, whatever a name in the books may contain, and no text becomes markup.
+/// The page loads nothing from elsewhere, and no text from the books becomes markup.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; \
      style-src 'self'; img-src data:; form-action 'none'; frame-ancestors 'none'; base-uri 'none'; \
      require-trusted-types-for 'script'";
@@ -62,7 +62,7 @@ const FILES: [(&str, &str, &str); 5] = [
     ("/sim/settings.js", "text/javascript; charset=utf-8", include_str!("control/settings.js")),
 ];
 
-/// Is this path one of ours?
+/// Whether this path belongs to the control interface.
 pub(super) fn is_for(path: &str) -> bool {
     path == "/" || path.starts_with("/sim/")
 }
@@ -106,7 +106,7 @@ fn unknown(what: &str, name: &str) -> Refused {
     Refused(StatusCode::NOT_FOUND, format!("There is no {what} {name:?}."))
 }
 
-/// What a POST says. It need not say that it is JSON: `curl -d` says the wrong thing.
+/// The body of a POST. Its content type is ignored, because `curl -d` sends the wrong one.
 struct Change<T>(T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Change<T> {
@@ -170,7 +170,7 @@ async fn clock(State(shared): Control, Change(by): Change<Clock>) -> Response {
 struct Order {
     app_id: String,
     out_order_no: String,
-    /// What is left out is as it is by default.
+    /// Fields that are left out have their defaults.
     order: OrderSetup,
 }
 
@@ -186,7 +186,7 @@ async fn order(State(shared): Control, Change(of): Change<Order>) -> Answer {
     Ok(books(State(shared)).await)
 }
 
-/// What is left out stays as it is.
+/// Fields that are left out stay as they are.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct App {
@@ -231,7 +231,7 @@ async fn finish(State(shared): Control, Change(end): Change<Finish>) -> Answer {
     Ok(books(State(shared)).await)
 }
 
-/// What goes wrong by itself. What is left out goes well.
+/// The faults that happen by themselves. Those that are left out do not happen.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Faults {
@@ -278,7 +278,7 @@ fn shown(content_type: &'static str, body: impl IntoResponse) -> Response {
     (headers, body).into_response()
 }
 
-/// A browser that has this page and another one open must not do what the other one says.
+/// A page of another site, open in the same browser, must not be able to change anything.
 fn from_another_site(headers: &HeaderMap) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else {
         return false;
@@ -288,7 +288,7 @@ fn from_another_site(headers: &HeaderMap) -> bool {
     origin.is_none() || origin != host || !origin.is_some_and(is_address)
 }
 
-/// Any page can have its own name resolve to this machine; an address it cannot have.
+/// A page can make any name resolve to this machine, but not an address.
 fn is_address(host: &str) -> bool {
     let port = |rest: &str| {
         rest.is_empty() || rest.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())

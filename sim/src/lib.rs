@@ -14,13 +14,13 @@
 //!  control: the page at / and JSON under /sim/, for people and tests elsewhere
 //! ```
 //!
-//! Read `core.rs` first: a request becomes a [`Reply`] there, and what a settle came to becomes a
+//! Read `core.rs` first: there a request becomes a [`Reply`], and the end of a settle becomes a
 //! [`Delivery`]. Below it everything is pure state over `now_ms`; above it `http.rs` and
-//! `deliver.rs` are the only I/O. What the documents leave open is a field of
-//! [`Choices`]; what a test wants to go wrong is a [`Script`], or for callbacks a
-//! [`CallbackScript`]; what happened is a [`Snapshot`].
+//! `deliver.rs` are the only I/O. What the documents leave open is a field of [`Choices`]; what a
+//! test wants to go wrong is a [`Script`], or for callbacks a [`CallbackScript`]; what happened is
+//! a [`Snapshot`].
 
-// So that the compiler finds what nothing uses any more.
+// So that the compiler finds what is not used any more.
 #![warn(unreachable_pub)]
 
 mod answers;
@@ -82,10 +82,10 @@ pub use self::standalone::{banner, run};
 pub struct SimConfig {
     /// Port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Every number it makes up and every fault it draws come from here.
+    /// All made-up numbers and drawn faults come from it.
     pub seed: u64,
     pub apps: Vec<SimApp>,
-    /// What holds for every app that is not configured otherwise while it runs.
+    /// The rules of every app that is not configured otherwise while it runs.
     pub rules: AppRules,
     pub choices: Choices,
     /// From acceptance to the end of a settle, in milliseconds.
@@ -103,13 +103,13 @@ pub struct SimConfig {
 }
 
 impl SimConfig {
-    /// A free loopback port and the documented or harmless value of everything else.
+    /// A free loopback port, and the documented or a harmless value of everything else.
     #[must_use]
     pub fn loopback(seed: u64, apps: Vec<SimApp>) -> Self {
         Self::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), seed, apps)
     }
 
-    /// The documented or harmless value of everything else.
+    /// The documented or a harmless value of everything.
     #[must_use]
     pub fn at(listen: SocketAddr, seed: u64, apps: Vec<SimApp>) -> Self {
         Self {
@@ -140,7 +140,7 @@ pub struct SimApp {
 }
 
 impl SimApp {
-    /// One without an address for callbacks and with the simulator's own key.
+    /// An app without an address for callbacks and with the simulator's own key.
     #[must_use]
     pub fn new(app_id: impl Into<String>, client_secret: impl Into<String>) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! settle_query: finds settles by one of four keys and writes them down.
+//! settle_query: finds settles by one of four keys and renders them.
 //!
 //! It changes nothing in the books and does not know tokens, envelopes or faults.
 
@@ -34,7 +34,7 @@ pub(super) fn settle_query(books: &Books, app_id: &str, body: &[u8]) -> Result<V
     Ok(Value::Array(items))
 }
 
-/// The key that counts, of a body that may be anything; empty if there is none.
+/// The key that counts in a body that may be anything; empty if there is none.
 pub(super) fn peek_key(body: &Value) -> String {
     let keys = KEYS.iter().map(|(name, _)| peek(body, name));
     keys.into_iter().find(|text| !text.is_empty()).unwrap_or_default()
@@ -89,7 +89,7 @@ fn item(settle: &AppliedSettle, choices: &Choices) -> Value {
     Value::Object(item)
 }
 
-/// Who gets what; the fee and all shares, the seller's rest included, make up the amount.
+/// Who gets what. The fee and all shares, the seller's rest included, make up the amount.
 pub(super) fn detail(settle: &AppliedSettle, status: Status, separator: &str) -> String {
     if status == Status::Fail {
         return String::new();
@@ -101,7 +101,7 @@ pub(super) fn detail(settle: &AppliedSettle, status: Status, separator: &str) ->
         .map(|receiver| share(&receiver.merchant_uid, receiver.amount_fen))
         .collect();
     if rest_fen > 0 {
-        // The seller's merchant id is nobody's business here; any 20 digits do.
+        // The seller's merchant id does not matter here; any 20 digits do.
         shares.push(share("72789245768543296350", rest_fen));
     }
     shares.join(separator)

@@ -1,6 +1,6 @@
-//! The handle on a running simulator: what a test can do to it and see of it.
+//! The handle of a running simulator: what a test can do to it and see of it.
 //!
-//! It locks, tells the time and wakes those who wait for changes; what anything means is below.
+//! It locks, tells the time and wakes tasks that wait for changes. The core knows what they mean.
 
 use std::io;
 use std::net::SocketAddr;
@@ -36,10 +36,10 @@ pub struct Simulator {
     _stop_when_dropped: Arc<DropGuard>,
 }
 
-/// What the handle and the tasks have in common.
+/// What the handle and the tasks share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// Never held across an await.
+    /// Never locked across an await.
     core: Mutex<Core>,
     pub(super) clock: Clock,
     /// Grows after every change, for [`Simulator::until`].
@@ -78,7 +78,7 @@ impl Simulator {
         Ok(Self { shared, address, _stop_when_dropped: Arc::new(stop.drop_guard()) })
     }
 
-    /// Where it is, without a slash at the end.
+    /// Its URL, without a slash at the end.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
@@ -103,8 +103,8 @@ impl Simulator {
         self.shared.look()
     }
 
-    /// Waits until the books are as wanted. They are looked at after every request, every change by
-    /// a test and every callback, not when time passes: for that, move the time or query.
+    /// Waits until the books are as wanted. They are checked after every request, every change by a
+    /// test and every callback, but not when time passes: for that, move the time or query.
     pub async fn until(&self, wanted: impl Fn(&Snapshot) -> bool) -> Snapshot {
         let mut changes = self.shared.changes.subscribe();
         loop {
@@ -117,7 +117,7 @@ impl Simulator {
         }
     }
 
-    /// Moves the simulator's clock forward; everything that falls due happens.
+    /// Moves the simulator's clock forward. Everything happens that becomes due.
     pub fn advance(&self, by: Duration) {
         self.shared.advance(by);
     }
@@ -137,17 +137,17 @@ impl Simulator {
         self.queue(Endpoint::Token, "", scripts);
     }
 
-    /// What every create gets that has no script of its own; `None` ends that.
+    /// Sets what every create without a script of its own gets; `None` ends that.
     pub fn always_create(&self, script: Option<Script>) {
         self.set_always(Endpoint::Create, script);
     }
 
-    /// What every query gets that has no script of its own; `None` ends that.
+    /// Sets what every query without a script of its own gets; `None` ends that.
     pub fn always_query(&self, script: Option<Script>) {
         self.set_always(Endpoint::Query, script);
     }
 
-    /// What every token call gets that has no script of its own; `None` ends that.
+    /// Sets what every token call without a script of its own gets; `None` ends that.
     pub fn always_token(&self, script: Option<Script>) {
         self.set_always(Endpoint::Token, script);
     }
@@ -158,13 +158,13 @@ impl Simulator {
         self.shared.with(|core, _| core.outbox.scripts.queue(out_settle_no, scripts));
     }
 
-    /// What every attempt to deliver a callback gets that has no script of its own; `None` ends
+    /// Sets what every attempt to deliver a callback without a script of its own gets; `None` ends
     /// that.
     pub fn always_callback(&self, script: Option<CallbackScript>) {
         self.shared.with(|core, _| core.outbox.scripts.set_always(script));
     }
 
-    /// Changes where an app's callbacks go; those that wait go to the new address too.
+    /// Changes where an app's callbacks go. Waiting ones go to the new address too.
     pub fn set_callback_url(&self, app_id: &str, url: Option<&str>) {
         self.shared.with(|core, _| core.outbox.set_console_url(app_id, url.map(str::to_owned)));
     }
@@ -187,19 +187,19 @@ impl Simulator {
         key.sign(&signed_text(timestamp, nonce, body))
     }
 
-    /// The body with which the platform would announce that a settle has this status, whether or
-    /// not it has. `None`: no such settle.
+    /// The body with which the platform would announce that a settle has this status, even if it
+    /// has not. `None`: no such settle.
     #[must_use]
     pub fn callback_body(&self, settle_id: &str, status: Status) -> Option<Bytes> {
         self.shared.locked(|core, _| core.callback_body(settle_id, status))
     }
 
-    /// Sends a made-up callback, once; the answer is its id. `None`: too many are under way.
+    /// Sends a made-up callback once and returns its id. `None`: too many are under way.
     pub fn forge_callback(&self, forged: &Forged) -> Option<u64> {
         self.shared.with(|core, now_ms| core.outbox.forge(now_ms, forged))
     }
 
-    /// Sends the very bytes of a callback again, once; the answer is the id of the copy. `None`:
+    /// Sends the very bytes of a callback again, once, and returns the id of the copy. `None`:
     /// nothing of it was sent, or it is forgotten.
     pub fn replay_callback(&self, id: u64) -> Option<u64> {
         self.shared.with(|core, now_ms| core.outbox.replay(now_ms, id))
@@ -220,7 +220,7 @@ impl Simulator {
         self.shared.with(|core, _| core.books.set_order(app_id, out_order_no, order));
     }
 
-    /// Puts somebody else's settle under a number; the answer is its `settle_id`.
+    /// Puts another system's settle under a number and returns its `settle_id`.
     pub fn stranger_settle(
         &self,
         app_id: &str,
@@ -230,7 +230,7 @@ impl Simulator {
         self.shared.with(|core, _| core.books.accept_stranger(app_id, Some(out_settle_no), settle))
     }
 
-    /// Puts an automatic settlement in: its number is the `settle_id` that is answered.
+    /// Adds an automatic settlement. Its number is the `settle_id` that is returned.
     pub fn platform_settle(&self, app_id: &str, settle: StrangerSettle) -> String {
         self.shared.with(|core, _| core.books.accept_stranger(app_id, None, settle))
     }
@@ -240,13 +240,13 @@ impl Simulator {
         self.shared.with(|core, _| core.books.finish(settle_id, status))
     }
 
-    /// Pins a settle to a status, however absurd; nothing else follows. `false`: no such settle.
+    /// Pins a settle to a status, however absurd. Nothing else follows. `false`: no such settle.
     pub fn set_status(&self, settle_id: &str, status: Status) -> bool {
         self.shared.with(|core, _| core.books.set_status(settle_id, status))
     }
 
-    /// Somebody else fetches a token with the same key; the answer is that token. `None`: no such
-    /// app, or its quota of token calls is used up.
+    /// Another system fetches a token with the same key; returns that token. `None`: no such app,
+    /// or its quota of token calls is used up.
     pub fn steal_token(&self, app_id: &str) -> Option<String> {
         self.shared.with(|core, now_ms| core.tokens.steal(now_ms, app_id, &core.books.choices))
     }
@@ -256,7 +256,7 @@ impl Simulator {
         self.shared.with(|core, now_ms| core.tokens.expire_all(now_ms, app_id));
     }
 
-    /// How it is set, for [`super::banner`].
+    /// Its settings, for [`super::banner`].
     pub(super) fn setting(&self) -> Setting {
         self.shared.locked(|core, _| Setting {
             seed: core.seed(),
@@ -276,27 +276,27 @@ impl Simulator {
     }
 }
 
-/// How a simulator is set now.
+/// The present settings of a simulator.
 pub(super) struct Setting {
     pub(super) seed: u64,
     pub(super) apps: Vec<String>,
     pub(super) faults_per_10_000: u32,
     pub(super) choices: Choices,
-    /// With the app that each belongs to.
+    /// Each with its app.
     pub(super) callback_urls: Vec<(String, String)>,
 }
 
 impl Shared {
-    /// Moves the clock forward; everything that falls due happens.
+    /// Moves the clock forward. Everything happens that becomes due.
     pub(super) fn advance(&self, by: Duration) {
         self.clock.advance(by);
         self.with(|_, _| {});
-        // What is due at the same moment as before is due sooner in real time.
+        // The same moment is sooner in real time now.
         self.something_is_due.notify_one();
     }
 
-    /// What the task that carries callbacks has to send now, and how long it may sleep then.
-    /// `None`: until something happens.
+    /// The callbacks that must be sent now, and how long the task may then sleep. `None`: until
+    /// something happens.
     pub(super) fn callbacks_due(&self, at_most: usize) -> (Vec<Delivery>, Option<Duration>) {
         let due = self.locked(|core, now_ms| {
             let deliveries = core.callbacks_due(now_ms, at_most);
@@ -311,7 +311,7 @@ impl Shared {
         due
     }
 
-    /// Does something with the core at the present time, and tells those who wait for changes.
+    /// Uses the core at the present time, and wakes tasks that wait for changes.
     pub(super) fn with<T>(&self, action: impl FnOnce(&mut Core, u64) -> T) -> T {
         let result = self.locked(|core, now_ms| {
             let result = action(core, now_ms);
@@ -330,15 +330,15 @@ impl Shared {
         self.changes.send_modify(|count| *count += 1);
     }
 
-    /// So that looking does not wake the one who looks.
+    /// So that a look does not wake the task that looks.
     fn look(&self) -> Snapshot {
         self.locked(|core, _| core.snapshot())
     }
 
-    /// As [`Shared::with`], but telling nobody: for what changes nothing.
+    /// As [`Shared::with`], without waking any task: for what changes nothing.
     pub(super) fn locked<T>(&self, action: impl FnOnce(&mut Core, u64) -> T) -> T {
         let now_ms = self.clock.now_ms();
-        // A panic elsewhere leaves the books readable for the test that reports it.
+        // After a panic elsewhere the books stay readable for the test that reports it.
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
         core.advance(now_ms);
         action(&mut core, now_ms)

@@ -1,4 +1,4 @@
-//! The simulator as a process of its own: run it, and tell a person where it is.
+//! The simulator as a process of its own: runs it, and tells a person where it is.
 
 use std::fmt::Write as _;
 use std::future::Future;
@@ -11,7 +11,7 @@ use super::choices::Choices;
 use super::simulator::Simulator;
 use super::{SimApp, SimConfig};
 
-/// Runs a simulator until `stop` is ready. `started` is told once it answers; it may print the
+/// Runs a simulator until `stop` is ready. Calls `started` once it answers; that may print the
 /// [`banner`].
 ///
 /// # Errors
@@ -28,7 +28,7 @@ pub async fn run(
     Ok(())
 }
 
-/// What a person needs to use it, and to have the same again. Secrets are not in it.
+/// What a person needs to use it and to start the same one again. It has no secrets.
 #[must_use]
 pub fn banner(simulator: &Simulator) -> String {
     let setting = simulator.setting();
@@ -72,7 +72,7 @@ pub fn banner(simulator: &Simulator) -> String {
     text
 }
 
-/// The choices that are not the default ones.
+/// The choices that differ from the defaults.
 fn differing(choices: &Choices) -> Vec<(String, Value)> {
     let usual = Choices::default().named();
     choices.named().into_iter().filter(|(name, value)| usual.get(name) != Some(value)).collect()
@@ -82,7 +82,7 @@ impl FromStr for SimApp {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // The problem does not repeat the text: half of it is a secret.
+        // The problem does not repeat the text, because half of it is a secret.
         match text.split_once('=') {
             Some((app_id, secret)) if !app_id.is_empty() && !secret.is_empty() => {
                 Ok(Self::new(app_id, secret))

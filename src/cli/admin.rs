@@ -1,4 +1,4 @@
-//! How a command asks the gateway that runs: JSON to its admin listener.
+//! How a command asks the running gateway: JSON to its admin listener.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::config::{Config, Environment, Problems};
 const TIME_MAX: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
-/// The address that was given, else the one of the configuration.
+/// The given address, else the one of the configuration.
 pub(crate) fn address(
     given: Option<SocketAddr>,
     file: &ConfigFile,
@@ -31,7 +31,7 @@ pub(crate) fn address(
     }
 }
 
-/// Puts a question; the answer's text, or why there is none.
+/// Asks a question; returns the answer's text, or why there is none.
 pub(crate) async fn ask(
     addr: SocketAddr,
     path: &str,
@@ -61,7 +61,7 @@ async fn exchange(addr: SocketAddr, path: &str, asked: &impl Serialize) -> Resul
         let text = String::from_utf8_lossy(&body).into_owned();
         if good { Ok(text) } else { Err(text) }
     };
-    // The connection works for as long as the answer is waited for.
+    // The connection runs for as long as the answer is waited for.
     tokio::select! {
         biased;
         answer = answer => answer,

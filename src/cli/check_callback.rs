@@ -1,4 +1,4 @@
-//! `check-callback`: would this saved callback be taken in, and what does it say?
+//! `check-callback`: whether this saved callback would be accepted, and what it says.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -18,10 +18,10 @@ pub struct CheckCallback {
     /// The platform public keys of the app, as in `platform_public_keys_file`.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// The headers of the callback, one `Name: value` a line; others than Byte-… are passed over.
+    /// The headers of the callback, one `Name: value` per line. Only the Byte-… ones are used.
     #[arg(long, value_name = "FILE")]
     headers: PathBuf,
-    /// The body, byte for byte as it came: no line feed more, none less.
+    /// The body, byte for byte as it came: not even a line feed more or less.
     #[arg(long, value_name = "FILE")]
     body: PathBuf,
     /// The app that the callback came to. Default: the one that it names is not checked.
@@ -29,7 +29,7 @@ pub struct CheckCallback {
     app_id: Option<String>,
 }
 
-/// Larger files are no callbacks.
+/// Larger files are not callbacks.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 impl CheckCallback {
@@ -94,7 +94,7 @@ fn bytes(path: &Path) -> Result<Vec<u8>, String> {
     read.map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Header names know no case. The first one of a name counts; missing is empty.
+/// The case of header names does not matter. The first header of a name counts; missing is empty.
 fn value<'a>(headers: &'a str, name: &str) -> &'a str {
     let pairs = headers.lines().filter_map(|line| line.split_once(':'));
     let mut values = pairs.filter(|(seen, _)| seen.trim().eq_ignore_ascii_case(name));
@@ -122,7 +122,7 @@ fn shown(report: &Report) -> String {
     ];
     let mut text = String::new();
     for (name, value) in lines {
-        // Quoted, because it is somebody else's text on a terminal.
+        // Quoted, because the text comes from outside and goes to a terminal.
         let _ = writeln!(text, "  {name}: {}", value.map_or("–".to_owned(), |v| format!("{v:?}")));
     }
     text

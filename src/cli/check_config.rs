@@ -12,11 +12,11 @@ use crate::config::{self, Config, Environment, Flags, Loaded};
 pub struct CheckConfig {
     #[command(flatten)]
     file: ConfigFile,
-    /// Prints every knob there is instead: as the tables of docs/configuration.md, or as
+    /// Prints all knobs instead: as the tables of docs/configuration.md, or as
     /// examples/gateway.toml.
     #[arg(long, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "markdown")]
     print_knobs: Option<KnobFormat>,
-    /// Prints every limit there is instead, as the tables of docs/limits.md.
+    /// Prints all limits instead, as the tables of docs/limits.md.
     #[arg(long, conflicts_with = "print_knobs")]
     print_limits: bool,
 }
@@ -57,7 +57,7 @@ impl CheckConfig {
     }
 }
 
-/// What would run. Says where secrets are kept, never what they are.
+/// What would run. It says where secrets are kept, never what they are.
 fn summary(Loaded { config, set, .. }: &Loaded) -> String {
     let callback = match config.takes_callbacks() {
         true => config.callback.addr.to_string(),

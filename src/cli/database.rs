@@ -1,4 +1,4 @@
-//! The database that a command is about, where no gateway runs on it.
+//! The database of a command that runs without a gateway on it.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,7 +19,8 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// How it is opened. `Err`: the configuration cannot be used, which the operator was told.
+    /// How the database is opened. `Err`: the configuration cannot be used, and the operator was
+    /// told.
     pub(crate) fn options(self) -> Result<SqliteOptions, ExitCode> {
         let flags =
             Flags { grpc_addr: None, database: self.data_dir.map(|dir| dir.join(DATABASE)) };

@@ -36,11 +36,11 @@ impl Errors {
     }
 }
 
-/// Both tables as they are printed in JSON. Names are kept and orders too: by number, by reason.
+/// Both tables as they are printed in JSON. Names and orders are stable: by number, by reason.
 #[derive(Serialize)]
 struct Tables {
     douyin: Table<DouyinError>,
-    /// What a number is that Douyin answers and no document lists.
+    /// The row of a number that Douyin answers and no document lists.
     douyin_unlisted: Common,
     gateway: Table<OwnError>,
 }
@@ -64,9 +64,9 @@ struct DouyinError {
 
 #[derive(Serialize)]
 struct OwnError {
-    /// Who can answer it.
+    /// The RPCs that can answer it.
     rpcs: Vec<&'static str>,
-    /// What it can promise to a CreateSettle.
+    /// The outcomes that it can have from CreateSettle.
     outcomes: Vec<&'static str>,
     #[serde(flatten)]
     common: Common,
@@ -79,7 +79,7 @@ struct Common {
     retry: &'static str,
     /// With `retry` `now` only.
     retry_delay_ms: Option<u128>,
-    /// The detail that fits this error, besides those that fit all of its kind.
+    /// The detail that this error has beside those of all errors of its kind.
     detail: Option<&'static str>,
     meaning: &'static str,
     meaning_zh: &'static str,

@@ -1,5 +1,5 @@
 //! `healthcheck`: asks a gateway whether it serves. For containers, whose image has no other
-//! program to ask with.
+//! program for that.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
@@ -27,8 +27,8 @@ pub struct Healthcheck {
     service: String,
 }
 
-/// Connecting included. Shorter than the time limit of the container's engine, so that the reason
-/// is printed.
+/// Connecting included. Shorter than the container engine's time limit, so that the reason is
+/// printed.
 const TIME_MAX: Duration = Duration::from_secs(2);
 
 impl Healthcheck {
@@ -76,7 +76,7 @@ async fn ask(addr: &str, service: String) -> Result<ServingStatus, String> {
     Ok(answer.into_inner().status())
 }
 
-/// Who listens on every address is asked on this machine's own.
+/// A gateway that listens on every address is asked on this machine's own.
 pub(crate) fn reachable(addr: SocketAddr) -> SocketAddr {
     let ip = match addr.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -86,13 +86,13 @@ pub(crate) fn reachable(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, addr.port())
 }
 
-/// An error with all that caused it, in one line.
+/// An error with all its causes, in one line.
 fn causes(error: impl std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let reason = error.to_string();
-        // Some repeat what caused them.
+        // Some errors repeat their cause.
         if !text.ends_with(&reason) {
             text = format!("{text}: {reason}");
         }

@@ -48,20 +48,20 @@ pub enum Command {
     Init(init::Init),
     /// Runs the gateway on the database that there is.
     Serve(Serve),
-    /// Reads the configuration as `serve` would, and tells all that is wrong with it. Changes
+    /// Reads the configuration as `serve` would, and reports all mistakes in it. Changes
     /// nothing and opens no database. Exit code 0 if it is right, 64 if not.
     CheckConfig(check_config::CheckConfig),
-    /// Prints every error that callers can meet: Douyin's numbers and the gateway's own reasons.
+    /// Prints every error that callers can get: Douyin's numbers and the gateway's own reasons.
     Errors(errors::Errors),
     /// Asks a gateway by grpc.health.v1 whether it serves. Exit code 0 only if it says SERVING
     /// within 2 s.
     Healthcheck(healthcheck::Healthcheck),
     /// Checks a saved callback against a platform public key, and shows what it says. Changes
-    /// nothing and asks nobody. Exit code 0 if it would be taken in, 1 if not.
+    /// nothing and sends nothing. Exit code 0 if it would be accepted, 1 if not.
     CheckCallback(check_callback::CheckCallback),
-    /// Decides which word of a contradiction stands, at a gateway that runs. Ask Douyin first.
+    /// Decides at a running gateway which word of a contradiction is true. Ask Douyin first.
     ResolveContradiction(resolve_contradiction::ResolveContradiction),
-    /// Lists the settles that do not come to their end, and why, as a gateway that runs sees them.
+    /// Lists the settles that do not come to their end, and why, as a running gateway sees them.
     Stuck(stuck::Stuck),
     /// Tells a restored database that it is a backup, before a gateway opens it: what is open in it
     /// is never sent again, because what was committed after the backup is not known any more.
@@ -111,11 +111,10 @@ pub const EX_USAGE: u8 = 64;
 /// How long a command that failed waits until its complaint is printed.
 const TELL_MAX: Duration = Duration::from_secs(2);
 
-/// Says what is wrong with the command line; or prints the help or the version, if that was asked
-/// for.
+/// Says what is wrong with the command line, or prints the help or the version.
 pub fn explain(error: clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        // A reader that closed our output does not read it.
+        // If the reader has closed our output, it does not read this.
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
@@ -123,15 +122,15 @@ pub fn explain(error: clap::Error) -> ExitCode {
     ExitCode::from(EX_USAGE)
 }
 
-/// Prints what a command that serves says when it begins. It waits for no reader: standard output
-/// may be a pipe that stands still.
+/// Prints what `serve` prints when it begins. It waits for no reader: standard output may be a pipe
+/// whose reader stands still.
 pub fn announce(text: String) {
     let thread = thread::Builder::new().name("banner".to_owned());
-    // Ends with the process, which it does not hold up. Without a thread there is no banner.
+    // The thread ends with the process and does not delay it. Without a thread there is no banner.
     let _ = thread.spawn(move || print(&text));
 }
 
-/// Prints what a command is for. A reader that closed our output does not read it.
+/// Prints the output of a command. If the reader has closed our output, it does not read this.
 pub fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
@@ -142,8 +141,8 @@ pub fn complain(problem: impl fmt::Display) {
     tell(move || drop(std::io::stderr().write_all(text.as_bytes())));
 }
 
-/// Prints to standard error, and does not wait for ever: the exit code says the same, and a pipe
-/// that stands still must not keep it back.
+/// Prints to standard error for a limited time: the exit code says the same, and a pipe whose
+/// reader stands still must not delay it.
 fn tell(print: impl FnOnce() + Send + 'static) {
     let (done, printed) = mpsc::sync_channel(1);
     let print = move || {
@@ -166,7 +165,8 @@ mod tests {
         Cli::command().debug_assert();
     }
 
-    /// The variable is named twice: an attribute takes no constant of another module.
+    /// The variable has its name in two places, because an attribute takes no constant of another
+    /// module.
     #[test]
     fn the_variable_of_the_file_is_the_one_that_the_configuration_knows() {
         let command = Cli::command();

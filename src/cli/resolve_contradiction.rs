@@ -1,4 +1,4 @@
-//! `resolve-contradiction`: an operator's decision, taken to the gateway that runs.
+//! `resolve-contradiction`: sends an operator's decision to the running gateway.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! `restored`: tells the database that it is a backup, which went back to an earlier state.
+//! `restored`: tells a database that it is a backup, so that it begins a new generation.
 
 use std::process::ExitCode;
 

@@ -18,8 +18,8 @@ use crate::store::OpenError;
 /// Everything that `serve` starts from.
 pub struct Setup {
     pub config: Config,
-    /// Tells whoever must know where everything is, once the addresses are known; returns what a
-    /// person reads.
+    /// Called once the addresses are known: sets them where they are needed, and returns the
+    /// banner.
     pub announce: Box<dyn FnOnce(Addrs) -> String>,
     /// Runs for as long as this lives.
     #[cfg(feature = "sandbox")]
@@ -103,7 +103,8 @@ pub fn seed() -> u64 {
 
 /// The first SIGTERM or SIGINT; a second one ends the process at once.
 ///
-/// From this call on, not from when it is awaited: whoever reads a banner may signal at once.
+/// Handled from this call on, not from the first await: an operator who reads the banner may signal
+/// at once.
 pub fn stop_signal() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be handled");
@@ -118,7 +119,7 @@ pub fn stop_signal() -> impl Future<Output = ()> {
         either().await;
         let at_once = async move {
             either().await;
-            #[expect(clippy::exit, reason = "whoever asks twice wants no drain")]
+            #[expect(clippy::exit, reason = "an operator who asks twice wants no drain")]
             std::process::exit(1);
         };
         #[expect(clippy::disallowed_methods, reason = "ends with the process, which it may end")]
@@ -136,7 +137,7 @@ pub fn outlive_signals() {
     let handled = |name: Signal| {
         signal(SignalKind::from_raw(name.as_raw())).expect("these signals can be handled")
     };
-    // A handler stays for good, heard or not.
+    // A handler stays for good.
     drop(handled(Signal::XFSZ));
     for (signal, name) in
         [(Signal::HUP, "SIGHUP"), (Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")]
@@ -227,7 +228,7 @@ mod sandbox {
         Ok(Setup { config, announce: Box::new(announce), simulator: Some(simulator) })
     }
 
-    /// The simulator begins empty, and the database does not.
+    /// Warns of open settles: the simulator begins empty, and the database does not.
     pub async fn tell_of_earlier_run(server: &Server) {
         match server.open_settles().await {
             Ok(0) => {}
@@ -240,8 +241,8 @@ mod sandbox {
         }
     }
 
-    /// What makes a sandbox one is not for variables to change: whoever set them for a real gateway
-    /// and starts a sandbox in the same shell would play with real money.
+    /// Refuses variables that would connect a sandbox to the real Douyin. An operator who set them
+    /// for a real gateway and starts a sandbox in the same shell would play with real money.
     fn keep_out_the_real_one(environment: &Environment) -> Result<(), Problems> {
         let own = ["SETTLEMENT_DEFAULT_APP", "SETTLEMENT_DOUYIN_BASE_URL"];
         let ours = |name: &&str| own.contains(name) || name.starts_with("SETTLEMENT_APPS_");

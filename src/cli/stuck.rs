@@ -1,4 +1,4 @@
-//! `stuck`: which settles do not come to their end, asked of the gateway that runs.
+//! `stuck`: which settles do not come to their end, as the running gateway sees them.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;

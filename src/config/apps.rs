@@ -1,7 +1,7 @@
 //! The apps: each block complete, each app once, each secret read from where it is kept.
 //!
-//! No problem and no warning repeats a secret, nor what should name one: people put the secret
-//! itself there.
+//! No problem and no warning repeats a secret, nor the value that should name one, because people
+//! put the secret itself there.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
@@ -41,7 +41,7 @@ impl Block {
 
 const ENV: &str = "client_secret_env";
 const FILE: &str = "client_secret_file";
-/// Everything that a person may have taken for the key of a secret.
+/// Every key in which a person may have put a secret.
 const SECRET_KEYS: [&str; 3] = [ENV, FILE, "client_secret"];
 /// The largest secret; Douyin's have 40 bytes.
 const SECRET_BYTES_MAX: u64 = 4_096;
@@ -75,7 +75,7 @@ pub(super) fn complete(reading: &mut Reading, environment: &Environment) -> Vec<
                 warnings.extend(warning.map(|warning| format!("{at}: {path} {warning}")));
                 Some(client_secret)
             }
-            // A key whose value was not taken has been reported.
+            // A key whose value was refused has been reported.
             Err(_) if SECRET_KEYS.iter().any(|key| reading.bad.contains(&path(key))) => None,
             Err((key, why)) => {
                 let at = at(reading, key);
@@ -85,7 +85,7 @@ pub(super) fn complete(reading: &mut Reading, environment: &Environment) -> Vec<
         };
         let (platform_keys, notify_url) = match callbacks(&block.draft) {
             Ok(parts) => parts,
-            // A key whose value was not taken has been reported.
+            // A key whose value was refused has been reported.
             Err(_) if [KEYS, CALLBACK_URL].iter().any(|key| reading.bad.contains(&path(key))) => {
                 (None, None)
             }
@@ -108,7 +108,7 @@ pub(super) fn complete(reading: &mut Reading, environment: &Environment) -> Vec<
                 None
             }
         };
-        // What else is wrong with it has been reported: nothing is built from it then.
+        // Other mistakes have been reported. Then nothing is built from the configuration.
         if let (Some(app_id), Some(client_secret)) = (app_id, client_secret) {
             let budget = block.draft.budget;
             reading.config.apps.push(AppConfig {
@@ -135,7 +135,7 @@ struct Secret {
     warning: Option<&'static str>,
 }
 
-/// The secret of an app, or the key that is to blame and why.
+/// The secret of an app; on an error the key at fault, and why.
 fn secret(app: &AppDraft, environment: &Environment) -> Result<Secret, (&'static str, String)> {
     let one = "must stand alone: client_secret_env and client_secret_file exclude each other";
     let (key, text, warning) = match (&app.client_secret_file, &app.client_secret_env) {
@@ -166,14 +166,14 @@ fn secret(app: &AppDraft, environment: &Environment) -> Result<Secret, (&'static
 
 type CallbackParts = (Option<PlatformKeys>, Option<NotifyUrl>);
 
-/// What an app needs for callbacks, or the key that is to blame and why.
+/// What an app needs for callbacks; on an error the key at fault, and why.
 fn callbacks(app: &AppDraft) -> Result<CallbackParts, (&'static str, String)> {
     let keys = app.platform_public_keys_file.as_ref().map(|path| {
         let text = super::read_bounded(Path::new(path), KEYS_BYTES_MAX)?;
         PlatformKeys::parse(&text).map_err(|bad| bad.to_string())
     });
     let keys = keys.transpose().map_err(|why| (KEYS, format!("names a file that {why}")))?;
-    // What is no address was not taken.
+    // A value that is no address was refused.
     let url = app.callback_url.as_ref().and_then(|url| NotifyUrl::parse(url).ok());
     if url.is_some() && keys.is_none() {
         let why = format!("is set and {KEYS} is not: what Douyin sends there would be refused");
@@ -182,7 +182,7 @@ fn callbacks(app: &AppDraft) -> Result<CallbackParts, (&'static str, String)> {
     Ok((keys, url))
 }
 
-/// The tokens of an app's callers, if it has some, and a warning.
+/// The tokens of an app's callers, if there are any, and a warning.
 fn callers(app: &AppDraft) -> Result<Option<(CallerTokens, Option<&'static str>)>, String> {
     let Some(path) = &app.caller_tokens_file else { return Ok(None) };
     let (text, warning) = from_file(Path::new(path), TOKENS_BYTES_MAX)?;
@@ -190,14 +190,14 @@ fn callers(app: &AppDraft) -> Result<Option<(CallerTokens, Option<&'static str>)
     Ok(Some((tokens, warning)))
 }
 
-/// Who protects one app has probably forgotten the other.
+/// An operator who protects one app has probably forgotten the others.
 fn open_apps(reading: &Reading) -> Vec<String> {
     let has_tokens = |block: &Block| block.draft.caller_tokens_file.is_some();
     if !reading.apps.iter().any(has_tokens) {
         return Vec::new();
     }
     let apps = reading.apps.iter().enumerate().filter(|(_, block)| !has_tokens(block));
-    let why = "whoever reaches the gRPC port can move the money of this app";
+    let why = "every peer that reaches the gRPC port can move the money of this app";
     apps.map(|(i, block)| format!("{}: apps[{i}] has no {CALLERS}: {why}", block.at)).collect()
 }
 

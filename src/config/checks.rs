@@ -1,5 +1,5 @@
-//! Whether the values fit each other. A value that was not taken is in no check: it has been
-//! reported, and its default says nothing.
+//! Whether the values fit each other. A value that was refused is in no check: it has been
+//! reported, and its default means nothing.
 
 use super::Config;
 use super::knobs::{Slot, grouped, path};
@@ -7,7 +7,7 @@ use super::reading::Reading;
 use super::table::{FLOORS, Floor, ORDERS, Relation, SECTIONS};
 use super::tls::{BadTls, Tls};
 
-/// Checks what no single knob can know.
+/// Checks what one knob alone cannot know.
 pub(super) fn check(reading: &mut Reading) {
     check_floors(reading);
     for order in ORDERS {
@@ -73,13 +73,13 @@ fn check_tls(reading: &mut Reading) {
     reading.problem(&at, format!("{path} {why}"));
 }
 
-/// A duration, with what a person needs to find it.
+/// A duration, with what a person needs to find its key.
 struct Checked {
     ms: u128,
     shown: String,
 }
 
-/// `None`: its value was not taken.
+/// `None`: its value was refused.
 fn knob(reading: &mut Reading, (section, key): (&str, &str)) -> Option<Checked> {
     let path = path(section, key);
     let sections = SECTIONS.iter().filter(|other| other.name == section);

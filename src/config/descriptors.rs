@@ -1,15 +1,16 @@
-//! The file descriptors that a configuration may need, held against those that there are: a
-//! connection too many is turned away with a word, a descriptor too few stops everything.
+//! Compares the file descriptors that a configuration may need with those that the process may
+//! open. A connection too many is turned away with a message; a descriptor too few stops
+//! everything.
 
 use super::{Config, Problems, knobs};
 
-/// For all that no knob sizes: the log, listeners, timers, the lookup of names, an operator's own
-/// look at the process, and connections on their way to being turned away.
+/// For everything that no knob sizes: the log, listeners, timers, name lookups, an operator who
+/// looks at the process, and connections that are being turned away.
 pub(super) const DESCRIPTORS_RESERVED: u64 = 64;
-/// Of one connection of the store: the database, its log and the index of that.
+/// For one connection of the store: the database, its log and the index of that.
 const DESCRIPTORS_PER_STORE_CONNECTION: u64 = 3;
 
-/// Who may need how many.
+/// What needs descriptors, and how many.
 pub type Needs = Vec<(&'static str, u64)>;
 
 impl Config {
@@ -21,7 +22,7 @@ impl Config {
             false => 0,
         };
         let in_flight = self.apps.iter().map(|app| {
-            // And one for a token.
+            // One more for fetching a token.
             u64::from(app.budget.requests_in_flight).saturating_add(1)
         });
         let store = u64::from(self.sqlite.readers).saturating_add(1);
@@ -36,7 +37,7 @@ impl Config {
     }
 }
 
-/// Whether so many do.
+/// Whether this many are enough.
 pub fn suffice(allowed: Option<u64>, needs: &Needs) -> Result<(), Problems> {
     let needed = total(needs);
     let Some(allowed) = allowed.filter(|allowed| *allowed < needed) else { return Ok(()) };
@@ -52,7 +53,7 @@ pub fn suffice(allowed: Option<u64>, needs: &Needs) -> Result<(), Problems> {
     )]))
 }
 
-/// All of them.
+/// The sum.
 pub fn total(needs: &Needs) -> u64 {
     needs.iter().map(|(_, count)| *count).fold(0, u64::saturating_add)
 }

@@ -1,5 +1,5 @@
-//! Reads the variables of the environment that set knobs. Any other variable of ours is a problem,
-//! so that a misspelt one does not pass silently.
+//! Reads the environment variables that set knobs. A variable with our prefix that sets none is a
+//! problem, so that a misspelt one is noticed.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::table::{APPS, GONE, SECTIONS};
 /// The variable that names the configuration file, read by the command line.
 pub const CONFIG_VARIABLE: &str = "SETTLEMENT_CONFIG";
 
-/// A process's environment: overrides and secrets. It is never printed.
+/// A process's environment, with overrides and secrets. It is never printed.
 #[derive(Default)]
 pub struct Environment(BTreeMap<String, Value>);
 
@@ -31,7 +31,7 @@ impl Environment {
         self.0.get(name)?.as_deref()
     }
 
-    /// Whether a variable is set to something that cannot be read as text.
+    /// Whether the variable's value is not UTF-8.
     pub fn is_garbled(&self, name: &str) -> bool {
         self.0.get(name).is_some_and(Option::is_none)
     }
@@ -42,7 +42,7 @@ impl Environment {
         self
     }
 
-    /// The names that are ours, sorted.
+    /// The names with our prefix, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str).filter(|name| name.starts_with(PREFIX))
     }
@@ -70,7 +70,7 @@ pub(super) fn read(reading: &mut Reading, environment: &Environment) {
             }
         }
     }
-    // By number, so that a block is there before a later one is asked for.
+    // By number, so that each block exists before a later one is read.
     for ((index, key), (at, knob)) in of_apps {
         let path = path(&format!("{}[{index}]", APPS.name), key);
         if index == reading.apps.len() {
@@ -97,8 +97,8 @@ fn too_far(blocks: usize) -> String {
     }
 }
 
-/// Reports the variables that set nothing. Those that the apps name for their secrets are known, so
-/// this comes after everything was read.
+/// Reports the variables that set nothing. It comes last, because the apps name further variables
+/// for their secrets.
 pub(super) fn report_unknown(reading: &mut Reading, environment: &Environment) {
     for name in environment.names() {
         let secret =
@@ -117,7 +117,7 @@ pub(super) fn report_unknown(reading: &mut Reading, environment: &Environment) {
     }
 }
 
-/// The variable that was probably meant: one with a slip, or one without its table's name.
+/// The variable that was probably meant: with a typing error, or without its table's name.
 fn meant(name: &str) -> Option<String> {
     let all = SECTIONS.iter().flat_map(|section| {
         section.knobs.iter().map(|knob| (knob.key, variable(section.name, knob.key)))
@@ -135,7 +135,7 @@ fn knob(name: &str) -> Option<(&'static str, &'static Knob<super::Config>)> {
     { knobs }.find(|(section, knob)| variable(section, knob.key) == name)
 }
 
-/// `SETTLEMENT_APPS_1_APP_ID`: which block, and which of its keys.
+/// `SETTLEMENT_APPS_1_APP_ID`: the block's number, and the key.
 fn app_knob(name: &str) -> Option<(usize, &'static Knob<super::apps::AppDraft>)> {
     let rest = name.strip_prefix(PREFIX)?.strip_prefix("APPS_")?;
     let (index, key) = rest.split_once('_')?;

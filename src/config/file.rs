@@ -1,7 +1,7 @@
-//! Reads the TOML file. Several syntax errors are reported at once, and so is everything else that
-//! is wrong, each with its line and column.
+//! Reads the TOML file. Several syntax errors are reported at once, and so are all other mistakes,
+//! each with its line and column.
 //!
-//! No line of the file is ever repeated in a problem: somebody may have put a secret there.
+//! No problem repeats a line of the file, because a person may have put a secret there.
 
 use std::path::Path;
 

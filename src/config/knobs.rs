@@ -1,5 +1,5 @@
 //! What a knob is: a key of the file, and a variable of the environment, that set one field within
-//! bounds. Which knobs there are is in `table.rs`.
+//! bounds. `table.rs` has all knobs.
 //!
 //! What it must not know: where a value was written, and whether two values fit each other.
 
@@ -16,7 +16,7 @@ use crate::settle::AppId;
 pub(super) struct Section<T: 'static> {
     /// The table's name; empty for the keys of no table.
     pub name: &'static str,
-    /// What the table is about: sentences.
+    /// What the table is about, in sentences.
     pub intro: &'static str,
     pub knobs: &'static [Knob<T>],
 }
@@ -25,12 +25,12 @@ pub(super) struct Section<T: 'static> {
 pub(super) struct Knob<T: 'static> {
     pub key: &'static str,
     pub slot: Slot<T>,
-    /// What it does and what it costs: sentences, with the names of keys in backticks.
+    /// What it does and what it costs, in sentences, with the names of keys in backticks.
     pub meaning: &'static str,
 }
 
-/// The field that a knob sets, and what may be written into it. Bounds are inclusive. The default
-/// is what `T` begins with.
+/// The field that a knob sets, and its allowed values. Bounds are inclusive. The default is the
+/// value in the default `T`.
 pub(super) enum Slot<T: 'static> {
     /// A duration, written in whole milliseconds.
     Ms {
@@ -54,7 +54,7 @@ pub(super) enum Slot<T: 'static> {
     Address {
         of: fn(&mut T) -> &mut SocketAddr,
     },
-    /// An array in the file, parted by commas in a variable.
+    /// An array in the file, separated by commas in a variable.
     Hosts {
         of: fn(&mut T) -> &mut Hosts,
     },
@@ -80,18 +80,18 @@ pub(super) enum Slot<T: 'static> {
 
 /// What a text must be.
 pub(super) struct Rule {
-    /// What is written: a path, an address.
+    /// What it is: a path, an address.
     pub unit: &'static str,
     /// The rule in words, for the documentation.
     pub bounds: &'static str,
-    /// What is wrong with a text, following the key's path; it never repeats the text.
+    /// What is wrong with a text. It follows the key's path and never repeats the text.
     pub check: fn(&str) -> Result<(), String>,
 }
 
 /// What the example file shows of a knob without a default.
 #[derive(Clone, Copy)]
 pub(super) enum Example {
-    /// As a line that counts.
+    /// As an active line.
     Active(&'static str),
     /// As a comment.
     Inactive(&'static str),
@@ -106,7 +106,7 @@ pub(super) enum Raw<'a> {
     Text(&'a str),
 }
 
-/// What the names of all variables begin with.
+/// The beginning of the names of all variables.
 pub(super) const PREFIX: &str = "SETTLEMENT_";
 
 /// The full key: `server.grpc_addr`.
@@ -121,7 +121,7 @@ pub(super) fn variable(section: &str, key: &str) -> String {
 }
 
 impl<T> Slot<T> {
-    /// Sets the field. What is wrong instead follows the key's path: "is 3; it must be …".
+    /// Sets the field. An error follows the key's path: "is 3; it must be …".
     pub(super) fn set(&self, target: &mut T, raw: Raw<'_>) -> Result<(), String> {
         match self {
             Slot::Ms { of, bounds } => {
@@ -172,7 +172,7 @@ impl<T> Slot<T> {
         })
     }
 
-    /// What a bare value means.
+    /// What a plain value means.
     pub(super) fn unit(&self) -> &'static str {
         match self {
             Slot::Ms { .. } => "ms",
@@ -227,7 +227,7 @@ impl<'a> Raw<'a> {
     fn whole(self, bounds: (u64, u64)) -> Result<u64, String> {
         let must = || format!("it must be {}", within(bounds));
         let number = match self {
-            // The parser has taken the underscores out already.
+            // The parser has removed the underscores already.
             Raw::Toml(DeValue::Integer(number)) => {
                 i128::from_str_radix(number.as_str(), number.radix()).ok()
             }
@@ -279,7 +279,7 @@ impl<'a> Raw<'a> {
         }
     }
 
-    /// A value that is no text is no secret.
+    /// A text may be a secret, so it is not shown; other values are not.
     fn shown(self) -> String {
         match self {
             Raw::Toml(DeValue::String(_)) => "a text".to_owned(),

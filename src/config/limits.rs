@@ -1,6 +1,5 @@
-//! Prints every limit that bounds a peer, ours and those of the libraries and the kernel below us,
-//! for `docs/limits.md`. A number that a library chose, because it lets no one else choose, is
-//! written here as a text.
+//! Prints every limit that bounds a peer, ours and those of the libraries and the kernel, for
+//! `docs/limits.md`. A limit that a library does not let us set is written here as text.
 
 use std::fmt::Write as _;
 use std::time::Duration;

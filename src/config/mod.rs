@@ -1,5 +1,5 @@
-//! Configuration: one TOML file, above it the environment, above both the command line. All
-//! problems are reported together, and secrets are never in any of the three.
+//! Configuration: a TOML file, overridden by the environment, overridden by the command line. All
+//! problems are reported together, and none of the three holds a secret.
 //!
 //! ```text
 //!   file ──┐
@@ -52,11 +52,11 @@ use reading::Reading;
 pub const REHEARSAL: &str = "rehearsal is true: keys on which money hangs may be lower than is \
                              safe; never run this gateway for an app that moves real money";
 
-/// What the gateway is built from. Its knobs are in `table.rs`; what is none is a constant of the
-/// gateway, that only tests in its process change.
+/// What the gateway is built from. `table.rs` has its knobs. The other fields are constants that
+/// only tests in this process change.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Whether no real money is moved, so that the floors of the knobs do not hold.
+    /// Whether no real money is moved. Then the floors of the knobs do not apply.
     pub rehearsal: bool,
     pub grpc_addr: SocketAddr,
     pub sqlite: SqliteOptions,
@@ -71,10 +71,10 @@ pub struct Config {
     pub stop: StopConfig,
 }
 
-/// Where and how callbacks are taken in.
+/// Where and how callbacks are accepted.
 #[derive(Clone, Debug)]
 pub struct CallbackConfig {
-    /// Faces the internet; nothing listens there if no app has a platform public key.
+    /// Faces the internet. Without a platform public key in any app nothing listens there.
     pub addr: SocketAddr,
     pub tls_certificate_file: Option<String>,
     pub tls_key_file: Option<String>,
@@ -133,7 +133,7 @@ impl Default for CallbackConfig {
     }
 }
 
-/// The largest callback; those seen have under 2 KiB, and what passes through adds at most 2 KiB.
+/// The largest callback. Those seen have under 2 KiB, and `ext` adds at most 2 KiB.
 const CALLBACK_BYTES_MAX: usize = 64 * 1024;
 
 /// The name of the database in its folder.
@@ -150,9 +150,9 @@ pub struct Flags {
 /// A configuration without problems.
 pub struct Loaded {
     pub config: Config,
-    /// What is not wrong, but not right either.
+    /// What is allowed but probably wrong.
     pub warnings: Vec<String>,
-    /// Every key that was set: its path, its value, and where from. No secret is among them.
+    /// Every key that was set, with its value and where it was set. Secrets are not among them.
     pub set: Vec<(String, String, SetBy)>,
 }
 
@@ -173,10 +173,10 @@ impl fmt::Display for Problems {
 /// The file of a configuration.
 #[derive(Clone, Copy)]
 pub enum Source<'a> {
-    /// Environment and flags say everything.
+    /// Environment and flags set everything.
     None,
     Path(&'a Path),
-    /// `name` is for the problems.
+    /// `name` is shown in problems.
     Text {
         name: &'a str,
         text: &'a str,
@@ -205,12 +205,12 @@ impl Config {
         Ok(Loaded { config, warnings, set })
     }
 
-    /// Whether an app has a platform public key: else every callback would be refused.
+    /// Whether an app has a platform public key. If not, every callback would be refused.
     pub fn takes_callbacks(&self) -> bool {
         self.apps.iter().any(|app| app.platform_keys.is_some())
     }
 
-    /// One address, with its key, whatever else is wrong.
+    /// One address, with its key, even if other values are wrong.
     pub fn load_addr(
         source: Source<'_>,
         environment: &Environment,
@@ -219,7 +219,7 @@ impl Config {
         load_one(source, environment, Flags::default(), of)
     }
 
-    /// The database, whatever else is wrong: making one needs no secret.
+    /// The database, even if other values are wrong: making one needs no secret.
     pub fn load_database(
         source: Source<'_>,
         environment: &Environment,

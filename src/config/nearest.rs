@@ -1,6 +1,6 @@
-//! Finds the name that somebody probably meant.
+//! Finds the name that was probably meant.
 
-/// The known name that is at most a few slips away.
+/// The known name that is at most a few typing errors away.
 pub(super) fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let slips_max = 1 + name.chars().count() / 5;
     let known = known.filter(|known| !known.is_empty());

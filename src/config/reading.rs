@@ -1,5 +1,5 @@
-//! Reads the sources one after the other, each above the one before: the file, the environment, the
-//! command line. Whatever is wrong is kept, and reading goes on.
+//! Reads the sources in order: the file, the environment, the command line. Each overrides the ones
+//! before. Mistakes are collected, and reading goes on.
 //!
 //! What it must not know: whether two values fit each other (`checks.rs`), and what a secret is
 //! (`apps.rs`).
@@ -11,18 +11,18 @@ use super::apps::Block;
 use super::knobs::{Raw, Slot};
 use super::{Config, Flags, Problems};
 
-/// What the sources say, so far; it begins with the defaults.
+/// What the sources set so far, on top of the defaults.
 #[derive(Default)]
 pub(super) struct Reading {
     pub config: Config,
     pub apps: Vec<Block>,
     /// Where a key was set, by its path, in the order of the sources.
     pub set: BTreeMap<String, SetBy>,
-    /// The keys whose value was not taken.
+    /// The keys whose value was refused.
     pub bad: BTreeSet<String>,
-    /// Where each was found, unless no single place is to blame.
+    /// Where each was found, unless several places are involved.
     problems: Vec<(Option<SetBy>, String)>,
-    /// The file is no TOML: what it was meant to say is not known.
+    /// The file is no TOML, so what it sets is not known.
     pub file_lost: bool,
 }
 
@@ -49,12 +49,12 @@ impl Reading {
         self.problems.push((Some(origin.clone()), format!("{origin}: {text}")));
     }
 
-    /// A problem of several places, or of none.
+    /// A problem that concerns several places, or none.
     pub(super) fn problem_of_all(&mut self, text: String) {
         self.problems.push((None, text));
     }
 
-    /// In the order of the places: down the file, along the variables, then what concerns several.
+    /// In the order of the places: down the file, then the variables, then what concerns several.
     pub(super) fn into_problems(mut self) -> Problems {
         self.problems.sort_by(|(a, _), (b, _)| (a.is_none(), a).cmp(&(b.is_none(), b)));
         Problems(self.problems.into_iter().map(|(_, text)| one_line(&text)).collect())
@@ -70,7 +70,7 @@ impl Reading {
         self.note(path, origin, outcome);
     }
 
-    /// Remembers where a key was set, or why it was not.
+    /// Remembers where a key was set, or why its value was refused.
     pub(super) fn note(&mut self, path: String, origin: SetBy, outcome: Result<(), String>) {
         match outcome {
             Ok(()) => {
@@ -95,7 +95,7 @@ impl Reading {
     }
 }
 
-/// As a terminal and a log can show it: names of keys and variables may hold anything.
+/// In one line, because names of keys and variables may hold any character.
 fn one_line(text: &str) -> String {
     let shown = |c: char| match c.is_control() {
         true => c.escape_default().to_string(),

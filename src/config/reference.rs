@@ -1,5 +1,5 @@
 //! Prints the table of knobs: as the reference in `docs/configuration.md`, as
-//! `examples/gateway.toml`, and what a configuration sets for `check-config`.
+//! `examples/gateway.toml`, and what a configuration sets, for `check-config`.
 
 use std::fmt::Write as _;
 
@@ -54,7 +54,7 @@ fn markdown_gone(page: &mut String) {
     page.push('\n');
 }
 
-/// Every knob as a file, each at its default, which is a comment.
+/// All knobs as a file. Each is at its default, in a comment.
 pub fn toml() -> String {
     let mut file = FILE_HEAD.to_owned();
     let mut config = Config::default();
@@ -144,7 +144,7 @@ fn bounds<T>(section: &str, key: &str, slot: &Slot<T>) -> String {
     all.join(", ")
 }
 
-/// What was set, with where from. The keys of secrets name where they are kept, not what they are.
+/// What was set, and where. Keys of secrets show where the secret is kept, not what it is.
 pub(super) fn set(reading: &mut Reading) -> Vec<(String, String, SetBy)> {
     let mut all = Vec::new();
     for section in SECTIONS {
@@ -164,7 +164,7 @@ pub(super) fn set(reading: &mut Reading) -> Vec<(String, String, SetBy)> {
     all
 }
 
-/// Words in lines of at most so many characters, each line behind a prefix.
+/// Words in lines of at most this many characters, each line after a prefix.
 fn wrapped(text: &str, prefix: &str, columns: usize) -> String {
     let (mut lines, mut line) = (String::new(), prefix.to_owned());
     for word in text.split_whitespace() {

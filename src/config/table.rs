@@ -1,5 +1,5 @@
-//! Every knob there is, documented once: `docs/configuration.md` and `examples/gateway.toml` are
-//! printed from these rows, and a test holds them equal.
+//! All knobs, documented once: `docs/configuration.md` and `examples/gateway.toml` are printed from
+//! these rows, and a test compares them.
 
 mod apps;
 mod douyin;
@@ -165,7 +165,7 @@ const POLLER: &[Knob<Config>] = &[
         key: "sweep_interval_ms",
         slot: Slot::Ms { of: |config| &mut config.poller.sweep_interval, bounds: (100, HOUR) },
         meaning: "The rest between two checks of the whole schedule, which find and repair \
-                  settles that nobody would take up; and between two looks through all settles \
-                  that are not at their end, which find those that are stuck.",
+                  settles that the poller would never take up; and between two looks through \
+                  all settles that are not at their end, which find those that are stuck.",
     },
 ];

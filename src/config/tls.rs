@@ -21,7 +21,7 @@ impl fmt::Debug for Tls {
 /// The largest PEM file: a chain of certificates has a few kilobytes.
 const PEM_BYTES_MAX: u64 = 256 * 1024;
 
-/// Which file is to blame, and why; follows the key's path.
+/// Which file is at fault, and why; follows the key's path.
 pub enum BadTls {
     Certificate(String),
     Key(String),

@@ -55,7 +55,7 @@ impl Callbacks {
         for app in apps.iter() {
             let app_id = app.id();
             match &app.config.platform_keys {
-                Some(keys) => info!(%app_id, keys = keys.count(), "callbacks are taken in"),
+                Some(keys) => info!(%app_id, keys = keys.count(), "callbacks are accepted"),
                 None => warn!(%app_id, "callbacks are refused: no platform_public_keys_file"),
             }
         }

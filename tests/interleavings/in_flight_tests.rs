@@ -1,5 +1,5 @@
-//! A task that waits for another task's work sees its result, no task waits for ever, and nothing is
-//! remembered of a settle that no task works on.
+//! A task that waits for another task's work sees its result, no task waits for ever, and nothing
+//! is remembered of a settle that no task works on.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Orders in the books: made on the fly, shaped by tests, and settled by the platform itself where
-//! an app is configured so.
+//! Orders in the books: made on the fly, set by tests, and settled by the platform itself if an app
+//! is configured so.
 
 use bytes::Bytes;
 
@@ -12,7 +12,7 @@ use crate::rules::{
 use crate::settles::{AppliedSettle, Status};
 
 impl Books {
-    /// Changes what is switched on for an app. Automatic settlement begins with all that is due.
+    /// Changes what is enabled for an app. Automatic settlement begins with all that is due.
     pub(crate) fn set_app(&mut self, app_id: &str, rules: AppRules) {
         self.apps.insert(app_id.to_owned(), rules);
         for index in 0..self.orders.len() {
@@ -40,7 +40,7 @@ impl Books {
         index.is_some()
     }
 
-    /// The order that a create names. One that nobody has heard of is in the books from now on.
+    /// The order that a create names. An unknown one is in the books from now on.
     pub(crate) fn see_order(&mut self, app_id: &str, out_order_no: &str) -> Order {
         let order = self.order_on_the_fly(app_id, out_order_no);
         if let Some(index) = self.orders.find(app_id, out_order_no) {
@@ -49,7 +49,7 @@ impl Books {
         order
     }
 
-    /// In the order of first sight.
+    /// In the order in which they were first seen.
     pub(crate) fn orders(&self) -> impl DoubleEndedIterator<Item = &Order> + ExactSizeIterator {
         self.orders.iter()
     }
@@ -84,7 +84,7 @@ impl Books {
         }
     }
 
-    /// The order of this number, made as the default is if nobody has heard of it.
+    /// The order of this number. An unknown one is made like the default.
     pub(super) fn order_on_the_fly(&mut self, app_id: &str, out_order_no: &str) -> Order {
         let found = self.orders.find(app_id, out_order_no).or_else(|| {
             self.orders.set((app_id, out_order_no), OrderSetup::default(), self.now_ms)
@@ -95,14 +95,14 @@ impl Books {
         }
     }
 
-    /// Settles what the platform settles by itself, and plans to come back for the rest.
+    /// Settles what the platform settles by itself, and plans the next look at the rest.
     pub(super) fn visit_order(&mut self, index: usize) {
         let app = self.app(&self.orders.at(index).app_id);
         if !app.automatic_settlement {
             return;
         }
         let order = self.orders.at(index).clone();
-        // Of an order that was settled per item before, only the items can be.
+        // If a part of an order was settled by item, only items can be settled.
         let items = order.setup.items.iter().flatten().map(|item| Some(&*item.item_order_id));
         for item_order_id in std::iter::once(None).chain(items) {
             if self.is_full() {

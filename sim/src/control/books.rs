@@ -1,4 +1,4 @@
-//! What `/sim/books` answers: the newest of everything, or of what a text is found in.
+//! What `/sim/books` answers: the newest of everything, or of what contains a text.
 //!
 //! It reads and changes nothing.
 
@@ -13,11 +13,11 @@ use crate::query::seller_fen;
 use crate::rules::rake_fen;
 use crate::settles::AppliedSettle;
 
-/// So many of each are shown.
+/// How many of each are shown.
 const ROWS_MAX: usize = 50;
 
-/// All that there is to see; of settles, orders and callbacks only those that have this text in one
-/// of their numbers or their status. No secret and no token is in here.
+/// Everything that is shown; of settles, orders and callbacks only those with this text in one of
+/// their numbers or their status. It has no secret and no token.
 pub(super) fn found(core: &Core, now_ms: u64, ahead_ms: u64, find: &str) -> Value {
     let find = Find(find.to_lowercase());
     let settles = core.books.settles().rev().filter(|settle| find.in_settle(settle));
@@ -71,7 +71,7 @@ pub(super) fn found(core: &Core, now_ms: u64, ahead_ms: u64, find: &str) -> Valu
     })
 }
 
-/// A settle, and how its amount is shared out besides its receivers.
+/// A settle, and how its amount is shared out beside its receivers.
 #[derive(Serialize)]
 struct SettleRow<'a> {
     #[serde(flatten)]
@@ -80,7 +80,7 @@ struct SettleRow<'a> {
     seller_fen: i64,
 }
 
-/// How many there are, and the first of them.
+/// How many there are, and the first ones.
 struct Rows {
     found: usize,
     shown: Vec<Value>,
@@ -97,7 +97,7 @@ fn newest<T>(things: impl Iterator<Item = T>, show: impl Fn(T) -> Value) -> Rows
     rows
 }
 
-/// A text in lower case that a person looks for. The empty one is in everything.
+/// A text to look for, in lower case. The empty text is found everywhere.
 struct Find(String);
 
 impl Find {
@@ -123,7 +123,7 @@ impl Find {
             || core.books.settles_of(order).any(|settle| self.in_settle(settle))
     }
 
-    /// And so is a callback.
+    /// A callback is found by its settle too.
     fn in_callback(&self, core: &Core, callback: &Callback) -> bool {
         self.is_in(&[&callback.out_settle_no, &callback.settle_id])
             || core.books.settle(&callback.settle_id).is_some_and(|settle| self.in_settle(settle))

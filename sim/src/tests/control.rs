@@ -28,7 +28,7 @@ async fn post(client: &Client, path: &str, body: &str) -> (u16, String) {
     status_and_text(request.send().await.expect("an answer")).await
 }
 
-/// Changes something; the answer is what is in the books then.
+/// Changes something; returns what is in the books then.
 async fn change(client: &Client, path: &str, body: Value) -> Value {
     let (status, text) = post(client, path, &body.to_string()).await;
     assert_eq!(status, 200, "{text}");

@@ -46,7 +46,7 @@ fn number_row(page: &mut String, number: &str, handling: &str, field: &str, comm
     );
 }
 
-/// What is below the heading of each reason, by reason.
+/// The text below the heading of each reason.
 fn sections(tables: &Tables) -> BTreeMap<&'static str, String> {
     let mut sections = BTreeMap::new();
     for DouyinError { err_no, common, .. } in &tables.douyin.errors {
@@ -152,7 +152,7 @@ number; only then another number is permitted. The same reason can come with dif
 along: while it is `unknown`, `never` and `after_change` become `now` (5000 ms) where Douyin
 refused, because coming back with the same number is right whatever the last answer was; once it is
 `refused`, `now` becomes `never`. Delays can be longer than on this page: an app that Douyin
-throttles is left alone for a while, and whoever lost a watch together with many others comes back
+throttles is paused for a while, and a caller that lost a watch together with many others comes back
 up to 4 s later.
 
 **What carries no details:** what is no request yet. Headers of more than 16 KiB are answered with

@@ -97,8 +97,8 @@ pub(super) const APP: &[Knob<AppDraft>] = &[
         meaning: "Who may call for this app: a token in each line, of A-Z, a-z, 0-9 and \
                   `-._~+/=`; lines that begin with `#` are comments. A call without one of them \
                   in its metadata `authorization` (`Bearer …`) is turned away. Without the file, \
-                  whoever reaches `server.grpc_addr` may call. Read at start; a file that others \
-                  may read gets a warning.",
+                  every peer that reaches `server.grpc_addr` may call. Read at start; a file that \
+                  others may read gets a warning.",
     },
     Knob {
         key: "requests_per_second",

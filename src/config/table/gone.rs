@@ -1,5 +1,5 @@
-//! The knobs that there were once. Their values hold for every gateway now, and a file or a
-//! variable that still sets one is told so.
+//! Knobs of earlier versions. Their values are fixed now, and a file or a variable that still sets
+//! one is a problem.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(in super::super) struct Gone {
     pub meaning: &'static str,
 }
 
-/// Where the value is. Only tests in this process choose another one.
+/// The field with the value. Only tests in this process set another one.
 enum Now {
     Ms(fn(&Config) -> Duration),
     Count(fn(&Config) -> usize),
@@ -24,7 +24,7 @@ enum Now {
 }
 
 impl Gone {
-    /// The value, as the file spelt it.
+    /// The value, as the file would spell it.
     pub(in super::super) fn now(&self) -> String {
         let config = Config::default();
         let digits = match self.now {
@@ -35,7 +35,7 @@ impl Gone {
         grouped(&digits)
     }
 
-    /// What an operator is told who still sets it.
+    /// The problem for a source that still sets it.
     pub(in super::super) fn told(&self) -> String {
         let path = path(self.section, self.key);
         format!("{path} is no key any more: it is {} for every gateway; remove it", self.now())

@@ -7,8 +7,8 @@ pub(super) const SERVER: &[Knob<Config>] = &[
     Knob {
         key: "grpc_addr",
         slot: Slot::Address { of: |config| &mut config.grpc_addr },
-        meaning: "Where gRPC listens, in plain text. Whoever reaches this address can move the \
-                  money of every app that has no `caller_tokens_file`, and whoever can listen on \
+        meaning: "Where gRPC listens, in plain text. Every peer that reaches this address can \
+                  move the money of every app that has no `caller_tokens_file`, and a listener on \
                   the way sees the tokens. Keep it inside a trusted network, or behind a mesh \
                   that encrypts. Port 0 takes a free one, which is printed at start.",
     },
@@ -146,8 +146,8 @@ pub(super) const SERVER: &[Knob<Config>] = &[
         key: "admin_addr",
         slot: Slot::Address { of: |config| &mut config.admin_addr },
         meaning: "Where `/metrics`, `/livez` and `/readyz` are, and where an operator's decisions \
-                  are taken. Whoever reaches it may decide: keep it on loopback or inside a \
-                  trusted network.",
+                  are taken. Every peer that reaches it may decide: keep it on loopback or inside \
+                  a trusted network.",
     },
     Knob {
         key: "admin_hosts",

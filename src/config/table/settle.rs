@@ -9,7 +9,7 @@ pub(super) const SETTLE: &[Knob<Config>] = &[
     Knob {
         key: "visibility_grace_ms",
         slot: Slot::Ms { of: |config| &mut config.gateway.policy.grace, bounds: (100, 24 * HOUR) },
-        meaning: "THE ONE THAT MONEY HANGS ON. How long Douyin may hide a settle from queries \
+        meaning: "MONEY DEPENDS ON THIS ONE. How long Douyin may hide a settle from queries \
                   after it took the send, at most. An empty query is proof only if it began this \
                   long (and `call_timeout_ms`) after the last send. A value shorter than the \
                   truth can call a settle REJECTED that Douyin took, and its caller pays again; a \
@@ -71,7 +71,7 @@ pub(super) const SETTLE: &[Knob<Config>] = &[
     Knob {
         key: "poll_cap_ms",
         slot: Slot::Ms { of: |config| &mut config.gateway.schedule.cap, bounds: (10, 24 * HOUR) },
-        meaning: "The longest wait while nobody watches.",
+        meaning: "The longest wait of a settle that no caller watches.",
     },
     Knob {
         key: "poll_watched_cap_ms",
@@ -79,7 +79,7 @@ pub(super) const SETTLE: &[Knob<Config>] = &[
             of: |config| &mut config.gateway.schedule.watched_cap,
             bounds: (10, HOUR),
         },
-        meaning: "The longest wait while somebody watches the settle.",
+        meaning: "The longest wait of a settle that a caller watches.",
     },
     Knob {
         key: "lease_ms",
