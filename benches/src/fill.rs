@@ -12,7 +12,7 @@ use settlement_gateway::store::{Insert, Sqlite, SqliteOptions, Store, Swapped};
 use crate::Failure;
 use crate::records::{LEASED, accepted, key, submitted};
 
-/// Writes in one transaction: many, because nobody waits for one of them.
+/// Writes in one transaction: many, because no caller waits for one of them.
 const BATCH: usize = 2_000;
 /// The settles were made this long after each other, the newest now.
 const EVERY: Duration = Duration::from_secs(10);
