@@ -65,8 +65,8 @@ fn tokens_that_others_may_read_and_an_app_that_is_left_open_are_warnings() {
     let expected = [
         "gateway.toml:4:1: apps[0].caller_tokens_file names a file that others may read: chmod o-r \
          would do",
-        "gateway.toml:5:1: apps[1] has no caller_tokens_file: every peer that reaches the gRPC port \
-         can move the money of this app",
+        "gateway.toml:5:1: apps[1] has no caller_tokens_file: every peer that reaches the gRPC \
+         port can move the money of this app",
     ];
     assert_eq!(warnings, expected);
     assert_eq!(load(&format!("{ONE_APP}{open}"), &[]).unwrap().warnings, [] as [&str; 0]);
