@@ -9,6 +9,7 @@ mod fill;
 mod judged;
 mod load;
 mod machine;
+mod micro;
 mod numbers;
 mod paced;
 mod plot;
@@ -76,6 +77,8 @@ enum Command {
     },
     /// Makes a picture of each plot of the points.
     Plot { points: PathBuf, directory: PathBuf },
+    /// The parts of a create one by one.
+    Micro,
     /// What one create costs the store's writer.
     Writes {
         #[command(flatten)]
@@ -150,6 +153,10 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Scaling { at, rounds } => scaling::run(&at.programs()?, rounds.extent()),
         Command::Curves { at, out } => curves::run(&at.programs()?, &out),
         Command::Plot { points, directory } => plot::run(&points, &directory),
+        Command::Micro => {
+            micro::run();
+            Ok(())
+        }
         Command::Writes { at } => writes::run(&at.programs()?),
         Command::Watches { at, watches } => watches::run(&at.programs()?, watches),
         Command::Stored { at, settles } => stored::run(&at.programs()?, settles),

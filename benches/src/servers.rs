@@ -194,9 +194,8 @@ impl Programs {
         let mut config = format!(
             "[server]\ngrpc_addr = \"127.0.0.1:0\"\nadmin_addr = \"127.0.0.1:0\"\n\
              callback_addr = \"127.0.0.1:0\"\ndrain_delay_ms = 0\nwatches_max = 100_000\n\
-             watch_resync_ms = 600_000\n\
              [store]\nsqlite_path = \"{database}\"\n\
-             [douyin]\nbase_url = \"{upstream}\"\nidle_connections_max = 4_096\n\
+             [douyin]\nbase_url = \"{upstream}\"\n\
              [settle]\npoll_first_ms = 600_000\npoll_cap_ms = 86_400_000\n\
              poll_watched_cap_ms = 3_600_000\n\
              [poller]\nsweep_interval_ms = 3_600_000\n"

@@ -1,0 +1,132 @@
+//! The parts of a create one by one, so that a regression shows where it is.
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use divan::counter::ItemsCount;
+use divan::{Bencher, Divan, black_box};
+use settlement_gateway::clock::{Clock, Timestamp};
+use settlement_gateway::douyin::callback::hear;
+use settlement_gateway::douyin::transport::BoxFuture;
+use settlement_gateway::douyin::{
+    Call, Client, ClientConfig, PlatformKeys, Reply, Signed, Transport, create_body,
+};
+use settlement_gateway::settle::{AppId, Policy, TradeSystem};
+use settlement_gateway::store::{Sqlite, SqliteOptions, Store};
+use tempfile::TempDir;
+
+use crate::batches::Batches;
+use crate::records;
+
+const APP: &str = "ttbench000000000";
+/// Of each part, at least.
+const MEASURED: Duration = Duration::from_millis(500);
+const NOW: Timestamp = Timestamp::from_ms(1_790_000_000_000);
+/// A memory file system, so that no flush is in the figures.
+const MEMORY: &str = "/dev/shm";
+const TOKEN: &str = concat!(
+    r#"{"message":"success","data":{"error_code":0,"access_token":"clt.micro","#,
+    r#""expires_in":7200,"description":""}}"#
+);
+const ACCEPTED: &str = concat!(
+    r#"{"err_no":0,"err_msg":"success","log_id":"20261128120000micro","#,
+    r#""data":{"settle_id":"ots7273513286485002540","wallet_settle_id":"wal7273513286485"}}"#
+);
+
+pub fn run() {
+    Divan::default().min_time(MEASURED).run_benches();
+}
+
+fn directory() -> TempDir {
+    let made = if Path::new(MEMORY).is_dir() { TempDir::new_in(MEMORY) } else { TempDir::new() };
+    made.expect("a directory can be made")
+}
+
+/// What a caller asked for becomes the mark and the body that goes to Douyin.
+#[divan::bench]
+fn translate(bencher: Bencher) {
+    let (key, content) = (records::key(APP, "micro-1".to_owned()), records::content(1));
+    bencher.bench_local(|| {
+        let mark = black_box(&content).mark();
+        create_body(black_box(&key), &content, Some(&mark), None)
+    });
+}
+
+/// A call to Douyin without its way: the token that is held, the request, the answer read.
+#[divan::bench]
+fn call_and_parse(bencher: Bencher) {
+    let directory = directory();
+    let database = directory.path().join("settlement.db");
+    let sqlite = Sqlite::open(SqliteOptions::new(database).creating()).expect("it is new");
+    let answer = |call: Call| {
+        let content = if call.path.contains("client_token") { TOKEN } else { ACCEPTED };
+        let reply = Reply { status: 200, log_id_header: None, content: content.into() };
+        let reply: BoxFuture<_> = Box::pin(std::future::ready(Ok(reply)));
+        reply
+    };
+    let clock = Clock::system();
+    let store = Store::Sqlite(Arc::new(sqlite));
+    let transport = Some(Transport::InProcess(Arc::new(answer)));
+    let client = Client::new(ClientConfig::default(), transport, store, clock.clone());
+    let client = client.expect("the default is sound");
+    let app_id = AppId::parse(APP).expect("it is short");
+    let access = client.access(app_id, "secret".into());
+    let (key, content) = (records::key(APP, "micro-1".to_owned()), records::content(1));
+    let body = create_body(&key, &content, None, None);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("there are threads and timers");
+    bencher.bench_local(|| {
+        let call = client.create(&access, TradeSystem::General, &body, clock.uptime());
+        runtime.block_on(call)
+    });
+}
+
+/// A callback's signature.
+#[divan::bench]
+fn verify_signature(bencher: Bencher) {
+    let (keys, signature, body) = callback();
+    let signed = signed(&signature, &body);
+    bencher.bench_local(|| keys.verify(black_box(&signed)));
+}
+
+/// The same, and what it says.
+#[divan::bench]
+fn verify_and_read_callback(bencher: Bencher) {
+    let (keys, signature, body) = callback();
+    let signed = signed(&signature, &body);
+    bencher.bench_local(|| hear(None, &keys, black_box(&signed)).is_ok());
+}
+
+fn callback() -> (PlatformKeys, String, Vec<u8>) {
+    let key = douyin_sim::PlatformKey::sandbox();
+    let keys = PlatformKeys::parse(&key.public_pem()).expect("it is a key");
+    let body = include_bytes!("../../tests/vectors/callback/body.json").to_vec();
+    let text = [b"1790000000\nnonce\n".as_slice(), &body, b"\n"].concat();
+    (keys, key.sign(&text), body)
+}
+
+fn signed<'a>(signature: &'a str, body: &'a [u8]) -> Signed<'a> {
+    Signed { timestamp: "1790000000", nonce: "nonce", signature, body }
+}
+
+/// Douyin's acceptance applied to a settle.
+#[divan::bench]
+fn transition(bencher: Bencher) {
+    let key = records::key(APP, "micro-1".to_owned());
+    let (before, policy) = (records::submitted(key, 1, NOW), Policy::default());
+    let seen = records::acceptance(&before, 1);
+    bencher.bench_local(|| records::after(black_box(&before), &seen, &policy));
+}
+
+/// Both writes of a create, this many in one batch.
+#[divan::bench(args = [1, 8, 64])]
+fn insert_and_swap(bencher: Bencher, batch: usize) {
+    let directory = directory();
+    let batches = RefCell::new(Batches::open(&directory.path().join("settlement.db")));
+    bencher
+        .counter(ItemsCount::new(batch))
+        .with_inputs(|| batches.borrow_mut().creates(batch))
+        .bench_local_values(|creates| batches.borrow_mut().write(creates));
+}
