@@ -115,7 +115,7 @@ macro_rules! run_on {
             schedule::a_nudge_never_postpones,
             schedule::a_nudge_while_a_lease_runs_is_heard_when_it_is_given_back,
             schedule::a_nudge_while_a_lease_runs_keeps_the_gap,
-            schedule::a_wish_is_heard_once_and_by_whoever_looks_next,
+            schedule::a_wish_is_heard_once_by_the_worker_that_looks_next,
             lists::a_page_has_the_newest_first_and_of_one_moment_the_one_inserted_last,
             lists::a_listed_settle_is_the_whole_record,
             lists::pages_follow_each_other_without_a_gap_or_a_repeat,

@@ -127,7 +127,7 @@ pub enum Swapped {
     Done,
     /// The record, or the one that it absorbs, has another version by now (or is gone).
     Conflict,
-    /// The lease ran out or belongs to somebody else.
+    /// The lease ran out or belongs to another worker.
     LeaseLost,
     /// Another settle of the app has this `settle_id` in the same trade system.
     SettleIdTaken,

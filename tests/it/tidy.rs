@@ -246,3 +246,45 @@ fn no_module_is_a_drawer_for_everything() {
         assert!(!drawers.contains(&stem), "{}", file.display());
     }
 }
+
+/// Words that stand in for an actor. The texts name it: the caller, the worker, the operator.
+const STAND_INS: [&str; 5] = ["whoever", "somebody", "nobody", "everybody", "anybody"];
+
+/// The texts that a person reads: sources, documents, the contract and the settings of tools.
+fn texts() -> Vec<PathBuf> {
+    const FOREIGN: [&str; 3] = ["target", ".git", ".tools"];
+    let mut files = Vec::new();
+    let mut dirs = vec![root().to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() {
+                if !FOREIGN.contains(&name) {
+                    dirs.push(path);
+                }
+            } else if let Some(extension) = path.extension().and_then(|end| end.to_str())
+                && ["rs", "md", "proto", "toml", "py"].contains(&extension)
+            {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn every_actor_has_a_name() {
+    let mut wrong = Vec::new();
+    for file in texts().iter().filter(|file| !file.ends_with("it/tidy.rs")) {
+        let text = fs::read_to_string(file).unwrap();
+        for (number, line) in text.lines().enumerate() {
+            let line = line.to_lowercase();
+            let mut words = line.split(|sign: char| !sign.is_alphabetic());
+            if words.any(|word| STAND_INS.contains(&word.trim_end_matches('s'))) {
+                wrong.push(format!("{}:{}", file.display(), number + 1));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new(), "name the actor");
+}

@@ -219,7 +219,7 @@ pub(super) async fn a_nudge_while_a_lease_runs_keeps_the_gap(subject: Subject) {
     assert_eq!(due_at(store, &record.key).await, Ok(Some(after_ms(2_000))));
 }
 
-pub(super) async fn a_wish_is_heard_once_and_by_whoever_looks_next(subject: Subject) {
+pub(super) async fn a_wish_is_heard_once_by_the_worker_that_looks_next(subject: Subject) {
     let store = &subject.store;
     let record = due(store, "1", NOW).await;
     let release = async |fence, ms| {

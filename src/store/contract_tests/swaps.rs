@@ -157,8 +157,8 @@ pub(super) async fn what_changed_meanwhile_is_not_absorbed(subject: Subject) {
     let changed = next(&other, |record| record.facts.message = Some("later".to_owned()));
     assert_eq!(store.swap(fact(changed.clone())).await, Ok(Swapped::Done));
     assert_eq!(store.swap(swap.clone()).await, Ok(Swapped::Conflict));
-    let nobody = Some(Absorbed { key: key("nobody"), version: 1 });
-    assert_eq!(store.swap(Swap { absorbed: nobody, ..swap }).await, Ok(Swapped::Conflict));
+    let missing = Some(Absorbed { key: key("missing"), version: 1 });
+    assert_eq!(store.swap(Swap { absorbed: missing, ..swap }).await, Ok(Swapped::Conflict));
     assert_eq!(store.get(&record.key).await, Ok(Some(record)));
     assert_eq!(store.get(&other.key).await, Ok(Some(changed)));
 }

@@ -117,7 +117,7 @@ async fn a_batch_in_doubt_was_committed_unheard_or_was_lost() {
 }
 
 #[tokio::test]
-async fn whoever_drives_a_store_waits_for_a_batch_until_it_is_closed() {
+async fn a_simulation_waits_for_a_batch_until_the_store_is_closed() {
     let mut stepped = Stepped::open_with(|options| options.batch_jobs_max = 2);
     let handles = queued(&stepped, 3).await;
     let commits = stepped.count_commits();
@@ -144,7 +144,7 @@ async fn a_sweep_that_finds_nothing_to_repair_writes_nothing() {
 }
 
 #[tokio::test]
-async fn nobody_is_answered_and_nothing_is_read_before_the_commit() {
+async fn no_operation_is_answered_or_read_before_the_commit() {
     let mut stepped = Stepped::open();
     let record = submitted(key("1"));
     let insert = |store: Store| async move {
