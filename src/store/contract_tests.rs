@@ -1,7 +1,8 @@
-//! The contract of the store as sentences, each written against [`Store`] and run on every backend.
+//! The contract of the store as sentences. Each is written against [`Store`] and runs on every
+//! backend.
 //!
 //! A new backend adds an arm to [`Backdoor`], a `make_store` and one line `run_on!`. Nothing here
-//! may know how a backend works; what only one of them promises is tested beside it.
+//! may know how a backend works; what only one backend promises is tested beside it.
 
 pub(super) mod fixtures;
 mod lists;
@@ -16,13 +17,13 @@ use super::{Sqlite, SqliteOptions, Store};
 use crate::clock::Clock;
 use crate::settle::Key;
 
-/// A store of its own for one test, empty.
+/// An empty store for one test.
 pub(super) struct Subject {
     pub(super) store: Store,
     backdoor: Backdoor,
 }
 
-/// What a test needs besides the contract: the hand of a newer version.
+/// What a test needs beside the contract: to write as a newer version would.
 enum Backdoor {
     Sqlite { directory: tempfile::TempDir },
 }

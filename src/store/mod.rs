@@ -1,32 +1,32 @@
-//! Floor 1: what is durable. The one truth about every settle; everything in memory is a hint.
+//! Floor 1: what is durable. The store has the only truth about a settle; memory has hints.
 //!
-//! # The contract, whatever the backend
+//! # The contract of every backend
 //!
 //! - **One transaction per operation.** A settle, its evidence, its history and its due row change
-//!   together or not at all. `Ok` means durable: flushed, or it did not happen.
-//! - **Compare-and-swap.** [`Store::swap`] writes a record only onto its predecessor
+//!   together or not at all. `Ok` means durable, that is flushed to the disk.
+//! - **Compare-and-swap.** [`Store::swap`] writes a record only over its predecessor
 //!   (`version - 1`). A writer that loses reads again and decides again.
-//! - **The lease is the right to call Douyin.** A due row carries `lease_until` and a `fence` that
+//! - **The lease is the right to call Douyin.** A due row has `lease_until` and a `fence` that
 //!   grows with each claim. A write that names a fence applies only while that very lease runs.
-//! - **The store has a clock of its own.** Callers tell delays, and the store makes moments of
-//!   them: the clocks of two processes are never compared. Leases and due moments say who works and
-//!   when, never what is true.
+//! - **The store has a clock of its own.** Callers pass delays, which the store turns into moments,
+//!   so that the clocks of two processes are never compared. Leases and due moments say who works
+//!   and when, never what is true.
 //! - **A wake-up is never lost.** If an observer asks for a look at a settle while a worker holds
-//!   its lease, the settle is due by then once that lease is given back.
+//!   its lease, the settle is due by then once the lease is given back.
 //! - **Every settle that is not final has exactly one due row.** A final one has none, except while
-//!   it owes a query: for an open contradiction, or to complete what a callback showed in part.
-//! - **A row with a value this version does not know** (written by a newer one) is neither claimed
-//!   nor rewritten; reading it is [`Error::Unreadable`]. A row written by newer rules
-//!   ([`settle::RULES`](crate::settle::RULES)) is read, and neither claimed nor rewritten either. A
-//!   reason that it does not know decides nothing and is kept as it was written.
-//! - **Commits that were lost are announced.** After the store went back to an earlier state (a
-//!   restored backup) it begins a new generation: every open settle of a caller counts one more
-//!   lost send and is never sent again, and for [`FORGOTTEN_MAX`] a create that it does not know
-//!   may be one that it has forgotten ([`Store::may_have_forgotten`]).
+//!   it needs a query: for an open contradiction, or to complete what a callback showed in part.
+//! - **A row with a value that this version does not know** (written by a newer one) is neither
+//!   claimed nor rewritten; reading it is [`Error::Unreadable`]. A row written by newer rules
+//!   ([`settle::RULES`](crate::settle::RULES)) is read, and neither claimed nor rewritten. An
+//!   unknown reason decides nothing and is kept as it was written.
+//! - **Lost commits begin a new generation.** After the store went back to an earlier state (a
+//!   restored backup), every open settle of a caller counts one more lost send and is never sent
+//!   again, and for [`FORGOTTEN_MAX`] a create that is not recorded may be one that was forgotten
+//!   ([`Store::may_have_forgotten`]).
 //! - **Unique** are the key (`app_id`, `trade_system`, `out_settle_no`) and, once known,
 //!   (`app_id`, `trade_system`, `settle_id`).
 //! - **Errors tell what is durable.** [`Error::Unavailable`]: nothing of this operation.
-//!   [`Error::InDoubt`]: perhaps all of it; read again.
+//!   [`Error::InDoubt`]: perhaps all of it, so read again.
 //!
 //! What it must not know: gRPC, Douyin's wire, what a transition is.
 
@@ -60,30 +60,30 @@ pub enum Error {
     /// Nothing of the operation is durable.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
-    /// The commit failed in a way that may have kept it.
+    /// The commit failed, and may have been kept.
     #[error("the store does not know whether it committed: {0}")]
     InDoubt(String),
-    /// A row holds a value that this version does not know. It was left as it is.
+    /// A row has a value that this version does not know. The row was left as it is.
     #[error("a row was written by a newer version: {0}")]
     Unreadable(String),
 }
 
-/// Names one lease of one settle: grows with each claim, so that a worker whose lease ran out
-/// cannot act for its successor.
+/// Names one lease of one settle. It grows with each claim, so that a worker whose lease ran out
+/// cannot write as its successor.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Fence(pub i64);
 
-/// How long after a store went back a caller may still repeat a create that it has forgotten.
+/// For how long after the store went back a caller may repeat a create that was forgotten.
 pub const FORGOTTEN_MAX: Duration = Duration::from_hours(30 * 24);
 
-/// The fence of the lease that an insert hands to its creator.
+/// The fence of the lease that an insert gives to the creator.
 pub const FIRST_FENCE: Fence = Fence(1);
 
 /// What [`Store::insert`] did.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Insert {
     Inserted,
-    /// The key (or, for an adopted settle, its `settle_id`) was there already: this is its record.
+    /// The key (or, for an adopted settle, its `settle_id`) existed already: this is its record.
     Existing(Box<Record>),
 }
 
@@ -94,27 +94,27 @@ pub enum NewDue {
     None,
     /// Any worker may take it after this.
     In(Duration),
-    /// The creator holds [`FIRST_FENCE`] for so long, and the row is due then.
+    /// The creator holds [`FIRST_FENCE`] for this long. Then the row is due.
     Leased { lease: Duration },
 }
 
 /// One compare-and-swap.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Swap {
-    /// The new record; replaces exactly the one with `version - 1`.
+    /// The new record. It replaces exactly the one with `version - 1`.
     pub record: Record,
     /// The audit trail of the new revision, if `revision` grew.
     pub history: Option<HistoryEntry>,
     pub due: Due,
-    /// The write applies only while the lease with this fence runs; `None` records a fact, lease or
-    /// no lease.
+    /// The write applies only while the lease with this fence runs. `None` records a fact without a
+    /// lease.
     pub lease: Option<Fence>,
-    /// The record under Douyin's own number that is merged into this one, and removed with its
-    /// history and its due row. The swap applies only onto exactly this version of it.
+    /// The record under Douyin's own number that is merged into this one. It is removed with its
+    /// history and its due row. The swap applies only if it still has this version.
     pub absorbed: Option<Absorbed>,
 }
 
-/// A record that another one of the same settle replaces.
+/// A record that is merged into another one of the same settle.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Absorbed {
     pub key: Key,
@@ -125,9 +125,9 @@ pub struct Absorbed {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Swapped {
     Done,
-    /// The record, or the one that it absorbs, has another version by now (or is gone).
+    /// The record, or the one to be merged into it, has another version by now (or is gone).
     Conflict,
-    /// The lease ran out or belongs to another worker.
+    /// The lease ran out, or another worker has one.
     LeaseLost,
     /// Another settle of the app has this `settle_id` in the same trade system.
     SettleIdTaken,
@@ -147,8 +147,8 @@ pub struct Claim {
 pub struct ClaimLimits {
     pub lease: Duration,
     pub claims_max: u32,
-    /// The longest wait and the longest lease that there are: a row due, or leased, later than that
-    /// can only come from a clock that jumped, and is due.
+    /// The longest possible wait and lease. A row that is due or leased later was written by a
+    /// clock that jumped, and is due.
     pub wait_max: Duration,
 }
 
@@ -156,25 +156,26 @@ pub struct ClaimLimits {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ListQuery {
     pub app_id: AppId,
-    /// The caller's order; for a settle that was not made here, the one that Douyin named.
+    /// The order in the caller's request; for a settle that was not made here, the one Douyin
+    /// named.
     pub out_order_no: Option<OutOrderNo>,
-    /// Empty: any.
+    /// Empty: all.
     pub states: Vec<StateKind>,
-    /// Created then or later.
+    /// Created at this moment or later.
     pub from: Option<Timestamp>,
-    /// Created before then.
+    /// Created before this moment.
     pub until: Option<Timestamp>,
-    /// Where the page before ended; `None` begins with the newest.
+    /// Where the last page ended; `None` begins with the newest settle.
     pub after: Option<Position>,
-    /// At least 1 is taken.
+    /// 0 counts as 1.
     pub settles_max: u32,
 }
 
-/// Where a page ended: everything older comes after it, whatever is inserted meanwhile.
+/// Where a page ended. All older settles come after it, whatever is inserted meanwhile.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Position {
     pub create_time: Timestamp,
-    /// Which of the settles of that moment; grows in the order of their inserts.
+    /// Which of the settles of that moment. It grows in the order of their inserts.
     pub row: i64,
 }
 
@@ -182,7 +183,7 @@ pub struct Position {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Listed {
     pub records: Vec<Record>,
-    /// `None`: the last page. A page can be shorter than asked for, even empty, and not the last.
+    /// `None`: this is the last page. Other pages may be short too, even empty.
     pub next: Option<Position>,
 }
 
@@ -213,7 +214,7 @@ pub struct Swept {
     pub superfluous: u32,
     /// Where the next sweep goes on.
     pub next: SweepCursor,
-    /// The round is complete: `next` begins another one.
+    /// The round is complete, and `next` begins another one.
     pub wrapped: bool,
 }
 
@@ -222,8 +223,8 @@ pub struct Swept {
 pub enum UnfinishedCursor {
     /// Before the settles of the first app after this one.
     App { after: Option<AppId> },
-    /// Among the settles of an app in a state, oldest first. The state is a word of the store's,
-    /// perhaps one that this version does not know.
+    /// Among the settles of an app in a state, oldest first. The state is the store's word, which
+    /// this version may not know.
     State { app_id: AppId, state: String, after: Position },
     /// Among the final settles of an app that have an open contradiction.
     Disputed { app_id: AppId, after_row: i64 },
@@ -250,7 +251,7 @@ pub struct UnfinishedPage {
     pub next: Option<UnfinishedCursor>,
 }
 
-/// An app's access token, shared by all processes on this store.
+/// An app's access token, which all processes on this store share.
 #[derive(Clone, Debug)]
 pub struct StoredToken {
     pub access_token: SecretString,
@@ -259,15 +260,16 @@ pub struct StoredToken {
 }
 
 impl Store {
-    /// Whether no other process can work on the store while this one does. Then every other process
-    /// that the records name has ended.
+    /// Whether no other process can work on the store while this one does. Then all other processes
+    /// that the records name have ended.
     pub fn has_one_process(&self) -> bool {
         match self {
             Store::Sqlite(sqlite) => sqlite.has_one_process(),
         }
     }
 
-    /// Whether a settle that is not recorded here may have been, before the store went back.
+    /// Whether a settle that is not recorded here may have been recorded before the store went
+    /// back.
     pub fn may_have_forgotten(&self) -> bool {
         match self {
             Store::Sqlite(sqlite) => sqlite.may_have_forgotten(),
@@ -281,7 +283,7 @@ impl Store {
         }
     }
 
-    /// Records a new settle with its first history entry and its due row, or finds the one that
+    /// Records a new settle with its first history entry and its due row, or finds the settle that
     /// has its key or its `settle_id`.
     pub async fn insert(
         &self,
@@ -328,7 +330,7 @@ impl Store {
         }
     }
 
-    /// Ends a lease without changing the record. `false`: the lease was not ours any more.
+    /// Ends a lease without changing the record. `false`: the lease had run out.
     pub async fn release(&self, key: &Key, fence: Fence, release: Release) -> Result<bool, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.release(key, fence, release).await,
@@ -342,9 +344,9 @@ impl Store {
         }
     }
 
-    /// Brings the next look at a settle forward to `wait` from now or to `gap` after its last
-    /// attempt, whichever is later; never postpones. Returns how long until it is due. If a worker
-    /// holds the lease, it applies when that is given back.
+    /// Brings the next look at a settle forward to `wait` from now, or to `gap` after its last
+    /// attempt if that is later; never postpones. Returns how long until it is due. If a worker
+    /// holds the lease, it applies when the lease ends.
     pub async fn nudge(
         &self,
         key: &Key,
@@ -356,14 +358,14 @@ impl Store {
         }
     }
 
-    /// How long until a row of the app can be claimed, if it has rows.
+    /// How long until a row of the app can be claimed; `None`: it has no rows.
     pub async fn next_due(&self, app_id: &AppId) -> Result<Option<Duration>, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.next_due(app_id).await,
         }
     }
 
-    /// The schedule of one settle: how long until it is looked at next, if it is not final.
+    /// How long until the settle is looked at next; `None`: it has no due row.
     pub async fn due_in(&self, key: &Key) -> Result<Option<Duration>, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.due_in(key).await,
@@ -377,30 +379,30 @@ impl Store {
         }
     }
 
-    /// One page of the recorded settles of an app, newest first. Reads no more rows than the page
-    /// needs, however many there are.
+    /// One page of the recorded settles of an app, newest first. It reads only the rows that the
+    /// page needs, however many there are.
     ///
-    /// A settle that this version cannot read is not left out: the page it belongs to is
-    /// [`Error::Unreadable`]. One in an unknown state may be in any and belongs to every filter.
+    /// A settle that this version cannot read is not left out: its page is [`Error::Unreadable`]. A
+    /// settle in an unknown state may be in any state, so it passes every filter.
     pub async fn list(&self, query: &ListQuery) -> Result<Listed, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.list(query).await,
         }
     }
 
-    /// Settles that are not final, by app: what an operator must know of apps that are not
-    /// configured any more. One in a state that this version does not know counts. Costs as much
-    /// as there are such settles.
+    /// The number of settles that are not final, by app, for apps that are not configured any more.
+    /// A state that this version does not know counts as not final. The cost grows with the number
+    /// of such settles.
     pub async fn open_settles(&self) -> Result<Vec<(AppId, u64)>, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.open_settles().await,
         }
     }
 
-    /// Repairs the schedule: a settle that is not final without a due row gets one (due now), a due
-    /// row of a final settle that owes no query is removed, unless a worker holds its lease.
-    /// Bounded: looks at no more than `rows_max` rows from where the last sweep ended, so that it
-    /// can run for ever in small steps. As long as nothing is wrong it only reads.
+    /// Repairs the schedule: a settle that is not final and has no due row gets one (due now). The
+    /// due row of a final settle that needs no query is removed, unless a worker holds its lease.
+    /// Each call looks at no more than `rows_max` rows from where the last sweep ended, so it can
+    /// run for ever in small steps. If nothing is wrong it only reads.
     pub async fn sweep(&self, cursor: SweepCursor, rows_max: u32) -> Result<Swept, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.sweep(cursor, rows_max).await,
@@ -408,7 +410,7 @@ impl Store {
     }
 
     /// One page of all settles that are not final, or final with an open contradiction, app by app.
-    /// A settle that changes its state meanwhile may be missed or come twice. A page can be empty
+    /// A settle that changes its state meanwhile may be missed or come twice. A page may be empty
     /// and not the last.
     pub async fn unfinished(
         &self,
@@ -432,37 +434,37 @@ impl Store {
         }
     }
 
-    /// Where it is, for the operator.
+    /// Where the store is, for the operator.
     pub fn path(&self) -> &std::path::Path {
         match self {
             Store::Sqlite(sqlite) => sqlite.path(),
         }
     }
 
-    /// How often something became durable: it grows as long as the disk answers.
+    /// How many times something became durable. It grows as long as the disk answers.
     pub fn commits(&self) -> u64 {
         match self {
             Store::Sqlite(sqlite) => sqlite.commits(),
         }
     }
 
-    /// Proves that a write can become durable now, and is in the place where the next start looks
-    /// for it. Takes as long as the disk does: bound it in time.
+    /// Proves that a write can become durable now, in the file that the next start opens. It takes
+    /// as long as the disk does, so give it a time limit.
     pub async fn ping(&self) -> Result<(), Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.ping().await,
         }
     }
 
-    /// Waits until what commits has ended: nothing can be written any more. It ends when the store
-    /// is closed; before that, only a bug can end it.
+    /// Waits until the writer has ended and nothing can be written any more. It ends when the store
+    /// is closed; earlier only because of a bug.
     pub async fn writer_ended(&self) {
         match self {
             Store::Sqlite(sqlite) => sqlite.writer_ended().await,
         }
     }
 
-    /// Finishes what is queued and closes the store. Operations after it are `Unavailable`.
+    /// Commits what is queued and closes the store. Later operations are `Unavailable`.
     pub async fn close(&self) {
         match self {
             Store::Sqlite(sqlite) => sqlite.close().await,

@@ -1,4 +1,4 @@
-//! Random operations on a few settles, held against the contract written once more as a map.
+//! Random operations on a few settles, compared with the contract written a second time as a map.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};

@@ -156,12 +156,12 @@ pub(super) async fn a_nudge_brings_forward_but_keeps_the_gap(subject: Subject) {
     let nudge = async |number: &str, at| {
         nudge(store, &key(number), at, Duration::from_secs(2)).await.unwrap()
     };
-    // Never attempted: no gap to keep.
+    // Never attempted, so there is no gap to keep.
     due(store, "fresh", after_ms(60_000)).await;
     assert_eq!(nudge("fresh", after_ms(1)).await, Some(after_ms(1)));
     assert_eq!(due_at(store, &key("fresh")).await, Ok(Some(after_ms(1))));
 
-    // The insert permitted a send: that was an attempt.
+    // The insert permitted a send, which counts as an attempt.
     insert(store, &submitted(key("sent")), leased_until(after_ms(60_000))).await;
     assert_eq!(nudge("sent", after_ms(1)).await, Some(after_ms(2_000)));
     assert_eq!(nudge("sent", after_ms(1)).await, Some(after_ms(2_000)));
@@ -181,7 +181,7 @@ pub(super) async fn a_nudge_never_postpones(subject: Subject) {
 pub(super) async fn a_nudge_while_a_lease_runs_is_heard_when_it_is_given_back(subject: Subject) {
     let store = &subject.store;
     let nudge = async |at| nudge(store, &key("1"), at, Duration::ZERO).await.unwrap();
-    // What the holder leaves, what is wanted meanwhile, when the row is due then.
+    // What the holder leaves, what is asked for meanwhile, and when the row is due then.
     let wakes = [
         (900, &[500][..], 500),
         (900, &[500, 700, 300, 400], 300),
@@ -230,11 +230,11 @@ pub(super) async fn a_wish_is_heard_once_by_the_worker_that_looks_next(subject: 
     nudge().await;
     assert!(release(fence, 900).await);
     assert_eq!(due_at(store, &record.key).await, Ok(Some(after_ms(5))));
-    // The next holder looks after it: what it leaves stands.
+    // The next holder looks after that, so what it leaves counts.
     let fence = claim(store, after_ms(10)).await[0].fence;
     assert!(release(fence, 900).await);
     assert_eq!(due_at(store, &record.key).await, Ok(Some(after_ms(900))));
-    // So does a holder who takes over from one that never came back.
+    // So does one that takes over from a holder that never came back.
     let lost = claim(store, after_ms(900)).await[0].clone();
     nudge().await;
     let lease_until = after_ms(900).plus(Duration::from_secs(60));

@@ -1,4 +1,4 @@
-//! The schedule against the settles: what is open, what is missing, what is not needed.
+//! The schedule compared with the settles: what is open, what is missing, what is not needed.
 
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ pub(super) async fn a_due_row_of_a_final_settle_is_removed(subject: Subject) {
         assert_eq!(due_at(store, &key(number)).await, Ok(None));
     }
     assert_eq!(sweep(store, NOW, 100).await, (0, 0));
-    // Should the settle come alive again, no fence is given twice.
+    // If the settle lives again, no fence is given twice.
     let revived = next(&succeeded("3"), |record| {
         record.state = State::Processing { settle_id: settle_id("ots-3") };
     });
@@ -95,7 +95,8 @@ pub(super) async fn what_fits_together_is_left_alone(subject: Subject) {
     assert_eq!(due_at("asked").await, None);
 }
 
-/// In every combination of what the answer depends on: the store's condition is the record's.
+/// In every combination of what the answer depends on: the store's condition agrees with the
+/// record's.
 pub(super) async fn a_due_row_of_a_final_settle_stays_exactly_while_a_query_is_owed(
     subject: Subject,
 ) {
@@ -170,7 +171,7 @@ pub(super) async fn a_round_comes_to_everything_whatever_its_steps(subject: Subj
         assert_eq!(sweep(store, NOW, rows_max).await, (12, 12), "by {rows_max}");
         assert_eq!(sweep(store, NOW, rows_max).await, (0, 0), "by {rows_max}");
     }
-    // Without any allowance it stays where it is.
+    // Without any rows it stays where it is.
     let idle = store.sweep(SweepCursor::default(), 0).await.unwrap();
     assert_eq!((idle.next, idle.wrapped), (SweepCursor::default(), false));
 }

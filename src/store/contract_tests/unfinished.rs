@@ -1,4 +1,4 @@
-//! What is not at its end: every such settle in a round, and no other.
+//! Settles that are not at their end: a round finds every one of them, and no other.
 
 use std::collections::BTreeSet;
 
