@@ -256,7 +256,7 @@ impl<'a> Line<'a> {
             }
             Tone::Alarm => {
                 limited!(Peer, ERROR, { reason, err_no, cause },
-                    "a call to Douyin needs attention");
+                    "a call to Douyin failed, and a person must act");
             }
         }
     }

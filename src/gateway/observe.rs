@@ -146,7 +146,7 @@ impl Gateway {
             return Ok(tried);
         }
         let Some(change) = self.merging(change, &context).await? else {
-            error!(key = %before.key, "another number has this settle_id: left unchanged");
+            error!(key = %before.key, "two settles have one settle_id: not recorded, compare them");
             let observed = Observed { record: before.clone(), step: Step::Rest };
             return Ok(Tried::Done(Box::new(observed)));
         };
@@ -255,7 +255,7 @@ impl Gateway {
             error!(%key, ?alert, ?source, log_id, "a person must look at this settle");
         }
         if let Some(absorbed) = absorbed {
-            info!(%key, absorbed = %absorbed.key, "merged two records of one settle");
+            info!(%key, merged = %absorbed.key, "merged two records of one settle");
             self.0.hub.hint(&absorbed.key);
         }
         if record.revision == before.revision {
