@@ -5,6 +5,7 @@
 //!
 //! What it must not know: what is sent.
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,13 +16,20 @@ use super::line::{Connector, Line};
 
 pub(super) struct Pool {
     connector: Connector,
-    /// The one unused for longest comes first.
-    kept: Mutex<Vec<Kept>>,
+    kept: Mutex<Kept>,
     idle_timeout: Duration,
     kept_max: usize,
 }
 
+/// In both queues the connection that was used longest ago comes first. Every connection that has
+/// rested was used before every one that rests.
+#[derive(Default)]
 struct Kept {
+    rested: VecDeque<Unused>,
+    resting: VecDeque<Unused>,
+}
+
+struct Unused {
     line: Line,
     since: Instant,
 }
@@ -35,7 +43,7 @@ impl Pool {
     pub(super) async fn take(&self) -> Result<Line, String> {
         match self.rested() {
             Some(line) => Ok(line),
-            None => self.connector.connect().await,
+            None => Box::pin(self.connector.connect()).await,
         }
     }
 
@@ -45,22 +53,38 @@ impl Pool {
             return;
         };
         let mut kept = self.kept();
-        kept.push(Kept { line, since: Instant::now() });
-        let surplus = kept.len().saturating_sub(self.kept_max);
-        kept.drain(..surplus);
+        kept.resting.push_back(Unused { line, since: Instant::now() });
+        while kept.rested.len() + kept.resting.len() > self.kept_max {
+            kept.drop_first();
+        }
     }
 
     fn rested(&self) -> Option<Line> {
         let mut kept = self.kept();
         let now = Instant::now();
-        let old = kept.partition_point(|kept| kept.since + self.idle_timeout <= now);
-        kept.drain(..old);
-        let rested = kept.partition_point(|kept| kept.since + QUIET <= now);
-        Some(kept.remove(rested.checked_sub(1)?).line)
+        while let Some(unused) = kept.resting.pop_front_if(|unused| unused.since + QUIET <= now) {
+            kept.rested.push_back(unused);
+        }
+        while kept.first().is_some_and(|unused| unused.since + self.idle_timeout <= now) {
+            kept.drop_first();
+        }
+        kept.rested.pop_back().map(|unused| unused.line)
     }
 
-    fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
         // No code can panic while holding this lock.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn first(&self) -> Option<&Unused> {
+        self.rested.front().or_else(|| self.resting.front())
+    }
+
+    fn drop_first(&mut self) {
+        if self.rested.pop_front().is_none() {
+            self.resting.pop_front();
+        }
     }
 }
