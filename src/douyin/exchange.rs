@@ -69,13 +69,15 @@ impl Exchange {
             headers.insert(ACCESS_TOKEN, value);
         }
         let timeout = self.attempt_timeout.min(deadline.left());
-        let needs_silence = |reply: &Reply| wire::denies(&reply.content);
-        let deadline = deadline.clone();
-        let call = Call { path, headers, body, timeout, deadline, needs_silence };
-        match self.transport.send(call).await {
-            Ok(reply) => heard(&reply),
-            Err(error) => Err(failed(&error)),
+        let call = Call { path, headers, body, timeout, deadline: deadline.clone() };
+        let answered = self.transport.send(call).await;
+        let mut answered = answered.map_err(|error| failed(&error))?;
+        let heard = heard(&answered.reply);
+        if heard.as_ref().is_ok_and(|heard| heard.answer.denies()) {
+            answered.nothing_follows().await.map_err(|error| failed(&error))?;
         }
+        answered.keep_line().await;
+        heard
     }
 }
 

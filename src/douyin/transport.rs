@@ -48,8 +48,6 @@ pub struct Call {
     pub timeout: Duration,
     /// Once this has passed, nothing may be sent any more.
     pub deadline: Deadline,
-    /// Whether an answer counts only if nothing follows it on its connection.
-    pub needs_silence: fn(&Reply) -> bool,
 }
 
 /// An answer, with any status.
@@ -60,6 +58,13 @@ pub struct Reply {
     pub log_id_header: Option<String>,
     /// Decompressed. May hold an access token.
     pub content: Bytes,
+}
+
+/// An answer, and the connection that it came on.
+pub(super) struct Answered {
+    pub(super) reply: Reply,
+    /// `None` within the process.
+    line: Option<(HttpTransport, Line)>,
 }
 
 /// Why there is no answer. The texts are for operators and hold nothing secret.
@@ -100,16 +105,41 @@ impl Deadline {
 }
 
 impl Transport {
-    pub async fn send(&self, call: Call) -> Result<Reply, SendError> {
+    pub(super) async fn send(&self, call: Call) -> Result<Answered, SendError> {
         if call.deadline.passed() {
             return Err(SendError::TooLate);
         }
         match self {
-            Transport::Http(http) => http.send(call).await,
+            Transport::Http(http) => {
+                let (reply, line) = http.send(call).await?;
+                Ok(Answered { reply, line: Some((http.clone(), line)) })
+            }
             Transport::InProcess(answer) => {
                 let reply = tokio::time::timeout(call.timeout, answer(call)).await;
-                reply.unwrap_or(Err(SendError::Timeout))
+                Ok(Answered { reply: reply.unwrap_or(Err(SendError::Timeout))?, line: None })
             }
+        }
+    }
+}
+
+impl Answered {
+    /// The answer on a kept connection may be a late answer to an earlier request. If believing it
+    /// wrongly would be dangerous, the connection is watched for a moment longer: the true answer
+    /// would follow.
+    pub(super) async fn nothing_follows(&mut self) -> Result<(), SendError> {
+        if let Some((_, line)) = &mut self.line
+            && line.is_kept()
+            && !line.is_silent_for(QUIET).await
+        {
+            return Err(SendError::Lost("more than one answer came".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The answer is believed: its connection may get another request.
+    pub(super) async fn keep_line(self) {
+        if let Some((HttpTransport(http), line)) = self.line {
+            http.pool.put(line).await;
         }
     }
 }
@@ -149,7 +179,7 @@ impl HttpTransport {
     ///
     /// A kept connection that is closed, or on which bytes have arrived, does not get the body.
     /// Another connection does.
-    async fn send(&self, call: Call) -> Result<Reply, SendError> {
+    async fn send(&self, call: Call) -> Result<(Reply, Line), SendError> {
         let until = Instant::now() + call.timeout;
         loop {
             let connected = timeout_at(until, self.0.pool.take()).await;
@@ -164,9 +194,7 @@ impl HttpTransport {
             let answer = timeout_at(until, answer).await.unwrap_or(Err(SendError::Timeout));
             let sent = gate.close();
             let error = match answer {
-                Ok(reply) if sent == Handover::Done => {
-                    return self.heard(line, reply, call.needs_silence).await;
-                }
+                Ok(reply) if sent == Handover::Done => return Ok((reply, line)),
                 Ok(_) => SendError::Lost("an answer came before the request was sent".to_owned()),
                 Err(error) => error,
             };
@@ -198,22 +226,6 @@ impl HttpTransport {
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(GZIP));
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         request
-    }
-
-    /// The answer on a kept connection may be a late answer to an earlier request. If believing it
-    /// wrongly would be dangerous, the connection is watched for a moment longer: the true answer
-    /// would follow.
-    async fn heard(
-        &self,
-        mut line: Line,
-        reply: Reply,
-        needs_silence: fn(&Reply) -> bool,
-    ) -> Result<Reply, SendError> {
-        if line.is_kept() && needs_silence(&reply) && !line.is_silent_for(QUIET).await {
-            return Err(SendError::Lost("more than one answer came".to_owned()));
-        }
-        self.0.pool.put(line).await;
-        Ok(reply)
     }
 }
 

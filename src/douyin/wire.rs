@@ -25,7 +25,7 @@ use serde_json::Value;
 
 use crate::settle::{AppId, OrderId, OutOrderNo, OutSettleNo, SettleId};
 
-pub(super) use envelope::{Answer, bounded_log_id, denies, read};
+pub(super) use envelope::{Answer, bounded_log_id, read};
 pub use lenient::INFORMING_FIELDS;
 
 /// Why an answer cannot be understood. It never repeats the answer.

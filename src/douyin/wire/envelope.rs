@@ -112,18 +112,6 @@ fn err_no(root: &Fields, below: &Fields, extra: &Fields) -> Result<Option<i32>, 
     ])
 }
 
-/// Whether an answer is an error or says that nothing was found. Taken for the answer to another
-/// request, it could end a settle that lives.
-pub(in crate::douyin) fn denies(content: &[u8]) -> bool {
-    let Some(Value::Object(root)) = json::parse(content) else {
-        return false;
-    };
-    let none = Fields::new();
-    let fields = |name| root.get(name).and_then(Value::as_object).unwrap_or(&none);
-    let found = root.get("data").is_some_and(is_something);
-    err_no(&root, fields("data"), fields("extra")).is_ok_and(|no| no != Some(0) || !found)
-}
-
 /// A log id, cut if it is too long.
 pub(in crate::douyin) fn bounded_log_id(log_id: &str) -> String {
     log_id.split_at(log_id.floor_char_boundary(LOG_ID_BYTES_MAX)).0.to_owned()
@@ -151,6 +139,12 @@ fn first_text<const N: usize>(places: [(&Fields, &'static str); N]) -> Option<St
 }
 
 impl Answer {
+    /// Whether it is an error or says that nothing was found. Taken for the answer to another
+    /// request, it could end a settle that lives.
+    pub(in crate::douyin) fn denies(&self) -> bool {
+        self.err_no != Some(0) || !is_something(&self.data)
+    }
+
     /// The row of the error table that decides if this answers a call of a trade system, or of the
     /// platform itself; `None` for numbers that no document lists.
     pub(in crate::douyin) fn row(&self, trade_system: Option<TradeSystem>) -> Option<&'static Row> {
