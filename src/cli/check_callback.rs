@@ -76,7 +76,7 @@ impl CheckCallback {
         };
         let keys = PlatformKeys::parse(&text(&self.key)?);
         let keys = keys.map_err(|bad| format!("{}: the file {bad}", self.key.display()))?;
-        let app_id = self.app_id.as_ref().map(AppId::parse).transpose();
+        let app_id = self.app_id.as_deref().map(AppId::parse).transpose();
         let app_id = app_id.map_err(|invalid| format!("--app-id {invalid}"))?;
         Ok((keys, text(&self.headers)?, bytes(&self.body)?, app_id))
     }

@@ -174,7 +174,7 @@ fn callbacks(app: &AppDraft) -> Result<CallbackParts, (&'static str, String)> {
     });
     let keys = keys.transpose().map_err(|why| (KEYS, format!("names a file that {why}")))?;
     // A value that is no address was refused.
-    let url = app.callback_url.as_ref().and_then(|url| NotifyUrl::parse(url).ok());
+    let url = app.callback_url.as_deref().and_then(|url| NotifyUrl::parse(url).ok());
     if url.is_some() && keys.is_none() {
         let why = format!("is set and {KEYS} is not: what Douyin sends there would be refused");
         return Err((CALLBACK_URL, why));

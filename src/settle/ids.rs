@@ -1,7 +1,8 @@
 //! The names of things at Douyin and its merchants. Each is parsed once, at the edge. After that it
-//! cannot be empty, too long or unprintable.
+//! cannot be empty, too long or unprintable. A clone shares the text.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// Why a text is not a valid name. Limits are in bytes of UTF-8, as Douyin counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -34,13 +35,13 @@ macro_rules! text {
     ($(#[$doc:meta])* $name:ident, $bytes_max:expr, $($check:path),*) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The most bytes of UTF-8 that are accepted.
             pub const BYTES_MAX: usize = $bytes_max;
 
-            pub fn parse(text: impl Into<String>) -> Result<Self, Invalid> {
+            pub fn parse(text: impl Into<Arc<str>>) -> Result<Self, Invalid> {
                 let text = text.into();
                 bounded(&text, Self::BYTES_MAX)?;
                 $($check(&text)?;)*
@@ -138,7 +139,7 @@ impl OutSettleNo {
     /// The key of a settle without an out_settle_no: Douyin's own number, which may be longer than
     /// a caller's.
     pub fn of_settle_id(settle_id: &SettleId) -> Self {
-        Self(settle_id.as_str().to_owned())
+        Self(Arc::clone(&settle_id.0))
     }
 
     /// Whether the two differ only in case or in spaces at their ends, so that a less exact system
@@ -149,7 +150,7 @@ impl OutSettleNo {
     }
 
     /// A number as Douyin reports it. It may be longer than a caller's.
-    pub fn reported(text: impl Into<String>) -> Result<Self, Invalid> {
+    pub fn reported(text: impl Into<Arc<str>>) -> Result<Self, Invalid> {
         SettleId::parse(text).map(|text| Self(text.0))
     }
 }
