@@ -24,7 +24,7 @@ use crate::proto::v1;
 
 /// The stream of a watch: its messages, then its status.
 pub struct WatchStream {
-    messages: mpsc::Receiver<v1::WatchSettleResponse>,
+    messages: mpsc::Receiver<Box<v1::WatchSettleResponse>>,
     ending: Arc<OnceLock<Outcome>>,
     ended: bool,
 }
@@ -36,11 +36,10 @@ type Outcome = Result<(), Status>;
 /// The task that fills a stream.
 pub(super) struct Pump {
     watch: Watch,
-    names: Names,
     /// Ends the stream even if its caller does not read.
     drain: CancellationToken,
     terms: StreamTerms,
-    messages: mpsc::Sender<v1::WatchSettleResponse>,
+    messages: mpsc::Sender<Box<v1::WatchSettleResponse>>,
     ending: Arc<OnceLock<Outcome>>,
     _seat: Held,
 }
@@ -64,8 +63,7 @@ pub(super) fn watch_stream(
     let (messages, receiver) = mpsc::channel(1);
     let ending = Arc::new(OnceLock::new());
     let stream = WatchStream { messages: receiver, ending: Arc::clone(&ending), ended: false };
-    let names = Names::of_key(watch.key());
-    (stream, Pump { watch, names, drain, terms, messages, ending, _seat: seat })
+    (stream, Pump { watch, drain, terms, messages, ending, _seat: seat })
 }
 
 impl Pump {
@@ -77,7 +75,7 @@ impl Pump {
                 biased;
                 room = self.messages.reserve() => room,
                 () = tokio::time::sleep(self.terms.patience) => {
-                    return self.end(Err(status::slow_consumer(&self.names)));
+                    return self.end(Err(status::slow_consumer(&self.names())));
                 }
                 () = self.drain.cancelled() => return self.end(self.ended(Ending::Draining)),
                 () = at(self.terms.until) => return self.end(self.late()),
@@ -91,7 +89,7 @@ impl Pump {
                 event = self.watch.next() => event,
             };
             match event {
-                Ok(event) => room.send(render(event)),
+                Ok(event) => room.send(Box::new(render(event))),
                 Err(ending) => return self.end(self.ended(ending)),
             }
         }
@@ -99,12 +97,17 @@ impl Pump {
 
     fn ended(&self, ending: Ending) -> Result<(), Status> {
         let spread = self.watch.spread();
-        let status = status::of_ending(ending, &self.names, Rpc::WatchSettle, spread);
+        let status = status::of_ending(ending, &self.names(), Rpc::WatchSettle, spread);
         status.map_or(Ok(()), Err)
     }
 
     fn late(&self) -> Result<(), Status> {
-        Err(status::of_limit(Limit::Caller, &self.names))
+        Err(status::of_limit(Limit::Caller, &self.names()))
+    }
+
+    /// Not kept: thousands of streams rest, and few of them need it.
+    fn names(&self) -> Names {
+        Names::of_key(self.watch.key())
     }
 
     fn end(&self, outcome: Result<(), Status>) {
@@ -146,7 +149,7 @@ impl Stream for WatchStream {
         }
         let message = std::task::ready!(self.messages.poll_recv(cx));
         Poll::Ready(match message {
-            Some(message) => Some(Ok(message)),
+            Some(message) => Some(Ok(*message)),
             None => {
                 self.ended = true;
                 match self.ending.get() {
