@@ -156,7 +156,8 @@ impl Client {
         let mut said = send(tokens.current(access, &deadline).await?).await?;
         if said.handling() == Some(Handling::Reauthenticate) {
             let rejection = said.failure();
-            said = send(tokens.replace(access, &said.token, &rejection, &deadline).await?).await?;
+            let replaced = tokens.replace(access, &said.token, &rejection, &deadline);
+            said = send(Box::pin(replaced).await?).await?;
         }
         match said.handling() {
             Some(Handling::Reauthenticate) => {

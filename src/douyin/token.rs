@@ -126,9 +126,9 @@ impl Tokens {
         match access.held() {
             Some(held) if self.is_fresh(&held.token, now) => Ok(held.token.access_token),
             Some(held) if is_alive(&held.token, now) => {
-                Ok(self.refresh(access, held.token, deadline).await)
+                Ok(Box::pin(self.refresh(access, held.token, deadline)).await)
             }
-            Some(_) | None => self.obtain(access, deadline).await,
+            Some(_) | None => Box::pin(self.obtain(access, deadline)).await,
         }
     }
 

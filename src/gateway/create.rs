@@ -147,7 +147,7 @@ impl Gateway {
         };
         match return_when {
             ReturnWhen::Recorded | ReturnWhen::Accepted => Ok(created),
-            ReturnWhen::Final => self.until_final(app, content, created, deadline).await,
+            ReturnWhen::Final => Box::pin(self.until_final(app, content, created, deadline)).await,
         }
     }
 
@@ -234,7 +234,7 @@ impl Gateway {
                 if let Some(request) = request {
                     request.give_back();
                 }
-                let _ = answer.send(self.repeat(create, *existing, work).await);
+                let _ = answer.send(Box::pin(self.repeat(create, *existing, work)).await);
             }
             Err(store::Error::Unavailable(_)) => {
                 let _ = answer.send(Err(CreateError::NotSent(NotSent::StoreUnavailable)));

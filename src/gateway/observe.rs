@@ -145,7 +145,7 @@ impl Gateway {
         if let Some(tried) = self.apply(&change, context.now, holder).await? {
             return Ok(tried);
         }
-        let Some(change) = self.merging(change, &context).await? else {
+        let Some(change) = Box::pin(self.merging(change, &context)).await? else {
             error!(key = %before.key, "two settles have one settle_id: not recorded, compare them");
             let observed = Observed { record: before.clone(), step: Step::Rest };
             return Ok(Tried::Done(Box::new(observed)));

@@ -107,7 +107,7 @@ impl Turn {
         loop {
             let did = match step {
                 Step::Send => self.send().await?,
-                Step::Query(scope) => self.ask(scope).await?,
+                Step::Query(scope) => Box::pin(self.ask(scope)).await?,
                 Step::Rest => break,
             };
             step = match did {
@@ -143,7 +143,7 @@ impl Turn {
         };
         let permitted = match self.permitted.take() {
             Some(permitted) => Some(permitted),
-            None => self.permit().await?,
+            None => Box::pin(self.permit()).await?,
         };
         let Some((permission, at)) = permitted else {
             return Ok(Did::NotPermitted);
