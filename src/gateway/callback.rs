@@ -66,8 +66,8 @@ impl Gateway {
     /// however often it is repeated. If the store fails here, the schedule stays as it was.
     async fn ask_soon(&self, record: &Record) {
         let gap = self.0.config.nudge_gap;
-        if self.0.store.nudge(&record.key, Duration::ZERO, gap).await.is_ok() {
-            self.0.due.notify_one();
+        if let Ok(Some(wait)) = self.0.store.nudge(&record.key, Duration::ZERO, gap).await {
+            self.0.alarm.set(wait);
         }
     }
 
@@ -94,7 +94,6 @@ impl Gateway {
             log_id: None,
         };
         let observed = self.observe(key, &seen).await.map_err(ResolveError::Store)?;
-        self.0.due.notify_one();
         observed.ok_or(ResolveError::NotFound)
     }
 }

@@ -353,11 +353,9 @@ impl Gateway {
         }
         let gap = self.0.config.nudge_gap;
         let due = self.0.store.nudge(&create.key, Duration::ZERO, gap).await;
-        self.0.due.notify_one();
-        match due {
-            Ok(Some(wait)) if Instant::now() + wait < create.deadline => Soon::Yes,
-            Ok(Some(_) | None) | Err(_) => Soon::No,
-        }
+        let Ok(Some(wait)) = due else { return Soon::No };
+        self.0.alarm.set(wait);
+        if Instant::now() + wait < create.deadline { Soon::Yes } else { Soon::No }
     }
 
     /// Waits for the final state; at the deadline the current one is the answer.

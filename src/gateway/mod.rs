@@ -8,6 +8,7 @@
 //!
 //! What it must not know: gRPC, HTTP, SQL.
 
+mod alarm;
 mod callback;
 mod create;
 mod hub;
@@ -23,7 +24,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::apps::Apps;
@@ -43,6 +43,7 @@ pub use query::{QueryError, Question};
 pub use stuck::{StuckReport, StuckSettle};
 pub use watch::{Ending, Event, Watch, WatchRequest};
 
+use alarm::Alarm;
 use hub::Hub;
 use in_flight::InFlight;
 use query::Lookups;
@@ -73,8 +74,8 @@ struct Inner {
     turns: Tasks,
     /// Cancelled when the gateway stops: watches end, new creates are refused.
     drain: CancellationToken,
-    /// Told when a settle becomes due earlier than the poller expects.
-    due: Notify,
+    /// Wakes the poller.
+    alarm: Alarm,
     chance: Mutex<fastrand::Rng>,
 }
 
@@ -172,7 +173,7 @@ impl Gateway {
             stuck: StuckBook::default(),
             turns,
             drain: CancellationToken::new(),
-            due: Notify::new(),
+            alarm: Alarm::default(),
             chance: Mutex::new(chance),
         }))
     }

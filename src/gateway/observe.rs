@@ -12,7 +12,7 @@ use crate::settle::merge::{can_be_merged, merge};
 use crate::settle::schedule::next;
 use crate::settle::{
     By, Context, Due, Failure, HistoryEntry, Key, Lease, Next, Observation, Progress, Reason,
-    Record, Step, Terms, Transition, transition,
+    Record, Release, Step, Terms, Transition, Watched, transition,
 };
 use crate::store::{self, Absorbed, Fence, Swap, Swapped};
 
@@ -107,7 +107,7 @@ impl Gateway {
                 Err(store::Error::InDoubt(cause)) => {
                     limited!(Peer, WARN, { %key, cause }, "a commit is in doubt: reading again");
                     self.0.hub.hint(key);
-                    self.0.due.notify_one();
+                    self.0.alarm.set(Duration::ZERO);
                 }
                 Err(error @ (store::Error::Unavailable(_) | store::Error::Unreadable(_))) => {
                     return Err(error);
@@ -207,6 +207,7 @@ impl Gateway {
             Swapped::LeaseLost => return Ok(Some(Tried::LeaseLost)),
             Swapped::SettleIdTaken => return Ok(None),
         }
+        self.expect_look(&record.key, due);
         self.tell(change);
         Ok(Some(Tried::Done(Box::new(Observed { record: record.clone(), step }))))
     }
@@ -222,6 +223,18 @@ impl Gateway {
             Due::Keep | Due::Extend { .. } | Due::NotLater { .. } => Ok(true),
             Due::Remove => self.0.store.remove_due(key, fence).await,
             Due::Release(release) => self.0.store.release(key, fence, release).await,
+        }
+    }
+
+    /// Has the poller look when a settle is due that was written so.
+    pub(super) fn expect_look(&self, key: &Key, due: Due) {
+        match due {
+            Due::Keep | Due::Remove | Due::Extend { .. } => {}
+            // A watcher may have asked for an earlier look while the lease ran.
+            Due::Release(_) if self.watched(key) == Watched::Yes => {
+                self.0.alarm.set(Duration::ZERO);
+            }
+            Due::Release(Release { wait, .. }) | Due::NotLater { wait } => self.0.alarm.set(wait),
         }
     }
 
@@ -267,9 +280,6 @@ impl Gateway {
             self.forget_answers(key);
         }
         self.0.hub.hint(key);
-        if !record.is_final() {
-            self.0.due.notify_one();
-        }
     }
 }
 

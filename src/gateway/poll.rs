@@ -103,7 +103,7 @@ impl Poller {
                     if swept.missing > 0 || swept.superfluous > 0 {
                         let (missing, superfluous) = (swept.missing, swept.superfluous);
                         error!(missing, superfluous, "repaired the schedule: please report this");
-                        self.gateway.0.due.notify_one();
+                        self.gateway.0.alarm.set(Duration::ZERO);
                     }
                     cursor = swept.next;
                     if swept.wrapped { self.config.sweep_interval } else { SWEEP_STEP }
@@ -151,12 +151,11 @@ impl Poller {
     async fn poll(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             let next = self.step().await;
-            let sleep = self.until(next);
+            self.gateway.0.alarm.set(self.until(next));
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
-                () = self.gateway.0.due.notified() => {}
-                () = tokio::time::sleep(sleep) => {}
+                () = self.gateway.0.alarm.ring() => {}
             }
         }
     }
@@ -236,7 +235,7 @@ impl Poller {
                         "a turn ended early, the settle is tried again after its lease");
                 }
                 drop(place);
-                gateway.0.due.notify_one();
+                gateway.0.alarm.set(Duration::ZERO);
             };
             self.turns.spawn(turn.instrument(span));
         }

@@ -201,7 +201,9 @@ impl Gateway {
         for _ in 0..ADOPT_TRIES_MAX {
             match self.0.store.insert(record.clone(), seen.source, due).await? {
                 Insert::Inserted => {
-                    self.0.due.notify_one();
+                    if let NewDue::In(wait) = due {
+                        self.0.alarm.set(wait);
+                    }
                     return Ok(Some(record));
                 }
                 Insert::Existing(existing) => {

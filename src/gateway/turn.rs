@@ -285,7 +285,7 @@ impl Turn {
         let terms = self.gateway.terms(key, gateway.clock.now());
         let due = at_rest(&self.record, &self.progress, &terms);
         self.gateway.write_due(key, self.fence, due).await?;
-        gateway.due.notify_one();
+        self.gateway.expect_look(key, due);
         Ok(())
     }
 }

@@ -130,8 +130,8 @@ impl Gateway {
     async fn look_sooner(&self, record: &Record) {
         let soon = self.0.config.schedule.first;
         let gap = self.0.config.schedule.watched_cap;
-        if self.0.store.nudge(&record.key, soon, gap).await.is_ok() {
-            self.0.due.notify_one();
+        if let Ok(Some(wait)) = self.0.store.nudge(&record.key, soon, gap).await {
+            self.0.alarm.set(wait);
         }
     }
 }

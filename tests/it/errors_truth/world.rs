@@ -239,7 +239,11 @@ impl Douyin {
         let douyin = Arc::clone(douyin);
         Transport::InProcess(Arc::new(move |call| {
             let douyin = Arc::clone(&douyin);
-            Box::pin(async move { douyin.treat(call).await })
+            Box::pin(async move {
+                // No two requests of a settle begin in the same millisecond.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                douyin.treat(call).await
+            })
         }))
     }
 
