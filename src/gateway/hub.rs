@@ -20,8 +20,11 @@ pub(super) struct Hub(Arc<Mutex<HashMap<Key, Arc<Slot>>>>);
 struct Slot {
     /// Counts hints. Increased after each change of the record, awaited by its watchers.
     hints: bell::Sender<u64>,
-    /// The last read of the store. A watcher that needs a newer one reads for all.
-    latest: AsyncMutex<Option<Read>>,
+    /// The last read of the store, for the other watchers. A watcher that is alone keeps none: it
+    /// has told what it read.
+    latest: Mutex<Option<Read>>,
+    /// Held by the watcher that reads for all.
+    reading: AsyncMutex<()>,
     /// When Douyin last answered about this settle, whether or not that was news.
     confirmed: Mutex<Option<Timestamp>>,
 }
@@ -58,7 +61,8 @@ impl Hub {
         let slot = slots.entry(key.clone()).or_insert_with(|| {
             Arc::new(Slot {
                 hints: bell::Sender::new(0),
-                latest: AsyncMutex::new(None),
+                latest: Mutex::new(None),
+                reading: AsyncMutex::new(()),
                 confirmed: Mutex::new(None),
             })
         });
@@ -91,6 +95,20 @@ impl Hub {
     }
 }
 
+impl Slot {
+    /// The last read, if it covers so many hints and is young enough.
+    fn read(&self, hints: u64, age_max: Duration) -> Option<Read> {
+        let covers = |read: &Read| read.hints >= hints && read.at.elapsed() < age_max;
+        self.latest().as_ref().filter(|read| covers(read)).cloned()
+    }
+
+    fn latest(&self) -> MutexGuard<'_, Option<Read>> {
+        self.latest.lock().expect("no code panics while holding this lock")
+    }
+}
+
+const HAS_SLOT: &str = "a subscription has its slot until it is dropped";
+
 impl Subscription {
     /// Waits for a hint that came after the last [`Subscription::read`] of this subscription.
     pub(super) async fn hinted(&mut self) {
@@ -105,17 +123,21 @@ impl Subscription {
         age_max: Duration,
     ) -> Result<Option<Arc<Record>>, store::Error> {
         let wanted = self.hints.get_and_update();
-        let mut latest = self.slot().latest.lock().await;
-        if let Some(read) = &*latest
-            && read.hints >= wanted
-            && read.at.elapsed() < age_max
-        {
-            return Ok(read.record.clone());
+        let slot = self.slot.as_ref().expect(HAS_SLOT);
+        if let Some(read) = slot.read(wanted, age_max) {
+            return Ok(read.record);
         }
-        let hints = self.slot().hints.get();
+        let _reading = slot.reading.lock().await;
+        // Another watcher may have read meanwhile.
+        if let Some(read) = slot.read(wanted, age_max) {
+            return Ok(read.record);
+        }
+        let hints = slot.hints.get();
         let at = Instant::now();
         let record = store.get(&self.key).await?.map(Arc::new);
-        *latest = Some(Read { hints, at, record: record.clone() });
+        // The map has the slot, and each watcher.
+        let is_alone = Arc::strong_count(slot) <= 2;
+        *slot.latest() = (!is_alone).then(|| Read { hints, at, record: record.clone() });
         Ok(record)
     }
 
@@ -124,7 +146,7 @@ impl Subscription {
     }
 
     fn slot(&self) -> &Slot {
-        self.slot.as_ref().expect("a subscription has its slot until it is dropped")
+        self.slot.as_ref().expect(HAS_SLOT)
     }
 
     /// When Douyin last answered about this settle while it was watched here.

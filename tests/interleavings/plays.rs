@@ -4,7 +4,7 @@ use shuttle::scheduler::{DfsScheduler, PctScheduler, RandomScheduler, Scheduler}
 use shuttle::{Config, Runner};
 
 /// The most orders of a world that is played in all of them.
-const ORDERS_MAX: usize = 50_000;
+const ORDERS_MAX: usize = 100_000;
 /// How many orders are drawn, of each kind.
 const DRAWN: usize = 1_500;
 /// Switches at unlikely places. Every race known in structures like these needs one or two.
