@@ -7,12 +7,12 @@
 
 mod watch;
 
-use std::convert::Infallible;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -27,12 +27,12 @@ use tonic::codec::CompressionEncoding::Gzip;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
-use tower::{Layer as _, ServiceExt as _};
+use tower::{Layer as _, Service as _};
 use tracing::debug;
 
 use super::arriving::{REQUEST_BYTES_MAX, STREAM_BYTES};
 use super::bounds::{Bound, Connection, Kind, Process};
-use super::shape::Shaped;
+use super::shape::{Answering, Shaped};
 use super::{Service, answers};
 use crate::http::listener::accept;
 use crate::http::seats::{Activity, Full, Seat, Seats};
@@ -189,7 +189,7 @@ impl Serving {
             untaken_max: self.untaken_max,
         };
         let of_call = (Arc::clone(&connection), Arc::clone(activity));
-        let service = service_fn(move |request| answer(calls.clone(), of_call.clone(), request));
+        let service = service_fn(move |request| answer(calls.clone(), &of_call, request));
         let serving = builder(streams).serve_connection(TokioIo::new(io), service);
         let mut serving = pin!(serving);
         let mut watch = Watchman::new(connection, self.untaken_max);
@@ -201,7 +201,7 @@ impl Serving {
         loop {
             tokio::select! {
                 biased;
-                ended = serving.as_mut() => {
+                ended = AfterOthers::new(serving.as_mut()) => {
                     return if ended.is_ok() { "ended" } else { "failed" };
                 }
                 () = left.as_mut() => return "made room",
@@ -246,15 +246,42 @@ async fn left(activity: &Activity, time_max: Duration) {
     let _ = tokio::time::timeout(time_max, resting).await;
 }
 
-async fn answer(
-    calls: Calls,
-    (connection, activity): (Arc<Connection>, Arc<Activity>),
+/// A future that, each time it is woken, waits until the tasks that are ready have run. What
+/// they have for one connection leaves together, and not each message by a write of its own.
+struct AfterOthers<'a, F> {
+    future: Pin<&'a mut F>,
+    others_ran: bool,
+}
+
+impl<'a, F> AfterOthers<'a, F> {
+    fn new(future: Pin<&'a mut F>) -> Self {
+        Self { future, others_ran: false }
+    }
+}
+
+impl<F: Future> Future for AfterOthers<'_, F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        if std::mem::take(&mut self.others_ran) {
+            return self.future.as_mut().poll(cx);
+        }
+        self.others_ran = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+fn answer(
+    mut calls: Calls,
+    (connection, activity): &(Arc<Connection>, Arc<Activity>),
     request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
+) -> Answering {
     let mut request = request.map(Body::new);
-    request.extensions_mut().insert(connection);
-    request.extensions_mut().insert(activity);
-    calls.oneshot(request).await
+    request.extensions_mut().insert(Arc::clone(connection));
+    request.extensions_mut().insert(Arc::clone(activity));
+    // What routes calls is always ready.
+    calls.call(request)
 }
 
 /// Every limit of hyper and h2 is set here or described in docs/limits.md.

@@ -59,6 +59,10 @@ pub struct Shaped<S> {
     shape: Shape,
 }
 
+/// A call on its way to the beginning of its answer.
+pub(crate) type Answering =
+    Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
 /// Whether a request got to the code of its RPC. Before that nothing of it can have been sent.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Entered(Arc<AtomicBool>);
@@ -111,7 +115,7 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = Answering;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
