@@ -16,7 +16,7 @@ pub struct Number<'a> {
 
 impl<'a> Number<'a> {
     pub fn parse(text: &'a str) -> Option<Self> {
-        let (tag, index) = text.split_once('-')?;
+        let (tag, index) = text.rsplit_once('-')?;
         Some(Self { tag, index: index.parse().ok()? })
     }
 }

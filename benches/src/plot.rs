@@ -11,7 +11,7 @@ const HEIGHT: f64 = 320.0;
 const LEFT: f64 = 70.0;
 const BOTTOM: f64 = 45.0;
 const TOP: f64 = 30.0;
-const RIGHT: f64 = 20.0;
+const RIGHT: f64 = 30.0;
 const COLOURS: [&str; 4] = ["#0b6e99", "#c2410c", "#3f7d20", "#6b21a8"];
 
 /// What is written under the x axis, and whether it grows by factors.

@@ -1,5 +1,6 @@
 //! What a million stored settles change: creates, lists, the start, memory.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use settlement_gateway::proto::v1::{ListSettlesRequest, SettleState};
@@ -36,7 +37,9 @@ pub fn run(programs: &Programs, settles: u64) -> Result<(), Failure> {
     full.stop()?;
     let began = Instant::now();
     fill(&programs.database("stored"), &app_id(0), TAG, 0..settles)?;
-    println!("{settles} settles were stored in {:.0} s", began.elapsed().as_secs_f64());
+    let bytes = fs::metadata(programs.database("stored"))?.len() / settles;
+    let took = began.elapsed().as_secs_f64();
+    println!("{settles} settles were stored in {took:.0} s, {bytes} bytes each");
 
     let (empty, ready) = started(programs, "empty", &cores)?;
     judged.push(at_most("ms until ready, empty", 60.0, ready, 0));
