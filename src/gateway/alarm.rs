@@ -28,7 +28,7 @@ impl Alarm {
         }
     }
 
-    /// Waits for the moment that is set. What is set from then on counts for the next time.
+    /// Waits for the moment that is set. A moment that is set later counts for the next wait.
     pub(super) async fn ring(&self) {
         loop {
             let at = *self.at();

@@ -21,7 +21,7 @@ struct Slot {
     /// Counts hints. Increased after each change of the record, awaited by its watchers.
     hints: bell::Sender<u64>,
     /// The last read of the store, for the other watchers. A watcher that is alone keeps none: it
-    /// has told what it read.
+    /// has sent what it read.
     latest: Mutex<Option<Read>>,
     /// Held by the watcher that reads for all.
     reading: AsyncMutex<()>,
@@ -96,7 +96,7 @@ impl Hub {
 }
 
 impl Slot {
-    /// The last read, if it covers so many hints and is young enough.
+    /// The last read, if it covers this many hints and is young enough.
     fn read(&self, hints: u64, age_max: Duration) -> Option<Read> {
         let covers = |read: &Read| read.hints >= hints && read.at.elapsed() < age_max;
         self.latest().as_ref().filter(|read| covers(read)).cloned()

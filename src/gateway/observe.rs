@@ -226,7 +226,7 @@ impl Gateway {
         }
     }
 
-    /// Has the poller look when a settle is due that was written so.
+    /// Tells the poller when this write makes the settle due.
     pub(super) fn expect_look(&self, key: &Key, due: Due) {
         match due {
             Due::Keep | Due::Remove | Due::Extend { .. } => {}

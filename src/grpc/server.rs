@@ -246,8 +246,8 @@ async fn left(activity: &Activity, time_max: Duration) {
     let _ = tokio::time::timeout(time_max, resting).await;
 }
 
-/// A future that, each time it is woken, waits until the tasks that are ready have run. What
-/// they have for one connection leaves together, and not each message by a write of its own.
+/// A future that, each time it is woken, waits until the ready tasks have run. So their messages
+/// for one connection leave in one write.
 struct AfterOthers<'a, F> {
     future: Pin<&'a mut F>,
     others_ran: bool,
@@ -280,7 +280,7 @@ fn answer(
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(Arc::clone(connection));
     request.extensions_mut().insert(Arc::clone(activity));
-    // What routes calls is always ready.
+    // The router is always ready.
     calls.call(request)
 }
 

@@ -59,7 +59,7 @@ pub struct Shaped<S> {
     shape: Shape,
 }
 
-/// A call on its way to the beginning of its answer.
+/// A call whose answer has not begun.
 pub(crate) type Answering =
     Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 

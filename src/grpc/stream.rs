@@ -105,7 +105,7 @@ impl Pump {
         Err(status::of_limit(Limit::Caller, &self.names()))
     }
 
-    /// Not kept: thousands of streams rest, and few of them need it.
+    /// Not kept, because thousands of streams rest and few of them need it.
     fn names(&self) -> Names {
         Names::of_key(self.watch.key())
     }

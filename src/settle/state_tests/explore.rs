@@ -209,7 +209,7 @@ fn broken(world: &World) -> Vec<Never> {
         (Never::PaidTwice, paid + usize::from(world.told.is_some()) > 1),
         (Never::RejectedButAccepted, rejected && any_ours),
         (Never::FailedButAlive, world.told == Some(Told::Failed) && alive_ours),
-        (Never::StrangersButAlive, world.told == Some(Told::SomebodyElses) && alive_ours),
+        (Never::StrangersButAlive, world.told == Some(Told::OtherSystems) && alive_ours),
         (Never::ShownForAnother, !row.platform && strangers),
         (Never::Misreported, misreported),
         (Never::Forgotten, row.is_open() && !world.due),

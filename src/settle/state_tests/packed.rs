@@ -188,7 +188,7 @@ impl Packed {
     /// What in it permits the caller to pay under another number.
     pub(super) fn tells(&self) -> Option<Told> {
         match self.state {
-            _ if self.platform => Some(Told::SomebodyElses),
+            _ if self.platform => Some(Told::OtherSystems),
             At::Rejected => Some(Told::Rejected),
             At::Failed(_) => Some(Told::Failed),
             At::Submitting | At::Processing(_) | At::Succeeded(_) => None,

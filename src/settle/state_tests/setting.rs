@@ -199,7 +199,7 @@ pub(super) enum News {
 pub(super) enum Told {
     Rejected,
     Failed,
-    SomebodyElses,
+    OtherSystems,
 }
 
 /// What happened, for the trace.
