@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::Failure;
 use crate::fill::fill;
 use crate::load::{self, Plan, Target};
-use crate::machine::Cores;
+use crate::machine::{Cores, SETTLED};
 use crate::numbers::{Numbers, app_id};
 use crate::paced::{calls, connections, greatest_rate, quantile};
 use crate::servers::{Programs, Server};
@@ -36,7 +36,7 @@ pub fn run(programs: &Programs, out: &Path) -> Result<(), Failure> {
     with_the_rate(programs, &cores, &upstream, &mut points)?;
     with_stored(programs, &cores, &upstream, &mut points)?;
     let server = programs.gateway("curves", &cores, &upstream.url())?;
-    for (watches, kib) in watches::growth(&server, &WATCHES)? {
+    for (watches, kib) in watches::growth(&server, &WATCHES, SETTLED)? {
         points.add("watches", "resident, MiB", watches as f64, kib / 1024.0);
     }
     if let Some(directory) = out.parent() {

@@ -9,6 +9,8 @@ use crate::Failure;
 
 /// The unit of the times in `/proc`, the same on every Linux.
 const TICK: Duration = Duration::from_millis(10);
+/// Within this a server gives back to the operating system what it has freed.
+pub const SETTLED: Duration = Duration::from_secs(11);
 const FLUSHES: usize = 64;
 const APPEND_BYTES: usize = 4096;
 

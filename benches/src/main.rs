@@ -90,6 +90,9 @@ enum Command {
         at: At,
         #[arg(long, default_value_t = 20_000)]
         watches: u64,
+        /// How long to wait before memory is looked at.
+        #[arg(long, default_value_t = 11_000)]
+        settled_ms: u64,
     },
     /// What many stored settles change.
     Stored {
@@ -158,7 +161,9 @@ fn run(command: Command) -> Result<(), Failure> {
             Ok(())
         }
         Command::Writes { at } => writes::run(&at.programs()?),
-        Command::Watches { at, watches } => watches::run(&at.programs()?, watches),
+        Command::Watches { at, watches, settled_ms } => {
+            watches::run(&at.programs()?, watches, Duration::from_millis(settled_ms))
+        }
         Command::Stored { at, settles } => stored::run(&at.programs()?, settles),
         Command::Sustained { at, stretches, seconds } => {
             sustained::run(&at.programs()?, stretches, Duration::from_secs(seconds))

@@ -20,7 +20,7 @@ pub struct Extent {
     pub rounds: usize,
     pub warm_up: Duration,
     pub measured: Duration,
-    /// A disturbed round is repeated so often, and all of them together as often as there are
+    /// A disturbed round is repeated so often, and all of them together half as often as there are
     /// rounds.
     pub repeats: usize,
     /// Threads that make load.
@@ -98,7 +98,7 @@ pub fn play(
     let mut flush = flushes(&programs.directory)?;
     let rounds = extent.rounds * callers.len() * rows.len();
     let repeats = extent.repeats;
-    let mut disturbance = Disturbance { repeats, left: rounds, repeated: 0, counted: 0 };
+    let mut disturbance = Disturbance { repeats, left: rounds / 2, repeated: 0, counted: 0 };
     for row in &mut *rows {
         row.rounds = vec![Vec::new(); callers.len()];
     }

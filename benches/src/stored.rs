@@ -11,7 +11,7 @@ use crate::callbacks::Callbacks;
 use crate::fill::fill;
 use crate::judged::{Judged, at_least, at_most};
 use crate::load::{self, Plan, Target, connect};
-use crate::machine::{Cores, median};
+use crate::machine::{Cores, SETTLED, median};
 use crate::numbers::{Numbers, app_id, create};
 use crate::servers::{Programs, Server};
 use crate::upstream::Upstream;
@@ -21,8 +21,6 @@ const CALLERS: usize = 64;
 const ROUNDS: usize = 5;
 const LISTS: usize = 40;
 const PAGE: i32 = 50;
-/// What a server freed is given back to the operating system within this.
-const SETTLED: Duration = Duration::from_secs(11);
 const MIB: f64 = 1024.0 * 1024.0;
 
 pub fn run(programs: &Programs, settles: u64) -> Result<(), Failure> {

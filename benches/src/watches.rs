@@ -22,21 +22,20 @@ use crate::upstream::Upstream;
 const CONNECTIONS: usize = 100;
 /// How many watches measure the latency, one after the other.
 const LATENCIES: u64 = 200;
-/// What a server freed is given back to the operating system within this.
-const SETTLED: Duration = Duration::from_secs(11);
 const NEWS_TIME_MAX: Duration = Duration::from_secs(60);
 /// None comes while the bench measures.
 const HEARTBEAT: prost_types::Duration = prost_types::Duration { seconds: 600, nanos: 0 };
 const TAG: &str = "watched";
 
-pub fn run(programs: &Programs, watches: u64) -> Result<(), Failure> {
+/// `settled`: within this a server gives back to the operating system what it has freed.
+pub fn run(programs: &Programs, watches: u64, settled: Duration) -> Result<(), Failure> {
     let cores = Cores::split(1)?;
     println!("{}", cores.describe());
     let upstream = Upstream::start()?;
     let server = programs.gateway("watches", &cores, &upstream.url())?;
     create(&server, watches + 1 + LATENCIES)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut judged = vec![runtime.block_on(memory(&server, watches))?];
+    let mut judged = vec![runtime.block_on(memory(&server, watches, settled))?];
     judged.push(runtime.block_on(fan_out(&server, watches))?);
     let flush_us = median(&flushes(&programs.directory)?);
     judged.push(runtime.block_on(latency(&server, watches + 1, flush_us))?);
@@ -119,7 +118,11 @@ async fn succeeded(stream: &mut Streaming<WatchSettleResponse>) -> Result<Instan
 }
 
 /// The resident memory in KiB with so many watches of as many settles open, by growing numbers.
-pub fn growth(server: &Server, counts: &[u64]) -> Result<Vec<(u64, f64)>, Failure> {
+pub fn growth(
+    server: &Server,
+    counts: &[u64],
+    settled: Duration,
+) -> Result<Vec<(u64, f64)>, Failure> {
     create(server, counts.iter().copied().max().unwrap_or_default())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -127,7 +130,7 @@ pub fn growth(server: &Server, counts: &[u64]) -> Result<Vec<(u64, f64)>, Failur
         for count in counts {
             streams.extend(open(&server.url, open_now..*count).await?);
             open_now = *count;
-            tokio::time::sleep(SETTLED).await;
+            tokio::time::sleep(settled).await;
             found.push((*count, server.resident()? as f64 / 1024.0));
         }
         Ok(found)
@@ -135,11 +138,11 @@ pub fn growth(server: &Server, counts: &[u64]) -> Result<Vec<(u64, f64)>, Failur
 }
 
 /// Each watch follows a settle of its own.
-async fn memory(server: &Server, watches: u64) -> Result<Judged, Failure> {
-    tokio::time::sleep(SETTLED).await;
+async fn memory(server: &Server, watches: u64, settled: Duration) -> Result<Judged, Failure> {
+    tokio::time::sleep(settled).await;
     let before = server.resident()?;
     let streams = open(&server.url, 0..watches).await?;
-    tokio::time::sleep(SETTLED).await;
+    tokio::time::sleep(settled).await;
     let after = server.resident()?;
     drop(streams);
     let kib = after.saturating_sub(before) as f64 / 1024.0 / watches as f64;
