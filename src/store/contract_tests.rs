@@ -7,7 +7,7 @@
 pub(super) mod fixtures;
 mod lists;
 mod model;
-mod records;
+pub(super) mod records;
 mod schedule;
 mod swaps;
 mod sweeps;
@@ -29,12 +29,19 @@ enum Backdoor {
 }
 
 impl Subject {
-    /// Writes a value into a column of the settle's own table, past everything.
+    /// Writes a value into a column of the settle's own table, past everything; `column.field`: a
+    /// JSON value into a field of a structure.
     fn overwrite(&self, key: &Key, column: &str, value: &str) {
         match &self.backdoor {
             Backdoor::Sqlite { directory } => {
                 let connection = sqlite::as_another_program(&sqlite::path(directory));
-                let update = format!("UPDATE settle SET {column} = ? WHERE out_settle_no = ?");
+                let assignment = match column.split_once('.') {
+                    None => format!("{column} = ?"),
+                    Some((column, field)) => {
+                        format!("{column} = json_set({column}, '$.{field}', json(?))")
+                    }
+                };
+                let update = format!("UPDATE settle SET {assignment} WHERE out_settle_no = ?");
                 let changed = connection.execute(&update, [value, key.out_settle_no.as_str()]);
                 assert_eq!(changed, Ok(1));
             }

@@ -187,21 +187,29 @@ pub struct Listed {
     pub next: Option<Position>,
 }
 
-/// Where the last sweep ended. The default begins a round, which goes first through the due rows
-/// and then through the settles that are not final.
+/// Where a sweep is among the due rows of an app, the longest due first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DuePosition {
+    pub due_at: Timestamp,
+    /// Which of the rows of that moment.
+    pub row: i64,
+}
+
+/// Where the last sweep ended. The default begins a round, which goes from app to app, in each
+/// first through the due rows and then through the settles that are not final.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SweepCursor {
-    /// Among the due rows, after this one.
-    Due { after_row: i64 },
-    /// Before the settles of the first app after this one.
+    /// Before the first app after this one.
     App { after: Option<AppId> },
+    /// Among the due rows of an app, after this one.
+    Due { app_id: AppId, after: DuePosition },
     /// Among the settles of an app in a state, oldest first.
     Open { app_id: AppId, state: StateKind, after: Position },
 }
 
 impl Default for SweepCursor {
     fn default() -> Self {
-        SweepCursor::Due { after_row: i64::MIN }
+        SweepCursor::App { after: None }
     }
 }
 

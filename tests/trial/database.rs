@@ -108,7 +108,8 @@ impl Database {
         copy(&kept, &to);
         if self.broken == Some(Broken::LostSchedule) {
             let other = Connection::open(&to).expect("it was copied just now");
-            other.execute("DELETE FROM due", []).expect("no other process has it open");
+            let forget = "UPDATE settle SET due_at_ms = NULL";
+            other.execute(forget, []).expect("no other process has it open");
         }
         drop(open);
         for suffix in ["", "-wal", "-shm", ".lock"] {

@@ -335,7 +335,7 @@ pub(super) async fn a_settle_that_cannot_be_read_is_told_on_its_page_and_only_th
     let (mut first_page, any) = (everything(), everything());
     first_page.settles_max = 1;
     let unknown = [
-        ("settle_status", "\u{0}\u{1}", true),
+        ("facts.settle_status", r#""\u0000\u0001""#, true),
         ("origin", "FROM_THE_FUTURE", false),
         ("trade_system", "FROM_THE_FUTURE", false),
         ("last_error", r#"{"reason":"X","novelty":1}"#, false),

@@ -8,7 +8,7 @@ use crate::settle::*;
 use crate::store::{Error, FIRST_FENCE, Insert, NewDue, StoredToken, Swapped};
 
 /// Each state, each origin, each source; everything optional once set and once not.
-fn all_kinds_of_records() -> Vec<Record> {
+pub(in crate::store) fn all_kinds_of_records() -> Vec<Record> {
     let settle_id = |number: usize| settle_id(&format!("ots{number}"));
     let states = |number: usize| {
         let settle_id = settle_id(number);
@@ -286,14 +286,23 @@ pub(super) async fn a_row_of_newer_rules_is_read_and_neither_claimed_nor_rewritt
 
 pub(super) async fn a_row_with_an_unknown_structure_is_not_read(subject: Subject) {
     let store = &subject.store;
-    for column in ["last_error", "refused", "unlisted"] {
-        let mut record = submitted(key(column));
+    let newer_failure = r#"{"reason":"X","novelty":1}"#;
+    for (place, newer) in [
+        ("last_error", newer_failure),
+        ("evidence.refused", newer_failure),
+        ("evidence.novelty", "1"),
+        ("facts.novelty", "1"),
+        ("request.novelty", "1"),
+    ] {
+        let mut record = submitted(key(place));
         record.evidence = full_evidence();
+        record.facts = full_facts();
         record.last_error = Some(failure(23_000));
         insert(store, &record, due_now()).await;
-        subject.overwrite(&record.key, column, r#"{"reason":"X","novelty":1}"#);
+        subject.overwrite(&record.key, place, newer);
         let read = store.get(&record.key).await;
-        assert!(blames(&read, column), "{column}: {read:?}");
+        let column = place.split('.').next().unwrap();
+        assert!(blames(&read, column), "{place}: {read:?}");
     }
 }
 
@@ -304,8 +313,8 @@ pub(super) async fn a_row_with_an_unknown_reason_is_read_claimed_and_rewritten(s
     record.evidence = full_evidence();
     record.last_error = Some(failure(23_000));
     insert(store, &record, due_now()).await;
-    for column in ["last_error", "refused", "unlisted"] {
-        subject.overwrite(&record.key, column, r#"{"reason":"FROM_THE_FUTURE"}"#);
+    for place in ["last_error", "evidence.refused", "evidence.unlisted.failure"] {
+        subject.overwrite(&record.key, place, r#"{"reason":"FROM_THE_FUTURE"}"#);
     }
     let newer = Failure { reason: RecordedReason::parse("FROM_THE_FUTURE"), douyin: None };
     record.last_error = Some(newer.clone());

@@ -219,7 +219,20 @@ pub(super) async fn history_grows_with_entries_and_is_read_oldest_first(subject:
         assert_eq!(store.swap(fact(record.clone())).await, Ok(Swapped::Done));
     }
     assert_eq!(store.history(&record.key, 2).await, Ok(expected[..2].to_vec()));
-    assert_eq!(store.history(&record.key, 100).await, Ok(expected));
+    assert_eq!(store.history(&record.key, 100).await, Ok(expected.clone()));
+
+    // However many there are.
+    for _ in 0..40 {
+        record = next(&record, |record| record.revision += 1);
+        let entry = record.history_entry(Source::Query, None);
+        expected.push(entry.clone());
+        let swap = Swap { history: Some(entry), ..fact(record.clone()) };
+        assert_eq!(store.swap(swap).await, Ok(Swapped::Done));
+    }
+    for entries_max in [0, 1, 15, 16, 17, 30, 44, 45] {
+        let read = store.history(&record.key, entries_max).await.unwrap();
+        assert_eq!(read, expected[..expected.len().min(entries_max as usize)], "{entries_max}");
+    }
 }
 
 pub(super) async fn a_release_ends_the_lease_and_leaves_the_schedule(subject: Subject) {

@@ -4,9 +4,10 @@
 use rusqlite::types::{ToSql, ValueRef};
 use rusqlite::{Row, Statement};
 
-use super::words::{Word, failure_from_json};
+use super::json::Stored;
+use super::words::Word;
 use crate::clock::Timestamp;
-use crate::settle::{Failure, Fen, Invalid};
+use crate::settle::Invalid;
 
 /// Why one operation failed inside its transaction.
 #[derive(Debug)]
@@ -54,10 +55,6 @@ impl<'a, 'connection> Binder<'a, 'connection> {
 
     pub(super) fn time_opt(&mut self, time: Option<Timestamp>) -> rusqlite::Result<()> {
         self.put(time.map(Timestamp::as_ms))
-    }
-
-    pub(super) fn fen_opt(&mut self, amount: Option<Fen>) -> rusqlite::Result<()> {
-        self.put(amount.map(Fen::get))
     }
 
     /// Executes the statement with what was bound; returns the number of rows changed.
@@ -149,15 +146,6 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    pub(super) fn flag(&mut self) -> Result<bool, Fault> {
-        let flag = self.flag_opt()?;
-        self.required(flag)
-    }
-
-    pub(super) fn fen_opt(&mut self) -> Result<Option<Fen>, Fault> {
-        Ok(self.int_opt()?.map(Fen::new))
-    }
-
     pub(super) fn time_opt(&mut self) -> Result<Option<Timestamp>, Fault> {
         Ok(self.int_opt()?.map(Timestamp::from_ms))
     }
@@ -195,22 +183,15 @@ impl<'a> Cursor<'a> {
         self.required(name)
     }
 
-    pub(super) fn json_opt<T>(
-        &mut self,
-        from_json: fn(&str) -> Option<T>,
-    ) -> Result<Option<T>, Fault> {
+    pub(super) fn stored_opt<T: Stored>(&mut self) -> Result<Option<T>, Fault> {
         match self.str_opt()? {
             None => Ok(None),
-            Some(json) => from_json(json).map(Some).ok_or_else(|| self.unreadable("is not known")),
+            Some(json) => T::from_json(json).map(Some).ok_or_else(|| self.unknown()),
         }
     }
 
-    pub(super) fn json<T>(&mut self, from_json: fn(&str) -> Option<T>) -> Result<T, Fault> {
-        let value = self.json_opt(from_json)?;
-        self.required(value)
-    }
-
-    pub(super) fn failure_opt(&mut self) -> Result<Option<Failure>, Fault> {
-        self.json_opt(failure_from_json)
+    /// That the structure in the column that was read last is a newer version's.
+    pub(super) fn unknown(&self) -> Fault {
+        self.unreadable("is not known")
     }
 }

@@ -84,12 +84,18 @@ fn hint(path: &Path) -> String {
     format!(" (the disk mounted at {mount} has {free} free of {all}; {what_to_do})")
 }
 
+/// What is free for this user on the disk of a file.
+pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(path.parent().unwrap_or(path))?;
+    Ok(bytes(&disk, disk.f_bavail))
+}
+
 fn bytes(disk: &StatVfs, blocks: u64) -> u64 {
     blocks.saturating_mul(disk.f_frsize)
 }
 
 /// In MiB with one digit, rounded down.
-fn in_mib(bytes: u64) -> String {
+pub(super) fn in_mib(bytes: u64) -> String {
     let tenths = bytes / (1024 * 1024 / 10);
     format!("{}.{} MiB", tenths / 10, tenths % 10)
 }

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::words::{OriginKind, Word, permission_json, readable_sql, state_in_sql};
+use super::json::Stored as _;
+use super::words::{OriginKind, Word, readable_sql, state_in_sql};
 use super::{Purpose, Sqlite, SqliteOptions, open};
 use crate::clock::Timestamp;
 use crate::settle::{Permission, PermissionId, ProcessId, RULES, StateKind};
@@ -72,20 +73,18 @@ fn begin(
         lasts: Duration::ZERO,
     };
     let of_callers = format!(
-        "UPDATE settle SET lost = lost + 1, set_back = 1, last_permission = ?1, rules = ?2
+        "UPDATE settle SET rules = ?2, evidence = json_set(
+             coalesce(evidence, '{{}}'), '$.lost', coalesce(evidence ->> '$.lost', 0) + 1,
+             '$.set_back', json('true'), '$.last_permission', json(?1))
          WHERE {} AND origin = '{}' AND {}",
         state_in_sql(|state: StateKind| !state.is_final()),
         OriginKind::Gateway.word(),
         readable_sql(),
     );
-    let open_settles = transaction.execute(&of_callers, params![permission_json(&lost), RULES])?;
+    let open_settles = transaction.execute(&of_callers, params![lost.to_json(), RULES])?;
     transaction.execute(
-        "UPDATE settle SET version = version + ?1, last_fence = last_fence + ?1",
-        [STEP],
-    )?;
-    transaction.execute(
-        "UPDATE due SET fence = fence + ?1, lease_until_ms = NULL, wanted_at_ms = NULL,
-                        due_at_ms = min(due_at_ms, ?2)",
+        "UPDATE settle SET version = version + ?1, fence = fence + ?1, lease_until_ms = NULL,
+                           wanted_at_ms = NULL, due_at_ms = min(due_at_ms, ?2)",
         [STEP, now.as_ms()],
     )?;
     transaction.commit()?;

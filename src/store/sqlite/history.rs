@@ -1,38 +1,52 @@
-//! The audit trail of a settle as rows.
+//! The audit trail of a settle: its first entries are lines in its row, the others rows of
+//! `late_history`.
 
 use rusqlite::{Connection, params};
 
-use super::columns::{Binder, Cursor, Fault};
-use super::words::{Word, failure_json};
+use super::columns::{Cursor, Fault};
+use super::json::Stored as _;
+use super::words::Word;
 use crate::settle::{HistoryEntry, Key};
 
-pub(super) fn insert_history(
-    connection: &Connection,
-    id: i64,
-    entry: &HistoryEntry,
-) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO history (settle, revision, state, source, log_id, error, time_ms)
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
-    )?;
-    let mut binder = Binder::new(&mut statement);
-    binder.put(id)?;
-    binder.put(entry.revision)?;
-    binder.put(entry.state.word())?;
-    binder.put(entry.source.word())?;
-    binder.put(entry.log_id.as_deref())?;
-    binder.put(entry.error.as_ref().map(failure_json))?;
-    binder.time(entry.time)?;
-    binder.execute()?;
-    Ok(())
+/// The last revision whose entry is in the row of its settle. Few settles have more than four.
+const IN_ROW_MAX: i64 = 16;
+
+/// What is appended to the row for an entry, and what becomes a row of its own.
+pub(super) fn spelled(entry: Option<&HistoryEntry>) -> (String, Option<LateEntry>) {
+    let Some(entry) = entry else { return (String::new(), None) };
+    let mut json = entry.to_json();
+    if entry.revision > IN_ROW_MAX {
+        return (String::new(), Some(LateEntry { revision: entry.revision, json }));
+    }
+    json.push('\n');
+    (json, None)
 }
 
+/// An entry that the row of its settle does not take.
+pub(super) struct LateEntry {
+    revision: i64,
+    json: String,
+}
+
+pub(super) fn insert_late(
+    connection: &Connection,
+    key: &Key,
+    entry: &LateEntry,
+) -> rusqlite::Result<()> {
+    let Key { app_id, trade_system, out_settle_no } = key;
+    let (app_id, trade_system) = (app_id.as_str(), trade_system.word());
+    let mut statement = connection.prepare_cached(INSERT_LATE)?;
+    let values = params![entry.revision, entry.json, app_id, trade_system, out_settle_no.as_str()];
+    statement.execute(values).map(|_| ())
+}
+
+pub(super) const INSERT_LATE: &str = "
+    INSERT INTO late_history (settle, revision, entry)
+    SELECT id, ?, ? FROM settle WHERE app_id = ? AND trade_system = ? AND out_settle_no = ?";
 pub(super) const SELECT_HISTORY: &str = "
-    SELECT history.revision, history.state, history.source, history.log_id, history.error,
-           history.time_ms
-    FROM settle CROSS JOIN history ON history.settle = settle.id
-    WHERE settle.app_id = ? AND settle.trade_system = ? AND settle.out_settle_no = ?
-    ORDER BY history.revision LIMIT ?";
+    SELECT id, history FROM settle WHERE app_id = ? AND trade_system = ? AND out_settle_no = ?";
+pub(super) const SELECT_LATE: &str =
+    "SELECT entry FROM late_history WHERE settle = ? ORDER BY revision LIMIT ?";
 
 /// Oldest first.
 pub(super) fn history_by_key(
@@ -40,24 +54,36 @@ pub(super) fn history_by_key(
     key: &Key,
     entries_max: u32,
 ) -> Result<Vec<HistoryEntry>, Fault> {
-    let mut statement = connection.prepare_cached(SELECT_HISTORY)?;
-    let mut rows = statement.query(params![
-        key.app_id.as_str(),
-        key.trade_system.word(),
-        key.out_settle_no.as_str(),
-        entries_max,
-    ])?;
+    let snapshot = connection.unchecked_transaction()?;
+    let entries = read(connection, key, entries_max)?;
+    snapshot.finish()?;
+    Ok(entries)
+}
+
+fn read(
+    connection: &Connection,
+    key: &Key,
+    entries_max: u32,
+) -> Result<Vec<HistoryEntry>, Fault> {
     let mut entries = Vec::new();
+    let mut entries_left = entries_max;
+    let mut statement = connection.prepare_cached(SELECT_HISTORY)?;
+    let key = params![key.app_id.as_str(), key.trade_system.word(), key.out_settle_no.as_str()];
+    let mut rows = statement.query(key)?;
+    let Some(row) = rows.next()? else { return Ok(entries) };
+    let mut cursor = Cursor::new(row);
+    let (id, lines) = (cursor.int()?, cursor.text()?);
+    for line in lines.lines() {
+        let Some(left) = entries_left.checked_sub(1) else { break };
+        entries.push(HistoryEntry::from_json(line).ok_or_else(|| cursor.unknown())?);
+        entries_left = left;
+    }
+    let mut statement = connection.prepare_cached(SELECT_LATE)?;
+    let mut rows = statement.query(params![id, entries_left])?;
     while let Some(row) = rows.next()? {
         let mut cursor = Cursor::new(row);
-        entries.push(HistoryEntry {
-            revision: cursor.int()?,
-            state: cursor.word()?,
-            source: cursor.word()?,
-            log_id: cursor.text_opt()?,
-            error: cursor.failure_opt()?,
-            time: cursor.time()?,
-        });
+        let entry = HistoryEntry::from_json(&cursor.text()?);
+        entries.push(entry.ok_or_else(|| cursor.unknown())?);
     }
     Ok(entries)
 }

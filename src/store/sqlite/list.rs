@@ -31,8 +31,6 @@ fn select_newest(index: &str, filter: &str) -> String {
     )
 }
 
-pub(super) static SELECT_OF_APP: LazyLock<String> =
-    LazyLock::new(|| select_newest("settle_by_time", ""));
 pub(super) static SELECT_OF_STATE: LazyLock<String> =
     LazyLock::new(|| select_newest("settle_by_state", "AND state = ?6"));
 pub(super) static SELECT_OF_ORDER: LazyLock<String> =
@@ -69,7 +67,6 @@ pub(super) fn list(connection: &Connection, query: &ListQuery) -> Result<Listed,
     let settles_max = query.settles_max.max(1);
     let stretch = Stretch::of(connection, query);
     let page = match (&query.out_order_no, query.states.as_slice()) {
-        (None, []) => stretch.of_app(settles_max)?,
         (None, states) => stretch.of_states(states, settles_max)?,
         (Some(order), states) => stretch.of_order(order.as_str(), states, settles_max)?,
     };
@@ -88,12 +85,7 @@ impl<'a> Stretch<'a> {
         Self { connection, app_id: &query.app_id, from, before }
     }
 
-    fn of_app(&self, settles_max: u32) -> Result<Page, Fault> {
-        let seen = self.newest(&SELECT_OF_APP, None, settles_max.saturating_add(1))?;
-        Ok(Page::cut(seen, settles_max))
-    }
-
-    /// Merges the newest of each state.
+    /// Merges the newest of each state; of all states, if none is named.
     fn of_states(&self, states: &[StateKind], settles_max: u32) -> Result<Page, Fault> {
         let mut words = states_of(self.connection, self.app_id)?;
         words.retain(|word| passes(states, word));

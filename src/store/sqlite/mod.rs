@@ -5,6 +5,7 @@
 //! is in [`settles`] (insert, swap), [`schedule`] (leases), [`list`] (pages), [`sweep`] (repairs)
 //! and [`unfinished`] (what is not at its end); how a record becomes a row is in [`rows`].
 
+mod check;
 mod columns;
 mod connect;
 mod disk;
@@ -12,6 +13,7 @@ mod files;
 mod generation;
 mod history;
 mod job;
+mod json;
 mod list;
 mod lock;
 mod log;
@@ -48,6 +50,7 @@ use super::{
 };
 use crate::clock::{Clock, Timestamp};
 use crate::settle::{AppId, HistoryEntry, Key, Record, Release, SettleId, Source, TradeSystem};
+use check::Checking;
 use columns::Fault;
 use job::{Urgency, Write};
 use open::Opened;
@@ -71,6 +74,8 @@ pub struct Sqlite {
     readers: Readers,
     /// The writer's thread; `None` once it was joined, or if a [`Committer`] commits.
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// The check of what a start has not checked.
+    checking: Mutex<Option<Checking>>,
     /// Cancelled by that thread as the last thing it does, a panic included.
     writer_ended: CancellationToken,
     /// The store's own clock: leases and due moments are told and kept by it alone.
@@ -101,32 +106,43 @@ impl Sqlite {
         open::remove_sandbox(options)
     }
 
-    /// Opens the database and starts its writer. Blocks for as long as the check of the file takes.
+    /// Opens the database and starts its writer. Blocks for as long as the check at start may take,
+    /// and for as long as a migration takes.
     pub fn open(options: SqliteOptions) -> Result<Self, OpenError> {
-        let (sqlite, committer) = Self::assemble(&options, Threads::Own)?;
+        let (sqlite, committer, is_checked) = Self::assemble(&options, Threads::Own)?;
+        let start = |doing| {
+            let path = options.path.clone();
+            move |error| OpenError::Io { path, doing, error }
+        };
         let thread = thread::Builder::new().name("store-writer".to_owned());
         let ended = sqlite.writer_ended.clone().drop_guard();
         let run = move || {
             let _ended = ended;
             committer.run();
         };
-        let thread = thread.spawn(run).map_err(|error| OpenError::Io {
-            path: options.path,
-            doing: "start its writer",
-            error,
-        })?;
+        let thread = thread.spawn(run).map_err(start("start its writer"))?;
         *sqlite.thread() = Some(thread);
+        if !is_checked {
+            let place = Arc::clone(&sqlite.place);
+            let checking = Checking::begin(place, options.busy_wait);
+            *sqlite.checking() = Some(checking.map_err(start("start its check"))?);
+        }
         Ok(sqlite)
     }
 
     /// Opens the database without any thread: writes wait until [`Committer::commit_queued`] is
     /// called, reads run where they are called.
     pub fn open_stepped(options: &SqliteOptions) -> Result<(Self, Committer), OpenError> {
-        Self::assemble(options, Threads::Callers)
+        let (sqlite, committer, _) = Self::assemble(options, Threads::Callers)?;
+        Ok((sqlite, committer))
     }
 
-    fn assemble(options: &SqliteOptions, threads: Threads) -> Result<(Self, Committer), OpenError> {
-        let Opened { place, connection, tables, went_back } =
+    /// The last part of what it returns: whether the whole file was checked.
+    fn assemble(
+        options: &SqliteOptions,
+        threads: Threads,
+    ) -> Result<(Self, Committer, bool), OpenError> {
+        let Opened { place, connection, tables, went_back, is_checked } =
             open::open(options, &[options.purpose])?;
         let path = || place.path().to_owned();
         let readers = Readers::open(Arc::clone(&place), options, threads).map_err(|error| {
@@ -141,11 +157,19 @@ impl Sqlite {
         let (busy_wait, clock) = (options.busy_wait, options.clock.clone());
         let writer = Writer::new(Arc::clone(&place), connection, busy_wait, clock);
         let (queue, committer) = queue::queue(writer, options);
-        let (tables, thread) = (tables.into(), Mutex::new(None));
-        let (writer_ended, clock) = (CancellationToken::new(), options.clock.clone());
-        let sqlite =
-            Self { place, tables, queue, readers, thread, writer_ended, clock, went_back, threads };
-        Ok((sqlite, committer))
+        let sqlite = Self {
+            place,
+            tables: tables.into(),
+            queue,
+            readers,
+            thread: Mutex::new(None),
+            checking: Mutex::new(None),
+            writer_ended: CancellationToken::new(),
+            clock: options.clock.clone(),
+            went_back,
+            threads,
+        };
+        Ok((sqlite, committer, is_checked))
     }
 
     /// The lock keeps other processes out.
@@ -170,6 +194,10 @@ impl Sqlite {
         self.thread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn checking(&self) -> std::sync::MutexGuard<'_, Option<Checking>> {
+        self.checking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn write<T, F>(&self, urgency: Urgency, run: F) -> Result<T, Error>
     where
         T: Send + 'static,
@@ -187,9 +215,8 @@ impl Sqlite {
         source: Source,
         due: NewDue,
     ) -> Result<Insert, Error> {
-        let now = self.now();
-        let insert = move |db: &Connection| settles::insert(db, &record, source, due, now);
-        self.write(Urgency::Ordinary, insert).await
+        let new = settles::NewSettle::new(record, source, due, self.now());
+        self.write(Urgency::Ordinary, move |db| new.insert(db)).await
     }
 
     pub(super) async fn get(&self, key: &Key) -> Result<Option<Record>, Error> {
@@ -210,8 +237,8 @@ impl Sqlite {
     }
 
     pub(super) async fn swap(&self, swap: Swap) -> Result<Swapped, Error> {
-        let now = self.now();
-        self.write(Urgency::Ordinary, move |db| settles::swap(db, &swap, now)).await
+        let replacement = settles::Replacement::new(swap, self.now());
+        self.write(Urgency::Ordinary, move |db| replacement.swap(db)).await
     }
 
     pub(super) async fn claim_due(
@@ -338,6 +365,10 @@ impl Sqlite {
     #[expect(clippy::disallowed_methods, reason = "it is awaited right here")]
     pub(super) async fn close(&self) {
         self.readers.close().await;
+        let checking = self.checking().take();
+        if let Some(checking) = checking {
+            let _ = tokio::task::spawn_blocking(move || checking.end()).await;
+        }
         self.queue.close();
         let thread = self.thread().take();
         if let Some(thread) = thread

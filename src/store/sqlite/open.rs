@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::Connection;
 
+use super::check::{Checked, check};
 use super::connect::{close_last, connect_reader, connect_writer, prove_write, tables};
 use super::disk;
 use super::files::{self, Header};
@@ -41,7 +42,7 @@ pub struct SqliteOptions {
     /// Default 2 s.
     pub busy_wait: Duration,
     /// How long the check of an existing file may take at start; what it has not read by then is
-    /// not checked. Default 3 s.
+    /// read beside serving. Default 300 ms.
     pub check_time_max: Duration,
     /// Measures the check, and spaces out attempts to bring up a store that is down. Default: the
     /// machine's.
@@ -59,7 +60,7 @@ impl SqliteOptions {
             readers: 4,
             reads_max: 4_096,
             busy_wait: Duration::from_secs(2),
-            check_time_max: Duration::from_secs(3),
+            check_time_max: Duration::from_millis(300),
             clock: Clock::system(),
         }
     }
@@ -78,6 +79,8 @@ pub(super) struct Opened {
     pub(super) tables: Vec<String>,
     /// When it went back to an earlier state last.
     pub(super) went_back: Option<Timestamp>,
+    /// Whether the check came to the end of the file.
+    pub(super) is_checked: bool,
 }
 
 /// What to do about a database that is not there.
@@ -98,7 +101,7 @@ pub(super) fn open(options: &SqliteOptions, purposes: &[Purpose]) -> Result<Open
     if files::log_is_lost(path).map_err(at("look at its log"))? {
         return Err(OpenError::LogLost { path: path.to_owned() });
     }
-    check(path, options)?;
+    let is_checked = look_at(&place, options)?;
     files::keep_private(path);
     let told = |doing| refusal(path, options.busy_wait, doing);
     let mut connection =
@@ -113,7 +116,7 @@ pub(super) fn open(options: &SqliteOptions, purposes: &[Purpose]) -> Result<Open
     place.remember_log().map_err(at("look at its log"))?;
     let tables = tables(&connection).map_err(told("read its schema"))?;
     let went_back = went_back(&connection).map_err(told("read its generation"))?;
-    Ok(Opened { place, connection, tables, went_back })
+    Ok(Opened { place, connection, tables, went_back, is_checked })
 }
 
 /// Refuses what is no database of ours, and ours if it is for another purpose.
@@ -216,8 +219,9 @@ fn create(path: &Path, options: &SqliteOptions) -> Result<(), OpenError> {
 }
 
 /// Looks at an existing database without writing. Its log, if a killed process left one, is read
-/// along, and stays as it is.
-fn check(path: &Path, options: &SqliteOptions) -> Result<(), OpenError> {
+/// along, and stays as it is. Returns whether the check came to its end.
+fn look_at(place: &Place, options: &SqliteOptions) -> Result<bool, OpenError> {
+    let path = place.path();
     let told = || refusal(path, options.busy_wait, "check it");
     let mut connection = connect_reader(path, options.busy_wait).map_err(told())?;
     let (found, known) =
@@ -225,27 +229,27 @@ fn check(path: &Path, options: &SqliteOptions) -> Result<(), OpenError> {
     if found > known {
         return Err(OpenError::Newer { path: path.to_owned(), found, known });
     }
-    match quick_check(&mut connection, options) {
-        Ok(None) => Ok(()),
-        Ok(Some(detail)) => Err(OpenError::Damaged { path: path.to_owned(), detail }),
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
-            let ms = options.check_time_max.as_millis();
-            tracing::warn!(path = %path.display(), "the check was cut short after {ms} ms");
-            Ok(())
+    let (clock, time_max) = (options.clock.clone(), options.check_time_max);
+    let begun = clock.uptime();
+    let is_over = move || clock.uptime().since(begun) > time_max;
+    match check(&mut connection, is_over).map_err(told())? {
+        Checked::Damaged(detail) => Err(OpenError::Damaged { path: path.to_owned(), detail }),
+        checked @ (Checked::Sound | Checked::CutShort) => {
+            has_room(place, found)?;
+            Ok(checked == Checked::Sound)
         }
-        Err(error) => Err(told()(error)),
     }
 }
 
-/// Returns the first damage found.
-fn quick_check(
-    connection: &mut Connection,
-    options: &SqliteOptions,
-) -> rusqlite::Result<Option<String>> {
-    let (clock, time_max) = (options.clock.clone(), options.check_time_max);
-    let begun = clock.uptime();
-    let too_long = move || clock.uptime().since(begun) > time_max;
-    connection.progress_handler(1_000, Some(too_long))?;
-    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    Ok((verdict != "ok").then_some(verdict))
+/// Whether the disk has what a migration from this version may need.
+fn has_room(place: &Place, version: i64) -> Result<(), OpenError> {
+    let path = place.path();
+    let at = |doing| move |error| OpenError::Io { path: path.to_owned(), doing, error };
+    let size = place.file().metadata().map_err(at("look at it"))?.len();
+    let needed = migrations::room_needed(version, size);
+    let free = disk::free_bytes(path).map_err(at("look at its disk"))?;
+    if free < needed {
+        return Err(OpenError::NoRoom { path: path.to_owned(), needed, free });
+    }
+    Ok(())
 }

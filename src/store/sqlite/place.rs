@@ -163,16 +163,22 @@ impl Place {
     pub(super) fn told(&self, error: &rusqlite::Error) -> String {
         let path = self.path.display();
         if let Some(what) = damage_in(error) {
-            let text = format!(
-                "{path} is damaged ({what}): nothing more is written to it; keep a copy of it and \
-                 of its -wal file, then start the gateway again, which checks it"
-            );
-            self.damage().get_or_insert(text).clone()
+            self.is_damaged(what)
         } else if let Some(what) = lack_in(error) {
             format!("{path} lacks a part of its schema ({what}): put back what was taken out of it")
         } else {
             disk::told(&self.path, error)
         }
+    }
+
+    /// Remembers damage, and says what to do about it.
+    pub(super) fn is_damaged(&self, what: &str) -> String {
+        let path = self.path.display();
+        let text = format!(
+            "{path} is damaged ({what}): nothing more is written to it; keep a copy of it and of \
+             its -wal file, then start the gateway again, which checks it"
+        );
+        self.damage().get_or_insert(text).clone()
     }
 
     /// Why nothing is written any more until a start has checked the file.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::ErrorCode;
 
-use super::disk::{hint_of_io, hint_of_sqlite};
+use super::disk::{hint_of_io, hint_of_sqlite, in_mib};
 use super::files::{beside, open_mark};
 use super::lock::lock_path;
 
@@ -86,6 +86,12 @@ pub enum OpenError {
         .path.display()
     )]
     Damaged { path: PathBuf, detail: String },
+    #[error(
+        "{} must be written anew for this version, which may need {} on its disk; {} are free: make \
+         room on it. Nothing was changed, and the version before still serves it", .path.display(),
+        in_mib(*.needed), in_mib(*.free)
+    )]
+    NoRoom { path: PathBuf, needed: u64, free: u64 },
     #[error(
         "{} is empty, which the gateway never leaves behind: restore a backup, or remove the file \
          if this is a new installation", .path.display()

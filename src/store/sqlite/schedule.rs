@@ -1,5 +1,6 @@
-//! The due rows: when a settle is looked at again, and who may. A lease is a `lease_until` with the
-//! fence of the claim that set it; both change only here.
+//! The schedule, which is in the rows of the settles: when a settle is looked at again, and which
+//! worker may. A settle has a due row, in the words of the contract, if it has a `due_at_ms`. A
+//! lease is a `lease_until_ms` with the fence of the claim that set it.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -7,127 +8,86 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::{Claim, ClaimLimits, Fence};
-use super::columns::{Cursor, Fault};
+use super::columns::{Binder, Cursor, Fault};
 use super::settles::find;
 use super::words::{Word, readable_sql};
 use crate::clock::Timestamp;
-use crate::settle::{AppId, Key, OutSettleNo, Record, Release};
+use crate::settle::{AppId, Key, OutSettleNo, Release};
 
-/// The due row of a settle that was inserted just now.
+/// The schedule of a new settle.
 pub(super) struct NewRow {
-    pub(super) due_at: Timestamp,
+    /// `None`: it is final from the start, and no worker looks at it.
+    pub(super) due_at: Option<Timestamp>,
     pub(super) lease_until: Option<Timestamp>,
     pub(super) fence: Fence,
     pub(super) attempted_at: Option<Timestamp>,
 }
 
-pub(super) fn insert(
-    connection: &Connection,
-    id: i64,
-    record: &Record,
-    row: NewRow,
-) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO due (settle, app_id, due_at_ms, lease_until_ms, fence, attempted_at_ms)
-         VALUES (?, ?, ?, ?, ?, ?)",
-    )?;
-    statement.execute(params![
-        id,
-        record.key.app_id.as_str(),
-        row.due_at.as_ms(),
-        row.lease_until.map(Timestamp::as_ms),
-        row.fence.0,
-        row.attempted_at.map(Timestamp::as_ms),
-    ])?;
-    Ok(())
-}
-
-pub(super) fn holds(
-    connection: &Connection,
-    id: i64,
-    fence: Fence,
-    now: Timestamp,
-) -> rusqlite::Result<bool> {
-    let mut statement = connection.prepare_cached(
-        "SELECT 1 FROM due WHERE settle = ? AND fence = ? AND lease_until_ms > ?",
-    )?;
-    statement.exists(params![id, fence.0, now.as_ms()])
-}
-
-/// The fence outlives the row, so that a later row never grants an old one again.
-pub(super) fn remove(connection: &Connection, id: i64) -> rusqlite::Result<()> {
-    let mut statement =
-        connection.prepare_cached("DELETE FROM due WHERE settle = ? RETURNING fence")?;
-    let fence: Option<i64> = statement.query_row([id], |row| row.get(0)).optional()?;
-    if let Some(fence) = fence {
-        let mut statement =
-            connection.prepare_cached("UPDATE settle SET last_fence = ? WHERE id = ?")?;
-        statement.execute([fence, id])?;
+impl NewRow {
+    /// In the order of [`super::rows::SCHEDULE`].
+    pub(super) fn bind(&self, binder: &mut Binder<'_, '_>) -> rusqlite::Result<()> {
+        binder.put(self.fence.0)?;
+        binder.time_opt(self.due_at)?;
+        binder.time_opt(self.lease_until)?;
+        binder.time_opt(None)?;
+        binder.time_opt(self.attempted_at)?;
+        binder.put(0)?;
+        binder.put(0)
     }
-    Ok(())
 }
 
-pub(super) fn extend(
-    connection: &Connection,
-    id: i64,
-    lease_until: Timestamp,
-) -> rusqlite::Result<()> {
-    let mut statement =
-        connection.prepare_cached("UPDATE due SET lease_until_ms = ? WHERE settle = ?")?;
-    statement.execute([lease_until.as_ms(), id])?;
-    Ok(())
+// What a write does to the schedule of a settle, as assignments. The arguments are the names of
+// parameters. A settle that has no due row gets one only by `set_not_later`.
+
+/// The fence stays, so that a later due row never grants an old one again.
+pub(super) const SET_NONE: &str = "due_at_ms = NULL, lease_until_ms = NULL, wanted_at_ms = NULL,
+    attempted_at_ms = NULL, attempts = 0, backoff = 0";
+
+pub(super) fn set_extended(lease_until: &str) -> String {
+    format!("lease_until_ms = iif(due_at_ms IS NULL, NULL, {lease_until})")
 }
 
 /// If an observer asked for a look while the lease ran, that may have been after the holder looked.
-pub(super) fn release(
-    connection: &Connection,
-    id: i64,
-    to: Release,
-    now: Timestamp,
-) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached(
-        "UPDATE due SET lease_until_ms = NULL, due_at_ms = coalesce(min(?1, wanted_at_ms), ?1),
-                wanted_at_ms = NULL, attempted_at_ms = ?2, attempts = ?3, backoff = ?4
-         WHERE settle = ?5",
-    )?;
-    let (due_at, attempted_at) = (now.plus(to.wait).as_ms(), now.as_ms());
-    statement.execute(params![due_at, attempted_at, to.attempts, to.backoff, id])?;
-    Ok(())
+pub(super) fn set_released(due_at: &str, now: &str, attempts: &str, backoff: &str) -> String {
+    let set = |column: &str, value: &str| {
+        format!("{column} = iif(due_at_ms IS NULL, {column}, {value})")
+    };
+    let sets = [
+        set("due_at_ms", &format!("coalesce(min({due_at}, wanted_at_ms), {due_at})")),
+        set("attempted_at_ms", now),
+        set("attempts", attempts),
+        set("backoff", backoff),
+        "lease_until_ms = NULL, wanted_at_ms = NULL".to_owned(),
+    ];
+    sets.join(", ")
 }
 
-pub(super) fn not_later(
-    connection: &Connection,
-    id: i64,
-    app_id: &AppId,
-    due_at: Timestamp,
-) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO due (settle, app_id, due_at_ms, fence)
-         VALUES (?1, ?2, ?3, (SELECT last_fence FROM settle WHERE id = ?1))
-         ON CONFLICT (settle) DO UPDATE SET due_at_ms = min(due_at_ms, ?3),
-             wanted_at_ms = iif(lease_until_ms IS NULL, NULL, coalesce(min(wanted_at_ms, ?3), ?3))",
-    )?;
-    statement.execute(params![id, app_id.as_str(), due_at.as_ms()])?;
-    Ok(())
-}
-
-/// Walks the schedule of one app in its order; the join must not turn around.
-static DUE_OF_APP: LazyLock<String> = LazyLock::new(|| {
+pub(super) fn set_not_later(due_at: &str) -> String {
     format!(
-        "FROM due CROSS JOIN settle ON settle.id = due.settle
-         WHERE due.app_id = ?1 AND {}",
-        readable_sql(),
+        "due_at_ms = coalesce(min(due_at_ms, {due_at}), {due_at}),
+         wanted_at_ms = iif(lease_until_ms IS NULL, NULL,
+                            coalesce(min(wanted_at_ms, {due_at}), {due_at}))"
     )
+}
+
+pub(super) fn remove(connection: &Connection, id: i64) -> rusqlite::Result<()> {
+    static SQL: LazyLock<String> =
+        LazyLock::new(|| format!("UPDATE settle SET {SET_NONE} WHERE id = ?"));
+    connection.prepare_cached(&SQL)?.execute([id]).map(|_| ())
+}
+
+/// Walks the schedule of one app in its order.
+static DUE_OF_APP: LazyLock<String> = LazyLock::new(|| {
+    format!("FROM settle INDEXED BY settle_by_due WHERE app_id = ?1 AND {}", readable_sql())
 });
 
 /// The condition on `due_at` decides which part of the schedule is walked.
 fn select_claims(due_at: &str) -> String {
     format!(
-        "SELECT due.settle, settle.trade_system, settle.out_settle_no, due.fence, due.attempts,
-                due.backoff
-         {} AND due.due_at_ms {due_at}
-         AND (due.lease_until_ms <= ?2 OR due.lease_until_ms > ?3) IS NOT FALSE
-         ORDER BY due.due_at_ms, due.settle LIMIT ?4",
+        "SELECT id, trade_system, out_settle_no, fence, attempts, backoff
+         {} AND due_at_ms {due_at}
+         AND (lease_until_ms <= ?2 OR lease_until_ms > ?3) IS NOT FALSE
+         ORDER BY due_at_ms, id LIMIT ?4",
         *DUE_OF_APP,
     )
 }
@@ -150,7 +110,7 @@ pub(super) fn claim_due(
     let lease_until = now.plus(limits.lease);
     // What was wanted of an earlier holder is what this one is about to do.
     let mut lease = connection.prepare_cached(
-        "UPDATE due SET lease_until_ms = ?, fence = ?, wanted_at_ms = NULL WHERE settle = ?",
+        "UPDATE settle SET lease_until_ms = ?, fence = ?, wanted_at_ms = NULL WHERE id = ?",
     )?;
     let mut claims = Vec::with_capacity(free.len());
     for (id, claim) in free {
@@ -187,15 +147,10 @@ fn select_free(
     Ok(free)
 }
 
-/// The row's id if the lease with this fence was neither given back nor claimed by another.
+/// The row's id if the lease with this fence was neither given back nor claimed by another worker.
 fn leased(connection: &Connection, key: &Key, fence: Fence) -> Result<Option<i64>, Fault> {
-    let Some(found) = find(connection, key)? else {
-        return Ok(None);
-    };
-    let mut statement = connection.prepare_cached(
-        "SELECT 1 FROM due WHERE settle = ? AND fence = ? AND lease_until_ms IS NOT NULL",
-    )?;
-    Ok(statement.exists([found.id, fence.0])?.then_some(found.id))
+    let found = find(connection, key)?;
+    Ok(found.filter(|found| found.is_still_leased(fence)).map(|found| found.id))
 }
 
 pub(super) fn release_lease(
@@ -205,10 +160,14 @@ pub(super) fn release_lease(
     to: Release,
     now: Timestamp,
 ) -> Result<bool, Fault> {
+    static SQL: LazyLock<String> = LazyLock::new(|| {
+        format!("UPDATE settle SET {} WHERE id = ?1", set_released("?2", "?3", "?4", "?5"))
+    });
     let Some(id) = leased(connection, key, fence)? else {
         return Ok(false);
     };
-    release(connection, id, to, now)?;
+    let (due_at, now) = (now.plus(to.wait).as_ms(), now.as_ms());
+    connection.prepare_cached(&SQL)?.execute(params![id, due_at, now, to.attempts, to.backoff])?;
     Ok(true)
 }
 
@@ -231,28 +190,26 @@ pub(super) fn nudge(
     not_before: Timestamp,
     gap: Duration,
 ) -> Result<Option<Timestamp>, Fault> {
+    static SQL: LazyLock<String> =
+        LazyLock::new(|| format!("UPDATE settle SET {} WHERE id = ?1", set_not_later("?2")));
     let Some(found) = find(connection, key)? else {
         return Ok(None);
     };
-    let mut statement = connection.prepare_cached(
-        "SELECT due_at_ms, attempted_at_ms, lease_until_ms IS NOT NULL FROM due WHERE settle = ?",
-    )?;
-    let mut rows = statement.query([found.id])?;
-    let Some(row) = rows.next()? else {
+    let Some(due_at) = found.due_at else {
         return Ok(None);
     };
-    let mut cursor = Cursor::new(row);
-    let (due_at, attempted_at) = (cursor.time()?, cursor.time_opt()?);
-    let leased = cursor.flag_opt()? == Some(true);
-    let wanted = attempted_at.map_or(not_before, |at| not_before.max(at.plus(gap)));
-    if leased || wanted < due_at {
-        not_later(connection, found.id, &key.app_id, wanted)?;
+    let wanted = found.attempted_at.map_or(not_before, |at| not_before.max(at.plus(gap)));
+    if found.lease_until.is_some() || wanted < due_at {
+        connection.prepare_cached(&SQL)?.execute([found.id, wanted.as_ms()])?;
     }
     Ok(Some(due_at.min(wanted)))
 }
 
 pub(super) static SELECT_SCHEDULE: LazyLock<String> = LazyLock::new(|| {
-    format!("SELECT due.due_at_ms, due.lease_until_ms {} ORDER BY due.due_at_ms", *DUE_OF_APP)
+    format!(
+        "SELECT due_at_ms, lease_until_ms {} AND due_at_ms IS NOT NULL ORDER BY due_at_ms",
+        *DUE_OF_APP,
+    )
 });
 
 /// Stops at the first row that is due later than the best one can be claimed, so it walks over
@@ -276,24 +233,25 @@ pub(super) fn next_due(
     Ok(earliest)
 }
 
-pub(super) const SELECT_DUE_AT: &str = "
-    SELECT due.due_at_ms FROM settle CROSS JOIN due ON due.settle = settle.id
-    WHERE settle.app_id = ? AND settle.trade_system = ? AND settle.out_settle_no = ?";
+pub(super) const SELECT_DUE_AT: &str =
+    "SELECT due_at_ms FROM settle WHERE app_id = ? AND trade_system = ? AND out_settle_no = ?";
 
 pub(super) fn due_at(connection: &Connection, key: &Key) -> Result<Option<Timestamp>, Fault> {
     let mut statement = connection.prepare_cached(SELECT_DUE_AT)?;
     let key = params![key.app_id.as_str(), key.trade_system.word(), key.out_settle_no.as_str()];
-    let due_at: Option<i64> = statement.query_row(key, |row| row.get(0)).optional()?;
-    Ok(due_at.map(Timestamp::from_ms))
+    let due_at: Option<Option<i64>> = statement.query_row(key, |row| row.get(0)).optional()?;
+    Ok(due_at.flatten().map(Timestamp::from_ms))
 }
+
+/// Reads the whole schedule in its index, and the rows of leases.
+pub(super) const VOID_LEASES: &str = "
+    UPDATE settle INDEXED BY settle_by_due
+    SET lease_until_ms = NULL, wanted_at_ms = NULL,
+        due_at_ms = min(due_at_ms, coalesce(attempted_at_ms, due_at_ms))
+    WHERE due_at_ms IS NOT NULL AND lease_until_ms IS NOT NULL";
 
 /// Ends the leases that a process which is gone left behind. What its workers were about to do is
 /// due as of their last attempt, so that recovery waits for no lease.
 pub(super) fn void_leases(connection: &Connection) -> rusqlite::Result<usize> {
-    connection.execute(
-        "UPDATE due SET lease_until_ms = NULL, wanted_at_ms = NULL,
-                due_at_ms = min(due_at_ms, coalesce(attempted_at_ms, due_at_ms))
-         WHERE lease_until_ms IS NOT NULL",
-        [],
-    )
+    connection.execute(VOID_LEASES, [])
 }

@@ -1,44 +1,58 @@
-//! The writes of a settle: insert it, replace it. Each runs inside its savepoint, so a fault after
-//! a first statement leaves nothing behind.
+//! The writes of a settle: insert it, replace it. Each is one statement, unless something rare has
+//! to be done or told.
 
 use std::sync::LazyLock;
 
 use rusqlite::{Connection, params};
 
-use super::super::{FIRST_FENCE, Fence, Insert, NewDue, Swap, Swapped};
-use super::columns::{Cursor, Fault};
-use super::history::insert_history;
-use super::rows::{insert_record, record_by_key, record_by_settle_id, update_record};
-use super::schedule;
+use super::super::{Absorbed, FIRST_FENCE, Fence, Insert, NewDue, Swap, Swapped};
+use super::columns::{Binder, Cursor, Fault};
+use super::history::{LateEntry, insert_late, spelled};
+use super::rows::{
+    CHANGING, INSERT_SETTLE, Spelled, bind_key, listed_order_no, origin_kind, record_by_key,
+    record_by_settle_id, update_origin,
+};
+use super::schedule::{self, NewRow};
 use super::words::{OriginKind, Word, readable_sql};
 use crate::clock::Timestamp;
-use crate::settle::{Due, Key, Record, Source};
+use crate::settle::{Due, Key, Origin, Record, Source};
 
-pub(super) fn insert(
-    connection: &Connection,
-    record: &Record,
-    source: Source,
-    due: NewDue,
-    now: Timestamp,
-) -> Result<Insert, Fault> {
-    let Some(id) = insert_record(connection, record)? else {
-        return existing(connection, record);
-    };
-    insert_history(connection, id, &record.history_entry(source, None))?;
-    let (wait, lease, fence) = match due {
-        NewDue::None => return Ok(Insert::Inserted),
-        NewDue::In(wait) => (wait, None, Fence(0)),
-        NewDue::Leased { lease } => (lease, Some(lease), FIRST_FENCE),
-    };
-    let row = schedule::NewRow {
-        due_at: now.plus(wait),
-        lease_until: lease.map(|lease| now.plus(lease)),
-        fence,
-        // A send that the record's own insert permits counts as an attempt: it spaces out nudges.
-        attempted_at: record.evidence.last_permission.map(|_| now),
-    };
-    schedule::insert(connection, id, record, row)?;
-    Ok(Insert::Inserted)
+/// A new settle with its first history entry and its due row.
+pub(super) struct NewSettle {
+    settle: Spelled,
+    due: NewRow,
+}
+
+impl NewSettle {
+    pub(super) fn new(record: Record, source: Source, due: NewDue, now: Timestamp) -> Self {
+        let (wait, lease, fence) = match due {
+            NewDue::None => (None, None, Fence(0)),
+            NewDue::In(wait) => (Some(wait), None, Fence(0)),
+            NewDue::Leased { lease } => (Some(lease), Some(lease), FIRST_FENCE),
+        };
+        let sent = record.evidence.last_permission.filter(|_| wait.is_some());
+        let due = NewRow {
+            due_at: wait.map(|wait| now.plus(wait)),
+            lease_until: lease.map(|lease| now.plus(lease)),
+            fence,
+            // A send that the record's own insert permits counts as an attempt: it spaces out
+            // nudges.
+            attempted_at: sent.map(|_| now),
+        };
+        let (history, _) = spelled(Some(&record.history_entry(source, None)));
+        Self { settle: Spelled::new(record, history), due }
+    }
+
+    pub(super) fn insert(&self, connection: &Connection) -> Result<Insert, Fault> {
+        let mut statement = connection.prepare_cached(&INSERT_SETTLE)?;
+        let mut binder = Binder::new(&mut statement);
+        self.settle.bind_new(&mut binder)?;
+        self.due.bind(&mut binder)?;
+        match binder.execute()? {
+            0 => existing(connection, &self.settle.record),
+            _ => Ok(Insert::Inserted),
+        }
+    }
 }
 
 /// The row that kept `record` out: the one with its key, else the one with its `settle_id`.
@@ -53,54 +67,165 @@ fn existing(connection: &Connection, record: &Record) -> Result<Insert, Fault> {
     Ok(Insert::Existing(Box::new(same_id)))
 }
 
-pub(super) fn swap(connection: &Connection, swap: &Swap, now: Timestamp) -> Result<Swapped, Fault> {
-    let record = &swap.record;
-    let found = match find(connection, &record.key)? {
-        Some(found) if found.version == record.version - 1 => found,
-        Some(_) | None => return Ok(Swapped::Conflict),
-    };
-    if let Some(fence) = swap.lease
-        && !schedule::holds(connection, found.id, fence, now)?
-    {
-        return Ok(Swapped::LeaseLost);
-    }
-    if let Some(absorbed) = &swap.absorbed {
-        match find(connection, &absorbed.key)? {
-            Some(other) if other.version == absorbed.version => delete(connection, other.id)?,
-            Some(_) | None => return Ok(Swapped::Conflict),
-        }
-    }
-    match update_record(connection, found.id, found.origin, record) {
-        Ok(()) => {}
-        // The first statement that writes: nothing of the swap has to be undone.
-        Err(error) if is_unique_violation(&error) && swap.absorbed.is_none() => {
-            return Ok(Swapped::SettleIdTaken);
-        }
-        Err(error) => return Err(error.into()),
-    }
-    if let Some(entry) = &swap.history {
-        insert_history(connection, found.id, entry)?;
-    }
-    match swap.due {
-        Due::Keep => {}
-        Due::Remove => schedule::remove(connection, found.id)?,
-        Due::Extend { lease } => schedule::extend(connection, found.id, now.plus(lease))?,
-        Due::Release(release) => schedule::release(connection, found.id, release, now)?,
-        Due::NotLater { wait } => {
-            schedule::not_later(connection, found.id, &record.key.app_id, now.plus(wait))?;
-        }
-    }
-    Ok(Swapped::Done)
+/// A [`Swap`] in the spelling of the table.
+pub(super) struct Replacement {
+    settle: Spelled,
+    late: Option<LateEntry>,
+    due: Due,
+    lease: Option<Fence>,
+    absorbed: Option<Absorbed>,
+    now: Timestamp,
 }
+
+/// What came of the statement that replaces a settle.
+enum Replaced {
+    Done,
+    /// Something of what must be so is not: the version, the origin, the lease, known words.
+    NotFound,
+    SettleIdTaken(rusqlite::Error),
+}
+
+impl Replacement {
+    pub(super) fn new(swap: Swap, now: Timestamp) -> Self {
+        let Swap { record, history, due, lease, absorbed } = swap;
+        let (history, late) = spelled(history.as_ref());
+        Self { settle: Spelled::new(record, history), late, due, lease, absorbed, now }
+    }
+
+    pub(super) fn swap(&self, connection: &Connection) -> Result<Swapped, Fault> {
+        if self.absorbed.is_none() {
+            match self.replace(connection)? {
+                Replaced::Done => return Ok(Swapped::Done),
+                Replaced::SettleIdTaken(_) => return Ok(Swapped::SettleIdTaken),
+                Replaced::NotFound => {}
+            }
+        }
+        self.swap_or_tell(connection)
+    }
+
+    /// Merges another record into this one, changes the origin, or tells why nothing is replaced.
+    fn swap_or_tell(&self, connection: &Connection) -> Result<Swapped, Fault> {
+        let record = &self.settle.record;
+        let found = match find(connection, &record.key)? {
+            Some(found) if found.version == record.version - 1 => found,
+            Some(_) | None => return Ok(Swapped::Conflict),
+        };
+        if self.lease.is_some_and(|fence| !found.is_leased(fence, self.now)) {
+            return Ok(Swapped::LeaseLost);
+        }
+        if let Some(absorbed) = &self.absorbed {
+            match find(connection, &absorbed.key)? {
+                Some(other) if other.version == absorbed.version => delete(connection, other.id)?,
+                Some(_) | None => return Ok(Swapped::Conflict),
+            }
+        }
+        if found.origin != origin_kind(&record.origin) {
+            update_origin(connection, found.id, record)?;
+        }
+        match self.replace(connection)? {
+            Replaced::Done => Ok(Swapped::Done),
+            // Something was written already, so the whole operation fails.
+            Replaced::SettleIdTaken(error) => Err(error.into()),
+            Replaced::NotFound => Err(rusqlite::Error::QueryReturnedNoRows.into()),
+        }
+    }
+
+    /// The one statement of a swap that meets what it expects.
+    fn replace(&self, connection: &Connection) -> Result<Replaced, Fault> {
+        let record = &self.settle.record;
+        let mut statement = connection.prepare_cached(replace_sql(self.due))?;
+        let mut binder = Binder::new(&mut statement);
+        bind_key(&mut binder, &record.key)?;
+        binder.put(record.version - 1)?;
+        binder.put(origin_kind(&record.origin).word())?;
+        binder.put(self.lease.map(|fence| fence.0))?;
+        binder.time(self.now)?;
+        self.settle.bind_changing(&mut binder)?;
+        match self.due {
+            Due::Keep | Due::Remove => {}
+            Due::Extend { lease: wait } | Due::NotLater { wait } => {
+                binder.time(self.now.plus(wait))?;
+            }
+            Due::Release(to) => {
+                binder.time(self.now.plus(to.wait))?;
+                binder.put(to.attempts)?;
+                binder.put(to.backoff)?;
+            }
+        }
+        match binder.execute() {
+            Ok(0) => return Ok(Replaced::NotFound),
+            Ok(_) => {}
+            Err(error) if is_unique_violation(&error) => {
+                return Ok(Replaced::SettleIdTaken(error));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        match record.origin {
+            Origin::Gateway(_) => {}
+            Origin::Platform => update_listed(connection, record)?,
+        }
+        if let Some(entry) = &self.late {
+            insert_late(connection, &record.key, entry)?;
+        }
+        Ok(Replaced::Done)
+    }
+}
+
+/// The statement of a swap, by what becomes of the due row.
+fn replace_sql(due: Due) -> &'static str {
+    fn sql(schedule: &str) -> String {
+        let changing = CHANGING.iter().zip(8..).map(|(column, number)| match *column {
+            "history" => format!("history = history || ?{number}"),
+            column => format!("{column} = ?{number}"),
+        });
+        let changing: Vec<String> = changing.collect();
+        format!(
+            "UPDATE settle SET {}{schedule}
+             WHERE app_id = ?1 AND trade_system = ?2 AND out_settle_no = ?3 AND version = ?4
+               AND origin = ?5 AND (?6 IS NULL OR (fence = ?6 AND lease_until_ms > ?7)) AND {}",
+            changing.join(", "),
+            readable_sql(),
+        )
+    }
+    static KEEP: LazyLock<String> = LazyLock::new(|| sql(""));
+    static REMOVE: LazyLock<String> = LazyLock::new(|| sql(&format!(", {}", schedule::SET_NONE)));
+    static EXTEND: LazyLock<String> =
+        LazyLock::new(|| sql(&format!(", {}", schedule::set_extended("?25"))));
+    static RELEASE: LazyLock<String> = LazyLock::new(|| {
+        sql(&format!(", {}", schedule::set_released("?25", "?7", "?26", "?27")))
+    });
+    static NOT_LATER: LazyLock<String> =
+        LazyLock::new(|| sql(&format!(", {}", schedule::set_not_later("?25"))));
+    match due {
+        Due::Keep => &KEEP,
+        Due::Remove => &REMOVE,
+        Due::Extend { .. } => &EXTEND,
+        Due::Release(_) => &RELEASE,
+        Due::NotLater { .. } => &NOT_LATER,
+    }
+}
+
+/// A settle that was not made here is listed under the order that Douyin named, perhaps only now.
+/// Apart from the rest, so that no write of another settle touches the index for nothing.
+fn update_listed(connection: &Connection, record: &Record) -> rusqlite::Result<()> {
+    let Key { app_id, trade_system, out_settle_no } = &record.key;
+    let mut statement = connection.prepare_cached(UPDATE_LISTED)?;
+    statement.execute(params![
+        app_id.as_str(),
+        trade_system.word(),
+        out_settle_no.as_str(),
+        listed_order_no(record),
+    ])?;
+    Ok(())
+}
+
+pub(super) const UPDATE_LISTED: &str = "
+    UPDATE settle SET listed_order_no = ?4
+    WHERE app_id = ?1 AND trade_system = ?2 AND out_settle_no = ?3 AND listed_order_no IS NOT ?4";
 
 /// Of a settle that is merged into another one nothing stays.
 fn delete(connection: &Connection, id: i64) -> rusqlite::Result<()> {
-    for delete in [
-        "DELETE FROM due WHERE settle = ?",
-        "DELETE FROM history WHERE settle = ?",
-        "DELETE FROM request WHERE settle = ?",
-        "DELETE FROM settle WHERE id = ?",
-    ] {
+    for delete in ["DELETE FROM late_history WHERE settle = ?", "DELETE FROM settle WHERE id = ?"] {
         connection.prepare_cached(delete)?.execute([id])?;
     }
     Ok(())
@@ -117,11 +242,27 @@ pub(super) struct Found {
     pub(super) id: i64,
     version: i64,
     origin: OriginKind,
+    fence: Fence,
+    pub(super) due_at: Option<Timestamp>,
+    pub(super) lease_until: Option<Timestamp>,
+    pub(super) attempted_at: Option<Timestamp>,
+}
+
+impl Found {
+    fn is_leased(&self, fence: Fence, now: Timestamp) -> bool {
+        self.fence == fence && self.lease_until.is_some_and(|until| until > now)
+    }
+
+    /// Whether the lease with this fence was neither given back nor claimed by another worker.
+    pub(super) fn is_still_leased(&self, fence: Fence) -> bool {
+        self.fence == fence && self.lease_until.is_some()
+    }
 }
 
 pub(super) static SELECT_FOUND: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "SELECT id, {}, version, origin FROM settle
+        "SELECT id, {}, version, origin, fence, due_at_ms, lease_until_ms, attempted_at_ms
+         FROM settle
          WHERE app_id = ? AND trade_system = ? AND out_settle_no = ?",
         readable_sql(),
     )
@@ -140,5 +281,13 @@ pub(super) fn find(connection: &Connection, key: &Key) -> Result<Option<Found>, 
     if cursor.flag_opt()? != Some(true) {
         return Err(Fault::Unreadable("the settle holds an unknown word".to_owned()));
     }
-    Ok(Some(Found { id, version: cursor.int()?, origin: cursor.word()? }))
+    Ok(Some(Found {
+        id,
+        version: cursor.int()?,
+        origin: cursor.word()?,
+        fence: Fence(cursor.int()?),
+        due_at: cursor.time_opt()?,
+        lease_until: cursor.time_opt()?,
+        attempted_at: cursor.time_opt()?,
+    }))
 }

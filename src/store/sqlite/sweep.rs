@@ -6,10 +6,10 @@ use std::sync::LazyLock;
 
 use rusqlite::{Connection, params};
 
-use super::super::{Position, SweepCursor, Swept};
+use super::super::{DuePosition, Position, SweepCursor, Swept};
 use super::columns::{Cursor, Fault};
 use super::list::next_app;
-use super::schedule;
+use super::schedule::remove;
 use super::words::{Word, readable_sql, state_in_sql};
 use crate::clock::Timestamp;
 use crate::settle::{AppId, StateKind};
@@ -17,32 +17,32 @@ use crate::settle::{AppId, StateKind};
 /// That the due row is not needed. A lease that runs is left to its holder.
 static SUPERFLUOUS: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "{} AND settle.owes_query = 0 AND (due.lease_until_ms <= ?2) IS NOT FALSE AND {}",
+        "{} AND owes_query = 0 AND (lease_until_ms <= ?2) IS NOT FALSE AND {}",
         state_in_sql(StateKind::is_final),
         readable_sql(),
     )
 });
 
+/// The rest of the moment in which the last sweep ended, then what is due later.
 pub(super) static SELECT_DUE_ROWS: LazyLock<String> = LazyLock::new(|| {
-    format!(
-        "SELECT due.settle, {} FROM due CROSS JOIN settle ON settle.id = due.settle
-         WHERE due.settle > ?1 ORDER BY due.settle LIMIT ?3",
+    let select = format!(
+        "SELECT due_at_ms, id, {} FROM settle INDEXED BY settle_by_due WHERE app_id = ?1",
         *SUPERFLUOUS,
+    );
+    format!(
+        "{select} AND due_at_ms = ?3 AND id > ?4 UNION ALL {select} AND due_at_ms > ?3
+         ORDER BY 1, 2 LIMIT ?5"
     )
 });
 
 pub(super) static SELECT_SUPERFLUOUS: LazyLock<String> = LazyLock::new(|| {
-    format!(
-        "SELECT 1 FROM due CROSS JOIN settle ON settle.id = due.settle
-         WHERE due.settle = ?1 AND {}",
-        *SUPERFLUOUS,
-    )
+    format!("SELECT 1 FROM settle WHERE id = ?1 AND due_at_ms IS NOT NULL AND {}", *SUPERFLUOUS)
 });
 
 /// The rest of the moment in which the last sweep ended, then what is newer.
 pub(super) static SELECT_OPEN: LazyLock<String> = LazyLock::new(|| {
     let select = "
-        SELECT create_time_ms, id, NOT EXISTS (SELECT 1 FROM due WHERE due.settle = settle.id)
+        SELECT create_time_ms, id, due_at_ms IS NULL
         FROM settle INDEXED BY settle_by_state WHERE app_id = ?1 AND state = ?2";
     format!(
         "{select} AND create_time_ms = ?3 AND id > ?4
@@ -51,11 +51,9 @@ pub(super) static SELECT_OPEN: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-pub(super) static INSERT_MISSING: LazyLock<String> = LazyLock::new(|| {
+pub(super) static UPDATE_MISSING: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "INSERT INTO due (settle, app_id, due_at_ms, fence)
-         SELECT id, app_id, ?2, last_fence FROM settle WHERE id = ?1 AND {} AND {}
-         ON CONFLICT DO NOTHING",
+        "UPDATE settle SET due_at_ms = ?2 WHERE id = ?1 AND due_at_ms IS NULL AND {} AND {}",
         state_in_sql(|state| !state.is_final()),
         readable_sql(),
     )
@@ -94,8 +92,8 @@ pub(super) fn look(
     let mut next = Some(from);
     while let Some(from) = next.take_if(|_| walk.rows_left > 0) {
         next = match from {
-            SweepCursor::Due { after_row } => Some(walk.due_rows(after_row)?),
             SweepCursor::App { after } => walk.next_app(after.as_ref())?,
+            SweepCursor::Due { app_id, after } => Some(walk.due_rows(app_id, after)?),
             SweepCursor::Open { app_id, state, after } => Some(walk.open(app_id, state, after)?),
         };
     }
@@ -113,31 +111,34 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn due_rows(&mut self, after_row: i64) -> Result<SweepCursor, Fault> {
-        let mut statement = self.connection.prepare_cached(&SELECT_DUE_ROWS)?;
-        let mut rows = statement.query(params![after_row, self.now.as_ms(), self.rows_left])?;
-        let mut last = None;
-        while let Some(row) = rows.next()? {
-            let mut cursor = Cursor::new(row);
-            let id = cursor.int()?;
-            if cursor.flag_opt()? == Some(true) {
-                self.superfluous.push(id);
-            }
-            self.rows_left -= 1;
-            last = Some(id);
-        }
-        Ok(match last {
-            Some(after_row) if self.rows_left == 0 => SweepCursor::Due { after_row },
-            Some(_) | None => SweepCursor::App { after: None },
-        })
-    }
-
     /// To find an app counts as a row.
     fn next_app(&mut self, after: Option<&AppId>) -> Result<Option<SweepCursor>, Fault> {
         self.rows_left -= 1;
-        let first = next_open(None).expect("a settle is not final when it begins");
         let app_id = next_app(self.connection, after)?;
-        Ok(app_id.map(|app_id| SweepCursor::Open { app_id, state: first, after: OLDEST }))
+        let after = DuePosition { due_at: OLDEST.create_time, row: OLDEST.row };
+        Ok(app_id.map(|app_id| SweepCursor::Due { app_id, after }))
+    }
+
+    fn due_rows(&mut self, app_id: AppId, after: DuePosition) -> Result<SweepCursor, Fault> {
+        let mut statement = self.connection.prepare_cached(&SELECT_DUE_ROWS)?;
+        let (now, due_at) = (self.now.as_ms(), after.due_at.as_ms());
+        let values = params![app_id.as_str(), now, due_at, after.row, self.rows_left];
+        let mut rows = statement.query(values)?;
+        let mut last = None;
+        while let Some(row) = rows.next()? {
+            let mut cursor = Cursor::new(row);
+            let position = DuePosition { due_at: cursor.time()?, row: cursor.int()? };
+            if cursor.flag_opt()? == Some(true) {
+                self.superfluous.push(position.row);
+            }
+            self.rows_left -= 1;
+            last = Some(position);
+        }
+        if let (Some(after), 0) = (last, self.rows_left) {
+            return Ok(SweepCursor::Due { app_id, after });
+        }
+        let first = next_open(None).expect("a settle is not final when it begins");
+        Ok(SweepCursor::Open { app_id, state: first, after: OLDEST })
     }
 
     fn open(
@@ -195,16 +196,16 @@ pub(super) fn repair(
     looked: &Looked,
 ) -> Result<Swept, Fault> {
     let (mut missing, mut superfluous) = (0, 0);
-    let mut insert = connection.prepare_cached(&INSERT_MISSING)?;
+    let mut schedule = connection.prepare_cached(&UPDATE_MISSING)?;
     for row in &looked.missing {
-        if insert.execute([*row, now.as_ms()])? > 0 {
+        if schedule.execute([*row, now.as_ms()])? > 0 {
             missing += 1;
         }
     }
     let mut still = connection.prepare_cached(&SELECT_SUPERFLUOUS)?;
     for row in &looked.superfluous {
         if still.exists([*row, now.as_ms()])? {
-            schedule::remove(connection, *row)?;
+            remove(connection, *row)?;
             superfluous += 1;
         }
     }

@@ -1,9 +1,10 @@
 //! The one writer: commits a batch of operations in one transaction, so that durability costs one
 //! flush per batch.
 //!
-//! Every job runs in a savepoint of its own, so that one that fails does not undo its neighbours,
-//! and is answered after the COMMIT. If a COMMIT fails, it is not known what it kept: the whole
-//! batch is in doubt. It must not know what the jobs do, nor whose thread it runs on.
+//! A job is answered after the COMMIT. One that fails after it wrote something, which hardly ever
+//! happens, takes the whole batch back; the others run again without it. If a COMMIT fails, it is
+//! not known what it kept: the whole batch is in doubt. It must not know what the jobs do, nor
+//! whose thread it runs on.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -21,8 +22,8 @@ use crate::clock::{Clock, Uptime};
 /// A store that is down is tried again at most this often, unless an operation insists.
 const RETRY_GAP: Duration = Duration::from_secs(1);
 
-/// A batch that SQLite rolled back as a whole is tried once more without the job that caused it.
-const PASSES_MAX: u32 = 2;
+/// How often a batch runs, each time without the jobs that failed before.
+const PASSES_MAX: u32 = 4;
 
 /// The store is down after this many batches in a row that broke their connection.
 const BREAKS_MAX: u32 = 2;
@@ -218,7 +219,7 @@ impl Transaction<'_> {
                 Applied::RolledBack => {}
             }
         }
-        let lost = "the transaction was rolled back twice by other operations";
+        let lost = "other operations of its batch failed again and again";
         fail_rest(errors, &Error::Unavailable(lost.to_owned()));
         BatchEnd::Nothing
     }
@@ -256,13 +257,14 @@ impl Transaction<'_> {
     fn apply_all(&self, batch: &mut [Box<dyn Job>], errors: &mut [Option<Error>]) -> Applied {
         let connection = self.connection;
         for (job, slot) in batch.iter_mut().zip(errors).filter(|(_, slot)| slot.is_none()) {
+            let changes = connection.total_changes();
             let Err(error) = self.apply(job.as_mut()) else {
                 continue;
             };
             *slot = Some(error);
-            // A full disk and the like make SQLite roll back everything by itself. What cannot be
-            // undone alone must not be committed either.
-            if connection.is_autocommit() || undo(connection).is_err() {
+            // A full disk and the like make SQLite roll back everything by itself. A statement that
+            // fails alone leaves nothing, but the ones before it do.
+            if connection.is_autocommit() || connection.total_changes() != changes {
                 // Fails if there is nothing left to roll back. Should something be left, the next
                 // BEGIN fails, and the connection is replaced.
                 let _ = run(connection, "ROLLBACK");
@@ -272,17 +274,11 @@ impl Transaction<'_> {
         Applied::All
     }
 
-    /// Runs one job in its savepoint, which stays open after an error.
     fn apply(&self, job: &mut dyn Job) -> Result<(), Error> {
-        let unavailable = |error| Error::Unavailable(self.place.told(&error));
-        run(self.connection, "SAVEPOINT job").map_err(unavailable)?;
         match catch_unwind(AssertUnwindSafe(|| job.apply(self.connection))) {
-            Ok(applied) => applied.map_err(|fault| self.place.failed(fault))?,
-            Err(_) => {
-                return Err(Error::Unavailable("the operation panicked, a bug".to_owned()));
-            }
+            Ok(applied) => applied.map_err(|fault| self.place.failed(fault)),
+            Err(_) => Err(Error::Unavailable("the operation panicked, a bug".to_owned())),
         }
-        run(self.connection, "RELEASE job").map_err(unavailable)
     }
 }
 
@@ -291,11 +287,6 @@ enum Applied {
     All,
     /// The error of the job that caused it is noted.
     RolledBack,
-}
-
-fn undo(connection: &Connection) -> rusqlite::Result<()> {
-    run(connection, "ROLLBACK TO job")?;
-    run(connection, "RELEASE job")
 }
 
 fn run(connection: &Connection, sql: &str) -> rusqlite::Result<()> {

@@ -55,7 +55,7 @@ async fn completed(gateway: &Gateway, settle_id: &str) -> v1::Settle {
 /// About how many settles the gateway will ask.
 fn scheduled(gateway: &Gateway) -> i64 {
     let database = rusqlite::Connection::open(gateway.database()).unwrap();
-    database.query_row("SELECT count(*) FROM due", [], |row| row.get(0)).unwrap()
+    database.query_row("SELECT count(due_at_ms) FROM settle", [], |row| row.get(0)).unwrap()
 }
 
 #[tokio::test]

@@ -56,7 +56,7 @@ async fn a_damaged_page_that_a_reader_meets_is_the_end_of_serving() {
 /// Also if nothing has needed the damaged part yet: the next call may.
 #[tokio::test]
 async fn a_table_that_is_gone_is_no_serving_until_it_is_back() {
-    for table in ["history", "due", "settle"] {
+    for table in ["late_history", "token", "settle"] {
         let (sim, dir) = (simulator().await, TempDir::new().unwrap());
         let gateway = Process::start(&sim, dir.path(), Setting::default()).await;
         let mut statuses = serves(&gateway).await;

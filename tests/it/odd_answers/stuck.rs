@@ -131,9 +131,6 @@ async fn the_settles_of_a_parked_app_and_of_a_newer_version_are_listed() {
     ] {
         assert_eq!(database.execute(change, [number]).unwrap(), 1);
     }
-    let due = "UPDATE due SET app_id = 'tt-parked' WHERE settle IN
-        (SELECT id FROM settle WHERE app_id = 'tt-parked')";
-    database.execute(due, []).unwrap();
     drop(database);
     let second = process(&sim, dir.path()).await;
     until_listed(&second, &parked, Some("app_not_configured")).await;

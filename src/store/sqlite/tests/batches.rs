@@ -11,7 +11,7 @@ use super::super::{Sqlite, SqliteOptions};
 use super::Stepped;
 use crate::settle::{Source, State};
 use crate::store::contract_tests::fixtures::*;
-use crate::store::{Error, Insert, Store, Swap, Swapped, SweepCursor};
+use crate::store::{Absorbed, Error, Insert, Store, Swap, Swapped, SweepCursor};
 
 async fn inserted(stepped: &mut Stepped, numbers: u32) {
     let handles = queued(stepped, numbers).await;
@@ -21,24 +21,26 @@ async fn inserted(stepped: &mut Stepped, numbers: u32) {
     }
 }
 
-/// Three ways to fail in one batch: a conflict, a `settle_id` that a neighbour took, and a history
-/// entry that exists already, which fails only after the settle was written.
+/// Three ways to fail in one batch: a conflict, a `settle_id` that a neighbour took, and the same
+/// once another record was removed for it, which fails only after something was written.
 #[tokio::test]
 async fn a_batch_is_one_commit_and_a_failing_job_harms_no_neighbour() {
     let mut stepped = Stepped::open();
-    inserted(&mut stepped, 64).await;
+    inserted(&mut stepped, 65).await;
     let commits = stepped.count_commits();
+    let absorbed = Absorbed { key: key("n64"), version: 1 };
     let mut handles = Vec::new();
     for number in 0..64 {
         let old = submitted(key(&format!("n{number}")));
         let new = next(&old, |record| {
-            let taken = if number == 20 { 19 } else { number };
+            let taken = if [20, 30].contains(&number) { 19 } else { number };
             record.state = State::Processing { settle_id: settle_id(&format!("ots{taken}")) };
-            record.revision = if number == 30 { 1 } else { 2 };
+            record.revision = 2;
             record.version += i64::from(number == 10);
         });
         let history = Some(new.history_entry(Source::Create, None));
-        let swap = Swap { history, ..fact(new.clone()) };
+        let absorbed = Some(absorbed.clone()).filter(|_| number == 30);
+        let swap = Swap { history, absorbed, ..fact(new.clone()) };
         let swap = stepped.queue(|store| async move { store.swap(swap).await }).await;
         handles.push((number, old, new, swap));
     }
@@ -62,6 +64,7 @@ async fn a_batch_is_one_commit_and_a_failing_job_harms_no_neighbour() {
         assert_eq!(stored, if done { new } else { old }, "{number}");
         assert_eq!(history.len(), if done { 2 } else { 1 }, "{number}");
     }
+    assert!(stepped.store.get(&absorbed.key).await.unwrap().is_some());
 }
 
 #[tokio::test]

@@ -10,12 +10,9 @@ use super::super::files::{
 };
 use super::super::{Sqlite, SqliteOptions};
 use crate::clock::Clock;
-use crate::settle::{
-    Contradiction, PermissionId, ProcessId, Record, SettleId, Source, State, StateKind,
-};
+use crate::settle::Source;
 use crate::store::contract_tests::fixtures::*;
-use crate::store::contract_tests::sqlite::as_another_program;
-use crate::store::{Fence, NewDue, Store, SweepCursor};
+use crate::store::{Fence, Store};
 
 fn open(path: &Path) -> Store {
     let options =
@@ -55,7 +52,7 @@ async fn a_new_database_is_private_durable_and_marked_as_ours() {
     };
     let pragmas = ["journal_mode", "synchronous", "foreign_keys", "user_version", "application_id"];
     let ours = i32::from_be_bytes(*b"SetG").to_string();
-    assert_eq!(pragmas.map(pragma), ["wal", "2", "1", "5", &ours]);
+    assert_eq!(pragmas.map(pragma), ["wal", "2", "1", "6", &ours]);
     assert_eq!(pragma("cache_size"), "-16384", "KiB; without the sign it would be pages");
     drop(writer);
     store.close().await;
@@ -196,129 +193,6 @@ async fn a_wish_outlives_a_kill_and_ends_with_the_first_look() {
     assert_eq!(due_at(&reopened, &key("1")).await, Ok(Some(after_ms(70_000))));
     reopened.close().await;
     store.close().await;
-}
-
-#[tokio::test]
-async fn a_database_of_version_1_opens_and_its_settles_are_what_they_were() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("settles.db");
-    let store = open(&path);
-    let mut disputed =
-        adopted(key("2"), State::Failed { settle_id: SettleId::parse("ots1").unwrap() });
-    disputed.contradiction = Some(Contradiction {
-        claimed: StateKind::Succeeded,
-        settle_id: SettleId::parse("ots1").unwrap(),
-        source: Source::Query,
-        time: NOW,
-        resolved: None,
-    });
-    let records = [submitted(key("1")), disputed];
-    for record in &records {
-        insert(&store, record, due_now()).await;
-    }
-    store.close().await;
-    let old = as_another_program(&path);
-    old.execute_batch(AS_VERSION_4).unwrap();
-    old.execute_batch(AS_VERSION_3).unwrap();
-    old.execute_batch(
-        "DROP INDEX settle_by_open_contradiction;
-         ALTER TABLE settle DROP COLUMN contradiction_resolved_ms; PRAGMA user_version = 1",
-    )
-    .unwrap();
-    drop(old);
-    let store = open(&path);
-    for mut record in records {
-        lose_permissions(&mut record);
-        assert_eq!(store.get(&record.key).await, Ok(Some(record)));
-    }
-    store.close().await;
-}
-
-/// There a number of Douyin's was one settle's in the whole app.
-const AS_VERSION_4: &str = "
-    DROP INDEX settle_by_settle_id;
-    CREATE UNIQUE INDEX settle_by_settle_id ON settle (app_id, settle_id)
-        WHERE settle_id IS NOT NULL;
-    PRAGMA user_version = 4;";
-
-/// What the version before had instead of permissions: a count and a moment.
-const AS_VERSION_3: &str = "
-    ALTER TABLE settle RENAME COLUMN lost TO unanswered;
-    ALTER TABLE settle ADD COLUMN last_permit_ms INTEGER;
-    UPDATE settle SET unanswered = unanswered + coalesce(json_array_length(open_permissions), 0),
-                      last_permit_ms = last_permission ->> 'time_ms';
-    ALTER TABLE settle DROP COLUMN open_permissions;
-    ALTER TABLE settle DROP COLUMN last_permission;
-    ALTER TABLE settle DROP COLUMN set_back;
-    ALTER TABLE settle DROP COLUMN owes_query;
-    ALTER TABLE settle DROP COLUMN rules;
-    DROP TABLE generation;
-    PRAGMA user_version = 3;";
-
-/// What the migration makes of permissions that nothing names.
-fn lose_permissions(record: &mut Record) {
-    let evidence = &mut record.evidence;
-    evidence.lost = evidence.unanswered();
-    evidence.open.clear();
-    if let Some(last) = &mut evidence.last_permission {
-        last.id = PermissionId { process: ProcessId(0), number: 0 };
-        last.lasts = Duration::ZERO;
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_version_3_left_unanswered_is_lost_and_what_owed_a_query_owes_it() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("settles.db");
-    let store = open(&path);
-    let mut sent = submitted(key("sent"));
-    sent.evidence.open.push(permission(1));
-    sent.evidence.lost = 2;
-    let mut known_in_part = adopted(key("part"), State::Succeeded { settle_id: settle_id("o1") });
-    known_in_part.facts.out_order_no = None;
-    let complete = adopted(key("whole"), State::Failed { settle_id: settle_id("o2") });
-    for record in [&sent, &known_in_part, &complete] {
-        insert(&store, record, due_now()).await;
-    }
-    store.close().await;
-    let old = as_another_program(&path);
-    old.execute_batch(AS_VERSION_4).unwrap();
-    old.execute_batch(AS_VERSION_3).unwrap();
-    drop(old);
-    let store = open(&path);
-    lose_permissions(&mut sent);
-    assert_eq!(sent.evidence.lost, 4);
-    for record in [&sent, &known_in_part, &complete] {
-        assert_eq!(store.get(&record.key).await, Ok(Some(record.clone())));
-    }
-    let swept = store.sweep(SweepCursor::default(), 100).await.unwrap();
-    assert_eq!((swept.missing, swept.superfluous), (0, 1));
-    assert_eq!(due_at(&store, &complete.key).await, Ok(None));
-    assert_eq!(due_at(&store, &known_in_part.key).await, Ok(Some(NOW)));
-    store.close().await;
-}
-
-#[tokio::test]
-async fn a_number_that_version_4_kept_for_the_whole_app_is_free_in_another_trade_system() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("settles.db");
-    let store = open(&path);
-    let record = adopted(key("1"), State::Succeeded { settle_id: settle_id("ots1") });
-    insert(&store, &record, NewDue::None).await;
-    store.close().await;
-    let insert_into_another_system = "
-        INSERT INTO settle (app_id, trade_system, out_settle_no, create_time_ms, version, revision,
-                            update_time_ms, origin, state, settle_id, lost, empties_after_expiry)
-        SELECT app_id, 'FROM_THE_FUTURE', out_settle_no, create_time_ms, version, revision,
-               update_time_ms, origin, state, settle_id, lost, empties_after_expiry FROM settle";
-    let old = as_another_program(&path);
-    old.execute_batch(AS_VERSION_4).unwrap();
-    assert!(old.execute_batch(insert_into_another_system).is_err());
-    drop(old);
-    let store = open(&path);
-    assert_eq!(by_settle_id(&store, &record.key, &settle_id("ots1")).await, Ok(Some(record)));
-    store.close().await;
-    as_another_program(&path).execute_batch(insert_into_another_system).unwrap();
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod files;
 mod generations;
 mod plans;
 mod refusals;
+mod versions;
 
 use std::future::Future;
 use std::path::PathBuf;

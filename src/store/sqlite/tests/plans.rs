@@ -10,7 +10,7 @@ use super::super::{history, list, rows, schedule, settles, sweep, unfinished};
 use super::Stepped;
 use crate::settle::{OutOrderNo, StateKind};
 use crate::store::contract_tests::fixtures::*;
-use crate::store::{ListQuery, Position, SweepCursor};
+use crate::store::{DuePosition, ListQuery, Position, SweepCursor};
 
 /// More than any plan would scan unnoticed.
 const MANY: i64 = 100_000;
@@ -23,21 +23,19 @@ fn fill(connection: &Connection, settles: i64) {
         WITH RECURSIVE numbers (i) AS
             (SELECT 0 WHERE ?1 > 0 UNION ALL SELECT i + 1 FROM numbers WHERE i < ?1 - 1)
         INSERT INTO settle (id, app_id, trade_system, out_settle_no, create_time_ms, version,
-                            revision, update_time_ms, origin, state, settle_id, rejection,
-                            lost, empties_after_expiry, listed_order_no)
-        SELECT i + 1, 'tt01', 'GENERAL', printf('n%06d', i), ?2 + 4 * i / ?1, 1, 1, ?2,
+                            revision, rules, update_time_ms, origin, state, settle_id, owes_query,
+                            rejection, listed_order_no, fence, due_at_ms, attempts, backoff,
+                            history)
+        SELECT i + 1, 'tt01', 'GENERAL', printf('n%06d', i), ?2 + 4 * i / ?1, 1, 1, 1, ?2,
         'PLATFORM', state,
-               iif(state IN ('SUBMITTING', 'REJECTED'), NULL, printf('ots%06d', i)),
-               iif(state = 'REJECTED', '{\"reason\":\"X\"}', NULL), 0, 0,
-               iif(i < 60, 'order-old', 'order-' || (i % 2))
+               iif(state IN ('SUBMITTING', 'REJECTED'), NULL, printf('ots%06d', i)), 0,
+               iif(state = 'REJECTED', '{\"reason\":\"X\"}', NULL),
+               iif(i < 60, 'order-old', 'order-' || (i % 2)), 0, ?2 - (i + 1) % 1000, 0, 0, ''
         FROM (SELECT i, CASE i / 60 WHEN 0 THEN 'FAILED' WHEN 1 THEN 'REJECTED'
                                     WHEN 2 THEN 'PROCESSING' WHEN 3 THEN 'SUBMITTING'
                                     ELSE 'SUCCEEDED' END AS state
               FROM numbers)";
     connection.execute(insert, [settles, NOW.as_ms()]).unwrap();
-    let schedule = "INSERT INTO due (settle, app_id, due_at_ms, fence)
-                    SELECT id, app_id, ?1 - id % 1000, 0 FROM settle";
-    connection.execute(schedule, [NOW.as_ms()]).unwrap();
 }
 
 fn database(settles: i64) -> Stepped {
@@ -125,23 +123,24 @@ fn every_statement_finds_its_rows_by_an_index_in_the_order_it_needs() {
         &rows::SELECT_BY_KEY,
         &rows::SELECT_BY_SETTLE_ID,
         &rows::SELECT_BY_ROW,
-        &rows::UPDATE_LISTED,
         &settles::SELECT_FOUND,
         &schedule::SELECT_DUE,
         &schedule::SELECT_BEYOND_HORIZON,
         &schedule::SELECT_SCHEDULE,
-        &list::SELECT_OF_APP,
         &list::SELECT_OF_STATE,
         &list::SELECT_OF_ORDER,
         &sweep::SELECT_DUE_ROWS,
         &sweep::SELECT_SUPERFLUOUS,
         &sweep::SELECT_OPEN,
-        &sweep::INSERT_MISSING,
+        &sweep::UPDATE_MISSING,
     ];
     let mut statements: Vec<&str> = statements.map(|sql| sql.as_str()).to_vec();
     statements.extend([
+        settles::UPDATE_LISTED,
         schedule::SELECT_DUE_AT,
+        history::INSERT_LATE,
         history::SELECT_HISTORY,
+        history::SELECT_LATE,
         list::SELECT_NEXT_APP,
         list::SELECT_NEXT_STATE,
         list::COUNT_OF_STATE,
@@ -224,9 +223,10 @@ fn costs_of_work(connection: &mut Connection) -> Vec<(String, u32)> {
     connection.execute_batch("ROLLBACK").unwrap();
     let mut costs = vec![("a claim".to_owned(), claim), ("the next due row".to_owned(), next_due)];
     let middle = Position { create_time: NOW, row: 150 };
+    let due_in_the_middle = DuePosition { due_at: before_ms(500), row: 1_500 };
     for from in [
         SweepCursor::default(),
-        SweepCursor::Due { after_row: 500 },
+        SweepCursor::Due { app_id: app("tt01"), after: due_in_the_middle },
         SweepCursor::Open { app_id: app("tt01"), state: StateKind::Processing, after: middle },
     ] {
         let name = format!("a sweep from {from:?}");

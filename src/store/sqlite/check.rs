@@ -1,0 +1,90 @@
+//! Reads a database from end to end and looks whether its pages and rows fit together
+//! (`PRAGMA quick_check`). At start for a moment; what is left of a large one beside serving.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode};
+
+use super::connect::connect_reader;
+use super::place::Place;
+
+/// Steps of SQLite's machine between two looks whether the check shall end.
+const STEPS: i32 = 1_000;
+
+/// What a check found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Checked {
+    Sound,
+    /// The first damage.
+    Damaged(String),
+    /// It was told to end.
+    CutShort,
+}
+
+/// Ends early if `is_over`.
+pub(super) fn check(
+    connection: &mut Connection,
+    is_over: impl FnMut() -> bool + Send + 'static,
+) -> rusqlite::Result<Checked> {
+    connection.progress_handler(STEPS, Some(is_over))?;
+    let verdict = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0));
+    match verdict {
+        Ok(verdict) if verdict == "ok" => Ok(Checked::Sound),
+        Ok(damage) => Ok(Checked::Damaged(damage)),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
+            Ok(Checked::CutShort)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A check on a thread of its own.
+pub(super) struct Checking {
+    is_over: Arc<AtomicBool>,
+    /// `None`: it was waited for.
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Checking {
+    /// Damage that it finds is remembered by the place: nothing more is written.
+    pub(super) fn begin(place: Arc<Place>, busy_wait: Duration) -> std::io::Result<Self> {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&is_over);
+        let thread = thread::Builder::new().name("store-check".to_owned()).spawn(move || {
+            let checked = connect_reader(place.path(), busy_wait).and_then(|mut connection| {
+                check(&mut connection, move || ended.load(Ordering::Relaxed))
+            });
+            let path = place.path().display();
+            match checked {
+                Ok(Checked::Sound) => tracing::info!(%path, "the whole database was checked"),
+                Ok(Checked::CutShort) => {}
+                Ok(Checked::Damaged(damage)) => {
+                    let why = place.is_damaged(&damage);
+                    tracing::error!(%path, why, "the check found damage: nothing more is written");
+                }
+                Err(error) => {
+                    let why = place.told(&error);
+                    tracing::error!(%path, why, "the check of the database failed");
+                }
+            }
+        })?;
+        Ok(Self { is_over, thread: Some(thread) })
+    }
+
+    /// Ends it early and waits until it has. Blocks for some microseconds.
+    pub(super) fn end(mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the check of the database panicked, a bug");
+        }
+    }
+}
+
+impl Drop for Checking {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+}
