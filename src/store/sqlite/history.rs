@@ -60,11 +60,7 @@ pub(super) fn history_by_key(
     Ok(entries)
 }
 
-fn read(
-    connection: &Connection,
-    key: &Key,
-    entries_max: u32,
-) -> Result<Vec<HistoryEntry>, Fault> {
+fn read(connection: &Connection, key: &Key, entries_max: u32) -> Result<Vec<HistoryEntry>, Fault> {
     let mut entries = Vec::new();
     let mut entries_left = entries_max;
     let mut statement = connection.prepare_cached(SELECT_HISTORY)?;

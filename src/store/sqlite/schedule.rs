@@ -49,9 +49,8 @@ pub(super) fn set_extended(lease_until: &str) -> String {
 
 /// If an observer asked for a look while the lease ran, that may have been after the holder looked.
 pub(super) fn set_released(due_at: &str, now: &str, attempts: &str, backoff: &str) -> String {
-    let set = |column: &str, value: &str| {
-        format!("{column} = iif(due_at_ms IS NULL, {column}, {value})")
-    };
+    let set =
+        |column: &str, value: &str| format!("{column} = iif(due_at_ms IS NULL, {column}, {value})");
     let sets = [
         set("due_at_ms", &format!("coalesce(min({due_at}, wanted_at_ms), {due_at})")),
         set("attempted_at_ms", now),

@@ -191,9 +191,8 @@ fn replace_sql(due: Due) -> &'static str {
     static REMOVE: LazyLock<String> = LazyLock::new(|| sql(&format!(", {}", schedule::SET_NONE)));
     static EXTEND: LazyLock<String> =
         LazyLock::new(|| sql(&format!(", {}", schedule::set_extended("?25"))));
-    static RELEASE: LazyLock<String> = LazyLock::new(|| {
-        sql(&format!(", {}", schedule::set_released("?25", "?7", "?26", "?27")))
-    });
+    static RELEASE: LazyLock<String> =
+        LazyLock::new(|| sql(&format!(", {}", schedule::set_released("?25", "?7", "?26", "?27"))));
     static NOT_LATER: LazyLock<String> =
         LazyLock::new(|| sql(&format!(", {}", schedule::set_not_later("?25"))));
     match due {

@@ -287,7 +287,6 @@ async fn a_number_that_version_4_kept_for_the_whole_app_is_free_in_another_trade
         INSERT INTO settle SELECT * FROM copy";
     connection.execute_batch(copy).unwrap();
     let numbers = "SELECT count(*) FROM settle WHERE out_settle_no = ?";
-    let numbers: i64 =
-        connection.query_row(numbers, [another.as_str()], |row| row.get(0)).unwrap();
+    let numbers: i64 = connection.query_row(numbers, [another.as_str()], |row| row.get(0)).unwrap();
     assert_eq!(numbers, 1);
 }
