@@ -6,10 +6,6 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-/// Pages in the log after which they are moved into the database file: 16 MiB, so that a burst of
-/// batches is not interrupted by a checkpoint each.
-const CHECKPOINT_PAGES: i64 = 4_096;
-
 /// What is kept of a log that a burst, or a long backup, made longer. One that is longer is news
 /// for the operator.
 pub(super) const LOG_BYTES_MAX: u32 = 64 * 1024 * 1024;
@@ -35,7 +31,8 @@ pub(super) fn connect_writer(path: &Path, busy_wait: Duration) -> rusqlite::Resu
     // Savepoints are kept in memory: no temporary files, whose directory may be read-only.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    // `Log` does that.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)?;
     Ok(connection)
 }

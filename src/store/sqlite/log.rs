@@ -1,26 +1,77 @@
 //! The log beside the database: how long it is, and how it becomes short again. It must not know
 //! what is in it.
+//!
+//! What was committed is in the log, and is moved from there into the database (a checkpoint) once
+//! there are [`PAGES_MIN`] pages of it. A thread of its own moves them while the writer goes on. What
+//! came meanwhile the writer moves itself, which takes a moment: SQLite begins a log anew only at a
+//! commit after which nothing of it is left to be moved.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, InterruptHandle};
 use tracing::{info, warn};
 
-use super::connect::LOG_BYTES_MAX;
-use super::place::Sizes;
+use super::connect::{LOG_BYTES_MAX, connect_writer};
+use super::place::{Place, Sizes};
+
+/// Pages in the log from which on they are moved: 16 MiB.
+const PAGES_MIN: u32 = 4_096;
 
 /// How long the writer waits for readers to let go of a log that is too long. Callers wait with it.
 const RESTART_WAIT: Duration = Duration::from_millis(20);
 
 /// What is known of the log.
-#[derive(Default)]
 pub(super) struct Log {
+    /// Pages in it after the last commit, which SQLite tells.
+    pages: Arc<AtomicU32>,
+    /// From how many on they are moved next.
+    move_from: u32,
+    /// `None`: the writer moves everything itself.
+    mover: Option<Mover>,
     /// It is longer than it should be, and the operator was told so.
     is_long: bool,
 }
 
 impl Log {
+    pub(super) fn new(mover: Option<Mover>) -> Self {
+        Self { pages: Arc::default(), move_from: PAGES_MIN, mover, is_long: false }
+    }
+
+    /// From now on this connection is the one that commits.
+    pub(super) fn follow(&self, connection: &mut Connection) -> rusqlite::Result<()> {
+        let pages = Arc::clone(&self.pages);
+        connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, now: i32| {
+            pages.store(now.unsigned_abs(), Ordering::Relaxed);
+            Ok(())
+        }))
+    }
+
+    /// After a commit: moves the log, or has it moved, if there is enough of it.
+    pub(super) fn committed(&mut self, connection: &Connection, place: &Place) {
+        let pages = self.pages.load(Ordering::Relaxed);
+        if pages < self.move_from {
+            // It may have begun anew, so that the next moment to move is an early one again.
+            self.move_from = self.move_from.min(pages.saturating_add(PAGES_MIN));
+            return;
+        }
+        if self.mover.as_ref().is_none_or(Mover::is_done) {
+            self.move_from = pages.saturating_add(PAGES_MIN);
+            if let Err(error) = checkpoint(connection) {
+                let why = place.told(&error);
+                warn!(why, "the database's log cannot be moved into it");
+            }
+        }
+    }
+
+    /// Nothing is moved any more, and the writer's connection is the last one.
+    pub(super) fn end(&mut self) {
+        self.mover = None;
+    }
+
     /// Counts the files, and begins a log anew that is too long.
     ///
     /// SQLite does that by itself between two readers. It cannot while one holds an old state, nor
@@ -45,19 +96,155 @@ impl Log {
             (true, false) => info!(%path, log_bytes, "the database's log is short again"),
             (false, false) | (true, true) => {}
         }
-        if is_long && let Err(error) = restart(connection, busy_wait) {
-            warn!(%path, %error, "the database's log cannot be begun anew");
+        if is_long && self.mover.as_ref().is_none_or(Mover::is_done) {
+            if let Err(error) = restart(connection, busy_wait) {
+                warn!(%path, %error, "the database's log cannot be begun anew");
+            }
         }
     }
 }
 
-/// Moves the log into the database and lets the next commit begin it anew, which also cuts it to
-/// [`LOG_BYTES_MAX`]. In vain while a reader holds an older state.
+/// Moves what no reader of an older state keeps, and waits for none. Returns how many pages are
+/// left.
+fn checkpoint(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+        let (pages, moved): (i64, i64) = (row.get(1)?, row.get(2)?);
+        Ok(pages - moved)
+    })
+}
+
+/// Lets the next commit begin the log anew, which also cuts it to [`LOG_BYTES_MAX`], if everything
+/// was moved. In vain while a reader holds an older state.
 fn restart(connection: &Connection, busy_wait: Duration) -> rusqlite::Result<()> {
+    if checkpoint(connection)? > 0 {
+        return Ok(());
+    }
     connection.busy_timeout(RESTART_WAIT)?;
     let restarted = connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()));
     connection.busy_timeout(busy_wait)?;
     restarted
+}
+
+/// A thread that moves the log into the database while the writer goes on.
+pub(super) struct Mover {
+    shared: Arc<Shared>,
+    /// `None`: it was waited for.
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    work: Mutex<Work>,
+    changed: Condvar,
+}
+
+enum Work {
+    /// There is nothing to move.
+    None,
+    Wanted,
+    /// A connection is at it, which can be told to end early.
+    Moving(InterruptHandle),
+    /// All but a little is moved, or a reader keeps the rest.
+    Done,
+    /// The store is closed.
+    Over,
+}
+
+impl Mover {
+    pub(super) fn start(place: Arc<Place>, busy_wait: Duration) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared { work: Mutex::new(Work::None), changed: Condvar::new() });
+        let of_thread = Arc::clone(&shared);
+        let thread = thread::Builder::new().name("store-log".to_owned());
+        let thread = thread.spawn(move || {
+            while of_thread.wait_for_work() {
+                if let Err(error) = of_thread.move_log(&place, busy_wait) {
+                    let why = place.told(&error);
+                    warn!(why, "the database's log cannot be moved into it");
+                }
+                of_thread.set(Work::Done);
+            }
+        })?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Whether it has done what it can. If it has nothing to do, it begins.
+    fn is_done(&self) -> bool {
+        let mut work = self.shared.work();
+        match *work {
+            Work::Done => {
+                *work = Work::None;
+                true
+            }
+            Work::None => {
+                *work = Work::Wanted;
+                self.shared.changed.notify_one();
+                false
+            }
+            Work::Wanted | Work::Moving(_) | Work::Over => false,
+        }
+    }
+}
+
+impl Drop for Mover {
+    /// Its connection is closed before the writer's, which is the last one.
+    fn drop(&mut self) {
+        match self.shared.set(Work::Over) {
+            Work::Moving(connection) => connection.interrupt(),
+            Work::None | Work::Wanted | Work::Done | Work::Over => {}
+        }
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread that moves the database's log panicked, a bug");
+        }
+    }
+}
+
+impl Shared {
+    fn work(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing follows the end. Returns what was before.
+    fn set(&self, next: Work) -> Work {
+        let mut work = self.work();
+        if let Work::Over = *work {
+            return Work::Over;
+        }
+        let before = std::mem::replace(&mut *work, next);
+        self.changed.notify_one();
+        before
+    }
+
+    /// `false`: the store is closed.
+    fn wait_for_work(&self) -> bool {
+        let mut work = self.work();
+        loop {
+            match *work {
+                Work::Wanted => return true,
+                Work::Over => return false,
+                Work::None | Work::Moving(_) | Work::Done => {
+                    let waited = self.changed.wait(work);
+                    work = waited.unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
+    }
+
+    /// Until less is left than is worth to begin for, or a reader keeps the rest.
+    fn move_log(&self, place: &Place, busy_wait: Duration) -> rusqlite::Result<()> {
+        if place.known_damage().is_some() || place.look().is_err() {
+            return Ok(());
+        }
+        let connection = connect_writer(place.path(), busy_wait)?;
+        if let Work::Over = self.set(Work::Moving(connection.get_interrupt_handle())) {
+            return Ok(());
+        }
+        let mut left = i64::MAX;
+        loop {
+            let before = std::mem::replace(&mut left, checkpoint(&connection)?);
+            if left < i64::from(PAGES_MIN) || left >= before {
+                return Ok(());
+            }
+        }
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and exact up to 8 PiB")]

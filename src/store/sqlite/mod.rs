@@ -53,6 +53,7 @@ use crate::settle::{AppId, HistoryEntry, Key, Record, Release, SettleId, Source,
 use check::Checking;
 use columns::Fault;
 use job::{Urgency, Write};
+use log::{Log, Mover};
 use open::Opened;
 use place::Place;
 use queue::Queue;
@@ -155,7 +156,19 @@ impl Sqlite {
             error,
         })?;
         let (busy_wait, clock) = (options.busy_wait, options.clock.clone());
-        let writer = Writer::new(Arc::clone(&place), connection, busy_wait, clock);
+        let mover = match threads {
+            Threads::Callers => None,
+            Threads::Own => {
+                let mover = Mover::start(Arc::clone(&place), busy_wait);
+                Some(mover.map_err(|error| OpenError::Io {
+                    path: path(),
+                    doing: "start what moves its log",
+                    error,
+                })?)
+            }
+        };
+        let log = Log::new(mover);
+        let writer = Writer::new(Arc::clone(&place), connection, busy_wait, clock, log);
         let (queue, committer) = queue::queue(writer, options);
         let sqlite = Self {
             place,

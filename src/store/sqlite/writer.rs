@@ -48,9 +48,20 @@ impl Writer {
         connection: Connection,
         busy_wait: Duration,
         clock: Clock,
+        log: Log,
     ) -> Self {
-        let (connection, log, tried) = (Ok(connection), Log::default(), clock.uptime());
-        Self { place, busy_wait, clock, connection, log, breaks_in_a_row: 0, tried }
+        let tried = clock.uptime();
+        let mut writer = Self {
+            place,
+            busy_wait,
+            clock,
+            connection: Ok(connection),
+            log,
+            breaks_in_a_row: 0,
+            tried,
+        };
+        writer.follow();
+        writer
     }
 
     /// Commits a batch and answers each of its jobs.
@@ -84,13 +95,17 @@ impl Writer {
         for (job, error) in batch.into_iter().zip(errors) {
             job.reply(error.map_or(Fate::Durable, Fate::Failed));
         }
-        if is_looked_at && let (Some(sizes), Ok(connection)) = (sizes, &self.connection) {
-            self.log.look(connection, self.place.path(), sizes, self.busy_wait);
+        if let (Some(sizes), Ok(connection)) = (sizes, &self.connection) {
+            self.log.committed(connection, &self.place);
+            if is_looked_at {
+                self.log.look(connection, self.place.path(), sizes, self.busy_wait);
+            }
         }
     }
 
     /// Moves the log into the database file, closes it and lets other processes have it.
     fn shut(&mut self) {
+        self.log.end();
         let path = self.place.path().display();
         if let Err(astray) = self.place.look() {
             tracing::error!(%astray, "closing a database that is not in its place");
@@ -149,6 +164,15 @@ impl Writer {
     /// would leave.
     fn connect(&mut self) {
         self.connection = connect(&self.place, self.busy_wait);
+        self.follow();
+    }
+
+    /// The log is told of each commit.
+    fn follow(&mut self) {
+        let followed = self.connection.as_mut().map(|connection| self.log.follow(connection));
+        if let Ok(Err(error)) = followed {
+            self.connection = Err(self.place.told(&error));
+        }
     }
 }
 

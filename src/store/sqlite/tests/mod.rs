@@ -5,6 +5,7 @@ mod batches;
 mod failures;
 mod files;
 mod generations;
+mod logs;
 mod plans;
 mod refusals;
 mod versions;

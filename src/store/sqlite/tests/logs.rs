@@ -1,0 +1,59 @@
+//! The log beside the database becomes short while the writer goes on.
+
+use std::fs;
+use std::time::Duration;
+
+use super::super::files::beside;
+use super::super::{Sqlite, SqliteOptions};
+use crate::settle::{Origin, Record, Source};
+use crate::store::Store;
+use crate::store::contract_tests::fixtures::*;
+use crate::store::contract_tests::sqlite::as_another_program;
+
+const MIB: u64 = 1024 * 1024;
+
+/// A settle of half a MiB.
+fn large(number: u32) -> Record {
+    let mut record = submitted(key(&format!("n{number}")));
+    let mut request = request();
+    request.body = "x".repeat(512 * 1024);
+    record.origin = Origin::Gateway(request);
+    record
+}
+
+async fn insert_mib(store: &Store, first: u32, mib: u32) {
+    for number in first..first + 2 * mib {
+        let inserted = store.insert(large(number), Source::Gateway, due_now()).await;
+        assert_eq!(inserted, Ok(crate::store::Insert::Inserted));
+    }
+}
+
+#[tokio::test]
+async fn what_is_committed_is_moved_while_the_writer_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("settles.db");
+    let store = Store::Sqlite(Sqlite::open(SqliteOptions::new(&path).creating()).unwrap().into());
+    insert_mib(&store, 0, 80).await;
+    let size = |suffix| fs::metadata(beside(&path, suffix)).unwrap().len();
+    assert!(size("-wal") < 60 * MIB, "{}", size("-wal"));
+    // What is not in the log any more is in the database.
+    assert!(size("") > 30 * MIB, "{}", size(""));
+
+    // A reader keeps an old state: the writer goes on, and the log grows.
+    let reader = as_another_program(&path);
+    reader.execute_batch("BEGIN; SELECT count(*) FROM settle").unwrap();
+    insert_mib(&store, 10_000, 80).await;
+    assert!(size("-wal") > 70 * MIB, "{}", size("-wal"));
+    drop(reader);
+    // Health proves a write every two seconds.
+    let is_short = async {
+        while size("-wal") > 64 * MIB {
+            store.ping().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), is_short).await.unwrap();
+    assert!(store.get(&large(10_001).key).await.unwrap().is_some());
+    store.close().await;
+    assert!(!beside(&path, "-wal").exists());
+}
