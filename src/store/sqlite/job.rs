@@ -1,15 +1,15 @@
 //! One operation on its way to the writer, and the way back of its answer.
 
-use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::super::Error;
+use super::batch::Batch;
 use super::columns::Fault;
 
 /// What the writer knows of an operation.
 pub(super) trait Job: Send {
     /// May run more than once, each time on a database that has seen nothing of it.
-    fn apply(&mut self, connection: &Connection) -> Result<(), Fault>;
+    fn apply(&mut self, batch: &Batch<'_>) -> Result<(), Fault>;
 
     /// Tells the caller.
     fn reply(self: Box<Self>, verdict: Fate);
@@ -45,8 +45,8 @@ pub(super) struct Write<T, F> {
 pub(super) struct Unheard(pub(super) Box<dyn Job>);
 
 impl Job for Unheard {
-    fn apply(&mut self, connection: &Connection) -> Result<(), Fault> {
-        self.0.apply(connection)
+    fn apply(&mut self, batch: &Batch<'_>) -> Result<(), Fault> {
+        self.0.apply(batch)
     }
 
     fn reply(self: Box<Self>, _: Fate) {}
@@ -66,10 +66,10 @@ impl<T, F> Write<T, F> {
 impl<T, F> Job for Write<T, F>
 where
     T: Send,
-    F: FnMut(&Connection) -> Result<T, Fault> + Send,
+    F: FnMut(&Batch<'_>) -> Result<T, Fault> + Send,
 {
-    fn apply(&mut self, connection: &Connection) -> Result<(), Fault> {
-        self.done = Some((self.run)(connection)?);
+    fn apply(&mut self, batch: &Batch<'_>) -> Result<(), Fault> {
+        self.done = Some((self.run)(batch)?);
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 //! is in [`settles`] (insert, swap), [`schedule`] (leases), [`list`] (pages), [`sweep`] (repairs)
 //! and [`unfinished`] (what is not at its end); how a record becomes a row is in [`rows`].
 
+mod batch;
 mod check;
 mod columns;
 mod connect;
@@ -50,6 +51,7 @@ use super::{
 };
 use crate::clock::{Clock, Timestamp};
 use crate::settle::{AppId, HistoryEntry, Key, Record, Release, SettleId, Source, TradeSystem};
+use batch::Batch;
 use check::Checking;
 use columns::Fault;
 use job::{Urgency, Write};
@@ -214,7 +216,7 @@ impl Sqlite {
     async fn write<T, F>(&self, urgency: Urgency, run: F) -> Result<T, Error>
     where
         T: Send + 'static,
-        F: FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
+        F: FnMut(&Batch<'_>) -> Result<T, Fault> + Send + 'static,
     {
         let (job, answer) = Write::new(urgency, run);
         self.queue.push(Box::new(job))?;
@@ -261,7 +263,7 @@ impl Sqlite {
     ) -> Result<Vec<Claim>, Error> {
         let app_id = app_id.clone();
         let now = self.now();
-        let claim = move |db: &Connection| schedule::claim_due(db, &app_id, &limits, now);
+        let claim = move |db: &Batch<'_>| schedule::claim_due(db, &app_id, &limits, now);
         self.write(Urgency::Ordinary, claim).await
     }
 
@@ -272,13 +274,13 @@ impl Sqlite {
         release: Release,
     ) -> Result<bool, Error> {
         let (key, now) = (key.clone(), self.now());
-        let release = move |db: &Connection| schedule::release_lease(db, &key, fence, release, now);
+        let release = move |db: &Batch<'_>| schedule::release_lease(db, &key, fence, release, now);
         self.write(Urgency::Ordinary, release).await
     }
 
     pub(super) async fn remove_due(&self, key: &Key, fence: Fence) -> Result<bool, Error> {
         let key = key.clone();
-        let remove = move |db: &Connection| schedule::remove_leased(db, &key, fence);
+        let remove = move |db: &Batch<'_>| schedule::remove_leased(db, &key, fence);
         self.write(Urgency::Ordinary, remove).await
     }
 
@@ -289,7 +291,7 @@ impl Sqlite {
         gap: Duration,
     ) -> Result<Option<Duration>, Error> {
         let (key, now) = (key.clone(), self.now());
-        let nudge = move |db: &Connection| schedule::nudge(db, &key, now.plus(wait), gap);
+        let nudge = move |db: &Batch<'_>| schedule::nudge(db, &key, now.plus(wait), gap);
         let due_at = self.write(Urgency::Ordinary, nudge).await?;
         Ok(due_at.map(|due_at| due_at.since(now)))
     }
@@ -338,7 +340,7 @@ impl Sqlite {
         if looked.is_clean() {
             return Ok(looked.swept(0, 0));
         }
-        let repair = move |db: &Connection| sweep::repair(db, now, &looked);
+        let repair = move |db: &Batch<'_>| sweep::repair(db, now, &looked);
         self.write(Urgency::Ordinary, repair).await
     }
 
@@ -349,7 +351,7 @@ impl Sqlite {
 
     pub(super) async fn save_token(&self, app_id: &AppId, token: StoredToken) -> Result<(), Error> {
         let app_id = app_id.clone();
-        let save = move |db: &Connection| tokens::save_token(db, &app_id, &token);
+        let save = move |db: &Batch<'_>| tokens::save_token(db, &app_id, &token);
         self.write(Urgency::Ordinary, save).await
     }
 
@@ -363,7 +365,7 @@ impl Sqlite {
 
     pub(super) async fn ping(&self) -> Result<(), Error> {
         let tables = Arc::clone(&self.tables);
-        let prove = move |db: &Connection| {
+        let prove = move |db: &Batch<'_>| {
             connect::prove_tables(db, &tables)?;
             Ok(connect::prove_write(db)?)
         };

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use rusqlite::{Connection, params};
 
 use super::super::{Absorbed, FIRST_FENCE, Fence, Insert, NewDue, Swap, Swapped};
+use super::batch::Batch;
 use super::columns::{Binder, Cursor, Fault};
 use super::history::{LateEntry, insert_late, spelled};
 use super::rows::{
@@ -43,13 +44,15 @@ impl NewSettle {
         Self { settle: Spelled::new(record, history), due }
     }
 
-    pub(super) fn insert(&self, connection: &Connection) -> Result<Insert, Fault> {
-        let mut statement = connection.prepare_cached(&INSERT_SETTLE)?;
-        let mut binder = Binder::new(&mut statement);
-        self.settle.bind_new(&mut binder)?;
-        self.due.bind(&mut binder)?;
-        match binder.execute()? {
-            0 => existing(connection, &self.settle.record),
+    pub(super) fn insert(&self, batch: &Batch<'_>) -> Result<Insert, Fault> {
+        let inserted = batch.run(&INSERT_SETTLE, |statement| {
+            let mut binder = Binder::new(statement);
+            self.settle.bind_new(&mut binder)?;
+            self.due.bind(&mut binder)?;
+            binder.execute()
+        });
+        match inserted? {
+            0 => existing(batch, &self.settle.record),
             _ => Ok(Insert::Inserted),
         }
     }
@@ -92,21 +95,21 @@ impl Replacement {
         Self { settle: Spelled::new(record, history), late, due, lease, absorbed, now }
     }
 
-    pub(super) fn swap(&self, connection: &Connection) -> Result<Swapped, Fault> {
+    pub(super) fn swap(&self, batch: &Batch<'_>) -> Result<Swapped, Fault> {
         if self.absorbed.is_none() {
-            match self.replace(connection)? {
+            match self.replace(batch)? {
                 Replaced::Done => return Ok(Swapped::Done),
                 Replaced::SettleIdTaken(_) => return Ok(Swapped::SettleIdTaken),
                 Replaced::NotFound => {}
             }
         }
-        self.swap_or_tell(connection)
+        self.swap_or_tell(batch)
     }
 
     /// Merges another record into this one, changes the origin, or tells why nothing is replaced.
-    fn swap_or_tell(&self, connection: &Connection) -> Result<Swapped, Fault> {
+    fn swap_or_tell(&self, batch: &Batch<'_>) -> Result<Swapped, Fault> {
         let record = &self.settle.record;
-        let found = match find(connection, &record.key)? {
+        let found = match find(batch, &record.key)? {
             Some(found) if found.version == record.version - 1 => found,
             Some(_) | None => return Ok(Swapped::Conflict),
         };
@@ -114,15 +117,15 @@ impl Replacement {
             return Ok(Swapped::LeaseLost);
         }
         if let Some(absorbed) = &self.absorbed {
-            match find(connection, &absorbed.key)? {
-                Some(other) if other.version == absorbed.version => delete(connection, other.id)?,
+            match find(batch, &absorbed.key)? {
+                Some(other) if other.version == absorbed.version => delete(batch, other.id)?,
                 Some(_) | None => return Ok(Swapped::Conflict),
             }
         }
         if found.origin != origin_kind(&record.origin) {
-            update_origin(connection, found.id, record)?;
+            update_origin(batch, found.id, record)?;
         }
-        match self.replace(connection)? {
+        match self.replace(batch)? {
             Replaced::Done => Ok(Swapped::Done),
             // Something was written already, so the whole operation fails.
             Replaced::SettleIdTaken(error) => Err(error.into()),
@@ -131,28 +134,20 @@ impl Replacement {
     }
 
     /// The one statement of a swap that meets what it expects.
-    fn replace(&self, connection: &Connection) -> Result<Replaced, Fault> {
+    fn replace(&self, batch: &Batch<'_>) -> Result<Replaced, Fault> {
         let record = &self.settle.record;
-        let mut statement = connection.prepare_cached(replace_sql(self.due))?;
-        let mut binder = Binder::new(&mut statement);
-        bind_key(&mut binder, &record.key)?;
-        binder.put(record.version - 1)?;
-        binder.put(origin_kind(&record.origin).word())?;
-        binder.put(self.lease.map(|fence| fence.0))?;
-        binder.time(self.now)?;
-        self.settle.bind_changing(&mut binder)?;
-        match self.due {
-            Due::Keep | Due::Remove => {}
-            Due::Extend { lease: wait } | Due::NotLater { wait } => {
-                binder.time(self.now.plus(wait))?;
-            }
-            Due::Release(to) => {
-                binder.time(self.now.plus(to.wait))?;
-                binder.put(to.attempts)?;
-                binder.put(to.backoff)?;
-            }
-        }
-        match binder.execute() {
+        let replaced = batch.run(replace_sql(self.due), |statement| {
+            let mut binder = Binder::new(statement);
+            bind_key(&mut binder, &record.key)?;
+            binder.put(record.version - 1)?;
+            binder.put(origin_kind(&record.origin).word())?;
+            binder.put(self.lease.map(|fence| fence.0))?;
+            binder.time(self.now)?;
+            self.settle.bind_changing(&mut binder)?;
+            self.bind_due(&mut binder)?;
+            binder.execute()
+        });
+        match replaced {
             Ok(0) => return Ok(Replaced::NotFound),
             Ok(_) => {}
             Err(error) if is_unique_violation(&error) => {
@@ -162,12 +157,26 @@ impl Replacement {
         }
         match record.origin {
             Origin::Gateway(_) => {}
-            Origin::Platform => update_listed(connection, record)?,
+            Origin::Platform => update_listed(batch, record)?,
         }
         if let Some(entry) = &self.late {
-            insert_late(connection, &record.key, entry)?;
+            insert_late(batch, &record.key, entry)?;
         }
         Ok(Replaced::Done)
+    }
+
+    fn bind_due(&self, binder: &mut Binder<'_, '_>) -> rusqlite::Result<()> {
+        match self.due {
+            Due::Keep | Due::Remove => Ok(()),
+            Due::Extend { lease: wait } | Due::NotLater { wait } => {
+                binder.time(self.now.plus(wait))
+            }
+            Due::Release(to) => {
+                binder.time(self.now.plus(to.wait))?;
+                binder.put(to.attempts)?;
+                binder.put(to.backoff)
+            }
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode};
 
 use super::super::Error;
+use super::batch::Batch;
 use super::connect::{close_last, connect_writer, prove_write};
 use super::job::{Fate, Job, Urgency};
 use super::log::Log;
@@ -278,11 +279,12 @@ impl Transaction<'_> {
         BatchEnd::Broken(why)
     }
 
-    fn apply_all(&self, batch: &mut [Box<dyn Job>], errors: &mut [Option<Error>]) -> Applied {
+    fn apply_all(&self, jobs: &mut [Box<dyn Job>], errors: &mut [Option<Error>]) -> Applied {
         let connection = self.connection;
-        for (job, slot) in batch.iter_mut().zip(errors).filter(|(_, slot)| slot.is_none()) {
+        let batch = Batch::new(connection);
+        for (job, slot) in jobs.iter_mut().zip(errors).filter(|(_, slot)| slot.is_none()) {
             let changes = connection.total_changes();
-            let Err(error) = self.apply(job.as_mut()) else {
+            let Err(error) = self.apply(job.as_mut(), &batch) else {
                 continue;
             };
             *slot = Some(error);
@@ -298,8 +300,8 @@ impl Transaction<'_> {
         Applied::All
     }
 
-    fn apply(&self, job: &mut dyn Job) -> Result<(), Error> {
-        match catch_unwind(AssertUnwindSafe(|| job.apply(self.connection))) {
+    fn apply(&self, job: &mut dyn Job, batch: &Batch<'_>) -> Result<(), Error> {
+        match catch_unwind(AssertUnwindSafe(|| job.apply(batch))) {
             Ok(applied) => applied.map_err(|fault| self.place.failed(fault)),
             Err(_) => Err(Error::Unavailable("the operation panicked, a bug".to_owned())),
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use super::super::batch::Batch;
 use super::super::columns::Fault;
 use super::super::job::Urgency;
 use super::super::{Sqlite, SqliteOptions};
@@ -180,7 +181,7 @@ async fn a_panic_fails_its_own_job_only_and_leaves_nothing_of_it() {
     let sqlite = std::sync::Arc::clone(&stepped.sqlite);
     let panicking = stepped
         .queue(|_| async move {
-            let run = |db: &rusqlite::Connection| -> Result<(), Fault> {
+            let run = |db: &Batch<'_>| -> Result<(), Fault> {
                 db.execute("UPDATE proof_of_write SET times = 1000", [])?;
                 panic!("on purpose")
             };

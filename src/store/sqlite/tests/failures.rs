@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::Connection;
 use tokio::time::advance;
 
+use super::super::batch::Batch;
 use super::super::columns::Fault;
 use super::super::job::{Fate, Job, Urgency};
 use super::super::{Sqlite, SqliteOptions};
@@ -58,7 +58,7 @@ async fn a_failed_commit_leaves_the_whole_batch_in_doubt_and_the_store_recovers(
 struct Deadly;
 
 impl Job for Deadly {
-    fn apply(&mut self, _: &Connection) -> Result<(), Fault> {
+    fn apply(&mut self, _: &Batch<'_>) -> Result<(), Fault> {
         Ok(())
     }
 
