@@ -96,10 +96,11 @@ impl Log {
             (true, false) => info!(%path, log_bytes, "the database's log is short again"),
             (false, false) | (true, true) => {}
         }
-        if is_long && self.mover.as_ref().is_none_or(Mover::is_done) {
-            if let Err(error) = restart(connection, busy_wait) {
-                warn!(%path, %error, "the database's log cannot be begun anew");
-            }
+        if is_long
+            && self.mover.as_ref().is_none_or(Mover::is_done)
+            && let Err(error) = restart(connection, busy_wait)
+        {
+            warn!(%path, %error, "the database's log cannot be begun anew");
         }
     }
 }

@@ -122,6 +122,7 @@ impl Committer {
 
     /// While operations keep coming, a batch that is a little later is larger. An operation that
     /// comes alone never waits.
+    #[expect(clippy::disallowed_methods, reason = "it blocks the writer's own thread")]
     fn wait_for_more(&self) {
         let mut queued = self.jobs.len();
         for _ in 0..WAITS_MAX {

@@ -10,7 +10,7 @@ use secrecy::ExposeSecret;
 
 use super::super::connect::connect_writer;
 use super::super::files::beside;
-use super::super::migrations::{APPLICATION_ID, migrate, migrate_to, room_needed, version};
+use super::super::migrations::{migrate, migrate_to, room_needed, version};
 use super::super::{Sqlite, SqliteOptions};
 use crate::clock::Clock;
 use crate::settle::{
@@ -86,7 +86,8 @@ impl Old {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("settles.db");
         let mut connection = as_another_program(&path);
-        connection.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        let purpose = SqliteOptions::new(&path).purpose;
+        connection.pragma_update(None, "application_id", purpose.application_id()).unwrap();
         migrate_to(&mut connection, 5).unwrap();
         connection.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
         connection.execute_batch(ROWS_OF_VERSION_5).unwrap();
