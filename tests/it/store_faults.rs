@@ -62,12 +62,12 @@ async fn a_database_from_a_newer_version_is_refused_at_start() {
     let sim = simulator().await;
     let (dir, number) = used(&sim).await;
     let newer = Connection::open(database(dir.path())).unwrap();
-    newer.execute_batch("PRAGMA user_version = 7").unwrap();
+    newer.execute_batch("PRAGMA user_version = 99").unwrap();
     newer.close().unwrap();
-    refused(&sim, dir.path(), &["newer gateway", "version 7"]).await;
+    refused(&sim, dir.path(), &["newer gateway", "version 99"]).await;
     // Untouched: the version that it came from goes on with it.
     let older = Connection::open(database(dir.path())).unwrap();
-    older.execute_batch("PRAGMA user_version = 5").unwrap();
+    older.execute_batch("PRAGMA user_version = 6").unwrap();
     older.close().unwrap();
     let gateway = Process::start(&sim, dir.path(), Setting::default()).await;
     let mut client = gateway.client.clone();

@@ -113,7 +113,7 @@ pub(in super::super) static GONE: &[Gone] = &[
         key: "sqlite_check_time_max_ms",
         now: Now::Ms(|config| config.sqlite.check_time_max),
         meaning: "How long the check of the database may take at start. What it has not read by \
-                  then is not checked.",
+                  then is read beside serving.",
     },
     Gone {
         section: "douyin",

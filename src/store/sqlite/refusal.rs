@@ -87,9 +87,9 @@ pub enum OpenError {
     )]
     Damaged { path: PathBuf, detail: String },
     #[error(
-        "{} must be written anew for this version, which may need {} on its disk; {} are free: make \
-         room on it. Nothing was changed, and the version before still serves it", .path.display(),
-        in_mib(*.needed), in_mib(*.free)
+        "{} must be written anew for this version, which may need {} on its disk, and {} are free: \
+         make room on it. Nothing was changed, and the version before still serves it",
+        .path.display(), in_mib(*.needed), in_mib(*.free)
     )]
     NoRoom { path: PathBuf, needed: u64, free: u64 },
     #[error(
