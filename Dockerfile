@@ -11,7 +11,7 @@ WORKDIR /build
 # was built of the package itself is removed, because it may be newer than the sources that follow.
 # The simulator and the benches are members of the workspace, so cargo wants to know them, though
 # nothing of them is built.
-COPY .cargo .cargo
+COPY .cargo/config.toml .cargo/
 COPY Cargo.toml Cargo.lock ./
 COPY sim/Cargo.toml sim/
 COPY benches/Cargo.toml benches/

@@ -1,5 +1,5 @@
-//! The transaction that a batch of operations shares: its connection, and the statements that most of
-//! them run, which are looked up once per batch.
+//! The transaction that a batch of operations shares: its connection, and the statements that most
+//! of them run, which are looked up once per batch.
 
 use std::cell::RefCell;
 use std::ops::Deref;
