@@ -2,9 +2,9 @@
 //! what is in it.
 //!
 //! What was committed is in the log, and is moved from there into the database (a checkpoint) once
-//! there are [`PAGES_MIN`] pages of it. A thread of its own moves them while the writer goes on. What
-//! came meanwhile the writer moves itself, which takes a moment: SQLite begins a log anew only at a
-//! commit after which nothing of it is left to be moved.
+//! there are [`PAGES_MIN`] pages of it. A thread of its own moves them while the writer goes on.
+//! What came meanwhile the writer moves itself, which takes a moment: SQLite begins a log anew only
+//! at a commit after which nothing of it is left to be moved.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};

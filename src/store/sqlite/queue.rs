@@ -9,8 +9,8 @@ use super::super::Error;
 use super::job::{Job, Unheard};
 use super::writer::Writer;
 
-/// How long the writer waits for more operations at a time, and how often at most, before it commits
-/// those that it has. At 64 callers on one core, batches are half as large without it.
+/// How long the writer waits for more operations at a time, and how often at most, before it
+/// commits those that it has. At 64 callers on one core, batches are half as large without it.
 const WAIT: Duration = Duration::from_micros(200);
 const WAITS_MAX: u32 = 5;
 
