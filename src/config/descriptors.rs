@@ -25,12 +25,14 @@ impl Config {
             // One more for fetching a token.
             u64::from(app.budget.requests_in_flight).saturating_add(1)
         });
-        let store = u64::from(self.sqlite.readers).saturating_add(1);
+        // The writer, what moves the log, and the check of a start.
+        let store = u64::from(self.sqlite.readers).saturating_add(3);
         vec![
             ("server.connections_max", count(self.grpc.connections_max)),
             ("server.callback_connections_max", callbacks),
             ("admin", count(crate::http::admin::limits().connections_max)),
             ("requests_in_flight of the apps", in_flight.fold(0, u64::saturating_add)),
+            ("douyin.idle_connections_max", count(self.douyin.idle_connections_max)),
             ("store", store.saturating_mul(DESCRIPTORS_PER_STORE_CONNECTION)),
             ("kept for the rest", DESCRIPTORS_RESERVED),
         ]

@@ -19,7 +19,7 @@ pub struct ClientConfig {
     /// How long an unused connection is kept. Shorter than most servers keep it, because a request
     /// that meets the server's close has an unknown outcome. Default 20 s.
     pub idle_timeout: Duration,
-    /// The most unused connections that are kept. Default 256.
+    /// The most unused connections that are kept. Default 768.
     pub idle_connections_max: usize,
     /// How long before its end a token is replaced. Default 4 min: Douyin keeps the token before
     /// the newest one alive for 5 min, so calls that still use the old one succeed.
@@ -43,7 +43,7 @@ impl Default for ClientConfig {
             call_timeout: Duration::from_secs(10),
             answer_bytes_max: 1024 * 1024,
             idle_timeout: Duration::from_secs(20),
-            idle_connections_max: 256,
+            idle_connections_max: 768,
             refresh_ahead: Duration::from_secs(240),
             refetch_gap: Duration::from_secs(60),
             pause_min: Duration::from_secs(1),

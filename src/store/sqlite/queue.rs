@@ -1,7 +1,7 @@
 //! The bounded queue before the writer: one end for the operations, one for what commits them.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::thread;
 
 use tokio::sync::mpsc;
 
@@ -9,10 +9,9 @@ use super::super::Error;
 use super::job::{Job, Unheard};
 use super::writer::Writer;
 
-/// How long the writer waits for more operations at a time, and how often at most, before it
-/// commits those that it has. At 64 callers on one core, batches are half as large without it.
-const WAIT: Duration = Duration::from_micros(200);
-const WAITS_MAX: u32 = 5;
+/// How often the writer lets the other threads of its core go first before it commits what queued
+/// up.
+const YIELDS_MAX: u32 = 8;
 
 /// Where operations queue up.
 pub(super) struct Queue {
@@ -103,30 +102,23 @@ impl Committer {
 
     /// Commits batch after batch until the queue is closed and empty. Blocks its thread.
     pub(super) fn run(mut self) {
-        let mut last = 0;
         while let Some(first) = self.jobs.blocking_recv() {
-            if last > 1 {
-                self.wait_for_more();
-            } else {
-                // Who shares this core with the writer goes first.
-                std::thread::yield_now();
-            }
+            self.let_others_queue();
             let mut batch = Vec::with_capacity(self.batch_jobs_max);
             batch.push(first);
             batch.extend(self.take(self.batch_jobs_max - 1));
-            last = batch.len();
             self.writer.commit_batch(batch);
         }
         self.close();
     }
 
-    /// While operations keep coming, a batch that is a little later is larger. An operation that
-    /// comes alone never waits.
-    #[expect(clippy::disallowed_methods, reason = "it blocks the writer's own thread")]
-    fn wait_for_more(&self) {
+    /// Threads that share this core with the writer go first, as long as they queue more: a batch
+    /// costs one flush, however large it is. Where the writer has a core of its own it does not
+    /// wait, and what comes during a flush is the next batch.
+    fn let_others_queue(&self) {
         let mut queued = self.jobs.len();
-        for _ in 0..WAITS_MAX {
-            std::thread::sleep(WAIT);
+        for _ in 0..YIELDS_MAX {
+            thread::yield_now();
             let now = self.jobs.len();
             if now == queued || now >= self.batch_jobs_max {
                 return;
