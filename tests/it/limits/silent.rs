@@ -29,6 +29,7 @@ fn few_descriptors(platform_keys: std::path::PathBuf) -> Setting {
     Setting {
         descriptors: Some(256),
         server: SMALL.to_owned(),
+        douyin: "idle_connections_max = 8\n",
         platform_keys: Some(platform_keys),
         more: "requests_per_second = 1000\nrequests_in_flight = 16\n".to_owned(),
         ..Setting::default()
@@ -205,7 +206,7 @@ async fn limits_beyond_the_descriptors_are_a_problem_of_the_configuration() {
     let setting = Setting { descriptors: Some(256), ..Setting::default() };
     let (code, said) = Process::refused_with(&sim, dir.path(), setting).await;
     assert_eq!(code, Some(64), "{said}");
-    for part in ["256 file descriptors", "add up to 2_2", "server.connections_max 2_048", "store"] {
+    for part in ["256 file descriptors", "add up to 3_0", "server.connections_max 2_048", "store"] {
         assert!(said.contains(part), "{part}: {said}");
     }
     // The soft limit is not one: it is raised.
