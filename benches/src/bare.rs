@@ -1,5 +1,5 @@
-//! The bare translator: tonic in front, reqwest behind, the gateway's contract, and nothing kept.
-//! What it costs is what the gateway's stack costs without the gateway's promise.
+//! The bare translator: tonic in front, reqwest behind, the gateway's contract, and no storage. Its
+//! cost is that of the gateway's libraries alone.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ struct Accepted {
     wallet_settle_id: Option<String>,
 }
 
-/// The HTTP client of the translator, and of the load that calls the upstream directly.
+/// The HTTP client of the translator. The load uses it too, to call the upstream directly.
 pub fn http_client(connections: usize) -> Result<reqwest::Client, Failure> {
     let client = reqwest::Client::builder()
         .pool_max_idle_per_host(connections)
@@ -79,7 +79,7 @@ pub fn body_of(settle: &CreateSettleRequest) -> Result<Vec<u8>, serde_json::Erro
     })
 }
 
-/// Serves for ever; prints its address as the gateway does.
+/// Serves until its process ends; prints its address as the gateway does.
 pub fn serve(upstream: &str) -> Result<(), Failure> {
     let bare = Bare { client: http_client(1024)?, url: format!("{upstream}{CREATE_PATH}") };
     let runtime = tokio::runtime::Runtime::new()?;

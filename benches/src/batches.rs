@@ -1,5 +1,5 @@
-//! Creates as the store sees them, an insert and a swap each, in batches of a chosen size and
-//! without a thread.
+//! The two writes of each create, an insert and a swap, in batches of a chosen size, without a
+//! writer thread.
 
 use std::future::Future;
 use std::path::Path;
@@ -22,7 +22,7 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// On a new database.
+    /// Makes a new database.
     pub fn open(database: &Path) -> Self {
         let options = SqliteOptions::new(database).creating();
         let clock = options.clock.clone();
@@ -30,7 +30,7 @@ impl Batches {
         Self { store: Store::Sqlite(Arc::new(sqlite)), committer, clock, next: 0 }
     }
 
-    /// The writes of so many creates, which nothing has written yet.
+    /// Makes the writes of this many new creates, without running them.
     pub fn creates(&mut self, count: usize) -> Vec<(Record, Swap)> {
         let (policy, now) = (Policy::default(), self.clock.now());
         let numbers = self.next..self.next + count as u64;
@@ -44,7 +44,7 @@ impl Batches {
         writes.collect()
     }
 
-    /// Both writes of each: all inserts in one batch, then all swaps in another.
+    /// Runs both writes of each create: all inserts in one batch, then all swaps in another.
     pub fn write(&mut self, creates: Vec<(Record, Swap)>) {
         let store = self.store.clone();
         let (records, swaps): (Vec<_>, Vec<_>) = creates.into_iter().unzip();

@@ -1,4 +1,4 @@
-//! Douyin's word that a settle succeeded, signed with the simulator's key.
+//! Callbacks that say that a settle succeeded, signed with the simulator's key.
 
 use std::time::Instant;
 
@@ -16,13 +16,13 @@ pub struct Callbacks {
 }
 
 impl Callbacks {
-    /// `url`: of the gateway's callback listener.
+    /// `url`: the gateway's callback listener.
     pub fn new(client: reqwest::Client, url: &str) -> Self {
         Self { client, url: url.to_owned(), key: PlatformKey::sandbox() }
     }
 
-    /// Tells that the settle of this number, which the upstream took, succeeded. When it was sent
-    /// and when it was acknowledged.
+    /// Says that the settle with this number, which the upstream took, succeeded. Returns when the
+    /// callback was sent and when it was acknowledged.
     pub async fn succeeded(&self, tag: &str, number: u64) -> Result<(Instant, Instant), Failure> {
         let app_id = app_id(number);
         let body = body(&app_id, tag, number);

@@ -1,5 +1,5 @@
-//! How cost grows: with the rate, with the settles stored, with the watches. Writes points, of
-//! which `plot` makes pictures.
+//! How cost grows: with the rate, the settles stored, and the watches. Writes points, from which
+//! `plot` makes pictures.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::servers::{Programs, Server};
 use crate::upstream::Upstream;
 use crate::watches;
 
-/// Parts of the greatest rate.
+/// Rates to measure, as parts of the greatest rate.
 const PARTS: [f64; 7] = [0.02, 0.1, 0.25, 0.5, 0.7, 0.8, 0.9];
 const CALLERS: [usize; 6] = [1, 4, 16, 64, 256, 1024];
 const STORED: [u64; 5] = [0, 100_000, 300_000, 600_000, 1_000_000];
@@ -49,7 +49,7 @@ pub fn run(programs: &Programs, out: &Path) -> Result<(), Failure> {
 impl Points {
     fn add(&mut self, plot: &str, series: &str, x: f64, y: f64) {
         println!("{plot}: {series} at {x:.0}: {y:.1}");
-        // A String takes everything.
+        // Writing to a String cannot fail.
         let _ = writeln!(self.0, "{plot},{series},{x:.1},{y:.3}");
     }
 }
@@ -76,7 +76,7 @@ fn with_callers(
     Ok(())
 }
 
-/// Creates per second in a closed loop, and the CPU of each in microseconds.
+/// Creates per second in a closed loop, and the CPU time of each create in microseconds.
 fn closed(
     server: &Server,
     numbers: &Numbers,

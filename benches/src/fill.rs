@@ -1,5 +1,5 @@
-//! Fills a database as so many creates would have, through the store's own writes and without a
-//! gateway.
+//! Fills a database as if a gateway had recorded many creates, through the store's own writes and
+//! without a gateway.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use settlement_gateway::store::{Insert, Sqlite, SqliteOptions, Store, Swapped};
 use crate::Failure;
 use crate::records::{LEASED, accepted, key, submitted};
 
-/// Writes in one transaction: many, because no caller waits for one of them.
+/// Writes in one transaction: many, because no caller waits for a write.
 const BATCH: usize = 2_000;
-/// The settles were made this long after each other, the newest now.
+/// The time between two settles. The newest is made now.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Records the settles `from..until`, all of one app and accepted by Douyin, each under `tag`.
+/// Records the settles `from..until`, all of one app and accepted by Douyin, with this `tag`.
 pub fn fill(
     database: &Path,
     app_id: &str,

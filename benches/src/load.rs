@@ -15,7 +15,7 @@ use crate::upstream::CREATE_PATH;
 
 pub type Client = SettlementServiceClient<Channel>;
 
-/// Whom the callers call.
+/// What the callers call.
 #[derive(Clone)]
 pub enum Target {
     /// The upstream itself, at this address.
@@ -33,12 +33,12 @@ pub struct Plan {
     pub threads: usize,
 }
 
-/// What a round measured.
+/// What was measured in a round.
 pub struct Sample<T> {
     pub seconds: f64,
-    /// Of each call; sorted.
+    /// The time of each call; sorted.
     pub micros: Vec<u32>,
-    /// What was asked at the beginning and at the end of the measured time.
+    /// What `ask` returned at the beginning of the measured time.
     pub before: T,
     pub after: T,
 }
@@ -52,7 +52,7 @@ impl<T> Sample<T> {
         self.calls() / self.seconds
     }
 
-    /// The latency that this part of the calls did not exceed.
+    /// The latency that this part of the calls did not exceed, for example 0.99 of them.
     pub fn quantile(&self, part: f64) -> f64 {
         let last = self.micros.len().saturating_sub(1);
         let index = (last as f64 * part).round() as usize;
@@ -72,8 +72,9 @@ struct Round {
     connected: Barrier,
 }
 
-/// Calls with fresh numbers, and counts the calls that end within the measured time. The first call
-/// that fails ends the round and is its error. `ask` is asked at both ends of the measured time.
+/// Makes calls with fresh numbers, and counts the calls that end within the measured time. The
+/// first call that fails ends the round and is its error. `ask` is called at both ends of the
+/// measured time.
 pub fn run<T>(
     target: &Target,
     numbers: &Numbers,
@@ -115,7 +116,7 @@ impl Round {
         self.phase.load(Ordering::Relaxed)
     }
 
-    /// Never back: a round that failed stays over.
+    /// Never goes back: a round that failed stays over.
     fn advance(&self, phase: u8) {
         self.phase.fetch_max(phase, Ordering::Relaxed);
     }
@@ -150,13 +151,13 @@ impl Round {
     }
 }
 
-/// The connections that the callers of a thread share.
+/// The connections that the callers of one thread share.
 enum Lines {
     Direct(Line),
     Grpc(Vec<Line>),
 }
 
-/// What one caller calls on.
+/// The connection that one caller uses.
 #[derive(Clone)]
 enum Line {
     Direct { client: reqwest::Client, url: String },

@@ -1,4 +1,4 @@
-//! What the machine says: cores, processor time of processes, the flush of the disk.
+//! What the machine reports: cores, processor time of processes, flushes of the disk.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -9,12 +9,12 @@ use crate::Failure;
 
 /// The unit of the times in `/proc`, the same on every Linux.
 const TICK: Duration = Duration::from_millis(10);
-/// Within this a server gives back to the operating system what it has freed.
+/// A server returns memory that it has freed to the operating system within this time.
 pub const SETTLED: Duration = Duration::from_secs(11);
 const FLUSHES: usize = 64;
 const APPEND_BYTES: usize = 4096;
 
-/// Which cores the server has, and which the load and the upstream.
+/// Which cores the server has, and which the load and the upstream have.
 #[derive(Clone, Debug)]
 pub struct Cores {
     pub count: usize,
@@ -47,7 +47,7 @@ impl Cores {
     }
 }
 
-/// The processor time that a process has had, of all its threads.
+/// The processor time that all threads of a process have used.
 pub fn cpu_of(pid: u32) -> Result<Duration, Failure> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (_, fields) = stat.rsplit_once(')').ok_or("/proc/PID/stat has no name")?;
@@ -55,8 +55,8 @@ pub fn cpu_of(pid: u32) -> Result<Duration, Failure> {
     Ok(ticks(fields[11])? + ticks(fields[12])?)
 }
 
-/// The processor time that all processes have had, and what the host took away. Interrupts are
-/// left out: those of the loopback are ours.
+/// The processor time that all processes have used, and what the host took away (steal). Interrupts
+/// are left out, because those of the loopback come from the bench itself.
 pub fn cpu_of_all() -> Result<Duration, Failure> {
     let stat = fs::read_to_string("/proc/stat")?;
     let fields: Vec<&str> = stat.lines().next().unwrap_or("").split_whitespace().collect();
@@ -68,7 +68,7 @@ fn ticks(text: &str) -> Result<Duration, Failure> {
     Ok(TICK * text.parse::<u32>()?)
 }
 
-/// What a process has in memory, in bytes.
+/// Bytes of a process in memory.
 pub fn resident_of(pid: u32) -> Result<u64, Failure> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -76,7 +76,7 @@ pub fn resident_of(pid: u32) -> Result<u64, Failure> {
     Ok(kib.parse::<u64>()? * 1024)
 }
 
-/// How long the disk takes to flush 4 KiB that were appended to a file: each of some.
+/// How long the disk takes to flush 4 KiB appended to a file, for several flushes.
 pub fn flushes(directory: &Path) -> Result<Vec<f64>, Failure> {
     let path = directory.join("flush");
     let mut file = File::create(&path)?;

@@ -1,5 +1,5 @@
-//! What the gateway costs: a load generator, a Douyin that answers at once, and servers to compare
-//! with. `scripts/bench` builds everything and runs it.
+//! What the gateway costs: a load generator, a Douyin that answers at once, and other servers for
+//! comparison. `scripts/bench` builds everything and runs it.
 
 mod bare;
 mod batches;
@@ -33,10 +33,10 @@ use clap::{Args, Parser, Subcommand};
 
 use servers::Programs;
 
-/// Any problem: it ends the bench and is printed.
+/// Any problem. It ends the bench and is printed.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// As the gateway has it.
+/// The allocator that the gateway uses.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -55,27 +55,27 @@ enum Command {
     Table {
         #[command(flatten)]
         at: At,
-        /// The stateless peer in Go.
+        /// The binary of the stateless server in Go, for comparison.
         #[arg(long)]
         peer: Option<PathBuf>,
         #[command(flatten)]
         rounds: Rounds,
     },
-    /// What another core brings.
+    /// What more cores bring.
     Scaling {
         #[command(flatten)]
         at: At,
         #[command(flatten)]
         rounds: Rounds,
     },
-    /// How cost grows: writes points, lines of `plot,series,x,y`.
+    /// How cost grows. Writes points as lines of `plot,series,x,y`.
     Curves {
         #[command(flatten)]
         at: At,
         #[arg(long)]
         out: PathBuf,
     },
-    /// Makes a picture of each plot of the points.
+    /// Makes a picture of each plot in the points.
     Plot { points: PathBuf, directory: PathBuf },
     /// The parts of a create one by one.
     Micro,
@@ -90,7 +90,7 @@ enum Command {
         at: At,
         #[arg(long, default_value_t = 20_000)]
         watches: u64,
-        /// How long to wait before memory is looked at.
+        /// How long to wait before memory is measured.
         #[arg(long, default_value_t = 11_000)]
         settled_ms: u64,
     },
@@ -101,7 +101,7 @@ enum Command {
         #[arg(long, default_value_t = 1_000_000)]
         settles: u64,
     },
-    /// Half the greatest rate for so many stretches, then one beside a long reader.
+    /// Half the greatest rate for several stretches, then one stretch beside a long reader.
     Sustained {
         #[command(flatten)]
         at: At,
@@ -114,15 +114,15 @@ enum Command {
 
 #[derive(Args)]
 struct Rounds {
-    /// Alternating rounds.
+    /// How many alternating rounds.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Of each round.
+    /// How long each round measures.
     #[arg(long, default_value_t = 4000)]
     measured_ms: u64,
     #[arg(long, default_value_t = 1000)]
     warm_up_ms: u64,
-    /// How often a round is repeated that other processes disturbed; 0 takes them as they are.
+    /// How often a round that other processes disturbed is repeated; 0: never.
     #[arg(long, default_value_t = 3)]
     repeats: usize,
 }
@@ -132,7 +132,7 @@ struct At {
     /// The gateway's binary.
     #[arg(long)]
     gateway: PathBuf,
-    /// For the databases: on the disk that is measured.
+    /// For the databases. The disk below it is the one that is measured.
     #[arg(long)]
     directory: PathBuf,
 }

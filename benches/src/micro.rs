@@ -1,4 +1,4 @@
-//! The parts of a create one by one, so that a regression shows where it is.
+//! The parts of a create one by one, so that a regression shows in its part.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -21,10 +21,10 @@ use crate::batches::Batches;
 use crate::records;
 
 const APP: &str = "ttbench000000000";
-/// Of each part, at least.
+/// At least this long for each part.
 const MEASURED: Duration = Duration::from_millis(500);
 const NOW: Timestamp = Timestamp::from_ms(1_790_000_000_000);
-/// A memory file system, so that no flush is in the figures.
+/// A memory file system, so that the figures contain no flush.
 const MEMORY: &str = "/dev/shm";
 const TOKEN: &str = concat!(
     r#"{"message":"success","data":{"error_code":0,"access_token":"clt.micro","#,
@@ -44,7 +44,7 @@ fn directory() -> TempDir {
     made.expect("a directory can be made")
 }
 
-/// What a caller asked for becomes the mark and the body that goes to Douyin.
+/// Makes the mark and the body for Douyin from a caller's request.
 #[divan::bench]
 fn translate(bencher: Bencher) {
     let (key, content) = (records::key(APP, "micro-1".to_owned()), records::content(1));
@@ -54,7 +54,8 @@ fn translate(bencher: Bencher) {
     });
 }
 
-/// A call to Douyin without its way: the token that is held, the request, the answer read.
+/// A call to Douyin without the network: getting the token, building the request, reading the
+/// answer.
 #[divan::bench]
 fn call_and_parse(bencher: Bencher) {
     let directory = directory();
@@ -83,7 +84,7 @@ fn call_and_parse(bencher: Bencher) {
     });
 }
 
-/// A callback's signature.
+/// Verifies a callback's signature.
 #[divan::bench]
 fn verify_signature(bencher: Bencher) {
     let (keys, signature, body) = callback();
@@ -91,7 +92,7 @@ fn verify_signature(bencher: Bencher) {
     bencher.bench_local(|| keys.verify(black_box(&signed)));
 }
 
-/// The same, and what it says.
+/// Verifies it, and reads what the callback says.
 #[divan::bench]
 fn verify_and_read_callback(bencher: Bencher) {
     let (keys, signature, body) = callback();
@@ -111,7 +112,7 @@ fn signed<'a>(signature: &'a str, body: &'a [u8]) -> Signed<'a> {
     Signed { timestamp: "1790000000", nonce: "nonce", signature, body }
 }
 
-/// Douyin's acceptance applied to a settle.
+/// Applies Douyin's acceptance to a settle.
 #[divan::bench]
 fn transition(bencher: Bencher) {
     let key = records::key(APP, "micro-1".to_owned());
@@ -120,7 +121,7 @@ fn transition(bencher: Bencher) {
     bencher.bench_local(|| records::after(black_box(&before), &seen, &policy));
 }
 
-/// Both writes of a create, this many in one batch.
+/// Both writes of a create, with this many creates in one batch.
 #[divan::bench(args = [1, 8, 64])]
 fn insert_and_swap(bencher: Bencher, batch: usize) {
     let directory = directory();

@@ -1,11 +1,12 @@
-//! The numbers of settles: a tag that says which server they went to, and an index.
+//! The numbers of settles: a tag that names the server they went to, and an index.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use settlement_gateway::proto::v1::{CreateSettleRequest, SettleParam};
 
-/// Spread over as many apps, because the budget of one is bounded: 7,500 creates per second each.
+/// Settles are spread over this many apps, because each app's rate of calls is limited: to 7,500
+/// creates per second.
 pub const APPS: u64 = 2;
 
 /// `TAG-INDEX`.
@@ -21,7 +22,7 @@ impl<'a> Number<'a> {
     }
 }
 
-/// Fresh numbers with one tag; clones share them.
+/// Fresh numbers with one tag. Clones share the counter.
 #[derive(Clone)]
 pub struct Numbers {
     pub tag: &'static str,
@@ -37,7 +38,7 @@ impl Numbers {
         self.issued.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// How many there are: those below this.
+    /// How many numbers were issued. All of them are below this.
     pub fn count(&self) -> u64 {
         self.issued.load(Ordering::Relaxed)
     }

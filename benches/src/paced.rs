@@ -1,4 +1,4 @@
-//! Load at a fixed rate, whether or not earlier calls are answered: what a latency is when the
+//! Load at a fixed rate, whether or not earlier calls are answered. It measures latency when the
 //! callers do not wait for each other.
 
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use crate::numbers::{Numbers, create};
 
 const CALLERS: usize = 64;
 const CONNECTIONS: usize = 4;
-/// More calls than this in flight: the server does not keep up with the rate.
+/// With more calls in flight than this, the server does not keep up with the rate.
 const IN_FLIGHT_MAX: usize = 8_192;
 const TICK: Duration = Duration::from_millis(1);
 
-/// What a server answers to callers in a closed loop, per second.
+/// How many calls per second a server answers to callers in a closed loop.
 pub fn greatest_rate(url: &str, numbers: &Numbers, threads: usize) -> Result<f64, Failure> {
     let (warm_up, measured) = (Duration::from_secs(1), Duration::from_secs(5));
     let plan = Plan { callers: CALLERS, warm_up, measured, threads };
@@ -32,8 +32,8 @@ pub async fn connections(url: &str) -> Result<Vec<Client>, Failure> {
     Ok(clients)
 }
 
-/// Creates at a rate for so long. The latencies in microseconds, sorted; each counts from when its
-/// call should have begun.
+/// Makes creates at a rate for a time. Returns the latencies in microseconds, sorted; each counts
+/// from the moment at which its call should have begun.
 pub async fn calls(
     clients: &[Client],
     numbers: &Numbers,
@@ -62,20 +62,20 @@ pub async fn calls(
                         let called = client.create_settle(request).await;
                         let took = planned.elapsed().as_secs_f64() * 1e6;
                         in_flight.fetch_sub(1, Ordering::Relaxed);
-                        // Nothing listens once the bench has ended with an error.
+                        // The receiver is gone only if the bench has ended with an error.
                         let _ = tell.send(called.map(|_| took)).await;
                     });
                     issued += 1;
                 }
             }
-            answer = told.recv() => micros.push(answer.ok_or("nothing answers")??),
+            answer = told.recv() => micros.push(answer.ok_or("no call was answered")??),
         }
     }
     micros.sort_by(f64::total_cmp);
     Ok(micros)
 }
 
-/// The latency that this part of the calls did not exceed; `sorted` has at least one.
+/// The latency that this part of the calls did not exceed. `sorted` must not be empty.
 pub fn quantile(sorted: &[f64], part: f64) -> f64 {
     sorted[(part * (sorted.len() - 1) as f64).round() as usize]
 }

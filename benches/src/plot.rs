@@ -1,4 +1,4 @@
-//! Points become pictures: one SVG with lines for each plot.
+//! Makes a picture from points: one SVG with lines for each plot.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ const TOP: f64 = 30.0;
 const RIGHT: f64 = 30.0;
 const COLOURS: [&str; 4] = ["#0b6e99", "#c2410c", "#3f7d20", "#6b21a8"];
 
-/// What is written under the x axis, and whether it grows by factors.
+/// Each plot, the label of its x axis, and whether that axis is logarithmic.
 const AXES: [(&str, &str, bool); 9] = [
     ("callers", "callers in a closed loop", true),
     ("cpu", "callers in a closed loop", true),
@@ -29,7 +29,8 @@ const AXES: [(&str, &str, bool); 9] = [
 
 type Series<'a> = BTreeMap<&'a str, Vec<(f64, f64)>>;
 
-/// Reads lines of `plot,series,x,y`, where a series may have commas, and writes `PLOT.svg` each.
+/// Reads lines of `plot,series,x,y`, where a series may contain commas, and writes a `PLOT.svg` for
+/// each plot.
 pub fn run(points: &Path, directory: &Path) -> Result<(), Failure> {
     let text = fs::read_to_string(points)?;
     let mut plots: BTreeMap<&str, Series<'_>> = BTreeMap::new();
@@ -49,7 +50,7 @@ pub fn run(points: &Path, directory: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Where a value of an axis is, between 0 and 1.
+/// Maps the values of an axis to 0 to 1.
 struct Scale {
     max: f64,
     by_factors: bool,
@@ -57,7 +58,7 @@ struct Scale {
 
 impl Scale {
     fn at(&self, value: f64) -> f64 {
-        // From 1 on, so that a single caller is at the left.
+        // The axis begins at 1, so that a single caller is at the left.
         if self.by_factors { value.max(1.0).ln() / self.max.ln() } else { value / self.max }
     }
 
@@ -72,7 +73,7 @@ impl Scale {
     }
 }
 
-/// The next value that divides well: 1, 2 or 5 times a power of ten.
+/// The next round value: 1, 2 or 5 times a power of ten.
 fn round_up(value: f64) -> f64 {
     let power = 10_f64.powf(value.max(1e-9).log10().floor());
     let steps = [1.0, 2.0, 2.5, 5.0, 10.0];

@@ -1,4 +1,5 @@
-//! Settles as the gateway records them, for what works on the store without a gateway.
+//! Settles as the gateway records them, for parts of the bench that use the store without a
+//! gateway.
 
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ pub fn content(number: u64) -> Content {
     }
 }
 
-/// As a create records it before it is sent.
+/// The record of a create before it is sent.
 pub fn submitted(key: Key, number: u64, now: Timestamp) -> Record {
     let content = content(number);
     let ext = Some(content.mark());
@@ -47,7 +48,7 @@ pub fn submitted(key: Key, number: u64, now: Timestamp) -> Record {
     Record::submitted(key, request, Permission { id, time: now, lasts: Duration::from_secs(10) })
 }
 
-/// What Douyin's acceptance is to a settle.
+/// The observation that Douyin accepted a settle.
 pub fn acceptance(before: &Record, number: u64) -> Observation {
     let ids = AcceptedIds {
         settle_id: SettleId::parse(format!("ots{number:020}")).expect("it is short"),
@@ -69,7 +70,7 @@ pub fn after(before: &Record, seen: &Observation, policy: &Policy) -> Record {
     transition(before, seen, &context).record
 }
 
-/// The second write of a create: Douyin accepted it, and the worker rests.
+/// The second write of a create: Douyin accepted it, and the lease is given back.
 pub fn accepted(before: &Record, number: u64, policy: &Policy) -> Swap {
     let seen = acceptance(before, number);
     let record = after(before, &seen, policy);

@@ -1,5 +1,5 @@
-//! Alternating rounds: one server after the other, again and again, so that what changes meanwhile
-//! meets all of them. A round that other processes disturbed is repeated.
+//! Alternating rounds: one server after the other, again and again, so that a change of the machine
+//! meanwhile affects all of them. A round that other processes disturbed is repeated.
 
 use std::time::{Duration, Instant};
 
@@ -11,34 +11,34 @@ use crate::servers::{Programs, Server};
 use crate::upstream::Upstream;
 use crate::verify;
 
-/// A round in which other processes had more of a core than this counts as disturbed.
+/// A round counts as disturbed if other processes used more of a core than this.
 const DISTURBED: f64 = 0.12;
 
-/// How long everything takes.
+/// How many rounds there are, and how long they take.
 #[derive(Clone, Copy)]
 pub struct Extent {
     pub rounds: usize,
     pub warm_up: Duration,
     pub measured: Duration,
-    /// A disturbed round is repeated so often, and all of them together half as often as there are
-    /// rounds.
+    /// How often a disturbed round is repeated. All rounds together are repeated at most half as
+    /// often as there are rounds.
     pub repeats: usize,
     /// Threads that make load.
     pub threads: usize,
 }
 
-/// A server, and what was measured of it.
+/// A server, and its measurements.
 pub struct Row {
     pub name: String,
     pub target: Target,
     /// `None`: the upstream, which is a thread of this process.
     pub server: Option<Server>,
     pub numbers: Numbers,
-    /// By the index of the number of callers.
+    /// For each number of callers (by index), the figures of its rounds.
     rounds: Vec<Vec<Figures>>,
 }
 
-/// Of one round, or the medians of several.
+/// The figures of one round, or the medians of several.
 #[derive(Clone, Copy)]
 pub struct Figures {
     pub per_second: f64,
@@ -47,7 +47,7 @@ pub struct Figures {
     pub cpu_us: f64,
 }
 
-/// What is asked at both ends of a round.
+/// Processor times, read at both ends of a round.
 struct Cpu {
     server: Duration,
     ours: Duration,
@@ -80,13 +80,13 @@ impl Row {
         }
     }
 
-    /// Every create is where it must be, once.
+    /// Checks that every create is where it must be, exactly once.
     pub fn verify(&self, upstream: &Upstream) -> Result<(), Failure> {
         verify::at_the_upstream(upstream, &self.numbers)
     }
 }
 
-/// Plays all rounds with each number of callers; answers the median time of a flush meanwhile, in
+/// Runs all rounds with each number of callers. Returns the median time of a flush meanwhile, in
 /// microseconds.
 pub fn play(
     rows: &mut [Row],
@@ -128,7 +128,7 @@ pub fn play(
     Ok(flush_us)
 }
 
-/// Of all rows with each number of callers.
+/// Prints all rows with each number of callers.
 pub fn print(rows: &[Row], callers: &[usize]) {
     println!(
         "\n| callers | server | calls/s | p50 µs | p99 µs | server CPU µs per call |\n\
@@ -186,7 +186,8 @@ impl Disturbance {
     }
 }
 
-/// One round of one server, and how much of a core other processes had meanwhile.
+/// Runs one round of one server. Returns its figures, and how much of a core other processes used
+/// meanwhile.
 fn round(rows: &[Row], index: usize, plan: Plan) -> Result<(Figures, f64), Failure> {
     let Row { target, numbers, name, .. } = &rows[index];
     let ours = std::process::id();

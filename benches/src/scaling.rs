@@ -1,4 +1,4 @@
-//! What another core brings: the bare translator and the gateway on one core and on more.
+//! What more cores bring: the bare translator and the gateway on one core and on more.
 
 use crate::Failure;
 use crate::machine::Cores;
@@ -9,8 +9,8 @@ use crate::upstream::Upstream;
 const CALLERS: [usize; 2] = [64, 256];
 const TAGS: [[&str; 2]; 4] = [["b1", "g1"], ["b2", "g2"], ["b4", "g4"], ["b8", "g8"]];
 
-/// Each server on 1, 2, 4 and 8 cores, as far as there are so many. Where none are left for the
-/// load, it shares them: then only the processor time per call can be compared.
+/// Each server on 1, 2, 4 and 8 cores, if the machine has them. If no core is left for the load, it
+/// shares the server's cores; then only the processor time per call can be compared.
 pub fn run(programs: &Programs, extent: Extent) -> Result<(), Failure> {
     let upstream = Upstream::start()?;
     let mut rows = Vec::new();

@@ -20,12 +20,12 @@ const START_TIME_MAX: Duration = Duration::from_secs(30);
 const STOP_TIME_MAX: Duration = Duration::from_secs(60);
 const SECRET_VARIABLE: &str = "BENCH_CLIENT_SECRET";
 
-/// Ends with this value, and with this process.
+/// A running server. It ends when this value is dropped, and when this process ends.
 pub struct Server {
     child: Child,
     started: Instant,
     pub url: String,
-    /// Where Douyin's callbacks go; the gateway only.
+    /// Where Douyin's callbacks go. Only the gateway has one.
     pub callbacks: Option<String>,
 }
 
@@ -49,15 +49,15 @@ impl Server {
         resident_of(self.pid())
     }
 
-    /// Starts a program that prints where it listens, in lines like `gRPC ADDRESS`; `last` begins
-    /// the last one of them.
+    /// Starts a program that prints its addresses in lines like `gRPC ADDRESS`. `last` is how the
+    /// last of these lines begins.
     fn start(
         command: &mut Command,
         cores: &str,
         log: &Path,
         last: &'static str,
     ) -> Result<Self, Failure> {
-        // Two small programs that become the server: it keeps this process's id for it.
+        // Two small programs that replace themselves with the server, which keeps their process id.
         let mut pinned = Command::new("setpriv");
         pinned.args(["--pdeathsig", "KILL", "taskset", "-c", cores]);
         pinned.arg(command.get_program()).args(command.get_args());
@@ -72,7 +72,7 @@ impl Server {
         let printed = child.stdout.take().ok_or("no standard output")?;
         let mut server = Self { child, started, url: String::new(), callbacks: None };
         let (tell, told) = mpsc::sync_channel(1);
-        // Reads to the end: a server whose output is not read would stop.
+        // Reads the output to its end, because a server blocks if its output is not read.
         std::thread::Builder::new().name("output".to_owned()).spawn(move || {
             let mut addrs = HashMap::new();
             for line in BufReader::new(printed).lines().map_while(Result::ok) {
@@ -93,7 +93,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Waits until a gateway serves; how long that took from its start on.
+    /// Waits until a gateway serves. Returns how long that took from its start.
     pub fn ready(&self) -> Result<Duration, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
@@ -113,7 +113,7 @@ impl Server {
         })
     }
 
-    /// Asks a gateway to end, and waits until it has.
+    /// Asks a gateway to end, and waits until it has ended.
     pub fn stop(mut self) -> Result<(), Failure> {
         let asked = Command::new("kill").arg(self.pid().to_string()).status()?;
         let began = Instant::now();
@@ -129,7 +129,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -148,7 +148,7 @@ impl Programs {
         Server::start(&mut command, &cores.server, &self.directory.join("peer.log"), "gRPC")
     }
 
-    /// The gateway on a new database of this name. It asks nothing by itself.
+    /// Starts the gateway on a new database of this name. It polls nothing.
     pub fn gateway(&self, name: &str, cores: &Cores, upstream: &str) -> Result<Server, Failure> {
         let directory = self.directory.join(name);
         if directory.exists() {
@@ -168,7 +168,7 @@ impl Programs {
         self.gateway_again(name, cores)
     }
 
-    /// The gateway on the database that there is.
+    /// Starts the gateway on its existing database.
     pub fn gateway_again(&self, name: &str, cores: &Cores) -> Result<Server, Failure> {
         let directory = self.directory.join(name);
         let mut command = Command::new(&self.gateway);
@@ -184,7 +184,7 @@ impl Programs {
         self.directory.join(name).join("settlement.db")
     }
 
-    /// Nothing is polled or swept while the bench runs, and no budget is in the way.
+    /// Nothing is polled or swept while the bench runs, and no limit on calls slows it.
     fn config(&self, directory: &Path, upstream: &str) -> Result<String, Failure> {
         let database = directory.join("settlement.db");
         let database = database.display();

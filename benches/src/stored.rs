@@ -63,7 +63,7 @@ pub fn run(programs: &Programs, settles: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Starts a gateway on the database that there is: the median of three starts.
+/// Starts a gateway on its existing database three times. Returns the last one and the median time.
 fn started(programs: &Programs, name: &str, cores: &Cores) -> Result<(Server, f64), Failure> {
     let mut times = Vec::new();
     loop {
@@ -76,7 +76,7 @@ fn started(programs: &Programs, name: &str, cores: &Cores) -> Result<(Server, f6
     }
 }
 
-/// Creates per second of both, in alternating rounds.
+/// Creates per second of both gateways, in alternating rounds.
 fn creates(empty: &Server, full: &Server, cores: &Cores) -> Result<(f64, f64), Failure> {
     let plan = Plan {
         callers: CALLERS,
@@ -95,7 +95,7 @@ fn creates(empty: &Server, full: &Server, cores: &Cores) -> Result<(f64, f64), F
     Ok((median(&alone), median(&among)))
 }
 
-/// The one settle of its app that succeeded.
+/// Creates one settle and lets it succeed.
 fn one_that_succeeded(server: &Server) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -116,7 +116,7 @@ fn lists(server: &Server, settles: u64) -> Result<Vec<(String, f64)>, Failure> {
     };
     let now = std::time::SystemTime::now();
     let ago = |age: Duration| Some(prost_types::Timestamp::from(now - age));
-    // The fill makes one settle each 10 s.
+    // `fill` makes one settle each 10 s.
     let middle = Duration::from_secs(settles * 5);
     let filters = [
         ("app", all()),

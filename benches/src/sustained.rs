@@ -1,5 +1,5 @@
-//! Half the greatest rate for minutes: the p99 and the size of the log over time, alone and beside
-//! a reader that holds the log.
+//! Half the greatest rate for minutes: the p99 and the size of the log over time, first alone and
+//! then beside a reader that keeps the log from being restarted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,17 +16,17 @@ use crate::servers::Programs;
 use crate::upstream::Upstream;
 use crate::verify;
 
-/// So long after the reader has gone the log must be short again.
+/// How soon after the reader has ended the log must be short again.
 const SHORT_WITHIN: Duration = Duration::from_secs(10);
 /// The size to which the store cuts a log that has grown.
 const LOG_MIB_MAX: f64 = 64.0;
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// One stretch of the run.
+/// A part of the run.
 struct Stretch {
     p50_us: f64,
     p99_us: f64,
-    /// The size of the log at its end.
+    /// The size of the log at the end of this part.
     log_mib: f64,
 }
 
@@ -50,7 +50,7 @@ pub fn run(programs: &Programs, stretches: u64, stretch: Duration) -> Result<(),
     print("beside a reader", &beside);
     drop(reader);
     let gone = Instant::now();
-    // The rate goes on, because the writer shortens the log while it writes.
+    // The load goes on, because the writer shortens the log only while it writes.
     let after = self::play(&server.url, &numbers, rate, SHORT_WITHIN, 1, &log)?;
     print(&format!("{:.0} s after it", gone.elapsed().as_secs_f64()), &after);
 
@@ -81,7 +81,7 @@ fn print(name: &str, stretches: &[Stretch]) {
     }
 }
 
-/// A transaction that reads: the log before it cannot be used again while it lives.
+/// Begins a read transaction. While it lives, the log cannot be restarted.
 fn hold_the_log(database: &Path) -> Result<Connection, Failure> {
     let connection = Connection::open(database)?;
     connection.execute_batch("BEGIN")?;
@@ -89,7 +89,7 @@ fn hold_the_log(database: &Path) -> Result<Connection, Failure> {
     Ok(connection)
 }
 
-/// So many stretches of load at a rate.
+/// Runs this many stretches of load at a rate.
 fn play(
     url: &str,
     numbers: &Numbers,

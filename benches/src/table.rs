@@ -1,4 +1,4 @@
-//! The table: the servers side by side, and the targets that it can tell.
+//! The table: the servers side by side, and the targets that it can judge.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ const GATEWAY: &str = "gateway, SQLite";
 const PEER: &str = "grpc-go + net/http, nothing stored";
 const POSTGRES: &str = "gateway, PostgreSQL";
 
-/// `peer`: the stateless one in Go, if it could be built.
+/// `peer`: the stateless server in Go, if it could be built.
 pub fn run(programs: &Programs, peer: Option<PathBuf>, extent: Extent) -> Result<(), Failure> {
     let cores = Cores::split(1)?;
     println!("{}", cores.describe());
@@ -57,7 +57,7 @@ fn find<'a>(rows: &'a [Row], name: &str) -> Option<&'a Row> {
     rows.iter().find(|row| row.name == name)
 }
 
-/// The targets that the table can tell.
+/// The targets that the table can judge.
 fn targets(rows: &[Row], flush_us: f64) {
     let of = |name: &str, level: usize| find(rows, name).map(|row| row.median(level));
     let (Some(direct), Some(bare)) = (of(DIRECT, 0), find(rows, BARE)) else { return };

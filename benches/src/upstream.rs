@@ -1,4 +1,5 @@
-//! A Douyin that accepts everything at once, over HTTP/1.1, and remembers which numbers it took.
+//! A Douyin that accepts everything at once, over HTTP/1.1, and counts how often it took each
+//! number.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -30,8 +31,8 @@ pub struct Upstream {
     taken: Arc<Mutex<Taken>>,
 }
 
-/// How often each number was taken, by the numbers' tags. In pieces, so that none grows by being
-/// copied.
+/// How often each number was taken, by the numbers' tags. In pieces, so that growing copies
+/// nothing.
 #[derive(Default)]
 struct Taken(HashMap<String, Vec<Box<[u8; PIECE]>>>);
 
@@ -58,8 +59,8 @@ impl Upstream {
         format!("http://{}", self.addr)
     }
 
-    /// How many of the numbers `0..count` with this tag were taken once, and how many numbers with
-    /// this tag were taken at all, each as often as it was.
+    /// How many of the numbers `0..count` with this tag were taken exactly once, and how often
+    /// numbers with this tag were taken in total.
     pub fn taken(&self, tag: &str, count: u64) -> (u64, u64) {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let pieces = taken.0.get(tag).map(Vec::as_slice).unwrap_or_default();
@@ -70,13 +71,13 @@ impl Upstream {
 
     async fn serve(self, listener: TcpListener) {
         loop {
-            // Out of descriptors: those who connect see it.
+            // Without free descriptors the connection fails, which the client sees.
             let Ok((stream, _)) = listener.accept().await else { continue };
             let _ = stream.set_nodelay(true);
             let upstream = self.clone();
             tokio::spawn(async move {
                 let service = service_fn(|request| upstream.answer(request));
-                // The peer closes when it wants.
+                // The client closes the connection when it likes.
                 let _ = hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), service)
                     .await;

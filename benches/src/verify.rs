@@ -1,4 +1,5 @@
-//! At the end: every create that was counted is in the store and at the upstream, once.
+//! At the end of a run: every create that was counted is in the store and at the upstream, exactly
+//! once.
 
 use settlement_gateway::proto::v1::{ListSettlesRequest, SettleState};
 
@@ -9,8 +10,8 @@ use crate::upstream::Upstream;
 
 const PAGE: i32 = 500;
 
-/// Every number that was issued was answered OK, else its round would have failed. So all of them
-/// must be there, and nothing else.
+/// Every number that was issued was answered OK; otherwise its round would have failed. So all of
+/// these numbers must be there, and no others.
 pub fn at_the_upstream(upstream: &Upstream, numbers: &Numbers) -> Result<(), Failure> {
     let (count, tag) = (numbers.count(), numbers.tag);
     let (once, taken) = upstream.taken(tag, count);
@@ -23,7 +24,7 @@ pub fn at_the_upstream(upstream: &Upstream, numbers: &Numbers) -> Result<(), Fai
     Ok(())
 }
 
-/// Reads all that a gateway has stored through its own lists.
+/// Reads all settles that a gateway has stored, through its own lists.
 pub fn in_the_store(url: &str, numbers: &Numbers) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

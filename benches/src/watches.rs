@@ -1,5 +1,5 @@
-//! What watches cost: memory of each, the processor time of one change that all of them follow, and
-//! how long after a callback's acknowledgement a watcher knows.
+//! What watches cost: the memory of each, the processor time of one change that all of them follow,
+//! and how long after a callback's acknowledgement a watcher is told.
 
 use std::time::{Duration, Instant};
 
@@ -23,11 +23,11 @@ const CONNECTIONS: usize = 100;
 /// How many watches measure the latency, one after the other.
 const LATENCIES: u64 = 200;
 const NEWS_TIME_MAX: Duration = Duration::from_secs(60);
-/// None comes while the bench measures.
+/// So long that no heartbeat comes while the bench measures.
 const HEARTBEAT: prost_types::Duration = prost_types::Duration { seconds: 600, nanos: 0 };
 const TAG: &str = "watched";
 
-/// `settled`: within this a server gives back to the operating system what it has freed.
+/// `settled`: the time within which a server returns freed memory to the operating system.
 pub fn run(programs: &Programs, watches: u64, settled: Duration) -> Result<(), Failure> {
     let cores = Cores::split(1)?;
     println!("{}", cores.describe());
@@ -43,7 +43,7 @@ pub fn run(programs: &Programs, watches: u64, settled: Duration) -> Result<(), F
     Ok(())
 }
 
-/// So many settles, that Douyin accepted.
+/// Makes this many settles, which Douyin accepts.
 fn create(server: &Server, count: u64) -> Result<(), Failure> {
     let (target, numbers) = (Target::Grpc(server.url.clone()), Numbers::new(TAG));
     while numbers.count() < count {
@@ -91,7 +91,7 @@ async fn open(
         let mut client = clients[index % CONNECTIONS].clone();
         opening.spawn(async move { watch(&mut client, number).await });
         while opening.len() >= CONNECTIONS {
-            let opened = opening.join_next().await.ok_or("nothing opens")?;
+            let opened = opening.join_next().await.ok_or("no watch was opened")?;
             streams.push(opened??);
         }
     }
@@ -112,12 +112,12 @@ async fn succeeded(stream: &mut Streaming<WatchSettleResponse>) -> Result<Instan
                 return Ok(now);
             }
         }
-        Err(Failure::from("a watch ended without the news"))
+        Err(Failure::from("a watch ended before it told the change"))
     };
-    tokio::time::timeout(NEWS_TIME_MAX, news).await.map_err(|_| "no news in time")?
+    tokio::time::timeout(NEWS_TIME_MAX, news).await.map_err(|_| "a watch was not told in time")?
 }
 
-/// The resident memory in KiB with so many watches of as many settles open, by growing numbers.
+/// The resident memory in KiB with growing numbers of watches, each of a settle of its own.
 pub fn growth(
     server: &Server,
     counts: &[u64],
@@ -174,7 +174,7 @@ async fn fan_out(server: &Server, watches: u64) -> Result<Judged, Failure> {
     Ok(at_most("s of CPU for one change to all watchers", 0.3, cpu, 2))
 }
 
-/// From the acknowledgement of a callback to the watcher's message.
+/// The time from the acknowledgement of a callback to the watcher's message.
 async fn latency(server: &Server, first: u64, flush_us: f64) -> Result<Judged, Failure> {
     let callbacks = callbacks(server)?;
     let mut client = connect(&server.url).await?;

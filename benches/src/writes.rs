@@ -10,7 +10,7 @@ use crate::servers::Programs;
 
 const SIZES: [usize; 4] = [1, 8, 32, 64];
 const MEASURED: Duration = Duration::from_secs(3);
-/// Creates that are made ready before they are written.
+/// Creates that are prepared before they are written.
 const READY: usize = 2_048;
 
 pub fn run(programs: &Programs) -> Result<(), Failure> {

@@ -1,32 +1,35 @@
-//! Floor 1: what is durable. The store has the only truth about a settle; memory has hints.
+//! Floor 1: what is durable. The truth about a settle is in the store only; memory has hints.
 //!
 //! # The contract of every backend
 //!
 //! - **One transaction per operation.** A settle, its evidence, its history and its due row change
 //!   together or not at all. `Ok` means durable, that is flushed to the disk.
-//! - **Compare-and-swap.** [`Store::swap`] writes a record only over its predecessor
-//!   (`version - 1`). A writer that loses reads again and decides again.
+//! - **Compare-and-swap.** [`Store::swap`] replaces a record only if the stored version is `version
+//!   - 1`. Otherwise the caller reads again and decides again.
 //! - **The lease is the right to call Douyin.** A due row has `lease_until` and a `fence` that
-//!   grows with each claim. A write that names a fence applies only while that very lease runs.
-//! - **The store has a clock of its own.** Callers pass delays, which the store turns into moments,
-//!   so that the clocks of two processes are never compared. Leases and due moments say who works
-//!   and when, never what is true.
-//! - **A wake-up is never lost.** If an observer asks for a look at a settle while a worker holds
-//!   its lease, the settle is due by then once the lease is given back.
-//! - **Every settle that is not final has exactly one due row.** A final one has none, except while
-//!   it needs a query: for an open contradiction, or to complete what a callback showed in part.
-//! - **A row with a value that this version does not know** (written by a newer one) is neither
+//!   grows with each claim. A write that names a fence applies only while the lease with this fence
+//!   runs.
+//! - **The store has its own clock.** Callers pass delays, which the store turns into moments, so
+//!   that the clocks of two processes are never compared. Leases and due moments say which worker
+//!   works and when. They never decide what is true.
+//! - **A wake-up is never lost.** If a caller or a callback asks for a look at a settle while a
+//!   worker holds its lease, the settle is due by the requested moment once the worker gives the
+//!   lease back.
+//! - **Every settle that is not final has exactly one due row.** A final settle has none, except
+//!   while the gateway must still query it: because of an open contradiction, or because a callback
+//!   told only a part of its result.
+//! - **A row with a value that this version does not know** (a newer version wrote it) is neither
 //!   claimed nor rewritten; reading it is [`Error::Unreadable`]. A row written by newer rules
-//!   ([`settle::RULES`](crate::settle::RULES)) is read, and neither claimed nor rewritten. An
+//!   ([`settle::RULES`](crate::settle::RULES)) is read, but neither claimed nor rewritten. An
 //!   unknown reason decides nothing and is kept as it was written.
 //! - **Lost commits begin a new generation.** After the store went back to an earlier state (a
 //!   restored backup), every open settle of a caller counts one more lost send and is never sent
-//!   again, and for [`FORGOTTEN_MAX`] a create that is not recorded may be one that was forgotten
+//!   again. For [`FORGOTTEN_MAX`] a create without a record may be one whose record was lost
 //!   ([`Store::may_have_forgotten`]).
 //! - **Unique** are the key (`app_id`, `trade_system`, `out_settle_no`) and, once known,
 //!   (`app_id`, `trade_system`, `settle_id`).
 //! - **Errors tell what is durable.** [`Error::Unavailable`]: nothing of this operation.
-//!   [`Error::InDoubt`]: perhaps all of it, so read again.
+//!   [`Error::InDoubt`]: perhaps all of it, so the caller reads again.
 //!
 //! What it must not know: gRPC, Douyin's wire, what a transition is.
 
@@ -69,11 +72,11 @@ pub enum Error {
 }
 
 /// Names one lease of one settle. It grows with each claim, so that a worker whose lease ran out
-/// cannot write as its successor.
+/// cannot write after another worker has claimed the settle.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Fence(pub i64);
 
-/// For how long after the store went back a caller may repeat a create that was forgotten.
+/// How long after the store went back a caller may repeat a create whose record was lost.
 pub const FORGOTTEN_MAX: Duration = Duration::from_hours(30 * 24);
 
 /// The fence of the lease that an insert gives to the creator.
@@ -87,12 +90,12 @@ pub enum Insert {
     Existing(Box<Record>),
 }
 
-/// The due row of a new settle; a final one needs none.
+/// The due row of a new settle.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NewDue {
-    /// Final from the start (adopted in its final state).
+    /// None, because the settle was adopted in its final state.
     None,
-    /// Any worker may take it after this.
+    /// Any worker may claim it after this delay.
     In(Duration),
     /// The creator holds [`FIRST_FENCE`] for this long. Then the row is due.
     Leased { lease: Duration },
@@ -101,16 +104,16 @@ pub enum NewDue {
 /// One compare-and-swap.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Swap {
-    /// The new record. It replaces exactly the one with `version - 1`.
+    /// The new record. It replaces the record with `version - 1` and no other.
     pub record: Record,
     /// The audit trail of the new revision, if `revision` grew.
     pub history: Option<HistoryEntry>,
     pub due: Due,
-    /// The write applies only while the lease with this fence runs. `None` records a fact without a
+    /// The write applies only while the lease with this fence runs. `None`: the write needs no
     /// lease.
     pub lease: Option<Fence>,
     /// The record under Douyin's own number that is merged into this one. It is removed with its
-    /// history and its due row. The swap applies only if it still has this version.
+    /// history and its due row. The swap applies only if that record still has this version.
     pub absorbed: Option<Absorbed>,
 }
 
@@ -125,15 +128,15 @@ pub struct Absorbed {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Swapped {
     Done,
-    /// The record, or the one to be merged into it, has another version by now (or is gone).
+    /// The record, or the one to be merged into it, has another version by now, or is gone.
     Conflict,
-    /// The lease ran out, or another worker has one.
+    /// The lease ran out, or another worker has the lease.
     LeaseLost,
     /// Another settle of the app has this `settle_id` in the same trade system.
     SettleIdTaken,
 }
 
-/// One settle that a worker may now work on.
+/// One settle that a worker has claimed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Claim {
     pub key: Key,
@@ -147,8 +150,8 @@ pub struct Claim {
 pub struct ClaimLimits {
     pub lease: Duration,
     pub claims_max: u32,
-    /// The longest possible wait and lease. A row that is due or leased later was written by a
-    /// clock that jumped, and is due.
+    /// The longest possible wait and lease. A row that is due or leased later than that was written
+    /// while the clock was wrong, so it counts as due.
     pub wait_max: Duration,
 }
 
@@ -156,8 +159,8 @@ pub struct ClaimLimits {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ListQuery {
     pub app_id: AppId,
-    /// The order in the caller's request; for a settle that was not made here, the one Douyin
-    /// named.
+    /// The order in the caller's request. For a settle that was not made here: the order that
+    /// Douyin named.
     pub out_order_no: Option<OutOrderNo>,
     /// Empty: all.
     pub states: Vec<StateKind>,
@@ -165,7 +168,7 @@ pub struct ListQuery {
     pub from: Option<Timestamp>,
     /// Created before this moment.
     pub until: Option<Timestamp>,
-    /// Where the last page ended; `None` begins with the newest settle.
+    /// Where the last page ended; `None`: begin with the newest settle.
     pub after: Option<Position>,
     /// 0 counts as 1.
     pub settles_max: u32,
@@ -175,7 +178,7 @@ pub struct ListQuery {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Position {
     pub create_time: Timestamp,
-    /// Which of the settles of that moment. It grows in the order of their inserts.
+    /// Which of the settles created at that moment. It grows in the order of their inserts.
     pub row: i64,
 }
 
@@ -183,20 +186,21 @@ pub struct Position {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Listed {
     pub records: Vec<Record>,
-    /// `None`: this is the last page. Other pages may be short too, even empty.
+    /// `None`: this is the last page. Any page may be short, even empty.
     pub next: Option<Position>,
 }
 
-/// Where a sweep is among the due rows of an app, the longest due first.
+/// Where a sweep is among the due rows of an app; the row that is due for the longest time comes
+/// first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DuePosition {
     pub due_at: Timestamp,
-    /// Which of the rows of that moment.
+    /// Which of the rows due at that moment.
     pub row: i64,
 }
 
-/// Where the last sweep ended. The default begins a round, which goes from app to app, in each
-/// first through the due rows and then through the settles that are not final.
+/// Where the last sweep ended. The default begins a round. A round goes from app to app, and for
+/// each app first through the due rows and then through the settles that are not final.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SweepCursor {
     /// Before the first app after this one.
@@ -216,11 +220,11 @@ impl Default for SweepCursor {
 /// What [`Store::sweep`] did.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Swept {
-    /// Settles that are not final and had no due row; they have one now.
+    /// Settles that were not final and had no due row. Each has one now.
     pub missing: u32,
-    /// Due rows that were not needed; they are gone.
+    /// Due rows that were not needed and are removed.
     pub superfluous: u32,
-    /// Where the next sweep goes on.
+    /// Where the next sweep begins.
     pub next: SweepCursor,
     /// The round is complete, and `next` begins another one.
     pub wrapped: bool,
@@ -231,7 +235,7 @@ pub struct Swept {
 pub enum UnfinishedCursor {
     /// Before the settles of the first app after this one.
     App { after: Option<AppId> },
-    /// Among the settles of an app in a state, oldest first. The state is the store's word, which
+    /// Among the settles of an app in a state, oldest first. The state is the stored word, which
     /// this version may not know.
     State { app_id: AppId, state: String, after: Position },
     /// Among the final settles of an app that have an open contradiction.
@@ -244,7 +248,7 @@ impl Default for UnfinishedCursor {
     }
 }
 
-/// A settle that is not at its end.
+/// A settle that is not final, or final with an open contradiction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Unfinished {
     Settle(Box<Record>),
@@ -268,16 +272,15 @@ pub struct StoredToken {
 }
 
 impl Store {
-    /// Whether no other process can work on the store while this one does. Then all other processes
-    /// that the records name have ended.
+    /// Whether this process is the only one that can work on the store. Then all other processes
+    /// that records name have ended.
     pub fn has_one_process(&self) -> bool {
         match self {
             Store::Sqlite(sqlite) => sqlite.has_one_process(),
         }
     }
 
-    /// Whether a settle that is not recorded here may have been recorded before the store went
-    /// back.
+    /// Whether a settle that has no record here may have had one before the store went back.
     pub fn may_have_forgotten(&self) -> bool {
         match self {
             Store::Sqlite(sqlite) => sqlite.may_have_forgotten(),
@@ -327,7 +330,8 @@ impl Store {
         }
     }
 
-    /// Leases up to `claims_max` due rows of one app, the longest due first.
+    /// Leases up to `claims_max` due rows of one app; the row that is due for the longest time
+    /// comes first.
     pub async fn claim_due(
         &self,
         app_id: &AppId,
@@ -353,8 +357,8 @@ impl Store {
     }
 
     /// Brings the next look at a settle forward to `wait` from now, or to `gap` after its last
-    /// attempt if that is later; never postpones. Returns how long until it is due. If a worker
-    /// holds the lease, it applies when the lease ends.
+    /// attempt if that is later. Never postpones it. Returns how long until the settle is due. If a
+    /// worker holds the lease, this applies when the lease ends.
     pub async fn nudge(
         &self,
         key: &Key,
@@ -366,14 +370,14 @@ impl Store {
         }
     }
 
-    /// How long until a row of the app can be claimed; `None`: it has no rows.
+    /// How long until a row of the app can be claimed; `None`: the app has no rows.
     pub async fn next_due(&self, app_id: &AppId) -> Result<Option<Duration>, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.next_due(app_id).await,
         }
     }
 
-    /// How long until the settle is looked at next; `None`: it has no due row.
+    /// How long until a worker may look at the settle; `None`: it has no due row.
     pub async fn due_in(&self, key: &Key) -> Result<Option<Duration>, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.due_in(key).await,
@@ -388,7 +392,7 @@ impl Store {
     }
 
     /// One page of the recorded settles of an app, newest first. It reads only the rows that the
-    /// page needs, however many there are.
+    /// page needs, so the cost does not grow with the number of settles.
     ///
     /// A settle that this version cannot read is not left out: its page is [`Error::Unreadable`]. A
     /// settle in an unknown state may be in any state, so it passes every filter.
@@ -398,19 +402,19 @@ impl Store {
         }
     }
 
-    /// The number of settles that are not final, by app, for apps that are not configured any more.
-    /// A state that this version does not know counts as not final. The cost grows with the number
-    /// of such settles.
+    /// The number of settles that are not final, by app, including apps that are no longer
+    /// configured. A state that this version does not know counts as not final. The cost grows with
+    /// the number of such settles.
     pub async fn open_settles(&self) -> Result<Vec<(AppId, u64)>, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.open_settles().await,
         }
     }
 
-    /// Repairs the schedule: a settle that is not final and has no due row gets one (due now). The
+    /// Repairs the schedule. A settle that is not final and has no due row gets one, due now. The
     /// due row of a final settle that needs no query is removed, unless a worker holds its lease.
-    /// Each call looks at no more than `rows_max` rows from where the last sweep ended, so it can
-    /// run for ever in small steps. If nothing is wrong it only reads.
+    /// Each call looks at no more than `rows_max` rows, beginning where the last sweep ended. If
+    /// nothing is wrong, it only reads.
     pub async fn sweep(&self, cursor: SweepCursor, rows_max: u32) -> Result<Swept, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.sweep(cursor, rows_max).await,
@@ -419,7 +423,7 @@ impl Store {
 
     /// One page of all settles that are not final, or final with an open contradiction, app by app.
     /// A settle that changes its state meanwhile may be missed or come twice. A page may be empty
-    /// and not the last.
+    /// without being the last.
     pub async fn unfinished(
         &self,
         cursor: UnfinishedCursor,
@@ -442,14 +446,14 @@ impl Store {
         }
     }
 
-    /// Where the store is, for the operator.
+    /// Where the store is. For the operator.
     pub fn path(&self) -> &std::path::Path {
         match self {
             Store::Sqlite(sqlite) => sqlite.path(),
         }
     }
 
-    /// How many times something became durable. It grows as long as the disk answers.
+    /// How many batches became durable. It grows as long as the disk answers.
     pub fn commits(&self) -> u64 {
         match self {
             Store::Sqlite(sqlite) => sqlite.commits(),
@@ -457,15 +461,15 @@ impl Store {
     }
 
     /// Proves that a write can become durable now, in the file that the next start opens. It takes
-    /// as long as the disk does, so give it a time limit.
+    /// as long as the disk takes, so the caller sets a time limit.
     pub async fn ping(&self) -> Result<(), Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.ping().await,
         }
     }
 
-    /// Waits until the writer has ended and nothing can be written any more. It ends when the store
-    /// is closed; earlier only because of a bug.
+    /// Waits until the writer has ended, so that nothing can be written any more. The writer ends
+    /// when the store is closed; earlier only because of a bug.
     pub async fn writer_ended(&self) {
         match self {
             Store::Sqlite(sqlite) => sqlite.writer_ended().await,

@@ -1,12 +1,12 @@
 //! The transaction that a batch of operations shares: its connection, and the statements that most
-//! of them run, which are looked up once per batch.
+//! operations run, which are looked up once per batch.
 
 use std::cell::RefCell;
 use std::ops::Deref;
 
 use rusqlite::{CachedStatement, Connection};
 
-/// What an operation of a batch runs on.
+/// What each operation of a batch uses.
 pub(super) struct Batch<'a> {
     connection: &'a Connection,
     kept: RefCell<Vec<(&'static str, CachedStatement<'a>)>>,
@@ -17,8 +17,8 @@ impl<'a> Batch<'a> {
         Self { connection, kept: RefCell::default() }
     }
 
-    /// Runs a statement whose text is always in the same place, and keeps it for the next operation
-    /// of the batch.
+    /// Runs a statement and keeps it for the next operation of the batch. It recognises a statement
+    /// by the address of its text, which must not change.
     pub(super) fn run<T>(
         &self,
         sql: &'static str,

@@ -1,5 +1,6 @@
-//! Reads a database from end to end and looks whether its pages and rows fit together
-//! (`PRAGMA quick_check`). At start for a moment; what is left of a large one beside serving.
+//! Reads a database from end to end and checks that its pages and rows fit together (`PRAGMA
+//! quick_check`). The start does this for a moment only; the rest of a large database is read while
+//! the gateway serves.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +12,7 @@ use rusqlite::{Connection, ErrorCode};
 use super::connect::connect_reader;
 use super::place::Place;
 
-/// Steps of SQLite's machine between two looks whether the check shall end.
+/// Steps of SQLite's virtual machine between two looks whether to end the check.
 const STEPS: i32 = 1_000;
 
 /// What a check found.
@@ -20,7 +21,7 @@ pub(super) enum Checked {
     Sound,
     /// The first damage.
     Damaged(String),
-    /// It was told to end.
+    /// The check was told to end.
     CutShort,
 }
 
@@ -44,12 +45,12 @@ pub(super) fn check(
 /// A check on a thread of its own.
 pub(super) struct Checking {
     is_over: Arc<AtomicBool>,
-    /// `None`: it was waited for.
+    /// `None`: the thread was joined.
     thread: Option<JoinHandle<()>>,
 }
 
 impl Checking {
-    /// Damage that it finds is remembered by the place: nothing more is written.
+    /// If it finds damage, the place remembers it, and nothing more is written.
     pub(super) fn begin(place: Arc<Place>, busy_wait: Duration) -> std::io::Result<Self> {
         let is_over = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&is_over);
@@ -74,7 +75,7 @@ impl Checking {
         Ok(Self { is_over, thread: Some(thread) })
     }
 
-    /// Ends it early and waits until it has. Blocks for some microseconds.
+    /// Ends the check early and waits until it has ended. Blocks for some microseconds.
     pub(super) fn end(mut self) {
         self.is_over.store(true, Ordering::Relaxed);
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {

@@ -13,12 +13,12 @@ use crate::settle::Invalid;
 #[derive(Debug)]
 pub(super) enum Fault {
     Sqlite(rusqlite::Error),
-    /// Names the column, never the value: values may be a caller's.
+    /// Names the column and never the value, which may be a caller's.
     Unreadable(String),
 }
 
 impl Fault {
-    /// Says where the row is, for the person who must look at it.
+    /// Names the row, for the operator who must look at it.
     pub(super) fn in_row(self, id: i64) -> Self {
         match self {
             Fault::Unreadable(what) => Fault::Unreadable(format!("{what} (settle.id = {id})")),
@@ -190,7 +190,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// That the structure in the column that was read last is a newer version's.
+    /// Says that a newer version wrote the structure in the column that was read last.
     pub(super) fn unknown(&self) -> Fault {
         self.unreadable("is not known")
     }

@@ -6,11 +6,11 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-/// What is kept of a log that a burst, or a long backup, made longer. One that is longer is news
-/// for the operator.
+/// To this length SQLite cuts a log that a burst or a long backup made longer. A longer log is
+/// reported to the operator.
 pub(super) const LOG_BYTES_MAX: u32 = 64 * 1024 * 1024;
 
-/// Memory for pages that the writer keeps at hand.
+/// Memory in which the writer keeps pages.
 const CACHE_KIB: i64 = 16 * 1024;
 
 /// More than there are different statements.
@@ -20,7 +20,7 @@ const STATEMENTS_MAX: usize = 64;
 pub(super) fn connect_writer(path: &Path, busy_wait: Duration) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = connect(path, flags, busy_wait)?;
-    // `wal` persists in the file; asking again mends a file that a tool has switched back.
+    // `wal` stays in the file. Asking again repairs a file that a tool has switched back.
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
     if mode != "wal" {
@@ -31,7 +31,7 @@ pub(super) fn connect_writer(path: &Path, busy_wait: Duration) -> rusqlite::Resu
     // Savepoints are kept in memory: no temporary files, whose directory may be read-only.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-    // `Log` does that.
+    // The module `log` moves the log.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)?;
     Ok(connection)
@@ -50,7 +50,7 @@ fn connect(path: &Path, flags: OpenFlags, busy_wait: Duration) -> rusqlite::Resu
     // Without this guarantee the bundled SQLite plans a statement again whenever a parameter that
     // might matter changes: measured, a `get` then costs nine times as much.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    // Only a stop in order ends the log: one that is gone without that was taken away.
+    // Only an orderly stop removes the log. If it is gone without one, it was taken away.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(connection)
 }
@@ -67,24 +67,24 @@ fn no_wal() -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(code, Some(why.to_owned()))
 }
 
-/// The tables of a database that was just migrated.
+/// The tables of a migrated database.
 pub(super) fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let tables = "SELECT name FROM sqlite_schema
                   WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
     connection.prepare(tables)?.query_map([], |row| row.get(0))?.collect()
 }
 
-/// Fails if another program has taken one of them out.
+/// Fails if another program has removed one of them.
 pub(super) fn prove_tables(connection: &Connection, tables: &[String]) -> rusqlite::Result<()> {
     for table in tables {
-        // The name is one of our own migrations'.
+        // The name comes from our own migrations.
         let look = format!("SELECT 1 FROM \"{table}\" LIMIT 0");
         connection.prepare_cached(&look)?.exists([])?;
     }
     Ok(())
 }
 
-/// Makes a write durable that means nothing else.
+/// Proves that a write can become durable. The write itself has no meaning.
 pub(super) fn prove_write(connection: &Connection) -> rusqlite::Result<()> {
     connection.prepare_cached("UPDATE proof_of_write SET times = times + 1")?.execute([])?;
     Ok(())

@@ -11,13 +11,13 @@ use rusqlite::ErrorCode;
 use rustix::fs::{StatVfs, StatVfsMountFlags};
 use rustix::io::Errno;
 
-/// With less than this, SQLite cannot even make the index of a log.
+/// With less than this, SQLite cannot even create the index of a log.
 const ROOM_BYTES_MIN: u64 = 256 * 1024;
 
 /// Where this process sees its disks.
 const MOUNTS: &str = "/proc/self/mountinfo";
 
-/// What kept SQLite from its file, and what to do about the disk if it was the disk.
+/// What kept SQLite from its file, and what to do if it was the disk.
 pub(super) fn told(path: &Path, error: &rusqlite::Error) -> String {
     match hint_of_sqlite(path, error) {
         hint if hint.is_empty() => error.to_string(),
@@ -25,7 +25,7 @@ pub(super) fn told(path: &Path, error: &rusqlite::Error) -> String {
     }
 }
 
-/// What follows an error of SQLite's; empty if the disk has nothing to do with it.
+/// What to add to an error of SQLite; empty if the disk did not cause it.
 pub(super) fn hint_of_sqlite(path: &Path, error: &rusqlite::Error) -> String {
     match error.sqlite_error_code() {
         Some(
@@ -40,7 +40,7 @@ pub(super) fn hint_of_sqlite(path: &Path, error: &rusqlite::Error) -> String {
     }
 }
 
-/// What follows an error of the operating system's; empty if the disk has nothing to do with it.
+/// What to add to an error of the operating system; empty if the disk did not cause it.
 pub(super) fn hint_of_io(path: &Path, error: &io::Error) -> String {
     match Errno::from_io_error(error) {
         Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::ROFS | Errno::IO) => hint(path),
@@ -53,8 +53,8 @@ pub(super) fn hint_of_io(path: &Path, error: &io::Error) -> String {
     }
 }
 
-/// Where the disk that holds a file is mounted, which is the file itself if it is mounted alone.
-/// `None` if that cannot be told.
+/// Where the disk of a file is mounted, which is the file itself if it is mounted alone. `None` if
+/// that cannot be found out.
 pub(super) fn mount_point(path: &Path) -> Option<PathBuf> {
     let table = fs::read(MOUNTS).ok()?;
     let points = table.split(|byte| *byte == b'\n').filter_map(|line| {

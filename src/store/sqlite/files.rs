@@ -19,7 +19,7 @@ pub(super) enum Header {
     },
 }
 
-/// The one path of a database, however it was named: so that two gateways lock the same file.
+/// The one path of a database under any of its names, so that two gateways lock the same file.
 /// `None`: nothing is there.
 pub(super) fn find(path: &Path) -> io::Result<Option<PathBuf>> {
     match fs::canonicalize(path) {
@@ -45,7 +45,7 @@ pub(super) fn locate(path: &Path) -> io::Result<PathBuf> {
     Ok(fs::canonicalize(directory)?.join(name))
 }
 
-/// The file of the same name with something appended, as SQLite names its own.
+/// The file of the same name with a suffix, as SQLite names its own.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
@@ -75,20 +75,21 @@ pub(super) fn header(file: &File) -> io::Result<Header> {
     }
 }
 
-/// A log without its database: what it belongs to is gone, and a new database must not meet it.
+/// A log without its database. The database that it belongs to is gone, and a new one must not use
+/// it.
 pub(super) fn orphan(path: &Path) -> Option<PathBuf> {
     let logs = ["-wal", "-journal"].map(|suffix| beside(path, suffix));
     logs.into_iter().find(|log| fs::metadata(log).is_ok_and(|found| found.len() > 0))
 }
 
-/// An empty file that only its owner can read; whatever an interrupted start left is replaced.
+/// An empty file that only its owner can read. It replaces what an interrupted start left.
 pub(super) fn create_private(path: &Path) -> io::Result<()> {
     remove(path)?;
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map(|_| ())
 }
 
-/// Removes a database with all that is beside it but its lock. The database goes last, so that what
-/// is left after an interruption can be removed likewise.
+/// Removes a database and all files beside it except its lock. The database goes last, so that a
+/// later call can remove what is left after an interruption.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     for suffix in ["-wal", "-shm", "-journal", ".open", ""] {
         match fs::remove_file(beside(path, suffix)) {
@@ -111,8 +112,8 @@ fn sync_names_beside(path: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// The file that is there while the log may hold commits that the database itself lacks: from the
-/// start of a gateway to its stop in order. A kill leaves it.
+/// The file that exists while the log may hold commits that the database lacks: from the start of a
+/// gateway to its orderly stop. A kill leaves it there.
 pub(super) fn open_mark(path: &Path) -> PathBuf {
     beside(path, ".open")
 }
@@ -131,11 +132,11 @@ pub(super) fn mark_closed(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether the last gateway was not stopped in order, and what it had in its log is gone.
+/// Whether the last gateway was not stopped in order, and its log is gone.
 ///
-/// A gateway commits something before it leaves its mark, and SQLite never shortens a log to
-/// nothing while a connection is left: so one that is empty, or begins with something else ("The
-/// WAL Header" in SQLite's "File Format"), was emptied or replaced by hand.
+/// A gateway commits something before it makes this file, and SQLite never empties a log while a
+/// connection is open. So a log that is empty, or begins differently ("The WAL Header" in SQLite's
+/// "File Format"), was emptied or replaced by hand.
 pub(super) fn log_is_lost(path: &Path) -> io::Result<bool> {
     if !open_mark(path).exists() {
         return Ok(false);
@@ -150,8 +151,8 @@ pub(super) fn log_is_lost(path: &Path) -> io::Result<bool> {
     Ok(!matches!(*magic, [0x37, 0x7f, 0x06, 0x82 | 0x83]))
 }
 
-/// Takes away what others may do with the database, which holds tokens: a copy that came back from
-/// a backup may be readable by all users. It is not fatal if the files are another user's.
+/// Removes the access of other users to the database, which holds tokens: a copy from a backup may
+/// be readable by all users. It is not fatal if the files belong to another user.
 pub(super) fn keep_private(path: &Path) {
     for suffix in ["", "-wal", "-shm"] {
         let file = beside(path, suffix);

@@ -1,11 +1,11 @@
-//! A new generation of the store, after it went back to an earlier state: a backup was put in its
-//! place, so what was committed since is lost.
+//! A new generation of the store. It begins after the store went back to an earlier state: a backup
+//! was put in its place, so what was committed since is lost.
 //!
-//! What was told since then is lost too: a refusal, for one, after which its caller paid under
-//! another number. So nothing that is open here is ever sent again, each open settle counts a send
-//! that nothing knows of, and no version and no fence of before is given a second time. What was
-//! recorded since is gone. It comes back as the repeat of its caller, who must not be told the
-//! refusal of that repeat as the refusal of a first send.
+//! What callers were told since is lost too, for example a refusal, after which the caller paid
+//! under another number. So no open settle is ever sent again, each counts one more lost send, and
+//! no earlier version or fence is given a second time. Settles recorded since are gone. They come
+//! back when their callers repeat the create. If Douyin refuses such a repeat, the caller must not
+//! be told that the first send was refused.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::clock::Timestamp;
 use crate::settle::{Permission, PermissionId, ProcessId, RULES, StateKind};
 use crate::store::OpenError;
 
-/// What began.
+/// What a new generation began with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Generation {
     /// How often the store went back.
@@ -27,7 +27,7 @@ pub struct Generation {
     pub open_settles: usize,
 }
 
-/// Farther than any version or fence can have come in one generation.
+/// More than any version or fence can grow in one generation.
 const STEP: i64 = 1 << 32;
 
 impl Sqlite {
@@ -69,7 +69,7 @@ fn begin(
     let lost = Permission {
         id: PermissionId { process, number: 0 },
         time: now,
-        // The process that sent has ended, because this one holds the database's lock.
+        // The process that sent has ended, because this process holds the database's lock.
         lasts: Duration::ZERO,
     };
     let of_callers = format!(

@@ -1,4 +1,4 @@
-//! The audit trail of a settle: its first entries are lines in its row, the others rows of
+//! The audit trail of a settle. Its first entries are lines in its row, the others are rows of
 //! `late_history`.
 
 use rusqlite::{Connection, params};
@@ -11,7 +11,7 @@ use crate::settle::{HistoryEntry, Key};
 /// The last revision whose entry is in the row of its settle. Few settles have more than four.
 const IN_ROW_MAX: i64 = 16;
 
-/// What is appended to the row for an entry, and what becomes a row of its own.
+/// What an entry adds to the row of its settle, and what becomes a row of its own.
 pub(super) fn spelled(entry: Option<&HistoryEntry>) -> (String, Option<LateEntry>) {
     let Some(entry) = entry else { return (String::new(), None) };
     let mut json = entry.to_json();
@@ -22,7 +22,7 @@ pub(super) fn spelled(entry: Option<&HistoryEntry>) -> (String, Option<LateEntry
     (json, None)
 }
 
-/// An entry that the row of its settle does not take.
+/// An entry that does not go into the row of its settle.
 pub(super) struct LateEntry {
     revision: i64,
     json: String,

@@ -1,4 +1,4 @@
-//! One operation on its way to the writer, and the way back of its answer.
+//! One operation on its way to the writer, and its answer on the way back.
 
 use tokio::sync::oneshot;
 
@@ -8,10 +8,10 @@ use super::columns::Fault;
 
 /// What the writer knows of an operation.
 pub(super) trait Job: Send {
-    /// May run more than once, each time on a database that has seen nothing of it.
+    /// May run more than once, each time on a database without its effects.
     fn apply(&mut self, batch: &Batch<'_>) -> Result<(), Fault>;
 
-    /// Tells the caller.
+    /// Answers the caller.
     fn reply(self: Box<Self>, verdict: Fate);
 
     fn urgency(&self) -> Urgency;
@@ -24,16 +24,16 @@ pub(super) enum Fate {
     Failed(Error),
 }
 
-/// What an operation means to a store that is down.
+/// What an operation does if the store is down.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Urgency {
-    /// Fails fast if the store was tried a moment ago.
+    /// Fails at once if the store was tried a moment ago.
     Ordinary,
     /// The store is tried again for it.
     Probe,
 }
 
-/// The job that every operation uses: a closure, and where its answer goes.
+/// The job of every operation: a closure, and where its answer goes.
 pub(super) struct Write<T, F> {
     run: F,
     urgency: Urgency,
@@ -41,7 +41,7 @@ pub(super) struct Write<T, F> {
     reply: oneshot::Sender<Result<T, Error>>,
 }
 
-/// A job whose answer gets lost on its way.
+/// A job whose answer gets lost.
 pub(super) struct Unheard(pub(super) Box<dyn Job>);
 
 impl Job for Unheard {
@@ -78,7 +78,7 @@ where
             Fate::Durable => Ok(self.done.expect("only a job that ran through is durable")),
             Fate::Failed(error) => Err(error),
         };
-        // The caller may have gone away: that changes nothing.
+        // The caller may be gone, which changes nothing.
         let _ = self.reply.send(answer);
     }
 

@@ -1,7 +1,7 @@
-//! How structures are spelled in the tables: JSON for what is only read as a whole.
+//! How structures are stored that are only read whole: as JSON.
 //!
-//! The spelling is the store's own, so that renaming something in the code never changes a file. A
-//! field that this version does not know makes the value unreadable. What is absent is left out.
+//! The names are the store's own, so that renaming something in the code never changes a file. A
+//! field that this version does not know makes the value unreadable. Absent values are left out.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::settle::{
 pub(super) trait Stored: Sized {
     fn to_json(&self) -> String;
 
-    /// `None`: not JSON that this version wrote.
+    /// `None`: JSON that this version did not write.
     fn from_json(json: &str) -> Option<Self>;
 }
 
@@ -68,7 +68,7 @@ struct FailureJson<'a> {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DouyinErrorJson<'a> {
-    /// Programs that expect one leave a row without it alone, as they do with unknown words.
+    /// Earlier versions require this field: they neither claim nor rewrite a row without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     err_no: Option<i32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -306,7 +306,7 @@ impl Stored for Facts {
     }
 }
 
-/// Everything of a request but the bytes that are sent, which have a column of their own.
+/// Everything of a request except the bytes that are sent, which have their own column.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RequestJson<'a> {
@@ -353,7 +353,7 @@ pub(super) fn request_json(request: &Request) -> String {
     })
 }
 
-/// `None`: not JSON that this version wrote.
+/// `None`: JSON that this version did not write.
 pub(super) fn request_from_json(json: &str, body: String) -> Option<Request> {
     let stored: RequestJson<'_> = serde_json::from_str(json).ok()?;
     let param = |stored: SettleParamJson<'_>| {

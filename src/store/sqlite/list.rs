@@ -13,13 +13,13 @@ use super::words::Word;
 use crate::clock::Timestamp;
 use crate::settle::{AppId, StateKind};
 
-/// The most settles of one order that are looked at for a page with only some of its states. No
-/// index has both, as an order has a handful of settles.
+/// The most settles of one order that are looked at for a page of only some states. No index has
+/// both order and state, because an order has few settles.
 pub(super) const LOOKS_MAX: u32 = 2_000;
 
-/// First what is left of the moment in which the page before ended, then what is older: for a
-/// comparison of pairs SQLite would look at all of that moment. The index is named, so that the
-/// plan is the same whatever statistics a tool leaves in the file.
+/// First the rest of the moment in which the last page ended, then what is older. With a comparison
+/// of pairs SQLite would read everything of that moment. The index is named, so that the plan does
+/// not depend on statistics that a tool left in the file.
 fn select_newest(index: &str, filter: &str) -> String {
     let select = format!(
         "SELECT create_time_ms, id, state FROM settle INDEXED BY {index} WHERE app_id = ?1 {filter}"
@@ -43,12 +43,12 @@ pub(super) const SELECT_NEXT_STATE: &str =
 pub(super) const COUNT_OF_STATE: &str =
     "SELECT count(*) FROM settle INDEXED BY settle_by_state WHERE app_id = ? AND state = ?";
 
-/// What a page is cut from: the settles of an app in a stretch of time.
+/// Where the settles of a page come from: those of an app in a span of time.
 struct Stretch<'a> {
     connection: &'a Connection,
     app_id: &'a AppId,
     from: Timestamp,
-    /// Everything is older than this.
+    /// All of them are older than this.
     before: Position,
 }
 
@@ -58,11 +58,12 @@ struct Page {
     next: Option<Position>,
 }
 
-/// Where a settle is, and the word for its state.
+/// Where a settle is, and the word of its state.
 type Seen = (Position, String);
 
 pub(super) fn list(connection: &Connection, query: &ListQuery) -> Result<Listed, Fault> {
-    // All statements see one state of the database: what was found by its state is read in it.
+    // All statements see one state of the database, so that a settle is read in the state in which
+    // it was found.
     let snapshot = connection.unchecked_transaction()?;
     let settles_max = query.settles_max.max(1);
     let stretch = Stretch::of(connection, query);
@@ -85,7 +86,7 @@ impl<'a> Stretch<'a> {
         Self { connection, app_id: &query.app_id, from, before }
     }
 
-    /// Merges the newest of each state; of all states, if none is named.
+    /// Merges the newest settles of each state; of all states, if `states` is empty.
     fn of_states(&self, states: &[StateKind], settles_max: u32) -> Result<Page, Fault> {
         let mut words = states_of(self.connection, self.app_id)?;
         words.retain(|word| passes(states, word));
@@ -111,7 +112,7 @@ impl<'a> Stretch<'a> {
         Ok(Page { next, ..page })
     }
 
-    /// At most `looks_max` settles from the newest on.
+    /// At most `looks_max` settles, from the newest on.
     fn newest(
         &self,
         select: &str,
@@ -137,7 +138,7 @@ impl<'a> Stretch<'a> {
 }
 
 impl Page {
-    /// One settle more than the page holds tells that the page is not the last.
+    /// One more settle than the page holds shows that it is not the last page.
     fn cut(seen: Vec<Seen>, settles_max: u32) -> Self {
         let more = seen.len() > size(settles_max);
         let positions = seen.into_iter().map(|(position, _)| position);
@@ -157,7 +158,7 @@ fn passes(states: &[StateKind], word: &str) -> bool {
     states.is_empty() || known.is_none_or(|state| states.contains(&state))
 }
 
-/// The words for the states that settles of the app are in, by one probe each.
+/// The states of the app's settles. SQLite probes its index once for each.
 pub(super) fn states_of(connection: &Connection, app_id: &AppId) -> Result<Vec<String>, Fault> {
     let mut statement = connection.prepare_cached(SELECT_NEXT_STATE)?;
     let mut words: Vec<String> = Vec::new();

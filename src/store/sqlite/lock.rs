@@ -1,20 +1,20 @@
-//! One gateway per path: a lock that the kernel takes back when its process ends, however it ends.
-//! The file itself is locked too ([`super::place`]); this one is there before the file is, and is
-//! what a gateway of version 0.1.0 looks at.
+//! One gateway per path: a lock that the kernel releases when its process ends in any way. The file
+//! itself is locked too ([`super::place`]). This lock exists before the file, and gateways of
+//! version 0.1.0 look at it.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Holds `<database>.lock`. The file stays when the lock ends: removing it would let two processes
-/// lock two files of the same name.
+/// Holds `<database>.lock`. The file stays when the lock ends, because removing it would let two
+/// processes lock two files of the same name.
 #[derive(Debug)]
 pub(super) struct Lock {
     file: File,
 }
 
-/// Why there is no lock.
+/// Why the path cannot be locked.
 #[derive(Debug)]
 pub(super) enum NoLock {
     Held,
@@ -39,8 +39,8 @@ impl Lock {
 }
 
 impl Lock {
-    /// At once, and not when the last copy of the file is closed: a child process has one from its
-    /// fork to its exec.
+    /// At once, and not when the last copy of the descriptor is closed: a child process has a copy
+    /// between its fork and its exec.
     pub(super) fn release(&self) {
         // Closing the file ends the lock in any case.
         let _ = self.file.unlock();

@@ -1,10 +1,10 @@
 //! The log beside the database: how long it is, and how it becomes short again. It must not know
-//! what is in it.
+//! its content.
 //!
-//! What was committed is in the log, and is moved from there into the database (a checkpoint) once
-//! there are [`PAGES_MIN`] pages of it. A thread of its own moves them while the writer goes on.
-//! What came meanwhile the writer moves itself, which takes a moment: SQLite begins a log anew only
-//! at a commit after which nothing of it is left to be moved.
+//! A commit goes to the log. Once the log has [`PAGES_MIN`] pages, they are moved into the database
+//! (a checkpoint). A thread of its own moves them while the writer goes on. The writer itself moves
+//! what was added meanwhile, which takes a moment. This is needed because SQLite restarts a log
+//! only at a commit that finds all of it moved.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,21 +18,21 @@ use tracing::{info, warn};
 use super::connect::{LOG_BYTES_MAX, connect_writer};
 use super::place::{Place, Sizes};
 
-/// Pages in the log from which on they are moved: 16 MiB.
+/// From this many pages on, the log is moved: 16 MiB.
 const PAGES_MIN: u32 = 4_096;
 
-/// How long the writer waits for readers to let go of a log that is too long. Callers wait with it.
+/// How long the writer waits for readers to release a log that is too long. Callers wait with it.
 const RESTART_WAIT: Duration = Duration::from_millis(20);
 
 /// What is known of the log.
 pub(super) struct Log {
-    /// Pages in it after the last commit, which SQLite tells.
+    /// Pages in the log after the last commit, as SQLite reports them.
     pages: Arc<AtomicU32>,
-    /// From how many on they are moved next.
+    /// From this many pages on, the log is moved next.
     move_from: u32,
     /// `None`: the writer moves everything itself.
     mover: Option<Mover>,
-    /// It is longer than it should be, and the operator was told so.
+    /// The log is too long, and the operator was told so.
     is_long: bool,
 }
 
@@ -41,7 +41,7 @@ impl Log {
         Self { pages: Arc::default(), move_from: PAGES_MIN, mover, is_long: false }
     }
 
-    /// From now on this connection is the one that commits.
+    /// Makes this connection the one whose commits are counted.
     pub(super) fn follow(&self, connection: &mut Connection) -> rusqlite::Result<()> {
         let pages = Arc::clone(&self.pages);
         connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, now: i32| {
@@ -50,11 +50,12 @@ impl Log {
         }))
     }
 
-    /// After a commit: moves the log, or has it moved, if there is enough of it.
+    /// To be called after a commit. Moves the log, or lets the thread move it, if it is long
+    /// enough.
     pub(super) fn committed(&mut self, connection: &Connection, place: &Place) {
         let pages = self.pages.load(Ordering::Relaxed);
         if pages < self.move_from {
-            // It may have begun anew, so that the next moment to move is an early one again.
+            // If the log was restarted, the next move comes early again.
             self.move_from = self.move_from.min(pages.saturating_add(PAGES_MIN));
             return;
         }
@@ -67,16 +68,16 @@ impl Log {
         }
     }
 
-    /// Nothing is moved any more, and the writer's connection is the last one.
+    /// Ends the thread. Then the writer's connection is the last one.
     pub(super) fn end(&mut self) {
         self.mover = None;
     }
 
-    /// Counts the files, and begins a log anew that is too long.
+    /// Measures the files, and restarts a log that is too long.
     ///
-    /// SQLite does that by itself between two readers. It cannot while one holds an old state, nor
-    /// while so many come and go that one always holds the newest: for those it waits here, a
-    /// moment.
+    /// SQLite restarts the log by itself between two readers. It cannot while a reader holds an old
+    /// state, nor while there is always a reader of the newest state. For the latter this waits for
+    /// a moment.
     pub(super) fn look(
         &mut self,
         connection: &Connection,
@@ -105,8 +106,8 @@ impl Log {
     }
 }
 
-/// Moves what no reader of an older state keeps, and waits for none. Returns how many pages are
-/// left.
+/// Moves what no reader of an older state needs, and waits for no reader. Returns how many pages
+/// are left.
 fn checkpoint(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
         let (pages, moved): (i64, i64) = (row.get(1)?, row.get(2)?);
@@ -114,8 +115,8 @@ fn checkpoint(connection: &Connection) -> rusqlite::Result<i64> {
     })
 }
 
-/// Lets the next commit begin the log anew, which also cuts it to [`LOG_BYTES_MAX`], if everything
-/// was moved. In vain while a reader holds an older state.
+/// Lets the next commit restart the log and cut it to [`LOG_BYTES_MAX`], if everything was moved.
+/// Has no effect while a reader holds an older state.
 fn restart(connection: &Connection, busy_wait: Duration) -> rusqlite::Result<()> {
     if checkpoint(connection)? > 0 {
         return Ok(());
@@ -129,7 +130,7 @@ fn restart(connection: &Connection, busy_wait: Duration) -> rusqlite::Result<()>
 /// A thread that moves the log into the database while the writer goes on.
 pub(super) struct Mover {
     shared: Arc<Shared>,
-    /// `None`: it was waited for.
+    /// `None`: the thread was joined.
     thread: Option<JoinHandle<()>>,
 }
 
@@ -142,9 +143,9 @@ enum Work {
     /// There is nothing to move.
     None,
     Wanted,
-    /// A connection is at it, which can be told to end early.
+    /// The thread moves the log on a connection that can be interrupted.
     Moving(InterruptHandle),
-    /// All but a little is moved, or a reader keeps the rest.
+    /// Little is left to move, or a reader needs the rest.
     Done,
     /// The store is closed.
     Over,
@@ -167,7 +168,7 @@ impl Mover {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Whether it has done what it can. If it has nothing to do, it begins.
+    /// Whether the thread has moved what it can. If it has not begun, this lets it begin.
     fn is_done(&self) -> bool {
         let mut work = self.shared.work();
         match *work {
@@ -186,7 +187,7 @@ impl Mover {
 }
 
 impl Drop for Mover {
-    /// Its connection is closed before the writer's, which is the last one.
+    /// Ends the thread. Its connection is closed before the writer's, which is the last one.
     fn drop(&mut self) {
         match self.shared.set(Work::Over) {
             Work::Moving(connection) => connection.interrupt(),
@@ -203,7 +204,7 @@ impl Shared {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Nothing follows the end. Returns what was before.
+    /// Changes nothing once the store is closed. Returns what was before.
     fn set(&self, next: Work) -> Work {
         let mut work = self.work();
         if let Work::Over = *work {
@@ -229,7 +230,7 @@ impl Shared {
         }
     }
 
-    /// Until less is left than is worth to begin for, or a reader keeps the rest.
+    /// Moves the log until little is left, or until a reader needs the rest.
     fn move_log(&self, place: &Place, busy_wait: Duration) -> rusqlite::Result<()> {
         if place.known_damage().is_some() || place.look().is_err() {
             return Ok(());

@@ -1,8 +1,8 @@
-//! The schema and its versions. `user_version` in the file counts the migrations it has seen.
+//! The schema and its versions. `user_version` in the file counts the migrations that were done.
 
 use rusqlite::Connection;
 
-/// In order; the first one leads to version 1. What was released is never edited.
+/// In order; the first one leads to version 1. A released one is never edited.
 const MIGRATIONS: [Migration; 6] = [
     Migration::Script(include_str!("../../../migrations/sqlite/0001_settles.sql")),
     Migration::Script(include_str!("../../../migrations/sqlite/0002_resolved_contradictions.sql")),
@@ -22,7 +22,7 @@ const MIGRATIONS: [Migration; 6] = [
 /// One step from a version of the schema to the next.
 enum Migration {
     Script(&'static str),
-    /// Writes every settle anew, which takes a while: about a minute for three million.
+    /// Rewrites every settle, which takes about a minute for three million.
     EachSettle {
         before: &'static str,
         /// The query for the greatest id.
@@ -33,7 +33,7 @@ enum Migration {
     },
 }
 
-/// How many settles are written anew between two lines of progress.
+/// How many settles are rewritten between two log lines.
 const SETTLES_PER_LINE: i64 = 100_000;
 
 /// The newest schema version that this gateway knows.
@@ -47,7 +47,7 @@ pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
 }
 
 /// Bytes of the disk that the migration of a file may need while it runs: each settle is written
-/// once more into the log, and from there into the file. 0: no such migration is due.
+/// once more into the log, and from there into the file. 0: no such migration is needed.
 pub(super) fn room_needed(version: i64, file_bytes: u64) -> u64 {
     let due = (1_i64..).zip(&MIGRATIONS).filter(|(next, _)| *next > version);
     let rewrites = due.filter(|(_, migration)| matches!(migration, Migration::EachSettle { .. }));
@@ -55,13 +55,13 @@ pub(super) fn room_needed(version: i64, file_bytes: u64) -> u64 {
     rewrites.saturating_mul(file_bytes / 2).saturating_mul(5)
 }
 
-/// Brings the schema to the newest version, each step in a transaction of its own: a process that
-/// is killed in the middle leaves the version before.
+/// Brings the schema to the newest version. Each step is a transaction: a process that is killed in
+/// a step leaves the version before it.
 pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     migrate_to(connection, newest_version())
 }
 
-/// The same up to a version.
+/// As [`migrate`], but up to a given version.
 pub(super) fn migrate_to(connection: &mut Connection, version_max: i64) -> rusqlite::Result<()> {
     let due = version(connection)? + 1..=version_max;
     for (next, migration) in (1_i64..).zip(&MIGRATIONS).filter(|(next, _)| due.contains(next)) {
@@ -91,7 +91,7 @@ fn rewrite(connection: &Connection, rows: &str, last_id: i64) -> rusqlite::Resul
         settles += statement.execute([after, up_to])?;
         after = up_to;
         if last_id > SETTLES_PER_LINE {
-            tracing::info!(settles, id = after, last_id, "writing every settle anew");
+            tracing::info!(settles, id = after, last_id, "rewriting every settle");
         }
     }
     Ok(())

@@ -1,9 +1,10 @@
 //! The store in one SQLite file, for one gateway process. The default backend.
 //!
 //! A write goes through [`queue`] to the one [`writer`], which commits in batches; a read goes to
-//! one of the [`readers`]. [`open`] decides whether a file is ours to use. What an operation does
-//! is in [`settles`] (insert, swap), [`schedule`] (leases), [`list`] (pages), [`sweep`] (repairs)
-//! and [`unfinished`] (what is not at its end); how a record becomes a row is in [`rows`].
+//! one of the [`readers`]. [`open`] decides whether the gateway may use a file. What an operation
+//! does is in [`settles`] (insert, swap), [`schedule`] (leases), [`list`] (pages), [`sweep`]
+//! (repairs) and [`unfinished`] (settles that are not final or have an open contradiction); how a
+//! record becomes a row is in [`rows`].
 
 mod batch;
 mod check;
@@ -71,46 +72,46 @@ pub use refusal::OpenError;
 /// The open database.
 pub struct Sqlite {
     place: Arc<Place>,
-    /// What the schema had at the start.
+    /// The tables of the schema at start.
     tables: Arc<[String]>,
     queue: Queue,
     readers: Readers,
     /// The writer's thread; `None` once it was joined, or if a [`Committer`] commits.
     thread: Mutex<Option<JoinHandle<()>>>,
-    /// The check of what a start has not checked.
+    /// The check of what the start has not checked.
     checking: Mutex<Option<Checking>>,
-    /// Cancelled by that thread as the last thing it does, a panic included.
+    /// Cancelled by that thread as its last action, a panic included.
     writer_ended: CancellationToken,
-    /// The store's own clock: leases and due moments are told and kept by it alone.
+    /// The store's own clock. Leases and due moments are times of this clock only.
     clock: Clock,
-    /// When it went back to an earlier state last, by its own clock.
+    /// When the store last went back to an earlier state, by its own clock.
     went_back: Option<Timestamp>,
     threads: Threads,
 }
 
-/// Whose threads do the work.
+/// Which threads do the work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Threads {
     /// A writer thread, and the runtime's threads for blocking work.
     Own,
-    /// The thread that calls: nothing happens behind its back. Under simulation, where several
-    /// gateways may share the store.
+    /// The calling thread, and no other. For simulations, where several gateways may share the
+    /// store.
     Callers,
 }
 
 impl Sqlite {
-    /// Makes a database where there is none, for a later open. Returns its path.
+    /// Makes a database that does not exist yet, for a later open. Returns its path.
     pub fn init(options: &SqliteOptions) -> Result<PathBuf, OpenError> {
         open::init(options)
     }
 
-    /// Removes the database of a sandbox, if there is one. Anything else is refused and stays.
+    /// Removes the database of a sandbox, if there is one. Any other file is refused and stays.
     pub fn remove_sandbox(options: &SqliteOptions) -> Result<(), OpenError> {
         open::remove_sandbox(options)
     }
 
-    /// Opens the database and starts its writer. Blocks for as long as the check at start may take,
-    /// and for as long as a migration takes.
+    /// Opens the database and starts its writer. Blocks while the start checks the file, and while
+    /// a migration runs.
     pub fn open(options: SqliteOptions) -> Result<Self, OpenError> {
         let (sqlite, committer, is_checked) = Self::assemble(&options, Threads::Own)?;
         let start = |doing| {
@@ -134,13 +135,13 @@ impl Sqlite {
     }
 
     /// Opens the database without any thread: writes wait until [`Committer::commit_queued`] is
-    /// called, reads run where they are called.
+    /// called, and reads run where they are called.
     pub fn open_stepped(options: &SqliteOptions) -> Result<(Self, Committer), OpenError> {
         let (sqlite, committer, _) = Self::assemble(options, Threads::Callers)?;
         Ok((sqlite, committer))
     }
 
-    /// The last part of what it returns: whether the whole file was checked.
+    /// The `bool` says whether the whole file was checked.
     fn assemble(
         options: &SqliteOptions,
         threads: Threads,
@@ -151,7 +152,7 @@ impl Sqlite {
         let readers = Readers::open(Arc::clone(&place), options, threads).map_err(|error| {
             OpenError::Sqlite { path: path(), doing: "open it for reading", error }
         })?;
-        // The last that can fail: from here on the database is closed in order, or was killed.
+        // From here on, only an orderly stop removes the mark: any other end counts as a kill.
         place.mark_open().map_err(|error| OpenError::Io {
             path: path(),
             doing: "mark it",
@@ -164,7 +165,7 @@ impl Sqlite {
                 let mover = Mover::start(Arc::clone(&place), busy_wait);
                 Some(mover.map_err(|error| OpenError::Io {
                     path: path(),
-                    doing: "start what moves its log",
+                    doing: "start the thread that moves its log",
                     error,
                 })?)
             }
@@ -376,7 +377,7 @@ impl Sqlite {
         self.writer_ended.cancelled().await;
     }
 
-    /// Reading ends first, so that the writer is the last one to close the file and leaves no log.
+    /// Reading ends first, so that the writer closes the file last and leaves no log.
     #[expect(clippy::disallowed_methods, reason = "it is awaited right here")]
     pub(super) async fn close(&self) {
         self.readers.close().await;

@@ -1,4 +1,4 @@
-//! Opens the database file, or refuses it without having changed a byte of it.
+//! Opens the database file, or refuses it without changing a byte of it.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -21,14 +21,14 @@ use super::refusal::{OpenError, refusal};
 use super::schedule::void_leases;
 use crate::clock::{Clock, Timestamp};
 
-/// Where the database is and how much may queue up before it.
+/// Where the database is, and the limits of what waits for it.
 #[derive(Clone, Debug)]
 pub struct SqliteOptions {
     /// The database file. `-wal`, `-shm`, `.lock` and `.open` are beside it.
     pub path: PathBuf,
-    /// What if it is not there. Default: it is refused.
+    /// What to do if it is missing. Default: refuse.
     pub missing: Missing,
-    /// What its settles are; a database of the other kind is refused. Default: real.
+    /// Whether its settles are real; a database of the other kind is refused. Default: real.
     pub purpose: Purpose,
     /// Writes that may wait for the writer; one more is `Unavailable` at once. Default 4096.
     pub queue_jobs_max: usize,
@@ -38,13 +38,13 @@ pub struct SqliteOptions {
     pub readers: u32,
     /// Reads that may wait or run; one more is `Unavailable` at once. Default 4096.
     pub reads_max: usize,
-    /// How long to wait for another SQLite program (a shell, a backup) that holds the file.
-    /// Default 2 s.
+    /// How long to wait for another SQLite program (a shell, a backup) that holds the file. Default
+    /// 2 s.
     pub busy_wait: Duration,
-    /// How long the check of an existing file may take at start; what it has not read by then is
-    /// read beside serving. Default 300 ms.
+    /// How long the check of an existing file may take at start. The rest is checked while the
+    /// gateway serves. Default 300 ms.
     pub check_time_max: Duration,
-    /// Measures the check, and spaces out attempts to bring up a store that is down. Default: the
+    /// Measures the check, and spaces attempts to bring up a store that is down. Default: the
     /// machine's.
     pub clock: Clock,
 }
@@ -65,7 +65,7 @@ impl SqliteOptions {
         }
     }
 
-    /// Makes the database, and its directory, if only that is missing.
+    /// Makes the database if it is missing, and its directory if only that is missing.
     #[must_use]
     pub fn creating(self) -> Self {
         Self { missing: Missing::Create, ..self }
@@ -77,16 +77,16 @@ pub(super) struct Opened {
     pub(super) place: Arc<Place>,
     pub(super) connection: Connection,
     pub(super) tables: Vec<String>,
-    /// When it went back to an earlier state last.
+    /// When the store last went back to an earlier state.
     pub(super) went_back: Option<Timestamp>,
-    /// Whether the check came to the end of the file.
+    /// Whether the whole file was checked.
     pub(super) is_checked: bool,
 }
 
-/// What to do about a database that is not there.
+/// What to do about a missing database.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Missing {
-    /// Refuse: an empty folder is also what a volume that is not mounted looks like.
+    /// Refuse, because a volume that is not mounted looks like an empty folder.
     Refuse,
     /// Make it, because the caller knows that there was none.
     Create,
@@ -109,9 +109,9 @@ pub(super) fn open(options: &SqliteOptions, purposes: &[Purpose]) -> Result<Open
     migrations::migrate(&mut connection).map_err(told("migrate its schema"))?;
     let voided = void_leases(&connection).map_err(told("end the leases of the last process"))?;
     if voided > 0 {
-        tracing::info!(leases = voided, "the last process did not end its leases; they are void");
+        tracing::info!(leases = voided, "ended the leases that the last process left behind");
     }
-    // The log holds something before its loss would count as one.
+    // The log holds something now, so that its loss can be noticed.
     prove_write(&connection).map_err(told("write to it"))?;
     place.remember_log().map_err(at("look at its log"))?;
     let tables = tables(&connection).map_err(told("read its schema"))?;
@@ -119,7 +119,7 @@ pub(super) fn open(options: &SqliteOptions, purposes: &[Purpose]) -> Result<Open
     Ok(Opened { place, connection, tables, went_back, is_checked })
 }
 
-/// Refuses what is no database of ours, and ours if it is for another purpose.
+/// Refuses a file that is not the gateway's database, and a database for another purpose.
 fn is_for(place: &Place, purposes: &[Purpose]) -> Result<(), OpenError> {
     let path = place.path().to_owned();
     let application_id = match files::header(place.file()) {
@@ -147,10 +147,10 @@ pub(super) fn remove_sandbox(options: &SqliteOptions) -> Result<(), OpenError> {
     files::remove(place.path()).map_err(at("remove it"))
 }
 
-/// Makes a database where there is none. Returns its path.
+/// Makes a database that does not exist yet. Returns its path.
 pub(super) fn init(options: &SqliteOptions) -> Result<PathBuf, OpenError> {
     let at = |doing| move |error| OpenError::Io { path: options.path.clone(), doing, error };
-    // Also what is no file, or a link that leads nowhere, is not replaced.
+    // Something that is no file, or a link that leads nowhere, is not replaced either.
     if fs::symlink_metadata(&options.path).is_ok() {
         return Err(OpenError::Exists { path: options.path.clone() });
     }
@@ -163,7 +163,7 @@ pub(super) fn init(options: &SqliteOptions) -> Result<PathBuf, OpenError> {
     Ok(path)
 }
 
-/// The file of the database, locked; made first if it is missing and may be.
+/// The database file, locked. It is made first if it is missing and may be made.
 fn take(options: &SqliteOptions) -> Result<Place, OpenError> {
     let at = |doing| move |error| OpenError::Io { path: options.path.clone(), doing, error };
     let found = files::find(&options.path).map_err(at("find it"))?;
@@ -200,7 +200,7 @@ fn no_lock(path: PathBuf, error: NoLock) -> OpenError {
     }
 }
 
-/// Builds a new database under another name, so that whatever is found under its own is complete.
+/// Builds a new database under another name, so that a file under the real name is always complete.
 fn create(path: &Path, options: &SqliteOptions) -> Result<(), OpenError> {
     if let Some(log) = files::orphan(path) {
         return Err(OpenError::Orphan { log });
@@ -218,8 +218,8 @@ fn create(path: &Path, options: &SqliteOptions) -> Result<(), OpenError> {
     files::publish(&new, path).map_err(at("create it"))
 }
 
-/// Looks at an existing database without writing. Its log, if a killed process left one, is read
-/// along, and stays as it is. Returns whether the check came to its end.
+/// Looks at an existing database without writing. If a killed process left a log, that is read too,
+/// and stays as it is. Returns whether the whole file was checked.
 fn look_at(place: &Place, options: &SqliteOptions) -> Result<bool, OpenError> {
     let path = place.path();
     let told = || refusal(path, options.busy_wait, "check it");
@@ -241,7 +241,7 @@ fn look_at(place: &Place, options: &SqliteOptions) -> Result<bool, OpenError> {
     }
 }
 
-/// Whether the disk has what a migration from this version may need.
+/// Whether the disk has the room that a migration from this version may need.
 fn has_room(place: &Place, version: i64) -> Result<(), OpenError> {
     let path = place.path();
     let at = |doing| move |error| OpenError::Io { path: path.to_owned(), doing, error };

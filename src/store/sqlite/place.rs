@@ -1,9 +1,9 @@
 //! The database file as this process holds it: locked, open from start to end, and compared with
 //! what its path leads to. It must not know SQL.
 //!
-//! Nothing in this process may open and close the file while SQLite has it open: the kernel ends a
-//! process's POSIX locks on a file, SQLite's own, with the first descriptor of it that is closed.
-//! So the one descriptor here is opened before SQLite's, and closed after them.
+//! Nothing in this process may open and close the file while SQLite has it open: when any
+//! descriptor of a file is closed, the kernel ends the process's POSIX locks on it, SQLite's
+//! included. So the one descriptor here is opened before SQLite's and closed after them.
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io;
@@ -20,12 +20,12 @@ use super::disk;
 use super::files::{self, beside};
 use super::lock::{Lock, NoLock};
 
-/// A database file that is ours alone.
+/// A database file that only this process uses.
 #[derive(Debug)]
 pub(super) struct Place {
-    /// Without links in it. The log and its index are beside this one.
+    /// Without links. The log and its index are beside this path.
     path: PathBuf,
-    /// As the operator named it: a link in it may be turned elsewhere.
+    /// As the operator named it. A link in it may be pointed elsewhere.
     named: PathBuf,
     file: File,
     id: FileId,
@@ -33,12 +33,12 @@ pub(super) struct Place {
     log: Mutex<Option<[FileId; 2]>>,
     /// Batches that became durable.
     commits: AtomicU64,
-    /// Why the file is not to be trusted any more, until a start has checked it.
+    /// Why the file cannot be trusted until a start has checked it.
     damage: Mutex<Option<String>>,
     lock: Lock,
 }
 
-/// What a name leads to, whatever it is called.
+/// The identity of a file, under any name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct FileId {
     device: u64,
@@ -82,7 +82,7 @@ pub(super) enum Astray {
 }
 
 impl Place {
-    /// Locks the file. A process that has it under another path meets the same lock.
+    /// Locks the file. A process that opens it under another path meets the same lock.
     pub(super) fn take(path: PathBuf, named: PathBuf, lock: Lock) -> Result<Self, NoLock> {
         let file = OpenOptions::new().read(true).write(true).open(&path).map_err(NoLock::Io)?;
         match file.try_lock() {
@@ -99,13 +99,13 @@ impl Place {
         &self.path
     }
 
-    /// The one descriptor, to read from.
+    /// The one descriptor, for reading.
     pub(super) fn file(&self) -> &File {
         &self.file
     }
 
-    /// From now on these are the log and its index that belong to the database. SQLite makes new
-    /// ones only if no connection is left that has the old ones.
+    /// Remembers the log and its index that belong to the database. SQLite makes new ones only if
+    /// no connection has the old ones open.
     pub(super) fn remember_log(&self) -> io::Result<()> {
         let [log, index] = [self.log_path(), beside(&self.path, "-shm")].map(fs::metadata);
         let ids = [FileId::of(&log?), FileId::of(&index?)];
@@ -113,7 +113,7 @@ impl Place {
         Ok(())
     }
 
-    /// Whether the paths still lead to what this process has open. Costs three `stat`.
+    /// Whether the paths still lead to the open files. Costs three `stat`.
     pub(super) fn look(&self) -> Result<Sizes, Astray> {
         let named = || self.named.clone();
         let found = match fs::metadata(&self.named) {
@@ -136,7 +136,7 @@ impl Place {
         Ok(sizes)
     }
 
-    /// The size of a file beside the database, if it still is the one that SQLite has open.
+    /// The size of a file beside the database, if it is still the one that SQLite has open.
     fn companion(&self, suffix: &str, id: FileId) -> Result<u64, Astray> {
         let path = beside(&self.path, suffix);
         match fs::metadata(&path) {
@@ -151,7 +151,7 @@ impl Place {
         beside(&self.path, "-wal")
     }
 
-    /// What became of an operation that failed. An error that shows damage is remembered.
+    /// The error of an operation that failed. If it shows damage, that is remembered.
     pub(super) fn failed(&self, fault: Fault) -> Error {
         match fault {
             Fault::Sqlite(error) => Error::Unavailable(self.told(&error)),
@@ -159,7 +159,7 @@ impl Place {
         }
     }
 
-    /// An error of SQLite's in words for the operator. One that shows damage is remembered.
+    /// An error of SQLite in words for the operator. If it shows damage, that is remembered.
     pub(super) fn told(&self, error: &rusqlite::Error) -> String {
         let path = self.path.display();
         if let Some(what) = damage_in(error) {
@@ -198,20 +198,20 @@ impl Place {
         self.commits.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Says durably that from now on the log holds what must not be lost.
+    /// Records durably that the log now holds what must not be lost.
     pub(super) fn mark_open(&self) -> io::Result<()> {
         files::mark_open(&self.path)
     }
 
-    /// Says durably that the database is complete without its log.
+    /// Records durably that the database is complete without its log.
     pub(super) fn mark_closed(&self) -> io::Result<()> {
         files::mark_closed(&self.path)
     }
 
-    /// Lets other processes have the file. No connection to it may be open.
+    /// Releases the file to other processes. No connection to it may be open.
     pub(super) fn release(&self) {
-        // At once, and not when the last copy of the descriptor is closed: a child process has one
-        // from its fork to its exec. Closing it ends the lock in any case.
+        // At once, and not when the last copy of the descriptor is closed: a child process has a
+        // copy between its fork and its exec. Closing it ends the lock in any case.
         let _ = self.file.unlock();
         self.lock.release();
     }
@@ -233,7 +233,7 @@ fn is_no_such_file(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// What no later attempt can mend.
+/// Damage that no later attempt can repair.
 fn damage_in(error: &rusqlite::Error) -> Option<&'static str> {
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt) => Some("a page of it cannot be understood"),
@@ -242,7 +242,7 @@ fn damage_in(error: &rusqlite::Error) -> Option<&'static str> {
     }
 }
 
-/// What another program has taken out of the schema. It may be put back.
+/// What another program has removed from the schema. It may be put back.
 fn lack_in(error: &rusqlite::Error) -> Option<&str> {
     use rusqlite::Error::{SqlInputError, SqliteFailure};
     let (SqliteFailure(_, Some(text)) | SqlInputError { msg: text, .. }) = error else {

@@ -1,12 +1,12 @@
-//! Whether a database holds settles of a sandbox, by a mark in the file's header. It must not know
-//! SQL.
+//! Whether a database holds settles of a sandbox or real ones, by a mark in the file's header. It
+//! must not know SQL.
 
-/// What the settles of a database are.
+/// Whether the settles of a database are real.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
-    /// Perhaps real money.
+    /// They may be real payments.
     Real,
-    /// A sandbox's: its Douyin was a simulator, which has forgotten them.
+    /// They were made against the simulator of a sandbox, which has forgotten them.
     Sandbox,
 }
 
@@ -14,7 +14,7 @@ impl Purpose {
     pub(super) const ALL: [Purpose; 2] = [Purpose::Real, Purpose::Sandbox];
 
     /// Marks a database as the gateway's: "SetG" in ASCII, or "SetS". Earlier versions gave the
-    /// first mark to the files of sandboxes, too: such a file counts as real.
+    /// first mark to the files of sandboxes too, so such a file counts as real.
     pub(super) fn application_id(self) -> i32 {
         match self {
             Purpose::Real => 0x5365_7447,
@@ -22,7 +22,7 @@ impl Purpose {
         }
     }
 
-    /// `None`: the database is another program's.
+    /// `None`: the database belongs to another program.
     pub(super) fn of(application_id: i32) -> Option<Self> {
         Self::ALL.into_iter().find(|purpose| purpose.application_id() == application_id)
     }

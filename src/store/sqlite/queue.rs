@@ -1,4 +1,4 @@
-//! The bounded queue before the writer: one end for the operations, one for what commits them.
+//! The bounded queue before the writer. Operations enter it, and the [`Committer`] commits them.
 
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -9,8 +9,7 @@ use super::super::Error;
 use super::job::{Job, Unheard};
 use super::writer::Writer;
 
-/// How often the writer lets the other threads of its core go first before it commits what queued
-/// up.
+/// How often, before a commit, the writer lets the other threads of its core run first.
 const YIELDS_MAX: u32 = 8;
 
 /// Where operations queue up.
@@ -19,7 +18,7 @@ pub(super) struct Queue {
     jobs: Mutex<Option<mpsc::Sender<Box<dyn Job>>>>,
 }
 
-/// Commits what has queued up. The writer's thread drives it; a simulation drives it by itself.
+/// Commits what is queued. The writer's thread drives it, or a simulation.
 pub struct Committer {
     jobs: mpsc::Receiver<Box<dyn Job>>,
     writer: Writer,
@@ -45,7 +44,7 @@ impl Queue {
         pushed.map_err(|why| Error::Unavailable(why.to_owned()))
     }
 
-    /// What is queued is still committed; nothing more is taken.
+    /// Queued operations are still committed; no more are taken.
     pub(super) fn close(&self) {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
@@ -79,19 +78,19 @@ impl Committer {
         jobs
     }
 
-    /// Forgets one batch of what is queued: nothing of it is done, and every operation is answered
+    /// Drops one batch of what is queued: none of it is done, and every operation is answered
     /// `InDoubt`. Returns its size.
     pub fn lose_queued(&mut self) -> usize {
         self.take(self.batch_jobs_max).len()
     }
 
-    /// At most so many of what is queued now.
+    /// At most this many of the operations that are queued now.
     fn take(&mut self, jobs_max: usize) -> Vec<Box<dyn Job>> {
         std::iter::from_fn(|| self.jobs.try_recv().ok()).take(jobs_max).collect()
     }
 
-    /// Waits until something is queued and commits the batch that it begins; `false`: the queue is
-    /// closed and empty. For a simulation, which drives a store on a runtime's own time.
+    /// Waits until something is queued and commits a batch; `false`: the queue is closed and empty.
+    /// For a simulation, which drives a store on a runtime's own time.
     pub async fn commit_next(&mut self) -> bool {
         let Some(first) = self.jobs.recv().await else { return false };
         let mut batch = vec![first];
@@ -112,9 +111,9 @@ impl Committer {
         self.close();
     }
 
-    /// Threads that share this core with the writer go first, as long as they queue more: a batch
-    /// costs one flush, however large it is. Where the writer has a core of its own it does not
-    /// wait, and what comes during a flush is the next batch.
+    /// Lets the threads that share this core with the writer run first, as long as they queue more
+    /// operations, because a batch costs one flush however large it is. A writer with a core of its
+    /// own does not wait; the operations that arrive during a flush are its next batch.
     fn let_others_queue(&self) {
         let mut queued = self.jobs.len();
         for _ in 0..YIELDS_MAX {
@@ -127,7 +126,7 @@ impl Committer {
         }
     }
 
-    /// Where tests put their hooks.
+    /// For the hooks of tests.
     #[cfg(test)]
     pub(super) fn connection(&mut self) -> &mut rusqlite::Connection {
         self.writer.connection()

@@ -1,5 +1,5 @@
-//! The connections that only read. The writer never blocks them, and each read sees every write
-//! that was answered before it began.
+//! The connections for reading. The writer never blocks them, and each read sees every write that
+//! was answered before it began.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,8 +27,8 @@ pub(super) struct Readers {
 struct Pool {
     place: Arc<Place>,
     busy_wait: Duration,
-    /// The connections that are not in use. A broken one is not put back; a missing one is opened
-    /// by the read that needs it.
+    /// The unused connections. A broken one is not put back, and a missing one is opened by the
+    /// read that needs it.
     idle: Mutex<Vec<Connection>>,
 }
 
@@ -77,7 +77,7 @@ impl Readers {
         }
     }
 
-    /// Waits for the reads that are running, refuses those that follow, closes the connections.
+    /// Waits for the reads that run, refuses later ones, closes the connections.
     pub(super) async fn close(&self) {
         self.places.close();
         let running = self.turns.acquire_many(self.connections_max).await;
@@ -102,7 +102,7 @@ impl Pool {
         result.map_err(|fault| self.place.failed(fault))
     }
 
-    /// Another file of the same name is not read.
+    /// Refuses to read another file of the same name.
     fn connect(&self) -> Result<Connection, Error> {
         self.place.look().map_err(|astray| Error::Unavailable(astray.to_string()))?;
         let connection = connect_reader(self.place.path(), self.busy_wait);

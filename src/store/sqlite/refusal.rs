@@ -1,4 +1,4 @@
-//! Why a database is not opened, in words that say what to do.
+//! Why a database is not opened, with what to do.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use super::disk::{hint_of_io, hint_of_sqlite, in_mib};
 use super::files::{beside, open_mark};
 use super::lock::lock_path;
 
-/// Why the database was not opened. Each message says what to do; the file is as it was.
+/// Why the database was not opened. Each message says what to do; the file is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error(
@@ -26,7 +26,7 @@ pub enum OpenError {
     )]
     Missing { path: PathBuf },
     #[error(
-        "{} is there already: nothing was changed. To begin anew, move it away with its -wal file",
+        "{} is there already: nothing was changed. To start over, move it away with its -wal file",
         .path.display()
     )]
     Exists { path: PathBuf },
@@ -87,7 +87,7 @@ pub enum OpenError {
     )]
     Damaged { path: PathBuf, detail: String },
     #[error(
-        "{} must be written anew for this version, which may need {} on its disk, and {} are free: \
+        "{} must be rewritten for this version, which may need {} on its disk, and {} are free: \
          make room on it. Nothing was changed, and the version before still serves it",
         .path.display(), in_mib(*.needed), in_mib(*.free)
     )]
@@ -108,7 +108,7 @@ pub enum OpenError {
     Sqlite { path: PathBuf, doing: &'static str, error: rusqlite::Error },
 }
 
-/// Sorts what SQLite says into what the operator can do.
+/// Sorts SQLite's errors by what the operator can do.
 pub(super) fn refusal(
     path: &Path,
     waited: Duration,

@@ -1,5 +1,5 @@
-//! A record as a row of `settle`: which column holds what. Each list of columns is written once;
-//! the statements, the binding and the reading follow its order.
+//! A record as a row of `settle`: which column holds what. Each list of columns exists once; the
+//! statements, the binding and the reading follow its order.
 
 use std::sync::LazyLock;
 
@@ -16,7 +16,7 @@ use crate::settle::{
 /// What an insert writes once.
 const FIXED: [&str; 4] = ["app_id", "trade_system", "out_settle_no", "create_time_ms"];
 
-/// What belongs to the origin, which hardly ever changes.
+/// What depends on the origin, which hardly ever changes.
 const OF_ORIGIN: [&str; 4] = ["origin", "request", "body", "listed_order_no"];
 
 /// What every write of a settle writes.
@@ -51,7 +51,7 @@ pub(super) const SCHEDULE: [&str; 7] = [
     "backoff",
 ];
 
-/// What a record is read from.
+/// The columns from which a record is read.
 const READ: [&str; 21] = [
     "app_id",
     "trade_system",
@@ -83,7 +83,7 @@ pub(super) static INSERT_SETTLE: LazyLock<String> = LazyLock::new(|| {
     format!("INSERT INTO settle ({columns}) VALUES ({marks}) ON CONFLICT DO NOTHING")
 });
 
-/// Apart from the rest, so that no other write touches the index for nothing.
+/// A statement of its own, so that no other write has to update this index.
 const UPDATE_ORIGIN: &str =
     "UPDATE settle SET origin = ?, request = ?, body = ?, listed_order_no = ? WHERE id = ?";
 
@@ -117,7 +117,7 @@ pub(super) fn record_by_settle_id(
     rows.next()?.map(read_record).transpose()
 }
 
-/// The record of a row that was found just now, in the same transaction.
+/// The record of a row that was found just now in the same transaction.
 pub(super) fn record_by_row(connection: &Connection, id: i64) -> Result<Record, Fault> {
     let mut statement = connection.prepare_cached(&SELECT_BY_ROW)?;
     let mut rows = statement.query([id])?;
@@ -125,7 +125,7 @@ pub(super) fn record_by_row(connection: &Connection, id: i64) -> Result<Record, 
     read_record(row).map_err(|fault| fault.in_row(id))
 }
 
-/// A record in the spelling of the table. The task that calls the store makes it, so that the one
+/// A record as the table stores it. The task that calls the store makes it, so that the single
 /// writer only binds it.
 pub(super) struct Spelled {
     pub(super) record: Record,
@@ -133,7 +133,7 @@ pub(super) struct Spelled {
     last_error: Option<String>,
     evidence: Option<String>,
     facts: Option<String>,
-    /// Lines to be added to the history; empty: none.
+    /// Lines to add to the history; empty: none.
     history: String,
 }
 
@@ -222,7 +222,7 @@ pub(super) fn origin_kind(origin: &Origin) -> OriginKind {
     }
 }
 
-/// A caller's settle is of the order in its request, whatever Douyin says.
+/// A caller's settle is listed under the order in its request, whatever Douyin says.
 pub(super) fn listed_order_no(record: &Record) -> Option<&str> {
     let order = match &record.origin {
         Origin::Gateway(request) => Some(&request.content.out_order_no),

@@ -1,6 +1,6 @@
-//! The schedule, which is in the rows of the settles: when a settle is looked at again, and which
-//! worker may. A settle has a due row, in the words of the contract, if it has a `due_at_ms`. A
-//! lease is a `lease_until_ms` with the fence of the claim that set it.
+//! The schedule: when a settle is looked at again, and by which worker. It is in the rows of the
+//! settles. What the contract calls a due row is a settle with a `due_at_ms`. A lease is a
+//! `lease_until_ms` with the fence of the claim that set it.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -36,10 +36,10 @@ impl NewRow {
     }
 }
 
-// What a write does to the schedule of a settle, as assignments. The arguments are the names of
-// parameters. A settle that has no due row gets one only by `set_not_later`.
+// What a write does to the schedule of a settle, as assignments. The arguments are names of
+// parameters. A settle without a due row gets one only by `set_not_later`.
 
-/// The fence stays, so that a later due row never grants an old one again.
+/// The fence stays, so that a later due row never grants an old fence again.
 pub(super) const SET_NONE: &str = "due_at_ms = NULL, lease_until_ms = NULL, wanted_at_ms = NULL,
     attempted_at_ms = NULL, attempts = 0, backoff = 0";
 
@@ -47,7 +47,7 @@ pub(super) fn set_extended(lease_until: &str) -> String {
     format!("lease_until_ms = iif(due_at_ms IS NULL, NULL, {lease_until})")
 }
 
-/// If an observer asked for a look while the lease ran, that may have been after the holder looked.
+/// A caller or a callback may have asked for a look after the holder of the lease has looked.
 pub(super) fn set_released(due_at: &str, now: &str, attempts: &str, backoff: &str) -> String {
     let set =
         |column: &str, value: &str| format!("{column} = iif(due_at_ms IS NULL, {column}, {value})");
@@ -107,7 +107,7 @@ pub(super) fn claim_due(
     let left = limits.claims_max.saturating_sub(found);
     free.extend(select_free(connection, &SELECT_BEYOND_HORIZON, app_id, moments, left)?);
     let lease_until = now.plus(limits.lease);
-    // What was wanted of an earlier holder is what this one is about to do.
+    // The new holder is about to do what was asked for during an earlier lease.
     let mut lease = connection.prepare_cached(
         "UPDATE settle SET lease_until_ms = ?, fence = ?, wanted_at_ms = NULL WHERE id = ?",
     )?;
@@ -119,7 +119,7 @@ pub(super) fn claim_due(
     Ok(claims)
 }
 
-/// The claims to make, with their rows' ids.
+/// The claims to make, with the ids of their rows.
 fn select_free(
     connection: &Connection,
     select: &str,
@@ -146,7 +146,7 @@ fn select_free(
     Ok(free)
 }
 
-/// The row's id if the lease with this fence was neither given back nor claimed by another worker.
+/// The row's id, if the lease with this fence was neither given back nor claimed by another worker.
 fn leased(connection: &Connection, key: &Key, fence: Fence) -> Result<Option<i64>, Fault> {
     let found = find(connection, key)?;
     Ok(found.filter(|found| found.is_still_leased(fence)).map(|found| found.id))
@@ -182,7 +182,7 @@ pub(super) fn remove_leased(
     Ok(true)
 }
 
-/// A settle that was never attempted has no gap to keep.
+/// A settle without an attempt keeps no gap.
 pub(super) fn nudge(
     connection: &Connection,
     key: &Key,
@@ -211,8 +211,8 @@ pub(super) static SELECT_SCHEDULE: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Stops at the first row that is due later than the best one can be claimed, so it walks over
-/// running leases only.
+/// Stops at the first row that is due later than the best one can be claimed, so it passes running
+/// leases only.
 pub(super) fn next_due(
     connection: &Connection,
     app_id: &AppId,
@@ -249,8 +249,8 @@ pub(super) const VOID_LEASES: &str = "
         due_at_ms = min(due_at_ms, coalesce(attempted_at_ms, due_at_ms))
     WHERE due_at_ms IS NOT NULL AND lease_until_ms IS NOT NULL";
 
-/// Ends the leases that a process which is gone left behind. What its workers were about to do is
-/// due as of their last attempt, so that recovery waits for no lease.
+/// Ends the leases of a process that has ended. Their settles are due as of their last attempt, so
+/// that recovery waits for no lease.
 pub(super) fn void_leases(connection: &Connection) -> rusqlite::Result<usize> {
     connection.execute(VOID_LEASES, [])
 }

@@ -1,5 +1,5 @@
-//! The writes of a settle: insert it, replace it. Each is one statement, unless something rare has
-//! to be done or told.
+//! The writes of a settle: insert it, replace it. Each is one statement, unless something rare must
+//! be done or reported.
 
 use std::sync::LazyLock;
 
@@ -36,8 +36,8 @@ impl NewSettle {
             due_at: wait.map(|wait| now.plus(wait)),
             lease_until: lease.map(|lease| now.plus(lease)),
             fence,
-            // A send that the record's own insert permits counts as an attempt: it spaces out
-            // nudges.
+            // A send that the insert permits counts as an attempt, from which nudges keep their
+            // gap.
             attempted_at: sent.map(|_| now),
         };
         let (history, _) = spelled(Some(&record.history_entry(source, None)));
@@ -58,7 +58,7 @@ impl NewSettle {
     }
 }
 
-/// The row that kept `record` out: the one with its key, else the one with its `settle_id`.
+/// The row that prevented the insert: the one with its key, else the one with its `settle_id`.
 fn existing(connection: &Connection, record: &Record) -> Result<Insert, Fault> {
     if let Some(same_key) = record_by_key(connection, &record.key)? {
         return Ok(Insert::Existing(Box::new(same_key)));
@@ -70,7 +70,7 @@ fn existing(connection: &Connection, record: &Record) -> Result<Insert, Fault> {
     Ok(Insert::Existing(Box::new(same_id)))
 }
 
-/// A [`Swap`] in the spelling of the table.
+/// A [`Swap`] as the table stores it.
 pub(super) struct Replacement {
     settle: Spelled,
     late: Option<LateEntry>,
@@ -80,10 +80,10 @@ pub(super) struct Replacement {
     now: Timestamp,
 }
 
-/// What came of the statement that replaces a settle.
+/// What the statement did that replaces a settle.
 enum Replaced {
     Done,
-    /// Something of what must be so is not: the version, the origin, the lease, known words.
+    /// A condition is not met: the version, the origin, the lease, or known words.
     NotFound,
     SettleIdTaken(rusqlite::Error),
 }
@@ -106,7 +106,7 @@ impl Replacement {
         self.swap_or_tell(batch)
     }
 
-    /// Merges another record into this one, changes the origin, or tells why nothing is replaced.
+    /// Merges another record into this one, changes the origin, or says why nothing is replaced.
     fn swap_or_tell(&self, batch: &Batch<'_>) -> Result<Swapped, Fault> {
         let record = &self.settle.record;
         let found = match find(batch, &record.key)? {
@@ -133,7 +133,7 @@ impl Replacement {
         }
     }
 
-    /// The one statement of a swap that meets what it expects.
+    /// The one statement of a swap whose conditions are met.
     fn replace(&self, batch: &Batch<'_>) -> Result<Replaced, Fault> {
         let record = &self.settle.record;
         let replaced = batch.run(replace_sql(self.due), |statement| {
@@ -180,7 +180,7 @@ impl Replacement {
     }
 }
 
-/// The statement of a swap, by what becomes of the due row.
+/// The statement of a swap, by what it does to the due row.
 fn replace_sql(due: Due) -> &'static str {
     fn sql(schedule: &str) -> String {
         let changing = CHANGING.iter().zip(8..).map(|(column, number)| match *column {
@@ -213,8 +213,8 @@ fn replace_sql(due: Due) -> &'static str {
     }
 }
 
-/// A settle that was not made here is listed under the order that Douyin named, perhaps only now.
-/// Apart from the rest, so that no write of another settle touches the index for nothing.
+/// A settle that was not made here is listed under the order that Douyin named, perhaps only now. A
+/// statement of its own, so that writes of other settles need not update this index.
 fn update_listed(connection: &Connection, record: &Record) -> rusqlite::Result<()> {
     let Key { app_id, trade_system, out_settle_no } = &record.key;
     let mut statement = connection.prepare_cached(UPDATE_LISTED)?;
@@ -231,7 +231,7 @@ pub(super) const UPDATE_LISTED: &str = "
     UPDATE settle SET listed_order_no = ?4
     WHERE app_id = ?1 AND trade_system = ?2 AND out_settle_no = ?3 AND listed_order_no IS NOT ?4";
 
-/// Of a settle that is merged into another one nothing stays.
+/// Removes all of a settle that is merged into another one.
 fn delete(connection: &Connection, id: i64) -> rusqlite::Result<()> {
     for delete in ["DELETE FROM late_history WHERE settle = ?", "DELETE FROM settle WHERE id = ?"] {
         connection.prepare_cached(delete)?.execute([id])?;
@@ -245,7 +245,7 @@ fn is_unique_violation(error: &rusqlite::Error) -> bool {
     code == Some(rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE)
 }
 
-/// What a change of a settle must know of the row it changes.
+/// What a change of a settle must know of its row.
 pub(super) struct Found {
     pub(super) id: i64,
     version: i64,
@@ -276,7 +276,7 @@ pub(super) static SELECT_FOUND: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// The row under a key, for a change; refuses one that holds an unknown word.
+/// The row under a key, for a change. Refuses a row with an unknown word.
 pub(super) fn find(connection: &Connection, key: &Key) -> Result<Option<Found>, Fault> {
     let mut statement = connection.prepare_cached(&SELECT_FOUND)?;
     let key = params![key.app_id.as_str(), key.trade_system.word(), key.out_settle_no.as_str()];

@@ -1,6 +1,6 @@
-//! Finds where settles and due rows do not fit together, and mends it. Such a place is a bug or a
-//! hand in the database, so a sweep reads with a reader and troubles the writer only if it found
-//! one, which then looks again.
+//! Finds settles and due rows that do not fit together, and repairs them. Only a bug or another
+//! program makes such rows, so a sweep reads with a reader, and uses the writer only if it found
+//! one. The writer then looks again.
 
 use std::sync::LazyLock;
 
@@ -14,7 +14,7 @@ use super::words::{Word, readable_sql, state_in_sql};
 use crate::clock::Timestamp;
 use crate::settle::{AppId, StateKind};
 
-/// That the due row is not needed. A lease that runs is left to its holder.
+/// The condition that the due row is not needed. A running lease is left to its holder.
 static SUPERFLUOUS: LazyLock<String> = LazyLock::new(|| {
     format!(
         "{} AND owes_query = 0 AND (lease_until_ms <= ?2) IS NOT FALSE AND {}",
@@ -61,9 +61,9 @@ pub(super) static UPDATE_MISSING: LazyLock<String> = LazyLock::new(|| {
 
 /// What a sweep found, and where it stopped.
 pub(super) struct Looked {
-    /// Rows of settles that seem to need a due row.
+    /// Settles that seem to need a due row.
     missing: Vec<i64>,
-    /// Rows of settles that seem not to need theirs.
+    /// Settles that seem not to need theirs.
     superfluous: Vec<i64>,
     /// `None`: the round is complete.
     next: Option<SweepCursor>,
@@ -100,8 +100,8 @@ pub(super) fn look(
     Ok(Looked { missing: walk.missing, superfluous: walk.superfluous, next })
 }
 
-/// The state of one sweep while it looks. Each step takes up where it is told and says where the
-/// next one does.
+/// The state of one sweep while it looks. Each step begins where the last one ended, and says where
+/// the next one begins.
 struct Walk<'a> {
     connection: &'a Connection,
     now: Timestamp,
@@ -111,7 +111,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// To find an app counts as a row.
+    /// Finding an app counts as a row.
     fn next_app(&mut self, after: Option<&AppId>) -> Result<Option<SweepCursor>, Fault> {
         self.rows_left -= 1;
         let app_id = next_app(self.connection, after)?;
@@ -175,12 +175,12 @@ impl Walk<'_> {
     }
 }
 
-/// Before every settle of an app and a state.
+/// Before every settle of an app in a state.
 pub(super) const OLDEST: Position =
     Position { create_time: Timestamp::from_ms(i64::MIN), row: i64::MIN };
 
-/// The states that are not final, in the order in which a settle passes through them, so that none
-/// slips past a sweep by moving on.
+/// The states that are not final, in the order in which a settle passes through them, so that no
+/// settle escapes a sweep by changing its state.
 fn next_open(after: Option<StateKind>) -> Option<StateKind> {
     let mut open = StateKind::ALL.iter().copied().filter(|state| !state.is_final());
     match after {
@@ -189,7 +189,7 @@ fn next_open(after: Option<StateKind>) -> Option<StateKind> {
     }
 }
 
-/// Repairs what is still as it looked.
+/// Repairs what is still wrong.
 pub(super) fn repair(
     connection: &Connection,
     now: Timestamp,

@@ -1,4 +1,4 @@
-//! Access tokens as rows. A token leaves its secret type only to be bound.
+//! Access tokens as rows. A token leaves its secret type only when it is bound to a statement.
 
 use rusqlite::{Connection, OptionalExtension, params};
 use secrecy::{ExposeSecret, SecretString};

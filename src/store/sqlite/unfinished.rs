@@ -1,6 +1,5 @@
-//! Walks through the settles that are not at their end: those that are not final, those in a state
-//! that this version does not know, and the final ones with an open contradiction. Everything here
-//! walks an index in its order and stops.
+//! Pages of the settles that are not final, are in a state that this version does not know, or are
+//! final with an open contradiction. Everything here walks an index in its order and stops.
 
 use rusqlite::{Connection, params};
 
@@ -31,7 +30,8 @@ pub(super) fn unfinished(
     from: &UnfinishedCursor,
     rows_max: u32,
 ) -> Result<UnfinishedPage, Fault> {
-    // All statements see one state of the database: what was found by its state is read in it.
+    // All statements see one state of the database, so that a settle is read in the state in which
+    // it was found.
     let snapshot = connection.unchecked_transaction()?;
     let rows_max = rows_max.max(1);
     let (settles, next) = match from {
@@ -55,7 +55,7 @@ pub(super) fn unfinished(
                 Some(after_row) => UnfinishedCursor::Disputed { app_id: app_id.clone(), after_row },
                 None => UnfinishedCursor::App { after: Some(app_id.clone()) },
             };
-            // The others were seen in their states.
+            // The other contradictions belong to settles that were read by their states.
             (read(connection, rows.into_iter(), StateKind::is_final)?, Some(next))
         }
     };
@@ -143,7 +143,7 @@ fn read(
     Ok(settles)
 }
 
-/// Of a row that cannot be read; its trade system may be what is new about it.
+/// The key of a row that cannot be read. Its trade system may be what is new in it.
 fn key(connection: &Connection, row: i64) -> Result<Key, Fault> {
     let mut statement = connection.prepare_cached(SELECT_KEY)?;
     let mut rows = statement.query([row])?;

@@ -1,8 +1,8 @@
-//! How closed enums are spelled in the tables: one word per variant.
+//! How closed enums are stored: one word per variant.
 //!
-//! The spelling is the store's own, so that renaming something in the code never changes a file. A
-//! word that this version does not know makes its row unreadable, in Rust and (by
-//! [`readable_sql`]) in SQL. It must not know which columns there are otherwise.
+//! The words are the store's own, so that renaming something in the code never changes a file. A
+//! word that this version does not know makes its row unreadable, in Rust and (by [`readable_sql`])
+//! in SQL. It must not know the other columns.
 
 use crate::settle::{RULES, Source, StateKind, TradeSystem};
 
@@ -18,7 +18,7 @@ pub(super) trait Word: Copy + 'static {
     }
 }
 
-/// One list per enum gives both directions, so that none can forget a variant.
+/// One list per enum makes both directions, so that they agree.
 macro_rules! words {
     ($name:ident { $($variant:ident = $word:literal,)* }) => {
         impl Word for $name {
@@ -69,8 +69,9 @@ pub(super) fn readable_sql() -> String {
     conditions.join(" AND ")
 }
 
-/// Null passes: a settle without a contradiction has no word there. Not `IN`: for a list SQLite
-/// builds an index at every execution, which costs more than all the rest of a swap.
+/// Null passes: a settle without a contradiction has no word there. The SQL does not use `IN`,
+/// because SQLite would build an index of the list at every execution, which costs more than the
+/// rest of a swap.
 fn one_of<W: Word>(column: &str) -> String {
     let equals = |known: &W| format!("settle.{column} = '{}'", known.word());
     let equals: Vec<String> = W::ALL.iter().map(equals).collect();

@@ -1,10 +1,10 @@
-//! The one writer: commits a batch of operations in one transaction, so that durability costs one
-//! flush per batch.
+//! The one writer. It commits a batch of operations in one transaction, so that durability costs
+//! one flush per batch.
 //!
-//! A job is answered after the COMMIT. One that fails after it wrote something, which hardly ever
-//! happens, takes the whole batch back; the others run again without it. If a COMMIT fails, it is
-//! not known what it kept: the whole batch is in doubt. It must not know what the jobs do, nor
-//! whose thread it runs on.
+//! A job is answered after the COMMIT. If a job fails after it wrote something, which is rare, the
+//! whole batch is rolled back, and the others run again without it. If a COMMIT fails, it is not
+//! known what it kept, so the whole batch is in doubt. It must not know what the jobs do, nor whose
+//! thread it runs on.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -20,26 +20,26 @@ use super::log::Log;
 use super::place::{Place, Sizes};
 use crate::clock::{Clock, Uptime};
 
-/// A store that is down is tried again at most this often, unless an operation insists.
+/// A store that is down is tried again at most this often, unless an operation asks for it.
 const RETRY_GAP: Duration = Duration::from_secs(1);
 
 /// How often a batch runs, each time without the jobs that failed before.
 const PASSES_MAX: u32 = 4;
 
-/// The store is down after this many batches in a row that broke their connection.
+/// The store is down after this many batches in a row that broke the connection.
 const BREAKS_MAX: u32 = 2;
 
-/// The write connection and what became of it.
+/// The write connection and its condition.
 pub(super) struct Writer {
     place: Arc<Place>,
     busy_wait: Duration,
     clock: Clock,
-    /// Without one the store is down, for this reason.
+    /// Without a connection the store is down, for this reason.
     connection: Result<Connection, String>,
     log: Log,
-    /// Batches that broke their connection since one was committed.
+    /// Batches in a row that broke the connection.
     breaks_in_a_row: u32,
-    /// When a new connection was tried last.
+    /// When a new connection was last tried.
     tried: Uptime,
 }
 
@@ -67,8 +67,8 @@ impl Writer {
 
     /// Commits a batch and answers each of its jobs.
     ///
-    /// A broken connection is replaced before the answers go out: an operation whose commit is in
-    /// doubt is read again, and must then see what is durable.
+    /// A broken connection is replaced before the answers leave: the caller of an operation in
+    /// doubt reads again, and must then see what is durable.
     pub(super) fn commit_batch(&mut self, mut batch: Vec<Box<dyn Job>>) {
         let mut errors = vec![None; batch.len()];
         let is_looked_at = batch.iter().any(|job| job.urgency() == Urgency::Probe);
@@ -104,7 +104,7 @@ impl Writer {
         }
     }
 
-    /// Moves the log into the database file, closes it and lets other processes have it.
+    /// Moves the log into the database file, closes it and releases it to other processes.
     fn shut(&mut self) {
         self.log.end();
         let path = self.place.path().display();
@@ -136,7 +136,7 @@ impl Writer {
         self.breaks_in_a_row += 1;
         let path = self.place.path().display().to_string();
         tracing::error!(path, why, "a batch broke the database connection");
-        // Dropping it rolls back what is left of the transaction, as far as SQLite can.
+        // Dropping it rolls back the rest of the transaction, as far as SQLite can.
         self.connection = Err(why.to_owned());
         self.tried = self.clock.uptime();
         if self.breaks_in_a_row < BREAKS_MAX {
@@ -147,7 +147,7 @@ impl Writer {
         }
     }
 
-    /// Brings a store that is down up again, if it can be.
+    /// Brings a store that is down up again, if possible.
     fn revive(&mut self) {
         if self.connection.is_ok() {
             return;
@@ -160,15 +160,15 @@ impl Writer {
         }
     }
 
-    /// A new connection counts only once it made a write durable. That write also overwrites what
-    /// a failed COMMIT may have left in the log, so that what is read from now on is what a crash
-    /// would leave.
+    /// A new connection counts only once it made a write durable. That write also overwrites what a
+    /// failed COMMIT may have left in the log, so that reads see from now on what a crash would
+    /// leave.
     fn connect(&mut self) {
         self.connection = connect(&self.place, self.busy_wait);
         self.follow();
     }
 
-    /// The log is told of each commit.
+    /// Lets the log count the commits of this connection.
     fn follow(&mut self) {
         let followed = self.connection.as_mut().map(|connection| self.log.follow(connection));
         if let Ok(Err(error)) = followed {
@@ -183,7 +183,7 @@ impl Drop for Writer {
     }
 }
 
-/// Neither another file of the same name nor a damaged one is written to.
+/// Refuses to write to another file of the same name, or to a damaged file.
 fn connect(place: &Place, busy_wait: Duration) -> Result<Connection, String> {
     if let Some(damage) = place.known_damage() {
         return Err(damage);
@@ -197,7 +197,7 @@ fn connect(place: &Place, busy_wait: Duration) -> Result<Connection, String> {
     proven.map_err(|error| place.told(&error))
 }
 
-/// A stop that is cut short anywhere in here leaves either the mark and the whole log, or no mark
+/// If a stop is cut short anywhere in here, it leaves either the mark and the whole log, or no mark
 /// and a complete database.
 fn close(connection: Connection, place: &Place) -> Result<(), String> {
     let told = |error| place.told(&error);
@@ -208,8 +208,8 @@ fn close(connection: Connection, place: &Place) -> Result<(), String> {
     if !moved.map_err(told)? {
         return Err("another program reads an older state".to_owned());
     }
-    place.mark_closed().map_err(|error| format!("its mark stays: {error}"))?;
-    // Closing keeps a log whose database is not in its place: no other database shall find one with
+    place.mark_closed().map_err(|error| format!("its .open file stays: {error}"))?;
+    // Closing keeps a log whose database is not in its place: no other database may find a log with
     // something in it.
     let emptied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
     emptied.and_then(|()| close_last(connection)).map_err(told)
@@ -217,11 +217,11 @@ fn close(connection: Connection, place: &Place) -> Result<(), String> {
 
 /// How a batch ended as a whole.
 enum BatchEnd {
-    /// How large the files were just before.
+    /// The sizes of the files just before.
     Committed(Sizes),
-    /// Nothing of it is durable; the connection is as good as before.
+    /// Nothing of it is durable, and the connection is sound.
     Nothing,
-    /// The connection is not to be trusted any more.
+    /// The connection cannot be trusted any more.
     Broken(String),
 }
 
@@ -258,8 +258,8 @@ impl Transaction<'_> {
         }
     }
 
-    /// Nothing is committed to a file that is not in its place any more. One that goes between this
-    /// look and the end of the commit, a flush of the disk later, is noticed by the next batch.
+    /// Nothing is committed to a file that is not in its place. If it goes between this look and
+    /// the end of the commit, a flush of the disk later, the next batch notices.
     fn commit(&self, errors: &mut [Option<Error>]) -> BatchEnd {
         let sizes = match self.place.look() {
             Ok(sizes) => sizes,
@@ -288,11 +288,11 @@ impl Transaction<'_> {
                 continue;
             };
             *slot = Some(error);
-            // A full disk and the like make SQLite roll back everything by itself. A statement that
-            // fails alone leaves nothing, but the ones before it do.
+            // A full disk and the like make SQLite roll back everything by itself. After a
+            // statement that failed alone, the statements before it remain.
             if connection.is_autocommit() || connection.total_changes() != changes {
-                // Fails if there is nothing left to roll back. Should something be left, the next
-                // BEGIN fails, and the connection is replaced.
+                // Fails if nothing is left to roll back. If something is left, the next BEGIN
+                // fails, and the connection is replaced.
                 let _ = run(connection, "ROLLBACK");
                 return Applied::RolledBack;
             }
@@ -319,7 +319,7 @@ fn run(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(sql)?.execute([]).map(|_| ())
 }
 
-/// Gives every job that has no error of its own this one.
+/// Gives this error to every job without an error of its own.
 fn fail_rest(errors: &mut [Option<Error>], error: &Error) {
     for slot in errors.iter_mut().filter(|slot| slot.is_none()) {
         *slot = Some(error.clone());
