@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -9,8 +10,9 @@ use super::super::Error;
 use super::job::{Job, Unheard};
 use super::writer::Writer;
 
-/// How often, before a commit, the writer lets the other threads of its core run first.
-const YIELDS_MAX: u32 = 8;
+/// For how long the writer lets the other threads of its core go first before it commits what is
+/// queued.
+const YIELDS_TIME_MAX: Duration = Duration::from_millis(1);
 
 /// Where operations queue up.
 pub(super) struct Queue {
@@ -101,11 +103,15 @@ impl Committer {
 
     /// Commits batch after batch until the queue is closed and empty. Blocks its thread.
     pub(super) fn run(mut self) {
+        let mut last = 0;
         while let Some(first) = self.jobs.blocking_recv() {
-            self.let_others_queue();
+            if last > 1 {
+                self.let_others_queue();
+            }
             let mut batch = Vec::with_capacity(self.batch_jobs_max);
             batch.push(first);
             batch.extend(self.take(self.batch_jobs_max - 1));
+            last = batch.len();
             self.writer.commit_batch(batch);
         }
         self.close();
@@ -113,10 +119,12 @@ impl Committer {
 
     /// Lets the threads that share this core with the writer run first, as long as they queue more
     /// operations, because a batch costs one flush however large it is. A writer with a core of its
-    /// own does not wait; the operations that arrive during a flush are its next batch.
+    /// own does not wait; the operations that arrive during a flush are its next batch. On a
+    /// machine that is busy with other work, others keep the core for long: then it is enough.
     fn let_others_queue(&self) {
-        let mut queued = self.jobs.len();
-        for _ in 0..YIELDS_MAX {
+        let clock = self.writer.clock();
+        let (began, mut queued) = (clock.uptime(), self.jobs.len());
+        while clock.uptime().since(began) < YIELDS_TIME_MAX {
             thread::yield_now();
             let now = self.jobs.len();
             if now == queued || now >= self.batch_jobs_max {

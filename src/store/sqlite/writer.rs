@@ -123,6 +123,10 @@ impl Writer {
         self.place.release();
     }
 
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     #[cfg(test)]
     pub(super) fn connection(&mut self) -> &mut Connection {
         self.connection.as_mut().expect("a test uses the connection while the store is up")
