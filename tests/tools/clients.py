@@ -88,7 +88,7 @@ CASES = [
     case(
         "no such settle",
         "GetSettle",
-        {"outSettleNo": "unknown"},
+        {"outSettleNo": "not-there"},
         *(5, "SETTLE_NOT_FOUND", [*COMMON, "google.rpc.ResourceInfo"]),
     ),
     case(
