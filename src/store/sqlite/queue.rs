@@ -119,8 +119,8 @@ impl Committer {
 
     /// Lets the threads that share this core with the writer run first, as long as they queue more
     /// operations, because a batch costs one flush however large it is. A writer with a core of its
-    /// own does not wait; the operations that arrive during a flush are its next batch. On a
-    /// machine that is busy with other work, others keep the core for long: then it is enough.
+    /// own does not wait; the operations that arrive during a flush are its next batch. On an
+    /// overloaded machine each yield lasts long, so their time is bounded.
     fn let_others_queue(&self) {
         let clock = self.writer.clock();
         let (began, mut queued) = (clock.uptime(), self.jobs.len());
