@@ -69,7 +69,8 @@ impl Core {
         let gateway =
             Gateway::new(config.gateway, apps.clone(), store.clone(), douyin, clock.clone());
         let service = Service::new(gateway.clone(), apps.clone(), config.grpc, streams);
-        let callbacks = Callbacks::new(gateway.clone(), apps.clone());
+        let other_types = config.callback.other_types;
+        let callbacks = Callbacks::new(gateway.clone(), apps.clone(), other_types);
         let poller = Poller::new(gateway.clone(), config.poller);
         let polling = CancellationToken::new();
         Ok(Self { apps, gateway, service, callbacks, store, clock, essentials, poller, polling })

@@ -96,6 +96,7 @@ fn of_ms(slot: &Slot<Config>, config: &mut Config) -> Option<u128> {
         Slot::Count { .. }
         | Slot::Number { .. }
         | Slot::Switch { .. }
+        | Slot::Word { .. }
         | Slot::Address { .. }
         | Slot::Hosts { .. }
         | Slot::Path { .. }

@@ -51,6 +51,13 @@ pub(super) enum Slot<T: 'static> {
         get: fn(&T) -> bool,
         set: fn(&mut T, bool),
     },
+    /// One of a few words.
+    Word {
+        words: &'static [&'static str],
+        get: fn(&T) -> &'static str,
+        /// Whether it is one of them.
+        set: fn(&mut T, &str) -> bool,
+    },
     Address {
         of: fn(&mut T) -> &mut SocketAddr,
     },
@@ -136,6 +143,11 @@ impl<T> Slot<T> {
                 *of(target) = u32::try_from(count).map_err(|error| error.to_string())?;
             }
             Slot::Switch { set, .. } => set(target, raw.switch()?),
+            Slot::Word { words, set, .. } => {
+                if !set(target, raw.text()?) {
+                    return Err(format!("must be {}", words.join(" or ")));
+                }
+            }
             Slot::Address { of } => {
                 let text = raw.text()?;
                 let wrong = |_| format!("is {text:?}; it must be an IP address and a port");
@@ -161,6 +173,7 @@ impl<T> Slot<T> {
             Slot::Count { of, .. } => grouped(&of(target).to_string()),
             Slot::Number { of, .. } => grouped(&of(target).to_string()),
             Slot::Switch { get, .. } => get(target).to_string(),
+            Slot::Word { get, .. } => text(get(target)),
             Slot::Address { of } => text(&of(target).to_string()),
             Slot::Hosts { of } => {
                 format!("[{}]", of(target).names().map(text).collect::<Vec<_>>().join(", "))
@@ -178,6 +191,7 @@ impl<T> Slot<T> {
             Slot::Ms { .. } => "ms",
             Slot::Count { unit, .. } | Slot::Number { unit, .. } => unit,
             Slot::Switch { .. } => "boolean",
+            Slot::Word { .. } => "word",
             Slot::Address { .. } => "address and port",
             Slot::Hosts { .. } => "names of hosts",
             Slot::Path { .. } => "path",
@@ -194,6 +208,7 @@ impl<T> Slot<T> {
             }
             Slot::Text { rule, .. } | Slot::Optional { rule, .. } => rule.bounds.to_owned(),
             Slot::App { bounds, .. } => (*bounds).to_owned(),
+            Slot::Word { words, .. } => words.join(" or "),
             Slot::Hosts { .. } => "at most 64".to_owned(),
             Slot::Switch { .. } | Slot::Address { .. } | Slot::Path { .. } => String::new(),
         }
@@ -207,6 +222,7 @@ impl<T> Slot<T> {
             | Slot::Count { .. }
             | Slot::Number { .. }
             | Slot::Switch { .. }
+            | Slot::Word { .. }
             | Slot::Address { .. }
             | Slot::Hosts { .. }
             | Slot::Path { .. }

@@ -38,6 +38,7 @@ use crate::grpc::GrpcConfig;
 use crate::http::admin::Hosts;
 use crate::http::listener::Limits;
 use crate::store::SqliteOptions;
+use crate::http::callbacks::OtherTypes;
 
 pub use descriptors::{Needs, suffice, total};
 pub use environment::{CONFIG_VARIABLE, Environment};
@@ -85,6 +86,7 @@ pub struct CallbackConfig {
 
 /// How the gateway stops.
 #[derive(Clone, Debug)]
+    pub other_types: OtherTypes,
 pub struct StopConfig {
     /// How long it keeps serving while balancers notice that it is NOT_SERVING.
     pub drain_delay: Duration,
@@ -134,6 +136,7 @@ impl Default for CallbackConfig {
 }
 
 /// The largest callback. Those seen have under 2 KiB, and `ext` adds at most 2 KiB.
+            other_types: OtherTypes::Acknowledge,
 const CALLBACK_BYTES_MAX: usize = 64 * 1024;
 
 /// The name of the database in its folder.

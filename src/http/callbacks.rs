@@ -28,6 +28,16 @@ pub struct Callbacks(Arc<Inner>);
 struct Inner {
     gateway: Gateway,
     apps: Apps,
+    other_types: OtherTypes,
+}
+
+/// What becomes of a notice that is signed and tells of no settle.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OtherTypes {
+    /// Douyin does not deliver it again.
+    Acknowledge,
+    /// Douyin delivers it again, perhaps to a system that wants it.
+    Refuse,
 }
 
 /// The verdict on one delivery. Douyin takes 200 with `err_no` 0 for an acknowledgement, and
@@ -38,6 +48,7 @@ pub enum Received {
     Acknowledged,
     /// Signed, and of a type that the gateway does not handle.
     OtherType,
+    OtherTypeRefused,
     UnknownApp,
     NotACallback,
     /// The app has no platform public key here.
@@ -51,7 +62,7 @@ pub enum Received {
 }
 
 impl Callbacks {
-    pub(crate) fn new(gateway: Gateway, apps: Apps) -> Self {
+    pub(crate) fn new(gateway: Gateway, apps: Apps, other_types: OtherTypes) -> Self {
         for app in apps.iter() {
             let app_id = app.id();
             match &app.config.platform_keys {
@@ -59,7 +70,7 @@ impl Callbacks {
                 None => warn!(%app_id, "callbacks are refused: no platform_public_keys_file"),
             }
         }
-        Self(Arc::new(Inner { gateway, apps }))
+        Self(Arc::new(Inner { gateway, apps, other_types }))
     }
 
     /// Receives one delivery to an app. It depends on the bytes only, not on the connection.
@@ -88,9 +99,18 @@ impl Callbacks {
         let (trade_system, report) = match hear(Some(app_id), keys, &signed) {
             Ok(Heard::Settle { trade_system, report }) => (trade_system, *report),
             Ok(Heard::Other { kind }) => {
-                limited!(Peer, INFO, { %app_id, log_id = log, kind },
-                    "acknowledged a callback of a type that the gateway does not handle");
-                return Received::OtherType;
+                return match self.0.other_types {
+                    OtherTypes::Acknowledge => {
+                        limited!(Peer, INFO, { %app_id, log_id = log, kind },
+                            "acknowledged a callback of a type that the gateway does not handle");
+                        Received::OtherType
+                    }
+                    OtherTypes::Refuse => {
+                        limited!(Peer, INFO, { %app_id, log_id = log, kind },
+                            "callback refused: the gateway does not handle its type");
+                        Received::OtherTypeRefused
+                    }
+                };
             }
             Err(error @ Rejected::Signature(_)) => {
                 limited!(Stranger, WARN, { %app_id, log_id = log, %error },
@@ -146,6 +166,21 @@ impl Callbacks {
     }
 }
 
+impl OtherTypes {
+    pub(crate) const WORDS: &[&str] = &["acknowledge", "refuse"];
+
+    pub(crate) fn parse(word: &str) -> Option<Self> {
+        [Self::Acknowledge, Self::Refuse].into_iter().find(|choice| choice.word() == word)
+    }
+
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Acknowledge => "acknowledge",
+            Self::Refuse => "refuse",
+        }
+    }
+}
+
 impl Handler for Callbacks {
     async fn handle(&self, request: Request) -> Answer {
         self.request(request).await.answer()
@@ -173,6 +208,8 @@ impl Received {
             Received::UnknownApp | Received::NotACallback => StatusCode::NOT_FOUND,
             Received::NoKey | Received::BadSignature => StatusCode::UNAUTHORIZED,
             Received::Malformed => StatusCode::BAD_REQUEST,
+            // Not 5xx, for which a proxy in front may take the gateway for broken.
+            Received::OtherTypeRefused => StatusCode::UNPROCESSABLE_ENTITY,
             Received::Unread(unread) => unread.status(),
             Received::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Received::NotDurable => StatusCode::INTERNAL_SERVER_ERROR,
@@ -184,6 +221,7 @@ impl Received {
         match self {
             Received::Acknowledged => "acknowledged",
             Received::OtherType => "other_type",
+            Received::OtherTypeRefused => "other_type_refused",
             Received::UnknownApp => "unknown_app",
             Received::NotACallback => "not_a_callback",
             Received::NoKey => "no_key",
@@ -232,6 +270,7 @@ mod tests {
         let verdicts = [
             (Received::Acknowledged, 200, "acknowledged"),
             (Received::OtherType, 200, "other_type"),
+            (Received::OtherTypeRefused, 422, "other_type_refused"),
             (Received::UnknownApp, 404, "unknown_app"),
             (Received::NotACallback, 404, "not_a_callback"),
             (Received::NoKey, 401, "no_key"),

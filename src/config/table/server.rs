@@ -2,6 +2,7 @@
 
 use super::super::knobs::{Example, Knob, Rule, Slot};
 use super::super::{Config, MINUTE};
+use crate::http::callbacks::OtherTypes;
 
 pub(super) const SERVER: &[Knob<Config>] = &[
     Knob {
@@ -99,6 +100,22 @@ pub(super) const SERVER: &[Knob<Config>] = &[
         meaning: "Where Douyin's callbacks are taken in: `POST /callbacks/douyin/{app_id}`, by \
                   HTTP/1.1 or HTTP/2. The one address that may face the internet. Nothing listens \
                   here unless an app has a `platform_public_keys_file`.",
+    },
+    Knob {
+        key: "callback_other_types",
+        slot: Slot::Word {
+            words: OtherTypes::WORDS,
+            get: |config| config.callback.other_types.word(),
+            set: |config, word| {
+                let choice = OtherTypes::parse(word);
+                choice.map(|choice| config.callback.other_types = choice).is_some()
+            },
+        },
+        meaning: "What becomes of Douyin's notices that are signed and tell of no settle: of \
+                  payments, refunds and withdrawals. `acknowledge`: they are counted, and Douyin \
+                  does not deliver them again. `refuse`: they are counted and answered 422, so \
+                  that Douyin delivers them again, and a router in front can hand them to \
+                  another system.",
     },
     Knob {
         key: "callback_tls_certificate_file",

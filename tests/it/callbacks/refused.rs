@@ -4,6 +4,7 @@ use douyin_sim::Status;
 use serde_json::{Value, json};
 use settlement_gateway::apps::AppConfig;
 use settlement_gateway::douyin::PlatformKeys;
+use settlement_gateway::http::callbacks::OtherTypes;
 
 use super::{Letter, new_key, patient, signing_simulator, spawn, spawn_with, success};
 use crate::harness::{APP_ID, Gateway, app, create_on, number, within};
@@ -20,8 +21,9 @@ fn told(status: u16, word: &str) -> (u16, Value) {
     (status, json!({ "err_no": status, "err_tips": word }))
 }
 
-/// An app that only this test uses, so its counts are this test's.
+/// Apps that only one test uses, so that their counts are that test's.
 const COUNTED: &str = "ttcounted";
+const REFUSING: &str = "ttrefusing";
 
 #[tokio::test]
 async fn every_kind_of_refusal_is_told_counted_and_changes_nothing() {
@@ -107,6 +109,27 @@ async fn messages_of_other_types_are_acknowledged_and_counted() {
     let body = json!({ "type": "payment", "version": "3.0", "msg": "{}" }).to_string();
     let unsigned = Letter { nonce: "other".into(), ..Letter::signed(&gateway.sim, body) };
     assert_eq!(unsigned.deliver(&gateway).await.0, 401);
+}
+
+/// Another system wants them, and gets them when Douyin delivers again.
+#[tokio::test]
+async fn messages_of_other_types_can_be_refused_and_settles_are_taken_all_the_same() {
+    let gateway = spawn_with(|config| {
+        patient(config);
+        config.callback.other_types = OtherTypes::Refuse;
+        let platform_keys = config.apps[0].platform_keys.clone();
+        config.apps.push(AppConfig { platform_keys, ..app(REFUSING, "other-secret") });
+    })
+    .await;
+    let (_, good) = waiting(&gateway).await;
+    let body = json!({ "type": "payment", "version": "3.0", "msg": "{}" }).to_string();
+    let payment = Letter { to: REFUSING.to_owned(), ..Letter::signed(&gateway.sim, body) };
+    for count in 1..=2 {
+        assert_eq!(payment.deliver(&gateway).await, told(422, "other_type_refused"));
+        assert_eq!(gateway.callbacks(REFUSING, "other_type_refused").await, count);
+    }
+    assert_eq!(gateway.callbacks(REFUSING, "other_type").await, 0);
+    assert_eq!(good.deliver(&gateway).await, success());
 }
 
 #[tokio::test]

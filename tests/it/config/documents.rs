@@ -168,8 +168,8 @@ fn others(shown: &Shown) -> Vec<String> {
         (_, "true") => vec!["false".to_owned()],
         (_, "false") => vec!["true".to_owned()],
         (_, text) if text.starts_with('[') => vec!["[\"tt1\"]".to_owned()],
-        (_, text) if text.contains("://") => vec!["\"https://other.example\"".to_owned()],
-        _ => vec!["\"127.0.0.1:1\"".to_owned(), "\"tt1\"".to_owned()],
+        (_, text) if text.contains("://") => vec!["\"http://other.example:3128\"".to_owned()],
+        _ => ["\"127.0.0.1:1\"", "\"tt1\"", "\"refuse\""].map(str::to_owned).to_vec(),
     }
 }
 
