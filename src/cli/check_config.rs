@@ -57,6 +57,21 @@ impl CheckConfig {
     }
 }
 
+/// Where Douyin is, and by which way.
+fn douyin(config: &Config) -> String {
+    let mut text = config.douyin.base_url.clone();
+    if let Some(proxy) = &config.douyin.way.proxy {
+        let _ = write!(text, ", through the proxy {}", proxy.address);
+        if proxy.credentials.is_some() {
+            text += " with credentials";
+        }
+    }
+    if let Some(authorities) = &config.douyin.way.authorities {
+        let _ = write!(text, ", trusting the certificates of ca_file ({})", authorities.count());
+    }
+    text
+}
+
 /// What would run. It says where secrets are kept, never what they are.
 fn summary(Loaded { config, set, .. }: &Loaded) -> String {
     let callback = match config.takes_callbacks() {
@@ -76,7 +91,7 @@ fn summary(Loaded { config, set, .. }: &Loaded) -> String {
         callback,
         config.admin_addr,
         config.sqlite.path.display(),
-        config.douyin.base_url,
+        douyin(config),
         config::total(&config.descriptors()),
         config.apps.len(),
     );

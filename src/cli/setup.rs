@@ -244,7 +244,13 @@ mod sandbox {
     /// Refuses variables that would connect a sandbox to the real Douyin. An operator who set them
     /// for a real gateway and starts a sandbox in the same shell would play with real money.
     fn keep_out_the_real_one(environment: &Environment) -> Result<(), Problems> {
-        let own = ["SETTLEMENT_DEFAULT_APP", "SETTLEMENT_DOUYIN_BASE_URL"];
+        let own = [
+            "SETTLEMENT_DEFAULT_APP",
+            "SETTLEMENT_DOUYIN_BASE_URL",
+            "SETTLEMENT_DOUYIN_CA_FILE",
+            "SETTLEMENT_DOUYIN_PROXY_CREDENTIALS_FILE",
+            "SETTLEMENT_DOUYIN_PROXY_URL",
+        ];
         let ours = |name: &&str| own.contains(name) || name.starts_with("SETTLEMENT_APPS_");
         let problem = |name| format!("{name}: a sandbox brings its own; unset it");
         let problems: Vec<String> = environment.names().filter(ours).map(problem).collect();

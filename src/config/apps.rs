@@ -4,7 +4,6 @@
 //! put the secret itself there.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use secrecy::SecretString;
@@ -140,7 +139,7 @@ fn secret(app: &AppDraft, environment: &Environment) -> Result<Secret, (&'static
     let one = "must stand alone: client_secret_env and client_secret_file exclude each other";
     let (key, text, warning) = match (&app.client_secret_file, &app.client_secret_env) {
         (Some(path), None) => {
-            let (text, warning) = from_file(Path::new(path), SECRET_BYTES_MAX)
+            let (text, warning) = super::read_secret(Path::new(path), SECRET_BYTES_MAX)
                 .map_err(|why| (FILE, format!("names a file that {why}")))?;
             (FILE, text, warning)
         }
@@ -185,7 +184,7 @@ fn callbacks(app: &AppDraft) -> Result<CallbackParts, (&'static str, String)> {
 /// The tokens of an app's callers, if there are any, and a warning.
 fn callers(app: &AppDraft) -> Result<Option<(CallerTokens, Option<&'static str>)>, String> {
     let Some(path) = &app.caller_tokens_file else { return Ok(None) };
-    let (text, warning) = from_file(Path::new(path), TOKENS_BYTES_MAX)?;
+    let (text, warning) = super::read_secret(Path::new(path), TOKENS_BYTES_MAX)?;
     let tokens = CallerTokens::parse(&text).map_err(|bad| bad.to_string())?;
     Ok(Some((tokens, warning)))
 }
@@ -199,12 +198,4 @@ fn open_apps(reading: &Reading) -> Vec<String> {
     let apps = reading.apps.iter().enumerate().filter(|(_, block)| !has_tokens(block));
     let why = "every peer that reaches the gRPC port can move the money of this app";
     apps.map(|(i, block)| format!("{}: apps[{i}] has no {CALLERS}: {why}", block.at)).collect()
-}
-
-fn from_file(path: &Path, bytes_max: u64) -> Result<(String, Option<&'static str>), String> {
-    let text = super::read_bounded(path, bytes_max)?;
-    let mode = std::fs::metadata(path).map(|metadata| metadata.permissions().mode());
-    let warning = "names a file that others may read: chmod o-r would do";
-    let others_read = mode.is_ok_and(|mode| mode & 0o004 != 0);
-    Ok((text, others_read.then_some(warning)))
 }

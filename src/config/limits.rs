@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Config;
 use super::descriptors::DESCRIPTORS_RESERVED;
 use super::knobs::grouped;
+use super::way;
 use crate::grpc::{
     WATCHES_PER_CONNECTION_MAX, arriving, bounds::Bound, page, server, shape, status,
 };
@@ -418,6 +419,16 @@ fn douyin(config: &Config) -> Vec<Row> {
         ("an answer, unpacked", bytes(douyin.answer_bytes_max), "`unknown`"),
         ("the head of an answer (hyper's default)", bytes(8_192 + 4_096 * 100_u64), "`unknown`"),
         ("headers of an answer (hyper's default)", "100".to_owned(), "`unknown`"),
+        (
+            "the answer of a proxy to a request for a tunnel (hyper's default)",
+            format!("{}, 100 headers", bytes(8_192 + 4_096 * 100_u64)),
+            "nothing is sent",
+        ),
+        (
+            "`ca_file`, `proxy_credentials_file`",
+            format!("{}, {}", bytes(way::CA_BYTES_MAX), bytes(way::CREDENTIALS_BYTES_MAX)),
+            "`serve` ends with 64",
+        ),
         ("redirects, and repeats by the library", "0".to_owned(), "a redirect is `unknown`"),
     ]
 }

@@ -24,10 +24,12 @@ mod reading;
 mod reference;
 mod table;
 mod tls;
+mod way;
 
 use std::fmt;
 use std::io::Read as _;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -36,9 +38,9 @@ use crate::douyin::ClientConfig;
 use crate::gateway::{GatewayConfig, PollerConfig};
 use crate::grpc::GrpcConfig;
 use crate::http::admin::Hosts;
+use crate::http::callbacks::OtherTypes;
 use crate::http::listener::Limits;
 use crate::store::SqliteOptions;
-use crate::http::callbacks::OtherTypes;
 
 pub use descriptors::{Needs, suffice, total};
 pub use environment::{CONFIG_VARIABLE, Environment};
@@ -46,6 +48,7 @@ pub use limits::limits;
 pub use reading::SetBy;
 pub use reference::{markdown, toml};
 pub use tls::Tls;
+pub use way::WayConfig;
 
 use reading::Reading;
 
@@ -62,6 +65,7 @@ pub struct Config {
     pub grpc_addr: SocketAddr,
     pub sqlite: SqliteOptions,
     pub douyin: ClientConfig,
+    pub way: WayConfig,
     pub apps: Vec<AppConfig>,
     pub gateway: GatewayConfig,
     pub grpc: GrpcConfig,
@@ -82,11 +86,11 @@ pub struct CallbackConfig {
     /// Read from the two files; `None`: plain text.
     pub tls: Option<Tls>,
     pub limits: Limits,
+    pub other_types: OtherTypes,
 }
 
 /// How the gateway stops.
 #[derive(Clone, Debug)]
-    pub other_types: OtherTypes,
 pub struct StopConfig {
     /// How long it keeps serving while balancers notice that it is NOT_SERVING.
     pub drain_delay: Duration,
@@ -102,6 +106,7 @@ impl Default for Config {
             grpc_addr: SocketAddr::from(([127, 0, 0, 1], 50051)),
             sqlite: SqliteOptions::new(Path::new("data").join(DATABASE)),
             douyin: ClientConfig::default(),
+            way: WayConfig::default(),
             apps: Vec::new(),
             gateway: GatewayConfig::default(),
             grpc: GrpcConfig::default(),
@@ -131,12 +136,12 @@ impl Default for CallbackConfig {
                 body_time_max: Duration::from_secs(10),
                 idle_time_max: Duration::from_secs(60),
             },
+            other_types: OtherTypes::Acknowledge,
         }
     }
 }
 
 /// The largest callback. Those seen have under 2 KiB, and `ext` adds at most 2 KiB.
-            other_types: OtherTypes::Acknowledge,
 const CALLBACK_BYTES_MAX: usize = 64 * 1024;
 
 /// The name of the database in its folder.
@@ -194,9 +199,10 @@ impl Config {
         flags: Flags,
     ) -> Result<Loaded, Problems> {
         let mut reading = read(source, environment, flags);
-        let warnings = apps::complete(&mut reading, environment);
+        let mut warnings = apps::complete(&mut reading, environment);
         environment::report_unknown(&mut reading, environment);
         if !reading.file_lost {
+            warnings.extend(way::complete(&mut reading));
             checks::check(&mut reading);
         }
         if reading.has_problems() {
@@ -274,6 +280,15 @@ fn read_bounded(path: &Path, bytes_max: u64) -> Result<String, String> {
         return Err(format!("is larger than {bytes_max} bytes"));
     }
     String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())
+}
+
+/// The text of a file that holds a secret, and a warning that follows the file's key.
+fn read_secret(path: &Path, bytes_max: u64) -> Result<(String, Option<&'static str>), String> {
+    let text = read_bounded(path, bytes_max)?;
+    let mode = std::fs::metadata(path).map(|metadata| metadata.permissions().mode());
+    let warning = "names a file that others may read: chmod o-r would do";
+    let others_read = mode.is_ok_and(|mode| mode & 0o004 != 0);
+    Ok((text, others_read.then_some(warning)))
 }
 
 const SECOND: u64 = 1_000;

@@ -19,6 +19,7 @@ use super::pause::is_throttling;
 use super::token::{Access, Tokens};
 use super::trade_basic;
 use super::transport::{Deadline, HttpTransport, Transport};
+use super::way::Way;
 use super::wire::QueryBy;
 use crate::clock::{Clock, Uptime};
 use crate::settle::{AppId, Content, Key, NotifyUrl, TradeSystem};
@@ -50,6 +51,13 @@ impl Client {
         let exchange = Exchange { transport, attempt_timeout: config.attempt_timeout };
         let tokens = Tokens::new(exchange.clone(), store, clock.clone(), &config);
         Ok(Self(Arc::new(Inner { config, clock, exchange, tokens })))
+    }
+
+    /// From now on every request goes over a connection that was made by this way. Requests that
+    /// are on a connection finish there. If the way is the one that is in use, nothing changes; on
+    /// an error the old one stays in use.
+    pub fn go_by(&self, way: &Way) -> Result<(), BuildError> {
+        self.0.exchange.transport.go_by(way)
     }
 
     /// The access of an app that was not called for yet in this process.

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use super::way::Way;
+
 /// The knobs of the client.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
     /// Scheme and host of Douyin's platform, perhaps with a path in front of Douyin's own paths.
     pub base_url: String,
-    /// The time to connect, TLS included. Default 2 s.
+    /// How that is reached. Default: directly.
+    pub way: Way,
+    /// The time to connect, a proxy's tunnel and TLS included. Default 2 s.
     pub connect_timeout: Duration,
     /// The time of one HTTP request, connecting included. Default 5 s.
     pub attempt_timeout: Duration,
@@ -38,6 +42,7 @@ impl Default for ClientConfig {
     fn default() -> Self {
         Self {
             base_url: "https://open.douyin.com".to_owned(),
+            way: Way::default(),
             connect_timeout: Duration::from_secs(2),
             attempt_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(10),

@@ -18,7 +18,7 @@
 //! Read in this order: [`client`] (what a call is), `outcome` (what its outcome means), [`codes`]
 //! (what a number of Douyin's means), `trade_basic` (what is sent and received), [`wire`] (how JSON
 //! is read), `token` (who fetches an access token and when), [`transport`] (when a request has left
-//! this machine), [`callback`] (what Douyin sends by itself).
+//! this machine), [`way`] (by which way), [`callback`] (what Douyin sends by itself).
 //!
 //! What it must not know: gRPC (except `tonic::Code` in the error table), when to call, and what
 //! becomes of a settle because of an answer.
@@ -36,6 +36,7 @@ mod tests;
 mod token;
 mod trade_basic;
 pub mod transport;
+pub mod way;
 pub(crate) mod wire;
 
 pub use client::{Client, create_body};
@@ -46,4 +47,5 @@ pub use signature::{PlatformKeys, Signed};
 pub use token::Access;
 pub use trade_basic::settle_params_text;
 pub use transport::{Call, HttpTransport, Reply, SendError, Transport};
+pub use way::Way;
 pub use wire::{INFORMING_FIELDS, QueryBy};

@@ -6,6 +6,7 @@
 //!
 //! What it must not know: what a body means.
 
+mod connect;
 mod gate;
 mod line;
 mod pool;
@@ -20,9 +21,11 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
 use tokio::time::{Instant, timeout_at};
 
 use super::config::{BuildError, ClientConfig};
+use super::way::Way;
 use crate::clock::{Clock, Uptime};
+use connect::Connector;
 use gate::{Gate, GatedBody, Handover};
-use line::{Connector, Line};
+use line::Line;
 use pool::Pool;
 
 /// A future as the in-process transport returns it.
@@ -105,6 +108,14 @@ impl Deadline {
 }
 
 impl Transport {
+    /// Nothing changes within the process.
+    pub(super) fn go_by(&self, way: &Way) -> Result<(), BuildError> {
+        match self {
+            Transport::Http(HttpTransport(http)) => http.pool.go_by(way),
+            Transport::InProcess(_) => Ok(()),
+        }
+    }
+
     pub(super) async fn send(&self, call: Call) -> Result<Answered, SendError> {
         if call.deadline.passed() {
             return Err(SendError::TooLate);
@@ -144,9 +155,9 @@ impl Answered {
     }
 }
 
-/// HTTP/1.1 over TCP or TLS. A connection carries one request at a time, so that a lost connection
-/// makes one outcome unknown and not many. No request is sent twice and no redirect is followed
-/// here, because both are decisions about money.
+/// HTTP/1.1 over TCP or TLS, perhaps within a proxy's tunnel. A connection carries one request at a
+/// time, so that a lost connection makes one outcome unknown and not many. No request is sent twice
+/// and no redirect is followed here, because both are decisions about money.
 #[derive(Clone)]
 pub struct HttpTransport(Arc<Http>);
 
@@ -163,19 +174,19 @@ impl HttpTransport {
     pub fn new(config: &ClientConfig) -> Result<Self, BuildError> {
         let url = base_url(&config.base_url)?;
         let wrong = || BuildError::BaseUrl { base_url: config.base_url.clone() };
-        let connector = Connector::new(&url, config.connect_timeout)?;
-        Ok(Self(Arc::new(Http {
-            pool: Pool::new(connector, config.idle_timeout, config.idle_connections_max),
-            host: HeaderValue::try_from(authority(&url)).map_err(|_| wrong())?,
-            path: url.path().trim_end_matches('/').to_owned(),
-            answer_bytes_max: config.answer_bytes_max,
-        })))
+        let host = HeaderValue::try_from(authority(&url)).map_err(|_| wrong())?;
+        let path = url.path().trim_end_matches('/').to_owned();
+        let connector = Connector::new(url, config.way.clone(), config.connect_timeout)?;
+        let pool = Pool::new(connector, config.idle_timeout, config.idle_connections_max);
+        let answer_bytes_max = config.answer_bytes_max;
+        Ok(Self(Arc::new(Http { pool, host, path, answer_bytes_max })))
     }
 
     /// `NotSent` rests on the gate around the body. Until hyper takes the body out of it, at most a
     /// head can have been written, and a request whose announced body never comes is no request.
-    /// Failures to resolve, to connect or to shake hands come before that too. Once the body was
-    /// taken, nothing is proven any more, even if hyper says that it wrote nothing.
+    /// Failures to resolve, to connect, to get a proxy's tunnel or to shake hands come before that
+    /// too. Once the body was taken, nothing is proven any more, even if hyper says that it wrote
+    /// nothing.
     ///
     /// A kept connection that is closed, or on which bytes have arrived, does not get the body.
     /// Another connection does.

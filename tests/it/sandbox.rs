@@ -26,8 +26,12 @@ fn get_request(out_settle_no: String) -> GetSettleRequest {
 /// A person with a real gateway's variables in the shell starts a sandbox to play.
 #[test]
 fn a_sandbox_never_calls_the_real_douyin() {
-    for name in ["SETTLEMENT_DOUYIN_BASE_URL", "SETTLEMENT_DEFAULT_APP", "SETTLEMENT_APPS_0_APP_ID"]
-    {
+    for name in [
+        "SETTLEMENT_DOUYIN_BASE_URL",
+        "SETTLEMENT_DOUYIN_PROXY_URL",
+        "SETTLEMENT_DEFAULT_APP",
+        "SETTLEMENT_APPS_0_APP_ID",
+    ] {
         let (code, _, stderr) =
             ran(&mut gateway(&["serve", "--sandbox"], &[(name, "https://open.douyin.com")]));
         assert_eq!(code, 64);

@@ -1,8 +1,9 @@
 //! The knobs of the client of Douyin.
 
-use super::super::knobs::{Knob, Rule, Slot};
+use super::super::knobs::{Example, Knob, Rule, Slot};
 use super::super::{Config, HOUR, MINUTE, SECOND};
 use crate::douyin::transport::base_url;
+use crate::douyin::way::ProxyAddress;
 
 pub(super) const DOUYIN: &[Knob<Config>] = &[
     Knob {
@@ -22,9 +23,46 @@ pub(super) const DOUYIN: &[Knob<Config>] = &[
                   Douyin's own ones.",
     },
     Knob {
+        key: "proxy_url",
+        slot: Slot::Optional {
+            of: |config| &mut config.way.proxy_url,
+            rule: &Rule {
+                unit: "address",
+                bounds: "http, a host, a port, no user, no path",
+                check: |text| ProxyAddress::parse(text).map(drop).map_err(|bad| bad.to_string()),
+            },
+            example: Example::Inactive("http://proxy.example:3128"),
+        },
+        meaning: "The proxy through which every connection to Douyin goes, by CONNECT, so that \
+                  Douyin sees the proxy's address. The proxy looks up Douyin's name, and inside \
+                  TLS sees nothing. Without this key connections are direct, and variables such \
+                  as `HTTPS_PROXY` are never read.",
+    },
+    Knob {
+        key: "proxy_credentials_file",
+        slot: Slot::Optional {
+            of: |config| &mut config.way.proxy_credentials_file,
+            rule: &Rule { unit: "path", bounds: "at most 4 KiB", check: |_| Ok(()) },
+            example: Example::Inactive("/run/secrets/proxy-credentials"),
+        },
+        meaning: "A file with `user:password`, as which the gateway introduces itself to the \
+                  proxy (Basic).",
+    },
+    Knob {
+        key: "ca_file",
+        slot: Slot::Optional {
+            of: |config| &mut config.way.ca_file,
+            rule: &Rule { unit: "path", bounds: "PEM, at most 1 MiB", check: |_| Ok(()) },
+            example: Example::Inactive("/etc/settlement-gateway/douyin-ca.pem"),
+        },
+        meaning: "Certificates of the authorities that may have signed Douyin's certificate. They \
+                  are trusted instead of those of the operating system. For a proxy that opens \
+                  TLS, and to trust fewer authorities.",
+    },
+    Knob {
         key: "connect_timeout_ms",
         slot: Slot::Ms { of: |config| &mut config.douyin.connect_timeout, bounds: (10, MINUTE) },
-        meaning: "The time to connect, TLS included.",
+        meaning: "The time to connect, a proxy's tunnel and TLS included.",
     },
     Knob {
         key: "attempt_timeout_ms",

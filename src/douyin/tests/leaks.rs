@@ -7,8 +7,10 @@ use std::time::Duration;
 use serde_json::json;
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::proxy::{Does, Proxy};
 use super::server::{Act, Server, json as answer};
 use super::*;
+use crate::douyin::way::{Credentials, ProxyAddress};
 
 #[derive(Clone, Default)]
 struct Capture(Arc<Mutex<Vec<u8>>>);
@@ -63,8 +65,12 @@ async fn no_secret_no_token_and_no_body_shows_anywhere() {
     let dir = tempfile::tempdir().unwrap();
     let options = SqliteOptions::new(dir.path().join("settlement.db")).creating();
     let store = Store::Sqlite(Arc::new(Sqlite::open(options).unwrap()));
+    let proxy = Proxy::start(Does::OpenForKnown).await;
+    let address = ProxyAddress::parse(&format!("http://{}", proxy.address)).unwrap();
+    let credentials = Some(Credentials::parse("gateway:password").unwrap());
     let config = ClientConfig {
         base_url: server.url(),
+        way: Way { proxy: Some(way::Proxy { address, credentials }), authorities: None },
         pause_max: Duration::ZERO,
         ..ClientConfig::default()
     };
@@ -83,7 +89,10 @@ async fn no_secret_no_token_and_no_body_shows_anywhere() {
     for wanted in ["outcome=\"accepted\"", "outcome=\"refused\"", "elapsed_ms=", "app_id=tt1"] {
         assert!(shown.contains(wanted), "the log lacks {wanted}: {shown}");
     }
-    for secret in [SECRET, "first-token", "second-token", "private text"] {
+    // `gateway:password` and how the proxy gets it.
+    let credentials = ["gateway:password", "Z2F0ZXdheTpwYXNzd29yZA"];
+    let secrets = [SECRET, "first-token", "second-token", "private text"];
+    for secret in secrets.into_iter().chain(credentials) {
         let place = shown.find(secret);
         let around = place.map(|at| shown.get(at.saturating_sub(200)..at + 20));
         assert_eq!(around, None, "{secret} shows");

@@ -1,14 +1,17 @@
 //! The client against scripted peers: [`outcomes`] and [`tokens`] within the process and on paused
-//! time, [`http`], [`lines`] and [`leaks`] over loopback sockets. This module holds what they
-//! share.
+//! time, [`http`], [`lines`], [`ways`] and [`leaks`] over loopback sockets. This module holds what
+//! they share.
 
+mod authority;
 mod http;
 mod leaks;
 mod lines;
 mod outcomes;
 mod peer;
+mod proxy;
 mod server;
 mod tokens;
+mod ways;
 
 use std::sync::Arc;
 

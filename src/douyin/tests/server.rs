@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 /// What the server does with a complete request.
@@ -14,6 +15,8 @@ use tokio::task::JoinSet;
 pub(super) enum Act {
     /// These bytes; the connection stays open.
     Say(Vec<u8>),
+    /// These bytes once it is notified; the connection stays open.
+    SayAt(Arc<Notify>, Vec<u8>),
     /// These bytes, and some time later more bytes, without a request.
     SayMore(Vec<u8>, Duration, Vec<u8>),
     /// These bytes, then the end of the connection.
@@ -75,6 +78,10 @@ async fn serve(
         let act = acts.lock().unwrap().pop_front();
         match act.expect("every request is scripted") {
             Act::Say(bytes) => socket.write_all(&bytes).await.unwrap(),
+            Act::SayAt(gate, bytes) => {
+                gate.notified().await;
+                socket.write_all(&bytes).await.unwrap();
+            }
             Act::SayMore(bytes, pause, more) => {
                 socket.write_all(&bytes).await.unwrap();
                 tokio::time::sleep(pause).await;

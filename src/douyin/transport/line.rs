@@ -12,38 +12,25 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::{Request, Uri};
+use http::Request;
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http1;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
-use rustls::pki_types::ServerName;
-use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tower::ServiceExt as _;
 
+use super::connect::Connector;
 use super::gate::GatedBody;
 use super::{GZIP, Reply, SendError, causes};
-use crate::douyin::config::BuildError;
-
-/// Makes connections to one address.
-pub(super) struct Connector {
-    tcp: HttpConnector,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
-    url: Uri,
-    /// From resolving the name to the end of the handshake.
-    timeout: Duration,
-}
 
 /// One connection.
 pub(super) struct Line {
     sender: http1::SendRequest<GatedBody>,
     end: End,
     socket: Arc<TcpStream>,
+    made_by: Arc<Connector>,
     /// It was used for an earlier request.
     is_kept: bool,
 }
@@ -56,59 +43,27 @@ enum End {
     Broken,
 }
 
-trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
-impl Connector {
-    pub(super) fn new(url: &Uri, timeout: Duration) -> Result<Self, BuildError> {
-        // One crypto provider for the process. If it is installed already, it is the same.
-        rustls::crypto::ring::default_provider().install_default().ok();
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        // Shared out between the addresses of a name.
-        tcp.set_connect_timeout(Some(timeout));
-        let tls = match url.scheme_str() {
-            Some("https") => Some(tls(url)?),
-            Some(_) | None => None,
-        };
-        Ok(Self { tcp, tls, url: url.clone(), timeout })
-    }
-
-    pub(super) async fn connect(&self) -> Result<Line, String> {
-        let connecting = async {
-            let tcp = self.tcp.clone().oneshot(self.url.clone()).await;
-            let socket = Arc::new(tcp.map_err(|error| causes(&error))?.into_inner());
-            let plain = Socket(Arc::clone(&socket));
-            let io: Box<dyn Io> = match &self.tls {
-                None => Box::new(plain),
-                Some((tls, name)) => {
-                    let secured = tls.connect(name.clone(), plain).await;
-                    Box::new(secured.map_err(|error| causes(&error))?)
-                }
-            };
-            let opened = http1::handshake(TokioIo::new(io)).await;
-            let (sender, connection) = opened.map_err(|error| causes(&error))?;
-            Ok(Line { sender, end: End::Open(Box::new(connection)), socket, is_kept: false })
-        };
-        let connected = tokio::time::timeout(self.timeout, connecting).await;
-        connected.unwrap_or_else(|_| Err("no connection in time".to_owned()))
-    }
-}
-
-fn tls(url: &Uri) -> Result<(TlsConnector, ServerName<'static>), BuildError> {
-    let wrong = || BuildError::BaseUrl { base_url: url.to_string() };
-    let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let name = ServerName::try_from(host).map_err(|_| wrong())?;
-    let config = rustls::ClientConfig::builder().with_platform_verifier();
-    let config = config.map_err(|error| BuildError::Http(causes(&error)))?;
-    let mut config = config.with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok((TlsConnector::from(Arc::new(config)), name))
-}
-
 impl Line {
+    /// On what `made_by` has opened: `io` carries bytes to Douyin, over `socket`.
+    pub(super) async fn open(
+        io: Box<dyn Io>,
+        socket: Arc<TcpStream>,
+        made_by: Arc<Connector>,
+    ) -> Result<Self, String> {
+        let opened = http1::handshake(TokioIo::new(io)).await;
+        let (sender, connection) = opened.map_err(|error| causes(&error))?;
+        let end = End::Open(Box::new(connection));
+        Ok(Self { sender, end, socket, made_by, is_kept: false })
+    }
+
+    pub(super) fn is_made_by(&self, connector: &Arc<Connector>) -> bool {
+        Arc::ptr_eq(&self.made_by, connector)
+    }
+
     pub(super) fn is_kept(&self) -> bool {
         self.is_kept
     }
@@ -220,7 +175,7 @@ impl Probe {
 }
 
 /// A socket that a [`Probe`] can look at meanwhile.
-struct Socket(Arc<TcpStream>);
+pub(super) struct Socket(pub(super) Arc<TcpStream>);
 
 impl AsyncRead for Socket {
     fn poll_read(

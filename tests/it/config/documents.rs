@@ -97,6 +97,9 @@ fn every_value_of_the_example_is_the_default() {
         "default_app",
         "server.callback_tls_certificate_file",
         "server.callback_tls_key_file",
+        "douyin.proxy_url",
+        "douyin.proxy_credentials_file",
+        "douyin.ca_file",
         "apps.client_secret_file",
         "apps.platform_public_keys_file",
         "apps.callback_url",
@@ -202,8 +205,12 @@ const NO_KNOBS_ANY_MORE: &[&str] = &[
 fn every_field_of_the_configuration_is_set_by_a_knob_in_the_file_and_by_its_variable() {
     let base = load(ONE_APP, &[]).unwrap().config;
     let mut reached = BTreeSet::new();
-    // The certificate and its key go together and are files: they have a test of their own.
-    let together = |shown: &&Shown| shown.key.starts_with("callback_tls_");
+    // The certificate and its key go together and are files, and so are those of the way to
+    // Douyin: they have tests of their own.
+    let of_way = ["proxy_credentials_file", "ca_file"];
+    let together = |shown: &&Shown| {
+        shown.key.starts_with("callback_tls_") || of_way.contains(&shown.key.as_str())
+    };
     let alone = |shown: &&Shown| shown.table != "apps" && !together(shown);
     for shown in shown_knobs().iter().filter(alone) {
         let key = &shown.key;
@@ -224,19 +231,22 @@ fn every_field_of_the_configuration_is_set_by_a_knob_in_the_file_and_by_its_vari
     }
     let without: Vec<_> =
         fields(&base).into_keys().filter(|name| !reached.contains(name)).collect();
-    // Those of apps and of the certificate have tests of their own, the number is another one in
-    // each run, 64 KiB is a bound and no knob, only a command makes a database, and
-    // only a sandbox has one of its own.
+    // Those of apps, of the certificate and of the way to Douyin have tests of their own, the
+    // number is another one in each run, 64 KiB is a bound and no knob, only a command makes a
+    // database, and only a sandbox has one of its own.
     let mut expected = vec![
         "Config.apps",
         "Config.callback.limits.body_bytes_max",
         "Config.callback.tls",
         "Config.callback.tls_certificate_file",
         "Config.callback.tls_key_file",
+        "Config.douyin.way.authorities",
         "Config.gateway.runner",
         "Config.gateway.seed",
         "Config.sqlite.missing",
         "Config.sqlite.purpose",
+        "Config.way.ca_file",
+        "Config.way.proxy_credentials_file",
     ];
     expected.extend(NO_KNOBS_ANY_MORE);
     expected.sort_unstable();
