@@ -17,6 +17,7 @@ mod create;
 mod credentials;
 mod databases;
 mod deadlines;
+mod egress;
 mod envelopes;
 mod errors_docs;
 mod errors_douyin;

@@ -45,7 +45,9 @@ pub struct Setting {
     /// The only certificates that it trusts; `None`: those of the machine.
     pub trusted: Option<PathBuf>,
     /// Further knobs of the table `[douyin]`.
-    pub douyin: &'static str,
+    pub douyin: String,
+    /// Further variables of its environment.
+    pub variables: &'static [(&'static str, &'static str)],
     /// What follows in the configuration file.
     pub more: String,
 }
@@ -364,6 +366,7 @@ fn command(sim: &Simulator, dir: &Path, setting: &Setting) -> (Command, [Option<
         .arg(configuration(sim, dir, setting))
         .env("TEST_SECRET", SECRET)
         .env_remove("RUST_LOG")
+        .envs(setting.variables.iter().copied())
         .stdin(Stdio::null())
         .stdout(stdout)
         .stderr(stderr)

@@ -15,7 +15,7 @@ use crate::process::{Process, Setting, database, run};
 /// Quick enough for a test to wait for every grace.
 fn setting() -> Setting {
     let douyin = "connect_timeout_ms = 500\nattempt_timeout_ms = 700\ncall_timeout_ms = 1500\n";
-    Setting { douyin, ..Setting::default() }
+    Setting { douyin: douyin.to_owned(), ..Setting::default() }
 }
 
 async fn stop(gateway: Process) {

@@ -29,7 +29,7 @@ fn few_descriptors(platform_keys: std::path::PathBuf) -> Setting {
     Setting {
         descriptors: Some(256),
         server: SMALL.to_owned(),
-        douyin: "idle_connections_max = 8\n",
+        douyin: "idle_connections_max = 8\n".to_owned(),
         platform_keys: Some(platform_keys),
         more: "requests_per_second = 1000\nrequests_in_flight = 16\n".to_owned(),
         ..Setting::default()

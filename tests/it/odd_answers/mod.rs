@@ -3,7 +3,6 @@
 
 mod out_of_step;
 mod stuck;
-mod tls;
 
 use std::time::Duration;
 
