@@ -53,9 +53,9 @@ impl Client {
         Ok(Self(Arc::new(Inner { config, clock, exchange, tokens })))
     }
 
-    /// From now on every request goes over a connection that was made by this way. Requests that
-    /// are on a connection finish there. If the way is the one that is in use, nothing changes; on
-    /// an error the old one stays in use.
+    /// Every request that begins from now on goes over a connection that was made by this way; one
+    /// that has begun finishes by the old way. If the way is the one that is in use, nothing
+    /// changes; on an error the old one stays in use.
     pub fn go_by(&self, way: &Way) -> Result<(), BuildError> {
         self.0.exchange.transport.go_by(way)
     }

@@ -17,8 +17,8 @@ pub(super) enum Does {
     /// Says this instead, and keeps the connection.
     Say(&'static str),
     SayLater(Duration, &'static str),
-    /// Opens, and says further bytes with its answer, which are not the other side's.
-    OpenAndSay(&'static str),
+    /// Opens, and says it in these words.
+    OpenSaying(&'static str),
     OpenAndClose,
     Close,
     Hang,
@@ -89,7 +89,7 @@ async fn serve(mut socket: TcpStream, does: Does, seen: &Mutex<Vec<String>>) {
             tokio::time::sleep(time).await;
             say(socket, answer).await;
         }
-        Does::OpenAndSay(more) => tunnel(socket, &format!("{OPENED}{more}"), &to).await,
+        Does::OpenSaying(answer) => tunnel(socket, answer, &to).await,
         Does::OpenAndClose => socket.write_all(OPENED.as_bytes()).await.unwrap(),
         Does::Close => {}
         Does::Hang => std::future::pending().await,

@@ -117,6 +117,43 @@ async fn a_plain_address_is_called_through_a_tunnel_too() {
     assert_eq!(proxy.asked().len(), 1);
 }
 
+/// Old and careless proxies announce a tunnel as a page, too.
+#[tokio::test]
+async fn a_tunnel_is_open_in_whatever_words_a_proxy_says_so() {
+    for words in [
+        "HTTP/1.0 200 Connection established\r\n\r\n",
+        "HTTP/1.1 200\r\n\r\n",
+        "HTTP/1.1 201 Created\r\nvia: 1.1 proxy\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+    ] {
+        let upstream = Upstream::accepting().await;
+        let proxy = Proxy::start(Does::OpenSaying(words)).await;
+        let way = Way { proxy: through(&proxy, None), authorities: upstream.trusted() };
+        let answer = Desk::with(upstream.config(way)).await.create().await;
+        assert!(is_accepted(&answer), "{words:?}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_tunnel_leads_to_the_host_and_the_port_of_douyins_address() {
+    for (base_url, to) in [
+        ("https://open.example/below/", "open.example:443"),
+        ("http://open.example", "open.example:80"),
+        ("https://open.example:8443", "open.example:8443"),
+        ("https://[::1]:8443", "[::1]:8443"),
+        ("https://[::1]", "[::1]:443"),
+    ] {
+        let proxy = Proxy::start(Does::Say("HTTP/1.1 403 Forbidden\r\n\r\n")).await;
+        let way = Way { proxy: through(&proxy, None), authorities: None };
+        let base_url = base_url.to_owned();
+        not_sent(ClientConfig { base_url, way, ..ClientConfig::default() }).await;
+        let head = format!("CONNECT {to} HTTP/1.1\r\nhost: {to}\r\n");
+        assert!(proxy.asked().iter().all(|asked| asked.starts_with(&head)), "{:?}", proxy.asked());
+    }
+}
+
 #[tokio::test]
 async fn a_proxy_that_wants_credentials_gets_them_and_douyin_does_not() {
     let upstream = Upstream::accepting().await;
@@ -151,7 +188,10 @@ async fn whatever_a_proxy_does_instead_of_opening_a_tunnel_nothing_is_sent() {
         (Does::Close, "the proxy gave no answer: "),
         (Does::Hang, "no answer of the proxy in time"),
         (Does::OpenAndClose, "handshake eof"),
-        (Does::OpenAndSay("HTTP/1.1 200 OK\r\n"), "the proxy sent more bytes than its answer"),
+        (
+            Does::OpenSaying("HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\n"),
+            "the proxy sent more bytes than its answer",
+        ),
     ] {
         let upstream = Upstream::accepting().await;
         let proxy = Proxy::start(does).await;
