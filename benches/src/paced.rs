@@ -49,7 +49,8 @@ pub async fn calls(
     while micros.len() < count {
         tokio::select! {
             _ = ticks.tick(), if issued < count => {
-                let due = (began.elapsed().as_secs_f64() * rate) as usize;
+                // The first call is due at the beginning.
+                let due = (began.elapsed().as_secs_f64() * rate) as usize + 1;
                 while issued < due.min(count) {
                     if in_flight.fetch_add(1, Ordering::Relaxed) >= IN_FLIGHT_MAX {
                         return Err("the server does not keep up with the rate".into());

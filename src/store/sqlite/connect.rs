@@ -6,8 +6,8 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-/// To this length SQLite cuts a log that a burst or a long backup made longer. A longer log is
-/// reported to the operator.
+/// To this length a log is cut that a burst or a long backup made longer. A longer log is reported
+/// to the operator.
 pub(super) const LOG_BYTES_MAX: u32 = 64 * 1024 * 1024;
 
 /// Memory in which the writer keeps pages.
@@ -31,9 +31,8 @@ pub(super) fn connect_writer(path: &Path, busy_wait: Duration) -> rusqlite::Resu
     // Savepoints are kept in memory: no temporary files, whose directory may be read-only.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-    // The module `log` moves the log.
+    // The module `log` moves the log, and cuts it.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    connection.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)?;
     Ok(connection)
 }
 

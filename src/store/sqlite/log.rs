@@ -5,6 +5,10 @@
 //! (a checkpoint). A thread of its own moves them while the writer goes on. The writer itself moves
 //! what was added meanwhile, which takes a moment. This is needed because SQLite restarts a log
 //! only at a commit that finds all of it moved.
+//!
+//! The file keeps its size, so that commits write to blocks that it has already. A file that became
+//! too long is cut piece by piece: SQLite would cut it at once, and while the file system frees
+//! gigabytes, every caller would wait for seconds.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,6 +25,18 @@ use super::place::{Place, Sizes};
 /// From this many pages on, the log is moved: 16 MiB.
 const PAGES_MIN: u32 = 4_096;
 
+/// What SQLite adds to each page in the log.
+const FRAME_HEAD_BYTES: u64 = 24;
+
+/// How much of a log that is too long is cut off after a commit, which takes some milliseconds; and
+/// after a commit for which no caller waits.
+const CUT_BYTES: u64 = 8 * 1024 * 1024;
+const CUT_BYTES_AT_REST: u64 = 256 * 1024 * 1024;
+
+/// How far the thread that moves the log stands back behind those that serve callers. On a busy
+/// core it still gets a tenth.
+const NICE: i32 = 10;
+
 /// How long the writer waits for readers to release a log that is too long. Callers wait with it.
 const RESTART_WAIT: Duration = Duration::from_millis(20);
 
@@ -28,6 +44,7 @@ const RESTART_WAIT: Duration = Duration::from_millis(20);
 pub(super) struct Log {
     /// Pages in the log after the last commit, as SQLite reports them.
     pages: Arc<AtomicU32>,
+    page_bytes: u32,
     /// From this many pages on, the log is moved next.
     move_from: u32,
     /// `None`: the writer moves everything itself.
@@ -38,11 +55,12 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn new(mover: Option<Mover>) -> Self {
-        Self { pages: Arc::default(), move_from: PAGES_MIN, mover, is_long: false }
+        Self { pages: Arc::default(), page_bytes: 0, move_from: PAGES_MIN, mover, is_long: false }
     }
 
     /// Makes this connection the one whose commits are counted.
-    pub(super) fn follow(&self, connection: &mut Connection) -> rusqlite::Result<()> {
+    pub(super) fn follow(&mut self, connection: &mut Connection) -> rusqlite::Result<()> {
+        self.page_bytes = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
         let pages = Arc::clone(&self.pages);
         connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, now: i32| {
             pages.store(now.unsigned_abs(), Ordering::Relaxed);
@@ -50,10 +68,17 @@ impl Log {
         }))
     }
 
-    /// To be called after a commit. Moves the log, or lets the thread move it, if it is long
-    /// enough.
-    pub(super) fn committed(&mut self, connection: &Connection, place: &Place) {
+    /// To be called after a commit, with the sizes before it. Moves the log, or lets the thread move
+    /// it, if it is long enough; cuts the file if it is too long.
+    pub(super) fn committed(
+        &mut self,
+        connection: &Connection,
+        place: &Place,
+        sizes: Sizes,
+        callers: Callers,
+    ) {
         let pages = self.pages.load(Ordering::Relaxed);
+        self.cut(place, sizes.log_bytes, pages, callers);
         if pages < self.move_from {
             // If the log was restarted, the next move comes early again.
             self.move_from = self.move_from.min(pages.saturating_add(PAGES_MIN));
@@ -65,6 +90,24 @@ impl Log {
                 let why = place.told(&error);
                 warn!(why, "the database's log cannot be moved into it");
             }
+        }
+    }
+
+    /// Cuts a piece off the file of a log that is too long. Only the writer may do this, between two
+    /// commits: what is cut off must be behind the last page that it committed.
+    fn cut(&self, place: &Place, log_bytes: u64, pages: u32, callers: Callers) {
+        let piece = match callers {
+            Callers::Wait => CUT_BYTES,
+            Callers::None => CUT_BYTES_AT_REST,
+        };
+        let used =
+            u64::from(pages.saturating_add(1)) * (u64::from(self.page_bytes) + FRAME_HEAD_BYTES);
+        let shorter = log_bytes.saturating_sub(piece).max(u64::from(LOG_BYTES_MAX));
+        if log_bytes <= u64::from(LOG_BYTES_MAX) || used >= shorter {
+            return;
+        }
+        if let Err(error) = place.cut_log(shorter) {
+            warn!(path = %place.path().display(), %error, "the database's log cannot be cut");
         }
     }
 
@@ -106,6 +149,13 @@ impl Log {
     }
 }
 
+/// Whether callers wait for the writer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Callers {
+    Wait,
+    None,
+}
+
 /// Moves what no reader of an older state needs, and waits for no reader. Returns how many pages
 /// are left.
 fn checkpoint(connection: &Connection) -> rusqlite::Result<i64> {
@@ -115,7 +165,7 @@ fn checkpoint(connection: &Connection) -> rusqlite::Result<i64> {
     })
 }
 
-/// Lets the next commit restart the log and cut it to [`LOG_BYTES_MAX`], if everything was moved.
+/// Lets the next commit restart the log, if everything was moved.
 /// Has no effect while a reader holds an older state.
 fn restart(connection: &Connection, busy_wait: Duration) -> rusqlite::Result<()> {
     if checkpoint(connection)? > 0 {
@@ -157,6 +207,8 @@ impl Mover {
         let of_thread = Arc::clone(&shared);
         let thread = thread::Builder::new().name("store-log".to_owned());
         let thread = thread.spawn(move || {
+            // Of this thread alone. If it fails, callers wait longer while a long log is moved.
+            let _ = rustix::process::setpriority_process(None, NICE);
             while of_thread.wait_for_work() {
                 if let Err(error) = of_thread.move_log(&place, busy_wait) {
                     let why = place.told(&error);

@@ -147,6 +147,12 @@ impl Place {
         }
     }
 
+    /// Cuts the log's file to this length. Closing the log ends no lock of SQLite's: those are on
+    /// the database and on the log's index.
+    pub(super) fn cut_log(&self, bytes: u64) -> io::Result<()> {
+        OpenOptions::new().write(true).open(self.log_path())?.set_len(bytes)
+    }
+
     fn log_path(&self) -> PathBuf {
         beside(&self.path, "-wal")
     }

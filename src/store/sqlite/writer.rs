@@ -16,7 +16,7 @@ use super::super::Error;
 use super::batch::Batch;
 use super::connect::{close_last, connect_writer, prove_write};
 use super::job::{Fate, Job, Urgency};
-use super::log::Log;
+use super::log::{Callers, Log};
 use super::place::{Place, Sizes};
 use crate::clock::{Clock, Uptime};
 
@@ -70,7 +70,8 @@ impl Writer {
     /// A broken connection is replaced before the answers leave: the caller of an operation in
     /// doubt reads again, and must then see what is durable.
     pub(super) fn commit_batch(&mut self, mut batch: Vec<Box<dyn Job>>) {
-        let mut errors = vec![None; batch.len()];
+        let jobs = batch.len();
+        let mut errors = vec![None; jobs];
         let is_looked_at = batch.iter().any(|job| job.urgency() == Urgency::Probe);
         if is_looked_at || self.gap_is_over() {
             self.revive();
@@ -97,7 +98,8 @@ impl Writer {
             job.reply(error.map_or(Fate::Durable, Fate::Failed));
         }
         if let (Some(sizes), Ok(connection)) = (sizes, &self.connection) {
-            self.log.committed(connection, &self.place);
+            let callers = if is_looked_at && jobs == 1 { Callers::None } else { Callers::Wait };
+            self.log.committed(connection, &self.place, sizes, callers);
             if is_looked_at {
                 self.log.look(connection, self.place.path(), sizes, self.busy_wait);
             }
