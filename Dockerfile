@@ -42,9 +42,8 @@ COPY LICENSE /usr/share/doc/settlement-gateway/
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build --chown=10001:10001 /data /data
 COPY --from=build /build/target/release/settlement-gateway /usr/local/bin/
-# A loopback address would be the container's own. There is no TLS yet, and tokens are asked for
-# only where an app has a caller_tokens_file: do not publish the gRPC port to a peer that must not
-# move money. Callbacks are for the internet; the admin listener, which takes decisions, stays on the
+# A loopback address would be the container's own. So `serve` starts only if the configuration names
+# callers. There is no TLS yet: do not publish the gRPC port beyond a trusted network. Callbacks are for the internet; the admin listener, which takes decisions, stays on the
 # container's loopback.
 ENV SETTLEMENT_SERVER_GRPC_ADDR=0.0.0.0:50051 \
     SETTLEMENT_SERVER_CALLBACK_ADDR=0.0.0.0:8080 \

@@ -4,7 +4,6 @@
 //! What it must not know: what is done for an app, and when.
 
 mod budget;
-mod tokens;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,10 +16,8 @@ use crate::douyin::{Access, Client, PlatformKeys};
 use crate::settle::{AppId, NotifyUrl};
 
 pub use budget::Budget;
-pub use tokens::{BadTokens, CallerTokens};
 
 pub(crate) use budget::{AppBudget, Grant};
-pub(crate) use tokens::Fingerprint;
 
 /// What the configuration says of one mini-program.
 #[derive(Clone, Debug)]
@@ -33,8 +30,6 @@ pub struct AppConfig {
     pub notify_url: Option<NotifyUrl>,
     /// What callbacks are signed with; `None`: they are refused.
     pub platform_keys: Option<PlatformKeys>,
-    /// Who may call for this app; `None`: every peer that reaches the port.
-    pub callers: Option<CallerTokens>,
 }
 
 /// One mini-program that is served, with what its calls share.
@@ -65,7 +60,6 @@ impl AppConfig {
             budget: Budget::default(),
             notify_url: None,
             platform_keys: None,
-            callers: None,
         }
     }
 }

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::apps::{Apps, Twice};
+use crate::callers::Callers;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::douyin::{self, Client, Transport};
@@ -21,6 +22,7 @@ use crate::tasks::{Essentials, Tasks};
 #[derive(Clone)]
 pub struct Core {
     pub apps: Apps,
+    pub callers: Callers,
     pub gateway: Gateway,
     pub service: Service,
     pub callbacks: Callbacks,
@@ -68,12 +70,25 @@ impl Core {
         let apps = Apps::new(config.apps, config.gateway.creates_max, &douyin)?;
         let gateway =
             Gateway::new(config.gateway, apps.clone(), store.clone(), douyin, clock.clone());
-        let service = Service::new(gateway.clone(), apps.clone(), config.grpc, streams);
+        let callers = Callers::new(config.callers);
+        let service =
+            Service::new(gateway.clone(), apps.clone(), callers.clone(), config.grpc, streams);
         let other_types = config.callback.other_types;
         let callbacks = Callbacks::new(gateway.clone(), apps.clone(), other_types);
         let poller = Poller::new(gateway.clone(), config.poller);
         let polling = CancellationToken::new();
-        Ok(Self { apps, gateway, service, callbacks, store, clock, essentials, poller, polling })
+        Ok(Self {
+            apps,
+            callers,
+            gateway,
+            service,
+            callbacks,
+            store,
+            clock,
+            essentials,
+            poller,
+            polling,
+        })
     }
 
     /// Begins to drive what is due.

@@ -14,15 +14,15 @@
 //!   2     gateway:  create · poll · turn · observe · watch ·         │
 //!           │       query · callback (hub, in_flight)         │call    │
 //!           ▼                                               ▼        │
-//!   1     store (sqlite) · apps                           douyin ────┘
+//!   1     store (sqlite) · apps · callers                 douyin ────┘
 //!           ▼
 //!   0     settle (pure) · clock · descriptors · sync · tasks · log_limit
 //! ```
 //!
 //! Read in this order: [`settle`] (what a settle is and how it changes), [`gateway`] (how it is
 //! driven and watched), [`store`] (what is durable), [`douyin`] (how Douyin is called), [`apps`]
-//! (for which app), [`grpc`] and [`http`] (who calls), [`core`] and [`server`] (how it starts and
-//! stops).
+//! (for which app), [`callers`] (for whom), [`grpc`] and [`http`] (who calls), [`core`] and
+//! [`server`] (how it starts and stops).
 //!
 //! Modules use those on lower floors and on their own; a test checks it.
 
@@ -30,6 +30,7 @@
 #![warn(unreachable_pub)]
 
 pub mod apps;
+pub mod callers;
 pub mod cli;
 pub mod clock;
 pub mod config;

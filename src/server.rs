@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tracing::{error, info, warn};
 
+use crate::callers::Callers;
 use crate::clock::{Clock, duration_ms};
 use crate::config::{Config, StopConfig};
 use crate::core::{self, Core};
@@ -92,6 +93,11 @@ impl Server {
 
     pub fn addrs(&self) -> Addrs {
         self.addrs
+    }
+
+    /// Who may call; replaced while the gateway serves.
+    pub fn callers(&self) -> Callers {
+        self.core.callers.clone()
     }
 
     /// Settles that are not at their end.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::{ConfigFile, EX_USAGE, complain, print};
+use crate::callers::Allowed;
 use crate::config::{self, Config, Environment, Flags, Loaded};
 
 #[derive(Debug, Args)]
@@ -99,18 +100,40 @@ fn summary(Loaded { config, set, .. }: &Loaded) -> String {
         let is_default = config.grpc.default_app.as_ref() == Some(&app.app_id);
         let _ = writeln!(
             text,
-            "         {}: {} requests/s, {} in flight{}{}{}",
+            "         {}: {} requests/s, {} in flight{}{}",
             app.app_id,
             app.budget.requests_per_second,
             app.budget.requests_in_flight,
             if is_default { ", the default app" } else { "" },
             if app.platform_keys.is_some() { ", callbacks" } else { "" },
-            if app.callers.is_some() { ", tokens" } else { "" },
         );
+    }
+    for line in callers(config) {
+        text += &line;
     }
     text += "\nSet (everything else is at its default):\n";
     for (path, value, origin) in set {
         let _ = writeln!(text, "  {path} = {value}  ({origin})");
     }
     text
+}
+
+/// Who may call, one line for each.
+fn callers(config: &Config) -> Vec<String> {
+    if config.callers.is_open() {
+        return vec!["callers  none: every peer that reaches gRPC may do everything\n".to_owned()];
+    }
+    let callers: Vec<_> = config.callers.callers().collect();
+    let mut lines = vec![format!("callers  {}\n", callers.len())];
+    lines.extend(callers.into_iter().map(|caller| {
+        let rights: Vec<&str> = caller.rights.iter().map(|right| right.as_str()).collect();
+        let apps = match &caller.apps {
+            Allowed::All => "every app".to_owned(),
+            Allowed::Only(apps) => {
+                apps.iter().map(|app_id| app_id.as_str()).collect::<Vec<_>>().join(", ")
+            }
+        };
+        format!("         {}: {} on {apps}\n", caller.name, rights.join(", "))
+    }));
+    lines
 }

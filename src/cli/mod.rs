@@ -8,6 +8,7 @@ mod database;
 pub(crate) mod errors;
 pub(crate) mod healthcheck;
 pub(crate) mod init;
+pub(crate) mod new_token;
 pub(crate) mod resolve_contradiction;
 pub(crate) mod restored;
 pub mod setup;
@@ -51,6 +52,9 @@ pub enum Command {
     /// Reads the configuration as `serve` would, and reports all mistakes in it. Changes
     /// nothing and opens no database. Exit code 0 if it is right, 64 if not.
     CheckConfig(check_config::CheckConfig),
+    /// Makes a token for a caller. Prints the token, which is shown only once, and the lines of the
+    /// configuration that know it by its hash.
+    NewToken(new_token::NewToken),
     /// Prints every error that callers can get: Douyin's numbers and the gateway's own reasons.
     Errors(errors::Errors),
     /// Asks a gateway by grpc.health.v1 whether it serves. Exit code 0 only if it says SERVING

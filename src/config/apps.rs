@@ -8,9 +8,11 @@ use std::path::Path;
 
 use secrecy::SecretString;
 
+use super::callers::TokenFile;
 use super::environment::Environment;
-use super::reading::{Reading, SetBy};
-use crate::apps::{AppConfig, Budget, CallerTokens};
+use super::reading::Reading;
+use super::token_files;
+use crate::apps::{AppConfig, Budget};
 use crate::douyin::PlatformKeys;
 use crate::settle::{AppId, NotifyUrl};
 
@@ -24,18 +26,6 @@ pub(super) struct AppDraft {
     pub callback_url: Option<String>,
     pub caller_tokens_file: Option<String>,
     pub budget: Budget,
-}
-
-/// One block and where it begins.
-pub(super) struct Block {
-    pub draft: AppDraft,
-    pub at: SetBy,
-}
-
-impl Block {
-    pub(super) fn new(at: SetBy) -> Self {
-        Self { draft: AppDraft::default(), at }
-    }
 }
 
 const ENV: &str = "client_secret_env";
@@ -52,9 +42,12 @@ const KEYS_BYTES_MAX: u64 = 64 * 1024;
 /// The largest file of tokens.
 const TOKENS_BYTES_MAX: u64 = 64 * 1024;
 
-/// Completes the apps; returns the warnings.
-pub(super) fn complete(reading: &mut Reading, environment: &Environment) -> Vec<String> {
-    let mut warnings = Vec::new();
+/// Completes the apps; returns the warnings, and the tokens of their callers.
+pub(super) fn complete(
+    reading: &mut Reading,
+    environment: &Environment,
+) -> (Vec<String>, Vec<TokenFile>) {
+    let (mut warnings, mut files) = (Vec::new(), Vec::new());
     let mut known = BTreeSet::new();
     for (i, block) in std::mem::take(&mut reading.apps).into_iter().enumerate() {
         let path = |key: &str| format!("apps[{i}].{key}");
@@ -94,7 +87,7 @@ pub(super) fn complete(reading: &mut Reading, environment: &Environment) -> Vec<
                 (None, None)
             }
         };
-        let callers = match callers(&block.draft) {
+        let tokens = match tokens(&block.draft) {
             Ok(None) => None,
             Ok(Some((tokens, warning))) => {
                 let (at, path) = (at(reading, CALLERS), path(CALLERS));
@@ -107,6 +100,10 @@ pub(super) fn complete(reading: &mut Reading, environment: &Environment) -> Vec<
                 None
             }
         };
+        if let (Some(app_id), Some(tokens)) = (app_id.clone(), tokens) {
+            let (path, at) = (path(CALLERS), at(reading, CALLERS));
+            files.push(TokenFile { app_id, tokens, path, at });
+        }
         // Other mistakes have been reported. Then nothing is built from the configuration.
         if let (Some(app_id), Some(client_secret)) = (app_id, client_secret) {
             let budget = block.draft.budget;
@@ -116,17 +113,15 @@ pub(super) fn complete(reading: &mut Reading, environment: &Environment) -> Vec<
                 budget,
                 notify_url,
                 platform_keys,
-                callers,
             });
         }
         reading.apps.push(block);
     }
-    warnings.extend(open_apps(reading));
     if reading.apps.is_empty() && !reading.file_lost {
         let missing = "apps is empty: the gateway serves at least one app".to_owned();
         reading.problem_of_all(missing);
     }
-    warnings
+    (warnings, files)
 }
 
 struct Secret {
@@ -182,20 +177,9 @@ fn callbacks(app: &AppDraft) -> Result<CallbackParts, (&'static str, String)> {
 }
 
 /// The tokens of an app's callers, if there are any, and a warning.
-fn callers(app: &AppDraft) -> Result<Option<(CallerTokens, Option<&'static str>)>, String> {
+fn tokens(app: &AppDraft) -> Result<Option<(token_files::Tokens, Option<&'static str>)>, String> {
     let Some(path) = &app.caller_tokens_file else { return Ok(None) };
     let (text, warning) = super::read_secret(Path::new(path), TOKENS_BYTES_MAX)?;
-    let tokens = CallerTokens::parse(&text).map_err(|bad| bad.to_string())?;
+    let tokens = token_files::tokens(&text).map_err(|bad| bad.to_string())?;
     Ok(Some((tokens, warning)))
-}
-
-/// An operator who protects one app has probably forgotten the others.
-fn open_apps(reading: &Reading) -> Vec<String> {
-    let has_tokens = |block: &Block| block.draft.caller_tokens_file.is_some();
-    if !reading.apps.iter().any(has_tokens) {
-        return Vec::new();
-    }
-    let apps = reading.apps.iter().enumerate().filter(|(_, block)| !has_tokens(block));
-    let why = "every peer that reaches the gRPC port can move the money of this app";
-    apps.map(|(i, block)| format!("{}: apps[{i}] has no {CALLERS}: {why}", block.at)).collect()
 }

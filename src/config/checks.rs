@@ -1,14 +1,15 @@
 //! Whether the values fit each other. A value that was refused is in no check: it has been
 //! reported, and its default means nothing.
 
-use super::Config;
+use super::callers;
 use super::knobs::{Slot, grouped, path};
 use super::reading::Reading;
 use super::table::{FLOORS, Floor, ORDERS, Relation, SECTIONS};
 use super::tls::{BadTls, Tls};
+use super::{Config, OPEN};
 
-/// Checks what one knob alone cannot know.
-pub(super) fn check(reading: &mut Reading) {
+/// Checks what one knob alone cannot know; returns the warnings.
+pub(super) fn check(reading: &mut Reading) -> Vec<String> {
     check_floors(reading);
     for order in ORDERS {
         let (shorter, longer) = (knob(reading, order.shorter), knob(reading, order.longer));
@@ -31,7 +32,34 @@ pub(super) fn check(reading: &mut Reading) {
         let problem = format!("default_app is {app_id}, which is not one of apps");
         reading.problem(&at.clone(), problem);
     }
+    check_open(reading).into_iter().collect()
 }
+
+/// Whether other machines could move money because no caller is configured. An operator who wants
+/// that says so, and gets a warning.
+fn check_open(reading: &mut Reading) -> Option<String> {
+    let addr = reading.config.grpc_addr;
+    if addr.ip().is_loopback() || reading.bad.contains(ADDR) || callers::are_named(reading) {
+        return None;
+    }
+    let at = reading.set.get(ADDR).cloned().expect("the default is loopback");
+    let open = format!("{ADDR} is {addr} and no caller is configured: {OPEN}");
+    if reading.config.open_to_anyone {
+        return Some(format!("{at}: {open}"));
+    }
+    if !reading.bad.contains(ALLOWED) {
+        let text = format!(
+            "{open}. Say who may call, at the end of the configuration file (or, if all that \
+             reach it may, set {ALLOWED} = true):"
+        );
+        let lines = callers::example(reading.apps.len());
+        reading.problem_with_lines(&at, &text, &lines);
+    }
+    None
+}
+
+const ADDR: &str = "server.grpc_addr";
+const ALLOWED: &str = "server.allow_anyone_to_move_money";
 
 /// Whether the knobs on which money hangs are safe, if there is money.
 fn check_floors(reading: &mut Reading) {
@@ -99,6 +127,7 @@ fn of_ms(slot: &Slot<Config>, config: &mut Config) -> Option<u128> {
         | Slot::Word { .. }
         | Slot::Address { .. }
         | Slot::Hosts { .. }
+        | Slot::Texts { .. }
         | Slot::Path { .. }
         | Slot::Text { .. }
         | Slot::Optional { .. }

@@ -3,11 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::apps::Block;
-use super::knobs::{Knob, PREFIX, Raw, path, variable};
+use super::knobs::{Knob, PREFIX, Raw, Section, path, variable};
 use super::nearest::nearest;
-use super::reading::{Reading, SetBy};
-use super::table::{APPS, GONE, SECTIONS};
+use super::reading::{Block, Reading, SetBy};
+use super::table::{APPS, CALLERS, GONE, SECTIONS};
 
 /// The variable that names the configuration file, read by the command line.
 pub const CONFIG_VARIABLE: &str = "SETTLEMENT_CONFIG";
@@ -57,44 +56,59 @@ impl<'a> FromIterator<(&'a str, &'a str)> for Environment {
 
 /// Reads the variables of all knobs.
 pub(super) fn read(reading: &mut Reading, environment: &Environment) {
-    let mut of_apps = BTreeMap::new();
     for name in environment.names() {
-        let at = SetBy::Variable(name.to_owned());
-        if let Some((index, knob)) = app_knob(name) {
-            of_apps.insert((index, knob.key), (at, knob));
-        } else if let Some((section, knob)) = knob(name) {
-            let path = path(section, knob.key);
+        if let Some((section, knob)) = knob(name) {
+            let (path, at) = (path(section, knob.key), SetBy::Variable(name.to_owned()));
             match environment.get(name) {
                 Some(text) => reading.put(&knob.slot, path, at, Raw::Text(text)),
                 None => reading.note(path, at, Err("is not UTF-8".to_owned())),
             }
         }
     }
+    let apps = std::mem::take(&mut reading.apps);
+    reading.apps = blocks(reading, environment, &APPS, apps);
+    let callers = std::mem::take(&mut reading.callers);
+    reading.callers = blocks(reading, environment, &CALLERS, callers);
+}
+
+/// The blocks of a kind, with what variables set in them and add to them.
+fn blocks<T: Default>(
+    reading: &mut Reading,
+    environment: &Environment,
+    section: &'static Section<T>,
+    mut blocks: Vec<Block<T>>,
+) -> Vec<Block<T>> {
+    let named = environment.names().filter_map(|name| {
+        let (index, knob) = block_knob(section, name)?;
+        Some(((index, knob.key), (name, knob)))
+    });
     // By number, so that each block exists before a later one is read.
-    for ((index, key), (at, knob)) in of_apps {
-        let path = path(&format!("{}[{index}]", APPS.name), key);
-        if index == reading.apps.len() {
-            reading.apps.push(Block::new(at.clone()));
+    for ((index, key), (name, knob)) in named.collect::<BTreeMap<_, _>>() {
+        let (at, path) =
+            (SetBy::Variable(name.to_owned()), path(&format!("{}[{index}]", section.name), key));
+        if index == blocks.len() {
+            blocks.push(Block::new(at.clone()));
         }
-        let blocks = reading.apps.len();
-        let outcome = match (reading.apps.get_mut(index), &at) {
-            (None, _) => Err(too_far(blocks)),
-            (Some(block), SetBy::Variable(name)) => match environment.get(name) {
-                Some(text) => knob.slot.set(&mut block.draft, Raw::Text(text)),
-                None => Err("is not UTF-8".to_owned()),
-            },
-            (Some(_), SetBy::File { .. } | SetBy::Flag(_)) => Ok(()),
+        let count = blocks.len();
+        let outcome = match (blocks.get_mut(index), environment.get(name)) {
+            (None, _) => Err(too_far(section.name, count)),
+            (Some(block), Some(text)) => knob.slot.set(&mut block.draft, Raw::Text(text)),
+            (Some(_), None) => Err("is not UTF-8".to_owned()),
         };
         reading.note(path, at, outcome);
     }
+    blocks
 }
 
-fn too_far(blocks: usize) -> String {
-    match blocks {
-        0 => "is too far: there is no app, and the first one is apps[0]".to_owned(),
-        1 => "is too far: there is 1 app, and the first one is apps[0]".to_owned(),
-        _ => format!("is too far: there are {blocks} apps, and the first one is apps[0]"),
-    }
+/// `kind` is the name of several blocks.
+fn too_far(kind: &str, blocks: usize) -> String {
+    let one = kind.trim_end_matches('s');
+    let there = match blocks {
+        0 => format!("there is no {one}"),
+        1 => format!("there is 1 {one}"),
+        _ => format!("there are {blocks} {kind}"),
+    };
+    format!("is too far: {there}, and the first one is {kind}[0]")
 }
 
 /// Reports the variables that set nothing. It comes last, because the apps name further variables
@@ -103,7 +117,8 @@ pub(super) fn report_unknown(reading: &mut Reading, environment: &Environment) {
     for name in environment.names() {
         let secret =
             reading.apps.iter().any(|app| app.draft.client_secret_env.as_deref() == Some(name));
-        let known = name == CONFIG_VARIABLE || app_knob(name).is_some() || knob(name).is_some();
+        let of_block = block_knob(&APPS, name).is_some() || block_knob(&CALLERS, name).is_some();
+        let known = name == CONFIG_VARIABLE || of_block || knob(name).is_some();
         if secret || known || is_service_link(name, environment.get(name).unwrap_or_default()) {
             continue;
         }
@@ -136,12 +151,12 @@ fn knob(name: &str) -> Option<(&'static str, &'static Knob<super::Config>)> {
 }
 
 /// `SETTLEMENT_APPS_1_APP_ID`: the block's number, and the key.
-fn app_knob(name: &str) -> Option<(usize, &'static Knob<super::apps::AppDraft>)> {
-    let rest = name.strip_prefix(PREFIX)?.strip_prefix("APPS_")?;
-    let (index, key) = rest.split_once('_')?;
+fn block_knob<T>(section: &'static Section<T>, name: &str) -> Option<(usize, &'static Knob<T>)> {
+    let kind = variable(section.name, "");
+    let (index, key) = name.strip_prefix(&kind)?.split_once('_')?;
     let plain = index == "0" || !index.starts_with(['0', '+']);
     let index = index.parse().ok().filter(|_| plain)?;
-    let knob = APPS.knobs.iter().find(|knob| knob.key.to_ascii_uppercase() == key)?;
+    let knob = section.knobs.iter().find(|knob| knob.key.to_ascii_uppercase() == key)?;
     Some((index, knob))
 }
 
@@ -201,6 +216,7 @@ mod tests {
             .flat_map(|section| section.knobs.iter().map(|knob| variable(section.name, knob.key)))
             .collect();
         names.extend(APPS.knobs.iter().map(|knob| variable("apps.0", knob.key)));
+        names.extend(CALLERS.knobs.iter().map(|knob| variable("callers.0", knob.key)));
         for name in &names {
             assert!(!is_service_link(name, "tcp://10.0.0.1:50051"), "{name}");
         }

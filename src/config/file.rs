@@ -8,11 +8,10 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::apps::Block;
 use super::knobs::{Knob, Raw, Section, path};
 use super::nearest::nearest;
-use super::reading::{Reading, SetBy};
-use super::table::{APPS, GONE, Gone, SECTIONS};
+use super::reading::{Block, Reading, SetBy};
+use super::table::{APPS, CALLERS, GONE, Gone, SECTIONS};
 
 /// The largest file that is read.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -38,6 +37,22 @@ pub(super) fn read(reading: &mut Reading, name: &str, text: &str) {
     }
 }
 
+/// Keys that a person may try, whose value must not stand in the file: the block, the key, and what
+/// to do instead.
+const SECRETS: [(&str, &str, &str); 2] = [
+    (
+        "apps",
+        "client_secret",
+        "a secret does not belong into this file: use client_secret_env or client_secret_file",
+    ),
+    (
+        "callers",
+        "token",
+        "a token does not belong into this file: its hash does, as token_sha256, which \
+         `settlement-gateway new-token` prints",
+    ),
+];
+
 struct File<'a> {
     name: &'a str,
     text: &'a str,
@@ -54,14 +69,17 @@ impl File<'_> {
             if let Some(knob) = top.iter().find(|knob| knob.key == name) {
                 reading.put(&knob.slot, name.to_owned(), at, Raw::Toml(value.get_ref()));
             } else if name == APPS.name {
-                self.apps(reading, at, value);
+                reading.apps = self.blocks(reading, &APPS, &at, value);
+            } else if name == CALLERS.name {
+                reading.callers = self.blocks(reading, &CALLERS, &at, value);
             } else if let Some(section) = section.filter(|section| !section.name.is_empty()) {
                 match value.get_ref().as_table() {
                     Some(table) => self.section(reading, section, table),
                     None => reading.problem(&at, format!("{name} must be a table: [{name}]")),
                 }
             } else {
-                let tables = SECTIONS.iter().map(|section| section.name).chain([APPS.name]);
+                let tables = SECTIONS.iter().map(|section| section.name);
+                let tables = tables.chain([APPS.name, CALLERS.name]);
                 let keys = tables.chain(top.iter().map(|knob| knob.key));
                 unknown(reading, &at, "", name, keys);
             }
@@ -90,36 +108,46 @@ impl File<'_> {
         }
     }
 
-    fn apps(&self, reading: &mut Reading, at: SetBy, value: &Spanned<DeValue<'_>>) {
+    /// The blocks of a kind, of which there may be several.
+    fn blocks<T: Default>(
+        &self,
+        reading: &mut Reading,
+        section: &'static Section<T>,
+        at: &SetBy,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Vec<Block<T>> {
+        let (kind, mut all) = (section.name, Vec::new());
         let Some(blocks) = value.get_ref().as_array() else {
-            return reading.problem(&at, "apps must be blocks: [[apps]]");
+            reading.problem(at, format!("{kind} must be blocks: [[{kind}]]"));
+            return all;
         };
         for (i, block) in blocks.iter().enumerate() {
             let at = self.at(block.span().start);
-            let name = format!("{}[{i}]", APPS.name);
+            let name = format!("{kind}[{i}]");
             let Some(table) = block.get_ref().as_table() else {
-                reading.problem(&at, format!("{name} must be a block: [[apps]]"));
+                reading.problem(&at, format!("{name} must be a block: [[{kind}]]"));
                 continue;
             };
-            let mut read = Block::new(at);
+            let mut read = Block::<T>::new(at);
             for (key, value) in in_order(table) {
                 let (at, key): (_, &str) = (self.at(key.span().start), key.get_ref());
-                match find(APPS.knobs, key) {
-                    Some(knob) => {
+                let secret =
+                    SECRETS.iter().find(|(block, secret, _)| (*block, *secret) == (kind, key));
+                match (find(section.knobs, key), secret) {
+                    (Some(knob), _) => {
                         let raw = Raw::Toml(value.get_ref());
                         let outcome = knob.slot.set(&mut read.draft, raw);
                         reading.note(path(&name, knob.key), at, outcome);
                     }
-                    None if key == "client_secret" => {
-                        let why = "a secret does not belong into this file: use client_secret_env \
-                                   or client_secret_file";
+                    (None, Some((.., why))) => {
                         reading.note(path(&name, key), at, Err(format!("is no key: {why}")));
                     }
-                    None => unknown(reading, &at, &name, key, keys(&APPS)),
+                    (None, None) => unknown(reading, &at, &name, key, keys(section)),
                 }
             }
-            reading.apps.push(read);
+            all.push(read);
         }
+        all
     }
 
     /// Lines and columns as editors count them.

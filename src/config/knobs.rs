@@ -65,6 +65,12 @@ pub(super) enum Slot<T: 'static> {
     Hosts {
         of: fn(&mut T) -> &mut Hosts,
     },
+    /// Several texts: an array in the file, separated by commas in a variable.
+    Texts {
+        of: fn(&mut T) -> &mut Vec<String>,
+        rule: &'static Rule,
+        example: &'static [&'static str],
+    },
     Path {
         of: fn(&mut T) -> &mut PathBuf,
     },
@@ -102,6 +108,8 @@ pub(super) enum Example {
     Active(&'static str),
     /// As a comment.
     Inactive(&'static str),
+    /// Several texts, as a comment.
+    Several(&'static [&'static str]),
 }
 
 /// A value as it was written.
@@ -154,6 +162,14 @@ impl<T> Slot<T> {
                 *of(target) = text.parse().map_err(wrong)?;
             }
             Slot::Hosts { of } => *of(target) = Hosts::parse(raw.texts()?)?,
+            Slot::Texts { of, rule, .. } => {
+                let texts = raw.texts()?;
+                for (number, text) in (1..).zip(&texts) {
+                    (rule.check)(text)
+                        .map_err(|why| format!("has an entry ({number}) that {why}"))?;
+                }
+                *of(target) = texts.into_iter().map(str::to_owned).collect();
+            }
             Slot::Path { of } => *of(target) = PathBuf::from(raw.not_empty()?),
             Slot::Text { of, rule } => *of(target) = rule.keep(raw)?,
             Slot::Optional { of, rule, .. } => *of(target) = Some(rule.keep(raw)?),
@@ -178,6 +194,8 @@ impl<T> Slot<T> {
             Slot::Hosts { of } => {
                 format!("[{}]", of(target).names().map(text).collect::<Vec<_>>().join(", "))
             }
+            Slot::Texts { of, .. } if of(target).is_empty() => return None,
+            Slot::Texts { of, .. } => format!("{:?}", of(target)),
             Slot::Path { of } => text(&of(target).to_string_lossy()),
             Slot::Text { of, .. } => text(of(target)),
             Slot::Optional { of, .. } => text(of(target).as_ref()?),
@@ -195,7 +213,9 @@ impl<T> Slot<T> {
             Slot::Address { .. } => "address and port",
             Slot::Hosts { .. } => "names of hosts",
             Slot::Path { .. } => "path",
-            Slot::Text { rule, .. } | Slot::Optional { rule, .. } => rule.unit,
+            Slot::Text { rule, .. } | Slot::Optional { rule, .. } | Slot::Texts { rule, .. } => {
+                rule.unit
+            }
             Slot::App { .. } => "text",
         }
     }
@@ -206,7 +226,9 @@ impl<T> Slot<T> {
             Slot::Ms { bounds, .. } | Slot::Count { bounds, .. } | Slot::Number { bounds, .. } => {
                 within(*bounds)
             }
-            Slot::Text { rule, .. } | Slot::Optional { rule, .. } => rule.bounds.to_owned(),
+            Slot::Text { rule, .. } | Slot::Optional { rule, .. } | Slot::Texts { rule, .. } => {
+                rule.bounds.to_owned()
+            }
             Slot::App { bounds, .. } => (*bounds).to_owned(),
             Slot::Word { words, .. } => words.join(" or "),
             Slot::Hosts { .. } => "at most 64".to_owned(),
@@ -218,6 +240,7 @@ impl<T> Slot<T> {
     pub(super) fn example(&self) -> Option<Example> {
         match self {
             Slot::Optional { example, .. } | Slot::App { example, .. } => Some(*example),
+            Slot::Texts { example, .. } => Some(Example::Several(example)),
             Slot::Ms { .. }
             | Slot::Count { .. }
             | Slot::Number { .. }

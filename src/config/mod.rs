@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   file ──┐
-//!   environment ──► reading ──► apps · checks ──► Config
+//!   environment ──► reading ──► apps · callers · checks ──► Config
 //!   flags ─┘           ▲
 //!   table ─────────────┴──► reference (the documents)
 //! ```
@@ -13,6 +13,7 @@
 //! What it must not know: what the knobs do.
 
 mod apps;
+mod callers;
 mod checks;
 mod descriptors;
 mod environment;
@@ -24,6 +25,7 @@ mod reading;
 mod reference;
 mod table;
 mod tls;
+mod token_files;
 mod way;
 
 use std::fmt;
@@ -34,6 +36,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::apps::AppConfig;
+use crate::callers::Known;
 use crate::douyin::ClientConfig;
 use crate::gateway::{GatewayConfig, PollerConfig};
 use crate::grpc::GrpcConfig;
@@ -56,6 +59,9 @@ use reading::Reading;
 pub const REHEARSAL: &str = "rehearsal is true: keys on which money hangs may be lower than is \
                              safe; never run this gateway for an app that moves real money";
 
+/// What a gateway says that has no callers and listens beyond this machine.
+pub const OPEN: &str = "every peer that reaches it could move the money of every app";
+
 /// What the gateway is built from. `table.rs` has its knobs. The other fields are constants that
 /// only tests in this process change.
 #[derive(Clone, Debug)]
@@ -67,6 +73,12 @@ pub struct Config {
     pub douyin: ClientConfig,
     pub way: WayConfig,
     pub apps: Vec<AppConfig>,
+    /// Who may call.
+    pub callers: Known,
+    /// Names in the certificates of sidecars, whose word about a caller is believed.
+    pub sidecar_names: Vec<String>,
+    /// Whether an address that is not loopback may be open to every peer.
+    pub open_to_anyone: bool,
     pub gateway: GatewayConfig,
     pub grpc: GrpcConfig,
     pub callback: CallbackConfig,
@@ -108,6 +120,9 @@ impl Default for Config {
             douyin: ClientConfig::default(),
             way: WayConfig::default(),
             apps: Vec::new(),
+            callers: Known::default(),
+            sidecar_names: Vec::new(),
+            open_to_anyone: false,
             gateway: GatewayConfig::default(),
             grpc: GrpcConfig::default(),
             callback: CallbackConfig::default(),
@@ -199,11 +214,12 @@ impl Config {
         flags: Flags,
     ) -> Result<Loaded, Problems> {
         let mut reading = read(source, environment, flags);
-        let mut warnings = apps::complete(&mut reading, environment);
+        let (mut warnings, files) = apps::complete(&mut reading, environment);
+        warnings.extend(callers::complete(&mut reading, &files));
         environment::report_unknown(&mut reading, environment);
         if !reading.file_lost {
             warnings.extend(way::complete(&mut reading));
-            checks::check(&mut reading);
+            warnings.extend(checks::check(&mut reading));
         }
         if reading.has_problems() {
             return Err(reading.into_problems());

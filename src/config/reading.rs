@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::apps::Block;
+use super::apps::AppDraft;
+use super::callers::CallerDraft;
 use super::knobs::{Raw, Slot};
 use super::{Config, Flags, Problems};
 
@@ -15,7 +16,8 @@ use super::{Config, Flags, Problems};
 #[derive(Default)]
 pub(super) struct Reading {
     pub config: Config,
-    pub apps: Vec<Block>,
+    pub apps: Vec<Block<AppDraft>>,
+    pub callers: Vec<Block<CallerDraft>>,
     /// Where a key was set, by its path, in the order of the sources.
     pub set: BTreeMap<String, SetBy>,
     /// The keys whose value was refused.
@@ -24,6 +26,18 @@ pub(super) struct Reading {
     problems: Vec<(Option<SetBy>, String)>,
     /// The file is no TOML, so what it sets is not known.
     pub file_lost: bool,
+}
+
+/// One block of several, as far as it was read, and where it begins.
+pub(super) struct Block<T> {
+    pub draft: T,
+    pub at: SetBy,
+}
+
+impl<T: Default> Block<T> {
+    pub(super) fn new(at: SetBy) -> Self {
+        Self { draft: T::default(), at }
+    }
 }
 
 /// Where something was written.
@@ -46,18 +60,26 @@ impl fmt::Display for SetBy {
 
 impl Reading {
     pub(super) fn problem(&mut self, origin: &SetBy, text: impl fmt::Display) {
-        self.problems.push((Some(origin.clone()), format!("{origin}: {text}")));
+        self.problems.push((Some(origin.clone()), one_line(&format!("{origin}: {text}"))));
+    }
+
+    /// A problem, and lines that would solve it.
+    pub(super) fn problem_with_lines(&mut self, origin: &SetBy, text: &str, lines: &[String]) {
+        let lines = lines.iter().map(|line| format!("\n      {line}"));
+        let text =
+            format!("{}{}", one_line(&format!("{origin}: {text}")), lines.collect::<String>());
+        self.problems.push((Some(origin.clone()), text));
     }
 
     /// A problem that concerns several places, or none.
     pub(super) fn problem_of_all(&mut self, text: String) {
-        self.problems.push((None, text));
+        self.problems.push((None, one_line(&text)));
     }
 
     /// In the order of the places: down the file, then the variables, then what concerns several.
     pub(super) fn into_problems(mut self) -> Problems {
         self.problems.sort_by(|(a, _), (b, _)| (a.is_none(), a).cmp(&(b.is_none(), b)));
-        Problems(self.problems.into_iter().map(|(_, text)| one_line(&text)).collect())
+        Problems(self.problems.into_iter().map(|(_, text)| text).collect())
     }
 
     pub(super) fn has_problems(&self) -> bool {

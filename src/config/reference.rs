@@ -1,13 +1,15 @@
 //! Prints the table of knobs: as the reference in `docs/configuration.md`, as
 //! `examples/gateway.toml`, and what a configuration sets, for `check-config`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::Config;
 use super::apps::AppDraft;
+use super::callers::CallerDraft;
 use super::knobs::{Example, Knob, Section, Slot, grouped, path};
-use super::reading::{Reading, SetBy};
-use super::table::{APPS, FLOORS, GONE, ORDERS, Relation, SECTIONS};
+use super::reading::{Block, Reading, SetBy};
+use super::table::{APPS, CALLERS, FLOORS, GONE, ORDERS, Relation, SECTIONS};
 
 /// Every knob as Markdown.
 pub fn markdown() -> String {
@@ -17,6 +19,7 @@ pub fn markdown() -> String {
         markdown_section(&mut page, section, &heading(section.name), &mut config);
     }
     markdown_section(&mut page, &APPS, "`[[apps]]`", &mut AppDraft::default());
+    markdown_section(&mut page, &CALLERS, "`[[callers]]`", &mut CallerDraft::default());
     markdown_gone(&mut page);
     page
 }
@@ -69,6 +72,9 @@ pub fn toml() -> String {
     file += "\n[[apps]]\n";
     file += &wrapped(APPS.intro, "# ", 100);
     toml_section(&mut file, &APPS, &mut AppDraft::default());
+    file += "\n#[[callers]]\n";
+    file += &wrapped(CALLERS.intro, "# ", 100);
+    toml_section(&mut file, &CALLERS, &mut CallerDraft::default());
     file
 }
 
@@ -101,6 +107,7 @@ fn toml_section<T>(file: &mut String, section: &Section<T>, defaults: &mut T) {
             (Some(default), _) => format!("#{key} = {default}\n"),
             (None, Some(Example::Active(value))) => format!("{key} = {value:?}\n"),
             (None, Some(Example::Inactive(value))) => format!("#{key} = {value:?}\n"),
+            (None, Some(Example::Several(values))) => format!("#{key} = {values:?}\n"),
             (None, None) => String::new(),
         };
     }
@@ -154,11 +161,22 @@ pub(super) fn set(reading: &mut Reading) -> Vec<(String, String, SetBy)> {
             all.extend(reading.set.get(&path).cloned().zip(value).map(|(at, v)| (path, v, at)));
         }
     }
-    for (i, app) in reading.apps.iter_mut().enumerate() {
-        for knob in APPS.knobs {
-            let path = path(&format!("{}[{i}]", APPS.name), knob.key);
-            let value = knob.slot.written(&mut app.draft);
-            all.extend(reading.set.get(&path).cloned().zip(value).map(|(at, v)| (path, v, at)));
+    all.extend(set_in_blocks(&reading.set, &APPS, &mut reading.apps));
+    all.extend(set_in_blocks(&reading.set, &CALLERS, &mut reading.callers));
+    all
+}
+
+fn set_in_blocks<T>(
+    set: &BTreeMap<String, SetBy>,
+    section: &Section<T>,
+    blocks: &mut [Block<T>],
+) -> Vec<(String, String, SetBy)> {
+    let mut all = Vec::new();
+    for (i, block) in blocks.iter_mut().enumerate() {
+        for knob in section.knobs {
+            let path = path(&format!("{}[{i}]", section.name), knob.key);
+            let value = knob.slot.written(&mut block.draft);
+            all.extend(set.get(&path).cloned().zip(value).map(|(at, v)| (path, v, at)));
         }
     }
     all

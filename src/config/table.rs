@@ -2,6 +2,7 @@
 //! these rows, and a test compares them.
 
 mod apps;
+mod callers;
 mod douyin;
 mod gone;
 mod server;
@@ -9,9 +10,11 @@ mod settle;
 mod store;
 
 use super::apps::AppDraft;
+use super::callers::CallerDraft;
 use super::knobs::{Example, Knob, Section, Slot};
 use super::{Config, HOUR, MINUTE, SECOND};
 use apps::APP;
+use callers::CALLER;
 use douyin::DOUYIN;
 pub(super) use gone::{GONE, Gone};
 use server::SERVER;
@@ -48,6 +51,19 @@ pub(super) static APPS: Section<AppDraft> = Section {
             run a test system with production's key and secret: each token that it fetches brings \
             production's tokens closer to their end.",
     knobs: APP,
+};
+
+/// The keys of one `[[callers]]` block.
+pub(super) static CALLERS: Section<CallerDraft> = Section {
+    name: "callers",
+    intro: "One block for each service, job or person that calls. Without any, every peer that \
+            reaches a gRPC address may do everything, and the gateway serves on loopback only. As \
+            soon as there is one, every call needs an identity: a token of a caller, a client \
+            certificate of one, or the word of a sidecar (`server.sidecar_names`). Each caller has \
+            `token_sha256` or `certificate_names` or both. No token, no certificate name and no \
+            `name` may be in two blocks; at most 256 blocks and 1_024 tokens. More in \
+            docs/security.md.",
+    knobs: CALLER,
 };
 
 /// Two durations that must fit each other.

@@ -4,10 +4,10 @@
 
 mod answers;
 pub(crate) mod arriving;
-pub(crate) mod auth;
 pub(crate) mod bounds;
 pub mod convert;
 pub(crate) mod deadline;
+pub(crate) mod identity;
 pub mod page;
 pub mod reasons;
 pub mod rpc;
@@ -25,7 +25,8 @@ use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument as _, Span, field, info};
 
-use crate::apps::{App, Apps, CallerTokens};
+use crate::apps::{App, Apps};
+use crate::callers::Callers;
 use crate::gateway::{Create, Ending, Gateway, Name, QueryError, WatchRequest};
 use crate::log_limit::limited;
 use crate::proto::v1;
@@ -33,15 +34,16 @@ use crate::proto::v1::settlement_service_server::SettlementService;
 use crate::settle::AppId;
 use crate::store::ListQuery;
 use crate::tasks::Tasks;
-use auth::Bearer;
 use bounds::{Bound, Connection, Held, Kind, Process};
 use convert::{DuplicateReceivers, NameKey};
 use deadline::Deadline;
+use identity::Identity;
 use rpc::Rpc;
 use shape::{Entered, Shape};
 use status::Names;
 use stream::StreamTerms;
 pub use stream::WatchStream;
+use violations::Violations;
 
 /// The knobs of the gRPC edge.
 #[derive(Clone, Debug)]
@@ -63,6 +65,8 @@ pub struct GrpcConfig {
     /// Bytes of answers that wait to be taken by their peers.
     pub unread_bytes_max: usize,
     pub duplicate_receivers: DuplicateReceivers,
+    /// Whether reflection answers.
+    pub reflection: bool,
 }
 
 impl Default for GrpcConfig {
@@ -77,6 +81,7 @@ impl Default for GrpcConfig {
             connections_per_peer_max: 0,
             unread_bytes_max: 128 * 1024 * 1024,
             duplicate_receivers: DuplicateReceivers::Refuse,
+            reflection: true,
         }
     }
 }
@@ -94,6 +99,7 @@ pub const PAGES_MAX: usize = 2;
 pub struct Service {
     gateway: Gateway,
     apps: Apps,
+    callers: Callers,
     config: Arc<GrpcConfig>,
     /// What the peers hold of this process.
     process: Arc<Process>,
@@ -105,17 +111,22 @@ pub struct Service {
 
 impl Service {
     /// `streams` runs and owns the task of every stream.
-    pub(crate) fn new(gateway: Gateway, apps: Apps, config: GrpcConfig, streams: Tasks) -> Self {
+    pub(crate) fn new(
+        gateway: Gateway,
+        apps: Apps,
+        callers: Callers,
+        config: GrpcConfig,
+        streams: Tasks,
+    ) -> Self {
         let process = Arc::new(Process::new(limits(&config)));
         let pages = Arc::new(Semaphore::new(PAGES_MAX));
-        Self { gateway, apps, config: Arc::new(config), process, pages, streams }
+        Self { gateway, apps, callers, config: Arc::new(config), process, pages, streams }
     }
 
     /// Gives errors of the server's stack the form of this service's own.
     pub fn shape(&self) -> Shape {
-        let known = CallerTokens::of_all(self.apps.iter().map(|app| app.config.callers.as_ref()));
         let process = Arc::clone(&self.process);
-        Shape::new(self.config.calls_max, process, self.config.unary_limit, known)
+        Shape::new(self.config.calls_max, process, self.config.unary_limit, self.callers.clone())
     }
 
     /// Waits for the tasks of all streams; they end once the gateway drains.
@@ -127,14 +138,16 @@ impl Service {
         &self,
         request: Request<v1::CreateSettleRequest>,
     ) -> Result<v1::CreateSettleResponse, Status> {
-        let (deadline, bearer) = (self.deadline(&request), bearer(&request));
+        let (deadline, mut identity) = (self.deadline(&request), self.identity(&request));
         let default_app = self.config.default_app.as_ref();
-        let parsed =
-            convert::create(request.into_inner(), default_app, self.config.duplicate_receivers);
-        let parsed = parsed.map_err(|violations| status::invalid(violations, Rpc::CreateSettle))?;
+        let request = request.into_inner();
+        let app_id = request.app_id.clone();
+        let parsed = convert::create(request, default_app, self.config.duplicate_receivers);
+        let unfit = |violations| self.unfit(&identity, &app_id, violations, Rpc::CreateSettle);
+        let parsed = parsed.map_err(unfit)?;
         name_span(&parsed.key.app_id, parsed.key.out_settle_no.as_str());
         let names = Names::of_create(&parsed.key, &parsed.content);
-        let app = self.admit(bearer, &parsed.key.app_id, &names, Rpc::CreateSettle)?;
+        let app = self.admit(&mut identity, &parsed.key.app_id, &names, Rpc::CreateSettle)?;
         let create = Create {
             app: Arc::clone(app),
             key: parsed.key,
@@ -158,13 +171,13 @@ impl Service {
     async fn watch(&self, request: Request<v1::WatchSettleRequest>) -> Result<WatchStream, Status> {
         let deadline = self.deadline(&request);
         let connection = Connection::of(request.extensions(), &self.process);
-        let bearer = bearer(&request);
+        let mut identity = self.identity(&request);
         let request = request.into_inner();
         let key = request.key.into();
         let (trade_system, after_revision) = (request.trade_system, request.after_revision);
         let app_id = request.app_id;
-        let asked = Asked { bearer, app_id, trade_system, key, after_revision };
-        let (app, name, names) = self.name(asked, Rpc::WatchSettle)?;
+        let asked = Asked { app_id, trade_system, key, after_revision };
+        let (app, name, names) = self.name(&mut identity, asked, Rpc::WatchSettle)?;
         let seat = self.seat(&connection, &names)?;
         let heartbeat_interval = Some(convert::heartbeat_interval(request.heartbeat_interval));
         let app = Arc::clone(app);
@@ -173,7 +186,7 @@ impl Service {
         let watch = watch.map_err(|ending| self.ended(ending, &names, Rpc::WatchSettle))?;
         let terms = StreamTerms { patience: self.config.slow_consumer, until: deadline.stream };
         let drain = self.gateway.draining().clone();
-        let (stream, pump) = stream::watch_stream(watch, drain, terms, seat);
+        let (stream, pump) = stream::watch_stream(watch, identity, drain, terms, seat);
         self.streams.spawn(pump.run().instrument(Span::current()));
         Ok(stream)
     }
@@ -182,12 +195,12 @@ impl Service {
         &self,
         request: Request<v1::GetSettleRequest>,
     ) -> Result<v1::GetSettleResponse, Status> {
-        let (deadline, bearer) = (self.deadline(&request), bearer(&request));
+        let (deadline, mut identity) = (self.deadline(&request), self.identity(&request));
         let request = request.into_inner();
         let key = request.key.into();
         let (app_id, trade_system) = (request.app_id, request.trade_system);
-        let asked = Asked { bearer, app_id, trade_system, key, after_revision: 0 };
-        let (app, name, names) = self.name(asked, Rpc::GetSettle)?;
+        let asked = Asked { app_id, trade_system, key, after_revision: 0 };
+        let (app, name, names) = self.name(&mut identity, asked, Rpc::GetSettle)?;
         let record = async {
             match request.refresh {
                 true => self.gateway.refresh(app, &name).await,
@@ -214,20 +227,22 @@ impl Service {
     ) -> Result<v1::WaitSettleResponse, Status> {
         let deadline = self.deadline(&request);
         let connection = Connection::of(request.extensions(), &self.process);
-        let bearer = bearer(&request);
+        let mut identity = self.identity(&request);
         let request = request.into_inner();
         let key = request.key.into();
         let (trade_system, after_revision) = (request.trade_system, request.after_revision);
         let app_id = request.app_id;
-        let asked = Asked { bearer, app_id, trade_system, key, after_revision };
-        let (app, name, names) = self.name(asked, Rpc::WaitSettle)?;
+        let asked = Asked { app_id, trade_system, key, after_revision };
+        let (app, name, names) = self.name(&mut identity, asked, Rpc::WaitSettle)?;
         let _seat = self.seat(&connection, &names)?;
-        let app = Arc::clone(app);
+        let (app, app_id) = (Arc::clone(app), app.id().clone());
         let request = WatchRequest { app, name, after_revision, heartbeat_interval: None };
         // A settle that is not found has no current state to answer with.
         let watch = by(deadline, &names, self.gateway.watch(request)).await?;
         let ended = |ending| self.ended(ending, &names, Rpc::WaitSettle);
-        let record = watch.map_err(ended)?.wait_until(deadline.at).await.map_err(ended)?;
+        let waiting = watch.map_err(ended)?.wait_until(deadline.at);
+        let record = while_allowed(&mut identity, Rpc::WaitSettle, &names, &app_id, waiting);
+        let record = record.await?.map_err(ended)?;
         Ok(v1::WaitSettleResponse { settle: Some(convert::settle(&record)) })
     }
 
@@ -235,15 +250,15 @@ impl Service {
         &self,
         request: Request<v1::QuerySettlesRequest>,
     ) -> Result<v1::QuerySettlesResponse, Status> {
-        let (deadline, bearer) = (self.deadline(&request), bearer(&request));
+        let (deadline, mut identity) = (self.deadline(&request), self.identity(&request));
         let v1::QuerySettlesRequest { app_id, trade_system, key } = request.into_inner();
         let default_app = self.config.default_app.as_ref();
-        let parsed = convert::question(app_id, trade_system, key, default_app);
-        let parsed = parsed.map_err(|violations| status::invalid(violations, Rpc::QuerySettles));
-        let (app_id, trade_system, question) = parsed?;
+        let parsed = convert::question(app_id.clone(), trade_system, key, default_app);
+        let unfit = |violations| self.unfit(&identity, &app_id, violations, Rpc::QuerySettles);
+        let (app_id, trade_system, question) = parsed.map_err(unfit)?;
         name_span(&app_id, "");
         let names = Names::of_question(&app_id, &question);
-        let app = self.admit(bearer, &app_id, &names, Rpc::QuerySettles)?;
+        let app = self.admit(&mut identity, &app_id, &names, Rpc::QuerySettles)?;
         let records = self.gateway.query(app, trade_system, &question);
         let records = by(deadline, &names, records).await?;
         let failed = |error| status::of_query(error, &names, Rpc::QuerySettles);
@@ -255,14 +270,17 @@ impl Service {
         &self,
         request: Request<v1::ListSettlesRequest>,
     ) -> Result<v1::ListSettlesResponse, Status> {
-        let (deadline, bearer) = (self.deadline(&request), bearer(&request));
+        let (deadline, mut identity) = (self.deadline(&request), self.identity(&request));
         let connection = Connection::of(request.extensions(), &self.process);
         let default_app = self.config.default_app.as_ref();
-        let query = convert::list(request.into_inner(), default_app);
-        let query = query.map_err(|violations| status::invalid(violations, Rpc::ListSettles))?;
+        let request = request.into_inner();
+        let app_id = request.app_id.clone();
+        let query = convert::list(request, default_app);
+        let unfit = |violations| self.unfit(&identity, &app_id, violations, Rpc::ListSettles);
+        let query = query.map_err(unfit)?;
         name_span(&query.app_id, "");
         let names = Names::of_app(&query.app_id);
-        self.admit(bearer, &query.app_id, &names, Rpc::ListSettles)?;
+        self.admit(&mut identity, &query.app_id, &names, Rpc::ListSettles)?;
         let _page = by(deadline, &names, self.pages.acquire()).await?;
         // While this list waited, the peer may have left earlier answers untaken.
         if !connection.has_room(Kind::Answers, page::PAGE_BYTES_MAX) {
@@ -298,41 +316,69 @@ impl Service {
         seat.ok_or_else(|| status::watch_limit(names, self.gateway.spread()))
     }
 
-    fn name(&self, asked: Asked, rpc: Rpc) -> Result<(&Arc<App>, Name, Names), Status> {
-        let Asked { bearer, app_id, trade_system, key, after_revision } = asked;
+    fn name(
+        &self,
+        identity: &mut Identity,
+        asked: Asked,
+        rpc: Rpc,
+    ) -> Result<(&Arc<App>, Name, Names), Status> {
+        let Asked { app_id, trade_system, key, after_revision } = asked;
         let default_app = self.config.default_app.as_ref();
-        let name = convert::name(app_id, trade_system, key, after_revision, default_app);
-        let name = name.map_err(|violations| status::invalid(violations, rpc))?;
+        let name = convert::name(app_id.clone(), trade_system, key, after_revision, default_app);
+        let name = name.map_err(|violations| self.unfit(identity, &app_id, violations, rpc))?;
         let (app_id, number) = match &name {
             Name::Key(key) => (&key.app_id, key.out_settle_no.as_str()),
             Name::SettleId(app_id, ..) => (app_id, ""),
         };
         name_span(app_id, number);
         let names = Names::of(&name);
-        let app = self.admit(bearer, app_id, &names, rpc)?;
+        let app = self.admit(identity, app_id, &names, rpc)?;
         Ok((app, name, names))
     }
 
-    /// The app of a call, if it is served and the call may be about it.
+    /// The answer to a request whose fields are wrong. If the caller may not use its app, that is
+    /// told instead.
+    fn unfit(&self, identity: &Identity, app_id: &str, violations: Violations, rpc: Rpc) -> Status {
+        let app_id = match app_id {
+            "" => self.config.default_app.clone(),
+            app_id => AppId::parse(app_id).ok(),
+        };
+        let denied = app_id.and_then(|app_id| {
+            let denied = identity.may_use(rpc.right(), &app_id).err()?;
+            Some(status::denied(denied, &Names::of_app(&app_id), rpc))
+        });
+        denied.unwrap_or_else(|| status::invalid(violations, rpc))
+    }
+
+    /// The app of a call, if the caller may make such calls about it and it is served.
     fn admit(
         &self,
-        bearer: Bearer,
+        identity: &mut Identity,
         app_id: &AppId,
         names: &Names,
         rpc: Rpc,
     ) -> Result<&Arc<App>, Status> {
-        let app = self.apps.get(app_id);
-        let app = app.ok_or_else(|| status::app_not_configured(names, rpc))?;
-        let all = self.apps.iter().filter_map(|app| app.config.callers.as_ref());
-        let admitted = bearer.admit(app.config.callers.as_ref(), all);
+        // Its body may have taken seconds to arrive.
+        identity.look_again();
+        // An app that the caller may not use is not told from one that is not configured.
+        let admitted = identity.may_use(rpc.right(), app_id);
         admitted.map_err(|denied| status::denied(denied, names, rpc))?;
-        Ok(app)
+        if let Some(caller) = identity.name() {
+            Span::current().record("caller", caller.as_str());
+        }
+        self.apps.get(app_id).ok_or_else(|| status::app_not_configured(names, rpc))
     }
 
     /// The status of a watch that ended before its first message.
     fn ended(&self, ending: Ending, names: &Names, rpc: Rpc) -> Status {
         let status = status::of_ending(ending, names, rpc, self.gateway.spread());
         status.expect("a watch ends well only after it told the final state")
+    }
+
+    /// Who made a request.
+    fn identity<T>(&self, request: &Request<T>) -> Identity {
+        let noted = request.extensions().get().cloned();
+        noted.unwrap_or_else(|| Identity::of(request.metadata().as_ref(), &self.callers))
     }
 
     /// The deadline of a request that has reached the code of its RPC.
@@ -356,15 +402,8 @@ fn limits(config: &GrpcConfig) -> [Bound; 4] {
     ]
 }
 
-/// The token in the head of a request.
-fn bearer<T>(request: &Request<T>) -> Bearer {
-    let noted = request.extensions().get().copied();
-    noted.unwrap_or_else(|| Bearer::of(request.metadata().as_ref()))
-}
-
 /// How a request names one settle.
 struct Asked {
-    bearer: Bearer,
     app_id: String,
     trade_system: i32,
     key: NameKey,
@@ -375,6 +414,7 @@ fn rpc_span(rpc: Rpc) -> Span {
     tracing::info_span!(
         "rpc",
         rpc = rpc.name(),
+        caller = field::Empty,
         app_id = field::Empty,
         out_settle_no = field::Empty,
         code = field::Empty,
@@ -396,6 +436,26 @@ async fn by<T>(
 ) -> Result<T, Status> {
     let done = tokio::time::timeout_at(deadline.at, Box::pin(work)).await;
     done.map_err(|_| status::of_limit(deadline.limit, names))
+}
+
+/// Does the work of a call that may take long for as long as its caller may make such calls.
+async fn while_allowed<T>(
+    identity: &mut Identity,
+    rpc: Rpc,
+    names: &Names,
+    app_id: &AppId,
+    work: impl Future<Output = T>,
+) -> Result<T, Status> {
+    let mut work = Box::pin(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return Ok(done),
+            () = identity.outdated() => identity.look_again(),
+        }
+        let allowed = identity.may_use(rpc.right(), app_id);
+        allowed.map_err(|denied| status::denied(denied, names, rpc))?;
+    }
 }
 
 /// Runs a call in its span and logs how it ended, once.

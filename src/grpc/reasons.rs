@@ -135,9 +135,9 @@ pub static TABLE: &[Row] = &[
         about: About::App,
         rpcs: Rpc::ALL,
         outcomes: NOT_SENT,
-        meaning: "The caller's token is good for another app, and not for this one.",
-        meaning_zh: "调用方的令牌不能用于该小程序。",
-        advice: "Check app_id, or have the token added to those of the app at the gateway.",
+        meaning: "The caller has no right to such calls, or none for this app.",
+        meaning_zh: "调用方无权进行此类调用，或无权使用该小程序。",
+        advice: "Check app_id, or have the gateway's operator give the right to the caller.",
     },
     Row {
         reason: Reason::InternalError,
@@ -323,9 +323,10 @@ pub static TABLE: &[Row] = &[
         about: About::App,
         rpcs: Rpc::ALL,
         outcomes: NOT_SENT,
-        meaning: "The app asks for a token, and the call has none that the gateway knows.",
-        meaning_zh: "该小程序要求令牌，而调用未携带网关认可的令牌。",
-        advice: "Send the metadata authorization with Bearer and a token of the app.",
+        meaning: "Nothing in the call identifies a caller that the gateway knows.",
+        meaning_zh: "调用未携带网关认可的调用方身份。",
+        advice: "Send the metadata authorization with Bearer and your token, or show your \
+                 certificate.",
     },
     Row {
         reason: Reason::UpstreamUnavailable,

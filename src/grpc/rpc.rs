@@ -2,6 +2,7 @@
 
 use tonic::Code;
 
+use crate::callers::Right;
 use crate::proto::v1::settlement_service_server::SERVICE_NAME;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -37,6 +38,18 @@ impl Rpc {
             Rpc::GetSettle => "GetSettle",
             Rpc::QuerySettles => "QuerySettles",
             Rpc::ListSettles => "ListSettles",
+        }
+    }
+
+    /// The right that a caller needs for it.
+    pub fn right(self) -> Right {
+        match self {
+            Rpc::CreateSettle => Right::Create,
+            Rpc::WatchSettle
+            | Rpc::WaitSettle
+            | Rpc::GetSettle
+            | Rpc::QuerySettles
+            | Rpc::ListSettles => Right::Read,
         }
     }
 

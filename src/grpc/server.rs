@@ -133,7 +133,7 @@ pub(crate) async fn serve(
 }
 
 fn calls(service: Service, health: HealthServer<HealthService>) -> Calls {
-    let shape = service.shape();
+    let (shape, reflects) = (service.shape(), service.config.reflection);
     let service = SettlementServiceServer::new(service)
         .accept_compressed(Gzip)
         .max_decoding_message_size(REQUEST_BYTES_MAX);
@@ -147,7 +147,10 @@ fn calls(service: Service, health: HealthServer<HealthService>) -> Calls {
     let health = health.max_decoding_message_size(REQUEST_BYTES_MAX);
     let v1 = v1.accept_compressed(Gzip).max_decoding_message_size(REQUEST_BYTES_MAX);
     let v1alpha = v1alpha.accept_compressed(Gzip).max_decoding_message_size(REQUEST_BYTES_MAX);
-    let routes = Routes::new(service).add_service(health).add_service(v1).add_service(v1alpha);
+    let mut routes = Routes::new(service).add_service(health);
+    if reflects {
+        routes = routes.add_service(v1).add_service(v1alpha);
+    }
     shape.layer(routes.prepare())
 }
 

@@ -27,13 +27,13 @@ use tower::{Layer, Service};
 
 use super::answers::Waiting;
 use super::arriving::{self, Unfit};
-use super::auth::Bearer;
 use super::bounds::{Connection, Held, Kind, Process};
 use super::deadline::Deadline;
+use super::identity::{Denied, Identity};
 use super::reasons::Outcome;
 use super::rpc::{self, Rpc};
 use super::status::{self, Limit};
-use crate::apps::CallerTokens;
+use crate::callers::Callers;
 use crate::http::seats::{Activity, AtWork};
 use crate::log_limit::limited;
 use crate::settle::Reason;
@@ -48,8 +48,7 @@ pub struct Shape {
     calls: Arc<Semaphore>,
     process: Arc<Process>,
     unary_limit: Duration,
-    /// The tokens of all apps; `None`: some app has none, and admits every call.
-    known: Option<Arc<CallerTokens>>,
+    callers: Callers,
 }
 
 /// Services inside that layer.
@@ -81,21 +80,20 @@ impl Shape {
         calls_max: usize,
         process: Arc<Process>,
         unary_limit: Duration,
-        known: Option<CallerTokens>,
+        callers: Callers,
     ) -> Self {
         let calls = Arc::new(Semaphore::new(calls_max));
-        Self { calls, process, unary_limit, known: known.map(Arc::new) }
+        Self { calls, process, unary_limit, callers }
     }
 
     /// Why a call is turned away by its headers alone.
-    fn turns_away(&self, case: &Case, request: &Request<Body>) -> Option<Reason> {
+    fn turns_away(&self, case: &Case, identity: &Identity) -> Option<Reason> {
         if !case.connection.has_room(Kind::Answers, 1) {
             return Some(Reason::Overloaded);
         }
-        let (Some(known), Some(_)) = (&self.known, case.rpc) else { return None };
-        let bearer = request.extensions().get::<Bearer>();
-        let unknown = bearer.is_none_or(|bearer| !bearer.is_of(known));
-        unknown.then_some(Reason::Unauthenticated)
+        // Health and reflection ask for no identity.
+        let may = identity.may(case.rpc?.right());
+        may.err().map(Denied::reason)
     }
 }
 
@@ -127,12 +125,13 @@ where
         }
         let deadline = Deadline::of(request.headers(), self.shape.unary_limit);
         let case = Case::of(&request, &self.shape.process);
-        let bearer = Bearer::of(request.headers());
+        let identity = Identity::of(request.headers(), &self.shape.callers);
+        let turned_away = self.shape.turns_away(&case, &identity);
         let extensions = request.extensions_mut();
         extensions.insert(deadline);
         extensions.insert(case.entered.clone());
-        extensions.insert(bearer);
-        if let Some(reason) = self.shape.turns_away(&case, &request) {
+        extensions.insert(identity);
+        if let Some(reason) = turned_away {
             return Box::pin(std::future::ready(Ok(case.answer(reason))));
         }
         // The clone is not ready yet, this one is.
@@ -456,6 +455,7 @@ mod tests {
 
     use super::super::bounds::Bound;
     use super::*;
+    use crate::callers::Known;
 
     /// What the layer makes of a call to a service like this.
     async fn answer<F>(
@@ -467,7 +467,8 @@ mod tests {
     {
         let bound = Bound { process_max: 1_000_000, connection_max: 1_000_000, share: 0 };
         let process = Arc::new(Process::new([bound; 4]));
-        let shape = Shape::new(8, process, Duration::from_secs(20), None);
+        let callers = Callers::new(Known::default());
+        let shape = Shape::new(8, process, Duration::from_secs(20), callers);
         let shaped = shape.layer(service_fn(handler));
         let request = Request::post(path).header("content-type", "application/grpc");
         let request = request.body(Body::new(Full::new(Bytes::from_static(&[0; 5])))).unwrap();

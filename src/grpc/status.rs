@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tonic::Status;
 
-use super::auth::Denied;
+use super::identity::Denied;
 use super::reasons::Outcome;
 use super::rpc::Rpc;
 use super::time;
@@ -65,13 +65,9 @@ pub(crate) fn app_not_configured(names: &Names, rpc: Rpc) -> Status {
     Problem::own(Reason::AppNotConfigured).not_sent_by(rpc).about(names).status()
 }
 
-/// A caller that may not call for the app.
+/// A call that is not its caller's right.
 pub(crate) fn denied(denied: Denied, names: &Names, rpc: Rpc) -> Status {
-    let problem = match denied {
-        Denied::Unauthenticated => Problem::own(Reason::Unauthenticated),
-        Denied::Forbidden => Problem::own(Reason::Forbidden),
-    };
-    problem.not_sent_by(rpc).about(names).status()
+    Problem::own(denied.reason()).not_sent_by(rpc).about(names).status()
 }
 
 /// There are too many watchers. `spread` makes callers come back at different moments.

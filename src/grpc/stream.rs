@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use super::bounds::Held;
+use super::identity::Identity;
 use super::rpc::Rpc;
 use super::status::{Limit, Names};
 use super::time;
@@ -36,6 +37,8 @@ type Outcome = Result<(), Status>;
 /// The task that fills a stream.
 pub(super) struct Pump {
     watch: Watch,
+    /// Who opened it. The stream ends when that caller may not read any more.
+    identity: Identity,
     /// Ends the stream even if its caller does not read.
     drain: CancellationToken,
     terms: StreamTerms,
@@ -56,6 +59,7 @@ pub(super) struct StreamTerms {
 /// A stream, and the task that fills it; the caller runs that.
 pub(super) fn watch_stream(
     watch: Watch,
+    identity: Identity,
     drain: CancellationToken,
     terms: StreamTerms,
     seat: Held,
@@ -63,7 +67,7 @@ pub(super) fn watch_stream(
     let (messages, receiver) = mpsc::channel(1);
     let ending = Arc::new(OnceLock::new());
     let stream = WatchStream { messages: receiver, ending: Arc::clone(&ending), ended: false };
-    (stream, Pump { watch, drain, terms, messages, ending, _seat: seat })
+    (stream, Pump { watch, identity, drain, terms, messages, ending, _seat: seat })
 }
 
 impl Pump {
@@ -73,6 +77,13 @@ impl Pump {
             // There is room once the last message was taken.
             let room = tokio::select! {
                 biased;
+                () = self.identity.outdated() => {
+                    self.identity.look_again();
+                    match self.allowed() {
+                        Ok(()) => continue,
+                        Err(denied) => return self.end(Err(denied)),
+                    }
+                }
                 room = self.messages.reserve() => room,
                 () = tokio::time::sleep(self.terms.patience) => {
                     return self.end(Err(status::slow_consumer(&self.names())));
@@ -86,6 +97,8 @@ impl Pump {
                 biased;
                 () = self.messages.closed() => return,
                 () = at(self.terms.until) => return self.end(self.late()),
+                // Back to where it is looked at again.
+                () = self.identity.outdated() => continue,
                 event = self.watch.next() => event,
             };
             match event {
@@ -99,6 +112,13 @@ impl Pump {
         let spread = self.watch.spread();
         let status = status::of_ending(ending, &self.names(), Rpc::WatchSettle, spread);
         status.map_or(Ok(()), Err)
+    }
+
+    /// Whether the caller may still have this stream.
+    fn allowed(&self) -> Result<(), Status> {
+        let app_id = &self.watch.key().app_id;
+        let allowed = self.identity.may_use(Rpc::WatchSettle.right(), app_id);
+        allowed.map_err(|denied| status::denied(denied, &self.names(), Rpc::WatchSettle))
     }
 
     fn late(&self) -> Result<(), Status> {

@@ -97,6 +97,10 @@ text!(
     NotifyUrl, 512, printable, https
 );
 text!(
+    /// A caller of the gateway, as the configuration names it. The bound is ours.
+    CallerName, 64, printable
+);
+text!(
     /// Douyin's number of a settle (`ots…`). The bound is ours: wider than any id seen.
     SettleId, 128, printable
 );

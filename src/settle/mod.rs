@@ -34,7 +34,7 @@ pub use evidence::{Evidence, Unlisted};
 pub use failure::{DouyinError, Failure};
 pub use first_seen::FirstSeen;
 pub use ids::{
-    AppId, Ext, Invalid, ItemOrderId, Key, MerchantUid, NotifyUrl, OrderId, OutOrderNo,
+    AppId, CallerName, Ext, Invalid, ItemOrderId, Key, MerchantUid, NotifyUrl, OrderId, OutOrderNo,
     OutSettleNo, SettleDesc, SettleId, TradeSystem, WalletSettleId,
 };
 pub use merge::merge;

@@ -42,7 +42,15 @@ fn the_variables_of_the_image_are_the_gateways() {
     let set: Vec<_> = set.split(' ').map(|pair| pair.split_once('=').unwrap()).collect();
     let app =
         [("SETTLEMENT_APPS_0_APP_ID", "tt1"), ("SETTLEMENT_APPS_0_CLIENT_SECRET_ENV", "SECRET")];
-    let environment = [&set[..], &app[..]].concat();
+    let open = [&set[..], &app[..]].concat();
+    let (code, _, stderr) = ran(&mut gateway(&["check-config"], &open));
+    assert!(code == 64 && stderr.contains("no caller is configured"), "{stderr}");
+    let hash = "0123456789abcdef".repeat(4);
+    let caller = [
+        ("SETTLEMENT_CALLERS_0_NAME", "shop"),
+        ("SETTLEMENT_CALLERS_0_TOKEN_SHA256", hash.as_str()),
+    ];
+    let environment = [&open[..], &caller[..]].concat();
     let (code, stdout, stderr) = ran(&mut gateway(&["check-config"], &environment));
     assert_eq!(code, 0, "{stderr}");
     // Not the container's own loopback, and in the volume.

@@ -9,6 +9,7 @@ use douyin_sim::{SimApp, SimConfig, Simulator};
 use prost::Message as _;
 use secrecy::SecretString;
 use settlement_gateway::apps::{AppConfig, Budget};
+use settlement_gateway::callers::Callers;
 use settlement_gateway::clock::{Clock, Timestamp, duration_ms};
 use settlement_gateway::config::Config;
 use settlement_gateway::douyin::PlatformKeys;
@@ -37,6 +38,8 @@ pub struct Gateway {
     pub client: SettlementServiceClient<Channel>,
     pub url: String,
     pub addrs: Addrs,
+    /// Who may call.
+    pub callers: Callers,
     dir: Option<TempDir>,
     tune: fn(&mut Config),
     /// How far the machine's clock is off at the next start.
@@ -138,14 +141,14 @@ impl Gateway {
             }
         };
         let server = Server::build(config, clock).await.expect("the gateway can be built");
-        let addrs = server.addrs();
+        let (addrs, callers) = (server.addrs(), server.callers());
         let url = format!("http://{}", addrs.grpc);
         let stop = CancellationToken::new();
         let running = tokio::spawn(server.run(stop.clone().cancelled_owned()));
         let channel = Endpoint::from_shared(url.clone()).unwrap().connect_lazy();
         let client = SettlementServiceClient::new(channel);
         let (dir, running) = (Some(dir), Some(running));
-        Self { sim, client, url, addrs, dir, tune, clock_ahead_ms, stop, running }
+        Self { sim, client, url, addrs, callers, dir, tune, clock_ahead_ms, stop, running }
     }
 
     /// Where Douyin's callbacks of an app go.

@@ -94,11 +94,11 @@ pub(super) const APP: &[Knob<AppDraft>] = &[
             },
             example: Example::Inactive("/run/secrets/settlement-callers"),
         },
-        meaning: "Who may call for this app: a token in each line, of A-Z, a-z, 0-9 and \
-                  `-._~+/=`; lines that begin with `#` are comments. A call without one of them \
-                  in its metadata `authorization` (`Bearer …`) is turned away. Without the file, \
-                  every peer that reaches `server.grpc_addr` may call. Read at start; a file that \
-                  others may read gets a warning.",
+        meaning: "The way of the version before to name callers, taken for the last time: a token \
+                  in each line, of A-Z, a-z, 0-9 and `-._~+/=`; lines that begin with `#` are \
+                  comments. They are the tokens of a caller that is called like the app and may \
+                  create and read there. A warning at start prints the block of `callers` to \
+                  write instead. A file that others may read gets a warning.",
     },
     Knob {
         key: "requests_per_second",

@@ -2,16 +2,49 @@
 
 use super::super::knobs::{Example, Knob, Rule, Slot};
 use super::super::{Config, MINUTE};
+use super::callers::CERTIFICATE_NAME;
 use crate::http::callbacks::OtherTypes;
 
 pub(super) const SERVER: &[Knob<Config>] = &[
     Knob {
         key: "grpc_addr",
         slot: Slot::Address { of: |config| &mut config.grpc_addr },
-        meaning: "Where gRPC listens, in plain text. Every peer that reaches this address can \
-                  move the money of every app that has no `caller_tokens_file`, and a listener on \
-                  the way sees the tokens. Keep it inside a trusted network, or behind a mesh \
-                  that encrypts. Port 0 takes a free one, which is printed at start.",
+        meaning: "Where gRPC listens, in plain text: a listener on the way sees the tokens of \
+                  callers. Keep it inside a trusted network, or behind a mesh that encrypts. An \
+                  address that is not loopback needs `callers`. Port 0 takes a free one, which is \
+                  printed at start.",
+    },
+    Knob {
+        key: "allow_anyone_to_move_money",
+        slot: Slot::Switch {
+            get: |config| config.open_to_anyone,
+            set: |config, open| config.open_to_anyone = open,
+        },
+        meaning: "Whether `grpc_addr` may be another address than loopback although no caller is \
+                  configured, so that every peer that reaches it may create settles and decide. \
+                  Every start says so in a warning. Without effect as soon as there is a caller.",
+    },
+    Knob {
+        key: "sidecar_names",
+        slot: Slot::Texts {
+            of: |config| &mut config.sidecar_names,
+            rule: &CERTIFICATE_NAME,
+            example: &["spiffe://example.com/ingress"],
+        },
+        meaning: "The names in the client certificates of sidecars and proxies that tell whose \
+                  call they pass on, in `x-forwarded-client-cert`: its last element is believed. \
+                  From every other peer that header is ignored. None of these names may be a \
+                  caller's.",
+    },
+    Knob {
+        key: "reflection",
+        slot: Slot::Switch {
+            get: |config| config.grpc.reflection,
+            set: |config, on| config.grpc.reflection = on,
+        },
+        meaning: "Whether gRPC reflection answers, which tells every peer the contract (it is \
+                  public) so that `grpcurl` needs no file. It asks for no identity, and neither \
+                  does `grpc.health.v1`, which is always there.",
     },
     Knob {
         key: "unary_limit_ms",

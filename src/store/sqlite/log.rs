@@ -68,8 +68,8 @@ impl Log {
         }))
     }
 
-    /// To be called after a commit, with the sizes before it. Moves the log, or lets the thread move
-    /// it, if it is long enough; cuts the file if it is too long.
+    /// To be called after a commit, with the sizes before it. Moves the log, or lets the thread
+    /// move it, if it is long enough; cuts the file if it is too long.
     pub(super) fn committed(
         &mut self,
         connection: &Connection,
@@ -93,8 +93,8 @@ impl Log {
         }
     }
 
-    /// Cuts a piece off the file of a log that is too long. Only the writer may do this, between two
-    /// commits: what is cut off must be behind the last page that it committed.
+    /// Cuts a piece off the file of a log that is too long. Only the writer may do this, between
+    /// two commits: what is cut off must be behind the last page that it committed.
     fn cut(&self, place: &Place, log_bytes: u64, pages: u32, callers: Callers) {
         let piece = match callers {
             Callers::Wait => CUT_BYTES,

@@ -1,17 +1,21 @@
-//! The configuration of callers: the tokens of an app.
+//! The configuration of callers: the blocks, and the tokens of an app as they were before.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use settlement_gateway::callers::{Allowed, Fingerprint, Right};
+use settlement_gateway::settle::AppId;
 use tempfile::TempDir;
 
-use super::{ONE_APP, checked, load, problems};
+use super::{ONE_APP, checked, gateway, load, problems, ran};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+const ANOTHER: &str = "another-0123456789abcdef012345678";
 
 fn tokens(dir: &TempDir, text: &str) -> String {
-    let file = dir.path().join("callers");
+    let file = tempfile::Builder::new().tempfile_in(dir.path()).unwrap().into_temp_path();
+    let file = file.keep().unwrap();
     fs::write(&file, text).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
     file.to_str().unwrap().to_owned()
@@ -21,17 +25,207 @@ fn guarded(file: &str) -> String {
     format!("{ONE_APP}caller_tokens_file = {file:?}\n")
 }
 
+fn two_apps() -> String {
+    format!("{ONE_APP}{}", ONE_APP.replace("tt1", "tt2"))
+}
+
+fn hash(token: &str) -> String {
+    Fingerprint::of(token).to_string()
+}
+
 #[test]
-fn the_tokens_of_an_app_are_read() {
-    let dir = TempDir::new().unwrap();
-    let text = guarded(&tokens(&dir, &format!("# the shop\n{TOKEN}\n")));
+fn a_block_names_a_caller_its_apps_and_rights_and_what_identifies_it() {
+    let text = format!(
+        "{}[[callers]]\nname = \"shop\"\napps = [\"tt2\"]\nrights = [\"read\", \"operate\"]\n\
+         token_sha256 = [\"{}\", \"{}\"]\ncertificate_names = [\"spiffe://corp/shop\"]\n\
+         [[callers]]\nname = \"desk\"\napps = [\"*\"]\ncertificate_names = [\"desk.corp\"]\n",
+        two_apps(),
+        hash(TOKEN),
+        hash(ANOTHER).to_uppercase(),
+    );
     let loaded = load(&text, &[]).map_err(|problems| problems.to_string()).unwrap();
-    assert!(loaded.config.apps[0].callers.is_some());
-    assert_eq!(loaded.warnings, [] as [&str; 0]);
+    let unused = "gateway.toml:1:1: apps[0]: no caller may use this app";
+    assert_eq!(loaded.warnings, [] as [&str; 0], "the other caller may: {unused}");
+    let known = loaded.config.callers;
+    for token in [TOKEN, ANOTHER] {
+        let shop = known.of_token(&Fingerprint::of(token)).unwrap();
+        assert_eq!(shop.name.as_str(), "shop");
+        assert_eq!(shop.apps, Allowed::Only([AppId::parse("tt2").unwrap()].into()));
+        assert_eq!(shop.rights, [Right::Read, Right::Operate].into());
+    }
+    assert_eq!(known.of_certificate(["spiffe://corp/shop"]).unwrap().name.as_str(), "shop");
+    let desk = known.of_certificate(["DESK.corp"]).unwrap();
+    assert_eq!((&desk.apps, &desk.rights), (&Allowed::All, &[Right::Create, Right::Read].into()));
     let (code, stdout, stderr) = checked(&text, &[]);
     assert_eq!((code, stderr.as_str()), (0, ""));
-    assert!(stdout.contains("in flight, tokens"), "{stdout}");
-    assert!(!stdout.contains(TOKEN), "{stdout}");
+    let shown = "callers  2\n         shop: read, operate on tt2\n         desk: create, read on \
+                 every app\n";
+    assert!(stdout.contains(shown), "{stdout}");
+}
+
+#[test]
+fn variables_add_a_caller_and_change_one() {
+    let block =
+        format!("{ONE_APP}[[callers]]\nname = \"shop\"\ntoken_sha256 = [\"{}\"]\n", hash("x"));
+    let variables = [
+        ("SETTLEMENT_CALLERS_0_RIGHTS", "read"),
+        ("SETTLEMENT_CALLERS_1_NAME", "job"),
+        ("SETTLEMENT_CALLERS_1_TOKEN_SHA256", &format!("{}, {}", hash("y"), hash("z"))),
+    ];
+    let loaded = load(&block, &variables).map_err(|problems| problems.to_string()).unwrap();
+    let known = loaded.config.callers;
+    assert_eq!(known.of_token(&Fingerprint::of("x")).unwrap().rights, [Right::Read].into());
+    for token in ["y", "z"] {
+        assert_eq!(known.of_token(&Fingerprint::of(token)).unwrap().name.as_str(), "job");
+    }
+    let (code, _, stderr) = checked(&block, &[("SETTLEMENT_CALLERS_2_NAME", "far")]);
+    assert_eq!(code, 64);
+    let why = "callers[2].name is too far: there is 1 caller, and the first one is callers[0]";
+    assert_eq!(problems(&stderr), [format!("SETTLEMENT_CALLERS_2_NAME: {why}")]);
+}
+
+/// All at once, and nothing that may be a token is repeated.
+#[test]
+fn everything_that_is_wrong_with_callers_is_told() {
+    let a = hash("a");
+    let text = format!(
+        "server.sidecar_names = [\"mesh.corp\"]\n{}\
+         [[callers]]\nname = \"a\"\napps = [\"*\"]\ntoken_sha256 = [\"{a}\", \"{a}\"]\n\
+         [[callers]]\nname = \"a\"\napps = [\"tt9\"]\nrights = [\"write\"]\n\
+         token_sha256 = [\"{TOKEN}\"]\n\
+         [[callers]]\ncertificate_names = [\"Mesh.corp\", \"*.corp\"]\n\
+         [[callers]]\nname = \"b\"\napps = [\"*\", \"tt1\"]\ntoken_sha256 = [\"{a}\"]\n\
+         certificate_names = [\"MESH.corp\"]\n\
+         [[callers]]\nname = \"c\"\napps = [\"tt1\"]\ntoken = \"{TOKEN}\"\n",
+        two_apps(),
+    );
+    let (code, _, stderr) = checked(&text, &[]);
+    assert_eq!(code, 64);
+    let expected = [
+        "gateway.toml:1:8: server.sidecar_names holds mesh.corp, which \
+         callers[3].certificate_names has too: a sidecar that is a caller too would lend its name \
+         to callers that it does not know",
+        "gateway.toml:11:1: callers[0].token_sha256 has an entry (2) that callers[0].token_sha256 \
+         has too",
+        "gateway.toml:13:1: callers[1].name is a a second time",
+        "gateway.toml:14:1: callers[1].apps holds tt9, which is not one of apps",
+        "gateway.toml:15:1: callers[1].rights has an entry (1) that must be create, read or \
+         operate",
+        "gateway.toml:16:1: callers[1].token_sha256 has an entry (1) that must be 64 hexadecimal \
+         digits, the SHA-256 of a token",
+        "gateway.toml:17:1: callers[2].name is missing",
+        "gateway.toml:17:1: callers[2].apps is missing, and there is more than one app: [\"*\"] \
+         means all of them",
+        "gateway.toml:18:1: callers[2].certificate_names has an entry (2) that must be a URI or a \
+         DNS name, whole and without *",
+        "gateway.toml:21:1: callers[3].apps holds \"*\" beside apps: all are meant, or some",
+        "gateway.toml:22:1: callers[3].token_sha256 has an entry (1) that callers[0].token_sha256 \
+         has too",
+        "gateway.toml:24:1: callers[4] has neither token_sha256 nor certificate_names, so that no \
+         call can show that it is this caller's",
+        "gateway.toml:27:1: callers[4].token is no key: a token does not belong into this file: \
+         its hash does, as token_sha256, which `settlement-gateway new-token` prints",
+    ];
+    assert_eq!(problems(&stderr), expected);
+    assert!(!stderr.contains(TOKEN), "{stderr}");
+}
+
+/// What `serve` says beyond loopback if no caller is configured, and what ends that.
+#[test]
+fn an_address_beyond_this_machine_needs_a_caller_or_a_word_that_says_what_it_means() {
+    let open = |addr: &str| format!("{ONE_APP}[server]\ngrpc_addr = \"{addr}\"\n");
+    for addr in ["127.0.0.1:50051", "127.8.8.8:1", "[::1]:50051"] {
+        assert!(load(&open(addr), &[]).is_ok_and(|loaded| loaded.warnings.is_empty()), "{addr}");
+    }
+    for addr in ["0.0.0.0:50051", "[::]:50051", "10.0.0.1:50051"] {
+        let text = open(addr);
+        let (code, _, stderr) = checked(&text, &[]);
+        assert_eq!(code, 64);
+        let told = problems(&stderr);
+        let problem = format!(
+            "gateway.toml:5:1: server.grpc_addr is {addr} and no caller is configured: every peer \
+             that reaches it could move the money of every app. Say who may call, at the end of \
+             the configuration file (or, if all that reach it may, set \
+             server.allow_anyone_to_move_money = true):"
+        );
+        assert_eq!(told[0], problem);
+        // The three lines are good as they are, with a hash in them.
+        let (code, new, _) = ran(&mut gateway(&["new-token"], &[]));
+        assert_eq!(code, 0);
+        let of_hash = new.lines().find(|line| line.starts_with("token_sha256")).unwrap();
+        assert!(told[3].starts_with("token_sha256 = [\"…\"]"), "{told:?}");
+        assert_eq!((told.len(), &told[1..3]), (4, &["[[callers]]", "name = \"shop\""][..]));
+        let safe = format!("{text}{}\n{}\n{of_hash}\n", told[1], told[2]);
+        let known = load(&safe, &[]).map_err(|problems| problems.to_string()).unwrap();
+        let token = new.lines().next().unwrap();
+        let shop = known.config.callers.of_token(&Fingerprint::of(token)).unwrap();
+        assert_eq!(shop.name.as_str(), "shop");
+        let allowed = format!("{text}allow_anyone_to_move_money = true\n");
+        let warnings = load(&allowed, &[]).unwrap().warnings;
+        let why = format!(
+            "gateway.toml:5:1: server.grpc_addr is {addr} and no caller is configured: every peer \
+             that reaches it could move the money of every app"
+        );
+        assert_eq!(warnings, [why]);
+    }
+}
+
+#[test]
+fn every_new_token_is_another_one_and_its_lines_fit_the_caller() {
+    let made = || ran(&mut gateway(&["new-token", "back office"], &[])).1;
+    let (one, other) = (made(), made());
+    let (token, rest) = one.split_once('\n').unwrap();
+    assert!(token.starts_with("sg_") && token.len() == 46, "{token}");
+    assert_ne!(Some(token), other.lines().next());
+    assert!(!rest.contains(token), "the token stands in the first line only");
+    let block = rest.split_once("[[callers]]").unwrap().1;
+    let loaded = load(&format!("{ONE_APP}[[callers]]{block}"), &[]).unwrap();
+    let caller = loaded.config.callers.of_token(&Fingerprint::of(token)).unwrap().clone();
+    assert_eq!(caller.name.as_str(), "back office");
+    let (code, stdout, _) = ran(&mut gateway(&["new-token", &"x".repeat(65)], &[]));
+    assert_eq!((code, stdout.as_str()), (64, ""));
+}
+
+/// For one more version. The warning has the lines that say the same.
+#[test]
+fn the_tokens_of_an_app_are_a_caller_that_is_called_like_it() {
+    let dir = TempDir::new().unwrap();
+    let one = tokens(&dir, &format!("# the shop\n{TOKEN}\n"));
+    let text = guarded(&one);
+    let loaded = load(&text, &[]).map_err(|problems| problems.to_string()).unwrap();
+    let caller = loaded.config.callers.of_token(&Fingerprint::of(TOKEN)).unwrap().clone();
+    assert_eq!(caller.name.as_str(), "tt1");
+    assert_eq!(caller.apps, Allowed::Only([AppId::parse("tt1").unwrap()].into()));
+    assert_eq!(caller.rights, [Right::Create, Right::Read].into());
+    let [warning] = loaded.warnings.as_slice() else { panic!("{:?}", loaded.warnings) };
+    let begin = "gateway.toml:4:1: apps[0].caller_tokens_file: the next version has no such key";
+    assert!(warning.starts_with(begin) && !warning.contains(TOKEN), "{warning}");
+    let (_, lines) = warning.split_once(":\n").unwrap();
+    let same = load(&format!("{ONE_APP}{lines}"), &[]).unwrap();
+    assert_eq!(same.config.callers.of_token(&Fingerprint::of(TOKEN)), Some(&caller));
+    assert_eq!(same.warnings, [] as [&str; 0]);
+    // Both at once would be a caller twice.
+    let (code, _, stderr) = checked(&format!("{text}{lines}"), &[]);
+    assert_eq!(code, 64);
+    let problem = "gateway.toml:4:1: apps[0].caller_tokens_file is set, and \
+                   callers[0].token_sha256 has a token of its file: take it out";
+    assert_eq!(problems(&stderr), [problem]);
+}
+
+#[test]
+fn a_token_that_was_good_for_two_apps_stays_good_for_both_and_for_no_third() {
+    let dir = TempDir::new().unwrap();
+    let (one, both) = (tokens(&dir, TOKEN), tokens(&dir, &format!("{TOKEN}\n{ANOTHER}\n")));
+    let third = ONE_APP.replace("tt1", "tt3");
+    let other = ONE_APP.replace("tt1", "tt2");
+    let text = format!("{}{other}caller_tokens_file = {both:?}\n{third}", guarded(&one));
+    let loaded = load(&text, &[]).map_err(|problems| problems.to_string()).unwrap();
+    let of = |token: &str| loaded.config.callers.of_token(&Fingerprint::of(token)).unwrap();
+    assert_eq!((of(TOKEN).name.as_str(), of(ANOTHER).name.as_str()), ("tt1+tt2", "tt2"));
+    let apps = ["tt1", "tt2"].map(|id| AppId::parse(id).unwrap());
+    assert_eq!(of(TOKEN).apps, Allowed::Only(apps.into()));
+    let unused = "gateway.toml:9:1: apps[2]: no caller may use this app";
+    assert_eq!((loaded.warnings.len(), loaded.warnings[1].as_str()), (2, unused));
 }
 
 #[test]
@@ -55,19 +249,13 @@ fn a_file_without_tokens_is_a_problem_that_repeats_nothing_of_it() {
 }
 
 #[test]
-fn tokens_that_others_may_read_and_an_app_that_is_left_open_are_warnings() {
+fn tokens_that_others_may_read_are_a_warning() {
     let dir = TempDir::new().unwrap();
     let file = tokens(&dir, TOKEN);
     fs::set_permissions(Path::new(&file), fs::Permissions::from_mode(0o644)).unwrap();
-    let open = ONE_APP.replace("tt1", "tt2");
-    let loaded = load(&format!("{}{open}", guarded(&file)), &[]);
+    let loaded = load(&guarded(&file), &[]);
     let warnings = loaded.map_err(|problems| problems.to_string()).unwrap().warnings;
-    let expected = [
-        "gateway.toml:4:1: apps[0].caller_tokens_file names a file that others may read: chmod o-r \
-         would do",
-        "gateway.toml:5:1: apps[1] has no caller_tokens_file: every peer that reaches the gRPC \
-         port can move the money of this app",
-    ];
-    assert_eq!(warnings, expected);
-    assert_eq!(load(&format!("{ONE_APP}{open}"), &[]).unwrap().warnings, [] as [&str; 0]);
+    let expected = "gateway.toml:4:1: apps[0].caller_tokens_file names a file that others may \
+                    read: chmod o-r would do";
+    assert_eq!(warnings[0], expected);
 }

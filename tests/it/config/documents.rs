@@ -69,6 +69,8 @@ fn shown_knobs() -> Vec<Shown> {
     for line in config::toml().lines() {
         if line.starts_with('[') {
             table = line.trim_matches(['[', ']']).to_owned();
+        } else if let Some(block) = line.strip_prefix("#[") {
+            block.trim_matches(['[', ']']).clone_into(&mut table);
         } else if !line.is_empty() && !line.starts_with("# ") && line != "#" {
             let (key, value) = line.split_once(" = ").expect(line);
             let (active, key) = (!key.starts_with('#'), key.trim_start_matches('#').to_owned());
@@ -104,6 +106,12 @@ fn every_value_of_the_example_is_the_default() {
         "apps.platform_public_keys_file",
         "apps.callback_url",
         "apps.caller_tokens_file",
+        "server.sidecar_names",
+        "callers.name",
+        "callers.apps",
+        "callers.rights",
+        "callers.token_sha256",
+        "callers.certificate_names",
     ];
     let mut text = example();
     for shown in shown_knobs().iter().filter(|shown| !without.contains(&shown.path().as_str())) {
@@ -211,7 +219,8 @@ fn every_field_of_the_configuration_is_set_by_a_knob_in_the_file_and_by_its_vari
     let together = |shown: &&Shown| {
         shown.key.starts_with("callback_tls_") || of_way.contains(&shown.key.as_str())
     };
-    let alone = |shown: &&Shown| shown.table != "apps" && !together(shown);
+    let blocks = ["apps", "callers"];
+    let alone = |shown: &&Shown| !blocks.contains(&shown.table.as_str()) && !together(shown);
     for shown in shown_knobs().iter().filter(alone) {
         let key = &shown.key;
         let set = others(shown).into_iter().find_map(|value| {
@@ -231,11 +240,12 @@ fn every_field_of_the_configuration_is_set_by_a_knob_in_the_file_and_by_its_vari
     }
     let without: Vec<_> =
         fields(&base).into_keys().filter(|name| !reached.contains(name)).collect();
-    // Those of apps, of the certificate and of the way to Douyin have tests of their own, the
+    // Those of apps, callers, the certificate and the way to Douyin have tests of their own, the
     // number is another one in each run, 64 KiB is a bound and no knob, only a command makes a
     // database, and only a sandbox has one of its own.
     let mut expected = vec![
         "Config.apps",
+        "Config.callers",
         "Config.callback.limits.body_bytes_max",
         "Config.callback.tls",
         "Config.callback.tls_certificate_file",
