@@ -1,22 +1,23 @@
 //! The process: the core with the listeners around it, and in which order all of it ends.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tracing::{error, info, warn};
 
 use crate::callers::Callers;
 use crate::clock::{Clock, duration_ms};
-use crate::config::{Config, StopConfig};
+use crate::config::{Config, ListenerTls, StopConfig};
 use crate::core::{self, Core};
 use crate::grpc::server;
 use crate::http::admin::{self, Admin, Hosts};
 use crate::http::health::Health;
 use crate::http::listener::{self, Limits};
+use crate::http::tls::Tls;
 use crate::log_limit;
 use crate::store;
 use crate::telemetry;
@@ -29,7 +30,9 @@ pub struct Server {
     callback: Option<TcpListener>,
     admin: TcpListener,
     addrs: Addrs,
-    tls: Option<TlsAcceptor>,
+    grpc_tls: Option<Tls>,
+    callback_tls: Option<Tls>,
+    admin_tls: Option<Tls>,
     callback_limits: Limits,
     admin_hosts: Hosts,
     rehearsal: bool,
@@ -82,7 +85,9 @@ impl Server {
             callback,
             admin,
             addrs: Addrs { grpc: grpc_addr, callback: callback_addr, admin: admin_addr },
-            tls: config.callback.tls.clone().map(|tls| TlsAcceptor::from(tls.0)),
+            grpc_tls: tls(&config.grpc_tls),
+            callback_tls: tls(&config.callback.tls),
+            admin_tls: tls(&config.admin_tls),
             callback_limits: config.callback.limits.clone(),
             admin_hosts: config.admin_hosts.clone(),
             rehearsal: config.rehearsal,
@@ -123,8 +128,9 @@ impl Server {
         let stopping = CancellationToken::new();
         essentials.spawn("health", &stopping, health.clone().watch_store(draining.clone()));
         if let Some(listener) = self.callback {
-            let (tls, limits, callbacks) = (self.tls, self.callback_limits, core.callbacks.clone());
-            let serve = listener::serve(listener, tls, limits, callbacks, edges.clone());
+            let (limits, callbacks) = (self.callback_limits, core.callbacks.clone());
+            let serve =
+                listener::serve(listener, self.callback_tls, limits, callbacks, edges.clone());
             essentials.spawn("callback listener", &edges, serve);
         }
         let admin = Admin {
@@ -133,10 +139,12 @@ impl Server {
             readiness: health.readiness(),
             hosts: self.admin_hosts,
         };
-        let serve_admin = listener::serve(self.admin, None, admin::limits(), admin, edges.clone());
+        let limits = admin::limits();
+        let serve_admin = listener::serve(self.admin, self.admin_tls, limits, admin, edges.clone());
         essentials.spawn("admin listener", &edges, serve_admin);
         let service = core.service.clone();
-        let server = server::serve(self.grpc, service, health.service(), draining.clone());
+        let (tls, health_service) = (self.grpc_tls, health.service());
+        let server = server::serve(self.grpc, tls, service, health_service, draining.clone());
         let cut = CancellationToken::new();
         let cut_off = cut.clone();
         let mut server = essentials.spawn("gRPC server", &draining, async move {
@@ -185,6 +193,10 @@ impl Server {
         }
         stopped
     }
+}
+
+fn tls(files: &ListenerTls) -> Option<Tls> {
+    files.tls.as_ref().map(|tls| Tls::new(Arc::clone(&tls.0)))
 }
 
 async fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), BuildError> {

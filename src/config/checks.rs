@@ -5,7 +5,7 @@ use super::callers;
 use super::knobs::{Slot, grouped, path};
 use super::reading::Reading;
 use super::table::{FLOORS, Floor, ORDERS, Relation, SECTIONS};
-use super::tls::{BadTls, Tls};
+use super::tls::{BadTls, ListenerTls, Speaks, Tls};
 use super::{Config, OPEN};
 
 /// Checks what one knob alone cannot know; returns the warnings.
@@ -23,7 +23,7 @@ pub(super) fn check(reading: &mut Reading) -> Vec<String> {
             reading.problem_of_all(problem);
         }
     }
-    check_tls(reading);
+    LISTENERS.iter().for_each(|keys| check_tls(reading, keys));
     let app_ids: Vec<_> = reading.apps.iter().map(|app| app.draft.app_id.as_ref()).collect();
     let default_app = reading.config.grpc.default_app.as_ref();
     if let (Some(app_id), Some(at)) = (default_app, reading.set.get("default_app"))
@@ -77,25 +77,65 @@ fn check_floors(reading: &mut Reading) {
     }
 }
 
-const CERTIFICATE: &str = "server.callback_tls_certificate_file";
-const KEY: &str = "server.callback_tls_key_file";
+/// The keys of one listener's certificate.
+struct TlsKeys {
+    certificate: &'static str,
+    key: &'static str,
+    /// `None`: it asks for no client certificate.
+    client_ca: Option<&'static str>,
+    speaks: Speaks,
+    of: fn(&mut Config) -> &mut ListenerTls,
+}
 
-/// Reads the certificate of the callback listener, if there shall be one.
-fn check_tls(reading: &mut Reading) {
-    let callback = &reading.config.callback;
-    let files = (callback.tls_certificate_file.clone(), callback.tls_key_file.clone());
-    let (path, why) = match files {
-        (None, None) => return,
-        (Some(_), None) => (CERTIFICATE, format!("is set and {KEY} is not")),
-        (None, Some(_)) => (KEY, format!("is set and {CERTIFICATE} is not")),
-        (Some(certificate), Some(key)) => match Tls::read(&certificate, &key) {
-            Ok(tls) => {
-                reading.config.callback.tls = Some(tls);
-                return;
+const LISTENERS: [TlsKeys; 3] = [
+    TlsKeys {
+        certificate: "server.grpc_tls_certificate_file",
+        key: "server.grpc_tls_key_file",
+        client_ca: Some("server.grpc_client_ca_file"),
+        speaks: Speaks::Grpc,
+        of: |config| &mut config.grpc_tls,
+    },
+    TlsKeys {
+        certificate: "server.callback_tls_certificate_file",
+        key: "server.callback_tls_key_file",
+        client_ca: None,
+        speaks: Speaks::Http,
+        of: |config| &mut config.callback.tls,
+    },
+    TlsKeys {
+        certificate: "server.admin_tls_certificate_file",
+        key: "server.admin_tls_key_file",
+        client_ca: None,
+        speaks: Speaks::Http,
+        of: |config| &mut config.admin_tls,
+    },
+];
+
+/// Reads the certificate of a listener, if there shall be one.
+fn check_tls(reading: &mut Reading, keys: &TlsKeys) {
+    let files = (keys.of)(&mut reading.config).clone();
+    let lacks = |key: &str| format!("is set and {key} is not");
+    let (path, why) = match (&files.certificate_file, &files.key_file, &files.client_ca_file) {
+        (None, None, None) => return,
+        (Some(_), None, _) => (keys.certificate, lacks(keys.key)),
+        (None, Some(_), _) => (keys.key, lacks(keys.certificate)),
+        (None, None, Some(_)) => {
+            let path = keys.client_ca.expect("only a listener that has the key can set it");
+            (path, lacks(keys.certificate))
+        }
+        (Some(certificate), Some(key), client_ca) => {
+            match Tls::read_for(keys.speaks, certificate, key, client_ca.as_deref()) {
+                Ok(tls) => {
+                    (keys.of)(&mut reading.config).tls = Some(tls);
+                    return;
+                }
+                Err(BadTls::Certificate(why)) => (keys.certificate, why),
+                Err(BadTls::Key(why)) => (keys.key, why),
+                Err(BadTls::ClientCa(why)) => {
+                    (keys.client_ca.expect("only a file that was named can be bad"), why)
+                }
             }
-            Err(BadTls::Certificate(why)) => (CERTIFICATE, why),
-            Err(BadTls::Key(why)) => (KEY, why),
-        },
+        }
     };
     let at = reading.set.get(path).cloned().expect("a value without a default was set");
     reading.problem(&at, format!("{path} {why}"));

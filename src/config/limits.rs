@@ -28,8 +28,8 @@ pub fn limits() -> String {
     table(&mut page, "gRPC: calls", &grpc_calls(&config));
     table(&mut page, "gRPC: answers", &grpc_answers(&config));
     table(&mut page, "Callbacks", &edge(&config.callback.limits, CALLBACK_KNOBS));
-    table(&mut page, "Callbacks: TLS", &tls());
     table(&mut page, "Admin", &edge(&admin, ADMIN_KNOBS));
+    table(&mut page, "TLS, on each port that speaks it", &tls());
     table(&mut page, "The client of Douyin", &douyin(&config));
     table(&mut page, "The store", &store(&config));
     page
@@ -116,12 +116,13 @@ fn grpc_connections(config: &Config) -> Vec<Row> {
             knob("connections_max", &count(grpc.connections_max)),
             "the one that has rested longest makes room: GOAWAY without an error if it has asked \
              something, else closed. If each has a call or a watch, the new one gets GOAWAY with \
-             ENHANCE_YOUR_CALM, `too many connections`",
+             ENHANCE_YOUR_CALM, `too many connections`; with TLS it is only closed",
         ),
         (
             "of one address",
             knob("connections_per_peer_max", &per_peer),
-            "GOAWAY with ENHANCE_YOUR_CALM, `too many connections from one address`",
+            "GOAWAY with ENHANCE_YOUR_CALM, `too many connections from one address`; with TLS \
+             it is only closed",
         ),
         (
             "time to go for one that makes room: without a call, and at most",
@@ -134,9 +135,9 @@ fn grpc_connections(config: &Config) -> Vec<Row> {
             "the new one is turned away",
         ),
         (
-            "time until a peer has said that it speaks HTTP/2",
+            "time for the handshake of TLS; after it, until a peer has said that it speaks HTTP/2",
             format!(
-                "{}, looked at every {}",
+                "{0}; {0}, looked at every {1}",
                 time(server::PREFACE_TIME_MAX),
                 time(server::LOOK_INTERVAL)
             ),
@@ -371,11 +372,15 @@ fn edge(limits: &Limits, Sized([connections, requests]): Sized) -> Vec<Row> {
 
 fn tls() -> Vec<Row> {
     vec![
-        ("the certificate file and the key file", "256 KiB".to_owned(), "`serve` ends with 64"),
+        ("a file of certificates, or of a key", "256 KiB".to_owned(), "`serve` ends with 64"),
         ("a message of the handshake (rustls)", bytes(65_535_u64), "closed"),
         ("a record (TLS)", bytes(16_384_u64), "closed"),
         ("what rustls keeps to be written", bytes(64 * 1024_u64), "the answer waits"),
-        ("sessions remembered for a quick start (rustls)", "256".to_owned(), "the oldest go"),
+        (
+            "sessions remembered for a quick start (rustls): gRPC, others",
+            "0, 256".to_owned(),
+            "the oldest go",
+        ),
     ]
 }
 

@@ -50,7 +50,7 @@ pub use environment::{CONFIG_VARIABLE, Environment};
 pub use limits::limits;
 pub use reading::SetBy;
 pub use reference::{markdown, toml};
-pub use tls::Tls;
+pub use tls::{ListenerTls, Tls};
 pub use way::WayConfig;
 
 use reading::Reading;
@@ -69,6 +69,7 @@ pub struct Config {
     /// Whether no real money is moved. Then the floors of the knobs do not apply.
     pub rehearsal: bool,
     pub grpc_addr: SocketAddr,
+    pub grpc_tls: ListenerTls,
     pub sqlite: SqliteOptions,
     pub douyin: ClientConfig,
     pub way: WayConfig,
@@ -83,6 +84,7 @@ pub struct Config {
     pub grpc: GrpcConfig,
     pub callback: CallbackConfig,
     pub admin_addr: SocketAddr,
+    pub admin_tls: ListenerTls,
     pub admin_hosts: Hosts,
     pub poller: PollerConfig,
     pub stop: StopConfig,
@@ -93,10 +95,7 @@ pub struct Config {
 pub struct CallbackConfig {
     /// Faces the internet. Without a platform public key in any app nothing listens there.
     pub addr: SocketAddr,
-    pub tls_certificate_file: Option<String>,
-    pub tls_key_file: Option<String>,
-    /// Read from the two files; `None`: plain text.
-    pub tls: Option<Tls>,
+    pub tls: ListenerTls,
     pub limits: Limits,
     pub other_types: OtherTypes,
 }
@@ -116,6 +115,7 @@ impl Default for Config {
         Self {
             rehearsal: false,
             grpc_addr: SocketAddr::from(([127, 0, 0, 1], 50051)),
+            grpc_tls: ListenerTls::default(),
             sqlite: SqliteOptions::new(Path::new("data").join(DATABASE)),
             douyin: ClientConfig::default(),
             way: WayConfig::default(),
@@ -127,6 +127,7 @@ impl Default for Config {
             grpc: GrpcConfig::default(),
             callback: CallbackConfig::default(),
             admin_addr: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            admin_tls: ListenerTls::default(),
             admin_hosts: Hosts::default(),
             poller: PollerConfig::default(),
             stop: StopConfig {
@@ -141,9 +142,7 @@ impl Default for CallbackConfig {
     fn default() -> Self {
         Self {
             addr: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            tls_certificate_file: None,
-            tls_key_file: None,
-            tls: None,
+            tls: ListenerTls::default(),
             limits: Limits {
                 connections_max: 1_024,
                 requests_max: 256,

@@ -1,12 +1,26 @@
-//! The certificate of a listener, read from PEM files.
+//! What a listener needs to speak TLS, read from PEM files.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoClientAuth, NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
+
+/// The files of one listener, and what was read from them.
+#[derive(Clone, Debug, Default)]
+pub struct ListenerTls {
+    pub certificate_file: Option<String>,
+    pub key_file: Option<String>,
+    /// The authorities whose client certificates are believed.
+    pub client_ca_file: Option<String>,
+    /// `None`: plain text.
+    pub tls: Option<Tls>,
+}
 
 /// What a listener that speaks TLS needs.
 #[derive(Clone)]
@@ -18,6 +32,13 @@ impl fmt::Debug for Tls {
     }
 }
 
+/// What the connections of a listener carry.
+#[derive(Clone, Copy)]
+pub(super) enum Speaks {
+    Grpc,
+    Http,
+}
+
 /// The largest PEM file: a chain of certificates has a few kilobytes.
 const PEM_BYTES_MAX: u64 = 256 * 1024;
 
@@ -25,30 +46,75 @@ const PEM_BYTES_MAX: u64 = 256 * 1024;
 pub enum BadTls {
     Certificate(String),
     Key(String),
+    ClientCa(String),
 }
 
 impl Tls {
+    /// For a listener of HTTP that asks for no client certificate.
     pub fn read(certificate_file: &str, key_file: &str) -> Result<Self, BadTls> {
-        let names = |why: String| format!("names a file that {why}");
-        let chain = super::read_bounded(Path::new(certificate_file), PEM_BYTES_MAX);
-        let chain = chain.map_err(|why| BadTls::Certificate(names(why)))?;
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain.as_bytes()).collect();
-        let chain = chain.ok().filter(|chain| !chain.is_empty());
-        let no_chain = || BadTls::Certificate("names a file that holds no certificate".to_owned());
-        let chain = chain.ok_or_else(no_chain)?;
-        let key = super::read_bounded(Path::new(key_file), PEM_BYTES_MAX);
-        let key = key.map_err(|why| BadTls::Key(names(why)))?;
+        Self::read_for(Speaks::Http, certificate_file, key_file, None)
+    }
+
+    pub(super) fn read_for(
+        speaks: Speaks,
+        certificate_file: &str,
+        key_file: &str,
+        client_ca_file: Option<&str>,
+    ) -> Result<Self, BadTls> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let chain = certificates(certificate_file).map_err(BadTls::Certificate)?;
+        let key = read(key_file).map_err(BadTls::Key)?;
         let no_key = |_| BadTls::Key("names a file that holds no private key".to_owned());
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(no_key)?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = client_ca_file.map(|file| verifier(file, &provider));
+        let verifier = verifier.transpose().map_err(BadTls::ClientCa)?;
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("the provider knows the default versions")
-            .with_no_client_auth()
+            .with_client_cert_verifier(verifier.unwrap_or_else(|| Arc::new(NoClientAuth)))
             .with_single_cert(chain, key);
         let unfit = |error| BadTls::Key(format!("does not fit the certificate: {error}"));
         let mut config = config.map_err(unfit)?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        match speaks {
+            Speaks::Http => config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            Speaks::Grpc => {
+                config.alpn_protocols = vec![b"h2".to_vec()];
+                // A session that is resumed shows no certificate again, so it would outlive it.
+                config.session_storage = Arc::new(NoServerSessionStorage {});
+                config.send_tls13_tickets = 0;
+            }
+        }
         Ok(Self(Arc::new(config)))
     }
+}
+
+/// Asks each client for its certificate. One that is sent must be good; none is good as well,
+/// because tokens identify callers too, and a probe that asks for the health has neither.
+fn verifier(
+    file: &str,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(file)? {
+        let unfit =
+            |error| format!("names a file with a certificate that is no authority: {error}");
+        roots.add(certificate).map_err(unfit)?;
+    }
+    let provider = Arc::clone(provider);
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .allow_unauthenticated()
+        .build();
+    verifier.map_err(|error| format!("names a file that cannot be used: {error}"))
+}
+
+fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let text = read(file)?;
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    let all = all.ok().filter(|all| !all.is_empty());
+    all.ok_or_else(|| "names a file that holds no certificate".to_owned())
+}
+
+fn read(file: &str) -> Result<String, String> {
+    let text = super::read_bounded(Path::new(file), PEM_BYTES_MAX);
+    text.map_err(|why| format!("names a file that {why}"))
 }

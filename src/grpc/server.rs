@@ -1,4 +1,5 @@
-//! The gRPC server: how connections are accepted, what they carry, and within which limits.
+//! The gRPC server: how connections are accepted, in plain text or by TLS, what they carry, and
+//! within which limits.
 //!
 //! hyper serves each connection. tonic's own server has no limit of connections, waits for ever for
 //! a peer that sends nothing, and leaves the task of a stream without an owner.
@@ -17,6 +18,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::MissedTickBehavior;
 use tokio_util::io::InspectReader;
@@ -35,7 +37,9 @@ use super::bounds::{Bound, Connection, Kind, Process};
 use super::shape::{Answering, Shaped};
 use super::{Service, answers};
 use crate::http::listener::accept;
+use crate::http::peer::{At, Peer};
 use crate::http::seats::{Activity, Full, Seat, Seats};
+use crate::http::tls::{Tls, Unshaken};
 use crate::proto;
 use crate::proto::v1::settlement_service_server::SettlementServiceServer;
 use watch::{Checked, Watchman};
@@ -58,7 +62,7 @@ pub(crate) const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Dead peers are found by pings, not by waiting.
 pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long a peer may take to send the preface of HTTP/2.
+/// How long a peer may take for the handshake of TLS, and then to send the preface of HTTP/2.
 pub(crate) const PREFACE_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a connection may stay without a call: before its first one, and later.
 pub(crate) const FIRST_CALL_TIME_MAX: Duration = Duration::from_secs(60);
@@ -93,6 +97,7 @@ type Calls = Shaped<Routes>;
 /// Serves until `stop`; then until every connection has ended. Dropped, it ends them all at once.
 pub(crate) async fn serve(
     listener: TcpListener,
+    tls: Option<Tls>,
     service: Service,
     health: HealthServer<HealthService>,
     stop: CancellationToken,
@@ -109,10 +114,18 @@ pub(crate) async fn serve(
         tasks: tasks.clone(),
         stop: stop.clone(),
         cut,
+        tls,
     };
     // Behind a mesh all callers have one address, so this limit is off unless it is configured.
     let per_peer_max = Some(config.connections_per_peer_max).filter(|peer_max| *peer_max > 0);
     let seats = Seats::new("grpc", config.connections_max, per_peer_max);
+    let is_plain = server.tls.is_none();
+    // What is not TLS would not be understood.
+    let turn_away = |socket: &TcpStream, full| {
+        if is_plain {
+            turn_away(socket, full);
+        }
+    };
     let talk = |socket, peer, seat: Seat| {
         let server = server.clone();
         async move {
@@ -120,7 +133,7 @@ pub(crate) async fn serve(
             let why = tokio::select! {
                 biased;
                 () = cut.cancelled() => "cut",
-                why = server.talk(socket, seat.activity()) => why,
+                why = server.connection(socket, At::Address(peer), seat.activity()) => why,
             };
             debug!(%peer, why, "a connection ended");
         }
@@ -177,11 +190,37 @@ struct Serving {
     tasks: TaskTracker,
     stop: CancellationToken,
     cut: CancellationToken,
+    /// `None`: plain text.
+    tls: Option<Tls>,
 }
 
 impl Serving {
     /// Serves the connection until it ends; returns why it ended.
-    async fn talk(self, socket: TcpStream, activity: &Arc<Activity>) -> &'static str {
+    async fn connection(self, socket: TcpStream, at: At, activity: &Arc<Activity>) -> &'static str {
+        let Some(tls) = &self.tls else {
+            return self.talk(socket, Peer::nameless(at), activity).await;
+        };
+        match tls.handshake(socket, PREFACE_TIME_MAX, activity, &self.stop).await {
+            Ok(stream) => {
+                let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+                let peer = Peer::certified(at, chain);
+                self.talk(stream, peer, activity).await
+            }
+            Err(Unshaken::Silent) => {
+                count_silent();
+                "silent"
+            }
+            Err(Unshaken::Failed) => "not shaken",
+            Err(Unshaken::Over) => "over",
+        }
+    }
+
+    async fn talk(
+        self,
+        socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: Peer,
+        activity: &Arc<Activity>,
+    ) -> &'static str {
         let connection = Connection::new(Arc::clone(&self.process));
         let heard = Arc::clone(&connection);
         let io = InspectReader::new(socket, move |bytes| heard.hear(bytes.len()));
@@ -191,7 +230,8 @@ impl Serving {
             connection: Arc::clone(&connection),
             untaken_max: self.untaken_max,
         };
-        let of_call = (Arc::clone(&connection), Arc::clone(activity));
+        let of_call =
+            OfCall { connection: Arc::clone(&connection), activity: Arc::clone(activity), peer };
         let service = service_fn(move |request| answer(calls.clone(), &of_call, request));
         let serving = builder(streams).serve_connection(TokioIo::new(io), service);
         let mut serving = pin!(serving);
@@ -221,9 +261,7 @@ impl Serving {
                     Checked::Fine => {}
                     Checked::Idle => serving.as_mut().graceful_shutdown(),
                     Checked::Silent => {
-                        let labels = [("listener", "grpc"), ("why", "silent")];
-                        metrics::counter!("settlement_connections_refused_total", &labels)
-                            .increment(1);
+                        count_silent();
                         return "silent";
                     }
                     Checked::Over(why) => return why,
@@ -275,14 +313,24 @@ impl<F: Future> Future for AfterOthers<'_, F> {
     }
 }
 
-fn answer(
-    mut calls: Calls,
-    (connection, activity): &(Arc<Connection>, Arc<Activity>),
-    request: Request<Incoming>,
-) -> Answering {
+fn count_silent() {
+    let labels = [("listener", "grpc"), ("why", "silent")];
+    metrics::counter!("settlement_connections_refused_total", &labels).increment(1);
+}
+
+/// What each call of a connection is told of it.
+struct OfCall {
+    connection: Arc<Connection>,
+    activity: Arc<Activity>,
+    peer: Peer,
+}
+
+fn answer(mut calls: Calls, of_call: &OfCall, request: Request<Incoming>) -> Answering {
     let mut request = request.map(Body::new);
-    request.extensions_mut().insert(Arc::clone(connection));
-    request.extensions_mut().insert(Arc::clone(activity));
+    let extensions = request.extensions_mut();
+    extensions.insert(Arc::clone(&of_call.connection));
+    extensions.insert(Arc::clone(&of_call.activity));
+    extensions.insert(of_call.peer.clone());
     // The router is always ready.
     calls.call(request)
 }

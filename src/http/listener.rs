@@ -23,11 +23,11 @@ use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::http::seats::{Activity, AtWork, Seat, Seats};
+use crate::http::tls::Tls;
 use crate::log_limit::limited;
 
 pub(crate) use accept::accept;
@@ -190,7 +190,7 @@ pub(crate) trait Handler: Clone + Send + Sync + 'static {
 /// waited for, and a request at most as long as a body may take.
 pub(crate) async fn serve(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
     limits: Limits,
     handler: impl Handler,
     stop: CancellationToken,
@@ -243,26 +243,13 @@ struct Edge<H> {
 }
 
 impl<H: Handler> Edge<H> {
-    async fn connection(
-        self,
-        socket: TcpStream,
-        tls: Option<TlsAcceptor>,
-        activity: &Arc<Activity>,
-    ) {
+    async fn connection(self, socket: TcpStream, tls: Option<Tls>, activity: &Arc<Activity>) {
         let Some(tls) = tls else {
             return self.talk(TokioIo::new(socket), activity).await;
         };
-        let shaken = tokio::select! {
-            shaken = tls.accept(socket) => shaken,
-            () = tokio::time::sleep(self.limits.idle_time_max) => {
-                return limited!(Stranger, DEBUG, "a TLS handshake took too long");
-            }
-            () = activity.made_room() => return,
-            () = self.stop.cancelled() => return,
-        };
-        match shaken {
-            Ok(stream) => self.talk(TokioIo::new(stream), activity).await,
-            Err(error) => limited!(Stranger, DEBUG, { %error }, "a TLS handshake failed"),
+        let time_max = self.limits.idle_time_max;
+        if let Ok(stream) = tls.handshake(socket, time_max, activity, &self.stop).await {
+            self.talk(TokioIo::new(stream), activity).await;
         }
     }
 

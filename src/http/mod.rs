@@ -2,7 +2,8 @@
 //! scrapers and orchestrators.
 //!
 //! `listener` is the small HTTP server below both, `seats` are the places for connections of any
-//! listener, `health` says whether the gateway serves.
+//! listener, `tls` is how any of them speaks TLS, `peer` is who is at the other end, `health` says
+//! whether the gateway serves.
 //!
 //! What it must not know: SQL, how a settle changes.
 
@@ -10,4 +11,6 @@ pub mod admin;
 pub mod callbacks;
 pub(crate) mod health;
 pub(crate) mod listener;
+pub mod peer;
 pub(crate) mod seats;
+pub(crate) mod tls;

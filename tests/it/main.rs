@@ -55,6 +55,7 @@ mod signals;
 mod stop;
 mod store_faults;
 mod tidy;
+mod tls;
 mod tokens;
 mod told;
 mod trailers;

@@ -9,10 +9,42 @@ pub(super) const SERVER: &[Knob<Config>] = &[
     Knob {
         key: "grpc_addr",
         slot: Slot::Address { of: |config| &mut config.grpc_addr },
-        meaning: "Where gRPC listens, in plain text: a listener on the way sees the tokens of \
-                  callers. Keep it inside a trusted network, or behind a mesh that encrypts. An \
-                  address that is not loopback needs `callers`. Port 0 takes a free one, which is \
-                  printed at start.",
+        meaning: "Where gRPC listens: in plain text, unless `grpc_tls_certificate_file` is set. In \
+                  plain text a listener on the way sees the tokens of callers: keep it inside a \
+                  trusted network then, or behind a mesh that encrypts. An address that is not \
+                  loopback needs `callers`. Port 0 takes a free one, which is printed at start.",
+    },
+    Knob {
+        key: "grpc_tls_certificate_file",
+        slot: Slot::Optional {
+            of: |config| &mut config.grpc_tls.certificate_file,
+            rule: &PEM,
+            example: Example::Inactive("/run/secrets/grpc-chain.pem"),
+        },
+        meaning: "The certificate chain of the gRPC listener. With it and its key the listener \
+                  speaks TLS 1.2 and 1.3, by HTTP/2 only; without, plain text. It is read again \
+                  when it changes.",
+    },
+    Knob {
+        key: "grpc_tls_key_file",
+        slot: Slot::Optional {
+            of: |config| &mut config.grpc_tls.key_file,
+            rule: &PEM,
+            example: Example::Inactive("/run/secrets/grpc-key.pem"),
+        },
+        meaning: "The private key of that certificate. Read again with it.",
+    },
+    Knob {
+        key: "grpc_client_ca_file",
+        slot: Slot::Optional {
+            of: |config| &mut config.grpc_tls.client_ca_file,
+            rule: &PEM,
+            example: Example::Inactive("/etc/settlement-gateway/client-ca.pem"),
+        },
+        meaning: "The authorities of client certificates. With it each client is asked for one. A \
+                  certificate that is sent must come from one of them and be valid, or the \
+                  connection ends; a client without one may still bring a token. Needs \
+                  `grpc_tls_certificate_file`. Read again when it changes, for new connections.",
     },
     Knob {
         key: "allow_anyone_to_move_money",
@@ -153,22 +185,22 @@ pub(super) const SERVER: &[Knob<Config>] = &[
     Knob {
         key: "callback_tls_certificate_file",
         slot: Slot::Optional {
-            of: |config| &mut config.callback.tls_certificate_file,
+            of: |config| &mut config.callback.tls.certificate_file,
             rule: &PEM,
             example: Example::Inactive("/run/secrets/callback-chain.pem"),
         },
         meaning: "The certificate chain of the callback listener. With it and its key the \
                   listener speaks TLS; without, plain text, for a proxy in front that does. Read \
-                  at start.",
+                  again when it changes.",
     },
     Knob {
         key: "callback_tls_key_file",
         slot: Slot::Optional {
-            of: |config| &mut config.callback.tls_key_file,
+            of: |config| &mut config.callback.tls.key_file,
             rule: &PEM,
             example: Example::Inactive("/run/secrets/callback-key.pem"),
         },
-        meaning: "The private key of that certificate.",
+        meaning: "The private key of that certificate. Read again with it.",
     },
     Knob {
         key: "callback_connections_max",
@@ -206,6 +238,25 @@ pub(super) const SERVER: &[Knob<Config>] = &[
                   IP address and `localhost`: what a scraper's configuration says, for example. \
                   Others get 421, and what a page in a browser sends gets 403, so that no page \
                   can decide. A variable parts them by commas.",
+    },
+    Knob {
+        key: "admin_tls_certificate_file",
+        slot: Slot::Optional {
+            of: |config| &mut config.admin_tls.certificate_file,
+            rule: &PEM,
+            example: Example::Inactive("/run/secrets/admin-chain.pem"),
+        },
+        meaning: "The certificate chain of the admin listener. With it and its key the listener \
+                  speaks TLS; without, plain text. Read again when it changes.",
+    },
+    Knob {
+        key: "admin_tls_key_file",
+        slot: Slot::Optional {
+            of: |config| &mut config.admin_tls.key_file,
+            rule: &PEM,
+            example: Example::Inactive("/run/secrets/admin-key.pem"),
+        },
+        meaning: "The private key of that certificate. Read again with it.",
     },
     Knob {
         key: "drain_delay_ms",

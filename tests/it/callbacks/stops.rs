@@ -47,7 +47,7 @@ async fn a_stop_does_not_wait_for_a_handshake() {
         patient(config);
         let dir = tempfile::TempDir::new().unwrap();
         let (certificate, key) = crate::config::certificate(dir.path());
-        config.callback.tls = Some(Tls::read(&certificate, &key).map_err(|_| "new").unwrap());
+        config.callback.tls.tls = Some(Tls::read(&certificate, &key).map_err(|_| "new").unwrap());
     })
     .await;
     let held = holding(&gateway, &[b"", b"\x16\x03\x01"]).await;

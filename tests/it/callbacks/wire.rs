@@ -81,7 +81,7 @@ async fn with_a_certificate_the_listener_speaks_tls_and_nothing_else() {
         // The client trusts exactly this one.
         let text = std::fs::read_to_string(certificate).unwrap();
         CERTIFICATE.set(text).unwrap();
-        config.callback.tls = Some(tls);
+        config.callback.tls.tls = Some(tls);
     })
     .await;
     let (number, letter) = waiting(&gateway).await;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use settlement_gateway::config::Config;
 use settlement_gateway::douyin::PlatformKeys;
 use settlement_gateway::settle::NotifyUrl;
 use tempfile::TempDir;
@@ -97,37 +98,67 @@ fn keys_that_are_none_and_an_address_without_keys_are_problems() {
 }
 
 #[test]
-fn the_certificate_and_its_key_go_together() {
+fn the_certificate_of_a_listener_and_its_key_go_together() {
     let dir = TempDir::new().unwrap();
     let (certificate, key) = certificate(dir.path());
-    let text = |certificate: &str, key: &str| {
-        format!(
-            "[server]\ncallback_tls_certificate_file = {certificate:?}\n\
-             callback_tls_key_file = {key:?}\n{ONE_APP}"
-        )
-    };
-    let config = load(&text(&certificate, &key), &[]).map_err(|p| p.to_string()).unwrap().config;
-    assert!(config.callback.tls.is_some());
     let other = TempDir::new().unwrap();
     let (_, other_key) = super::callbacks::certificate(other.path());
-    for (certificate, key, blamed) in [
-        (&key, &key, "certificate_file names a file that holds no certificate"),
-        (&certificate, &certificate, "key_file names a file that holds no private key"),
-        (&certificate, &other_key, "key_file does not fit the certificate"),
-        (&certificate, &"missing".to_owned(), "key_file names a file that cannot be read"),
+    for listener in ["grpc", "callback", "admin"] {
+        let text = |certificate: &str, key: &str| {
+            format!(
+                "[server]\n{listener}_tls_certificate_file = {certificate:?}\n\
+                 {listener}_tls_key_file = {key:?}\n{ONE_APP}"
+            )
+        };
+        let loaded = load(&text(&certificate, &key), &[]).map_err(|p| p.to_string()).unwrap();
+        let Config { grpc_tls, callback, admin_tls, .. } = loaded.config;
+        let secured = [("grpc", grpc_tls), ("callback", callback.tls), ("admin", admin_tls)]
+            .map(|(name, tls)| (name, tls.tls.is_some()));
+        assert!(secured.iter().all(|(name, is)| *is == (*name == listener)), "{secured:?}");
+        for (certificate, key, blamed) in [
+            (&key, &key, "certificate_file names a file that holds no certificate"),
+            (&certificate, &certificate, "key_file names a file that holds no private key"),
+            (&certificate, &other_key, "key_file does not fit the certificate"),
+            (&certificate, &"missing".to_owned(), "key_file names a file that cannot be read"),
+        ] {
+            let (code, _, stderr) = checked(&text(certificate, key), &[]);
+            assert_eq!(code, 64);
+            assert!(stderr.contains(&format!("server.{listener}_tls_{blamed}")), "{stderr}");
+        }
+        for (one, other) in [("certificate_file", "key_file"), ("key_file", "certificate_file")] {
+            let text = format!("[server]\n{listener}_tls_{one} = {key:?}\n{ONE_APP}");
+            let (code, _, stderr) = checked(&text, &[]);
+            assert_eq!(code, 64);
+            let expected = format!(
+                "gateway.toml:2:1: server.{listener}_tls_{one} is set and \
+                 server.{listener}_tls_{other} is not"
+            );
+            assert_eq!(problems(&stderr), [expected]);
+        }
+    }
+}
+
+#[test]
+fn client_authorities_are_certificates_and_need_a_certificate_of_the_listener() {
+    let dir = TempDir::new().unwrap();
+    let (certificate, key) = certificate(dir.path());
+    let server = format!(
+        "[server]\ngrpc_tls_certificate_file = {certificate:?}\ngrpc_tls_key_file = {key:?}\n"
+    );
+    let text = |file: &str| format!("{server}grpc_client_ca_file = {file:?}\n{ONE_APP}");
+    let loaded = load(&text(&certificate), &[]).map_err(|p| p.to_string()).unwrap();
+    assert_eq!(loaded.config.grpc_tls.client_ca_file, Some(certificate.clone()));
+    for (file, why) in [
+        (&key, "names a file that holds no certificate"),
+        (&"missing".to_owned(), "names a file that cannot be read"),
     ] {
-        let (code, _, stderr) = checked(&text(certificate, key), &[]);
+        let (code, _, stderr) = checked(&text(file), &[]);
         assert_eq!(code, 64);
-        assert!(stderr.contains(&format!("server.callback_tls_{blamed}")), "{stderr}");
+        assert!(stderr.contains(&format!("server.grpc_client_ca_file {why}")), "{stderr}");
     }
-    for (one, other) in [("certificate_file", "key_file"), ("key_file", "certificate_file")] {
-        let text = format!("[server]\ncallback_tls_{one} = {key:?}\n{ONE_APP}");
-        let (code, _, stderr) = checked(&text, &[]);
-        assert_eq!(code, 64);
-        let expected = format!(
-            "gateway.toml:2:1: server.callback_tls_{one} is set and server.callback_tls_{other} \
-             is not"
-        );
-        assert_eq!(problems(&stderr), [expected]);
-    }
+    let alone = format!("[server]\ngrpc_client_ca_file = {certificate:?}\n{ONE_APP}");
+    let (code, _, stderr) = checked(&alone, &[]);
+    let expected = "gateway.toml:2:1: server.grpc_client_ca_file is set and \
+                    server.grpc_tls_certificate_file is not";
+    assert_eq!((code, problems(&stderr)), (64, vec![expected]));
 }

@@ -97,8 +97,13 @@ fn every_value_of_the_example_is_the_default() {
     // What has no default shows an example instead.
     let without = [
         "default_app",
+        "server.grpc_tls_certificate_file",
+        "server.grpc_tls_key_file",
+        "server.grpc_client_ca_file",
         "server.callback_tls_certificate_file",
         "server.callback_tls_key_file",
+        "server.admin_tls_certificate_file",
+        "server.admin_tls_key_file",
         "douyin.proxy_url",
         "douyin.proxy_credentials_file",
         "douyin.ca_file",
@@ -213,12 +218,11 @@ const NO_KNOBS_ANY_MORE: &[&str] = &[
 fn every_field_of_the_configuration_is_set_by_a_knob_in_the_file_and_by_its_variable() {
     let base = load(ONE_APP, &[]).unwrap().config;
     let mut reached = BTreeSet::new();
-    // The certificate and its key go together and are files, and so are those of the way to
-    // Douyin: they have tests of their own.
-    let of_way = ["proxy_credentials_file", "ca_file"];
-    let together = |shown: &&Shown| {
-        shown.key.starts_with("callback_tls_") || of_way.contains(&shown.key.as_str())
-    };
+    // A certificate and its key go together and are files, and so are those of the way to Douyin:
+    // they have tests of their own.
+    let of_others = ["grpc_client_ca_file", "proxy_credentials_file", "ca_file"];
+    let together =
+        |shown: &&Shown| shown.key.contains("_tls_") || of_others.contains(&shown.key.as_str());
     let blocks = ["apps", "callers"];
     let alone = |shown: &&Shown| !blocks.contains(&shown.table.as_str()) && !together(shown);
     for shown in shown_knobs().iter().filter(alone) {
@@ -240,19 +244,28 @@ fn every_field_of_the_configuration_is_set_by_a_knob_in_the_file_and_by_its_vari
     }
     let without: Vec<_> =
         fields(&base).into_keys().filter(|name| !reached.contains(name)).collect();
-    // Those of apps, callers, the certificate and the way to Douyin have tests of their own, the
+    // Those of apps, callers, certificates and the way to Douyin have tests of their own, the
     // number is another one in each run, 64 KiB is a bound and no knob, only a command makes a
     // database, and only a sandbox has one of its own.
     let mut expected = vec![
+        "Config.admin_tls.certificate_file",
+        "Config.admin_tls.client_ca_file",
+        "Config.admin_tls.key_file",
+        "Config.admin_tls.tls",
         "Config.apps",
         "Config.callers",
         "Config.callback.limits.body_bytes_max",
-        "Config.callback.tls",
-        "Config.callback.tls_certificate_file",
-        "Config.callback.tls_key_file",
+        "Config.callback.tls.certificate_file",
+        "Config.callback.tls.client_ca_file",
+        "Config.callback.tls.key_file",
+        "Config.callback.tls.tls",
         "Config.douyin.way.authorities",
         "Config.gateway.runner",
         "Config.gateway.seed",
+        "Config.grpc_tls.certificate_file",
+        "Config.grpc_tls.client_ca_file",
+        "Config.grpc_tls.key_file",
+        "Config.grpc_tls.tls",
         "Config.sqlite.missing",
         "Config.sqlite.purpose",
         "Config.way.ca_file",

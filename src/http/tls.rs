@@ -1,0 +1,75 @@
+//! TLS of a listener: the handshake within its limits, and a certificate that can be replaced
+//! while connections go on.
+//!
+//! What it must not know: where a certificate comes from.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+use super::seats::Activity;
+use crate::log_limit::limited;
+
+/// What new connections of a listener are offered. Cheap to clone; clones share it.
+#[derive(Clone)]
+pub(crate) struct Tls(Arc<ArcSwap<ServerConfig>>);
+
+/// Why there is no connection after a handshake.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Unshaken {
+    /// The peer took too long.
+    Silent,
+    /// The two do not understand or trust each other.
+    Failed,
+    /// The connection made room for another one, or the listener stops.
+    Over,
+}
+
+impl Tls {
+    pub(crate) fn new(config: Arc<ServerConfig>) -> Self {
+        Self(Arc::new(ArcSwap::new(config)))
+    }
+
+    /// The connection's place counts as at rest meanwhile, so it can be taken from it.
+    pub(crate) async fn handshake(
+        &self,
+        socket: TcpStream,
+        time_max: Duration,
+        activity: &Activity,
+        stop: &CancellationToken,
+    ) -> Result<Box<TlsStream<TcpStream>>, Unshaken> {
+        let acceptor = TlsAcceptor::from(self.0.load_full());
+        // A stream is larger than a future should be.
+        let shaking = Box::pin(acceptor.accept(socket));
+        let shaken = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Err(Unshaken::Over),
+            () = activity.made_room() => return Err(Unshaken::Over),
+            shaken = tokio::time::timeout(time_max, shaking) => shaken,
+        };
+        match shaken {
+            Ok(Ok(stream)) => Ok(Box::new(stream)),
+            Ok(Err(error)) => {
+                limited!(Stranger, DEBUG, { %error }, "a TLS handshake failed");
+                Err(Unshaken::Failed)
+            }
+            Err(_) => {
+                limited!(Stranger, DEBUG, "a TLS handshake took too long");
+                Err(Unshaken::Silent)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tls")
+    }
+}
