@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // reflection can only print details that it finds there.
     compiler.open_files([
         "douyin/settlement/v1/settlement.proto",
+        "douyin/settlement/v1/operator.proto",
         "google/rpc/code.proto",
         "google/rpc/error_details.proto",
         "google/rpc/status.proto",

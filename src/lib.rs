@@ -9,8 +9,8 @@
 //!   4     main · cli · config · server · core               │        │
 //!         telemetry                                         │        │
 //!   3     grpc                          http: admin · callbacks      │
-//!           │create   ▲watch                    │resolve    │hear    │
-//!           ▼         │                         ▼           ▼        │
+//!           │create   ▲watch                                │hear    │
+//!           ▼         │                                     ▼        │
 //!   2     gateway:  create · poll · turn · observe · watch ·         │
 //!           │       query · callback (hub, in_flight)         │call    │
 //!           ▼                                               ▼        │

@@ -25,8 +25,7 @@ fn main() -> ExitCode {
         Ok(Command::Errors(errors)) => errors.run(),
         Ok(Command::Healthcheck(healthcheck)) => wait_for(healthcheck.run()),
         Ok(Command::CheckCallback(check_callback)) => check_callback.run(),
-        Ok(Command::ResolveContradiction(resolve)) => wait_for(resolve.run()),
-        Ok(Command::Stuck(stuck)) => wait_for(stuck.run()),
+        Ok(Command::Settle(settle)) => wait_for(settle.run()),
         Ok(Command::Restored(restored)) => restored.run(),
         #[cfg(feature = "sandbox")]
         Ok(Command::Simulate(simulate)) => {

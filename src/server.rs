@@ -133,12 +133,7 @@ impl Server {
                 listener::serve(listener, self.callback_tls, limits, callbacks, edges.clone());
             essentials.spawn("callback listener", &edges, serve);
         }
-        let admin = Admin {
-            gateway: core.gateway.clone(),
-            metrics,
-            readiness: health.readiness(),
-            hosts: self.admin_hosts,
-        };
+        let admin = Admin { metrics, readiness: health.readiness(), hosts: self.admin_hosts };
         let limits = admin::limits();
         let serve_admin = listener::serve(self.admin, self.admin_tls, limits, admin, edges.clone());
         essentials.spawn("admin listener", &edges, serve_admin);

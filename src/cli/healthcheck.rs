@@ -87,7 +87,7 @@ pub(crate) fn reachable(addr: SocketAddr) -> SocketAddr {
 }
 
 /// An error with all its causes, in one line.
-fn causes(error: impl std::error::Error) -> String {
+pub(crate) fn causes(error: impl std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

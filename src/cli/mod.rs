@@ -1,20 +1,19 @@
 //! The command line, and the commands that print something and end. What `serve` runs is in
 //! [`setup`] and [`crate::server`].
 
-pub(crate) mod admin;
 pub(crate) mod check_callback;
 pub(crate) mod check_config;
+mod connect;
 mod database;
 pub(crate) mod errors;
 pub(crate) mod healthcheck;
 pub(crate) mod init;
 pub(crate) mod new_token;
-pub(crate) mod resolve_contradiction;
 pub(crate) mod restored;
+pub(crate) mod settle;
 pub mod setup;
 #[cfg(feature = "sandbox")]
 pub(crate) mod simulate;
-pub(crate) mod stuck;
 
 use std::fmt;
 use std::io::Write as _;
@@ -63,10 +62,8 @@ pub enum Command {
     /// Checks a saved callback against a platform public key, and shows what it says. Changes
     /// nothing and sends nothing. Exit code 0 if it would be accepted, 1 if not.
     CheckCallback(check_callback::CheckCallback),
-    /// Decides at a running gateway which word of a contradiction is true. Ask Douyin first.
-    ResolveContradiction(resolve_contradiction::ResolveContradiction),
-    /// Lists the settles that do not come to their end, and why, as a running gateway sees them.
-    Stuck(stuck::Stuck),
+    /// Shows, follows, creates and decides settles at a running gateway, over gRPC.
+    Settle(Box<settle::Settle>),
     /// Tells a restored database that it is a backup, before a gateway opens it: what is open in it
     /// is never sent again, because what was committed after the backup is not known any more.
     Restored(restored::Restored),
@@ -141,7 +138,12 @@ pub fn print(text: &str) {
 
 /// Says why a command failed.
 pub fn complain(problem: impl fmt::Display) {
-    let text = format!("settlement-gateway: {problem}\n");
+    complain_to_programs(format!("settlement-gateway: {problem}"));
+}
+
+/// Says why a command failed, in a form that programs read.
+fn complain_to_programs(mut text: String) {
+    text.push('\n');
     tell(move || drop(std::io::stderr().write_all(text.as_bytes())));
 }
 

@@ -286,7 +286,7 @@ fn read(source: Source<'_>, environment: &Environment, flags: Flags) -> Reading 
 }
 
 /// The text of a file. `Err` follows the word "file".
-fn read_bounded(path: &Path, bytes_max: u64) -> Result<String, String> {
+pub(crate) fn read_bounded(path: &Path, bytes_max: u64) -> Result<String, String> {
     let unread = |error: std::io::Error| format!("cannot be read: {error}");
     let file = std::fs::File::open(path).map_err(unread)?;
     let mut bytes = Vec::new();

@@ -4,7 +4,8 @@
 //! through `Gateway::watch`. `create` records and submits, `poll` claims what is due, `turn` is
 //! one worker (a create or the poller) with the lease of one settle, `query` asks Douyin on request
 //! and adopts settles that were made elsewhere, `callback` records what Douyin tells by itself
-//! and what an operator decides, `stuck` says which settles do not come to their end.
+//! and what an operator decides, `stuck` says which settles do not come to their end, `show` all
+//! that is known of one.
 //!
 //! What it must not know: gRPC, HTTP, SQL.
 
@@ -16,6 +17,7 @@ mod in_flight;
 mod observe;
 mod poll;
 mod query;
+mod show;
 mod stuck;
 mod turn;
 mod watch;
@@ -40,6 +42,7 @@ pub use callback::{Callback, ResolveError};
 pub use create::{Create, CreateError, Created, NotSent, ReturnWhen, Unknown};
 pub use poll::{Poller, PollerConfig};
 pub use query::{QueryError, Question};
+pub use show::Shown;
 pub use stuck::{StuckReport, StuckSettle};
 pub use watch::{Ending, Event, Watch, WatchRequest};
 

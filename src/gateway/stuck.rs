@@ -166,12 +166,7 @@ impl Gateway {
         let (key, kind, state) = match settle {
             Unfinished::Unreadable(key) => (key, Some(Stuck::NewerVersion), None),
             Unfinished::Settle(record) => {
-                let last = self.0.stuck.book().answers.get(&record.key).copied();
-                let (started, policy) = (self.0.started, &self.0.config.policy);
-                let kind = stuck(&record, &Circumstances { now, started, policy, last });
-                let of_the_app =
-                    || self.trouble_of(&record.key.app_id).filter(|_| !record.is_final());
-                let kind = kind.or_else(of_the_app);
+                let kind = self.stuck_kind(&record, now);
                 (record.key, kind, Some(record.state.kind()))
             }
         };
@@ -187,6 +182,14 @@ impl Gateway {
             return;
         }
         *counts.entry((key.app_id, kind)).or_default() += 1;
+    }
+
+    /// Why the settle does not come to its end by itself, as far as this process knows.
+    pub(super) fn stuck_kind(&self, record: &Record, now: Timestamp) -> Option<Stuck> {
+        let last = self.0.stuck.book().answers.get(&record.key).copied();
+        let (started, policy) = (self.0.started, &self.0.config.policy);
+        let kind = stuck(record, &Circumstances { now, started, policy, last });
+        kind.or_else(|| self.trouble_of(&record.key.app_id).filter(|_| !record.is_final()))
     }
 
     fn trouble_of(&self, app_id: &AppId) -> Option<Stuck> {

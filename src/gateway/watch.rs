@@ -218,12 +218,12 @@ impl Watch {
 
     async fn heartbeat(&self) -> Result<Event, Ending> {
         let gateway = &self.gateway.0;
-        let due = gateway.store.due_in(self.seat.key()).await.map_err(Ending::Store)?;
+        let next = gateway.store.scheduled(self.seat.key()).await.map_err(Ending::Store)?;
         Ok(Event::Heartbeat {
             revision: self.told,
             server_time: gateway.clock.now(),
             confirmed_time: self.seat.confirmed(),
-            next_check_time: due.map(|wait| gateway.clock.now().plus(wait)),
+            next_check_time: next.map(|next| gateway.clock.now().plus(next.wait)),
         })
     }
 }

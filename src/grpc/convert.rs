@@ -42,11 +42,11 @@ pub struct ParsedCreate {
 
 /// Parsers that add what is wrong.
 impl Violations {
-    fn text<T>(&mut self, field: &str, parsed: Result<T, Invalid>) -> Option<T> {
+    pub(super) fn text<T>(&mut self, field: &str, parsed: Result<T, Invalid>) -> Option<T> {
         parsed.map_err(|invalid| self.add(field, invalid.to_string())).ok()
     }
 
-    fn optional<T>(
+    pub(super) fn optional<T>(
         &mut self,
         field: &str,
         text: String,
@@ -55,7 +55,7 @@ impl Violations {
         if text.is_empty() { None } else { self.text(field, parse(text)) }
     }
 
-    fn enumeration<T: TryFrom<i32>>(&mut self, field: &str, value: i32) -> Option<T> {
+    pub(super) fn enumeration<T: TryFrom<i32>>(&mut self, field: &str, value: i32) -> Option<T> {
         let parsed = T::try_from(value);
         parsed.map_err(|_| self.add(field, format!("{value} is not a known value"))).ok()
     }
@@ -133,7 +133,11 @@ fn settle_params(
     parsed
 }
 
-fn app_id(bad: &mut Violations, text: String, default_app: Option<&AppId>) -> Option<AppId> {
+pub(super) fn app_id(
+    bad: &mut Violations,
+    text: String,
+    default_app: Option<&AppId>,
+) -> Option<AppId> {
     match (text.is_empty(), default_app) {
         (true, Some(app_id)) => Some(app_id.clone()),
         (true, None) => {
@@ -144,7 +148,7 @@ fn app_id(bad: &mut Violations, text: String, default_app: Option<&AppId>) -> Op
     }
 }
 
-fn trade_system(bad: &mut Violations, value: i32) -> Option<TradeSystem> {
+pub(super) fn trade_system(bad: &mut Violations, value: i32) -> Option<TradeSystem> {
     match bad.enumeration("trade_system", value)? {
         v1::TradeSystem::Unspecified | v1::TradeSystem::General => Some(TradeSystem::General),
     }
@@ -175,6 +179,8 @@ fn optional_time(
 /// Which settle a request names.
 pub enum NameKey {
     OutSettleNo(String),
+    /// The number as the gateway shows it, which may be one of Douyin's.
+    ShownNumber(String),
     SettleId(String),
     Missing,
 }
@@ -197,6 +203,16 @@ macro_rules! name_keys {
 
 name_keys!(get_settle_request wait_settle_request watch_settle_request);
 
+impl From<Option<v1::show_settle_request::Key>> for NameKey {
+    fn from(key: Option<v1::show_settle_request::Key>) -> Self {
+        match key {
+            Some(v1::show_settle_request::Key::OutSettleNo(text)) => NameKey::ShownNumber(text),
+            Some(v1::show_settle_request::Key::SettleId(text)) => NameKey::SettleId(text),
+            None => NameKey::Missing,
+        }
+    }
+}
+
 /// Parses the name of a settle and `after_revision`; every violation at once.
 pub fn name(
     app: String,
@@ -211,16 +227,22 @@ pub fn name(
     if after_revision < 0 {
         bad.add("after_revision", "must not be negative");
     }
+    let by_number = |number: Option<OutSettleNo>| {
+        let named = app_id.clone().zip(trade_system).zip(number);
+        named.map(|((app_id, trade_system), out_settle_no)| {
+            Name::Key(Key { app_id, trade_system, out_settle_no })
+        })
+    };
     let name = match key {
         NameKey::Missing => {
             bad.add("key", "one of out_settle_no and settle_id is required");
             None
         }
         NameKey::OutSettleNo(text) => {
-            let number = bad.text("out_settle_no", OutSettleNo::parse(text));
-            app_id.zip(trade_system).zip(number).map(|((app_id, trade_system), out_settle_no)| {
-                Name::Key(Key { app_id, trade_system, out_settle_no })
-            })
+            by_number(bad.text("out_settle_no", OutSettleNo::parse(text)))
+        }
+        NameKey::ShownNumber(text) => {
+            by_number(bad.text("out_settle_no", OutSettleNo::reported(text)))
         }
         NameKey::SettleId(text) => {
             let settle_id = bad.text("settle_id", SettleId::parse(text));
@@ -370,9 +392,7 @@ pub fn settle(record: &Record) -> v1::Settle {
     let submit_before = record.request().map(|request| time(request.submit_before));
     v1::Settle {
         app_id: own(record.key.app_id.as_str()),
-        trade_system: match record.key.trade_system {
-            TradeSystem::General => v1::TradeSystem::General.into(),
-        },
+        trade_system: trade_system_of(record.key.trade_system).into(),
         out_settle_no: own(record.key.out_settle_no.as_str()),
         out_order_no,
         settle_desc: content.map(|content| own(content.settle_desc.as_str())),
@@ -403,6 +423,12 @@ pub fn settle(record: &Record) -> v1::Settle {
     }
 }
 
+pub(super) fn trade_system_of(trade_system: TradeSystem) -> v1::TradeSystem {
+    match trade_system {
+        TradeSystem::General => v1::TradeSystem::General,
+    }
+}
+
 fn settle_param(param: &SettleParam) -> v1::SettleParam {
     let merchant_uid = param.merchant_uid.as_str().to_owned();
     v1::SettleParam { merchant_uid, amount_fen: param.amount.get() }
@@ -425,7 +451,7 @@ fn result(record: &Record) -> Option<v1::SettleResult> {
 }
 
 /// A recorded failure, with the words of its table row.
-fn settle_error(failure: &Failure, outcome: Outcome) -> v1::SettleError {
+pub(super) fn settle_error(failure: &Failure, outcome: Outcome) -> v1::SettleError {
     use crate::douyin::codes::Retry;
     let words = status::words_for(failure, outcome);
     let retry = match words.retry {
@@ -470,7 +496,7 @@ pub fn history_entry(entry: &HistoryEntry) -> v1::HistoryEntry {
     }
 }
 
-fn state(kind: StateKind) -> v1::SettleState {
+pub(super) fn state(kind: StateKind) -> v1::SettleState {
     match kind {
         StateKind::Submitting => v1::SettleState::Submitting,
         StateKind::Processing => v1::SettleState::Processing,

@@ -8,6 +8,7 @@ pub(crate) mod bounds;
 pub mod convert;
 pub(crate) mod deadline;
 pub(crate) mod identity;
+mod operator;
 pub mod page;
 pub mod reasons;
 pub mod rpc;
@@ -94,7 +95,7 @@ pub const WATCHES_PER_CONNECTION_MAX: usize = 1_000;
 /// creates and watches on a small machine and make lists no faster.
 pub const PAGES_MAX: usize = 2;
 
-/// The implementation of `SettlementService`; cheap to clone.
+/// The implementation of both services; cheap to clone.
 #[derive(Clone)]
 pub struct Service {
     gateway: Gateway,

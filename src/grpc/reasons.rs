@@ -53,6 +53,18 @@ const LATER: Retry = Retry::Now(Duration::from_secs(5));
 const CREATES: &[Rpc] = &[Rpc::CreateSettle];
 const STREAMS: &[Rpc] = &[Rpc::WatchSettle];
 const WATCHES: &[Rpc] = &[Rpc::WatchSettle, Rpc::WaitSettle];
+const RESOLVES: &[Rpc] = &[Rpc::ResolveContradiction];
+/// ListStuckSettles reads what is in memory.
+const USING_THE_STORE: &[Rpc] = &[
+    Rpc::CreateSettle,
+    Rpc::WatchSettle,
+    Rpc::WaitSettle,
+    Rpc::GetSettle,
+    Rpc::QuerySettles,
+    Rpc::ListSettles,
+    Rpc::ShowSettle,
+    Rpc::ResolveContradiction,
+];
 
 const NOT_SENT: &[Outcome] = &[Outcome::NotSent];
 const REFUSED: &[Outcome] = &[Outcome::Refused];
@@ -118,6 +130,17 @@ pub static TABLE: &[Row] = &[
         advice: "Have the gateway's operator find out which of the two is true.",
     },
     Row {
+        reason: Reason::ContradictionNotOpen,
+        code: Code::FailedPrecondition,
+        retry: Retry::Never,
+        about: About::Settle,
+        rpcs: RESOLVES,
+        outcomes: &[],
+        meaning: "The settle has no open contradiction.",
+        meaning_zh: "该分账没有待处理的矛盾结果。",
+        advice: "Look at the settle with ShowSettle: an operator may have resolved it.",
+    },
+    Row {
         reason: Reason::DeadlineReached,
         code: Code::DeadlineExceeded,
         retry: SOON,
@@ -127,6 +150,19 @@ pub static TABLE: &[Row] = &[
         meaning: "The caller's deadline came before an answer was known.",
         meaning_zh: "在调用方的截止时间之前未得到结果。",
         advice: "Repeat the same call after the delay in RetryInfo.",
+    },
+    Row {
+        reason: Reason::DecisionNotAllowed,
+        code: Code::FailedPrecondition,
+        retry: Retry::AfterChange,
+        about: About::Settle,
+        rpcs: RESOLVES,
+        outcomes: &[],
+        meaning: "The settle is not final, or the decision would leave a success for another \
+                  settle.",
+        meaning_zh: "该分账尚未结束，或该决定会以另一笔分账取代已成功的分账。",
+        advice: "Wait for Douyin's next word, or keep the recorded one and mend the money at \
+                 Douyin.",
     },
     Row {
         reason: Reason::Forbidden,
@@ -255,7 +291,13 @@ pub static TABLE: &[Row] = &[
         code: Code::NotFound,
         retry: Retry::Never,
         about: About::Settle,
-        rpcs: &[Rpc::WatchSettle, Rpc::WaitSettle, Rpc::GetSettle],
+        rpcs: &[
+            Rpc::WatchSettle,
+            Rpc::WaitSettle,
+            Rpc::GetSettle,
+            Rpc::ShowSettle,
+            Rpc::ResolveContradiction,
+        ],
         outcomes: &[],
         meaning: "No such settle is known at present.",
         meaning_zh: "当前没有找到该分账单。",
@@ -277,7 +319,7 @@ pub static TABLE: &[Row] = &[
         code: Code::Unavailable,
         retry: SOON,
         about: About::Gateway,
-        rpcs: Rpc::ALL,
+        rpcs: USING_THE_STORE,
         outcomes: NOT_SENT_OR_UNKNOWN,
         meaning: "The gateway cannot read or write its records now.",
         meaning_zh: "网关暂时无法读写存储。",

@@ -3,7 +3,7 @@
 use tonic::Code;
 
 use crate::callers::Right;
-use crate::proto::v1::settlement_service_server::SERVICE_NAME;
+use crate::proto::v1::{operator_service_server, settlement_service_server};
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Rpc {
@@ -13,10 +13,13 @@ pub enum Rpc {
     GetSettle,
     QuerySettles,
     ListSettles,
+    ShowSettle,
+    ListStuckSettles,
+    ResolveContradiction,
 }
 
 impl Rpc {
-    /// In the order of the contract.
+    /// In the order of the contract: SettlementService, then OperatorService.
     pub const ALL: &'static [Rpc] = &[
         Rpc::CreateSettle,
         Rpc::WatchSettle,
@@ -24,6 +27,9 @@ impl Rpc {
         Rpc::GetSettle,
         Rpc::QuerySettles,
         Rpc::ListSettles,
+        Rpc::ShowSettle,
+        Rpc::ListStuckSettles,
+        Rpc::ResolveContradiction,
     ];
     /// The RPCs that can ask Douyin before they answer, so that an error from Douyin can be their
     /// answer.
@@ -38,6 +44,24 @@ impl Rpc {
             Rpc::GetSettle => "GetSettle",
             Rpc::QuerySettles => "QuerySettles",
             Rpc::ListSettles => "ListSettles",
+            Rpc::ShowSettle => "ShowSettle",
+            Rpc::ListStuckSettles => "ListStuckSettles",
+            Rpc::ResolveContradiction => "ResolveContradiction",
+        }
+    }
+
+    /// The full name of its service.
+    pub fn service(self) -> &'static str {
+        match self {
+            Rpc::CreateSettle
+            | Rpc::WatchSettle
+            | Rpc::WaitSettle
+            | Rpc::GetSettle
+            | Rpc::QuerySettles
+            | Rpc::ListSettles => settlement_service_server::SERVICE_NAME,
+            Rpc::ShowSettle | Rpc::ListStuckSettles | Rpc::ResolveContradiction => {
+                operator_service_server::SERVICE_NAME
+            }
         }
     }
 
@@ -50,6 +74,7 @@ impl Rpc {
             | Rpc::GetSettle
             | Rpc::QuerySettles
             | Rpc::ListSettles => Right::Read,
+            Rpc::ShowSettle | Rpc::ListStuckSettles | Rpc::ResolveContradiction => Right::Operate,
         }
     }
 
@@ -62,7 +87,7 @@ impl Rpc {
     pub fn of_path(path: &str) -> Option<Self> {
         let (service, method) = path.strip_prefix('/')?.split_once('/')?;
         let mut all = Self::ALL.iter().copied();
-        all.find(|rpc| service == SERVICE_NAME && rpc.name() == method)
+        all.find(|rpc| service == rpc.service() && rpc.name() == method)
     }
 
     /// The fields of its request that go to Douyin, as paths: Douyin can find them wrong.
@@ -86,7 +111,10 @@ impl Rpc {
             Rpc::QuerySettles => {
                 &["app_id", "settle_id", "order_id", "out_settle_no", "out_order_no"]
             }
-            Rpc::ListSettles => &[],
+            Rpc::ListSettles
+            | Rpc::ShowSettle
+            | Rpc::ListStuckSettles
+            | Rpc::ResolveContradiction => &[],
         }
     }
 }
@@ -103,11 +131,20 @@ mod tests {
 
     #[test]
     fn an_rpc_is_known_by_the_path_that_clients_call() {
-        for rpc in Rpc::ALL {
-            let path = format!("/douyin.settlement.v1.SettlementService/{}", rpc.name());
-            assert_eq!(Rpc::of_path(&path), Some(*rpc));
+        for (service, rpc) in [
+            ("SettlementService", Rpc::CreateSettle),
+            ("SettlementService", Rpc::ListSettles),
+            ("OperatorService", Rpc::ShowSettle),
+            ("OperatorService", Rpc::ResolveContradiction),
+        ] {
+            let path = format!("/douyin.settlement.v1.{service}/{}", rpc.name());
+            assert_eq!(Rpc::of_path(&path), Some(rpc));
         }
-        for other in ["", "/", "CreateSettle", "/x/CreateSettle", "/grpc.health.v1.Health/Check"] {
+        for rpc in Rpc::ALL {
+            assert_eq!(Rpc::of_path(&format!("/{}/{}", rpc.service(), rpc.name())), Some(*rpc));
+        }
+        let mixed = "/douyin.settlement.v1.SettlementService/ShowSettle";
+        for other in ["", "/", "CreateSettle", "/x/CreateSettle", mixed] {
             assert_eq!(Rpc::of_path(other), None, "{other}");
         }
     }

@@ -41,6 +41,7 @@ use crate::http::peer::{At, Peer};
 use crate::http::seats::{Activity, Full, Seat, Seats};
 use crate::http::tls::{Tls, Unshaken};
 use crate::proto;
+use crate::proto::v1::operator_service_server::OperatorServiceServer;
 use crate::proto::v1::settlement_service_server::SettlementServiceServer;
 use watch::{Checked, Watchman};
 
@@ -147,6 +148,9 @@ pub(crate) async fn serve(
 
 fn calls(service: Service, health: HealthServer<HealthService>) -> Calls {
     let (shape, reflects) = (service.shape(), service.config.reflection);
+    let operator = OperatorServiceServer::new(service.clone())
+        .accept_compressed(Gzip)
+        .max_decoding_message_size(REQUEST_BYTES_MAX);
     let service = SettlementServiceServer::new(service)
         .accept_compressed(Gzip)
         .max_decoding_message_size(REQUEST_BYTES_MAX);
@@ -160,7 +164,7 @@ fn calls(service: Service, health: HealthServer<HealthService>) -> Calls {
     let health = health.max_decoding_message_size(REQUEST_BYTES_MAX);
     let v1 = v1.accept_compressed(Gzip).max_decoding_message_size(REQUEST_BYTES_MAX);
     let v1alpha = v1alpha.accept_compressed(Gzip).max_decoding_message_size(REQUEST_BYTES_MAX);
-    let mut routes = Routes::new(service).add_service(health);
+    let mut routes = Routes::new(service).add_service(operator).add_service(health);
     if reflects {
         routes = routes.add_service(v1).add_service(v1alpha);
     }

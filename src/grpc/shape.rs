@@ -256,7 +256,14 @@ impl Case {
     fn is_told_anyway(&self) -> bool {
         match self.rpc {
             Some(Rpc::CreateSettle | Rpc::WatchSettle | Rpc::WaitSettle) => true,
-            Some(Rpc::GetSettle | Rpc::QuerySettles | Rpc::ListSettles) => false,
+            Some(
+                Rpc::GetSettle
+                | Rpc::QuerySettles
+                | Rpc::ListSettles
+                | Rpc::ShowSettle
+                | Rpc::ListStuckSettles
+                | Rpc::ResolveContradiction,
+            ) => false,
             None => self.path == Path::Check,
         }
     }

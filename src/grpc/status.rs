@@ -21,7 +21,7 @@ use super::rpc::Rpc;
 use super::time;
 use super::violations::Violations;
 use crate::douyin::codes::{self, Retry};
-use crate::gateway::{CreateError, Ending, NotSent, QueryError, Unknown};
+use crate::gateway::{CreateError, Ending, NotSent, QueryError, ResolveError, Unknown};
 use crate::settle::proof::Proof;
 use crate::settle::{DouyinError, Failure, Reason, StateKind};
 use crate::store;
@@ -207,6 +207,17 @@ pub(crate) fn not_found(names: &Names, rpc: Rpc) -> Status {
 /// Douyin could not be asked.
 pub(crate) fn of_query(error: QueryError, names: &Names, rpc: Rpc) -> Status {
     Problem::of_query(error).by(rpc).about(names).status()
+}
+
+/// A contradiction that is not resolved.
+pub(crate) fn of_resolve(error: ResolveError, names: &Names, rpc: Rpc) -> Status {
+    let problem = match error {
+        ResolveError::NotFound => Problem::own(Reason::SettleNotFound),
+        ResolveError::NotDisputed => Problem::own(Reason::ContradictionNotOpen),
+        ResolveError::NotAllowed => Problem::own(Reason::DecisionNotAllowed),
+        ResolveError::Store(error) => Problem::of_store(&error),
+    };
+    problem.by(rpc).about(names).status()
 }
 
 /// The store failed under a read.

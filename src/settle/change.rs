@@ -3,7 +3,7 @@
 
 use super::evidence::Evidence;
 use super::failure::Failure;
-use super::observation::{Alert, Context, Lease, Observation, Scope};
+use super::observation::{Alert, Context, Lease, Observation, Policy, Scope};
 use super::reason::Reason;
 use super::record::{Facts, Origin, Record, Report, State};
 use crate::clock::Timestamp;
@@ -11,8 +11,18 @@ use crate::clock::Timestamp;
 /// Whether a query begun at `begun` must see everything that we ever sent: the grace has passed
 /// since the last moment at which a permitted send could leave.
 pub(super) fn grace_over(evidence: &Evidence, begun: Timestamp, context: &Context<'_>) -> bool {
-    let visible = |given: Timestamp| given.plus(evidence.lasts()).plus(context.policy.grace);
-    evidence.last_permission.is_none() || context.given.is_some_and(|given| begun >= visible(given))
+    let visible = visible_from(evidence, context.given, context.policy);
+    evidence.last_permission.is_none() || visible.is_some_and(|visible| begun >= visible)
+}
+
+/// From when on a query must see everything that we ever sent; `None`: it is not known. `given` is
+/// the field of [`Context`].
+pub(super) fn visible_from(
+    evidence: &Evidence,
+    given: Option<Timestamp>,
+    policy: &Policy,
+) -> Option<Timestamp> {
+    given.map(|given| given.plus(evidence.lasts()).plus(policy.grace))
 }
 
 /// Whether another send of ours may have taken effect unseen. Then a FAIL or another system's

@@ -113,6 +113,11 @@ text!(
     OrderId, 128, printable
 );
 
+text!(
+    /// An operator's reason in words.
+    Why, 500, printable
+);
+
 fn https(text: &str) -> Result<(), Invalid> {
     let host = text.strip_prefix("https://").ok_or(Invalid::NotHttps)?;
     let named = !host.is_empty() && !host.starts_with(['/', '?', '#', ':', '@']);

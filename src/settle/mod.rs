@@ -5,13 +5,15 @@
 //! life-cycle table), [`proof`] (whose settle a report speaks of), `dispute` (words that contradict
 //! each other), [`mod@merge`] (two records of one settle), [`permission`] (the right to send once),
 //! [`first_seen`] (how old a permission of another process is), [`step`] (what to do next),
-//! [`schedule`] (and when), [`mod@stuck`] (why a settle does not come to its end). [`content`],
-//! [`failure`], [`ids`], [`money`] and [`reason`] are what they are made of.
+//! [`schedule`] (and when), [`mod@stuck`] (why a settle does not come to its end), [`mod@explain`]
+//! (the same in words). [`content`], [`failure`], [`ids`], [`money`] and [`reason`] are what they
+//! are made of.
 
 mod change;
 pub(crate) mod content;
 mod dispute;
 pub(crate) mod evidence;
+pub(crate) mod explain;
 pub(crate) mod failure;
 pub(crate) mod first_seen;
 pub(crate) mod ids;
@@ -31,11 +33,12 @@ pub(crate) mod stuck;
 pub use content::{Content, SettleParam};
 pub use dispute::can_resolve;
 pub use evidence::{Evidence, Unlisted};
+pub use explain::{Explanation, Situation, explain};
 pub use failure::{DouyinError, Failure};
 pub use first_seen::FirstSeen;
 pub use ids::{
     AppId, CallerName, Ext, Invalid, ItemOrderId, Key, MerchantUid, NotifyUrl, OrderId, OutOrderNo,
-    OutSettleNo, SettleDesc, SettleId, TradeSystem, WalletSettleId,
+    OutSettleNo, SettleDesc, SettleId, TradeSystem, WalletSettleId, Why,
 };
 pub use merge::merge;
 pub use money::Fen;

@@ -95,7 +95,9 @@ reasons! {
     CompressionNotSupported = "COMPRESSION_NOT_SUPPORTED",
     /// Only in the history: a report contradicts a final state.
     Contradiction = "CONTRADICTION",
+    ContradictionNotOpen = "CONTRADICTION_NOT_OPEN",
     DeadlineReached = "DEADLINE_REACHED",
+    DecisionNotAllowed = "DECISION_NOT_ALLOWED",
     Forbidden = "FORBIDDEN",
     InternalError = "INTERNAL_ERROR",
     InvalidRequest = "INVALID_REQUEST",

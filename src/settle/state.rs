@@ -296,7 +296,7 @@ fn exists_but_absent(after: &mut Record, after_grace: bool) -> Option<Alert> {
 
 /// What an empty query after the grace makes final: an answered refusal, or the same unlisted
 /// number often enough.
-fn refusal<'a>(evidence: &'a Evidence, policy: &Policy) -> Option<&'a Failure> {
+pub(super) fn refusal<'a>(evidence: &'a Evidence, policy: &Policy) -> Option<&'a Failure> {
     let unlisted = evidence.unlisted.as_ref();
     let unlisted = unlisted.filter(|unlisted| unlisted.times >= policy.unlisted_times_max);
     evidence.refused.as_ref().or(unlisted.map(|unlisted| &unlisted.failure))

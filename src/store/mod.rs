@@ -145,6 +145,15 @@ pub struct Claim {
     pub backoff: u32,
 }
 
+/// When a settle is looked at next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Scheduled {
+    /// How long until a worker may look at it.
+    pub wait: Duration,
+    /// Calls to Douyin since the settle was created, as of the end of the last turn.
+    pub attempts: u32,
+}
+
 /// Which due rows to claim.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ClaimLimits {
@@ -377,10 +386,10 @@ impl Store {
         }
     }
 
-    /// How long until a worker may look at the settle; `None`: it has no due row.
-    pub async fn due_in(&self, key: &Key) -> Result<Option<Duration>, Error> {
+    /// When the settle is looked at next; `None`: it has no due row.
+    pub async fn scheduled(&self, key: &Key) -> Result<Option<Scheduled>, Error> {
         match self {
-            Store::Sqlite(sqlite) => sqlite.due_in(key).await,
+            Store::Sqlite(sqlite) => sqlite.scheduled(key).await,
         }
     }
 

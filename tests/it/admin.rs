@@ -1,8 +1,7 @@
-//! The admin listener: health over HTTP, metrics, and the operators' decisions that it takes.
+//! The admin listener: health over HTTP and metrics.
 
 use std::net::SocketAddr;
 
-use settlement_gateway::http::admin::RESOLVE_PATH;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -19,31 +18,6 @@ async fn it_is_alive_ready_and_counts() {
     let (status, _) = gateway.admin("/metrics").await;
     assert_eq!(status, 200);
     assert_eq!(gateway.admin("/elsewhere").await.0, 404);
-    assert_eq!(gateway.admin(RESOLVE_PATH).await.0, 405);
-}
-
-/// A page in an operator's browser must not be able to decide.
-#[tokio::test]
-async fn a_decision_is_taken_as_json_only_and_only_if_it_is_whole() {
-    let gateway = Gateway::spawn().await;
-    let url = format!("http://{}{RESOLVE_PATH}", gateway.addrs.admin);
-    let client = reqwest::Client::new();
-    let whole = r#"{"app_id":"tt1","out_settle_no":"1","keep":"recorded"}"#;
-    for (content_type, body, status) in [
-        ("text/plain", whole, 415),
-        ("application/x-www-form-urlencoded", whole, 415),
-        ("application/json", "{}", 400),
-        ("application/json", r#"{"app_id":"","out_settle_no":"1","keep":"recorded"}"#, 400),
-        ("application/json", r#"{"app_id":"tt1","out_settle_no":"1","keep":"both"}"#, 400),
-        ("application/json", whole, 404),
-    ] {
-        let request = client.post(&url).header("content-type", content_type).body(body);
-        let answer = within("the answer", request.send()).await.unwrap();
-        assert_eq!(answer.status().as_u16(), status, "{content_type} {body}");
-    }
-    let large = client.post(&url).header("content-type", "application/json");
-    let answer = large.body("x".repeat(17 * 1024)).send().await.unwrap();
-    assert_eq!(answer.status().as_u16(), 413);
 }
 
 /// The status and the text that bytes are answered with.
@@ -60,16 +34,15 @@ async fn raw(addr: SocketAddr, request: &str) -> (u16, String) {
     (status.unwrap_or_else(|| panic!("no status: {answer}")), answer)
 }
 
-const PATHS: [&str; 4] = ["/livez", "/readyz", "/metrics", RESOLVE_PATH];
+const PATHS: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 
 /// What a page gets whose name resolves to this machine (DNS rebinding). A browser takes it for a
 /// page of the gateway itself.
 #[tokio::test]
-async fn a_page_that_calls_this_machine_by_its_own_name_gets_no_answer_and_decides_nothing() {
+async fn a_page_that_calls_this_machine_by_its_own_name_gets_no_answer() {
     let (sim, dir) = (simulator().await, TempDir::new().unwrap());
     let gateway = Process::start(&sim, dir.path(), Setting::default()).await;
     let addr = gateway.admin_addr();
-    let whole = r#"{"app_id":"tt1","out_settle_no":"1","keep":"claimed"}"#;
     let name = "attacker.example";
     for http2 in [false, true] {
         let client = reqwest::Client::builder().resolve(name, addr);
@@ -84,7 +57,7 @@ async fn a_page_that_calls_this_machine_by_its_own_name_gets_no_answer_and_decid
         }
         for origin in [None, Some(url("")), Some("null".to_owned())] {
             let refused = if origin.is_some() { 403 } else { 421 };
-            let mut post = client.post(url(RESOLVE_PATH)).body(whole);
+            let mut post = client.post(url("/metrics")).body("{}");
             post = post.header("content-type", "application/json");
             if let Some(origin) = origin {
                 post = post.header("origin", origin);
@@ -139,11 +112,9 @@ async fn it_answers_to_addresses_localhost_and_configured_names_and_to_no_page_i
         assert_eq!(seen, status, "{target}, {host}: {answer}");
     }
     // The question (preflight) that a browser asks before it sends JSON to another site.
-    let ask = format!(
-        "OPTIONS {RESOLVE_PATH} HTTP/1.1\r\nHost: localhost\r\nOrigin: http://attacker.example\r\n\
-         Access-Control-Request-Method: POST\r\nConnection: close\r\n\r\n"
-    );
-    let (seen, answer) = raw(addr, &ask).await;
+    let ask = "OPTIONS /metrics HTTP/1.1\r\nHost: localhost\r\nOrigin: http://attacker.example\r\n\
+               Access-Control-Request-Method: POST\r\nConnection: close\r\n\r\n";
+    let (seen, answer) = raw(addr, ask).await;
     assert_eq!(seen, 403);
     assert!(!answer.to_ascii_lowercase().contains("access-control"), "{answer}");
 }

@@ -113,7 +113,11 @@ impl Edge {
                 let key = Some(v1::wait_settle_request::Key::OutSettleNo(number));
                 Call::of(rpc, &v1::WaitSettleRequest { app_id, key, ..Default::default() })
             }
-            Rpc::CreateSettle | Rpc::ListSettles => panic!("{} asks for no settle", rpc.name()),
+            Rpc::CreateSettle
+            | Rpc::ListSettles
+            | Rpc::ShowSettle
+            | Rpc::ListStuckSettles
+            | Rpc::ResolveContradiction => panic!("{} asks for no settle", rpc.name()),
         };
         self.told(rpc, call).await
     }

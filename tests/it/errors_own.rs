@@ -1,6 +1,7 @@
 //! The gateway's own reasons: each is provoked, from each of its RPCs and with each of its
 //! outcomes, and compared whole with `snapshots/errors_own.txt`.
 
+mod decisions;
 mod provoked;
 mod stack;
 mod store;
@@ -14,7 +15,9 @@ use douyin_sim::{Status, StrangerSettle};
 use settlement_gateway::config::Config;
 use settlement_gateway::grpc::reasons::{self, Row};
 use settlement_gateway::grpc::rpc::Rpc;
-use settlement_gateway::proto::v1::{self, get_settle_request, query_settles_request};
+use settlement_gateway::proto::v1::{
+    self, get_settle_request, query_settles_request, show_settle_request,
+};
 use settlement_gateway::settle::Reason;
 
 use crate::harness::{
@@ -72,6 +75,9 @@ pub fn asking(rpc: Rpc, number: &str) -> Call {
         Rpc::GetSettle => Call::of(rpc, &v1::GetSettleRequest { refresh: true, ..get(number) }),
         Rpc::QuerySettles => Call::of(rpc, &query_request(number)),
         Rpc::ListSettles => Call::of(rpc, &list_request()),
+        Rpc::ShowSettle => Call::of(rpc, &show_request(number)),
+        Rpc::ListStuckSettles => Call::of(rpc, &stuck_request()),
+        Rpc::ResolveContradiction => Call::of(rpc, &resolve_request(number)),
     }
 }
 
@@ -103,13 +109,34 @@ fn list_request() -> v1::ListSettlesRequest {
     v1::ListSettlesRequest { app_id: APP_ID.to_owned(), ..Default::default() }
 }
 
+fn show_request(number: &str) -> v1::ShowSettleRequest {
+    let key = Some(show_settle_request::Key::OutSettleNo(number.to_owned()));
+    v1::ShowSettleRequest { app_id: APP_ID.to_owned(), key, ..Default::default() }
+}
+
+fn stuck_request() -> v1::ListStuckSettlesRequest {
+    v1::ListStuckSettlesRequest { app_id: APP_ID.to_owned(), ..Default::default() }
+}
+
+pub fn resolve_request(number: &str) -> v1::ResolveContradictionRequest {
+    v1::ResolveContradictionRequest {
+        app_id: APP_ID.to_owned(),
+        out_settle_no: number.to_owned(),
+        keep: v1::KeptWord::Claimed.into(),
+        why: "Douyin's support says so".to_owned(),
+        ..Default::default()
+    }
+}
+
 async fn provoke(reason: &str) -> Provoked {
     match reason {
         "ACCEPTED_WITHOUT_ID" => upstream::accepted_without_id().await,
         "APP_NOT_CONFIGURED" => provoked::app_not_configured().await,
         "BUDGET_EXHAUSTED" => upstream::budget_exhausted().await,
         "COMPRESSION_NOT_SUPPORTED" => stack::compression_not_supported().await,
+        "CONTRADICTION_NOT_OPEN" => decisions::contradiction_not_open().await,
         "DEADLINE_REACHED" => stack::deadline_reached().await,
+        "DECISION_NOT_ALLOWED" => decisions::decision_not_allowed().await,
         "FORBIDDEN" => provoked::forbidden().await,
         "INTERNAL_ERROR" => store::internal_error().await,
         "INVALID_REQUEST" => provoked::invalid_request().await,
@@ -141,6 +168,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("CONTRADICTION", "no RPC"),
     // `a_panic_is_an_error_like_any_other` in src/grpc/shape.rs.
     ("INTERNAL_ERROR", "CreateSettle unknown"),
+    ("INTERNAL_ERROR", "ListStuckSettles"),
 ];
 
 /// The cells of a row: who answers it, and with which outcome.

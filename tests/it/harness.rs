@@ -1,6 +1,7 @@
 //! The base of every test: a gateway on a free port with its own database, in front of its own
 //! simulator over real HTTP, called by a real gRPC client.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use settlement_gateway::clock::{Clock, Timestamp, duration_ms};
 use settlement_gateway::config::Config;
 use settlement_gateway::douyin::PlatformKeys;
 use settlement_gateway::proto::v1;
+use settlement_gateway::proto::v1::operator_service_client::OperatorServiceClient;
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
 use settlement_gateway::proto::v1::watch_settle_response::Event;
 use settlement_gateway::server::{Addrs, Server, Stopped};
@@ -36,6 +38,7 @@ pub const SOON: Duration = Duration::from_secs(20);
 pub struct Gateway {
     pub sim: Simulator,
     pub client: SettlementServiceClient<Channel>,
+    pub operator: OperatorServiceClient<Channel>,
     pub url: String,
     pub addrs: Addrs,
     /// Who may call.
@@ -126,6 +129,17 @@ impl Gateway {
         tune: fn(&mut Config),
         clock_ahead_ms: i64,
     ) -> Self {
+        Self::start_at(sim, dir, tune, clock_ahead_ms, None).await
+    }
+
+    /// `grpc_addr`: where it listens; `None`: at a free port.
+    async fn start_at(
+        sim: Simulator,
+        dir: TempDir,
+        tune: fn(&mut Config),
+        clock_ahead_ms: i64,
+        grpc_addr: Option<SocketAddr>,
+    ) -> Self {
         settlement_gateway::telemetry::start();
         let mut config = config(sim.url(), dir.path().join("settlement.db"));
         let keys = PlatformKeys::parse(&sim.platform_public_key_pem(APP_ID));
@@ -133,6 +147,7 @@ impl Gateway {
         // It names the process.
         config.gateway.seed = STARTS.fetch_add(1, Ordering::Relaxed);
         tune(&mut config);
+        config.grpc_addr = grpc_addr.unwrap_or(config.grpc_addr);
         let clock = match clock_ahead_ms {
             0 => Clock::system(),
             ahead => {
@@ -146,9 +161,22 @@ impl Gateway {
         let stop = CancellationToken::new();
         let running = tokio::spawn(server.run(stop.clone().cancelled_owned()));
         let channel = Endpoint::from_shared(url.clone()).unwrap().connect_lazy();
+        let operator = OperatorServiceClient::new(channel.clone());
         let client = SettlementServiceClient::new(channel);
         let (dir, running) = (Some(dir), Some(running));
-        Self { sim, client, url, addrs, callers, dir, tune, clock_ahead_ms, stop, running }
+        Self {
+            sim,
+            client,
+            operator,
+            url,
+            addrs,
+            callers,
+            dir,
+            tune,
+            clock_ahead_ms,
+            stop,
+            running,
+        }
     }
 
     /// Where Douyin's callbacks of an app go.
@@ -211,6 +239,13 @@ impl Gateway {
         Self::start(self.sim.clone(), dir, self.tune, self.clock_ahead_ms).await
     }
 
+    /// Starts a stopped gateway again where it listened before.
+    pub async fn started_again_at(mut self, addr: SocketAddr) -> Self {
+        let dir = self.dir.take().expect("a running gateway has its folder");
+        let tune = self.tune;
+        Self::start_at(self.sim.clone(), dir, tune, self.clock_ahead_ms, Some(addr)).await
+    }
+
     pub fn database(&self) -> PathBuf {
         self.dir.as_ref().expect("a running gateway has its folder").path().join("settlement.db")
     }
@@ -241,6 +276,25 @@ impl Gateway {
         let call = self.client.clone();
         let call = async move { { call }.get_settle(request).await };
         within("GetSettle", call).await.map(tonic::Response::into_inner)
+    }
+
+    /// As an operator sees it.
+    pub async fn show(&self, out_settle_no: &str) -> Result<v1::ShowSettleResponse, Status> {
+        let request = v1::ShowSettleRequest {
+            key: Some(v1::show_settle_request::Key::OutSettleNo(out_settle_no.to_owned())),
+            ..Default::default()
+        };
+        let call = self.operator.clone();
+        let call = async move { { call }.show_settle(request).await };
+        within("ShowSettle", call).await.map(tonic::Response::into_inner)
+    }
+
+    /// What is stuck, of an app or (empty) of all.
+    pub async fn stuck(&self, app_id: &str) -> Result<v1::ListStuckSettlesResponse, Status> {
+        let request = v1::ListStuckSettlesRequest { app_id: app_id.to_owned(), limit: 0 };
+        let call = self.operator.clone();
+        let call = async move { { call }.list_stuck_settles(request).await };
+        within("ListStuckSettles", call).await.map(tonic::Response::into_inner)
     }
 
     pub async fn watch(

@@ -40,6 +40,7 @@ mod lookups;
 mod lost_answers;
 mod mark;
 mod odd_answers;
+mod operator;
 mod polling;
 mod printed;
 mod process;

@@ -12,7 +12,6 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use settlement_gateway::grpc::rpc::Rpc;
-use settlement_gateway::proto::v1::settlement_service_server::SERVICE_NAME;
 use tokio::net::TcpStream;
 use tokio_stream::Stream;
 
@@ -112,7 +111,7 @@ impl Call {
 
     /// Whatever bytes.
     pub fn bytes(rpc: Rpc, body: Bytes) -> Self {
-        Self::to(&format!("/{SERVICE_NAME}/{}", rpc.name()), body)
+        Self::to(&format!("/{}/{}", rpc.service(), rpc.name()), body)
     }
 
     pub fn to(path: &str, body: Bytes) -> Self {

@@ -273,11 +273,12 @@ static CONTRACT: LazyLock<FileDescriptorSet> =
 /// Whether the request of the RPC has a field at this path; `key` is a oneof.
 fn has_field(rpc: Option<Rpc>, path: &str) -> bool {
     let Some(rpc) = rpc else { return false };
-    let file = CONTRACT.file.iter().find(|file| file.package() == "douyin.settlement.v1").unwrap();
+    let files = CONTRACT.file.iter().filter(|file| file.package() == "douyin.settlement.v1");
+    let messages: Vec<_> = files.flat_map(|file| &file.message_type).collect();
     let mut message = format!("{}Request", rpc.name());
     for part in path.split('.') {
         let name = part.split('[').next().unwrap();
-        let found = file.message_type.iter().find(|it| it.name() == message).unwrap();
+        let found = messages.iter().find(|it| it.name() == message).unwrap();
         if found.oneof_decl.iter().any(|oneof| oneof.name() == name) {
             return true;
         }

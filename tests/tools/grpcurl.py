@@ -19,17 +19,23 @@ from harness import HEALTH, PROTO, SERVICE, equal, expect, run
 GRPCURL = os.environ["CHECK_GRPCURL"]
 BUF = os.environ["CHECK_BUF"]
 
-METHODS = {
-    f"{SERVICE}/{rpc}"
-    for rpc in [
+OPERATORS = "douyin.settlement.v1.OperatorService"
+RPCS = {
+    SERVICE: [
         "CreateSettle",
         "GetSettle",
         "ListSettles",
         "QuerySettles",
         "WaitSettle",
         "WatchSettle",
-    ]
+    ],
+    OPERATORS: [
+        "ListStuckSettles",
+        "ResolveContradiction",
+        "ShowSettle",
+    ],
 }
+METHODS = {f"{service}/{rpc}" for service, rpcs in RPCS.items() for rpc in rpcs}
 
 CALL_SECONDS_MAX = 10
 WATCH_SECONDS_MAX = 5
@@ -98,13 +104,16 @@ def error(gateway, method, request, code):
 def reflection_lists_the_services(gateway):
     services = set(grpcurl(gateway, "list").split())
     reflection = {name for name in services if name.startswith("grpc.reflection.")}
-    equal(services - reflection, {SERVICE, HEALTH})
+    equal(services - reflection, {SERVICE, OPERATORS, HEALTH})
 
 
 def reflection_describes_methods_messages_and_details(gateway):
+    found = set()
+    for service in RPCS:
+        described = grpcurl(gateway, "describe", service)
+        found |= {f"{service}/{rpc}" for rpc in re.findall(r"rpc (\w+) ", described)}
+    equal(found, METHODS)
     described = grpcurl(gateway, "describe", SERVICE)
-    found = set(re.findall(r"rpc (\w+) ", described))
-    equal({f"{SERVICE}/{rpc}" for rpc in found}, METHODS)
     expect("returns ( stream .douyin.settlement.v1.WatchSettleResponse )" in described, described)
     for name in [
         "douyin.settlement.v1.Settle",

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::{Common, DouyinError, OwnError, Tables};
+use crate::grpc::rpc::Rpc;
 
 pub(super) fn page(tables: &Tables) -> String {
     let Tables { douyin, douyin_unlisted, gateway } = tables;
@@ -99,7 +100,7 @@ fn details(common: &Common) -> String {
 fn rpcs_in_words(rpcs: &[&str]) -> String {
     match rpcs.len() {
         0 => "no RPC of the contract".to_owned(),
-        6 => "every RPC".to_owned(),
+        every if every == Rpc::ALL.len() => "every RPC".to_owned(),
         _ => rpcs.join(", "),
     }
 }

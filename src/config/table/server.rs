@@ -227,9 +227,8 @@ pub(super) const SERVER: &[Knob<Config>] = &[
     Knob {
         key: "admin_addr",
         slot: Slot::Address { of: |config| &mut config.admin_addr },
-        meaning: "Where `/metrics`, `/livez` and `/readyz` are, and where an operator's decisions \
-                  are taken. Every peer that reaches it may decide: keep it on loopback or inside \
-                  a trusted network.",
+        meaning: "Where `/metrics`, `/livez` and `/readyz` are. Every peer that reaches it may \
+                  read them: keep it on loopback or inside a trusted network.",
     },
     Knob {
         key: "admin_hosts",
@@ -237,7 +236,7 @@ pub(super) const SERVER: &[Knob<Config>] = &[
         meaning: "The names by which requests may call the admin listener (`Host`), besides any \
                   IP address and `localhost`: what a scraper's configuration says, for example. \
                   Others get 421, and what a page in a browser sends gets 403, so that no page \
-                  can decide. A variable parts them by commas.",
+                  reads there. A variable parts them by commas.",
     },
     Knob {
         key: "admin_tls_certificate_file",

@@ -2,9 +2,8 @@
 //! or a configured name, and that did not come from a page in a browser.
 //!
 //! *The accident without it:* an operator's browser shows an attacker's page, whose name then
-//! resolves to this machine (DNS rebinding). The browser now lets that page read the metrics and
-//! decide about money. But a page cannot hide its name (`Host`), nor that a POST came from it
-//! (`Origin`).
+//! resolves to this machine (DNS rebinding). The browser now lets that page read the metrics. But
+//! a page cannot hide its name (`Host`), nor that a POST came from it (`Origin`).
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};

@@ -4,15 +4,17 @@
 //! [`table`] has one test per row of the table, [`rules`] and [`evidence`] one per rule below it,
 //! [`alike`] numbers that Douyin takes for one, [`clocks`] the rules about time and processes,
 //! [`disputes`] what an operator decides, [`proofs`] whose settle a report speaks of, [`steps`]
-//! what a worker does next, [`mod@stuck`] which settles do not come to their end, [`properties`]
-//! what holds for any sequence, [`traces`] the model's shortest ways to pay twice, and [`explore`]
-//! plays every interleaving of a small world. This module has what they share.
+//! what a worker does next, [`mod@stuck`] which settles do not come to their end, [`mod@explain`]
+//! what an operator is told about one, [`properties`] what holds for any sequence, [`traces`] the
+//! model's shortest ways to pay twice, and [`explore`] plays every interleaving of a small world.
+//! This module has what they share.
 
 mod alike;
 mod clocks;
 mod decisions;
 mod disputes;
 mod evidence;
+mod explain;
 mod explore;
 mod outside;
 mod packed;

@@ -192,8 +192,8 @@ pub(in crate::store) async fn at<T>(
 }
 
 pub(in crate::store) async fn due_at(store: &Store, key: &Key) -> Result<Option<Timestamp>, Error> {
-    let due_in = store.due_in(key).await?;
-    Ok(due_in.map(|wait| store.clock().now().plus(wait)))
+    let scheduled = store.scheduled(key).await?;
+    Ok(scheduled.map(|scheduled| store.clock().now().plus(scheduled.wait)))
 }
 
 pub(in crate::store) async fn next_due(

@@ -118,6 +118,8 @@ pub(super) async fn only_the_holder_releases_and_only_once(subject: Subject) {
     assert_eq!(release(fence).await, Ok(false));
     assert_eq!(store.get(&record.key).await, Ok(Some(record.clone())));
     assert_eq!(due_at(store, &record.key).await, Ok(Some(after_ms(5))));
+    let scheduled = store.scheduled(&record.key).await.unwrap().unwrap();
+    assert_eq!(scheduled.attempts, 4);
     let claims = claim(store, after_ms(5)).await;
     assert_eq!((claims[0].attempts, claims[0].backoff), (4, 2));
     assert!(claims[0].fence > fence);

@@ -47,7 +47,7 @@ use rusqlite::Connection;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Claim, ClaimLimits, Error, FORGOTTEN_MAX, Fence, Insert, ListQuery, Listed, NewDue,
+    Claim, ClaimLimits, Error, FORGOTTEN_MAX, Fence, Insert, ListQuery, Listed, NewDue, Scheduled,
     StoredToken, Swap, Swapped, SweepCursor, Swept, UnfinishedCursor, UnfinishedPage,
 };
 use crate::clock::{Clock, Timestamp};
@@ -303,10 +303,11 @@ impl Sqlite {
         Ok(due_at.map(|due_at| due_at.since(self.now())))
     }
 
-    pub(super) async fn due_in(&self, key: &Key) -> Result<Option<Duration>, Error> {
+    pub(super) async fn scheduled(&self, key: &Key) -> Result<Option<Scheduled>, Error> {
         let key = key.clone();
-        let due_at = self.readers.read(move |db| schedule::due_at(db, &key)).await?;
-        Ok(due_at.map(|due_at| due_at.since(self.now())))
+        let found = self.readers.read(move |db| schedule::scheduled(db, &key)).await?;
+        let now = self.now();
+        Ok(found.map(|(due_at, attempts)| Scheduled { wait: due_at.since(now), attempts }))
     }
 
     pub(super) async fn history(

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use super::super::{Claim, ClaimLimits, Fence};
 use super::columns::{Binder, Cursor, Fault};
@@ -232,14 +232,22 @@ pub(super) fn next_due(
     Ok(earliest)
 }
 
-pub(super) const SELECT_DUE_AT: &str =
-    "SELECT due_at_ms FROM settle WHERE app_id = ? AND trade_system = ? AND out_settle_no = ?";
+pub(super) const SELECT_SCHEDULED: &str = "SELECT due_at_ms, attempts FROM settle
+    WHERE app_id = ? AND trade_system = ? AND out_settle_no = ? AND due_at_ms IS NOT NULL";
 
-pub(super) fn due_at(connection: &Connection, key: &Key) -> Result<Option<Timestamp>, Fault> {
-    let mut statement = connection.prepare_cached(SELECT_DUE_AT)?;
+/// When the settle is due, and its attempts.
+pub(super) fn scheduled(
+    connection: &Connection,
+    key: &Key,
+) -> Result<Option<(Timestamp, u32)>, Fault> {
+    let mut statement = connection.prepare_cached(SELECT_SCHEDULED)?;
     let key = params![key.app_id.as_str(), key.trade_system.word(), key.out_settle_no.as_str()];
-    let due_at: Option<Option<i64>> = statement.query_row(key, |row| row.get(0)).optional()?;
-    Ok(due_at.flatten().map(Timestamp::from_ms))
+    let mut rows = statement.query(key)?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    let mut cursor = Cursor::new(row);
+    Ok(Some((cursor.time()?, cursor.count()?)))
 }
 
 /// Reads the whole schedule in its index, and the rows of leases.

@@ -1,4 +1,7 @@
 //! Requests: the first byte chooses the RPC, the rest is its message as it comes on the wire.
+//!
+//! The inputs of the corpus are older than OperatorService, so its RPCs have numbers that none of
+//! them begins with.
 
 use std::cell::RefCell;
 
@@ -6,11 +9,17 @@ use prost::Message;
 use serde_json::Value;
 use settlement_gateway::grpc::rpc::Rpc;
 use settlement_gateway::proto::v1;
+use settlement_gateway::proto::v1::operator_service_server::OperatorService as _;
 use settlement_gateway::proto::v1::settlement_service_server::SettlementService as _;
 use tonic::{Code, Request, Status};
 
 use super::told::told_status;
 use super::world::{APP, Douyin, Site, World};
+
+/// The RPCs of SettlementService come first.
+const CALLERS: usize = 6;
+/// The byte that chooses the first RPC of OperatorService.
+const OPERATORS_FROM: u8 = 16;
 
 thread_local! {
     static PLACE: RefCell<Option<(World, Site)>> = const { RefCell::new(None) };
@@ -18,7 +27,10 @@ thread_local! {
 
 pub fn hold(data: &[u8]) {
     let Some((first, message)) = data.split_first() else { return };
-    let rpc = Rpc::ALL[usize::from(*first) % Rpc::ALL.len()];
+    let (callers, operators) = Rpc::ALL.split_at(CALLERS);
+    let operators_rpc = first.checked_sub(OPERATORS_FROM).map(usize::from);
+    let rpc = operators_rpc.and_then(|nth| operators.get(nth));
+    let rpc = *rpc.unwrap_or(&callers[usize::from(*first) % callers.len()]);
     PLACE.with_borrow_mut(|place| {
         if place.as_mut().is_none_or(|(world, _)| world.is_worn()) {
             let world = World::new();
@@ -52,6 +64,13 @@ fn call(world: &mut World, site: &Site, rpc: Rpc, message: &[u8]) {
             let answered = world.run(service.list_settles(Request::new(request.clone())));
             let listed = answered.map(tonic::Response::into_inner);
             listed.map(|listed| next_page(world, site, request, &listed.next_page_token)).err()
+        }),
+        Rpc::ShowSettle => decoded(message)
+            .and_then(|request| world.run(service.show_settle(Request::new(request))).err()),
+        Rpc::ListStuckSettles => decoded(message)
+            .and_then(|request| world.run(service.list_stuck_settles(Request::new(request))).err()),
+        Rpc::ResolveContradiction => decoded(message).and_then(|request| {
+            world.run(service.resolve_contradiction(Request::new(request))).err()
         }),
     };
     if let Some(status) = failed {

@@ -4,10 +4,10 @@ use std::process::Output;
 
 use douyin_sim::{Status, StrangerSettle};
 use settlement_gateway::proto::v1::{self, ObservationSource, SettleState};
-use tokio::process::Command;
 
 use super::{Letter, spawn, success};
 use crate::harness::{APP_ID, Gateway, create_on, number, within};
+use crate::operator::settle_command;
 
 /// A settle about which Douyin said two final words, in this order.
 async fn disputed(gateway: &Gateway, first: Status, second: Status) -> v1::Settle {
@@ -23,12 +23,12 @@ async fn disputed(gateway: &Gateway, first: Status, second: Status) -> v1::Settl
     settle
 }
 
-/// `resolve-contradiction`: its exit code and what it said.
+/// `settle resolve`: its exit code and what it said.
 async fn resolve(gateway: &Gateway, number: &str, keep: &str) -> (i32, String) {
-    let addr = gateway.addrs.admin.to_string();
-    let command = Command::new(env!("CARGO_BIN_EXE_settlement-gateway"))
-        .args(["resolve-contradiction", "--app-id", APP_ID, "--out-settle-no", number])
-        .args(["--keep", keep, "--admin-addr", &addr])
+    let why = ["--why", "Douyin's support wrote so"];
+    let command = settle_command(&gateway.addrs.grpc.to_string(), "table")
+        .args(["resolve", "--app-id", APP_ID, number, "--keep", keep])
+        .args(why)
         .output();
     let Output { status, stdout, stderr } = within("the command", command).await.unwrap();
     let said = [stdout, stderr].concat();
@@ -46,7 +46,7 @@ async fn a_contradiction_keeps_the_state_and_is_shown_until_the_recorded_word_is
 
     let (code, said) = resolve(&gateway, &settle.out_settle_no, "recorded").await;
     assert_eq!(code, 0, "{said}");
-    assert!(said.contains("is SUCCEEDED"), "{said}");
+    assert!(said.contains("SUCCEEDED"), "{said}");
     let full = gateway.get_full(&settle.out_settle_no).await.unwrap();
     let resolved = full.settle.unwrap();
     assert_eq!((resolved.state(), resolved.contradiction), (SettleState::Succeeded, None));
@@ -59,7 +59,7 @@ async fn a_contradiction_keeps_the_state_and_is_shown_until_the_recorded_word_is
     assert_eq!(gateway.get(&settle.out_settle_no).await.unwrap().contradiction, None);
     let (code, said) = resolve(&gateway, &settle.out_settle_no, "recorded").await;
     assert_eq!(code, 1);
-    assert!(said.contains("no open contradiction"), "{said}");
+    assert!(said.contains("CONTRADICTION_NOT_OPEN"), "{said}");
 }
 
 #[tokio::test]
@@ -125,7 +125,7 @@ async fn what_cannot_be_resolved_says_why() {
     let gateway = spawn().await;
     let (code, said) = resolve(&gateway, "unknown", "recorded").await;
     assert_eq!(code, 1);
-    assert!(said.contains("no such settle is recorded"), "{said}");
+    assert!(said.contains("SETTLE_NOT_FOUND"), "{said}");
     let (code, said) = resolve(&gateway, &"x".repeat(200), "recorded").await;
     assert_eq!(code, 1);
     assert!(said.contains("out_settle_no"), "{said}");

@@ -6,7 +6,10 @@ use douyin_sim::Script;
 use settlement_gateway::grpc::rpc::Rpc;
 use settlement_gateway::proto::v1::{self, SettleState};
 
-use super::{Edge, Provoked, asking, get, list_request, query_request, wait_request};
+use super::{
+    Edge, Provoked, asking, get, list_request, query_request, resolve_request, show_request,
+    stuck_request, wait_request,
+};
 use crate::callers::{guarded, mistaken};
 use crate::harness::{create_on, create_request, watch_request};
 use crate::raw::Call;
@@ -30,6 +33,17 @@ pub async fn app_not_configured() -> Provoked {
         }
         Rpc::ListSettles => {
             Call::of(rpc, &v1::ListSettlesRequest { app_id: app_id(), ..list_request() })
+        }
+        Rpc::ShowSettle => {
+            Call::of(rpc, &v1::ShowSettleRequest { app_id: app_id(), ..show_request("n") })
+        }
+        Rpc::ListStuckSettles => {
+            Call::of(rpc, &v1::ListStuckSettlesRequest { app_id: app_id(), ..stuck_request() })
+        }
+        Rpc::ResolveContradiction => {
+            let wrong =
+                v1::ResolveContradictionRequest { app_id: app_id(), ..resolve_request("n") };
+            Call::of(rpc, &wrong)
         }
     })
     .await
@@ -62,6 +76,15 @@ pub async fn invalid_request() -> Provoked {
             Rpc::ListSettles => {
                 let page_token = "00".to_owned();
                 let wrong = v1::ListSettlesRequest { page_size: -1, page_token, ..list_request() };
+                Call::of(rpc, &wrong)
+            }
+            Rpc::ShowSettle => Call::of(rpc, &show_request(&"x".repeat(129))),
+            Rpc::ListStuckSettles => {
+                Call::of(rpc, &v1::ListStuckSettlesRequest { limit: -1, ..stuck_request() })
+            }
+            Rpc::ResolveContradiction => {
+                let why = "two\nlines".to_owned();
+                let wrong = v1::ResolveContradictionRequest { keep: 0, why, ..resolve_request("") };
                 Call::of(rpc, &wrong)
             }
         })

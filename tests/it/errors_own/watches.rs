@@ -36,7 +36,13 @@ pub async fn revision_from_future() -> Provoked {
 
 pub async fn settle_not_found() -> Provoked {
     let edge = Edge::spawn(|_| {}).await;
-    let rpcs = [Rpc::WatchSettle, Rpc::WaitSettle, Rpc::GetSettle];
+    let rpcs = [
+        Rpc::WatchSettle,
+        Rpc::WaitSettle,
+        Rpc::GetSettle,
+        Rpc::ShowSettle,
+        Rpc::ResolveContradiction,
+    ];
     edge.each(&rpcs, |rpc| reading(rpc, "nowhere")).await
 }
 

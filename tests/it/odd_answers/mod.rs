@@ -220,15 +220,12 @@ async fn looking() -> Gateway {
     .await
 }
 
-/// Waits until the admin listener lists the settle so.
+/// Waits until the operator's list has the settle so.
 async fn is_stuck(gateway: &Gateway, number: &str, kind: &str) {
     let listed = async {
         loop {
-            let (status, told) = gateway.admin("/stuck").await;
-            assert_eq!(status, 200);
-            let told: Value = serde_json::from_str(&told).unwrap();
-            let mut settles = told["settles"].as_array().unwrap().iter();
-            if settles.any(|it| it["out_settle_no"] == *number && it["kind"] == *kind) {
+            let told = gateway.stuck("").await.unwrap();
+            if told.settles.iter().any(|it| it.out_settle_no == number && it.kind == kind) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -1,8 +1,7 @@
 //! Stuck settles are counted, logged once when it begins, and listed by a command.
 
-use tokio::process::Command;
-
 use super::*;
+use crate::operator::settle_command;
 
 /// A process that looks for stuck settles all the time.
 async fn process(sim: &Simulator, dir: &std::path::Path) -> Process {
@@ -11,10 +10,8 @@ async fn process(sim: &Simulator, dir: &std::path::Path) -> Process {
 }
 
 async fn listed(process: &Process, format: &str) -> String {
-    let addr = process.admin_addr().to_string();
-    let command = Command::new(env!("CARGO_BIN_EXE_settlement-gateway"))
-        .args(["stuck", "--admin-addr", &addr, "--format", format])
-        .output();
+    let addr = process.grpc_addr().to_string();
+    let command = settle_command(&addr, format).arg("stuck").output();
     let output = within("the command", command).await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
@@ -25,9 +22,9 @@ async fn until_listed(process: &Process, number: &str, kind: Option<&str>) {
     let listed = async {
         loop {
             let told: Value = serde_json::from_str(&listed(process, "json").await).unwrap();
-            let settles = told["settles"].as_array().unwrap();
-            let found = settles.iter().find(|settle| settle["out_settle_no"] == *number);
-            let looked = !told["looked_time"].is_null();
+            let mut settles = told["settles"].as_array().into_iter().flatten();
+            let found = settles.find(|settle| settle["outSettleNo"] == *number);
+            let looked = !told["lookedTime"].is_null();
             if looked && found.map(|settle| settle["kind"].as_str().unwrap()) == kind {
                 return;
             }

@@ -137,7 +137,7 @@ fn every_statement_finds_its_rows_by_an_index_in_the_order_it_needs() {
     let mut statements: Vec<&str> = statements.map(|sql| sql.as_str()).to_vec();
     statements.extend([
         settles::UPDATE_LISTED,
-        schedule::SELECT_DUE_AT,
+        schedule::SELECT_SCHEDULED,
         history::INSERT_LATE,
         history::SELECT_HISTORY,
         history::SELECT_LATE,

@@ -1,0 +1,210 @@
+//! How a command reaches the gateway's gRPC port: where it is, TLS, and who the caller is.
+//!
+//! What it must not know: what a command asks.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls_platform_verifier::BuilderVerifierExt as _;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+use tower::service_fn;
+
+use super::ConfigFile;
+use super::healthcheck::{causes, reachable};
+use crate::config::{self, Config, Environment};
+
+/// Where the gateway is, and who calls.
+#[derive(Debug, Args)]
+pub(super) struct Reach {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// The gateway's gRPC address. Default: the one that `serve` would listen on by its
+    /// configuration.
+    #[arg(long, value_name = "HOST:PORT", global = true)]
+    addr: Option<String>,
+    /// A file with the caller's token.
+    #[arg(long, value_name = "FILE", global = true)]
+    token_file: Option<PathBuf>,
+    /// Speaks TLS. The options below imply it.
+    #[arg(long, global = true)]
+    tls: bool,
+    /// The CA certificates that the gateway's certificate must come from (PEM). Default: those of
+    /// the operating system.
+    #[arg(long, value_name = "FILE", global = true)]
+    ca: Option<PathBuf>,
+    /// The caller's certificate with its chain (PEM).
+    #[arg(long, value_name = "FILE", requires = "key", global = true)]
+    certificate: Option<PathBuf>,
+    /// The private key of that certificate (PEM).
+    #[arg(long, value_name = "FILE", requires = "certificate", global = true)]
+    key: Option<PathBuf>,
+    /// The name that the gateway's certificate must have. Default: the host of the address.
+    #[arg(long, value_name = "NAME", global = true)]
+    server_name: Option<String>,
+}
+
+/// A connection on which each call carries the caller's token.
+pub(super) type Line = InterceptedService<Channel, Bearer>;
+
+/// Adds the token to a call.
+#[derive(Clone)]
+pub(super) struct Bearer(Option<MetadataValue<Ascii>>);
+
+/// From resolving the name to the end of the handshake.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+/// The largest file of certificates, of a key or of a token.
+const FILE_BYTES_MAX: u64 = 256 * 1024;
+
+impl Reach {
+    /// Connects. `Err` says why not.
+    pub(super) async fn connect(&self) -> Result<Line, String> {
+        let addr = self.addr()?;
+        let bearer = Bearer(self.token_file.as_deref().map(token).transpose()?);
+        let channel = match self.tls()? {
+            None => open(&addr, "http", None).await,
+            Some(tls) => {
+                let name = self.server_name(&addr)?;
+                open(&addr, "https", Some((tls, name))).await
+            }
+        };
+        let channel = channel.map_err(|why| format!("{addr}: {why}"))?;
+        Ok(InterceptedService::new(channel, bearer))
+    }
+
+    fn addr(&self) -> Result<String, String> {
+        if let Some(addr) = &self.addr {
+            return Ok(addr.clone());
+        }
+        let environment = Environment::of_process();
+        let addr = Config::load_addr(self.file.source(), &environment, |config| {
+            ("server.grpc_addr", config.grpc_addr)
+        });
+        addr.map(|addr| reachable(addr).to_string()).map_err(|problems| problems.to_string())
+    }
+
+    /// `None`: the connection is in plain text.
+    fn tls(&self) -> Result<Option<TlsConnector>, String> {
+        let implied = [&self.ca, &self.certificate, &self.key].iter().any(|file| file.is_some());
+        if !self.tls && !implied && self.server_name.is_none() {
+            return Ok(None);
+        }
+        // One crypto provider for the process.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let trusting = match &self.ca {
+            None => ClientConfig::builder().with_platform_verifier().map_err(|e| e.to_string())?,
+            Some(file) => {
+                let mut roots = rustls::RootCertStore::empty();
+                for certificate in certificates(file)? {
+                    let added = roots.add(certificate);
+                    added.map_err(|error| format!("{}: {error}", file.display()))?;
+                }
+                ClientConfig::builder().with_root_certificates(roots)
+            }
+        };
+        let mut config = match (&self.certificate, &self.key) {
+            (Some(certificate), Some(key)) => {
+                let chain = certificates(certificate)?;
+                let why = |error| format!("{}: {error}", key.display());
+                let pem = read(key)?;
+                let key = PrivateKeyDer::from_pem_slice(pem.expose_secret().as_bytes());
+                let key = key.map_err(|_| why("holds no private key".to_owned()))?;
+                let config = trusting.with_client_auth_cert(chain, key);
+                config.map_err(|error| why(format!("does not fit the certificate: {error}")))?
+            }
+            (Some(_), None) | (None, Some(_)) | (None, None) => trusting.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Some(TlsConnector::from(Arc::new(config))))
+    }
+
+    fn server_name(&self, addr: &str) -> Result<ServerName<'static>, String> {
+        let host = addr.rsplit_once(':').map_or(addr, |(host, _)| host);
+        let name = self.server_name.as_deref().unwrap_or(host.trim_matches(['[', ']']));
+        ServerName::try_from(name.to_owned()).map_err(|_| format!("{name} is no server name"))
+    }
+}
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
+}
+
+async fn open(
+    addr: &str,
+    scheme: &str,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+) -> Result<Channel, String> {
+    let origin = format!("{scheme}://{addr}").parse::<Uri>();
+    let origin = origin.map_err(|_| "is no address".to_owned())?;
+    // The scheme of the endpoint is not the one of the requests: the connector does the TLS.
+    let endpoint = Endpoint::from_shared(format!("http://{addr}"));
+    let endpoint = endpoint.map_err(|_| "is no address".to_owned())?.origin(origin);
+    let addr = addr.to_owned();
+    let connector = service_fn(move |_: Uri| {
+        let (addr, tls) = (addr.clone(), tls.clone());
+        async move {
+            let connected = tokio::time::timeout(CONNECT_TIME_MAX, socket(&addr, tls)).await;
+            let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            connected.map(TokioIo::new)
+        }
+    });
+    endpoint.connect_with_connector(connector).await.map_err(causes)
+}
+
+trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+
+async fn socket(
+    addr: &str,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+) -> io::Result<Box<dyn Io>> {
+    let socket = TcpStream::connect(addr).await?;
+    socket.set_nodelay(true)?;
+    Ok(match tls {
+        None => Box::new(socket),
+        Some((tls, name)) => Box::new(tls.connect(name, socket).await?),
+    })
+}
+
+fn token(file: &Path) -> Result<MetadataValue<Ascii>, String> {
+    let text = read(file)?;
+    let value = format!("Bearer {}", text.expose_secret().trim());
+    let token = MetadataValue::try_from(value);
+    let mut token = token.map_err(|_| format!("{}: holds no token", file.display()))?;
+    token.set_sensitive(true);
+    Ok(token)
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let pem = read(file)?;
+    let chain: Result<Vec<_>, _> =
+        CertificateDer::pem_slice_iter(pem.expose_secret().as_bytes()).collect();
+    let chain = chain.ok().filter(|chain| !chain.is_empty());
+    chain.ok_or_else(|| format!("{}: holds no certificate", file.display()))
+}
+
+fn read(file: &Path) -> Result<SecretString, String> {
+    let text = config::read_bounded(file, FILE_BYTES_MAX);
+    text.map(SecretString::from).map_err(|why| format!("{}: the file {why}", file.display()))
+}

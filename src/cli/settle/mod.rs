@@ -1,0 +1,99 @@
+//! `settle`: what a person does with settles at a running gateway. Tables on a terminal, JSON for
+//! programs.
+//!
+//! What it must not know: how a settle changes. It says what the gateway answers.
+
+mod call;
+mod create;
+mod json;
+mod list;
+mod name;
+mod resolve;
+mod show;
+mod stuck;
+mod table;
+mod watch;
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::connect::Reach;
+use super::{complain, complain_to_programs};
+use call::{Caller, Failed};
+
+#[derive(Debug, Args)]
+pub struct Settle {
+    #[command(flatten)]
+    reach: Reach,
+    /// The app of the settle. Default: the gateway's default app.
+    #[arg(
+        long,
+        value_name = "APP_ID",
+        default_value = "",
+        hide_default_value = true,
+        global = true
+    )]
+    app_id: String,
+    /// How answers and errors are printed. Default: tables on a terminal, JSON otherwise, with the
+    /// names of protobuf's JSON.
+    #[arg(long, value_enum, global = true)]
+    format: Option<Format>,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Shows a settle with its history and its evidence, why it waits, and until when.
+    Show(name::Which),
+    /// Follows a settle until it is final: prints it now and after each change.
+    Watch(watch::Watch),
+    /// Lists recorded settles, the newest first.
+    List(list::List),
+    /// Asks Douyin for settles, and records what it says.
+    Query(list::Query),
+    /// Creates a settle, or repeats a create: always with the number of the intent.
+    Create(create::Create),
+    /// Lists the settles that do not come to their end by themselves, of all apps or of --app-id.
+    Stuck(stuck::Stuck),
+    /// Decides which word of a contradiction is true. Ask Douyin first.
+    Resolve(resolve::Resolve),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+impl Settle {
+    pub async fn run(self) -> ExitCode {
+        let is_terminal = std::io::stdout().is_terminal();
+        let by_itself = if is_terminal { Format::Table } else { Format::Json };
+        let format = self.format.unwrap_or(by_itself);
+        match self.act(format).await {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(failed) => match format {
+                Format::Table => complain(failed.text(format)),
+                Format::Json => complain_to_programs(failed.text(format)),
+            },
+        }
+        ExitCode::FAILURE
+    }
+
+    async fn act(self, format: Format) -> Result<(), Failed> {
+        let line = self.reach.connect().await.map_err(Failed::Here)?;
+        let caller = Caller::new(line, self.app_id, format);
+        match self.action {
+            Action::Show(which) => show::run(&caller, which).await,
+            Action::Watch(watch) => watch.run(&caller).await,
+            Action::List(list) => list.run(&caller).await,
+            Action::Query(query) => query.run(&caller).await,
+            Action::Create(create) => create.run(&caller).await,
+            Action::Stuck(stuck) => stuck.run(&caller).await,
+            Action::Resolve(resolve) => resolve.run(&caller).await,
+        }
+    }
+}

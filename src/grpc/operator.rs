@@ -1,0 +1,95 @@
+//! OperatorService: what an operator sees of settles that do not come to their end, and decides.
+//!
+//! What it must not know: why a settle is stuck, and which decision is allowed.
+
+mod convert;
+
+use tonic::{Request, Response, Status};
+use tracing::info;
+
+use super::rpc::Rpc;
+use super::status::{self, Names};
+use super::{Asked, Service, by, convert as contract, logged, name_span};
+use crate::proto::v1;
+use crate::proto::v1::operator_service_server::OperatorService;
+use crate::settle::AppId;
+
+impl Service {
+    async fn show(
+        &self,
+        request: Request<v1::ShowSettleRequest>,
+    ) -> Result<v1::ShowSettleResponse, Status> {
+        let (deadline, mut identity) = (self.deadline(&request), self.identity(&request));
+        let v1::ShowSettleRequest { app_id, trade_system, key } = request.into_inner();
+        let asked = Asked { app_id, trade_system, key: key.into(), after_revision: 0 };
+        let (_, name, names) = self.name(&mut identity, asked, Rpc::ShowSettle)?;
+        let shown = by(deadline, &names, self.gateway.show(&name)).await?;
+        let shown = shown.map_err(|error| status::of_store(&error, &names, Rpc::ShowSettle))?;
+        let shown = shown.ok_or_else(|| status::not_found(&names, Rpc::ShowSettle))?;
+        Ok(convert::shown(&shown))
+    }
+
+    async fn list_stuck(
+        &self,
+        request: Request<v1::ListStuckSettlesRequest>,
+    ) -> Result<v1::ListStuckSettlesResponse, Status> {
+        const RPC: Rpc = Rpc::ListStuckSettles;
+        let _ = self.deadline(&request);
+        let mut identity = self.identity(&request);
+        let parsed = convert::stuck_query(request.into_inner());
+        let query = parsed.map_err(|violations| status::invalid(violations, RPC))?;
+        if let Some(app_id) = &query.app_id {
+            name_span(app_id, "");
+            self.admit(&mut identity, app_id, &Names::of_app(app_id), RPC)?;
+        }
+        let report = self.gateway.stuck();
+        let may_know = |app_id: &AppId| identity.may_use(RPC.right(), app_id).is_ok();
+        Ok(convert::stuck(report, &query, may_know))
+    }
+
+    async fn resolve(
+        &self,
+        request: Request<v1::ResolveContradictionRequest>,
+    ) -> Result<v1::ResolveContradictionResponse, Status> {
+        const RPC: Rpc = Rpc::ResolveContradiction;
+        let (deadline, mut identity) = (self.deadline(&request), self.identity(&request));
+        let request = request.into_inner();
+        let app_id = request.app_id.clone();
+        let parsed = convert::resolve(request, self.config.default_app.as_ref());
+        let asked = parsed.map_err(|bad| self.unfit(&identity, &app_id, bad, RPC))?;
+        let convert::Resolve { key, verdict, why } = asked;
+        name_span(&key.app_id, key.out_settle_no.as_str());
+        let names = Names::of_key(&key);
+        self.admit(&mut identity, &key.app_id, &names, RPC)?;
+        let resolved = by(deadline, &names, self.gateway.resolve(&key, verdict)).await?;
+        let record = resolved.map_err(|error| status::of_resolve(error, &names, RPC))?;
+        let (state, revision) = (record.state.kind().as_str(), record.revision);
+        let why = why.as_str();
+        info!(%key, ?verdict, why, state, revision, "an operator resolved a contradiction");
+        Ok(v1::ResolveContradictionResponse { settle: Some(contract::settle(&record)) })
+    }
+}
+
+#[tonic::async_trait]
+impl OperatorService for Service {
+    async fn show_settle(
+        &self,
+        request: Request<v1::ShowSettleRequest>,
+    ) -> Result<Response<v1::ShowSettleResponse>, Status> {
+        logged(Rpc::ShowSettle, self.show(request)).await
+    }
+
+    async fn list_stuck_settles(
+        &self,
+        request: Request<v1::ListStuckSettlesRequest>,
+    ) -> Result<Response<v1::ListStuckSettlesResponse>, Status> {
+        logged(Rpc::ListStuckSettles, self.list_stuck(request)).await
+    }
+
+    async fn resolve_contradiction(
+        &self,
+        request: Request<v1::ResolveContradictionRequest>,
+    ) -> Result<Response<v1::ResolveContradictionResponse>, Status> {
+        logged(Rpc::ResolveContradiction, self.resolve(request)).await
+    }
+}

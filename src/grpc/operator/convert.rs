@@ -1,0 +1,154 @@
+//! Between the operators' contract and the domain.
+
+use super::super::convert::{
+    app_id, history_entry, settle, settle_error, state, trade_system, trade_system_of,
+};
+use super::super::reasons::Outcome;
+use super::super::time::time;
+use super::super::violations::Violations;
+use crate::gateway::{Shown, StuckReport, StuckSettle};
+use crate::proto::v1;
+use crate::settle::{AppId, Key, OutSettleNo, Record, SettleId, Verdict, Why};
+
+/// Stuck settles in an answer: when the caller does not say, and at most.
+const LIMIT_DEFAULT: usize = 100;
+const LIMIT_MAX: usize = 1_000;
+
+/// A ListStuckSettles whose fields are all right.
+#[derive(Clone, Debug)]
+pub(super) struct StuckQuery {
+    /// `None`: all apps.
+    pub(super) app_id: Option<AppId>,
+    limit: usize,
+}
+
+/// A ResolveContradiction whose fields are all right.
+#[derive(Clone, Debug)]
+pub(super) struct Resolve {
+    pub(super) key: Key,
+    pub(super) verdict: Verdict,
+    pub(super) why: Why,
+}
+
+/// Parses a ListStuckSettles; every violation at once.
+pub(super) fn stuck_query(request: v1::ListStuckSettlesRequest) -> Result<StuckQuery, Violations> {
+    let mut bad = Violations::default();
+    let app_id = bad.optional("app_id", request.app_id, AppId::parse);
+    let limit = match usize::try_from(request.limit) {
+        Ok(0) => LIMIT_DEFAULT,
+        Ok(limit) => limit.min(LIMIT_MAX),
+        Err(_) => {
+            bad.add("limit", "must not be negative");
+            LIMIT_DEFAULT
+        }
+    };
+    if bad.is_empty() { Ok(StuckQuery { app_id, limit }) } else { Err(bad) }
+}
+
+/// Parses a ResolveContradiction; every violation at once.
+pub(super) fn resolve(
+    request: v1::ResolveContradictionRequest,
+    default_app: Option<&AppId>,
+) -> Result<Resolve, Violations> {
+    let mut bad = Violations::default();
+    let v1::ResolveContradictionRequest { app_id, trade_system, out_settle_no, keep, why } =
+        request;
+    let key = key(&mut bad, (app_id, trade_system, out_settle_no), default_app);
+    let verdict = match bad.enumeration("keep", keep) {
+        Some(v1::KeptWord::Recorded) => Some(Verdict::Recorded),
+        Some(v1::KeptWord::Claimed) => Some(Verdict::Claimed),
+        Some(v1::KeptWord::Unspecified) => {
+            bad.add("keep", "must say which word stands");
+            None
+        }
+        None => None,
+    };
+    let why = bad.text("why", Why::parse(why));
+    match (key, verdict, why) {
+        (Some(key), Some(verdict), Some(why)) if bad.is_empty() => {
+            Ok(Resolve { key, verdict, why })
+        }
+        (Some(_) | None, Some(_) | None, Some(_) | None) => Err(bad),
+    }
+}
+
+/// The settle that a decision is about, by its number as the gateway shows it.
+fn key(
+    bad: &mut Violations,
+    (app, trade, number): (String, i32, String),
+    default_app: Option<&AppId>,
+) -> Option<Key> {
+    let app_id = app_id(bad, app, default_app);
+    let trade_system = trade_system(bad, trade);
+    let out_settle_no = bad.text("out_settle_no", OutSettleNo::reported(number));
+    let (app_id, trade_system, out_settle_no) = (app_id?, trade_system?, out_settle_no?);
+    Some(Key { app_id, trade_system, out_settle_no })
+}
+
+/// A settle with all that is known of it.
+pub(super) fn shown(shown: &Shown) -> v1::ShowSettleResponse {
+    v1::ShowSettleResponse {
+        settle: Some(settle(&shown.record)),
+        history: shown.history.iter().map(history_entry).collect(),
+        evidence: Some(evidence(&shown.record, shown.attempts)),
+        outlook: Some(v1::SettleOutlook {
+            explanation: shown.explanation.words.clone(),
+            until: shown.explanation.until.map(time),
+            next_check_time: shown.next_check.map(time),
+            stuck_kind: shown.stuck.map(|kind| kind.as_str().to_owned()),
+        }),
+    }
+}
+
+fn evidence(record: &Record, attempts: u32) -> v1::SettleEvidence {
+    let evidence = &record.evidence;
+    let unlisted = evidence.unlisted.as_ref();
+    let count = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
+    v1::SettleEvidence {
+        unanswered_sends: count(evidence.unanswered()),
+        last_send_time: evidence.last_permission.map(|permission| time(permission.time)),
+        exists_since: evidence.exists_seen.map(time),
+        refused: evidence.refused.as_ref().map(|failure| settle_error(failure, Outcome::Unknown)),
+        failed_settle_id: evidence.fail_seen.as_ref().map(SettleId::to_string),
+        unlisted: unlisted.map(|seen| settle_error(&seen.failure, Outcome::Unknown)),
+        unlisted_times: unlisted.map_or(0, |seen| count(seen.times)),
+        set_back: evidence.set_back,
+        attempts: count(attempts),
+        sent_ext: record.request().and_then(|request| request.sent_ext.clone()),
+    }
+}
+
+/// What the last look at all settles found, as far as the caller may know it.
+pub(super) fn stuck(
+    report: StuckReport,
+    query: &StuckQuery,
+    may_know: impl Fn(&AppId) -> bool,
+) -> v1::ListStuckSettlesResponse {
+    let is_told = |app_id: &AppId| {
+        query.app_id.as_ref().is_none_or(|asked| asked == app_id) && may_know(app_id)
+    };
+    let counts = report.counts.iter().filter(|((app_id, _), _)| is_told(app_id));
+    let counts = counts.map(|((app_id, kind), settles)| v1::StuckCount {
+        app_id: app_id.to_string(),
+        kind: kind.as_str().to_owned(),
+        settles: i64::from(*settles),
+    });
+    let counts: Vec<_> = counts.collect();
+    let settles = report.settles.iter().filter(|settle| is_told(&settle.key.app_id));
+    let settles: Vec<_> = settles.take(query.limit).map(stuck_settle).collect();
+    let total: i64 = counts.iter().map(|count| count.settles).sum();
+    let listed = i64::try_from(settles.len()).unwrap_or(i64::MAX);
+    let unlisted = total.saturating_sub(listed);
+    v1::ListStuckSettlesResponse { looked_time: report.at.map(time), counts, settles, unlisted }
+}
+
+fn stuck_settle(settle: &StuckSettle) -> v1::StuckSettle {
+    v1::StuckSettle {
+        app_id: settle.key.app_id.to_string(),
+        trade_system: trade_system_of(settle.key.trade_system).into(),
+        out_settle_no: settle.key.out_settle_no.to_string(),
+        kind: settle.kind.as_str().to_owned(),
+        state: settle.state.map_or(v1::SettleState::Unspecified, state).into(),
+        since_time: Some(time(settle.since)),
+    }
+}
