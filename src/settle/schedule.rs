@@ -116,8 +116,12 @@ fn asks_again(record: &Record, progress: &Progress, terms: &Terms<'_>) -> bool {
 /// A fact without a lease. It ends the schedule of a settle about which nothing more is asked, and
 /// starts one for a settle that now needs a query.
 fn after_a_fact(before: &Record, after: &Record) -> Due {
-    let disputed = before.open_contradiction().is_none() && after.open_contradiction().is_some();
-    let owes = disputed || (after.is_known_in_part() && !before.is_known_in_part());
+    let is_open = |record: &Record| record.open_contradiction().is_some();
+    let (disputed, decided) =
+        (!is_open(before) && is_open(after), is_open(before) && !is_open(after));
+    // The query about the contradiction may have been made, and have told nothing else.
+    let in_part = after.is_known_in_part() && (decided || !before.is_known_in_part());
+    let owes = disputed || in_part;
     let asked = |record: &Record| !record.is_final() || record.owes_a_query();
     let now = Due::NotLater { wait: Duration::ZERO };
     match (owes, asked(before), asked(after)) {

@@ -4,7 +4,7 @@
 
 use super::super::schedule::{By, Due, Schedule, Terms, Watched, next};
 use super::*;
-use ReportedStatus::{Processing, Success};
+use ReportedStatus::{Fail, Processing, Success};
 use StateKind as In;
 
 /// A settle with one send, permitted by another process at this time of its clock.
@@ -198,5 +198,22 @@ fn a_settle_that_was_called_rejected_and_lives_is_due_at_once() {
         assert_eq!(play.kind(), In::Processing);
         let due = due_of_a_fact(&rejected(), &play.record);
         assert_eq!(due, Due::NotLater { wait: Duration::ZERO });
+    }
+}
+
+/// The query about the contradiction ended its due row, and told nothing else of the settle.
+#[test]
+fn a_settle_that_is_known_in_part_after_an_operators_decision_is_asked_about() {
+    let mut play = Play::of(&Record::adopted(key(), &ours("ots1", Success), at(0)));
+    for seen in [callback(ours("ots1", Fail)), query(1, found([ours("ots1", Fail)]))] {
+        assert_eq!(play.see(&seen), Some(Alert::Contradiction));
+    }
+    for verdict in [Verdict::Recorded, Verdict::Claimed] {
+        let mut decided = play.clone();
+        let learned = Learned::Resolved(verdict);
+        decided.sees(&[Observation { learned, source: Source::Operator, ..query(2, exists()) }]);
+        assert!(decided.record.is_known_in_part());
+        let due = due_of_a_fact(&play.record, &decided.record);
+        assert_eq!(due, Due::NotLater { wait: Duration::ZERO }, "{verdict:?}");
     }
 }

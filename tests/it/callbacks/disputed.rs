@@ -99,11 +99,11 @@ async fn a_contradiction_of_an_adopted_settle_is_resolved_too() {
     let theirs = number("theirs");
     let settle_id = gateway.sim.stranger_settle(APP_ID, &theirs, settle);
     for status in [Status::Success, Status::Fail] {
+        gateway.sim.set_status(&settle_id, status);
         let letter = Letter::about(&gateway.sim, &settle_id, status);
         assert_eq!(letter.deliver(&gateway).await, success());
     }
     assert!(gateway.get(&theirs).await.unwrap().contradiction.is_some());
-    gateway.sim.set_status(&settle_id, Status::Fail);
     let (code, said) = resolve(&gateway, &theirs, "claimed").await;
     assert_eq!(code, 0, "{said}");
     let complete = async {
