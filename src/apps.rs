@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use secrecy::SecretString;
 use tokio::sync::Semaphore;
 
@@ -35,6 +36,8 @@ pub struct AppConfig {
 /// One mini-program that is served, with what its calls share.
 pub struct App {
     pub(crate) config: AppConfig,
+    /// Those of the configuration that was read last.
+    platform_keys: ArcSwapOption<PlatformKeys>,
     /// Its token, and its pauses.
     pub(crate) access: Access,
     pub(crate) budget: AppBudget,
@@ -68,6 +71,11 @@ impl App {
     pub(crate) fn id(&self) -> &AppId {
         &self.config.app_id
     }
+
+    /// What callbacks are signed with now; `None`: they are refused.
+    pub(crate) fn platform_keys(&self) -> Option<Arc<PlatformKeys>> {
+        self.platform_keys.load_full()
+    }
 }
 
 impl fmt::Debug for App {
@@ -84,8 +92,9 @@ impl Apps {
         douyin: &Client,
     ) -> Result<Self, Twice> {
         let mut apps = BTreeMap::new();
-        for config in configs {
+        for mut config in configs {
             let app = App {
+                platform_keys: ArcSwapOption::from_pointee(config.platform_keys.take()),
                 access: douyin.access(config.app_id.clone(), config.client_secret.clone()),
                 budget: AppBudget::new(config.budget),
                 creates: Arc::new(Semaphore::new(creates_max)),
@@ -96,6 +105,16 @@ impl Apps {
             }
         }
         Ok(Self(Arc::new(apps)))
+    }
+
+    /// From now on the apps that are served have these secrets and platform public keys.
+    pub(crate) fn renew(&self, configs: &[AppConfig]) {
+        for config in configs {
+            if let Some(app) = self.get(&config.app_id) {
+                app.access.renew(&config.client_secret);
+                app.platform_keys.store(config.platform_keys.clone().map(Arc::new));
+            }
+        }
     }
 
     /// The app, if it is served.

@@ -26,6 +26,7 @@ pub struct Core {
     pub gateway: Gateway,
     pub service: Service,
     pub callbacks: Callbacks,
+    pub(crate) douyin: Client,
     pub(crate) store: Store,
     pub(crate) clock: Clock,
     /// The essential tasks, those of the listeners included.
@@ -68,8 +69,13 @@ impl Core {
         let (essentials, streams) = (Essentials::new(runner.clone()), Tasks::new(runner));
         let douyin = Client::new(config.douyin, transport, store.clone(), clock.clone())?;
         let apps = Apps::new(config.apps, config.gateway.creates_max, &douyin)?;
-        let gateway =
-            Gateway::new(config.gateway, apps.clone(), store.clone(), douyin, clock.clone());
+        let gateway = Gateway::new(
+            config.gateway,
+            apps.clone(),
+            store.clone(),
+            douyin.clone(),
+            clock.clone(),
+        );
         let callers = Callers::new(config.callers);
         let service =
             Service::new(gateway.clone(), apps.clone(), callers.clone(), config.grpc, streams);
@@ -83,6 +89,7 @@ impl Core {
             gateway,
             service,
             callbacks,
+            douyin,
             store,
             clock,
             essentials,

@@ -6,7 +6,7 @@
 //!            callers (any language, mesh, grpcurl)      Douyin open platform
 //!        gRPC │   ▲ stream                         callback │        ▲ REST
 //! floor       ▼   │                                         ▼        │
-//!   4     main · cli · config · server · core               │        │
+//!   4     main · cli · config · server · core · reload      │        │
 //!         telemetry                                         │        │
 //!   3     grpc                          http: admin · callbacks      │
 //!           │create   ▲watch                                │hear    │
@@ -42,6 +42,7 @@ pub mod grpc;
 pub mod http;
 mod log_limit;
 pub mod proto;
+pub mod reload;
 pub mod server;
 pub mod settle;
 pub mod store;

@@ -6,6 +6,7 @@ use clap::Parser as _;
 use settlement_gateway::cli::setup;
 use settlement_gateway::cli::{self, Cli, Command, Serve};
 use settlement_gateway::clock::Clock;
+use settlement_gateway::reload;
 use settlement_gateway::server::{Server, Stopped};
 use settlement_gateway::telemetry::Log;
 
@@ -46,7 +47,7 @@ fn wait_for(command: impl Future<Output = ExitCode>) -> ExitCode {
 }
 
 async fn run(serve: Serve, log: &Log) -> ExitCode {
-    setup::outlive_signals();
+    let hangups = setup::outlive_signals();
     let setup = match setup::prepare(serve).await {
         Ok(setup) => setup,
         Err(problem) => return refuse(log, &problem, problem.exit_code()),
@@ -61,7 +62,18 @@ async fn run(serve: Serve, log: &Log) -> ExitCode {
     }
     let stop = setup::stop_signal();
     cli::announce((setup.announce)(server.addrs()));
-    match server.run(stop).await {
+    let parts = server.parts();
+    let reloading = async {
+        match setup.loader {
+            Some(loader) => reload::run(loader, parts, hangups).await,
+            None => reload::ignore(hangups).await,
+        }
+    };
+    let stopped = tokio::select! {
+        stopped = server.run(stop) => stopped,
+        never = reloading => match never {},
+    };
+    match stopped {
         Stopped::Gracefully => ExitCode::SUCCESS,
         Stopped::Hard | Stopped::Broken { .. } => ExitCode::FAILURE,
     }

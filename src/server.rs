@@ -19,6 +19,7 @@ use crate::http::health::Health;
 use crate::http::listener::{self, Limits};
 use crate::http::tls::Tls;
 use crate::log_limit;
+use crate::reload::Parts;
 use crate::store;
 use crate::telemetry;
 
@@ -103,6 +104,19 @@ impl Server {
     /// Who may call; replaced while the gateway serves.
     pub fn callers(&self) -> Callers {
         self.core.callers.clone()
+    }
+
+    /// What can be replaced while it serves.
+    pub fn parts(&self) -> Parts {
+        Parts {
+            apps: self.core.apps.clone(),
+            callers: self.core.callers.clone(),
+            douyin: self.core.douyin.clone(),
+            grpc_tls: self.grpc_tls.clone(),
+            callback_tls: self.callback_tls.clone(),
+            admin_tls: self.admin_tls.clone(),
+            takes_callbacks: self.callback.is_some(),
+        }
     }
 
     /// Settles that are not at their end.

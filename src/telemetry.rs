@@ -106,6 +106,14 @@ pub fn metrics() -> PrometheusHandle {
             "settlement_log_lines_held_back_total",
             "Lines of the log beyond what one place may log in 10 s, which were summed up."
         );
+        metrics::describe_counter!(
+            "settlement_reloads_total",
+            "How often the configuration was read again, by result: applied, or refused, so that \
+             what was read before stays in force."
+        );
+        for result in ["applied", "refused"] {
+            metrics::counter!("settlement_reloads_total", "result" => result).increment(0);
+        }
         metrics::describe_gauge!(
             "settlement_rehearsal",
             "1 if this gateway moves no real money, so that unsafe values were taken; else 0."

@@ -256,6 +256,11 @@ impl Simulator {
         self.shared.with(|core, now_ms| core.tokens.expire_all(now_ms, app_id));
     }
 
+    /// Changes the secret of an app. Its tokens stay good.
+    pub fn set_secret(&self, app_id: &str, client_secret: &str) {
+        self.shared.with(|core, _| core.tokens.add_app(app_id, client_secret));
+    }
+
     /// Its settings, for [`super::banner`].
     pub(super) fn setting(&self) -> Setting {
         self.shared.locked(|core, _| Setting {

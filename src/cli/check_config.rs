@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::{ConfigFile, EX_USAGE, complain, print};
 use crate::callers::Allowed;
+use crate::clock::Clock;
 use crate::config::{self, Config, Environment, Flags, Loaded};
 
 #[derive(Debug, Args)]
@@ -44,7 +45,10 @@ impl CheckConfig {
         match Config::load(self.file.source(), &environment, Flags::default()) {
             Ok(loaded) => {
                 let rehearsal = loaded.config.rehearsal.then_some(config::REHEARSAL);
-                for warning in loaded.warnings.iter().map(String::as_str).chain(rehearsal) {
+                let now = Clock::system().now();
+                let ending = loaded.certificates.iter().filter_map(|some| some.warning(now));
+                let warnings = loaded.warnings.iter().cloned().chain(ending);
+                for warning in warnings.chain(rehearsal.map(str::to_owned)) {
                     complain(format_args!("warning: {warning}"));
                 }
                 print(&summary(&loaded));
@@ -74,7 +78,7 @@ fn douyin(config: &Config) -> String {
 }
 
 /// What would run. It says where secrets are kept, never what they are.
-fn summary(Loaded { config, set, .. }: &Loaded) -> String {
+fn summary(Loaded { config, set, certificates, .. }: &Loaded) -> String {
     let callback = match config.takes_callbacks() {
         true => config.callback.addr.to_string(),
         false => "off: no app has a platform_public_keys_file".to_owned(),
@@ -110,6 +114,9 @@ fn summary(Loaded { config, set, .. }: &Loaded) -> String {
     }
     for line in callers(config) {
         text += &line;
+    }
+    for certificates in certificates {
+        let _ = writeln!(text, "ends     {certificates}");
     }
     text += "\nSet (everything else is at its default):\n";
     for (path, value, origin) in set {

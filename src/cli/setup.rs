@@ -5,12 +5,15 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::process::ExitCode;
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::warn;
 
 use crate::cli::{EX_USAGE, Serve};
-use crate::config::{self, Config, Environment, Flags, Loaded, Problems, Source};
+use crate::clock::Clock;
+use crate::config::{self, Config, Environment, Flags, Loaded, Problems};
 use crate::descriptors;
 use crate::log_limit::limited;
+use crate::reload::Loader;
 use crate::server::Addrs;
 #[cfg(feature = "sandbox")]
 use crate::store::OpenError;
@@ -18,6 +21,8 @@ use crate::store::OpenError;
 /// Everything that `serve` starts from.
 pub struct Setup {
     pub config: Config,
+    /// Loads the configuration again; `None` in a sandbox, which has no file.
+    pub loader: Option<Loader>,
     /// Called once the addresses are known: sets them where they are needed, and returns the
     /// banner.
     pub announce: Box<dyn FnOnce(Addrs) -> String>,
@@ -56,7 +61,9 @@ pub async fn prepare(serve: Serve) -> Result<Setup, SetupError> {
     if serve.sandbox {
         return sandbox::prepare(serve, environment).await;
     }
-    let config = load(serve.file.source(), &environment, flags(&serve, config::DATABASE), seed())?;
+    let flags = flags(&serve, config::DATABASE);
+    let (loader, loaded) = Loader::begin(serve.file.config, environment, flags)?;
+    let config = taken(loaded, seed());
     if config.rehearsal {
         warn!("{}", config::REHEARSAL);
     }
@@ -70,24 +77,22 @@ pub async fn prepare(serve: Serve) -> Result<Setup, SetupError> {
     };
     Ok(Setup {
         config,
+        loader: Some(loader),
         announce: Box::new(announce),
         #[cfg(feature = "sandbox")]
         simulator: None,
     })
 }
 
-fn load(
-    source: Source<'_>,
-    environment: &Environment,
-    flags: Flags,
-    seed: u64,
-) -> Result<Config, Problems> {
-    let Loaded { mut config, warnings, .. } = Config::load(source, environment, flags)?;
-    for warning in warnings {
+/// Says what is probably wrong.
+fn taken(Loaded { mut config, warnings, certificates, .. }: Loaded, seed: u64) -> Config {
+    let now = Clock::system().now();
+    let ending = certificates.iter().filter_map(|certificates| certificates.warning(now));
+    for warning in warnings.into_iter().chain(ending) {
         warn!("{warning}");
     }
     config.gateway.seed = seed;
-    Ok(config)
+    config
 }
 
 fn flags(serve: &Serve, database: &str) -> Flags {
@@ -106,7 +111,6 @@ pub fn seed() -> u64 {
 /// Handled from this call on, not from the first await: an operator who reads the banner may signal
 /// at once.
 pub fn stop_signal() -> impl Future<Output = ()> {
-    use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be handled");
     let mut interrupt = signal(SignalKind::interrupt()).expect("SIGINT can be handled");
     let mut either = async move || {
@@ -128,34 +132,28 @@ pub fn stop_signal() -> impl Future<Output = ()> {
 }
 
 /// From this call on, signals that would end the process without a drain, and that are not sent for
-/// that, do nothing: what tools that move log files and a closing terminal send, and the one by
+/// that, do not end it: what tools that move log files and a closing terminal send, and the one by
 /// which the kernel tells of a file that may not grow (its writer gets an error, as from a full
-/// disk). SIGPIPE is ignored by Rust.
-pub fn outlive_signals() {
-    use rustix::process::Signal;
-    use tokio::signal::unix::{SignalKind, signal};
-    let handled = |name: Signal| {
+/// disk). SIGPIPE is ignored by Rust. Returns those by which an operator asks that the
+/// configuration is read again.
+pub fn outlive_signals() -> Signal {
+    use rustix::process::Signal as Name;
+    let handled = |name: Name| {
         signal(SignalKind::from_raw(name.as_raw())).expect("these signals can be handled")
     };
     // A handler stays for good.
-    drop(handled(Signal::XFSZ));
-    for (signal, name) in
-        [(Signal::HUP, "SIGHUP"), (Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")]
-    {
-        let mut signals = handled(signal);
+    drop(handled(Name::XFSZ));
+    for (name, text) in [(Name::USR1, "SIGUSR1"), (Name::USR2, "SIGUSR2")] {
+        let mut signals = handled(name);
         let ignored = async move {
             while signals.recv().await.is_some() {
-                limited!(
-                    Stranger,
-                    INFO,
-                    { signal = name },
-                    "ignored a signal: nothing is read again, neither configuration nor keys"
-                );
+                limited!(Stranger, INFO, { signal = text }, "ignored a signal");
             }
         };
         #[expect(clippy::disallowed_methods, reason = "ends with the process")]
         drop(tokio::spawn(ignored));
     }
+    handled(Name::HUP)
 }
 
 #[cfg(feature = "sandbox")]
@@ -167,9 +165,9 @@ mod sandbox {
     use tracing::warn;
 
     use super::{
-        Addrs, Environment, Problems, Serve, Setup, SetupError, Source, config, descriptors, flags,
-        load,
+        Addrs, Environment, Problems, Serve, Setup, SetupError, config, descriptors, flags, taken,
     };
+    use crate::config::{Config, Source};
     use crate::douyin::PlatformKeys;
     use crate::http::callbacks::PATH;
     use crate::server::Server;
@@ -205,7 +203,8 @@ mod sandbox {
         );
         let environment = environment.with(CLIENT_SECRET_VARIABLE, CLIENT_SECRET);
         let source = Source::Text { name: "the sandbox", text: &file };
-        let mut config = load(source, &environment, flags(&serve, DATABASE), seed)?;
+        let loaded = Config::load(source, &environment, flags(&serve, DATABASE))?;
+        let mut config = taken(loaded, seed);
         // It holds nothing that must not be lost.
         config.sqlite.missing = Missing::Create;
         config.sqlite.purpose = Purpose::Sandbox;
@@ -225,7 +224,7 @@ mod sandbox {
             console.set_callback_url(APP_ID, callback.as_deref());
             banner(addrs, &url, &store, seed)
         };
-        Ok(Setup { config, announce: Box::new(announce), simulator: Some(simulator) })
+        Ok(Setup { config, loader: None, announce: Box::new(announce), simulator: Some(simulator) })
     }
 
     /// Warns of open settles: the simulator begins empty, and the database does not.

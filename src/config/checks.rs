@@ -5,7 +5,7 @@ use super::callers;
 use super::knobs::{Slot, grouped, path};
 use super::reading::Reading;
 use super::table::{FLOORS, Floor, ORDERS, Relation, SECTIONS};
-use super::tls::{BadTls, ListenerTls, Speaks, Tls};
+use super::tls::{BadTls, Certificates, ListenerTls, Read, Speaks, Tls};
 use super::{Config, OPEN};
 
 /// Checks what one knob alone cannot know; returns the warnings.
@@ -125,8 +125,12 @@ fn check_tls(reading: &mut Reading, keys: &TlsKeys) {
         }
         (Some(certificate), Some(key), client_ca) => {
             match Tls::read_for(keys.speaks, certificate, key, client_ca.as_deref()) {
-                Ok(tls) => {
+                Ok(Read { tls, presented, authorities }) => {
                     (keys.of)(&mut reading.config).tls = Some(tls);
+                    let of_key = |(key, ends)| Certificates { key, ends };
+                    let presented = Some((keys.certificate, presented));
+                    let all = presented.into_iter().chain(keys.client_ca.zip(authorities));
+                    reading.certificates.extend(all.map(of_key));
                     return;
                 }
                 Err(BadTls::Certificate(why)) => (keys.certificate, why),

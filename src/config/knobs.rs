@@ -181,6 +181,20 @@ impl<T> Slot<T> {
         Ok(())
     }
 
+    /// The file that it names and that is read, if it is such a knob.
+    pub(super) fn file<'t>(&self, target: &'t mut T) -> Option<&'t str> {
+        match self.names_file() {
+            Some(of) => of(target).as_deref(),
+            None => None,
+        }
+    }
+
+    /// The field, if it names a file that is read.
+    pub(super) fn names_file(&self) -> Option<fn(&mut T) -> &mut Option<String>> {
+        let Slot::Optional { of, rule, .. } = self else { return None };
+        (rule.unit == "path").then_some(*of)
+    }
+
     /// The field as the file spells it; `None` if it is unset.
     pub(super) fn written(&self, target: &mut T) -> Option<String> {
         let text = |text: &str| format!("{text:?}");

@@ -28,6 +28,7 @@ mod tls;
 mod token_files;
 mod way;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -49,8 +50,10 @@ pub use descriptors::{Needs, suffice, total};
 pub use environment::{CONFIG_VARIABLE, Environment};
 pub use limits::limits;
 pub use reading::SetBy;
+#[cfg(test)]
+pub(crate) use reference::{keys, keys_of_files};
 pub use reference::{markdown, toml};
-pub use tls::{ListenerTls, Tls};
+pub use tls::{Certificates, ListenerTls, Tls};
 pub use way::WayConfig;
 
 use reading::Reading;
@@ -176,6 +179,15 @@ pub struct Loaded {
     pub warnings: Vec<String>,
     /// Every key that was set, with its value and where it was set. Secrets are not among them.
     pub set: Vec<(String, String, SetBy)>,
+    /// When the certificates in its files end.
+    pub certificates: Vec<Certificates>,
+}
+
+/// What came of loading a configuration.
+pub struct Attempt {
+    /// Every file that it names and that is read, itself included.
+    pub files: BTreeSet<PathBuf>,
+    pub outcome: Result<Loaded, Problems>,
 }
 
 /// Everything that is wrong with a configuration.
@@ -212,6 +224,11 @@ impl Config {
         environment: &Environment,
         flags: Flags,
     ) -> Result<Loaded, Problems> {
+        Self::attempt(source, environment, flags).outcome
+    }
+
+    /// The same, with the files that must change before it would come to another outcome.
+    pub fn attempt(source: Source<'_>, environment: &Environment, flags: Flags) -> Attempt {
         let mut reading = read(source, environment, flags);
         let (mut warnings, files) = apps::complete(&mut reading, environment);
         warnings.extend(callers::complete(&mut reading, &files));
@@ -220,13 +237,18 @@ impl Config {
             warnings.extend(way::complete(&mut reading));
             warnings.extend(checks::check(&mut reading));
         }
+        let mut files = reference::files(&mut reading);
+        if let Source::Path(path) = source {
+            files.insert(path.to_owned());
+        }
         if reading.has_problems() {
-            return Err(reading.into_problems());
+            return Attempt { files, outcome: Err(reading.into_problems()) };
         }
         let set = reference::set(&mut reading);
+        let certificates = reading.certificates;
         let mut config = reading.config;
         config.gateway.policy.call_timeout = config.douyin.call_timeout;
-        Ok(Loaded { config, warnings, set })
+        Attempt { files, outcome: Ok(Loaded { config, warnings, set, certificates }) }
     }
 
     /// Whether an app has a platform public key. If not, every callback would be refused.

@@ -10,6 +10,7 @@ use std::fmt;
 use super::apps::AppDraft;
 use super::callers::CallerDraft;
 use super::knobs::{Raw, Slot};
+use super::tls::Certificates;
 use super::{Config, Flags, Problems};
 
 /// What the sources set so far, on top of the defaults.
@@ -26,6 +27,8 @@ pub(super) struct Reading {
     problems: Vec<(Option<SetBy>, String)>,
     /// The file is no TOML, so what it sets is not known.
     pub file_lost: bool,
+    /// When those that were read end.
+    pub certificates: Vec<Certificates>,
 }
 
 /// One block of several, as far as it was read, and where it begins.

@@ -2,7 +2,9 @@
 //! `examples/gateway.toml`, and what a configuration sets, for `check-config`.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use super::Config;
 use super::apps::AppDraft;
@@ -149,6 +151,42 @@ fn bounds<T>(section: &str, key: &str, slot: &Slot<T>) -> String {
     }
     all.retain(|each| !each.is_empty());
     all.join(", ")
+}
+
+/// Every file that is named and read.
+pub(super) fn files(reading: &mut Reading) -> BTreeSet<PathBuf> {
+    let mut all = BTreeSet::new();
+    for knob in SECTIONS.iter().flat_map(|section| section.knobs) {
+        all.extend(knob.slot.file(&mut reading.config).map(PathBuf::from));
+    }
+    for app in &mut reading.apps {
+        all.extend(
+            APPS.knobs.iter().filter_map(|knob| knob.slot.file(&mut app.draft).map(PathBuf::from)),
+        );
+    }
+    all
+}
+
+/// The keys of all knobs: `apps.app_id`.
+#[cfg(test)]
+pub(crate) fn keys() -> Vec<String> {
+    let all = SECTIONS.iter().flat_map(|section| keys_in(section, |_| true));
+    all.chain(keys_in(&APPS, |_| true)).chain(keys_in(&CALLERS, |_| true)).collect()
+}
+
+/// Those that name a file that is read.
+#[cfg(test)]
+pub(crate) fn keys_of_files() -> Vec<String> {
+    let all = SECTIONS.iter().flat_map(|section| keys_in(section, |s| s.names_file().is_some()));
+    let of_callers = keys_in(&CALLERS, |slot| slot.names_file().is_some());
+    assert_eq!(of_callers, Vec::<String>::new(), "`files` does not look at callers");
+    all.chain(keys_in(&APPS, |slot| slot.names_file().is_some())).collect()
+}
+
+#[cfg(test)]
+fn keys_in<T>(section: &Section<T>, is: fn(&Slot<T>) -> bool) -> Vec<String> {
+    let knobs = section.knobs.iter().filter(|knob| is(&knob.slot));
+    knobs.map(|knob| path(section.name, knob.key)).collect()
 }
 
 /// What was set, and where. Keys of secrets show where the secret is kept, not what it is.

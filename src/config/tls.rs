@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
@@ -10,6 +11,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoClientAuth, NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
+
+use crate::clock::Timestamp;
 
 /// The files of one listener, and what was read from them.
 #[derive(Clone, Debug, Default)]
@@ -52,7 +57,7 @@ pub enum BadTls {
 impl Tls {
     /// For a listener of HTTP that asks for no client certificate.
     pub fn read(certificate_file: &str, key_file: &str) -> Result<Self, BadTls> {
-        Self::read_for(Speaks::Http, certificate_file, key_file, None)
+        Self::read_for(Speaks::Http, certificate_file, key_file, None).map(|read| read.tls)
     }
 
     pub(super) fn read_for(
@@ -60,14 +65,16 @@ impl Tls {
         certificate_file: &str,
         key_file: &str,
         client_ca_file: Option<&str>,
-    ) -> Result<Self, BadTls> {
+    ) -> Result<Read, BadTls> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let chain = certificates(certificate_file).map_err(BadTls::Certificate)?;
         let key = read(key_file).map_err(BadTls::Key)?;
         let no_key = |_| BadTls::Key("names a file that holds no private key".to_owned());
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(no_key)?;
-        let verifier = client_ca_file.map(|file| verifier(file, &provider));
+        let authorities = client_ca_file.map(certificates).transpose().map_err(BadTls::ClientCa)?;
+        let verifier = authorities.as_ref().map(|all| verifier(all, &provider));
         let verifier = verifier.transpose().map_err(BadTls::ClientCa)?;
+        let presented = Ends::of(&chain);
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("the provider knows the default versions")
@@ -84,21 +91,84 @@ impl Tls {
                 config.send_tls13_tickets = 0;
             }
         }
-        Ok(Self(Arc::new(config)))
+        let authorities = authorities.as_deref().map(Ends::of);
+        Ok(Read { tls: Self(Arc::new(config)), presented, authorities })
+    }
+}
+
+/// What was read for one listener.
+pub(super) struct Read {
+    pub tls: Tls,
+    pub presented: Ends,
+    pub authorities: Option<Ends>,
+}
+
+/// When the first of some certificates ends. `None`: one of them cannot be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Ends(Option<(Timestamp, String)>);
+
+impl Ends {
+    pub(super) fn of(certificates: &[CertificateDer<'_>]) -> Self {
+        let end = |certificate: &CertificateDer<'_>| {
+            let certificate = Certificate::from_der(certificate).ok()?;
+            let end = certificate.tbs_certificate.validity.not_after;
+            let after_epoch = Timestamp::from_ms(0).plus(end.to_unix_duration());
+            Some((after_epoch, end.to_date_time().to_string()))
+        };
+        let ends: Option<Vec<_>> = certificates.iter().map(end).collect();
+        Self(ends.and_then(|ends| ends.into_iter().min()))
+    }
+}
+
+/// The certificates in the file of one key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Certificates {
+    pub(super) key: &'static str,
+    pub(super) ends: Ends,
+}
+
+/// How long before its end a certificate is warned of.
+const WARNED_BEFORE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+impl Certificates {
+    /// What an operator must know of them at this moment.
+    pub fn warning(&self, now: Timestamp) -> Option<String> {
+        let key = self.key;
+        let Some((end, shown)) = &self.ends.0 else {
+            return Some(format!(
+                "{key} names a file whose certificates do not tell when they end"
+            ));
+        };
+        let left = end.since(now);
+        let days = left.as_secs() / (24 * 60 * 60);
+        if left.is_zero() {
+            Some(format!("{key} names a file with a certificate that has ended, on {shown}"))
+        } else if left < WARNED_BEFORE {
+            Some(format!("{key} names a file with a certificate that ends in {days} days, {shown}"))
+        } else {
+            None
+        }
+    }
+}
+
+impl fmt::Display for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.ends.0.as_ref().map_or("not known", |(_, shown)| shown);
+        write!(f, "{}: {shown}", self.key)
     }
 }
 
 /// Asks each client for its certificate. One that is sent must be good; none is good as well,
 /// because tokens identify callers too, and a probe that asks for the health has neither.
 fn verifier(
-    file: &str,
+    authorities: &[CertificateDer<'static>],
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, String> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(file)? {
+    for certificate in authorities {
         let unfit =
             |error| format!("names a file with a certificate that is no authority: {error}");
-        roots.add(certificate).map_err(unfit)?;
+        roots.add(certificate.clone()).map_err(unfit)?;
     }
     let provider = Arc::clone(provider);
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)

@@ -84,6 +84,14 @@ impl Pauses {
         }
     }
 
+    /// Ends a pause that does not come from Douyin's limits.
+    pub(super) fn end_unless_throttled(&self) {
+        let mut state = self.lock();
+        if state.current.as_ref().is_some_and(|current| !is_throttling(&current.failure)) {
+            *state = State::default();
+        }
+    }
+
     fn left(&self, current: &Current) -> Duration {
         current.length.saturating_sub(self.clock.uptime().since(current.since))
     }
@@ -152,5 +160,17 @@ mod tests {
         clock.jump_ms(-3_600_000);
         tokio::time::advance(Duration::from_secs(10)).await;
         assert_eq!(pauses.current(), None);
+    }
+
+    #[test]
+    fn another_secret_ends_a_pause_unless_douyin_limits_the_app() {
+        for (reason, ends) in
+            [(Reason::UpstreamCredentialsRejected, true), (Reason::UpstreamRateLimited, false)]
+        {
+            let (_, pauses) = pauses();
+            pauses.begin(Failure::own(reason), Duration::ZERO);
+            pauses.end_unless_throttled();
+            assert_eq!(pauses.current().is_none(), ends, "{reason:?}");
+        }
     }
 }

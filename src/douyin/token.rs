@@ -8,9 +8,10 @@
 //!
 //! What it must not know: what a call is made for.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::MutexGuard;
@@ -32,7 +33,8 @@ const TOKEN_PATH: &str = "/oauth/client_token/";
 /// One app's access to Douyin: what all calls for it share.
 pub struct Access {
     pub(super) app_id: AppId,
-    client_secret: SecretString,
+    /// The one of the configuration that was read last.
+    client_secret: ArcSwap<SecretString>,
     pub(super) pauses: Pauses,
     /// The token in use. Never locked across an await.
     held: Mutex<Option<Held>>,
@@ -82,6 +84,7 @@ impl Access {
         config: &ClientConfig,
     ) -> Self {
         let pauses = Pauses::new(clock, config);
+        let client_secret = ArcSwap::from_pointee(client_secret);
         let (held, turn) = (Mutex::default(), tokio::sync::Mutex::default());
         Self { app_id, client_secret, pauses, held, turn }
     }
@@ -90,6 +93,15 @@ impl Access {
     /// gives it no token. `None`: it may call. A call during a pause ends unsent.
     pub fn pause(&self) -> Option<Pause> {
         self.pauses.current()
+    }
+
+    /// From now on tokens are fetched with this secret. If it is another one, the app does not
+    /// wait any longer because Douyin gave it no token.
+    pub(crate) fn renew(&self, client_secret: &SecretString) {
+        if self.client_secret.load().expose_secret() != client_secret.expose_secret() {
+            self.client_secret.store(Arc::new(client_secret.clone()));
+            self.pauses.end_unless_throttled();
+        }
     }
 
     fn held(&self) -> Option<Held> {
@@ -270,7 +282,8 @@ impl Tokens {
     }
 
     async fn request(&self, access: &Access, deadline: &Deadline) -> Result<StoredToken, Failed> {
-        let body = wire::token_body(&access.app_id, &access.client_secret);
+        let client_secret = access.client_secret.load_full();
+        let body = wire::token_body(&access.app_id, &client_secret);
         let body = Bytes::copy_from_slice(body.expose_secret().as_bytes());
         // Taken before the request, because the life of the token begins after this moment.
         let fetched_at = self.clock.now();
@@ -300,7 +313,7 @@ impl Tokens {
                         }
                     },
                 };
-                let failure = Box::new(heard.failure(reason, &access.client_secret));
+                let failure = Box::new(heard.failure(reason, &client_secret));
                 let cause = format!("Douyin answers {err_no}");
                 Err(Failed { effect: Effect::Possible, failure, log_id: heard.log_id, cause })
             }

@@ -65,7 +65,7 @@ impl Callbacks {
     pub(crate) fn new(gateway: Gateway, apps: Apps, other_types: OtherTypes) -> Self {
         for app in apps.iter() {
             let app_id = app.id();
-            match &app.config.platform_keys {
+            match app.platform_keys().as_deref() {
                 Some(keys) => info!(%app_id, keys = keys.count(), "callbacks are accepted"),
                 None => warn!(%app_id, "callbacks are refused: no platform_public_keys_file"),
             }
@@ -91,12 +91,12 @@ impl Callbacks {
         let log_id = text(LOG_ID_HEADER).map(log_id);
         let log = log_id.as_deref().unwrap_or_default();
         let app_id = app.id();
-        let Some(keys) = &app.config.platform_keys else {
+        let Some(keys) = app.platform_keys() else {
             limited!(Stranger, WARN, { %app_id, log_id = log },
                 "callback refused: the app has no platform public key");
             return Received::NoKey;
         };
-        let (trade_system, report) = match hear(Some(app_id), keys, &signed) {
+        let (trade_system, report) = match hear(Some(app_id), &keys, &signed) {
             Ok(Heard::Settle { trade_system, report }) => (trade_system, *report),
             Ok(Heard::Other { kind }) => {
                 return match self.0.other_types {

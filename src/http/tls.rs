@@ -37,6 +37,11 @@ impl Tls {
         Self(Arc::new(ArcSwap::new(config)))
     }
 
+    /// For connections that begin from now on.
+    pub(crate) fn replace(&self, config: Arc<ServerConfig>) {
+        self.0.store(config);
+    }
+
     /// The connection's place counts as at rest meanwhile, so it can be taken from it.
     pub(crate) async fn handshake(
         &self,

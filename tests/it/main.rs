@@ -47,6 +47,7 @@ mod process;
 mod query;
 mod raw;
 mod reflection;
+mod reload;
 mod repeat;
 mod requests;
 mod restored;

@@ -59,10 +59,12 @@ async fn a_second_signal_ends_the_process_at_once() {
 async fn signals_that_mean_no_stop_end_nothing() {
     let (sim, dir) = (simulator().await, TempDir::new().unwrap());
     let gateway = Process::start(&sim, dir.path(), Setting::default()).await;
-    for signal in ["HUP", "USR1", "USR2"] {
+    for signal in ["USR1", "USR2"] {
         gateway.signal(signal).await;
         gateway.logged(&format!("\"signal\":\"SIG{signal}\"")).await;
     }
+    gateway.signal("HUP").await;
+    gateway.logged("the configuration was read again").await;
     // The kernel's word for a file that may not grow: its writer has heard of it already.
     gateway.signal("XFSZ").await;
     gateway.signal("PIPE").await;

@@ -37,7 +37,7 @@ fn floor(module: &str) -> u32 {
         "grpc" | "http" => 3,
         // Only edges use the contract.
         "proto" => 3,
-        "cli" | "config" | "core" | "server" | "telemetry" => 4,
+        "cli" | "config" | "core" | "reload" | "server" | "telemetry" => 4,
         "lib" | "main" => 4,
         other => panic!("{other} has no floor: give it one here and in lib.rs"),
     }

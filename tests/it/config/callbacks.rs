@@ -162,3 +162,22 @@ fn client_authorities_are_certificates_and_need_a_certificate_of_the_listener() 
                     server.grpc_tls_certificate_file is not";
     assert_eq!((code, problems(&stderr)), (64, vec![expected]));
 }
+
+#[test]
+fn check_config_says_when_certificates_end_and_warns_in_time() {
+    // Of the two days for which it is good, one is left at least.
+    let dir = TempDir::new().unwrap();
+    let (certificate, key) = certificate(dir.path());
+    let text = format!(
+        "[server]\ngrpc_tls_certificate_file = {certificate:?}\ngrpc_tls_key_file = {key:?}\n\
+         grpc_client_ca_file = {certificate:?}\n{ONE_APP}"
+    );
+    let (code, stdout, stderr) = checked(&text, &[]);
+    assert_eq!(code, 0, "{stderr}");
+    for named in ["server.grpc_tls_certificate_file", "server.grpc_client_ca_file"] {
+        assert!(stdout.contains(&format!("ends     {named}: 20")), "{stdout}");
+        let warning =
+            format!("warning: {named} names a file with a certificate that ends in 1 days");
+        assert!(stderr.contains(&warning), "{stderr}");
+    }
+}

@@ -84,7 +84,7 @@ fn shown_knobs() -> Vec<Shown> {
 fn the_example_loads_and_sets_nothing_but_its_app() {
     let text = example();
     let loaded = load(&text, &[("DOUYIN_CLIENT_SECRET", SECRET)]).map_err(|p| p.to_string());
-    let Loaded { config, warnings, set } = loaded.unwrap();
+    let Loaded { config, warnings, set, .. } = loaded.unwrap();
     assert_eq!(warnings, Vec::<String>::new());
     let paths: Vec<_> = set.iter().map(|(path, ..)| path.as_str()).collect();
     assert_eq!(paths, ["apps[0].app_id", "apps[0].client_secret_env"]);

@@ -4,6 +4,7 @@
 mod authority;
 mod client;
 mod handshakes;
+mod rotation;
 
 use std::path::Path;
 
@@ -58,6 +59,8 @@ pub struct Secured {
     pub process: Process,
     pub listener: Listener,
     pub clients: Authority,
+    /// The file of the authorities of clients.
+    pub client_ca: String,
     _dir: TempDir,
 }
 
@@ -71,6 +74,6 @@ impl Secured {
         let server = format!("{knobs}grpc_client_ca_file = {client_ca:?}\n{more}");
         let setting = Setting { server, ..Setting::default() };
         let process = Process::start(sim, dir.path(), setting).await;
-        Self { process, listener, clients, _dir: dir }
+        Self { process, listener, clients, client_ca, _dir: dir }
     }
 }

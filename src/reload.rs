@@ -1,0 +1,305 @@
+//! The configuration, read again while the gateway runs: on SIGHUP, and whenever a file that it is
+//! made of has changed.
+//!
+//! There is one way. All of it is loaded as at a start. If anything is wrong with it, all that is
+//! old stays in force. If it is right, what can be replaced is replaced at once, and what cannot is
+//! named.
+//!
+//! Files are looked at in a thread of its own, because a disk that hangs must stop nothing else.
+//!
+//! What it must not know: what is done with a certificate, a secret or a key.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use tokio::signal::unix::Signal;
+use tracing::{error, info, warn};
+
+use crate::apps::Apps;
+use crate::callers::Callers;
+use crate::clock::Clock;
+use crate::config::{Attempt, Config, Environment, Flags, ListenerTls, Loaded, Problems, Source};
+use crate::douyin::{self, Client};
+use crate::http::tls::Tls;
+
+/// How often the files are looked at. A change is taken when two looks in a row agree, so that
+/// what is being written is not read.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// The keys whose change takes effect at once. A change of any other one needs a restart.
+const AT_ONCE: [&str; 20] = [
+    "server.grpc_tls_certificate_file",
+    "server.grpc_tls_key_file",
+    "server.grpc_client_ca_file",
+    "server.callback_tls_certificate_file",
+    "server.callback_tls_key_file",
+    "server.admin_tls_certificate_file",
+    "server.admin_tls_key_file",
+    "server.sidecar_names",
+    "douyin.proxy_url",
+    "douyin.proxy_credentials_file",
+    "douyin.ca_file",
+    "apps.client_secret_env",
+    "apps.client_secret_file",
+    "apps.platform_public_keys_file",
+    "apps.caller_tokens_file",
+    "callers.name",
+    "callers.apps",
+    "callers.rights",
+    "callers.token_sha256",
+    "callers.certificate_names",
+];
+
+/// Loads a configuration, as often as it is asked to.
+pub struct Loader {
+    file: Option<PathBuf>,
+    environment: Environment,
+    flags: Flags,
+    /// The files that the last configuration was made of.
+    files: BTreeSet<PathBuf>,
+    /// How they were before it was loaded.
+    seen: Look,
+    /// What is set in the configuration by which the gateway runs.
+    in_force: Set,
+}
+
+/// Every key that is set, with its value.
+type Set = BTreeMap<String, String>;
+
+/// How files are; `None`: there is no such file.
+type Look = BTreeMap<PathBuf, Option<Stamp>>;
+
+/// What changes when a file does.
+#[derive(Clone, PartialEq, Eq)]
+struct Stamp {
+    file: (u64, u64),
+    bytes: u64,
+    /// Of its content, and of everything, in seconds and nanoseconds.
+    changed: [(i64, i64); 2],
+}
+
+impl Loader {
+    /// Loads the configuration of a start.
+    pub fn begin(
+        file: Option<PathBuf>,
+        environment: Environment,
+        flags: Flags,
+    ) -> Result<(Self, Loaded), Problems> {
+        let (files, seen) = (file.iter().cloned().collect(), Look::new());
+        let in_force = Set::new();
+        let mut loader = Self { file, environment, flags, files, seen, in_force };
+        let loaded = loader.load()?;
+        loader.in_force = values(&loaded);
+        Ok((loader, loaded))
+    }
+
+    /// Loads it as it is now.
+    fn load(&mut self) -> Result<Loaded, Problems> {
+        loop {
+            self.seen = self.look();
+            let source = self.file.as_deref().map_or(Source::None, Source::Path);
+            let Attempt { files, outcome } =
+                Config::attempt(source, &self.environment, self.flags.clone());
+            let known = files.is_subset(&self.files);
+            self.files = files;
+            if known {
+                self.seen.retain(|file, _| self.files.contains(file));
+                return outcome;
+            }
+            // It names files that were not looked at before. A change meanwhile would be missed.
+        }
+    }
+
+    fn look(&self) -> Look {
+        self.files.iter().map(|file| (file.clone(), Stamp::of(file))).collect()
+    }
+}
+
+fn values(loaded: &Loaded) -> Set {
+    loaded.set.iter().map(|(path, value, _)| (path.clone(), value.clone())).collect()
+}
+
+impl Stamp {
+    fn of(file: &Path) -> Option<Self> {
+        let of = std::fs::metadata(file).ok()?;
+        let changed = [(of.mtime(), of.mtime_nsec()), (of.ctime(), of.ctime_nsec())];
+        Some(Self { file: (of.dev(), of.ino()), bytes: of.size(), changed })
+    }
+}
+
+/// The parts of a running gateway that can be replaced.
+pub struct Parts {
+    pub(crate) apps: Apps,
+    pub(crate) callers: Callers,
+    pub(crate) douyin: Client,
+    pub(crate) grpc_tls: Option<Tls>,
+    pub(crate) callback_tls: Option<Tls>,
+    pub(crate) admin_tls: Option<Tls>,
+    /// Whether a listener for callbacks is there.
+    pub(crate) takes_callbacks: bool,
+}
+
+impl Parts {
+    /// The listeners, with the beginning of their keys.
+    fn listeners<'a>(&'a self, config: &'a Config) -> [(&'static str, Listener<'a>); 3] {
+        [
+            ("server.grpc_", (&self.grpc_tls, &config.grpc_tls)),
+            ("server.callback_tls_", (&self.callback_tls, &config.callback.tls)),
+            ("server.admin_tls_", (&self.admin_tls, &config.admin_tls)),
+        ]
+    }
+
+    fn replace(&self, config: Config) -> Result<(), douyin::BuildError> {
+        // First, because nothing else can fail.
+        self.douyin.go_by(&config.douyin.way)?;
+        for (_, (running, new)) in self.listeners(&config) {
+            if let (Some(running), Some(new)) = (running, &new.tls) {
+                running.replace(new.0.clone());
+            }
+        }
+        self.apps.renew(&config.apps);
+        self.callers.replace(config.callers);
+        Ok(())
+    }
+
+    /// Whether a change of this key takes effect now.
+    fn takes(&self, path: &str, config: &Config) -> bool {
+        let of_listener = |(prefix, (running, new)): (&str, Listener<'_>)| {
+            !path.starts_with(prefix) || running.is_some() == new.tls.is_some()
+        };
+        let key = without_number(path);
+        AT_ONCE.contains(&key.as_str())
+            && self.listeners(config).into_iter().all(of_listener)
+            && (key != "apps.platform_public_keys_file"
+                || self.takes_callbacks
+                || !config.takes_callbacks())
+    }
+}
+
+type Listener<'a> = (&'a Option<Tls>, &'a ListenerTls);
+
+/// `apps[3].app_id` is `apps.app_id`.
+fn without_number(path: &str) -> String {
+    match path.split_once('[').and_then(|(table, rest)| Some((table, rest.split_once(']')?.1))) {
+        Some((table, key)) => format!("{table}{key}"),
+        None => path.to_owned(),
+    }
+}
+
+/// Reads the configuration again for as long as this is not dropped.
+pub async fn run(loader: Loader, parts: Parts, mut hangups: Signal) -> Infallible {
+    let (ask, asked) = sync_channel(1);
+    let watch = Watch { loader, parts };
+    // It ends soon after this future does, and the process does not wait for it.
+    let thread = std::thread::Builder::new().name("reload".to_owned());
+    if let Err(error) = thread.spawn(move || watch.run(&asked)) {
+        error!(%error, "the configuration will not be read again: there is no thread for it");
+    }
+    loop {
+        hangups.recv().await;
+        // One that waits already is as good.
+        let _ = ask.try_send(());
+    }
+}
+
+/// What a gateway does with SIGHUP that has nothing to read again.
+pub async fn ignore(mut hangups: Signal) -> Infallible {
+    loop {
+        hangups.recv().await;
+        info!("ignored SIGHUP: a sandbox has no configuration to read again");
+    }
+}
+
+struct Watch {
+    loader: Loader,
+    parts: Parts,
+}
+
+impl Watch {
+    fn run(mut self, asked: &Receiver<()>) {
+        let mut last = self.loader.seen.clone();
+        loop {
+            match asked.recv_timeout(LOOK_INTERVAL) {
+                Ok(()) => self.read_again(),
+                Err(RecvTimeoutError::Timeout) => {
+                    let now = self.loader.look();
+                    if now == last && now != self.loader.seen {
+                        self.read_again();
+                    }
+                    last = now;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn read_again(&mut self) {
+        let before = self.loader.seen.clone();
+        let loaded = self.loader.load();
+        let has_changed = |file: &&PathBuf| before.get(*file) != self.loader.seen.get(*file);
+        let changed = before.keys().filter(has_changed).map(|file| file.display().to_string());
+        let changed = changed.collect::<Vec<_>>().join(", ");
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
+            Err(Problems(problems)) => return refuse(&problems.join("; "), &changed),
+        };
+        let set = values(&loaded);
+        let Loaded { config, warnings, certificates, .. } = loaded;
+        let left = self.left(&set, &config);
+        if let Err(error) = self.parts.replace(config) {
+            return refuse(&error.to_string(), &changed);
+        }
+        count("applied");
+        info!(changed, "the configuration was read again");
+        let now = Clock::system().now();
+        let ending = certificates.iter().filter_map(|certificate| certificate.warning(now));
+        for warning in warnings.into_iter().chain(ending) {
+            warn!("{warning}");
+        }
+        if !left.is_empty() {
+            let keys = left.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            warn!(keys, "these keys have changed, and need a restart");
+        }
+        let in_force = &mut self.loader.in_force;
+        in_force.retain(|path, _| left.contains(path));
+        in_force.extend(set.into_iter().filter(|(path, _)| !left.contains(path)));
+    }
+
+    /// The keys whose change is left for a restart.
+    fn left(&self, set: &Set, config: &Config) -> BTreeSet<String> {
+        let old = &self.loader.in_force;
+        let changed = old.keys().chain(set.keys()).filter(|path| old.get(*path) != set.get(*path));
+        changed.filter(|path| !self.parts.takes(path, config)).cloned().collect()
+    }
+}
+
+fn refuse(problem: &str, changed: &str) {
+    count("refused");
+    error!(problem, changed, "the configuration is not taken: all that was read before stays");
+}
+
+fn count(result: &'static str) {
+    metrics::counter!("settlement_reloads_total", "result" => result).increment(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file that is read again takes effect again, and a key that takes effect is one.
+    #[test]
+    fn every_file_is_taken_at_once_and_every_key_that_is_taken_is_one() {
+        let (keys, files) = (crate::config::keys(), crate::config::keys_of_files());
+        for file in &files {
+            assert!(AT_ONCE.contains(&file.as_str()), "{file}");
+        }
+        for key in AT_ONCE {
+            assert!(keys.iter().any(|known| known == key), "{key}");
+        }
+        assert_eq!(without_number("apps[12].client_secret_file"), "apps.client_secret_file");
+    }
+}
