@@ -34,7 +34,7 @@ pub async fn curious(world: World) {
         let heard = link::call(&world, "curious", request, Duration::from_secs(10)).await;
         if let Heard::Answer(answer) = heard {
             for settle in &answer.settles {
-                world.checker().saw(&world, begun, settle);
+                world.checker().saw(&world, [begun, begun], settle);
             }
         }
     }
@@ -103,7 +103,7 @@ async fn hold_against_books(world: &World, listed: &[v1::Settle]) {
         let settle = found.settle.expect("a get is answered with a settle");
         world.say("audit", || link::settle(Some(&settle)));
         let mut checker = world.checker();
-        checker.saw(world, begun, &settle);
+        checker.saw(world, [begun, begun], &settle);
         checker.ended(world, &settle, &found.history);
     }
     world.checker().all_listed(world, listed);

@@ -191,7 +191,7 @@ impl Caller {
 
     /// A settle as it was told, in an answer to a call that began at `begun`.
     fn saw(&self, world: &World, begun: Duration, settle: &v1::Settle) {
-        world.checker().saw(world, begun, settle);
+        world.checker().saw(world, [begun, begun], settle);
     }
 
     /// What the state of a settle permits.
@@ -407,7 +407,7 @@ async fn one_stream(
                 world.say(&caller.name, || format!("{number}: stream ends: {reason:?}"));
                 let unknown = reason.as_deref() == Some("SETTLE_NOT_FOUND");
                 if reason.as_deref() == Some("REVISION_FROM_FUTURE") {
-                    if !world.checker().went_back {
+                    if !world.checker().went_back() {
                         let last = told.revision;
                         let what = format!("{number}: the gateway does not know r{last} any more");
                         world.violation(Rule::ToldLasts, &what);
@@ -432,7 +432,7 @@ async fn one_stream(
                     // The first one was read after the stream was opened; of those that follow it
                     // is promised only that each is newer than the one before.
                     let read_since = if first { begun } else { Duration::ZERO };
-                    caller.saw(world, read_since, &settle);
+                    world.checker().saw(world, [begun, read_since], &settle);
                     verdict = caller.judge(world, &settle, false);
                 }
                 Some(Event::Heartbeat(beat)) => {

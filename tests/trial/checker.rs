@@ -63,8 +63,8 @@ pub struct Checker {
     acknowledged: BTreeMap<(String, String), Duration>,
     /// By settle and revision: when a gateway told of it.
     changed: BTreeMap<(String, i64), Duration>,
-    /// The store went back to a backup: what was told of revisions before is forgotten.
-    pub went_back: bool,
+    /// When the store last went back to a backup: what was told of revisions before is forgotten.
+    went_back: Option<Duration>,
     pub commits: u64,
     /// Settles that nothing can be proven about, as documented.
     pub left_to_a_person: usize,
@@ -97,8 +97,8 @@ impl Checker {
 
     /// The store went back to a backup. What was told of the money stays true; revisions begin
     /// again, and what was acknowledged since is lost.
-    pub fn forget(&mut self) {
-        self.went_back = true;
+    pub fn forget(&mut self, now: Duration) {
+        self.went_back = Some(now);
         self.seen.clear();
         self.acknowledged.clear();
         self.changed.clear();
@@ -185,11 +185,20 @@ impl Checker {
         }
     }
 
-    /// A caller saw a settle in an answer to a call that began at `begun`.
-    pub fn saw(&mut self, world: &World, begun: Duration, settle: &v1::Settle) {
+    pub fn went_back(&self) -> bool {
+        self.went_back.is_some()
+    }
+
+    /// A caller saw a settle in an answer to a call that began at `begun`, which was read from the
+    /// store at `read_since` or later.
+    pub fn saw(&mut self, world: &World, [begun, read_since]: [Duration; 2], settle: &v1::Settle) {
         let number = &settle.out_settle_no;
         self.exists(world, settle);
-        self.remembers(world, begun, settle);
+        // A slow reader takes what a gateway of before told it.
+        if self.went_back.is_some_and(|went_back| begun < went_back) {
+            return;
+        }
+        self.remembers(world, read_since, settle);
         let key = (settle.app_id.clone(), number.clone());
         let seen = self.seen.entry(key).or_default();
         if settle.origin() == SettleOrigin::Gateway {
@@ -201,7 +210,7 @@ impl Checker {
                 );
             }
         }
-        let known = seen.known.iter().rfind(|(at, _)| *at < begun);
+        let known = seen.known.iter().rfind(|(at, _)| *at < read_since);
         if known.is_some_and(|(_, revision)| *revision > settle.revision) {
             let (_, known) = known.expect("it was looked at just now");
             let now = settle.revision;

@@ -308,7 +308,7 @@ impl World {
         }
         self.count(Fault::Restored);
         self.say("world", || "the database is back at its last backup".to_owned());
-        self.checker().forget();
+        self.checker().forget(self.elapsed());
         let policy = &self.plan().knobs.policy;
         let closed = self.elapsed() + policy.call_timeout + policy.grace;
         *lock(&self.0.closed_until) = closed;
@@ -324,7 +324,7 @@ impl World {
     /// and was on its way when the store went back has come by now: it is forgotten, too.
     pub fn open_again(&self) {
         if !std::mem::take(&mut *lock(&self.0.closed_until)).is_zero() {
-            self.checker().forget();
+            self.checker().forget(self.elapsed());
         }
     }
 
