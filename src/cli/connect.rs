@@ -3,6 +3,7 @@
 //! What it must not know: what a command asks.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +11,13 @@ use std::time::Duration;
 use clap::Args;
 use http::Uri;
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -26,7 +31,6 @@ use tonic::{Request, Status};
 use tower::service_fn;
 
 use super::ConfigFile;
-use super::healthcheck::{causes, reachable};
 use crate::config::{self, Config, Environment};
 
 /// Where the gateway is, and who calls.
@@ -35,7 +39,8 @@ pub(super) struct Reach {
     #[command(flatten)]
     file: ConfigFile,
     /// The gateway's gRPC address. Default: the one that `serve` would listen on by its
-    /// configuration.
+    /// configuration, by TLS if `serve` would speak it, and with the very certificate that `serve`
+    /// would show. Options of `serve` are not known here.
     #[arg(long, value_name = "HOST:PORT", global = true)]
     addr: Option<String>,
     /// A file with the caller's token.
@@ -66,6 +71,21 @@ pub(super) type Line = InterceptedService<Channel, Bearer>;
 #[derive(Clone)]
 pub(super) struct Bearer(Option<MetadataValue<Ascii>>);
 
+/// How a connection is secured.
+#[derive(Clone)]
+struct Tls {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+/// Believes one certificate and no other: the gateway's own, on the machine where it runs. So no
+/// name and no authority matters.
+#[derive(Debug)]
+struct Pinned {
+    certificate: CertificateDer<'static>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
 /// From resolving the name to the end of the handshake.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// The largest file of certificates, of a key or of a token.
@@ -74,42 +94,43 @@ const FILE_BYTES_MAX: u64 = 256 * 1024;
 impl Reach {
     /// Connects. `Err` says why not.
     pub(super) async fn connect(&self) -> Result<Line, String> {
-        let addr = self.addr()?;
+        let (addr, own_certificate) = self.addr()?;
         let bearer = Bearer(self.token_file.as_deref().map(token).transpose()?);
-        let channel = match self.tls()? {
-            None => open(&addr, "http", None).await,
-            Some(tls) => {
-                let name = self.server_name(&addr)?;
-                open(&addr, "https", Some((tls, name))).await
-            }
-        };
-        let channel = channel.map_err(|why| format!("{addr}: {why}"))?;
+        let tls = self.tls(&addr, own_certificate.as_deref())?;
+        let channel = open(&addr, tls).await.map_err(|why| format!("{addr}: {why}"))?;
         Ok(InterceptedService::new(channel, bearer))
     }
 
-    fn addr(&self) -> Result<String, String> {
+    /// Where the gateway is; and the file of its certificate, if the configuration says both.
+    fn addr(&self) -> Result<(String, Option<PathBuf>), String> {
         if let Some(addr) = &self.addr {
-            return Ok(addr.clone());
+            return Ok((addr.clone(), None));
         }
-        let environment = Environment::of_process();
-        let addr = Config::load_addr(self.file.source(), &environment, |config| {
-            ("server.grpc_addr", config.grpc_addr)
-        });
-        addr.map(|addr| reachable(addr).to_string()).map_err(|problems| problems.to_string())
+        let found = Config::load_grpc(self.file.source(), &Environment::of_process());
+        let (addr, certificate) = found.map_err(|problems| problems.to_string())?;
+        Ok((reachable(addr).to_string(), certificate.map(PathBuf::from)))
     }
 
     /// `None`: the connection is in plain text.
-    fn tls(&self) -> Result<Option<TlsConnector>, String> {
-        let implied = [&self.ca, &self.certificate, &self.key].iter().any(|file| file.is_some());
-        if !self.tls && !implied && self.server_name.is_none() {
+    fn tls(&self, addr: &str, own_certificate: Option<&Path>) -> Result<Option<Tls>, String> {
+        let files = [&self.ca, &self.certificate, &self.key];
+        let is_asked_for =
+            self.tls || self.server_name.is_some() || files.iter().any(|file| file.is_some());
+        let pinned = own_certificate.filter(|_| !self.tls && self.ca.is_none());
+        if !is_asked_for && pinned.is_none() {
             return Ok(None);
         }
         // One crypto provider for the process.
         rustls::crypto::ring::default_provider().install_default().ok();
-        let trusting = match &self.ca {
-            None => ClientConfig::builder().with_platform_verifier().map_err(|e| e.to_string())?,
-            Some(file) => {
-                let mut roots = rustls::RootCertStore::empty();
+        let trusting = match (pinned, &self.ca) {
+            (Some(file), _) => ClientConfig::builder()
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(Pinned::to(file)?)),
+            (None, None) => {
+                ClientConfig::builder().with_platform_verifier().map_err(|e| e.to_string())?
+            }
+            (None, Some(file)) => {
+                let mut roots = RootCertStore::empty();
                 for certificate in certificates(file)? {
                     let added = roots.add(certificate);
                     added.map_err(|error| format!("{}: {error}", file.display()))?;
@@ -130,13 +151,61 @@ impl Reach {
             (Some(_), None) | (None, Some(_)) | (None, None) => trusting.with_no_client_auth(),
         };
         config.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Some(TlsConnector::from(Arc::new(config))))
+        let (connector, name) = (TlsConnector::from(Arc::new(config)), self.server_name(addr)?);
+        Ok(Some(Tls { connector, name }))
     }
 
     fn server_name(&self, addr: &str) -> Result<ServerName<'static>, String> {
         let host = addr.rsplit_once(':').map_or(addr, |(host, _)| host);
         let name = self.server_name.as_deref().unwrap_or(host.trim_matches(['[', ']']));
         ServerName::try_from(name.to_owned()).map_err(|_| format!("{name} is no server name"))
+    }
+}
+
+impl Pinned {
+    /// To the first certificate of a chain.
+    fn to(file: &Path) -> Result<Self, String> {
+        let certificate = certificates(file)?.swap_remove(0);
+        let provider = rustls::crypto::ring::default_provider();
+        Ok(Self { certificate, algorithms: provider.signature_verification_algorithms })
+    }
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        shown: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match *shown == self.certificate {
+            true => Ok(ServerCertVerified::assertion()),
+            false => Err(CertificateError::ApplicationVerificationFailure.into()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
     }
 }
 
@@ -149,11 +218,8 @@ impl Interceptor for Bearer {
     }
 }
 
-async fn open(
-    addr: &str,
-    scheme: &str,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
-) -> Result<Channel, String> {
+async fn open(addr: &str, tls: Option<Tls>) -> Result<Channel, String> {
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let origin = format!("{scheme}://{addr}").parse::<Uri>();
     let origin = origin.map_err(|_| "is no address".to_owned())?;
     // The scheme of the endpoint is not the one of the requests: the connector does the TLS.
@@ -175,15 +241,12 @@ trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
-async fn socket(
-    addr: &str,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
-) -> io::Result<Box<dyn Io>> {
+async fn socket(addr: &str, tls: Option<Tls>) -> io::Result<Box<dyn Io>> {
     let socket = TcpStream::connect(addr).await?;
     socket.set_nodelay(true)?;
     Ok(match tls {
         None => Box::new(socket),
-        Some((tls, name)) => Box::new(tls.connect(name, socket).await?),
+        Some(Tls { connector, name }) => Box::new(connector.connect(name, socket).await?),
     })
 }
 
@@ -207,4 +270,29 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 fn read(file: &Path) -> Result<SecretString, String> {
     let text = config::read_bounded(file, FILE_BYTES_MAX);
     text.map(SecretString::from).map_err(|why| format!("{}: the file {why}", file.display()))
+}
+
+/// A gateway that listens on every address is asked on this machine's own.
+fn reachable(addr: SocketAddr) -> SocketAddr {
+    let ip = match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    };
+    SocketAddr::new(ip, addr.port())
+}
+
+/// An error with all its causes, in one line.
+fn causes(error: impl std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let reason = error.to_string();
+        // Some errors repeat their cause.
+        if !text.ends_with(&reason) {
+            text = format!("{text}: {reason}");
+        }
+        cause = error.source();
+    }
+    text
 }

@@ -77,7 +77,7 @@ pub enum Command {
 pub struct ConfigFile {
     /// The configuration file (TOML). Without one, the environment must say everything that is
     /// required.
-    #[arg(long, value_name = "FILE", env = "SETTLEMENT_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "SETTLEMENT_CONFIG", global = true)]
     pub config: Option<PathBuf>,
 }
 

@@ -256,13 +256,15 @@ impl Config {
         self.apps.iter().any(|app| app.platform_keys.is_some())
     }
 
-    /// One address, with its key, even if other values are wrong.
-    pub fn load_addr(
+    /// Where gRPC listens, and the file of its certificate, even if other values are wrong.
+    pub fn load_grpc(
         source: Source<'_>,
         environment: &Environment,
-        of: fn(&Config) -> (&'static str, SocketAddr),
-    ) -> Result<SocketAddr, Problems> {
-        load_one(source, environment, Flags::default(), of)
+    ) -> Result<(SocketAddr, Option<String>), Problems> {
+        load_one(source, environment, Flags::default(), |config| {
+            let certificate = config.grpc_tls.certificate_file.clone();
+            ("server.grpc_addr", (config.grpc_addr, certificate))
+        })
     }
 
     /// The database, even if other values are wrong: making one needs no secret.

@@ -3,6 +3,7 @@
 
 mod authority;
 mod client;
+mod commands;
 mod handshakes;
 mod rotation;
 
