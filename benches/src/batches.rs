@@ -48,7 +48,7 @@ impl Batches {
     pub fn write(&mut self, creates: Vec<(Record, Swap)>) {
         let store = self.store.clone();
         let (records, swaps): (Vec<_>, Vec<_>) = creates.into_iter().unzip();
-        let inserts = records.into_iter().map(|it| store.insert(it, Source::Gateway, LEASED));
+        let inserts = records.into_iter().map(|it| store.insert(it, Source::Gateway, None, LEASED));
         for inserted in self.commit(inserts.collect()) {
             assert_eq!(inserted, Ok(Insert::Inserted));
         }

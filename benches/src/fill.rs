@@ -40,7 +40,9 @@ pub fn fill(
                 let record = submitted(key, number, now.minus(age));
                 writes.spawn(async move {
                     let swap = accepted(&record, number, &Policy::default());
-                    if store.insert(record, Source::Gateway, LEASED).await? != Insert::Inserted {
+                    if store.insert(record, Source::Gateway, None, LEASED).await?
+                        != Insert::Inserted
+                    {
                         return Err(Failure::from("a settle was there already"));
                     }
                     match store.swap(swap).await? {

@@ -61,6 +61,7 @@ pub fn acceptance(before: &Record, number: u64) -> Observation {
         scope: Scope::Single,
         answers: before.evidence.last_permission.map(|last| last.id),
         log_id: Some("20261128120000bench".to_owned()),
+        by: None,
     }
 }
 

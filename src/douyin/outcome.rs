@@ -220,9 +220,10 @@ impl<'a> Line<'a> {
             Learned::Unlisted(failure) => ("unlisted", Tone::Alarm, Some(failure)),
             Learned::NotSent(failure) => ("not_sent", Tone::Trouble, Some(failure)),
             Learned::Exists(failure) => ("exists", Tone::Trouble, Some(failure)),
-            Learned::Reported(_) | Learned::Absent | Learned::Elsewhere | Learned::Resolved(_) => {
-                ("found", Tone::Routine, None)
-            }
+            Learned::Reported(_)
+            | Learned::Absent
+            | Learned::Elsewhere
+            | Learned::Resolved { .. } => ("found", Tone::Routine, None),
         };
         Self { outcome, tone: tone.raised(failure), failure, log_id: answer.log_id.as_deref() }
     }

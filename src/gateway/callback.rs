@@ -1,12 +1,10 @@
-//! Observations that the gateway did not ask for: what Douyin tells by itself, and what an operator
-//! decides.
+//! What Douyin tells by itself.
 
 use std::time::Duration;
 
 use super::Gateway;
 use crate::settle::{
     AppId, Key, Learned, Observation, OutSettleNo, Record, Report, Scope, Source, TradeSystem,
-    Verdict, can_resolve,
 };
 use crate::store;
 
@@ -17,17 +15,6 @@ pub struct Callback {
     pub trade_system: TradeSystem,
     pub report: Report,
     pub log_id: Option<String>,
-}
-
-/// Why a contradiction is not resolved.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum ResolveError {
-    NotFound,
-    /// The settle has no open contradiction.
-    NotDisputed,
-    /// Not final yet, or the decision would leave a success for another settle.
-    NotAllowed,
-    Store(store::Error),
 }
 
 impl Gateway {
@@ -53,6 +40,7 @@ impl Gateway {
             scope: Scope::Single,
             answers: None,
             log_id,
+            by: None,
         };
         self.0.hub.confirm(&key, self.0.clock.now());
         let heard = self.adopt(key, seen).await?;
@@ -69,31 +57,5 @@ impl Gateway {
         if let Ok(Some(wait)) = self.0.store.nudge(&record.key, Duration::ZERO, gap).await {
             self.0.alarm.set(wait);
         }
-    }
-
-    /// Ends the open contradiction of a settle as an operator decided.
-    pub(crate) async fn resolve(
-        &self,
-        key: &Key,
-        verdict: Verdict,
-    ) -> Result<Record, ResolveError> {
-        let known = self.0.store.get(key).await.map_err(ResolveError::Store)?;
-        let known = known.ok_or(ResolveError::NotFound)?;
-        if known.open_contradiction().is_none() {
-            return Err(ResolveError::NotDisputed);
-        }
-        if !can_resolve(&known, verdict) {
-            return Err(ResolveError::NotAllowed);
-        }
-        let seen = Observation {
-            learned: Learned::Resolved(verdict),
-            source: Source::Operator,
-            begun: self.0.clock.now(),
-            scope: Scope::Single,
-            answers: None,
-            log_id: None,
-        };
-        let observed = self.observe(key, &seen).await.map_err(ResolveError::Store)?;
-        observed.ok_or(ResolveError::NotFound)
     }
 }

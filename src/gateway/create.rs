@@ -18,7 +18,8 @@ use crate::clock::Timestamp;
 use crate::douyin;
 use crate::settle::proof::{Proof, proof_of_adopted};
 use crate::settle::{
-    Content, Failure, Key, Origin, Reason, Record, Request, SettleId, Source, State, StateKind,
+    CallerName, Content, Failure, Key, Origin, Reason, Record, Request, SettleId, Source, State,
+    StateKind,
 };
 use crate::store::{self, Insert, NewDue};
 
@@ -32,6 +33,8 @@ pub struct Create {
     /// `None`: the longest window.
     pub submit_before: Option<Timestamp>,
     pub return_when: ReturnWhen,
+    /// Who creates it; `None`: the gateway is open to anyone.
+    pub by: Option<CallerName>,
     /// When the answer must leave.
     pub deadline: Instant,
 }
@@ -214,7 +217,8 @@ impl Gateway {
         let due = NewDue::Leased { lease: self.0.config.lease };
         // A create that waits for the final state gets the record here, and then watches it.
         let early = create.return_when != ReturnWhen::Accepted;
-        match self.0.store.insert(record.clone(), Source::Gateway, due).await {
+        let by = create.by.clone();
+        match self.0.store.insert(record.clone(), Source::Gateway, by, due).await {
             Ok(Insert::Inserted) => {
                 let mut answer = Some(answer);
                 if early && let Some(answer) = answer.take() {
@@ -261,6 +265,7 @@ impl Gateway {
         let longest = first.permission.time.plus(config.submit_window_max);
         let submit_before = create.submit_before.unwrap_or(longest);
         let request = Request::new(create.content.clone(), sent_ext, body, submit_before);
+        let request = Request { created_by: create.by.clone(), ..request };
         let record = Record::submitted(create.key.clone(), request, first.permission);
         if self.0.store.may_have_forgotten() { record.perhaps_forgotten() } else { record }
     }

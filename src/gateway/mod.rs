@@ -3,15 +3,16 @@
 //! Everything learned about a settle enters through `Gateway::observe`; every watcher leaves
 //! through `Gateway::watch`. `create` records and submits, `poll` claims what is due, `turn` is
 //! one worker (a create or the poller) with the lease of one settle, `query` asks Douyin on request
-//! and adopts settles that were made elsewhere, `callback` records what Douyin tells by itself
-//! and what an operator decides, `stuck` says which settles do not come to their end, `show` all
-//! that is known of one.
+//! and adopts settles that were made elsewhere, `callback` records what Douyin tells by itself,
+//! `decide` what an operator decides, `stuck` says which settles do not come to their end, `show`
+//! all that is known of one.
 //!
 //! What it must not know: gRPC, HTTP, SQL.
 
 mod alarm;
 mod callback;
 mod create;
+mod decide;
 mod hub;
 mod in_flight;
 mod observe;
@@ -38,8 +39,9 @@ use crate::settle::{
 use crate::store::{self, ListQuery, Listed, Store};
 use crate::tasks::{Runner, Tasks};
 
-pub use callback::{Callback, ResolveError};
+pub use callback::Callback;
 pub use create::{Create, CreateError, Created, NotSent, ReturnWhen, Unknown};
+pub use decide::{Decided, ResolveError};
 pub use poll::{Poller, PollerConfig};
 pub use query::{QueryError, Question};
 pub use show::Shown;

@@ -291,7 +291,9 @@ impl Change<'_> {
         if after.revision == before.revision {
             return None;
         }
-        let mut entry = after.history_entry(seen.source, seen.log_id.clone());
+        let entry = after.history_entry(seen.source, seen.log_id.clone());
+        let (by, why) = (seen.by.clone(), seen.learned.why().cloned());
+        let mut entry = HistoryEntry { by, why, ..entry };
         if before.open_contradiction() != after.open_contradiction() {
             entry.error = after.open_contradiction().map(|_| Failure::own(Reason::Contradiction));
         }

@@ -11,8 +11,8 @@ use super::{Gateway, Name};
 use crate::apps::App;
 use crate::douyin::{QueryBy, QueryFailure};
 use crate::settle::{
-    AppId, Failure, Key, Learned, Observation, OrderId, OutOrderNo, OutSettleNo, Record, Report,
-    ReportedStatus, Scope, SettleId, Source, TradeSystem,
+    AppId, CallerName, Failure, Key, Learned, Observation, OrderId, OutOrderNo, OutSettleNo,
+    Record, Report, ReportedStatus, Scope, SettleId, Source, TradeSystem,
 };
 use crate::store::{self, Insert, NewDue};
 
@@ -72,12 +72,13 @@ impl Lookups {
 
 impl Gateway {
     /// Asks a trade system and records what it says. Returns the settles as recorded, in Douyin's
-    /// order; none if Douyin shows none now.
+    /// order; none if Douyin shows none now. `by`: who asks, for the history of what changes.
     pub(crate) async fn query(
         &self,
         app: &App,
         trade_system: TradeSystem,
         question: &Question,
+        by: Option<&CallerName>,
     ) -> Result<Vec<Record>, QueryError> {
         if let Some(pause) = app.access.pause() {
             let wait = pause.until.since(self.0.clock.now());
@@ -87,13 +88,13 @@ impl Gateway {
         let request = app.budget.for_question(patience).await;
         let _request = request.map_err(|over| QueryError::OverBudget { wait: over.wait })?;
         let begun = self.0.clock.now();
-        let by = match question {
+        let asked = match question {
             Question::SettleId(settle_id) => QueryBy::SettleId(settle_id),
             Question::OrderId(order_id) => QueryBy::OrderId(order_id),
             Question::OutSettleNo(number) => QueryBy::OutSettleNo(number),
             Question::OutOrderNo(number) => QueryBy::OutOrderNo(number),
         };
-        let answer = self.0.douyin.query(&app.access, trade_system, by).await;
+        let answer = self.0.douyin.query(&app.access, trade_system, asked).await;
         let answer = answer.map_err(|QueryFailure { failure, .. }| QueryError::Douyin(failure))?;
         let mut records = Vec::new();
         for (key, reports) in by_key(app.id(), trade_system, question, answer.reports) {
@@ -108,6 +109,7 @@ impl Gateway {
                 scope,
                 answers: None,
                 log_id: answer.log_id.clone(),
+                by: by.cloned(),
             };
             let record = self.adopt(key, seen).await.map_err(QueryError::Store)?;
             // Douyin may show one settle under two numbers; it has one record here.
@@ -124,6 +126,7 @@ impl Gateway {
         &self,
         app: &App,
         name: &Name,
+        by: Option<&CallerName>,
     ) -> Result<Option<Record>, QueryError> {
         let known = self.get(name).await.map_err(QueryError::Store)?;
         let by_number = |key: &Key| Question::OutSettleNo(key.out_settle_no.clone());
@@ -138,7 +141,7 @@ impl Gateway {
             (None, Name::Key(key)) => by_number(key),
             (None, Name::SettleId(_, _, settle_id)) => Question::SettleId(settle_id.clone()),
         };
-        self.query(app, name.trade_system(), &question).await?;
+        self.query(app, name.trade_system(), &question, by).await?;
         // What was learned may have given the record another settle_id.
         let name = known.map_or_else(|| name.clone(), |record| Name::Key(record.key));
         self.get(&name).await.map_err(QueryError::Store)
@@ -166,7 +169,7 @@ impl Gateway {
             Some((at, Err(error))) if *at >= asked => return Err(error.clone()),
             Some((_, Ok(()) | Err(_))) | None => {}
         }
-        let found = Box::pin(self.refresh(app, name)).await;
+        let found = Box::pin(self.refresh(app, name, None)).await;
         match &found {
             Ok(Some(_)) => self.0.lookups.forget(name),
             Ok(None) => *last = Some((Instant::now(), Ok(()))),
@@ -199,7 +202,7 @@ impl Gateway {
             (_, false) => NewDue::In(self.wait(&record.key, 0)),
         };
         for _ in 0..ADOPT_TRIES_MAX {
-            match self.0.store.insert(record.clone(), seen.source, due).await? {
+            match self.0.store.insert(record.clone(), seen.source, seen.by.clone(), due).await? {
                 Insert::Inserted => {
                     if let NewDue::In(wait) = due {
                         self.0.alarm.set(wait);

@@ -112,7 +112,7 @@ pub(super) fn answer_kind(learned: &Learned) -> Option<AnswerKind> {
         | Learned::Unlisted(_)
         | Learned::NotSent(_)
         | Learned::Exists(_)
-        | Learned::Resolved(_) => None,
+        | Learned::Resolved { .. } => None,
     }
 }
 

@@ -170,6 +170,7 @@ impl Turn {
                 Answers::Nothing => None,
             },
             log_id: answer.log_id,
+            by: None,
         }))
     }
 
@@ -246,7 +247,8 @@ impl Turn {
         self.progress.after_query(Asked::Learned(&learned));
         self.gateway.0.stuck.note(&self.record, stuck::answer_kind(&learned), begun);
         let (source, log_id) = (Source::Query, answer.log_id);
-        Ok(Did::Saw(Observation { learned, source, begun, scope, answers: None, log_id }))
+        let (answers, by) = (None, None);
+        Ok(Did::Saw(Observation { learned, source, begun, scope, answers, log_id, by }))
     }
 
     /// What a query taught. A settle of ours that is recorded under the very number that it names,

@@ -14,9 +14,9 @@ use crate::douyin;
 use crate::gateway::{Name, Question, ReturnWhen};
 use crate::proto::v1;
 use crate::settle::{
-    AppId, Content, Contradiction, Ext, Failure, Fen, HistoryEntry, Invalid, ItemOrderId, Key,
-    MerchantUid, NotifyUrl, OrderId, OutOrderNo, OutSettleNo, Record, SettleDesc, SettleId,
-    SettleParam, Source, State, StateKind, TradeSystem,
+    AppId, CallerName, Content, Contradiction, Decision, Ext, Failure, Fen, HistoryEntry, Invalid,
+    ItemOrderId, Key, MerchantUid, NotifyUrl, OrderId, OutOrderNo, OutSettleNo, Record, SettleDesc,
+    SettleId, SettleParam, Source, State, StateKind, TradeSystem,
 };
 use crate::store::ListQuery;
 
@@ -420,6 +420,8 @@ pub fn settle(record: &Record) -> v1::Settle {
         contradiction: record.open_contradiction().map(contradiction),
         create_time: Some(time(record.create_time)),
         update_time: Some(time(record.update_time)),
+        created_by: record.request().and_then(|request| caller(request.created_by.as_ref())),
+        decision: record.decision.as_ref().map(decision),
     }
 }
 
@@ -468,6 +470,18 @@ pub(super) fn settle_error(failure: &Failure, outcome: Outcome) -> v1::SettleErr
     }
 }
 
+fn caller(name: Option<&CallerName>) -> Option<String> {
+    name.map(|name| name.as_str().to_owned())
+}
+
+fn decision(decision: &Decision) -> v1::Decision {
+    v1::Decision {
+        by: caller(decision.by.as_ref()),
+        why: decision.why.as_str().to_owned(),
+        time: Some(time(decision.time)),
+    }
+}
+
 fn contradiction(contradiction: &Contradiction) -> v1::Contradiction {
     v1::Contradiction {
         claimed_state: state(contradiction.claimed).into(),
@@ -493,6 +507,8 @@ pub fn history_entry(entry: &HistoryEntry) -> v1::HistoryEntry {
         log_id: entry.log_id.clone(),
         error: entry.error.as_ref().map(|failure| settle_error(failure, outcome)),
         time: Some(time(entry.time)),
+        by: caller(entry.by.as_ref()),
+        why: entry.why.as_ref().map(|why| why.as_str().to_owned()),
     }
 }
 

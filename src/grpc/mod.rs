@@ -155,6 +155,7 @@ impl Service {
             content: parsed.content,
             submit_before: parsed.submit_before,
             return_when: parsed.return_when,
+            by: identity.name().cloned(),
             deadline: deadline.at,
         };
         let created = self.gateway.create(create).await;
@@ -204,7 +205,7 @@ impl Service {
         let (app, name, names) = self.name(&mut identity, asked, Rpc::GetSettle)?;
         let record = async {
             match request.refresh {
-                true => self.gateway.refresh(app, &name).await,
+                true => self.gateway.refresh(app, &name, identity.name()).await,
                 false => self.gateway.get(&name).await.map_err(QueryError::Store),
             }
         };
@@ -260,7 +261,7 @@ impl Service {
         name_span(&app_id, "");
         let names = Names::of_question(&app_id, &question);
         let app = self.admit(&mut identity, &app_id, &names, Rpc::QuerySettles)?;
-        let records = self.gateway.query(app, trade_system, &question);
+        let records = self.gateway.query(app, trade_system, &question, identity.name());
         let records = by(deadline, &names, records).await?;
         let failed = |error| status::of_query(error, &names, Rpc::QuerySettles);
         let records = records.map_err(failed)?;

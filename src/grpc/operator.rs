@@ -10,6 +10,7 @@ use tracing::info;
 use super::rpc::Rpc;
 use super::status::{self, Names};
 use super::{Asked, Service, by, convert as contract, logged, name_span};
+use crate::gateway::Decided;
 use crate::proto::v1;
 use crate::proto::v1::operator_service_server::OperatorService;
 use crate::settle::AppId;
@@ -61,7 +62,9 @@ impl Service {
         name_span(&key.app_id, key.out_settle_no.as_str());
         let names = Names::of_key(&key);
         self.admit(&mut identity, &key.app_id, &names, RPC)?;
-        let resolved = by(deadline, &names, self.gateway.resolve(&key, verdict)).await?;
+        let decided = Decided { by: identity.name().cloned(), why: why.clone() };
+        let resolved = self.gateway.resolve(&key, verdict, decided);
+        let resolved = by(deadline, &names, resolved).await?;
         let record = resolved.map_err(|error| status::of_resolve(error, &names, RPC))?;
         let (state, revision) = (record.state.kind().as_str(), record.revision);
         let why = why.as_str();

@@ -67,6 +67,7 @@ pub(super) fn take_over(after: &mut Record, report: &Report) {
     after.origin = Origin::Platform;
     let set_back = after.evidence.set_back;
     after.evidence = Evidence { refused, set_back, ..Evidence::default() };
+    after.decision = None;
     after.facts = report.lasting_facts();
     after.state = report.state();
 }

@@ -3,7 +3,7 @@
 
 use super::change::enter;
 use super::observation::{Alert, Verdict};
-use super::record::{Contradiction, Record, Source, State, StateKind};
+use super::record::{Contradiction, Decision, Record, Source, State, StateKind};
 use crate::clock::Timestamp;
 
 pub(super) fn contradict(
@@ -31,14 +31,14 @@ pub(super) fn contradict(
 ///
 /// Only final settles are decided about, because before the end Douyin's next word may settle it. A
 /// success is never left for another settle, because both may have been paid.
-pub(super) fn resolve(after: &mut Record, verdict: Verdict, now: Timestamp) {
+pub(super) fn resolve(after: &mut Record, verdict: Verdict, decision: Decision) {
     let Some(claim) = after.open_contradiction().cloned() else {
         return;
     };
     if !can_resolve(after, verdict) {
         return;
     }
-    let mut resolved = Contradiction { resolved: Some(now), ..claim };
+    let mut resolved = Contradiction { resolved: Some(decision.time), ..claim };
     if verdict == Verdict::Claimed
         && let Some(recorded) = after.state.settle_id().cloned()
     {
@@ -56,6 +56,7 @@ pub(super) fn resolve(after: &mut Record, verdict: Verdict, now: Timestamp) {
         enter(after, claimed);
     }
     after.contradiction = Some(resolved);
+    after.decision = Some(decision);
 }
 
 /// Whether an operator may decide so about this settle's contradiction.

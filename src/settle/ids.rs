@@ -1,5 +1,5 @@
-//! The names of things at Douyin and its merchants. Each is parsed once, at the edge. After that it
-//! cannot be empty, too long or unprintable. A clone shares the text.
+//! The names of things at Douyin, of its merchants and of our callers. Each is parsed once, at the
+//! edge. After that it cannot be empty, too long or unprintable. A clone shares the text.
 
 use std::fmt;
 use std::sync::Arc;
@@ -112,7 +112,6 @@ text!(
     /// Douyin's number of an order (`mot…`). The bound is ours.
     OrderId, 128, printable
 );
-
 text!(
     /// An operator's reason in words.
     Why, 500, printable

@@ -34,11 +34,15 @@ pub fn merge(
         scope: Scope::Single,
         answers: None,
         log_id: None,
+        by: None,
     };
     let Transition { mut record, alert } = transition(&after.record, &seen, context);
     // A contradiction of the other record, open or resolved, is about the same settle.
     if record.contradiction.is_none() && record.state == other.state {
         record.contradiction.clone_from(&other.contradiction);
+    }
+    if record.decision.is_none() {
+        record.decision.clone_from(&other.decision);
     }
     record.version = before.version + 1;
     record.revision = record.revision.max(other.revision + 1);

@@ -49,8 +49,8 @@ pub use observation::{
 pub use permission::{Permission, PermissionId, ProcessId};
 pub use reason::{Reason, RecordedReason};
 pub use record::{
-    Contradiction, Facts, HistoryEntry, Mark, Origin, RULES, Record, Report, ReportedStatus,
-    Request, Source, State, StateKind,
+    Contradiction, Decision, Facts, HistoryEntry, Mark, Origin, RULES, Record, Report,
+    ReportedStatus, Request, Source, State, StateKind,
 };
 pub use schedule::{By, Due, Next, Release, Schedule, Terms, Watched};
 pub use state::{may_send, permit, transition};

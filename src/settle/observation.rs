@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::failure::Failure;
-use super::ids::{SettleId, WalletSettleId};
+use super::ids::{CallerName, SettleId, WalletSettleId, Why};
 use super::permission::PermissionId;
 use super::record::{Record, Report, Source};
 use crate::clock::Timestamp;
@@ -21,6 +21,8 @@ pub struct Observation {
     pub answers: Option<PermissionId>,
     /// Douyin's log id of the message.
     pub log_id: Option<String>,
+    /// The caller on whose request it was learned.
+    pub by: Option<CallerName>,
 }
 
 /// What was learned.
@@ -46,7 +48,25 @@ pub enum Learned {
     /// name: Douyin takes the two numbers for one.
     Elsewhere,
     /// An operator decided which word of a contradiction stands.
-    Resolved(Verdict),
+    Resolved { verdict: Verdict, why: Why },
+}
+
+impl Learned {
+    /// The reason of an operator's decision.
+    pub fn why(&self) -> Option<&Why> {
+        match self {
+            Learned::Resolved { why, .. } => Some(why),
+            Learned::Accepted(_)
+            | Learned::Refused(_)
+            | Learned::Unknown(_)
+            | Learned::Unlisted(_)
+            | Learned::NotSent(_)
+            | Learned::Exists(_)
+            | Learned::Reported(_)
+            | Learned::Absent
+            | Learned::Elsewhere => None,
+        }
+    }
 }
 
 /// Which word of a contradiction is true.

@@ -4,7 +4,8 @@ use super::content::Content;
 use super::evidence::Evidence;
 use super::failure::Failure;
 use super::ids::{
-    Ext, ItemOrderId, Key, OrderId, OutOrderNo, OutSettleNo, SettleId, WalletSettleId,
+    CallerName, Ext, ItemOrderId, Key, OrderId, OutOrderNo, OutSettleNo, SettleId, WalletSettleId,
+    Why,
 };
 use super::money::Fen;
 use super::permission::Permission;
@@ -12,7 +13,7 @@ use crate::clock::Timestamp;
 
 /// The version of the rules in this folder. A record written by newer rules is read, and neither
 /// claimed nor rewritten: it may hold evidence that this version would drop.
-pub const RULES: u32 = 2;
+pub const RULES: u32 = 3;
 
 /// One settle, as the store keeps it.
 ///
@@ -30,6 +31,8 @@ pub struct Record {
     /// Douyin's first word that contradicts a final state. It is open until an operator resolves
     /// it. A resolved one is kept, so that the same word does not open it again.
     pub contradiction: Option<Contradiction>,
+    /// What an operator decided last about it.
+    pub decision: Option<Decision>,
     /// Counts every write of this row, for the compare-and-swap. Never shown to callers.
     pub version: i64,
     /// Counts the changes that a caller can see, from 1.
@@ -58,6 +61,8 @@ pub struct Request {
     pub body: String,
     /// The end of the submission window.
     pub submit_before: Timestamp,
+    /// Who created it; `None`: the gateway was open to anyone.
+    pub created_by: Option<CallerName>,
 }
 
 /// Where the settle is in its life. The data lives in the variants, so that a success without an
@@ -150,6 +155,15 @@ pub struct Contradiction {
     pub resolved: Option<Timestamp>,
 }
 
+/// An operator's decision about a settle. Its history says what was decided.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Decision {
+    /// `None`: the gateway was open to anyone.
+    pub by: Option<CallerName>,
+    pub why: Why,
+    pub time: Timestamp,
+}
+
 /// Where something was learned.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Source {
@@ -174,6 +188,10 @@ pub struct HistoryEntry {
     /// Douyin's log id of the message that caused the step.
     pub log_id: Option<String>,
     pub error: Option<Failure>,
+    /// The caller on whose request the step was made: who created, asked Douyin, or decided.
+    pub by: Option<CallerName>,
+    /// Why an operator decided so.
+    pub why: Option<Why>,
     pub time: Timestamp,
 }
 
@@ -215,6 +233,7 @@ impl Record {
             evidence,
             last_error: None,
             contradiction: None,
+            decision: None,
             version: 1,
             revision: 1,
             create_time: now,
@@ -242,6 +261,7 @@ impl Record {
             evidence: Evidence::default(),
             last_error: None,
             contradiction: None,
+            decision: None,
             version: 1,
             revision: 1,
             create_time: now,
@@ -297,6 +317,8 @@ impl Record {
             source,
             log_id,
             error,
+            by: None,
+            why: None,
             time: self.update_time,
         }
     }
@@ -309,7 +331,7 @@ impl Request {
         body: String,
         submit_before: Timestamp,
     ) -> Self {
-        Self { content, sent_ext, body, submit_before }
+        Self { content, sent_ext, body, submit_before, created_by: None }
     }
 
     /// What is sent as `ext` for this content: the caller's own, else the mark if it is on.

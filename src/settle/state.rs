@@ -15,7 +15,7 @@ use super::observation::{
 };
 use super::permission::Permission;
 use super::reason::Reason;
-use super::record::{Facts, Record, Source, State};
+use super::record::{Decision, Facts, Record, Source, State};
 use super::report::reported;
 use crate::clock::Timestamp;
 
@@ -37,8 +37,9 @@ pub fn transition(before: &Record, seen: &Observation, context: &Context<'_>) ->
         }
         Learned::Absent if held => absent(&mut after, seen, context),
         Learned::Elsewhere if held => elsewhere(&mut after, seen, context),
-        Learned::Resolved(verdict) => {
-            resolve(&mut after, *verdict, context.now);
+        Learned::Resolved { verdict, why } => {
+            let decision = Decision { by: seen.by.clone(), why: why.clone(), time: context.now };
+            resolve(&mut after, *verdict, decision);
             None
         }
         Learned::Refused(_)

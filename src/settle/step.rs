@@ -115,7 +115,7 @@ fn last(learned: &Learned) -> Last {
         | Learned::Refused(_)
         | Learned::Exists(_)
         | Learned::Reported(_)
-        | Learned::Resolved(_) => Last::Definite,
+        | Learned::Resolved { .. } => Last::Definite,
     }
 }
 

@@ -45,8 +45,8 @@ use secrecy::SecretString;
 
 use crate::clock::Timestamp;
 use crate::settle::{
-    AppId, Due, HistoryEntry, Key, OutOrderNo, Record, Release, SettleId, Source, StateKind,
-    TradeSystem,
+    AppId, CallerName, Due, HistoryEntry, Key, OutOrderNo, Record, Release, SettleId, Source,
+    StateKind, TradeSystem,
 };
 
 pub use sqlite::{Committer, Generation, Missing, OpenError, Purpose, Sqlite, SqliteOptions};
@@ -304,15 +304,16 @@ impl Store {
     }
 
     /// Records a new settle with its first history entry and its due row, or finds the settle that
-    /// has its key or its `settle_id`.
+    /// has its key or its `settle_id`. `by`: the caller on whose request it is recorded.
     pub async fn insert(
         &self,
         record: Record,
         source: Source,
+        by: Option<CallerName>,
         due: NewDue,
     ) -> Result<Insert, Error> {
         match self {
-            Store::Sqlite(sqlite) => sqlite.insert(record, source, due).await,
+            Store::Sqlite(sqlite) => sqlite.insert(record, source, by, due).await,
         }
     }
 

@@ -41,7 +41,7 @@ async fn fill(dir: &TempDir) {
     for i in 0..SETTLES {
         let store = store.clone();
         let due = NewDue::In(Duration::ZERO);
-        inserts.spawn(async move { store.insert(open_settle(i), Source::Query, due).await });
+        inserts.spawn(async move { store.insert(open_settle(i), Source::Query, None, due).await });
         if inserts.len() >= 256 {
             inserts.join_next().await.unwrap().unwrap().unwrap();
         }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use douyin_sim::SimApp;
+use douyin_sim::{SimApp, Status, StrangerSettle};
 use http::HeaderMap;
 use hyper::body::Incoming;
 use settlement_gateway::callers::{Allowed, Caller, Credentials, Fingerprint, Known, Right};
@@ -349,4 +349,44 @@ async fn streams_and_waits_end_when_their_caller_loses_its_right() {
     assert_eq!(raw.end["grpc-status"], "0", "{raw:?}");
     let raw = within("the end of a wait", waits_on).await.unwrap();
     assert_eq!(raw.end["grpc-status"], "0", "{raw:?}");
+}
+
+/// A caller that may read sees the names of the callers that created and asked.
+#[tokio::test]
+async fn who_created_and_who_asked_stands_in_the_settle_and_its_history() {
+    let sim = simulator_with(|_| {}).await;
+    let gateway = Gateway::spawn_with(sim, |config| {
+        let shop = caller("shop", &[APP_ID], &[Right::Create, Right::Read], OURS);
+        let clerk = caller("clerk", &[APP_ID], &[Right::Read], THEIRS);
+        config.callers = Known::new([shop, clerk], []);
+    })
+    .await;
+    let wire = Wire::connect(&gateway.url).await;
+    let create = Call::of(Rpc::CreateSettle, &create_request("named"));
+    succeeds(&wire, bearing(create, OURS), "CreateSettle").await;
+    let stranger = StrangerSettle {
+        out_order_no: "order".to_owned(),
+        item_order_id: None,
+        settle_params: Vec::new(),
+        cp_extra: String::new(),
+        status: Status::Success,
+        amount_fen: None,
+    };
+    gateway.sim.stranger_settle(APP_ID, "found", stranger);
+    for (number, created_by, first_by) in
+        [("named", Some("shop"), "shop"), ("found", None, "clerk")]
+    {
+        let key = v1::get_settle_request::Key::OutSettleNo(number.to_owned());
+        let get = v1::GetSettleRequest {
+            key: Some(key),
+            refresh: true,
+            include_history: true,
+            ..Default::default()
+        };
+        let answer = wire.call(bearing(Call::of(Rpc::GetSettle, &get), THEIRS)).await.unwrap();
+        let answer: v1::GetSettleResponse = message(&answer);
+        assert_eq!(answer.settle.unwrap().created_by.as_deref(), created_by, "{number}");
+        assert_eq!(answer.history[0].by.as_deref(), Some(first_by), "{number}");
+        assert_eq!(answer.history[0].why, None);
+    }
 }

@@ -48,7 +48,7 @@ fn failure(learned: &Learned) -> &Failure {
         | Learned::Reported(_)
         | Learned::Absent
         | Learned::Elsewhere
-        | Learned::Resolved(_) => {
+        | Learned::Resolved { .. } => {
             panic!("no failure: {learned:?}")
         }
     }

@@ -5,8 +5,10 @@ use crate::settle::merge::{can_be_merged, merge};
 use crate::settle::{Verdict, can_resolve};
 
 fn operator(verdict: Verdict) -> Observation {
-    let (source, learned) = (Source::Operator, Learned::Resolved(verdict));
-    Observation { learned, source, ..callback(ours("ots1", ReportedStatus::Success)) }
+    let why = Why::parse("Douyin's support says so").unwrap();
+    let (source, learned) = (Source::Operator, Learned::Resolved { verdict, why });
+    let by = CallerName::parse("ops").ok();
+    Observation { learned, source, by, ..callback(ours("ots1", ReportedStatus::Success)) }
 }
 
 /// SUCCEEDED or FAILED, and Douyin said the opposite of the same settle.
@@ -29,7 +31,9 @@ fn the_recorded_word_can_stand() {
     assert_eq!(play.record.open_contradiction(), None);
     assert!(!play.record.owes_a_query());
     assert_eq!(play.record.revision, revision + 1);
-    assert_eq!(play.record.history_entry(Source::Operator, None).source, Source::Operator);
+    let Decision { by, why, time } = play.record.decision.clone().expect("it is kept");
+    let by = by.as_ref().map(CallerName::as_str);
+    assert_eq!((by, why.as_str(), time), (Some("ops"), "Douyin's support says so", at(90)));
 }
 
 #[test]

@@ -173,7 +173,7 @@ fn theirs(settle_id: &str, status: ReportedStatus) -> Report {
 fn answer(learned: Learned) -> Observation {
     let source = Source::Create;
     let (scope, answers) = (Scope::Single, Some(SOME_OPEN));
-    Observation { learned, source, begun: at(0), scope, answers, log_id: None }
+    Observation { learned, source, begun: at(0), scope, answers, log_id: None, by: None }
 }
 
 /// The same for a send begun at this second.
@@ -193,7 +193,7 @@ fn query(begun: i64, learned: Learned) -> Observation {
 
 fn query_at(begun: Timestamp, learned: Learned) -> Observation {
     let (scope, answers) = (Scope::Number, None);
-    Observation { learned, source: Source::Query, begun, scope, answers, log_id: None }
+    Observation { learned, source: Source::Query, begun, scope, answers, log_id: None, by: None }
 }
 
 /// A query by `settle_id`, begun at this second.
@@ -204,7 +204,15 @@ fn query_by_id(begun: i64, learned: Learned) -> Observation {
 fn callback(report: Report) -> Observation {
     let (scope, answers) = (Scope::Single, None);
     let learned = found([report]);
-    Observation { learned, source: Source::Callback, begun: at(0), scope, answers, log_id: None }
+    Observation {
+        learned,
+        source: Source::Callback,
+        begun: at(0),
+        scope,
+        answers,
+        log_id: None,
+        by: None,
+    }
 }
 
 /// One settle that is played: every step checks what must hold for any step.

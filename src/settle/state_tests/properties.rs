@@ -134,6 +134,7 @@ fn play(moves: &[Move], mut check: impl FnMut(&Seeing)) {
                     scope: seen.scope,
                     answers: seen.answers,
                     log_id: None,
+                    by: None,
                 };
                 let before = play.record.clone();
                 let alert = play.see(&observation);
@@ -235,7 +236,7 @@ proptest! {
                 Learned::Refused(_) | Learned::NotSent(_) => *lease == Lease::Held,
                 Learned::Unknown(_) | Learned::Unlisted(_) => false,
                 Learned::Reported(_) | Learned::Absent => false,
-                Learned::Elsewhere | Learned::Resolved(_) => false,
+                Learned::Elsewhere | Learned::Resolved { .. } => false,
             };
             let answers = u32::from(definite && seen.answers.is_some());
             assert!(new == old || new == old.saturating_sub(answers), "{old} to {new}");

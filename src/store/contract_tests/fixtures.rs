@@ -69,6 +69,14 @@ pub(in crate::store) fn request() -> Request {
     Request::new(content(), Some("caller's own".to_owned()), body, after_ms(72 * 3_600_000))
 }
 
+pub(in crate::store) fn caller(name: &str) -> CallerName {
+    CallerName::parse(name).unwrap()
+}
+
+pub(in crate::store) fn why(reason: &str) -> Why {
+    Why::parse(reason).unwrap()
+}
+
 pub(in crate::store) fn permission(number: u64) -> Permission {
     Permission {
         id: PermissionId { process: ProcessId(u64::MAX), number },
@@ -92,6 +100,7 @@ pub(in crate::store) fn adopted(key: Key, state: State) -> Record {
         evidence: Evidence::default(),
         last_error: None,
         contradiction: None,
+        decision: None,
         version: 1,
         revision: 1,
         create_time: NOW,
@@ -231,7 +240,7 @@ pub(in crate::store) fn claims(claims_max: u32) -> ClaimLimits {
 }
 
 pub(in crate::store) async fn insert(store: &Store, record: &Record, due: NewDue) {
-    let inserted = store.insert(record.clone(), Source::Gateway, due).await;
+    let inserted = store.insert(record.clone(), Source::Gateway, None, due).await;
     assert_eq!(inserted, Ok(Insert::Inserted), "{}", record.key);
 }
 

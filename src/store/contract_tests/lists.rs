@@ -79,7 +79,7 @@ fn settle(number: &str, kind: StateKind, ms: u64) -> Record {
 }
 
 async fn record(store: &Store, record: &Record) {
-    let inserted = store.insert(record.clone(), Source::Query, NewDue::None).await;
+    let inserted = store.insert(record.clone(), Source::Query, None, NewDue::None).await;
     assert_eq!(inserted, Ok(Insert::Inserted));
 }
 

@@ -109,7 +109,7 @@ impl Run {
             1 => (NewDue::In(wait), Some(row(None, 0))),
             _ => (NewDue::Leased { lease: wait }, Some(row(Some(at), FIRST_FENCE.0))),
         };
-        let answer = self.store.insert(record.clone(), Source::Gateway, due).await.unwrap();
+        let answer = self.store.insert(record.clone(), Source::Gateway, None, due).await.unwrap();
         if let Some(entry) = self.model.get(&key) {
             assert_eq!(answer, Insert::Existing(Box::new(entry.record.clone())));
             return;

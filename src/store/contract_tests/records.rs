@@ -5,7 +5,7 @@ use secrecy::ExposeSecret;
 use super::Subject;
 use super::fixtures::*;
 use crate::settle::*;
-use crate::store::{Error, FIRST_FENCE, Insert, NewDue, StoredToken, Swapped};
+use crate::store::{Error, FIRST_FENCE, Insert, NewDue, StoredToken, Swap, Swapped};
 
 /// Each state, each origin, each source; everything optional once set and once not.
 pub(in crate::store) fn all_kinds_of_records() -> Vec<Record> {
@@ -40,6 +40,9 @@ pub(in crate::store) fn all_kinds_of_records() -> Vec<Record> {
         }
         if number % 4 < 2 {
             record.evidence = full_evidence();
+            let by = (number % 8 < 4).then(|| caller("ops"));
+            record.decision =
+                Some(Decision { by, why: why("客服说\"失败\""), time: after_ms(5) });
             record.last_error = Some(failure(23_000));
             record.contradiction = Some(Contradiction {
                 claimed: kinds[(number + 1) % 5],
@@ -58,6 +61,7 @@ pub(in crate::store) fn all_kinds_of_records() -> Vec<Record> {
             request.content.notify_url = None;
             request.content.settle_params.clear();
             request.sent_ext = None;
+            request.created_by = Some(caller("shop"));
         }
         records.push(record);
     }
@@ -90,6 +94,7 @@ pub(super) async fn every_field_of_a_record_comes_back_by_either_id(subject: Sub
             evidence: template.evidence,
             last_error: template.last_error,
             contradiction: template.contradiction,
+            decision: template.decision,
             ..next(&old, |record| record.revision += 1)
         };
         assert_eq!(store.swap(fact(new.clone())).await, Ok(Swapped::Done));
@@ -117,7 +122,7 @@ pub(super) async fn a_second_insert_of_a_key_finds_the_first_record(subject: Sub
     insert(store, &first, leased_until(after_ms(20))).await;
     let mut second = submitted(key("1"));
     second.create_time = after_ms(5);
-    let answer = store.insert(second, Source::Gateway, due_now()).await;
+    let answer = store.insert(second, Source::Gateway, None, due_now()).await;
     assert_eq!(answer, Ok(Insert::Existing(Box::new(first.clone()))));
     assert_eq!(store.get(&first.key).await, Ok(Some(first.clone())));
     assert_eq!(due_at(store, &first.key).await, Ok(Some(after_ms(20))));
@@ -133,7 +138,7 @@ pub(super) async fn an_insert_with_a_known_settle_id_finds_its_record(subject: S
     });
     assert_eq!(store.swap(fact(accepted.clone())).await, Ok(Swapped::Done));
     let callback = adopted(key("ots1"), accepted.state.clone());
-    let answer = store.insert(callback, Source::Callback, due_now()).await;
+    let answer = store.insert(callback, Source::Callback, None, due_now()).await;
     assert_eq!(answer, Ok(Insert::Existing(Box::new(accepted))));
     assert_eq!(store.get(&key("ots1")).await, Ok(None));
 }
@@ -145,7 +150,7 @@ pub(super) async fn the_key_is_found_before_the_settle_id(subject: Subject) {
     let by_id = adopted(key("2"), State::Processing { settle_id: settle_id("ots2") });
     insert(store, &by_id, due_now()).await;
     let both = adopted(key("1"), by_id.state.clone());
-    let answer = store.insert(both, Source::Query, due_now()).await;
+    let answer = store.insert(both, Source::Query, None, due_now()).await;
     assert_eq!(answer, Ok(Insert::Existing(Box::new(by_key))));
 }
 
@@ -193,7 +198,7 @@ pub(super) async fn of_a_hundred_concurrent_inserts_of_a_key_one_is_inserted(sub
         let mut record = submitted(key("1"));
         record.create_time = after_ms(caller);
         inserts.spawn(async move {
-            let answer = store.insert(record.clone(), Source::Gateway, due_now()).await;
+            let answer = store.insert(record.clone(), Source::Gateway, None, due_now()).await;
             (record, answer.unwrap())
         });
     }
@@ -218,13 +223,18 @@ pub(super) async fn an_insert_begins_the_history(subject: Subject) {
     let store = &subject.store;
     let mut rejected = submitted(key("1"));
     rejected.state = State::Rejected { rejection: failure(23_112) };
-    assert_eq!(
-        store.insert(rejected.clone(), Source::Create, NewDue::None).await,
-        Ok(Insert::Inserted)
-    );
-    let first = rejected.history_entry(Source::Create, None);
+    let by = Some(caller("shop"));
+    let inserted = store.insert(rejected.clone(), Source::Create, by.clone(), NewDue::None).await;
+    assert_eq!(inserted, Ok(Insert::Inserted));
+    let first = HistoryEntry { by, ..rejected.history_entry(Source::Create, None) };
     assert_eq!(first.error, Some(failure(23_112)));
-    assert_eq!(store.history(&key("1"), 10).await, Ok(vec![first]));
+    let decided = next(&rejected, |record| record.revision = 2);
+    let entry = decided.history_entry(Source::Operator, None);
+    let (by, why) = (Some(caller("ops")), Some(why("Douyin's support says so\\ \"no\"")));
+    let second = HistoryEntry { by, why, ..entry };
+    let swap = Swap { history: Some(second.clone()), ..fact(decided) };
+    assert_eq!(store.swap(swap).await, Ok(Swapped::Done));
+    assert_eq!(store.history(&key("1"), 10).await, Ok(vec![first, second]));
 }
 
 /// Whether the error says which value it is that cannot be read.
@@ -255,7 +265,7 @@ pub(super) async fn a_row_with_an_unknown_word_is_neither_read_nor_claimed_nor_r
         assert_eq!(claim(store, NOW).await, [], "{column}");
         assert_eq!(next_due(store, &record.key.app_id).await, Ok(None), "{column}");
         let again = adopted(key(&format!("{column}-again")), record.state.clone());
-        let inserted = store.insert(again, Source::Query, due_now()).await;
+        let inserted = store.insert(again, Source::Query, None, due_now()).await;
         assert!(matches!(inserted, Err(Error::Unreadable(_))), "{column}: {inserted:?}");
         let mut swap = fact(next(&record, |_| {}));
         swap.due = Due::Remove;
@@ -352,6 +362,6 @@ pub(super) async fn a_closed_store_is_unavailable(subject: Subject) {
     let unavailable = |error| matches!(error, Error::Unavailable(_));
     assert!(unavailable(store.ping().await.unwrap_err()));
     assert!(unavailable(store.get(&key("1")).await.unwrap_err()));
-    let late = store.insert(submitted(key("1")), Source::Gateway, NewDue::None).await;
+    let late = store.insert(submitted(key("1")), Source::Gateway, None, NewDue::None).await;
     assert!(unavailable(late.unwrap_err()));
 }

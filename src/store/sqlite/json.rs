@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use super::words::Word;
 use crate::clock::Timestamp;
 use crate::settle::{
-    Content, DouyinError, Evidence, Ext, Facts, Failure, Fen, HistoryEntry, Invalid, ItemOrderId,
-    MerchantUid, NotifyUrl, OrderId, OutOrderNo, Permission, PermissionId, ProcessId,
-    RecordedReason, Request, SettleDesc, SettleId, SettleParam, Source, StateKind, Unlisted,
-    WalletSettleId,
+    CallerName, Content, Decision, DouyinError, Evidence, Ext, Facts, Failure, Fen, HistoryEntry,
+    Invalid, ItemOrderId, MerchantUid, NotifyUrl, OrderId, OutOrderNo, Permission, PermissionId,
+    ProcessId, RecordedReason, Request, SettleDesc, SettleId, SettleParam, Source, StateKind,
+    Unlisted, WalletSettleId, Why,
 };
 
 /// A structure that is stored as JSON.
@@ -306,6 +306,35 @@ impl Stored for Facts {
     }
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DecisionJson<'a> {
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    by: Text<'a>,
+    #[serde(borrow)]
+    why: Cow<'a, str>,
+    time_ms: i64,
+}
+
+impl Stored for Decision {
+    fn to_json(&self) -> String {
+        write(&DecisionJson {
+            by: self.by.as_ref().and_then(|by| text(by.as_str())),
+            why: Cow::Borrowed(self.why.as_str()),
+            time_ms: self.time.as_ms(),
+        })
+    }
+
+    fn from_json(json: &str) -> Option<Self> {
+        let stored: DecisionJson<'_> = serde_json::from_str(json).ok()?;
+        Some(Self {
+            by: name(stored.by, CallerName::parse)?,
+            why: Why::parse(stored.why.into_owned()).ok()?,
+            time: Timestamp::from_ms(stored.time_ms),
+        })
+    }
+}
+
 /// Everything of a request except the bytes that are sent, which have their own column.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -325,6 +354,8 @@ struct RequestJson<'a> {
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     sent_ext: Text<'a>,
     submit_before_ms: i64,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    created_by: Text<'a>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -350,6 +381,7 @@ pub(super) fn request_json(request: &Request) -> String {
         notify_url: content.notify_url.as_ref().and_then(|url| text(url.as_str())),
         sent_ext: request.sent_ext.as_deref().and_then(text),
         submit_before_ms: request.submit_before.as_ms(),
+        created_by: request.created_by.as_ref().and_then(|by| text(by.as_str())),
     })
 }
 
@@ -369,7 +401,9 @@ pub(super) fn request_from_json(json: &str, body: String) -> Option<Request> {
         notify_url: name(stored.notify_url, NotifyUrl::parse)?,
     };
     let submit_before = Timestamp::from_ms(stored.submit_before_ms);
-    Some(Request::new(content, owned(stored.sent_ext), body, submit_before))
+    let created_by = name(stored.created_by, CallerName::parse)?;
+    let request = Request::new(content, owned(stored.sent_ext), body, submit_before);
+    Some(Request { created_by, ..request })
 }
 
 #[derive(Serialize, Deserialize)]
@@ -384,6 +418,10 @@ struct HistoryEntryJson<'a> {
     log_id: Text<'a>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     error: Option<FailureJson<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    by: Text<'a>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    why: Text<'a>,
     time_ms: i64,
 }
 
@@ -395,6 +433,8 @@ impl Stored for HistoryEntry {
             source: Cow::Borrowed(self.source.word()),
             log_id: self.log_id.as_deref().and_then(text),
             error: self.error.as_ref().map(FailureJson::from),
+            by: self.by.as_ref().and_then(|by| text(by.as_str())),
+            why: self.why.as_ref().and_then(|why| text(why.as_str())),
             time_ms: self.time.as_ms(),
         })
     }
@@ -407,6 +447,8 @@ impl Stored for HistoryEntry {
             source: Source::from_word(&stored.source)?,
             log_id: owned(stored.log_id),
             error: stored.error.map(Failure::from),
+            by: name(stored.by, CallerName::parse)?,
+            why: name(stored.why, Why::parse)?,
             time: Timestamp::from_ms(stored.time_ms),
         })
     }

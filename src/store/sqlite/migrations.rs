@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// In order; the first one leads to version 1. A released one is never edited.
-const MIGRATIONS: [Migration; 6] = [
+const MIGRATIONS: [Migration; 7] = [
     Migration::Script(include_str!("../../../migrations/sqlite/0001_settles.sql")),
     Migration::Script(include_str!("../../../migrations/sqlite/0002_resolved_contradictions.sql")),
     Migration::Script(include_str!("../../../migrations/sqlite/0003_open_contradictions.sql")),
@@ -17,6 +17,7 @@ const MIGRATIONS: [Migration; 6] = [
         rows: include_str!("../../../migrations/sqlite/0006_one_row/2_rows.sql"),
         after: include_str!("../../../migrations/sqlite/0006_one_row/3_indexes.sql"),
     },
+    Migration::Script(include_str!("../../../migrations/sqlite/0007_decisions.sql")),
 ];
 
 /// One step from a version of the schema to the next.

@@ -51,7 +51,9 @@ use super::{
     StoredToken, Swap, Swapped, SweepCursor, Swept, UnfinishedCursor, UnfinishedPage,
 };
 use crate::clock::{Clock, Timestamp};
-use crate::settle::{AppId, HistoryEntry, Key, Record, Release, SettleId, Source, TradeSystem};
+use crate::settle::{
+    AppId, CallerName, HistoryEntry, Key, Record, Release, SettleId, Source, TradeSystem,
+};
 use batch::Batch;
 use check::Checking;
 use columns::Fault;
@@ -229,9 +231,11 @@ impl Sqlite {
         &self,
         record: Record,
         source: Source,
+        by: Option<CallerName>,
         due: NewDue,
     ) -> Result<Insert, Error> {
-        let new = settles::NewSettle::new(record, source, due, self.now());
+        let first = HistoryEntry { by, ..record.history_entry(source, None) };
+        let new = settles::NewSettle::new(record, &first, due, self.now());
         self.write(Urgency::Ordinary, move |db| new.insert(db)).await
     }
 

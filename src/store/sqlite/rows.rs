@@ -9,8 +9,8 @@ use super::columns::{Binder, Cursor, Fault};
 use super::json::{Stored as _, request_from_json, request_json};
 use super::words::{OriginKind, Word};
 use crate::settle::{
-    AppId, Contradiction, Evidence, Facts, Failure, Key, Origin, OutOrderNo, OutSettleNo, RULES,
-    Record, SettleId, State, StateKind, TradeSystem,
+    AppId, Contradiction, Decision, Evidence, Facts, Failure, Key, Origin, OutOrderNo, OutSettleNo,
+    RULES, Record, SettleId, State, StateKind, TradeSystem,
 };
 
 /// What an insert writes once.
@@ -20,7 +20,7 @@ const FIXED: [&str; 4] = ["app_id", "trade_system", "out_settle_no", "create_tim
 const OF_ORIGIN: [&str; 4] = ["origin", "request", "body", "listed_order_no"];
 
 /// What every write of a settle writes.
-pub(super) const CHANGING: [&str; 17] = [
+pub(super) const CHANGING: [&str; 18] = [
     "version",
     "revision",
     "rules",
@@ -33,6 +33,7 @@ pub(super) const CHANGING: [&str; 17] = [
     "contradiction_source",
     "contradiction_time_ms",
     "contradiction_resolved_ms",
+    "decision",
     "rejection",
     "last_error",
     "evidence",
@@ -52,7 +53,7 @@ pub(super) const SCHEDULE: [&str; 7] = [
 ];
 
 /// The columns from which a record is read.
-const READ: [&str; 21] = [
+const READ: [&str; 22] = [
     "app_id",
     "trade_system",
     "out_settle_no",
@@ -69,6 +70,7 @@ const READ: [&str; 21] = [
     "contradiction_source",
     "contradiction_time_ms",
     "contradiction_resolved_ms",
+    "decision",
     "evidence",
     "facts",
     "origin",
@@ -133,6 +135,7 @@ pub(super) struct Spelled {
     last_error: Option<String>,
     evidence: Option<String>,
     facts: Option<String>,
+    decision: Option<String>,
     /// Lines to add to the history; empty: none.
     history: String,
 }
@@ -152,6 +155,7 @@ impl Spelled {
             last_error: record.last_error.as_ref().map(Failure::to_json),
             evidence: (*evidence != Evidence::default()).then(|| evidence.to_json()),
             facts: (*facts != Facts::default()).then(|| facts.to_json()),
+            decision: record.decision.as_ref().map(Decision::to_json),
             history,
             record,
         }
@@ -180,6 +184,7 @@ impl Spelled {
         binder.put(contradiction.map(|seen| seen.source.word()))?;
         binder.time_opt(contradiction.map(|seen| seen.time))?;
         binder.time_opt(contradiction.and_then(|seen| seen.resolved))?;
+        binder.put(self.decision.as_deref())?;
         binder.put(self.rejection.as_deref())?;
         binder.put(self.last_error.as_deref())?;
         binder.put(self.evidence.as_deref())?;
@@ -246,6 +251,7 @@ fn read_record(row: &Row<'_>) -> Result<Record, Fault> {
         state: read_state(&mut cursor)?,
         last_error: cursor.stored_opt()?,
         contradiction: read_contradiction(&mut cursor)?,
+        decision: cursor.stored_opt()?,
         evidence: cursor.stored_opt()?.unwrap_or_default(),
         facts: cursor.stored_opt()?.unwrap_or_default(),
         origin: read_origin(&mut cursor)?,

@@ -16,7 +16,7 @@ use super::rows::{
 use super::schedule::{self, NewRow};
 use super::words::{OriginKind, Word, readable_sql};
 use crate::clock::Timestamp;
-use crate::settle::{Due, Key, Origin, Record, Source};
+use crate::settle::{Due, HistoryEntry, Key, Origin, Record};
 
 /// A new settle with its first history entry and its due row.
 pub(super) struct NewSettle {
@@ -25,7 +25,7 @@ pub(super) struct NewSettle {
 }
 
 impl NewSettle {
-    pub(super) fn new(record: Record, source: Source, due: NewDue, now: Timestamp) -> Self {
+    pub(super) fn new(record: Record, first: &HistoryEntry, due: NewDue, now: Timestamp) -> Self {
         let (wait, lease, fence) = match due {
             NewDue::None => (None, None, Fence(0)),
             NewDue::In(wait) => (Some(wait), None, Fence(0)),
@@ -40,7 +40,7 @@ impl NewSettle {
             // gap.
             attempted_at: sent.map(|_| now),
         };
-        let (history, _) = spelled(Some(&record.history_entry(source, None)));
+        let (history, _) = spelled(Some(first));
         Self { settle: Spelled::new(record, history), due }
     }
 
@@ -199,11 +199,11 @@ fn replace_sql(due: Due) -> &'static str {
     static KEEP: LazyLock<String> = LazyLock::new(|| sql(""));
     static REMOVE: LazyLock<String> = LazyLock::new(|| sql(&format!(", {}", schedule::SET_NONE)));
     static EXTEND: LazyLock<String> =
-        LazyLock::new(|| sql(&format!(", {}", schedule::set_extended("?25"))));
+        LazyLock::new(|| sql(&format!(", {}", schedule::set_extended("?26"))));
     static RELEASE: LazyLock<String> =
-        LazyLock::new(|| sql(&format!(", {}", schedule::set_released("?25", "?7", "?26", "?27"))));
+        LazyLock::new(|| sql(&format!(", {}", schedule::set_released("?26", "?7", "?27", "?28"))));
     static NOT_LATER: LazyLock<String> =
-        LazyLock::new(|| sql(&format!(", {}", schedule::set_not_later("?25"))));
+        LazyLock::new(|| sql(&format!(", {}", schedule::set_not_later("?26"))));
     match due {
         Due::Keep => &KEEP,
         Due::Remove => &REMOVE,

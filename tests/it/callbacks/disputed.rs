@@ -49,9 +49,13 @@ async fn a_contradiction_keeps_the_state_and_is_shown_until_the_recorded_word_is
     assert!(said.contains("SUCCEEDED"), "{said}");
     let full = gateway.get_full(&settle.out_settle_no).await.unwrap();
     let resolved = full.settle.unwrap();
-    assert_eq!((resolved.state(), resolved.contradiction), (SettleState::Succeeded, None));
+    assert_eq!(resolved.state(), SettleState::Succeeded);
+    assert_eq!(resolved.contradiction, None);
     assert!(resolved.revision > settle.revision);
-    assert_eq!(full.history.last().unwrap().source(), ObservationSource::Operator);
+    let last = full.history.last().unwrap();
+    assert_eq!(last.source(), ObservationSource::Operator);
+    let decision = resolved.decision.expect("the settle shows what was decided");
+    assert_eq!((last.why.as_ref(), last.time), (Some(&decision.why), decision.time));
 
     // The same word of Douyin comes again, and is resolved already.
     let again = Letter::about(&gateway.sim, settle.settle_id(), Status::Fail);

@@ -68,6 +68,7 @@ fn accepted(before: &Record, clock: &Clock) -> Record {
         scope: Scope::Single,
         answers: before.evidence.last_permission.map(|last| last.id),
         log_id: None,
+        by: None,
     };
     let (now, policy) = (clock.now(), Policy::default());
     let (given, lease) = (Some(now), Lease::Lost);
@@ -116,7 +117,9 @@ async fn a_callback_for_a_record_that_goes_up_in_another_is_kept_there() {
     for record in [&ours, &adopted] {
         let (store, record) = (store.clone(), record.clone());
         let insert =
-            tokio::spawn(async move { store.insert(record, Source::Gateway, NewDue::None).await });
+            tokio::spawn(
+                async move { store.insert(record, Source::Gateway, None, NewDue::None).await },
+            );
         finished(&mut committer, insert).await.unwrap();
     }
 

@@ -13,7 +13,7 @@ use crate::store::contract_tests::sqlite::as_another_program;
 use crate::store::{Error, Insert, Store};
 
 async fn create(store: Store, number: &'static str) -> Result<Insert, Error> {
-    store.insert(submitted(key(number)), Source::Gateway, due_now()).await
+    store.insert(submitted(key(number)), Source::Gateway, None, due_now()).await
 }
 
 /// Nothing of it may be durable, and the error must say why.

@@ -89,8 +89,9 @@ async fn queued(stepped: &Stepped, numbers: u32) -> Vec<JoinHandle<Result<Insert
     let mut handles = Vec::new();
     for number in 0..numbers {
         let record = submitted(key(&format!("n{number}")));
-        let insert =
-            |store: Store| async move { store.insert(record, Source::Gateway, due_now()).await };
+        let insert = |store: Store| async move {
+            store.insert(record, Source::Gateway, None, due_now()).await
+        };
         handles.push(stepped.queue(insert).await);
     }
     handles
@@ -152,7 +153,7 @@ async fn no_operation_is_answered_or_read_before_the_commit() {
     let mut stepped = Stepped::open();
     let record = submitted(key("1"));
     let insert = |store: Store| async move {
-        store.insert(submitted(key("1")), Source::Gateway, due_now()).await
+        store.insert(submitted(key("1")), Source::Gateway, None, due_now()).await
     };
     let handle = stepped.queue(insert).await;
     tokio::task::yield_now().await;
@@ -166,7 +167,7 @@ async fn no_operation_is_answered_or_read_before_the_commit() {
 #[tokio::test]
 async fn a_caller_that_goes_away_changes_nothing() {
     let mut stepped = Stepped::open();
-    let insert = stepped.store.insert(submitted(key("1")), Source::Gateway, due_now());
+    let insert = stepped.store.insert(submitted(key("1")), Source::Gateway, None, due_now());
     assert!(tokio::time::timeout(Duration::ZERO, insert).await.is_err());
     assert_eq!(stepped.committer.queued(), 1);
     stepped.committer.commit_queued();
@@ -218,7 +219,7 @@ async fn a_close_commits_what_was_queued_and_no_more() {
     for number in 0..500 {
         let store = store.clone();
         let record = submitted(key(&format!("n{number}")));
-        inserts.spawn(async move { store.insert(record, Source::Gateway, due_now()).await });
+        inserts.spawn(async move { store.insert(record, Source::Gateway, None, due_now()).await });
     }
     assert_eq!(inserts.join_next().await.unwrap().unwrap(), Ok(Insert::Inserted));
     store.close().await;

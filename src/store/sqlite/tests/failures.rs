@@ -24,7 +24,7 @@ fn in_doubt<T>(answer: &Result<T, Error>) -> bool {
 }
 
 async fn create(store: Store, number: String) -> Result<Insert, Error> {
-    store.insert(submitted(key(&number)), Source::Gateway, due_now()).await
+    store.insert(submitted(key(&number)), Source::Gateway, None, due_now()).await
 }
 
 async fn ping(store: Store) -> Result<(), Error> {

@@ -52,7 +52,7 @@ async fn a_new_database_is_private_durable_and_marked_as_ours() {
     };
     let pragmas = ["journal_mode", "synchronous", "foreign_keys", "user_version", "application_id"];
     let ours = i32::from_be_bytes(*b"SetG").to_string();
-    assert_eq!(pragmas.map(pragma), ["wal", "2", "1", "6", &ours]);
+    assert_eq!(pragmas.map(pragma), ["wal", "2", "1", "7", &ours]);
     assert_eq!(pragma("cache_size"), "-16384", "KiB; without the sign it would be pages");
     drop(writer);
     store.close().await;
@@ -214,7 +214,7 @@ async fn a_check_that_takes_too_long_is_cut_short_and_refuses_nothing() {
     for number in 0..2_000 {
         let store = store.clone();
         let record = submitted(key(&format!("n{number}")));
-        inserts.spawn(async move { store.insert(record, Source::Gateway, due_now()).await });
+        inserts.spawn(async move { store.insert(record, Source::Gateway, None, due_now()).await });
     }
     assert!(inserts.join_all().await.iter().all(Result::is_ok));
     store.close().await;

@@ -23,7 +23,7 @@ fn large(number: u32) -> Record {
 
 async fn insert_mib(store: &Store, first: u32, mib: u32) {
     for number in first..first + 2 * mib {
-        let inserted = store.insert(large(number), Source::Gateway, due_now()).await;
+        let inserted = store.insert(large(number), Source::Gateway, None, due_now()).await;
         assert_eq!(inserted, Ok(crate::store::Insert::Inserted));
     }
 }

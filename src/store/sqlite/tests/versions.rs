@@ -14,7 +14,7 @@ use super::super::migrations::{migrate, migrate_to, room_needed, version};
 use super::super::{Sqlite, SqliteOptions};
 use crate::clock::Clock;
 use crate::settle::{
-    HistoryEntry, OutSettleNo, PermissionId, ProcessId, Record, Source, State, StateKind,
+    HistoryEntry, Origin, OutSettleNo, PermissionId, ProcessId, Record, Source, State, StateKind,
 };
 use crate::store::contract_tests::fixtures::*;
 use crate::store::contract_tests::records::all_kinds_of_records;
@@ -29,6 +29,12 @@ const ROWS_OF_VERSION_5: &str = include_str!("data/version_5.sql");
 fn of_version_5() -> Vec<Record> {
     let state = State::Processing { settle_id: settle_id("ots-elsewhere") };
     let mut records = all_kinds_of_records();
+    for record in &mut records {
+        record.decision = None;
+        if let Origin::Gateway(request) = &mut record.origin {
+            request.created_by = None;
+        }
+    }
     records.push(adopted(key_of("tt02", "1"), state));
     records
 }
@@ -198,7 +204,8 @@ async fn a_kill_in_the_middle_of_the_migration_loses_nothing() {
     assert!(copies.iter().filter(spilled).count() > 3);
     for copy in copies {
         let version_of_copy = version(&as_another_program(&copy)).unwrap();
-        assert_eq!(version_of_copy, 5, "{}", copy.display());
+        // The later steps change no row.
+        assert!((5..=7).contains(&version_of_copy), "{}", copy.display());
         let store = open(&copy);
         assert_is_all_there(&store).await;
         store.close().await;
