@@ -1,10 +1,11 @@
 //! The process: the core with the listeners around it, and in which order all of it ends.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tracing::{error, info, warn};
@@ -17,6 +18,7 @@ use crate::grpc::server;
 use crate::http::admin::{self, Admin, Hosts};
 use crate::http::health::Health;
 use crate::http::listener::{self, Limits};
+use crate::http::sidecar::{self, SocketFile};
 use crate::http::tls::Tls;
 use crate::log_limit;
 use crate::reload::Parts;
@@ -30,6 +32,7 @@ pub struct Server {
     /// `None`: no app has a platform public key, so every callback would be refused.
     callback: Option<TcpListener>,
     admin: TcpListener,
+    sidecar: Option<(UnixListener, SocketFile)>,
     addrs: Addrs,
     grpc_tls: Option<Tls>,
     callback_tls: Option<Tls>,
@@ -53,6 +56,8 @@ pub struct Addrs {
 pub enum BuildError {
     #[error("cannot listen on {addr}: {cause}")]
     Bind { addr: SocketAddr, cause: std::io::Error },
+    #[error("cannot listen on the socket {path}: {cause}")]
+    Socket { path: String, cause: std::io::Error },
     #[error(transparent)]
     Core(#[from] core::BuildError),
 }
@@ -81,10 +86,12 @@ impl Server {
         };
         let (callback, callback_addr) = callback.unzip();
         let (admin, admin_addr) = bind(config.admin_addr).await?;
+        let sidecar = config.sidecar_socket.as_deref().map(socket).transpose()?;
         Ok(Self {
             grpc,
             callback,
             admin,
+            sidecar,
             addrs: Addrs { grpc: grpc_addr, callback: callback_addr, admin: admin_addr },
             grpc_tls: tls(&config.grpc_tls),
             callback_tls: tls(&config.callback.tls),
@@ -153,7 +160,10 @@ impl Server {
         essentials.spawn("admin listener", &edges, serve_admin);
         let service = core.service.clone();
         let (tls, health_service) = (self.grpc_tls, health.service());
-        let server = server::serve(self.grpc, tls, service, health_service, draining.clone());
+        // Its file stays until everything has ended.
+        let (sidecar, _socket) = self.sidecar.unzip();
+        let server =
+            server::serve(self.grpc, sidecar, tls, service, health_service, draining.clone());
         let cut = CancellationToken::new();
         let cut_off = cut.clone();
         let mut server = essentials.spawn("gRPC server", &draining, async move {
@@ -202,6 +212,11 @@ impl Server {
         }
         stopped
     }
+}
+
+fn socket(path: &str) -> Result<(UnixListener, SocketFile), BuildError> {
+    sidecar::bind(Path::new(path))
+        .map_err(|cause| BuildError::Socket { path: path.to_owned(), cause })
 }
 
 fn tls(files: &ListenerTls) -> Option<Tls> {

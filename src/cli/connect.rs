@@ -78,11 +78,21 @@ struct Tls {
     name: ServerName<'static>,
 }
 
+/// What is believed of a server that is at the address of the configuration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Own {
+    /// It must have the certificate that the configuration names.
+    ItsCertificate,
+    /// Any certificate is good, for a question that is no secret.
+    Any,
+}
+
 /// Believes one certificate and no other: the gateway's own, on the machine where it runs. So no
 /// name and no authority matters.
 #[derive(Debug)]
 struct Pinned {
-    certificate: CertificateDer<'static>,
+    /// `None`: any.
+    certificate: Option<CertificateDer<'static>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -93,10 +103,10 @@ const FILE_BYTES_MAX: u64 = 256 * 1024;
 
 impl Reach {
     /// Connects. `Err` says why not.
-    pub(super) async fn connect(&self) -> Result<Line, String> {
+    pub(super) async fn connect(&self, own: Own) -> Result<Line, String> {
         let (addr, own_certificate) = self.addr()?;
         let bearer = Bearer(self.token_file.as_deref().map(token).transpose()?);
-        let tls = self.tls(&addr, own_certificate.as_deref())?;
+        let tls = self.tls(&addr, own, own_certificate.as_deref())?;
         let channel = open(&addr, tls).await.map_err(|why| format!("{addr}: {why}"))?;
         Ok(InterceptedService::new(channel, bearer))
     }
@@ -112,7 +122,12 @@ impl Reach {
     }
 
     /// `None`: the connection is in plain text.
-    fn tls(&self, addr: &str, own_certificate: Option<&Path>) -> Result<Option<Tls>, String> {
+    fn tls(
+        &self,
+        addr: &str,
+        own: Own,
+        own_certificate: Option<&Path>,
+    ) -> Result<Option<Tls>, String> {
         let files = [&self.ca, &self.certificate, &self.key];
         let is_asked_for =
             self.tls || self.server_name.is_some() || files.iter().any(|file| file.is_some());
@@ -125,7 +140,7 @@ impl Reach {
         let trusting = match (pinned, &self.ca) {
             (Some(file), _) => ClientConfig::builder()
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Pinned::to(file)?)),
+                .with_custom_certificate_verifier(Arc::new(Pinned::to(own, file)?)),
             (None, None) => {
                 ClientConfig::builder().with_platform_verifier().map_err(|e| e.to_string())?
             }
@@ -164,8 +179,11 @@ impl Reach {
 
 impl Pinned {
     /// To the first certificate of a chain.
-    fn to(file: &Path) -> Result<Self, String> {
-        let certificate = certificates(file)?.swap_remove(0);
+    fn to(own: Own, file: &Path) -> Result<Self, String> {
+        let certificate = match own {
+            Own::ItsCertificate => Some(certificates(file)?.swap_remove(0)),
+            Own::Any => None,
+        };
         let provider = rustls::crypto::ring::default_provider();
         Ok(Self { certificate, algorithms: provider.signature_verification_algorithms })
     }
@@ -180,7 +198,7 @@ impl ServerCertVerifier for Pinned {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        match *shown == self.certificate {
+        match self.certificate.as_ref().is_none_or(|certificate| shown == certificate) {
             true => Ok(ServerCertVerified::assertion()),
             false => Err(CertificateError::ApplicationVerificationFailure.into()),
         }

@@ -81,6 +81,8 @@ pub struct Config {
     pub callers: Known,
     /// Names in the certificates of sidecars, whose word about a caller is believed.
     pub sidecar_names: Vec<String>,
+    /// Where a sidecar on this machine connects.
+    pub sidecar_socket: Option<String>,
     /// Whether an address that is not loopback may be open to every peer.
     pub open_to_anyone: bool,
     pub gateway: GatewayConfig,
@@ -125,6 +127,7 @@ impl Default for Config {
             apps: Vec::new(),
             callers: Known::default(),
             sidecar_names: Vec::new(),
+            sidecar_socket: None,
             open_to_anyone: false,
             gateway: GatewayConfig::default(),
             grpc: GrpcConfig::default(),

@@ -19,7 +19,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::time::MissedTickBehavior;
 use tokio_util::io::InspectReader;
 use tokio_util::sync::CancellationToken;
@@ -98,6 +98,7 @@ type Calls = Shaped<Routes>;
 /// Serves until `stop`; then until every connection has ended. Dropped, it ends them all at once.
 pub(crate) async fn serve(
     listener: TcpListener,
+    sidecar: Option<UnixListener>,
     tls: Option<Tls>,
     service: Service,
     health: HealthServer<HealthService>,
@@ -127,21 +128,42 @@ pub(crate) async fn serve(
             turn_away(socket, full);
         }
     };
-    let talk = |socket, peer, seat: Seat| {
+    let talk = |socket, at, seat: Seat| {
         let server = server.clone();
         async move {
             let cut = server.cut.clone();
             let why = tokio::select! {
                 biased;
                 () = cut.cancelled() => "cut",
-                why = server.connection(socket, At::Address(peer), seat.activity()) => why,
+                why = server.connection(socket, at, seat.activity()) => why,
             };
-            debug!(%peer, why, "a connection ended");
+            debug!(peer = %at, why, "a connection ended");
         }
     };
+    let talk_to_sidecar = |socket, at, seat: Seat| {
+        let server = server.clone();
+        async move {
+            let cut = server.cut.clone();
+            let why = tokio::select! {
+                biased;
+                () = cut.cancelled() => "cut",
+                why = server.talk(socket, Peer::nameless(at), seat.activity()) => why,
+            };
+            debug!(peer = %at, why, "a connection ended");
+        }
+    };
+    let of_sidecar = async {
+        if let Some(sidecar) = sidecar {
+            let (seats, tasks, stop) = (Arc::clone(&seats), tasks.clone(), stop.clone());
+            // A sidecar that is turned away sees that the connection closes.
+            accept(sidecar, seats, tasks, stop, |_, _| {}, talk_to_sidecar).await;
+        }
+    };
+    let of_peers =
+        accept(listener, Arc::clone(&seats), tasks.clone(), stop.clone(), turn_away, talk);
     tokio::select! {
         biased;
-        () = accept(listener, Arc::clone(&seats), tasks, stop, turn_away, talk) => {}
+        _ = async { tokio::join!(biased; of_peers, of_sidecar) } => {}
         () = measure(&seats, &process) => {}
     }
 }

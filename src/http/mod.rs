@@ -2,8 +2,8 @@
 //! scrapers and orchestrators.
 //!
 //! `listener` is the small HTTP server below both, `seats` are the places for connections of any
-//! listener, `tls` is how any of them speaks TLS, `peer` is who is at the other end, `health` says
-//! whether the gateway serves.
+//! listener, `tls` is how any of them speaks TLS, `sidecar` is a socket of this machine, `peer` is
+//! who is at the other end, `health` says whether the gateway serves.
 //!
 //! What it must not know: SQL, how a settle changes.
 
@@ -13,4 +13,5 @@ pub(crate) mod health;
 pub(crate) mod listener;
 pub mod peer;
 pub(crate) mod seats;
+pub(crate) mod sidecar;
 pub(crate) mod tls;

@@ -4,7 +4,7 @@
 //! What it must not know: which caller has such a name.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
@@ -42,6 +42,15 @@ impl Peer {
     /// A peer that has shown these certificates, its own first, all of them verified.
     pub(crate) fn certified(at: At, chain: &[CertificateDer<'_>]) -> Self {
         Self { at, names: chain.first().and_then(names).unwrap_or_default().into() }
+    }
+}
+
+impl At {
+    pub(crate) fn ip(self) -> Option<IpAddr> {
+        match self {
+            At::Address(addr) => Some(addr.ip()),
+            At::Sidecar => None,
+        }
     }
 }
 

@@ -39,7 +39,8 @@ struct Taken {
 pub(crate) struct Activity {
     seats: Arc<Seats>,
     number: u64,
-    peer: IpAddr,
+    /// `None`: it is on this machine, behind a socket that has no address.
+    peer: Option<IpAddr>,
     /// Its last move: when it came, when a request had arrived whole, or when one was done.
     last: AtomicU64,
     at_work: AtomicUsize,
@@ -73,7 +74,7 @@ impl Seats {
     }
 
     /// Counts a connection that gets no place, and one that made room.
-    pub(crate) fn take(self: &Arc<Self>, peer: IpAddr) -> Result<Seat, Full> {
+    pub(crate) fn take(self: &Arc<Self>, peer: Option<IpAddr>) -> Result<Seat, Full> {
         let seat = self.find(peer);
         match seat {
             Ok(_) => {}
@@ -83,9 +84,9 @@ impl Seats {
         seat
     }
 
-    fn find(self: &Arc<Self>, peer: IpAddr) -> Result<Seat, Full> {
+    fn find(self: &Arc<Self>, peer: Option<IpAddr>) -> Result<Seat, Full> {
         let mut taken = self.taken();
-        let of_peer = taken.by_peer.get(&peer).copied().unwrap_or_default();
+        let of_peer = peer.and_then(|peer| taken.by_peer.get(&peer).copied()).unwrap_or_default();
         if self.per_peer_max.is_some_and(|peer_max| of_peer >= peer_max) {
             return Err(Full::Peer);
         }
@@ -102,7 +103,9 @@ impl Seats {
             at_work: AtomicUsize::new(0),
             left: CancellationToken::new(),
         });
-        taken.by_peer.insert(peer, of_peer + 1);
+        if let Some(peer) = peer {
+            taken.by_peer.insert(peer, of_peer + 1);
+        }
         taken.by_number.insert(number, Arc::clone(&seat));
         Ok(Seat(seat))
     }
@@ -179,6 +182,7 @@ impl Drop for Seat {
         if taken.by_number.remove(number).is_none() {
             taken.leaving -= 1;
         }
+        let Some(peer) = peer else { return };
         if let Some(count) = taken.by_peer.get_mut(peer) {
             *count -= 1;
             if *count == 0 {
@@ -199,7 +203,7 @@ impl Drop for AtWork {
 mod tests {
     use super::*;
 
-    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const PEER: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
 
     fn seats(max: usize) -> Arc<Seats> {
         Seats::new("test", max, None)
@@ -236,7 +240,7 @@ mod tests {
     #[test]
     fn places_are_bounded_in_all_and_per_address_and_nothing_of_them_stays() {
         let seats = Seats::new("test", 3, Some(2));
-        let [one, other] = [1, 2].map(|last| IpAddr::from([127, 0, 0, last]));
+        let [one, other] = [1, 2].map(|last| Some(IpAddr::from([127, 0, 0, last])));
         let first = (seats.take(one).unwrap(), seats.take(one).unwrap());
         assert_eq!(seats.take(one).err(), Some(Full::Peer));
         let third = seats.take(other).unwrap();

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::connect::Reach;
+use super::connect::{Own, Reach};
 use super::{complain, complain_to_programs};
 use call::{Caller, Failed};
 
@@ -84,7 +84,7 @@ impl Settle {
     }
 
     async fn act(self, format: Format) -> Result<(), Failed> {
-        let line = self.reach.connect().await.map_err(Failed::Here)?;
+        let line = self.reach.connect(Own::ItsCertificate).await.map_err(Failed::Here)?;
         let caller = Caller::new(line, self.app_id, format);
         match self.action {
             Action::Show(which) => show::run(&caller, which).await,

@@ -69,6 +69,18 @@ pub(super) const SERVER: &[Knob<Config>] = &[
                   caller's.",
     },
     Knob {
+        key: "sidecar_socket",
+        slot: Slot::Optional {
+            of: |config| &mut config.sidecar_socket,
+            rule: &SOCKET,
+            example: Example::Inactive("/run/settlement-gateway/sidecar.sock"),
+        },
+        meaning: "A Unix socket at which gRPC is taken as well, in plain text, from a sidecar on \
+                  this machine. Only the gateway's user and group can open it (mode 0660), so \
+                  `x-forwarded-client-cert` is believed there. A socket that was left behind is \
+                  replaced; one at which a process listens is refused.",
+    },
+    Knob {
         key: "reflection",
         slot: Slot::Switch {
             get: |config| config.grpc.reflection,
@@ -272,4 +284,14 @@ pub(super) const SERVER: &[Knob<Config>] = &[
     },
 ];
 
+/// Linux takes 107 bytes; the gateway needs some of them while it makes the socket.
+const SOCKET_BYTES_MAX: usize = 100;
+const SOCKET: Rule = Rule {
+    unit: "socket",
+    bounds: "at most 100 bytes",
+    check: |path| match path.len() {
+        0..=SOCKET_BYTES_MAX => Ok(()),
+        bytes => Err(format!("has {bytes} bytes; at most {SOCKET_BYTES_MAX} are taken")),
+    },
+};
 const PEM: Rule = Rule { unit: "path", bounds: "PEM, at most 256 KiB", check: |_| Ok(()) };

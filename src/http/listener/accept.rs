@@ -1,29 +1,59 @@
 //! The accept loop of all listeners. Each connection gets a seat and a task, or is told why not.
 
-use std::net::SocketAddr;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::http::peer::At;
 use crate::http::seats::{Full, Seat, Seats};
 use crate::log_limit::limited;
 
 /// A pause after a failed accept. It fails when file descriptors run out.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// Where connections come from.
+pub(crate) trait Accepting {
+    type Socket;
+
+    async fn accept(&self) -> io::Result<(Self::Socket, At)>;
+}
+
+impl Accepting for TcpListener {
+    type Socket = TcpStream;
+
+    async fn accept(&self) -> io::Result<(TcpStream, At)> {
+        let (socket, peer) = self.accept().await?;
+        // Small answers should not wait for the peer's delayed acknowledgement. If it fails, the
+        // connection is only slower.
+        let _ = socket.set_nodelay(true);
+        Ok((socket, At::Address(peer)))
+    }
+}
+
+impl Accepting for UnixListener {
+    type Socket = UnixStream;
+
+    async fn accept(&self) -> io::Result<(UnixStream, At)> {
+        let (socket, _) = self.accept().await?;
+        Ok((socket, At::Sidecar))
+    }
+}
+
 /// Accepts connections until `stop`, then waits until every task of `tasks` has ended, also those
 /// that `talk` makes. `turn_away` must not wait for the peer.
-pub(crate) async fn accept<T>(
-    listener: TcpListener,
+pub(crate) async fn accept<L, T>(
+    listener: L,
     seats: Arc<Seats>,
     tasks: TaskTracker,
     stop: CancellationToken,
-    turn_away: impl Fn(&TcpStream, Full),
-    talk: impl Fn(TcpStream, SocketAddr, Seat) -> T,
+    turn_away: impl Fn(&L::Socket, Full),
+    talk: impl Fn(L::Socket, At, Seat) -> T,
 ) where
+    L: Accepting,
     T: Future<Output = ()> + Send + 'static,
 {
     loop {
@@ -32,7 +62,7 @@ pub(crate) async fn accept<T>(
             () = stop.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
-        let (socket, peer) = match accepted {
+        let (socket, at) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 limited!(Stranger, WARN, { %error }, "cannot accept connections");
@@ -40,12 +70,9 @@ pub(crate) async fn accept<T>(
                 continue;
             }
         };
-        match seats.take(peer.ip()) {
+        match seats.take(at.ip()) {
             Ok(seat) => {
-                // Small answers should not wait for the peer's delayed acknowledgement. If it
-                // fails, the connection is only slower.
-                let _ = socket.set_nodelay(true);
-                tasks.spawn(talk(socket, peer, seat));
+                tasks.spawn(talk(socket, at, seat));
             }
             Err(full) => turn_away(&socket, full),
         }

@@ -100,6 +100,7 @@ fn every_value_of_the_example_is_the_default() {
         "server.grpc_tls_certificate_file",
         "server.grpc_tls_key_file",
         "server.grpc_client_ca_file",
+        "server.sidecar_socket",
         "server.callback_tls_certificate_file",
         "server.callback_tls_key_file",
         "server.admin_tls_certificate_file",

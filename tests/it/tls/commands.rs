@@ -11,7 +11,7 @@ use crate::harness::{simulator, within};
 /// A command that has the configuration of the gateway, and the port that it got.
 fn configured(secured: &Secured, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_settlement-gateway"));
-    command.args(arguments).arg("--config").arg(secured._dir.path().join("gateway.toml"));
+    command.args(arguments).arg("--config").arg(secured.dir.path().join("gateway.toml"));
     command.env("SETTLEMENT_SERVER_GRPC_ADDR", secured.process.grpc_addr().to_string());
     command
 }
@@ -32,22 +32,24 @@ async fn where_the_configuration_is_the_commands_need_no_option() {
         assert_eq!(ran(&mut configured(&secured, arguments)).await, (0, String::new()));
     }
     // A server that is not the gateway of the configuration.
-    let other = secured._dir.path().join("other.pem").to_str().unwrap().to_owned();
+    let other = secured.dir.path().join("other.pem").to_str().unwrap().to_owned();
     write(&other, &Authority::new().issue(&["localhost"]).certificate);
-    for arguments in [&["healthcheck"][..], &["settle", "list"]] {
-        let mut command = configured(&secured, arguments);
-        command.env("SETTLEMENT_SERVER_GRPC_TLS_CERTIFICATE_FILE", &other);
-        let (code, stderr) = ran(&mut command).await;
-        assert_eq!(code, 1);
-        assert!(stderr.contains("certificate"), "{stderr}");
-    }
+    let mut command = configured(&secured, &["settle", "list"]);
+    command.env("SETTLEMENT_SERVER_GRPC_TLS_CERTIFICATE_FILE", &other);
+    let (code, stderr) = ran(&mut command).await;
+    assert_eq!(code, 1);
+    assert!(stderr.contains("certificate"), "{stderr}");
+    // What is asked about the health is no secret, and such a file may be a change gone wrong.
+    let mut command = configured(&secured, &["healthcheck"]);
+    command.env("SETTLEMENT_SERVER_GRPC_TLS_CERTIFICATE_FILE", &other);
+    assert_eq!(ran(&mut command).await, (0, String::new()));
 }
 
 #[tokio::test]
 async fn elsewhere_they_need_the_authority_the_name_and_if_wanted_a_certificate() {
     let secured = Secured::start(&simulator().await, "").await;
     let file = |name: &str, text: &str| {
-        let path = secured._dir.path().join(name).to_str().unwrap().to_owned();
+        let path = secured.dir.path().join(name).to_str().unwrap().to_owned();
         write(&path, text);
         path
     };

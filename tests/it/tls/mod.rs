@@ -6,6 +6,7 @@ mod client;
 mod commands;
 mod handshakes;
 mod rotation;
+mod sidecar;
 
 use std::path::Path;
 
@@ -62,7 +63,7 @@ pub struct Secured {
     pub clients: Authority,
     /// The file of the authorities of clients.
     pub client_ca: String,
-    _dir: TempDir,
+    pub dir: TempDir,
 }
 
 impl Secured {
@@ -75,6 +76,6 @@ impl Secured {
         let server = format!("{knobs}grpc_client_ca_file = {client_ca:?}\n{more}");
         let setting = Setting { server, ..Setting::default() };
         let process = Process::start(sim, dir.path(), setting).await;
-        Self { process, listener, clients, client_ca, _dir: dir }
+        Self { process, listener, clients, client_ca, dir }
     }
 }
