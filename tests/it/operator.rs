@@ -311,3 +311,46 @@ async fn an_operator_is_told_only_of_the_apps_that_it_may_use() {
         assert_eq!((code, stderr.contains("FORBIDDEN")), (1, true), "{of_another:?}: {stderr}");
     }
 }
+
+#[tokio::test]
+async fn a_decision_is_shown_with_who_took_it_and_why() {
+    let gateway = Gateway::spawn_with(simulator().await, |config| {
+        let callers = [
+            caller("shop", &["*"], &[Right::Create, Right::Read], "shop"),
+            caller("alice", &["*"], &[Right::Operate], "alice"),
+        ];
+        config.callers = Known::new(callers, []);
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let run = async |token: &str, format: &str, arguments: &[&str]| {
+        let file = dir.path().join(token);
+        std::fs::write(&file, token).unwrap();
+        let arguments = [arguments, &["--token-file", file.to_str().unwrap()]].concat();
+        let (code, stdout, stderr) = settle(&gateway, format, &arguments).await;
+        assert_eq!((code, stderr.as_str()), (0, ""), "{arguments:?}");
+        stdout
+    };
+    let number = number("decided");
+    let create = ["create", &number, "--out-order-no", "sim-hold-1", "--settle-desc", "d"];
+    let created: Value = serde_json::from_str(&run("shop", "json", &create).await).unwrap();
+    let settle_id = created["settle"]["settleId"].as_str().unwrap();
+    assert!(gateway.sim.finish(settle_id, Status::Success));
+    run("shop", "json", &["watch", &number]).await;
+    assert!(gateway.sim.set_status(settle_id, Status::Fail));
+    run("shop", "json", &["query", &number]).await;
+    let why = "Douyin's support wrote so, ticket 4711";
+    run("alice", "json", &["resolve", &number, "--keep", "recorded", "--why", why]).await;
+
+    let shown: Value =
+        serde_json::from_str(&run("alice", "json", &["show", &number]).await).unwrap();
+    assert_eq!(shown["settle"]["createdBy"], "shop");
+    let decision = &shown["settle"]["decision"];
+    assert_eq!((&decision["by"], &decision["why"]), (&"alice".into(), &why.into()));
+    let last = shown["history"].as_array().unwrap().last().unwrap();
+    assert_eq!((&last["by"], &last["why"]), (&"alice".into(), &why.into()));
+    let table = run("alice", "table", &["show", &number]).await;
+    for part in ["by shop", "by alice: Douyin's support wrote so,", why] {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+}

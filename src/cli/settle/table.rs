@@ -64,7 +64,8 @@ pub(super) fn settle(settle: &v1::Settle) -> String {
     if settle.origin() == v1::SettleOrigin::Platform {
         lines.add("origin", "learned from Douyin, not created here");
     }
-    lines.add_some("created", settle.create_time.as_ref().map(time));
+    let by = settle.created_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+    lines.add_some("created", settle.create_time.as_ref().map(|at| format!("{at}{by}")));
     lines.add_some("changed", settle.update_time.as_ref().map(time));
     lines.add_some("submit_before", settle.submit_before.as_ref().map(time));
     if let Some(result) = &settle.result {
@@ -76,6 +77,11 @@ pub(super) fn settle(settle: &v1::Settle) -> String {
         let claimed = name(claim.claimed_state().as_str_name(), "SETTLE_STATE_");
         let (id, at) = (claim.settle_id(), claim.time.as_ref().map(time).unwrap_or_default());
         lines.add("contradiction", format!("Douyin also said {claimed} ({id}), at {at}"));
+    }
+    if let Some(decision) = &settle.decision {
+        let by = decision.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+        let at = decision.time.as_ref().map(time).unwrap_or_default();
+        lines.add_text("decided", &format!("{at}{by}: {}", decision.why));
     }
     lines.0
 }
@@ -123,7 +129,8 @@ fn evidence_lines(lines: &mut Lines, evidence: &v1::SettleEvidence) {
 }
 
 fn history(entries: &[v1::HistoryEntry]) -> String {
-    let mut rows = vec![["revision", "time", "state", "learned from", "log id"].map(str::to_owned)];
+    let names = ["revision", "time", "state", "learned from", "by", "log id", "why"];
+    let mut rows = vec![names.map(str::to_owned)];
     for entry in entries {
         let source = name(entry.source().as_str_name(), "OBSERVATION_SOURCE_");
         rows.push([
@@ -131,7 +138,9 @@ fn history(entries: &[v1::HistoryEntry]) -> String {
             entry.time.as_ref().map(time).unwrap_or_default(),
             state(entry.state()),
             source,
+            entry.by().to_owned(),
             entry.log_id().to_owned(),
+            entry.why().to_owned(),
         ]);
     }
     aligned(&rows)
