@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TrySendError, sync_channel};
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
@@ -201,8 +201,13 @@ pub async fn run(loader: Loader, parts: Parts, mut hangups: Signal) -> Infallibl
     }
     loop {
         hangups.recv().await;
-        // One that waits already is as good.
-        let _ = ask.try_send(());
+        match ask.try_send(()) {
+            // One that waits already is as good.
+            Ok(()) | Err(TrySendError::Full(())) => {}
+            Err(TrySendError::Disconnected(())) => {
+                error!("the configuration is not read again: its thread has ended, which is a bug");
+            }
+        }
     }
 }
 
