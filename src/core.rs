@@ -14,9 +14,11 @@ use crate::config::Config;
 use crate::douyin::{self, Client, Transport};
 use crate::gateway::{Gateway, Poller};
 use crate::grpc::Service;
+use crate::grpc::audit::Admission;
 use crate::http::callbacks::Callbacks;
 use crate::store::{OpenError, Sqlite, SqliteOptions, Store};
 use crate::tasks::{Essentials, Tasks};
+use crate::telemetry::audit::AuditLog;
 
 /// Everything between the listeners and the store. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -31,6 +33,8 @@ pub struct Core {
     pub(crate) clock: Clock,
     /// The essential tasks, those of the listeners included.
     pub(crate) essentials: Essentials,
+    /// Where the audit is written, if anywhere.
+    pub(crate) audit: Option<AuditLog>,
     poller: Poller,
     /// Cancelled when nothing more is to be claimed.
     polling: CancellationToken,
@@ -43,6 +47,8 @@ pub enum BuildError {
     Store(#[from] OpenError),
     #[error("cannot build the client of Douyin: {0}")]
     Douyin(#[from] douyin::BuildError),
+    #[error("cannot write the audit: {0}")]
+    Audit(std::io::Error),
     #[error(transparent)]
     Apps(#[from] Twice),
 }
@@ -77,8 +83,12 @@ impl Core {
             clock.clone(),
         );
         let callers = Callers::new(config.callers);
-        let service =
-            Service::new(gateway.clone(), apps.clone(), callers.clone(), config.grpc, streams);
+        let audit = AuditLog::open(&config.audit_to).map_err(BuildError::Audit)?;
+        let admission = Admission {
+            callers: callers.clone(),
+            audit: audit.as_ref().map(|log| log.audit(clock.clone())).unwrap_or_default(),
+        };
+        let service = Service::new(gateway.clone(), apps.clone(), admission, config.grpc, streams);
         let other_types = config.callback.other_types;
         let callbacks = Callbacks::new(gateway.clone(), apps.clone(), other_types);
         let poller = Poller::new(gateway.clone(), config.poller);
@@ -93,6 +103,7 @@ impl Core {
             store,
             clock,
             essentials,
+            audit,
             poller,
             polling,
         })

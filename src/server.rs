@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic_health::ServingStatus;
 use tracing::{error, info, warn};
 
@@ -24,6 +26,7 @@ use crate::log_limit;
 use crate::reload::Parts;
 use crate::store;
 use crate::telemetry;
+use crate::telemetry::audit::AuditLog;
 
 /// The gateway, built and bound, not yet serving.
 pub struct Server {
@@ -154,6 +157,12 @@ impl Server {
                 listener::serve(listener, self.callback_tls, limits, callbacks, edges.clone());
             essentials.spawn("callback listener", &edges, serve);
         }
+        if let Some(log) = core.audit.clone() {
+            let stop = edges.clone();
+            essentials.spawn("audit", &edges, async move {
+                stop.run_until_cancelled(reopen_when_told(log)).await;
+            });
+        }
         let admin = Admin { metrics, readiness: health.readiness(), hosts: self.admin_hosts };
         let limits = admin::limits();
         let serve_admin = listener::serve(self.admin, self.admin_tls, limits, admin, edges.clone());
@@ -202,6 +211,11 @@ impl Server {
             (None, Err(_)) => Stopped::Hard,
         };
         core.close().await;
+        if let Some(log) = core.audit.clone() {
+            // Its thread may wait for a disk.
+            let finished = TaskTracker::new().spawn_blocking(move || log.finish());
+            let _ = finished.await;
+        }
         log_limit::sum_up();
         match stopped {
             Stopped::Gracefully => info!("stopped gracefully"),
@@ -211,6 +225,14 @@ impl Server {
             }
         }
         stopped
+    }
+}
+
+/// Tools that have moved a file of log lines send SIGHUP.
+async fn reopen_when_told(log: AuditLog) {
+    let mut signals = signal(SignalKind::hangup()).expect("SIGHUP can be handled");
+    while signals.recv().await.is_some() {
+        log.reopen();
     }
 }
 

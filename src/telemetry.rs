@@ -1,6 +1,7 @@
 //! Metrics and logs. Logs are text on a terminal and JSON otherwise. They go to standard error,
 //! through a queue (`log_queue`), so that standard output has only what a command prints.
 
+pub mod audit;
 mod libraries;
 mod log_queue;
 
@@ -17,7 +18,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::douyin::INFORMING_FIELDS;
 use crate::log_limit::limited;
 use libraries::Libraries;
-use log_queue::{LogQueue, StandardError};
+use log_queue::{LOG, LogQueue, StandardError};
 
 /// The log of a process. Dropped last, so that what is queued is still written.
 #[must_use]
@@ -61,7 +62,7 @@ pub fn start() -> &'static LogQueue {
     QUEUE.get_or_init(|| {
         // Counts dropped lines from the first one on.
         metrics();
-        let queue = LogQueue::start(StandardError);
+        let queue = LogQueue::start(StandardError, &LOG);
         let filter = EnvFilter::try_from_default_env()
             .unwrap_or_else(|_| EnvFilter::new("warn,settlement_gateway=info,douyin_sim=info"));
         let logs = tracing_subscriber::fmt()
@@ -103,6 +104,10 @@ pub fn metrics() -> PrometheusHandle {
             "Lines of the log for which there was no room, because it could not be written."
         );
         metrics::describe_counter!(
+            "settlement_audit_lines_dropped_total",
+            "Lines of the audit for which there was no room, because it could not be written."
+        );
+        metrics::describe_counter!(
             "settlement_log_lines_held_back_total",
             "Lines of the log beyond what one place may log in 10 s, which were summed up."
         );
@@ -130,6 +135,7 @@ pub fn metrics() -> PrometheusHandle {
         );
         // Metrics for alerts exist before their first event.
         metrics::counter!("settlement_log_lines_dropped_total").increment(0);
+        metrics::counter!("settlement_audit_lines_dropped_total").increment(0);
         metrics::counter!("settlement_log_lines_held_back_total").increment(0);
         describe_connections();
         metrics::describe_counter!(

@@ -45,6 +45,7 @@ use crate::http::admin::Hosts;
 use crate::http::callbacks::OtherTypes;
 use crate::http::listener::Limits;
 use crate::store::SqliteOptions;
+use crate::telemetry::audit;
 
 pub use descriptors::{Needs, suffice, total};
 pub use environment::{CONFIG_VARIABLE, Environment};
@@ -83,6 +84,8 @@ pub struct Config {
     pub sidecar_names: Vec<String>,
     /// Where a sidecar on this machine connects.
     pub sidecar_socket: Option<String>,
+    /// Where the audit goes: `off`, `stdout` or a file.
+    pub audit_to: String,
     /// Whether an address that is not loopback may be open to every peer.
     pub open_to_anyone: bool,
     pub gateway: GatewayConfig,
@@ -128,6 +131,7 @@ impl Default for Config {
             callers: Known::default(),
             sidecar_names: Vec::new(),
             sidecar_socket: None,
+            audit_to: audit::OFF.to_owned(),
             open_to_anyone: false,
             gateway: GatewayConfig::default(),
             grpc: GrpcConfig::default(),

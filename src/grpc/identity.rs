@@ -1,4 +1,7 @@
-//! Who made a call: the caller that a token in its head names.
+//! Who made a call: the caller that its head and its connection show.
+//!
+//! A token in the head decides alone. Else it is the client certificate of the connection, or what
+//! a sidecar tells, if the connection is a sidecar's.
 //!
 //! Found before the body is read, and again whenever the configuration of callers has changed.
 //!
@@ -6,10 +9,13 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{Extensions, HeaderMap};
 
+use super::forwarded::{self, Malformed};
+use super::origin::Origin;
 use crate::callers::{Caller, Callers, Fingerprint, Known, Now, Right};
+use crate::http::peer::{At, Peer};
 use crate::settle::{AppId, CallerName, Reason};
 
 /// Why a call is turned away.
@@ -36,6 +42,8 @@ pub(crate) struct Identity {
     evidence: Evidence,
     callers: Callers,
     now: Arc<Now>,
+    /// From where the call came; not kept by streams.
+    origin: Option<Arc<Origin>>,
 }
 
 /// What a call shows of who made it.
@@ -45,13 +53,33 @@ enum Evidence {
     Token(Box<Fingerprint>),
     /// The head says something that is no token.
     Unreadable,
-    Nothing,
+    Connection {
+        /// In the verified certificate.
+        names: Arc<[String]>,
+        /// Only a sidecar can open it.
+        of_sidecar: bool,
+        /// The names in the certificate that a sidecar has verified, if the head has any. Counts
+        /// only if the connection is a sidecar's.
+        forwarded: Option<Arc<Result<Vec<String>, Malformed>>>,
+    },
 }
 
 impl Identity {
-    /// The identity of a call with this head.
-    pub(super) fn of(headers: &HeaderMap, callers: &Callers) -> Self {
-        Self { evidence: Evidence::of(headers), callers: callers.clone(), now: callers.now() }
+    /// The identity of a call with this head, and with what the server knows of its connection.
+    pub(super) fn of(headers: &HeaderMap, extensions: &Extensions, callers: &Callers) -> Self {
+        let peer = extensions.get();
+        let origin = Some(Arc::new(Origin::of(headers, peer)));
+        let evidence = Evidence::of(headers, peer);
+        Self { evidence, callers: callers.clone(), now: callers.now(), origin }
+    }
+
+    /// The same with less to keep, for what lasts.
+    pub(super) fn lasting(self) -> Self {
+        Self { origin: None, ..self }
+    }
+
+    pub(crate) fn origin(&self) -> Option<&Origin> {
+        self.origin.as_deref()
     }
 
     /// The caller's name; `None` if the gateway is open to every peer.
@@ -94,10 +122,14 @@ impl Identity {
 }
 
 impl Evidence {
-    fn of(headers: &HeaderMap) -> Self {
+    fn of(headers: &HeaderMap, peer: Option<&Peer>) -> Self {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         match (values.next(), values.next()) {
-            (None, _) => Evidence::Nothing,
+            (None, _) => Evidence::Connection {
+                names: peer.map(|peer| Arc::clone(&peer.names)).unwrap_or_default(),
+                of_sidecar: peer.is_some_and(|peer| peer.at == At::Sidecar),
+                forwarded: forwarded::names(headers).transpose().map(Arc::new),
+            },
             (Some(value), None) => {
                 let token = value.to_str().ok().and_then(bearer);
                 token.map_or(Evidence::Unreadable, |token| Evidence::Token(Box::new(token)))
@@ -110,7 +142,15 @@ impl Evidence {
     fn caller<'k>(&self, known: &'k Known) -> Option<&'k Arc<Caller>> {
         match self {
             Evidence::Token(token) => known.of_token(token),
-            Evidence::Unreadable | Evidence::Nothing => None,
+            Evidence::Unreadable => None,
+            Evidence::Connection { names, of_sidecar, forwarded } => {
+                let names = names.iter().map(String::as_str);
+                match (*of_sidecar || known.is_sidecar(names.clone()), forwarded.as_deref()) {
+                    (false, _) => known.of_certificate(names),
+                    (true, Some(Ok(told))) => known.of_certificate(told.iter().map(String::as_str)),
+                    (true, Some(Err(_)) | None) => None,
+                }
+            }
         }
     }
 }
@@ -152,12 +192,89 @@ mod tests {
         ))
     }
 
+    /// By certificates: two callers, and a sidecar.
+    fn certified() -> Callers {
+        let caller = |name: &str, certificate: &str, tokens: &[&str]| {
+            let name = CallerName::parse(name).unwrap();
+            let caller = Caller { name, apps: Allowed::All, rights: [Right::Read].into() };
+            let certificate_names = vec![certificate.to_owned()];
+            let tokens = tokens.iter().map(|token| Fingerprint::of(token)).collect();
+            (caller, Credentials { certificate_names, tokens })
+        };
+        let callers =
+            [caller("shop", "spiffe://corp/shop", &[]), caller("desk", "desk.corp", &["token"])];
+        Callers::new(Known::new(callers, ["spiffe://corp/mesh".to_owned()]))
+    }
+
+    /// Whose call it is that comes so.
+    fn whose(at: At, names: &[&str], forwarded: &[&str], token: Option<&str>) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        for value in forwarded {
+            headers.append(forwarded::HEADER, value.parse().unwrap());
+        }
+        if let Some(token) = token {
+            headers.insert(AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
+        }
+        let mut extensions = Extensions::new();
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        extensions.insert(Peer { at, names });
+        let identity = Identity::of(&headers, &extensions, &certified());
+        let name = identity.name().map(|name| name.as_str().to_owned());
+        assert_eq!(identity.may(Right::Read).is_ok(), name.is_some());
+        name
+    }
+
+    #[test]
+    fn a_certificate_is_an_identity_and_a_token_decides_alone() {
+        let at = At::Address(([10, 0, 0, 1], 1).into());
+        let of = |names: &[&str], token| whose(at, names, &[], token);
+        assert_eq!(of(&["spiffe://corp/shop"], None).as_deref(), Some("shop"));
+        assert_eq!(of(&["other", "desk.corp"], None).as_deref(), Some("desk"));
+        assert_eq!(of(&["spiffe://corp/shop"], Some("token")).as_deref(), Some("desk"));
+        for (names, token) in [
+            (&["spiffe://corp/shop"][..], Some("unknown")),
+            (&["spiffe://corp/shop", "desk.corp"], None),
+            (&["spiffe://corp/SHOP"], None),
+            (&["spiffe://corp/mesh"], None),
+            (&[], None),
+        ] {
+            assert_eq!(of(names, token), None, "{names:?} {token:?}");
+        }
+    }
+
+    #[test]
+    fn a_sidecar_is_believed_and_no_other_peer_is() {
+        let (near, far) = (At::Sidecar, At::Address(([10, 0, 0, 1], 1).into()));
+        let (mesh, shop) = ("spiffe://corp/mesh", "URI=spiffe://corp/shop");
+        let desk = "By=spiffe://corp/mesh;DNS=Desk.corp";
+        for (at, names) in [(near, &[][..]), (far, &[mesh])] {
+            let of = |forwarded: &[&str], token| whose(at, names, forwarded, token);
+            assert_eq!(of(&[shop], None).as_deref(), Some("shop"));
+            assert_eq!(of(&[shop, desk], None).as_deref(), Some("desk"));
+            assert_eq!(of(&[&format!("{desk},{shop}")], None).as_deref(), Some("shop"));
+            assert_eq!(of(&[shop], Some("token")).as_deref(), Some("desk"), "a token decides");
+            for unproven in [&[][..], &["nonsense"], &["Hash=00"], &[shop, "nonsense"]] {
+                assert_eq!(of(unproven, None), None, "{unproven:?}");
+            }
+            assert_eq!(of(&[shop], Some("unknown")), None);
+            assert_eq!(of(&[&format!("{shop};{desk}")], None), None, "two callers");
+        }
+        // Forged: from a peer without a certificate, and from a caller that would be another one.
+        for (names, whose_it_is) in
+            [(&[][..], None), (&["desk.corp"], Some("desk")), (&["stranger.corp"], None)]
+        {
+            for forwarded in [&[shop][..], &["nonsense"]] {
+                assert_eq!(whose(far, names, forwarded, None).as_deref(), whose_it_is);
+            }
+        }
+    }
+
     fn identity(headers: &[&str], callers: &Callers) -> Identity {
         let mut map = HeaderMap::new();
         for value in headers {
             map.append(AUTHORIZATION, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        Identity::of(&map, callers)
+        Identity::of(&map, &Extensions::new(), callers)
     }
 
     #[test]

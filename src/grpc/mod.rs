@@ -4,11 +4,14 @@
 
 mod answers;
 pub(crate) mod arriving;
+pub mod audit;
 pub(crate) mod bounds;
 pub mod convert;
 pub(crate) mod deadline;
+mod forwarded;
 pub(crate) mod identity;
 mod operator;
+mod origin;
 pub mod page;
 pub mod reasons;
 pub mod rpc;
@@ -27,7 +30,6 @@ use tonic::{Request, Response, Status};
 use tracing::{Instrument as _, Span, field, info};
 
 use crate::apps::{App, Apps};
-use crate::callers::Callers;
 use crate::gateway::{Create, Ending, Gateway, Name, QueryError, WatchRequest};
 use crate::log_limit::limited;
 use crate::proto::v1;
@@ -35,15 +37,16 @@ use crate::proto::v1::settlement_service_server::SettlementService;
 use crate::settle::AppId;
 use crate::store::ListQuery;
 use crate::tasks::Tasks;
+use audit::{Admission, Audit, Begun, Told, What};
 use bounds::{Bound, Connection, Held, Kind, Process};
 use convert::{DuplicateReceivers, NameKey};
 use deadline::Deadline;
-use identity::Identity;
+use identity::{Denied, Identity};
 use rpc::Rpc;
 use shape::{Entered, Shape};
 use status::Names;
-use stream::StreamTerms;
 pub use stream::WatchStream;
+use stream::{Opener, StreamTerms};
 use violations::Violations;
 
 /// The knobs of the gRPC edge.
@@ -100,7 +103,7 @@ pub const PAGES_MAX: usize = 2;
 pub struct Service {
     gateway: Gateway,
     apps: Apps,
-    callers: Callers,
+    admission: Admission,
     config: Arc<GrpcConfig>,
     /// What the peers hold of this process.
     process: Arc<Process>,
@@ -115,19 +118,20 @@ impl Service {
     pub(crate) fn new(
         gateway: Gateway,
         apps: Apps,
-        callers: Callers,
+        admission: Admission,
         config: GrpcConfig,
         streams: Tasks,
     ) -> Self {
         let process = Arc::new(Process::new(limits(&config)));
         let pages = Arc::new(Semaphore::new(PAGES_MAX));
-        Self { gateway, apps, callers, config: Arc::new(config), process, pages, streams }
+        Self { gateway, apps, admission, config: Arc::new(config), process, pages, streams }
     }
 
     /// Gives errors of the server's stack the form of this service's own.
     pub fn shape(&self) -> Shape {
         let process = Arc::clone(&self.process);
-        Shape::new(self.config.calls_max, process, self.config.unary_limit, self.callers.clone())
+        let admission = self.admission.clone();
+        Shape::new(self.config.calls_max, process, self.config.unary_limit, admission)
     }
 
     /// Waits for the tasks of all streams; they end once the gateway drains.
@@ -158,14 +162,22 @@ impl Service {
             by: identity.name().cloned(),
             deadline: deadline.at,
         };
+        let begun = self.begun(What::Create, Rpc::CreateSettle, &identity, Told::about(&names));
         let created = self.gateway.create(create).await;
-        let created = created.map_err(|error| {
-            let span = Span::current();
-            span.record("outcome", status::outcome(&error).as_str());
-            span.record("log_id", error.log_id());
-            status::of_create(error, &names, deadline.limit)
-        })?;
-        Span::current().record("outcome", created.record.state.kind().as_str());
+        let created = match created {
+            Ok(created) => created,
+            Err(error) => {
+                let (span, outcome) = (Span::current(), status::outcome(&error).as_str());
+                span.record("outcome", outcome);
+                span.record("log_id", error.log_id());
+                let status = status::of_create(error, &names, deadline.limit);
+                begun.ended(Some(outcome), false, Some(&status));
+                return Err(status);
+            }
+        };
+        let outcome = created.record.state.kind().as_str();
+        Span::current().record("outcome", outcome);
+        begun.ended(Some(outcome), created.replayed, None);
         let settle = Some(convert::settle(&created.record));
         Ok(v1::CreateSettleResponse { settle, replayed: created.replayed })
     }
@@ -188,7 +200,8 @@ impl Service {
         let watch = watch.map_err(|ending| self.ended(ending, &names, Rpc::WatchSettle))?;
         let terms = StreamTerms { patience: self.config.slow_consumer, until: deadline.stream };
         let drain = self.gateway.draining().clone();
-        let (stream, pump) = stream::watch_stream(watch, identity, drain, terms, seat);
+        let opener = Opener { identity: identity.lasting(), audit: self.admission.audit.clone() };
+        let (stream, pump) = stream::watch_stream(watch, opener, drain, terms, seat);
         self.streams.spawn(pump.run().instrument(Span::current()));
         Ok(stream)
     }
@@ -243,7 +256,8 @@ impl Service {
         let watch = by(deadline, &names, self.gateway.watch(request)).await?;
         let ended = |ending| self.ended(ending, &names, Rpc::WaitSettle);
         let waiting = watch.map_err(ended)?.wait_until(deadline.at);
-        let record = while_allowed(&mut identity, Rpc::WaitSettle, &names, &app_id, waiting);
+        let audit = &self.admission.audit;
+        let record = while_allowed(audit, &mut identity, Rpc::WaitSettle, &names, &app_id, waiting);
         let record = record.await?.map_err(ended)?;
         Ok(v1::WaitSettleResponse { settle: Some(convert::settle(&record)) })
     }
@@ -347,7 +361,8 @@ impl Service {
         };
         let denied = app_id.and_then(|app_id| {
             let denied = identity.may_use(rpc.right(), &app_id).err()?;
-            Some(status::denied(denied, &Names::of_app(&app_id), rpc))
+            let names = Names::of_app(&app_id);
+            Some(denied_by(&self.admission.audit, identity, denied, &names, rpc))
         });
         denied.unwrap_or_else(|| status::invalid(violations, rpc))
     }
@@ -364,7 +379,8 @@ impl Service {
         identity.look_again();
         // An app that the caller may not use is not told from one that is not configured.
         let admitted = identity.may_use(rpc.right(), app_id);
-        admitted.map_err(|denied| status::denied(denied, names, rpc))?;
+        let audit = &self.admission.audit;
+        admitted.map_err(|denied| denied_by(audit, identity, denied, names, rpc))?;
         if let Some(caller) = identity.name() {
             Span::current().record("caller", caller.as_str());
         }
@@ -377,10 +393,25 @@ impl Service {
         status.expect("a watch ends well only after it told the final state")
     }
 
+    /// Notes in the audit what a caller does.
+    fn begun<'a>(
+        &'a self,
+        what: What,
+        rpc: Rpc,
+        identity: &'a Identity,
+        told: Told<'a>,
+    ) -> Begun<'a> {
+        Begun::new(&self.admission.audit, what, rpc.name(), identity, told)
+    }
+
     /// Who made a request.
     fn identity<T>(&self, request: &Request<T>) -> Identity {
         let noted = request.extensions().get().cloned();
-        noted.unwrap_or_else(|| Identity::of(request.metadata().as_ref(), &self.callers))
+        let of = || {
+            let (head, extensions) = (request.metadata().as_ref(), request.extensions());
+            Identity::of(head, extensions, &self.admission.callers)
+        };
+        noted.unwrap_or_else(of)
     }
 
     /// The deadline of a request that has reached the code of its RPC.
@@ -442,6 +473,7 @@ async fn by<T>(
 
 /// Does the work of a call that may take long for as long as its caller may make such calls.
 async fn while_allowed<T>(
+    audit: &Audit,
     identity: &mut Identity,
     rpc: Rpc,
     names: &Names,
@@ -456,8 +488,20 @@ async fn while_allowed<T>(
             () = identity.outdated() => identity.look_again(),
         }
         let allowed = identity.may_use(rpc.right(), app_id);
-        allowed.map_err(|denied| status::denied(denied, names, rpc))?;
+        allowed.map_err(|denied| denied_by(audit, identity, denied, names, rpc))?;
     }
+}
+
+/// The status of a call that is not its caller's right; the audit is told.
+fn denied_by(
+    audit: &Audit,
+    identity: &Identity,
+    denied: Denied,
+    names: &Names,
+    rpc: Rpc,
+) -> Status {
+    audit.refused(rpc.name(), identity, Told::about(names), denied);
+    status::denied(denied, names, rpc)
 }
 
 /// Runs a call in its span and logs how it ended, once.
@@ -476,9 +520,9 @@ async fn logged<T>(
             Ok(_) if rpc == Rpc::CreateSettle => info!("answered"),
             Ok(_) => limited!(Peer, INFO, "answered"),
             Err(status) if code == tonic::Code::Unauthenticated => {
-                limited!(Stranger, INFO, { error = status.message() }, "answered");
+                limited!(Stranger, INFO, { reason = status::reason(status) }, "answered");
             }
-            Err(status) => limited!(Peer, INFO, { error = status.message() }, "answered"),
+            Err(status) => limited!(Peer, INFO, { reason = status::reason(status) }, "answered"),
         }
         // A watch is counted when it ends.
         if rpc != Rpc::WatchSettle || result.is_err() {

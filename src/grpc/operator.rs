@@ -7,6 +7,7 @@ mod convert;
 use tonic::{Request, Response, Status};
 use tracing::info;
 
+use super::audit::{Told, What};
 use super::rpc::Rpc;
 use super::status::{self, Names};
 use super::{Asked, Service, by, convert as contract, logged, name_span};
@@ -63,9 +64,14 @@ impl Service {
         let names = Names::of_key(&key);
         self.admit(&mut identity, &key.app_id, &names, RPC)?;
         let decided = Decided { by: identity.name().cloned(), why: why.clone() };
-        let resolved = self.gateway.resolve(&key, verdict, decided);
-        let resolved = by(deadline, &names, resolved).await?;
-        let record = resolved.map_err(|error| status::of_resolve(error, &names, RPC))?;
+        let told = Told { why: Some(why.as_str()), ..Told::about(&names) };
+        let begun = self.begun(What::Decision, RPC, &identity, told);
+        let resolved = by(deadline, &names, self.gateway.resolve(&key, verdict, decided)).await;
+        let resolved =
+            resolved.and_then(|done| done.map_err(|error| status::of_resolve(error, &names, RPC)));
+        let state = resolved.as_ref().ok().map(|record| record.state.kind().as_str());
+        begun.ended(state, false, resolved.as_ref().err());
+        let record = resolved?;
         let (state, revision) = (record.state.kind().as_str(), record.revision);
         let why = why.as_str();
         info!(%key, ?verdict, why, state, revision, "an operator resolved a contradiction");

@@ -27,13 +27,13 @@ use tower::{Layer, Service};
 
 use super::answers::Waiting;
 use super::arriving::{self, Unfit};
+use super::audit::{Admission, Told};
 use super::bounds::{Connection, Held, Kind, Process};
 use super::deadline::Deadline;
-use super::identity::{Denied, Identity};
+use super::identity::Identity;
 use super::reasons::Outcome;
 use super::rpc::{self, Rpc};
 use super::status::{self, Limit};
-use crate::callers::Callers;
 use crate::http::seats::{Activity, AtWork};
 use crate::log_limit::limited;
 use crate::settle::Reason;
@@ -48,7 +48,7 @@ pub struct Shape {
     calls: Arc<Semaphore>,
     process: Arc<Process>,
     unary_limit: Duration,
-    callers: Callers,
+    admission: Admission,
 }
 
 /// Services inside that layer.
@@ -80,10 +80,10 @@ impl Shape {
         calls_max: usize,
         process: Arc<Process>,
         unary_limit: Duration,
-        callers: Callers,
+        admission: Admission,
     ) -> Self {
         let calls = Arc::new(Semaphore::new(calls_max));
-        Self { calls, process, unary_limit, callers }
+        Self { calls, process, unary_limit, admission }
     }
 
     /// Why a call is turned away by its headers alone.
@@ -92,8 +92,10 @@ impl Shape {
             return Some(Reason::Overloaded);
         }
         // Health and reflection ask for no identity.
-        let may = identity.may(case.rpc?.right());
-        may.err().map(Denied::reason)
+        let rpc = case.rpc?;
+        let denied = identity.may(rpc.right()).err()?;
+        self.admission.audit.refused(rpc.name(), identity, Told::default(), denied);
+        Some(denied.reason())
     }
 }
 
@@ -125,7 +127,8 @@ where
         }
         let deadline = Deadline::of(request.headers(), self.shape.unary_limit);
         let case = Case::of(&request, &self.shape.process);
-        let identity = Identity::of(request.headers(), &self.shape.callers);
+        let callers = &self.shape.admission.callers;
+        let identity = Identity::of(request.headers(), request.extensions(), callers);
         let turned_away = self.shape.turns_away(&case, &identity);
         let extensions = request.extensions_mut();
         extensions.insert(deadline);
@@ -460,9 +463,10 @@ mod tests {
     use tower::ServiceExt as _;
     use tower::service_fn;
 
+    use super::super::audit::Audit;
     use super::super::bounds::Bound;
     use super::*;
-    use crate::callers::Known;
+    use crate::callers::{Callers, Known};
 
     /// What the layer makes of a call to a service like this.
     async fn answer<F>(
@@ -475,7 +479,8 @@ mod tests {
         let bound = Bound { process_max: 1_000_000, connection_max: 1_000_000, share: 0 };
         let process = Arc::new(Process::new([bound; 4]));
         let callers = Callers::new(Known::default());
-        let shape = Shape::new(8, process, Duration::from_secs(20), callers);
+        let admission = Admission { callers, audit: Audit::default() };
+        let shape = Shape::new(8, process, Duration::from_secs(20), admission);
         let shaped = shape.layer(service_fn(handler));
         let request = Request::post(path).header("content-type", "application/grpc");
         let request = request.body(Body::new(Full::new(Bytes::from_static(&[0; 5])))).unwrap();

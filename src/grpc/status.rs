@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tonic::Status;
+use tonic_types::StatusExt as _;
 
 use super::identity::Denied;
 use super::reasons::Outcome;
@@ -353,6 +354,12 @@ impl Problem {
             self.words.advice = "Report it to the gateway's operator: the call has no such field.";
         }
     }
+}
+
+/// The reason of a status, for the log and the audit: its message may repeat what Douyin said, and
+/// Douyin may say what a receiver gets.
+pub(crate) fn reason(status: &Status) -> Option<String> {
+    status.get_details_error_info().map(|info| info.reason)
 }
 
 /// The text, cut to at most `bytes_max` bytes at a character boundary.

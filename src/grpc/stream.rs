@@ -12,6 +12,7 @@ use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
+use super::audit::{Audit, Told};
 use super::bounds::Held;
 use super::identity::Identity;
 use super::rpc::Rpc;
@@ -37,14 +38,20 @@ type Outcome = Result<(), Status>;
 /// The task that fills a stream.
 pub(super) struct Pump {
     watch: Watch,
-    /// Who opened it. The stream ends when that caller may not read any more.
-    identity: Identity,
+    /// Boxed, because the compiler keeps a task's parts twice.
+    opener: Box<Opener>,
     /// Ends the stream even if its caller does not read.
     drain: CancellationToken,
     terms: StreamTerms,
     messages: mpsc::Sender<Box<v1::WatchSettleResponse>>,
     ending: Arc<OnceLock<Outcome>>,
     _seat: Held,
+}
+
+/// Who opened a stream. It ends when that caller may not read any more.
+pub(super) struct Opener {
+    pub identity: Identity,
+    pub audit: Audit,
 }
 
 /// When a stream ends without news of its settle.
@@ -59,7 +66,7 @@ pub(super) struct StreamTerms {
 /// A stream, and the task that fills it; the caller runs that.
 pub(super) fn watch_stream(
     watch: Watch,
-    identity: Identity,
+    opener: Opener,
     drain: CancellationToken,
     terms: StreamTerms,
     seat: Held,
@@ -67,7 +74,7 @@ pub(super) fn watch_stream(
     let (messages, receiver) = mpsc::channel(1);
     let ending = Arc::new(OnceLock::new());
     let stream = WatchStream { messages: receiver, ending: Arc::clone(&ending), ended: false };
-    (stream, Pump { watch, identity, drain, terms, messages, ending, _seat: seat })
+    (stream, Pump { watch, opener: Box::new(opener), drain, terms, messages, ending, _seat: seat })
 }
 
 impl Pump {
@@ -77,8 +84,8 @@ impl Pump {
             // There is room once the last message was taken.
             let room = tokio::select! {
                 biased;
-                () = self.identity.outdated() => {
-                    self.identity.look_again();
+                () = self.opener.identity.outdated() => {
+                    self.opener.identity.look_again();
                     match self.allowed() {
                         Ok(()) => continue,
                         Err(denied) => return self.end(Err(denied)),
@@ -98,7 +105,7 @@ impl Pump {
                 () = self.messages.closed() => return,
                 () = at(self.terms.until) => return self.end(self.late()),
                 // Back to where it is looked at again.
-                () = self.identity.outdated() => continue,
+                () = self.opener.identity.outdated() => continue,
                 event = self.watch.next() => event,
             };
             match event {
@@ -117,8 +124,13 @@ impl Pump {
     /// Whether the caller may still have this stream.
     fn allowed(&self) -> Result<(), Status> {
         let app_id = &self.watch.key().app_id;
-        let allowed = self.identity.may_use(Rpc::WatchSettle.right(), app_id);
-        allowed.map_err(|denied| status::denied(denied, &self.names(), Rpc::WatchSettle))
+        let Opener { identity, audit } = &*self.opener;
+        let allowed = identity.may_use(Rpc::WatchSettle.right(), app_id);
+        allowed.map_err(|denied| {
+            let names = self.names();
+            audit.refused(Rpc::WatchSettle.name(), identity, Told::about(&names), denied);
+            status::denied(denied, &names, Rpc::WatchSettle)
+        })
     }
 
     fn late(&self) -> Result<(), Status> {
@@ -136,7 +148,7 @@ impl Pump {
         match &outcome {
             Ok(()) => limited!(Peer, INFO, "watch ended with the final state"),
             Err(status) => limited!(Peer, INFO, {
-                code = ?status.code(), error = status.message()
+                code = ?status.code(), reason = status::reason(status)
             }, "watch ended"),
         }
         // This is the only place that sets it, and the task ends right after.

@@ -31,13 +31,35 @@ const FINISH_MAX: Duration = Duration::from_secs(2);
 /// What Linux writes to a pipe in one piece. So the lines of several processes on one pipe do not
 /// mix.
 const PIPE_BUF: usize = 4096;
-const THREAD: &str = "log-writer";
 
 /// Where log lines go; cheap to clone.
 #[derive(Clone)]
 pub struct LogQueue(Arc<Shared>);
 
+/// What a queue is for.
+pub struct Purpose {
+    /// The name of the thread that writes.
+    pub thread: &'static str,
+    /// The counter of lines that were dropped.
+    pub dropped: &'static str,
+    /// Logs how many lines were dropped since the last time.
+    pub tell: fn(u64),
+    /// Whether its thread also sums up what the log holds back.
+    pub sums_up: bool,
+}
+
+/// The log's own.
+pub(super) const LOG: Purpose = Purpose {
+    thread: "log-writer",
+    dropped: "settlement_log_lines_dropped_total",
+    tell: |lines| {
+        warn!(lines, "lines of the log were dropped: it could not be written fast enough")
+    },
+    sums_up: true,
+};
+
 struct Shared {
+    purpose: &'static Purpose,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -60,11 +82,13 @@ enum Phase {
 }
 
 impl LogQueue {
-    pub fn start(out: impl Write + Send + 'static) -> Self {
+    pub fn start(out: impl Write + Send + 'static, purpose: &'static Purpose) -> Self {
         let state = State { queued: Vec::new(), dropped: 0, phase: Phase::Open };
-        let queue = Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }));
+        let queue =
+            Self(Arc::new(Shared { purpose, state: Mutex::new(state), changed: Condvar::new() }));
         let writer = Writer { queue: queue.clone(), out, batch: Batch::default(), retry: None };
-        let thread = thread::Builder::new().name(THREAD.to_owned()).spawn(move || writer.run());
+        let thread =
+            thread::Builder::new().name(purpose.thread.to_owned()).spawn(move || writer.run());
         // Never joined, because a reader that stands still may block it for ever. `finish` waits
         // for it for a limited time.
         drop(thread.expect("the operating system grants a thread"));
@@ -76,10 +100,10 @@ impl LogQueue {
         let mut state = self.state();
         let room = BYTES_MAX.saturating_sub(state.queued.len());
         // The writer's own line with the count is never dropped.
-        if line.len() > room && thread::current().name() != Some(THREAD) {
+        if line.len() > room && thread::current().name() != Some(self.0.purpose.thread) {
             state.dropped += 1;
             drop(state);
-            metrics::counter!("settlement_log_lines_dropped_total").increment(1);
+            metrics::counter!(self.0.purpose.dropped).increment(1);
             return;
         }
         let asleep = state.queued.is_empty();
@@ -150,20 +174,24 @@ impl<W: Write> Writer<W> {
     fn run(mut self) {
         let clock = Clock::system();
         let mut summed_up = clock.uptime();
-        log_limit::begin();
+        let purpose = self.queue.0.purpose;
+        if purpose.sums_up {
+            log_limit::begin();
+        }
         loop {
             let interval = clock.uptime().since(summed_up);
-            if interval >= log_limit::INTERVAL {
+            if interval >= log_limit::INTERVAL && purpose.sums_up {
                 log_limit::sum_up();
                 summed_up = clock.uptime();
             }
-            let finishing = self.wait(log_limit::INTERVAL.saturating_sub(interval));
+            let rest = log_limit::INTERVAL.saturating_sub(interval);
+            let finishing = self.wait(if purpose.sums_up { rest } else { log_limit::INTERVAL });
             self.retry = self.batch.write(&mut self.out).err().map(|error| {
                 if error.kind() == ErrorKind::WouldBlock { RETRY_FULL } else { RETRY }
             });
             if self.retry.is_none() && self.batch.dropped > 0 {
                 let lines = std::mem::take(&mut self.batch.dropped);
-                warn!(lines, "lines of the log were dropped: it could not be written fast enough");
+                (purpose.tell)(lines);
             }
             if finishing && self.is_done() {
                 break;

@@ -6,6 +6,7 @@
 
 mod admin;
 mod apps;
+mod audit;
 mod backlog;
 mod callbacks;
 mod callers;
@@ -32,6 +33,7 @@ mod hostile;
 mod in_doubt;
 mod kill;
 mod kills;
+mod leaks;
 mod limits;
 mod list;
 mod log_pipes;

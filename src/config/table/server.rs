@@ -4,6 +4,7 @@ use super::super::knobs::{Example, Knob, Rule, Slot};
 use super::super::{Config, MINUTE};
 use super::callers::CERTIFICATE_NAME;
 use crate::http::callbacks::OtherTypes;
+use crate::telemetry::audit;
 
 pub(super) const SERVER: &[Knob<Config>] = &[
     Knob {
@@ -79,6 +80,27 @@ pub(super) const SERVER: &[Knob<Config>] = &[
                   this machine. Only the gateway's user and group can open it (mode 0660), so \
                   `x-forwarded-client-cert` is believed there. A socket that was left behind is \
                   replaced; one at which a process listens is refused.",
+    },
+    Knob {
+        key: "audit_to",
+        slot: Slot::Text {
+            of: |config| &mut config.audit_to,
+            rule: &Rule {
+                unit: "text",
+                bounds: "`off`, `stdout`, or the path of a file, with a /",
+                check: |text| match [audit::OFF, audit::STDOUT].contains(&text) {
+                    _ if text.contains('/') => Ok(()),
+                    true => Ok(()),
+                    false => Err("must be off, stdout or a path with a / in it".to_owned()),
+                },
+            },
+        },
+        meaning: "Where the audit goes: one line of JSON for each create, each decision of an \
+                  operator and each refusal of identity. Lines are added to the file, which is \
+                  made with mode 0600 and opened anew on SIGHUP. It never delays a call: lines \
+                  that cannot be written are dropped and counted in \
+                  `settlement_audit_lines_dropped_total`. What must not be lost is in the \
+                  database.",
     },
     Knob {
         key: "reflection",

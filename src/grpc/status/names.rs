@@ -45,6 +45,11 @@ impl Names {
         Self::of_app(app_id).with(name, text)
     }
 
+    /// What the call gave for a field.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.0.iter().map(|(name, text)| (*name, text.as_str()))
     }

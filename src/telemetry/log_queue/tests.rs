@@ -47,7 +47,7 @@ fn text(written: &Mutex<Vec<u8>>) -> String {
 #[test]
 fn lines_are_written_in_order_and_all_of_them_before_the_end() {
     let (out, written) = outside(Vec::new());
-    let log = LogQueue::start(out);
+    let log = LogQueue::start(out, &LOG);
     let lines: Vec<_> = (0..5_000).map(|n| format!("line {n}\n")).collect();
     lines.iter().for_each(|line| log.push(line.as_bytes()));
     log.finish();
@@ -59,7 +59,7 @@ fn a_write_that_fails_is_tried_again_and_a_line_goes_on_where_it_stopped() {
     let failures = [ErrorKind::StorageFull, ErrorKind::WouldBlock, ErrorKind::Interrupted];
     for failure in failures {
         let (out, written) = outside(vec![Ok(4), Err(failure.into()), Err(failure.into())]);
-        let log = LogQueue::start(out);
+        let log = LogQueue::start(out, &LOG);
         log.push(b"the first line\n");
         log.push(b"the second line\n");
         // The end of the process tries once more; this test must only not end earlier.
@@ -74,7 +74,7 @@ fn a_write_that_fails_is_tried_again_and_a_line_goes_on_where_it_stopped() {
 #[test]
 fn a_thread_that_logs_never_waits_and_lines_without_room_are_dropped() {
     let (out, written, open) = gated();
-    let log = LogQueue::start(out);
+    let log = LogQueue::start(out, &LOG);
     let line = [[b'x'; 1023].as_slice(), b"\n"].concat();
     let pushed = 2 * BYTES_MAX / line.len();
     log.push(&line);
@@ -96,7 +96,7 @@ fn the_end_waits_for_no_reader_that_stands_still_and_for_no_full_disk() {
     let (stalled, _, _open) = gated();
     let full = (0..1_000).map(|_| Err(ErrorKind::StorageFull.into())).collect();
     for out in [stalled, outside(full).0] {
-        let log = LogQueue::start(out);
+        let log = LogQueue::start(out, &LOG);
         log.push(b"this is never read\n");
         log.finish();
     }

@@ -186,7 +186,7 @@ fn others(shown: &Shown) -> Vec<String> {
         (_, "false") => vec!["true".to_owned()],
         (_, text) if text.starts_with('[') => vec!["[\"tt1\"]".to_owned()],
         (_, text) if text.contains("://") => vec!["\"http://other.example:3128\"".to_owned()],
-        _ => ["\"127.0.0.1:1\"", "\"tt1\"", "\"refuse\""].map(str::to_owned).to_vec(),
+        _ => ["\"127.0.0.1:1\"", "\"tt1\"", "\"refuse\"", "\"stdout\""].map(str::to_owned).to_vec(),
     }
 }
 

@@ -1,0 +1,68 @@
+//! From where a call came, for the audit: the peer of its connection, and the trace that it is part
+//! of.
+//!
+//! What it must not know: who made the call. Nothing here is proven.
+
+use http::HeaderMap;
+
+use crate::http::peer::{At, Peer};
+
+/// The longest `x-request-id` that is kept.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+pub(crate) struct Origin {
+    /// `None`: the call was made in this process.
+    pub peer: Option<At>,
+    pub trace_id: Option<String>,
+}
+
+impl Origin {
+    pub(super) fn of(headers: &HeaderMap, peer: Option<&Peer>) -> Self {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let traced = text("traceparent").and_then(trace_id);
+        let trace_id = traced.or_else(|| text("x-request-id").filter(|id| is_plain(id)));
+        Self { peer: peer.map(|peer| peer.at), trace_id: trace_id.map(str::to_owned) }
+    }
+}
+
+/// The trace in a `traceparent` (<https://www.w3.org/TR/trace-context/#traceparent-header>).
+fn trace_id(traceparent: &str) -> Option<&str> {
+    let mut parts = traceparent.split('-');
+    let (version, id) = (parts.next()?, parts.next()?);
+    let hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let whole = version.len() == 2 && hex(version) && id.len() == 32 && hex(id);
+    (whole && id.bytes().any(|byte| byte != b'0')).then_some(id)
+}
+
+fn is_plain(id: &str) -> bool {
+    let graphic = id.bytes().all(|byte| byte.is_ascii_graphic());
+    graphic && (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_named_by_its_own_header_or_by_the_request_id() {
+        let of = |headers: &[(&'static str, &str)]| {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.insert(*name, value.parse().unwrap());
+            }
+            Origin::of(&map, None).trace_id
+        };
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let parent = format!("00-{id}-00f067aa0ba902b7-01");
+        let request = ("x-request-id", "r-1");
+        assert_eq!(of(&[("traceparent", &parent), request]).as_deref(), Some(id));
+        let zeros = format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32));
+        for wrong in [&zeros, &parent.to_uppercase(), &parent.replace("4bf", "4b"), "", "00"] {
+            assert_eq!(of(&[("traceparent", wrong), request]).as_deref(), Some("r-1"), "{wrong}");
+        }
+        for wrong in ["", "a b", &"x".repeat(129)] {
+            assert_eq!(of(&[("x-request-id", wrong)]), None, "{wrong}");
+        }
+        assert_eq!(of(&[]), None);
+    }
+}

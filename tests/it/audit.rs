@@ -1,0 +1,208 @@
+//! The audit: one line for each create and each refusal of identity, in a file or on standard
+//! output, and nothing in it that is secret.
+
+use std::path::Path;
+
+use serde_json::Value;
+use settlement_gateway::callers::Fingerprint;
+use settlement_gateway::proto::v1;
+use tempfile::TempDir;
+use tonic::{Code, Request};
+
+use crate::harness::{APP_ID, create_on, create_request, simulator, within};
+use crate::process::{Outlet, Process, Setting};
+
+const SHOP: &str = "of-the-shop-0123456789abcdef0123456789";
+const DESK: &str = "of-the-desk-0123456789abcdef0123456789";
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+/// Two callers, the second of which may read only, and where the audit goes. These are keys of
+/// `[server]` and blocks after it.
+pub fn audited(to: &str) -> String {
+    let block = |name: &str, rights: &str, token: &str| {
+        let hash = Fingerprint::of(token);
+        format!(
+            "[[callers]]\nname = \"{name}\"\nrights = [{rights}]\ntoken_sha256 = [\"{hash}\"]\n"
+        )
+    };
+    let shop = block("shop", "\"create\", \"read\"", SHOP);
+    format!("audit_to = \"{to}\"\n{shop}{}", block("desk", "\"read\"", DESK))
+}
+
+/// A request with a token and a trace.
+pub fn bearing<T>(message: T, token: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    let parent = format!("00-{TRACE}-00f067aa0ba902b7-01");
+    request.metadata_mut().insert("traceparent", parent.parse().unwrap());
+    request
+}
+
+/// The lines of a file, once it has as many.
+async fn lines(file: &Path, count: usize) -> Vec<Value> {
+    let read = async {
+        loop {
+            let text = std::fs::read_to_string(file).unwrap_or_default();
+            if text.lines().count() >= count && text.ends_with('\n') {
+                return text;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    let text = within("the lines of the audit", read).await;
+    text.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect()
+}
+
+/// The fields that are the same in each run.
+fn told(line: &Value) -> Value {
+    let mut line = line.clone();
+    let fields = line.as_object_mut().unwrap();
+    let time = fields.remove("time").unwrap();
+    let time = time.as_str().unwrap();
+    assert!(time.starts_with("20") && time.ends_with('Z'), "{time}");
+    let from = fields.remove("from").unwrap();
+    assert!(from.as_str().unwrap().starts_with("127.0.0.1:"), "{from}");
+    line
+}
+
+#[tokio::test]
+async fn each_create_and_each_refusal_is_one_line() {
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let file = dir.path().join("audit.jsonl");
+    let server = audited(file.to_str().unwrap());
+    let gateway = Process::start(&sim, dir.path(), Setting { server, ..Setting::default() }).await;
+    let mut client = gateway.client.clone();
+    let of_other = v1::CreateSettleRequest { app_id: "tt-other".into(), ..create_request("n-3") };
+    let unsafe_list = v1::ListSettlesRequest { app_id: "tt-other".into(), ..Default::default() };
+    for (request, code) in [
+        (bearing(create_request("n-1"), SHOP), Code::Ok),
+        (bearing(create_request("n-1"), SHOP), Code::Ok),
+        (bearing(create_on("n-2", "sim-err-23102-1"), SHOP), Code::FailedPrecondition),
+        (bearing(of_other, SHOP), Code::PermissionDenied),
+        (bearing(create_request("n-4"), DESK), Code::PermissionDenied),
+        (bearing(create_request("n-5"), "stolen"), Code::Unauthenticated),
+    ] {
+        let answer = within("CreateSettle", client.create_settle(request)).await;
+        let seen = answer.map_or_else(|status| status.code(), |_| Code::Ok);
+        assert_eq!(seen, code);
+    }
+    let refused = within("ListSettles", client.list_settles(bearing(unsafe_list, DESK))).await;
+    assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied);
+    // What is only read is not written down.
+    let list = v1::ListSettlesRequest { app_id: APP_ID.into(), ..Default::default() };
+    within("ListSettles", client.list_settles(bearing(list, DESK))).await.unwrap();
+    let lines = lines(&file, 7).await;
+    let expected = [
+        r#"{"what":"create","call":"CreateSettle","who":"shop","app":"tt0123456789abcdef",
+            "number":"n-1","outcome":"PROCESSING","code":"Ok"}"#,
+        r#"{"what":"create","call":"CreateSettle","who":"shop","app":"tt0123456789abcdef",
+            "number":"n-1","outcome":"PROCESSING","replayed":true,"code":"Ok"}"#,
+        r#"{"what":"create","call":"CreateSettle","who":"shop","app":"tt0123456789abcdef",
+            "number":"n-2","outcome":"refused","code":"FailedPrecondition",
+            "reason":"ORDER_NOT_PAID"}"#,
+        r#"{"what":"refusal","call":"CreateSettle","who":"shop","app":"tt-other","number":"n-3",
+            "code":"PermissionDenied","reason":"FORBIDDEN"}"#,
+        r#"{"what":"refusal","call":"CreateSettle","who":"desk","code":"PermissionDenied",
+            "reason":"FORBIDDEN"}"#,
+        r#"{"what":"refusal","call":"CreateSettle","who":null,"code":"Unauthenticated",
+            "reason":"UNAUTHENTICATED"}"#,
+        r#"{"what":"refusal","call":"ListSettles","who":"desk","app":"tt-other",
+            "code":"PermissionDenied","reason":"FORBIDDEN"}"#,
+    ];
+    for (line, expected) in lines.iter().zip(expected) {
+        let mut expected: Value = serde_json::from_str(expected).unwrap();
+        expected["trace_id"] = TRACE.into();
+        let mut seen = told(line);
+        if seen["outcome"] == "SUCCEEDED" {
+            // The repeat may come after the end.
+            seen["outcome"] = "PROCESSING".into();
+        }
+        assert_eq!(seen, expected);
+    }
+    assert_eq!(lines.len(), expected.len());
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+/// As tools do that move log files.
+#[tokio::test]
+async fn a_file_that_was_moved_is_begun_anew_at_sighup() {
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let (file, moved) = (dir.path().join("audit.jsonl"), dir.path().join("audit.jsonl.1"));
+    let server = audited(file.to_str().unwrap());
+    let gateway = Process::start(&sim, dir.path(), Setting { server, ..Setting::default() }).await;
+    let mut client = gateway.client.clone();
+    client.create_settle(bearing(create_request("before"), SHOP)).await.unwrap();
+    lines(&file, 1).await;
+    std::fs::rename(&file, &moved).unwrap();
+    gateway.signal("HUP").await;
+    // The signal is handled at some moment: lines before it belong to the moved file.
+    let mut sent = 0;
+    while !file.exists() {
+        sent += 1;
+        let request = bearing(create_request(&format!("after-{sent}")), SHOP);
+        within("CreateSettle", client.create_settle(request)).await.unwrap();
+    }
+    gateway.signal("TERM").await;
+    let (status, _) = gateway.ended().await;
+    assert!(status.success());
+    let (old, new) = (lines(&moved, 1).await, lines(&file, 1).await);
+    assert_eq!(old.len() + new.len(), sent + 1, "no line is lost");
+    assert_eq!(old[0]["number"], "before");
+    assert_eq!(new.last().unwrap()["number"], format!("after-{sent}"));
+}
+
+#[tokio::test]
+async fn on_standard_output_it_follows_the_banner() {
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let printed = dir.path().join("stdout");
+    let stdout = Outlet::File(printed.clone());
+    let setting = Setting { server: audited("stdout"), stdout, ..Setting::default() };
+    let gateway = Process::start(&sim, dir.path(), setting).await;
+    let mut client = gateway.client.clone();
+    client.create_settle(bearing(create_request("n-1"), SHOP)).await.unwrap();
+    gateway.signal("TERM").await;
+    assert!(gateway.ended().await.0.success());
+    let text = std::fs::read_to_string(&printed).unwrap();
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with('{')).collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    assert_eq!(serde_json::from_str::<Value>(lines[0]).unwrap()["number"], "n-1");
+}
+
+/// Strangers cannot fill the disk with what they are refused.
+#[tokio::test]
+async fn refusals_of_strangers_are_limited_and_creates_are_not() {
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let file = dir.path().join("audit.jsonl");
+    let server = audited(file.to_str().unwrap());
+    let gateway = Process::start(&sim, dir.path(), Setting { server, ..Setting::default() }).await;
+    let mut client = gateway.client.clone();
+    for n in 0..100 {
+        let stranger = bearing(create_request(&format!("s-{n}")), "stolen");
+        let status = within("CreateSettle", client.create_settle(stranger)).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated);
+    }
+    client.create_settle(bearing(create_request("n-1"), SHOP)).await.unwrap();
+    gateway.signal("TERM").await;
+    assert!(gateway.ended().await.0.success());
+    let lines = lines(&file, 2).await;
+    let refused = lines.iter().filter(|line| line["what"] == "refusal").count();
+    // Ten in ten seconds, and the second ten seconds may have begun.
+    assert!((10..=20).contains(&refused), "{refused}");
+    assert_eq!(lines.last().unwrap()["what"], "create");
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_opened_is_a_refusal_to_start() {
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let missing = dir.path().join("missing/audit.jsonl");
+    let server = audited(missing.to_str().unwrap());
+    let setting = Setting { server, ..Setting::default() };
+    let made = Process::start(&sim, dir.path(), Setting::default()).await;
+    made.signal("TERM").await;
+    made.ended().await;
+    let (code, said) = Process::refused_with(&sim, dir.path(), setting).await;
+    assert_eq!(code, Some(1));
+    assert!(said.contains("cannot write the audit:") && said.contains("missing"), "{said}");
+}
