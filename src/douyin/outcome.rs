@@ -223,7 +223,9 @@ impl<'a> Line<'a> {
             Learned::Reported(_)
             | Learned::Absent
             | Learned::Elsewhere
-            | Learned::Resolved { .. } => ("found", Tone::Routine, None),
+            | Learned::Resolved { .. }
+            | Learned::Stopped { .. }
+            | Learned::Ended(_) => ("found", Tone::Routine, None),
         };
         Self { outcome, tone: tone.raised(failure), failure, log_id: answer.log_id.as_deref() }
     }

@@ -41,7 +41,7 @@ use crate::tasks::{Runner, Tasks};
 
 pub use callback::Callback;
 pub use create::{Create, CreateError, Created, NotSent, ReturnWhen, Unknown};
-pub use decide::{Decided, ResolveError};
+pub use decide::{Decided, EndError, ResolveError, Stopping};
 pub use poll::{Poller, PollerConfig};
 pub use query::{QueryError, Question};
 pub use show::Shown;
@@ -199,7 +199,7 @@ impl Gateway {
     }
 
     /// The audit trail of one settle, oldest first.
-    pub(crate) async fn history(&self, key: &Key) -> Result<Vec<HistoryEntry>, store::Error> {
+    pub async fn history(&self, key: &Key) -> Result<Vec<HistoryEntry>, store::Error> {
         self.0.store.history(key, HISTORY_ENTRIES_MAX).await
     }
 

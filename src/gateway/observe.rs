@@ -12,7 +12,7 @@ use crate::settle::merge::{can_be_merged, merge};
 use crate::settle::schedule::next;
 use crate::settle::{
     By, Context, Due, Failure, HistoryEntry, Key, Lease, Next, Observation, Progress, Reason,
-    Record, Release, Step, Terms, Transition, Watched, transition,
+    Record, Release, Source, Step, Terms, Transition, Watched, transition,
 };
 use crate::store::{self, Absorbed, Fence, Swap, Swapped};
 
@@ -262,7 +262,7 @@ impl Gateway {
     fn tell(&self, change: &Change<'_>) {
         let Change { before, after, seen, absorbed } = change;
         let record = &after.record;
-        let (key, source) = (&record.key, seen.source);
+        let (key, source) = (&record.key, change.source());
         let log_id = seen.log_id.as_deref().unwrap_or("");
         if let Some(alert) = after.alert {
             error!(%key, ?alert, ?source, log_id, "a person must look at this settle");
@@ -284,6 +284,15 @@ impl Gateway {
 }
 
 impl Change<'_> {
+    /// Whether an operator decided, and not Douyin's answer that the operator asked for.
+    fn is_decision(&self) -> bool {
+        self.before.decision != self.after.record.decision && self.seen.learned.why().is_some()
+    }
+
+    fn source(&self) -> Source {
+        if self.is_decision() { Source::Operator } else { self.seen.source }
+    }
+
     /// The entry of the audit trail, if a caller can see a difference.
     fn history(&self) -> Option<HistoryEntry> {
         let Change { before, after, seen, .. } = self;
@@ -291,9 +300,9 @@ impl Change<'_> {
         if after.revision == before.revision {
             return None;
         }
-        let entry = after.history_entry(seen.source, seen.log_id.clone());
-        let (by, why) = (seen.by.clone(), seen.learned.why().cloned());
-        let mut entry = HistoryEntry { by, why, ..entry };
+        let entry = after.history_entry(self.source(), seen.log_id.clone());
+        let why = seen.learned.why().filter(|_| self.is_decision()).cloned();
+        let mut entry = HistoryEntry { by: seen.by.clone(), why, ..entry };
         if before.open_contradiction() != after.open_contradiction() {
             entry.error = after.open_contradiction().map(|_| Failure::own(Reason::Contradiction));
         }

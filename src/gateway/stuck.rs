@@ -112,7 +112,9 @@ pub(super) fn answer_kind(learned: &Learned) -> Option<AnswerKind> {
         | Learned::Unlisted(_)
         | Learned::NotSent(_)
         | Learned::Exists(_)
-        | Learned::Resolved { .. } => None,
+        | Learned::Resolved { .. }
+        | Learned::Stopped { .. }
+        | Learned::Ended(_) => None,
     }
 }
 

@@ -9,12 +9,12 @@ use tracing::Instrument as _;
 use super::observe::Holder;
 use super::{Gateway, stuck};
 use crate::apps::{App, Grant};
-use crate::clock::Uptime;
+use crate::clock::{Timestamp, Uptime};
 use crate::douyin::{QueryBy, QueryFailure};
 use crate::settle::schedule::at_rest;
 use crate::settle::{
-    Answers, Asked, By, Due, Key, Learned, Observation, Permission, PermissionId, Progress, Record,
-    Report, Role, Scope, Source, Step, permit, schedule,
+    Answers, Asked, By, CallerName, Due, Ending, Failure, Key, Learned, Observation, Permission,
+    PermissionId, Progress, Record, Report, Role, Scope, Source, Step, permit, schedule,
 };
 use crate::store::{self, Claim, FIRST_FENCE, Fence, Swap, Swapped};
 
@@ -46,6 +46,25 @@ enum Did {
     Nothing,
     /// The permission did not apply: another worker goes on with the settle.
     NotPermitted,
+}
+
+/// An answer to a query.
+struct Answer {
+    learned: Learned,
+    begun: Timestamp,
+    log_id: Option<String>,
+}
+
+/// Why a query taught nothing.
+enum Unasked {
+    Douyin(QueryFailure),
+    Store(store::Error),
+}
+
+/// Why an operator's end was not recorded.
+pub(super) enum Unended {
+    Douyin(Failure),
+    Store(store::Error),
 }
 
 impl Gateway {
@@ -91,6 +110,25 @@ impl Gateway {
         }
     }
 
+    /// The turn of an operator's end, which asks and never sends.
+    pub(super) fn last_turn(
+        &self,
+        app: Arc<App>,
+        claim: Claim,
+        record: Record,
+        request: Grant,
+    ) -> Turn {
+        Turn {
+            gateway: self.clone(),
+            app,
+            fence: claim.fence,
+            progress: Progress::of_poller(&record, claim.attempts, claim.backoff),
+            record,
+            permitted: None,
+            request: Some(request),
+        }
+    }
+
     /// A permission to send, as of now. It counts once it is durable.
     pub(super) fn permission(&self) -> Permitted {
         let at = self.0.clock.uptime();
@@ -100,6 +138,42 @@ impl Gateway {
 }
 
 impl Turn {
+    pub(super) fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Asks Douyin by number and lets an operator's word end the settle, if the answer says nothing
+    /// else. `None`: the record is gone.
+    pub(super) async fn ask_and_end(
+        mut self,
+        ending: impl FnOnce(Learned) -> Ending,
+        by: Option<CallerName>,
+    ) -> Result<Option<Record>, Unended> {
+        let _work = self.gateway.0.in_flight.begin(&self.record.key);
+        let answer = match self.query(Scope::Number).await {
+            Ok(answer) => answer,
+            Err(unasked) => {
+                self.give_back().await.map_err(Unended::Store)?;
+                return Err(match unasked {
+                    Unasked::Store(error) => Unended::Store(error),
+                    Unasked::Douyin(failure) => Unended::Douyin(failure.failure),
+                });
+            }
+        };
+        let Answer { learned, begun, log_id } = answer;
+        let learned = Learned::Ended(Box::new(ending(learned)));
+        let (source, scope) = (Source::Query, Scope::Number);
+        let seen = Observation { learned, source, begun, scope, answers: None, log_id, by };
+        let holder = Holder { fence: self.fence, progress: &self.progress };
+        let observed = self.gateway.observe_held(&self.record, &seen, holder).await;
+        let Some(observed) = observed.map_err(Unended::Store)? else { return Ok(None) };
+        self.record = observed.record;
+        if observed.step != Step::Rest {
+            self.give_back().await.map_err(Unended::Store)?;
+        }
+        Ok(Some(self.record))
+    }
+
     /// Decides, acts, observes, and again. `None`: the record is gone, merged into another one.
     pub(super) async fn run(mut self) -> Result<Option<Record>, store::Error> {
         let _work = self.gateway.0.in_flight.begin(&self.record.key);
@@ -221,6 +295,18 @@ impl Turn {
         let Some(_request) = self.request().await else {
             return Ok(Did::Nothing);
         };
+        match self.query(scope).await {
+            Ok(Answer { learned, begun, log_id }) => {
+                let (source, answers, by) = (Source::Query, None, None);
+                Ok(Did::Saw(Observation { learned, source, begun, scope, answers, log_id, by }))
+            }
+            Err(Unasked::Douyin(_)) => Ok(Did::Nothing),
+            Err(Unasked::Store(error)) => Err(error),
+        }
+    }
+
+    /// One query, and what it means for the next step.
+    async fn query(&mut self, scope: Scope) -> Result<Answer, Unasked> {
         let gateway = &self.gateway.0;
         let begun = gateway.clock.now();
         let key = &self.record.key;
@@ -232,23 +318,21 @@ impl Turn {
         let asked = gateway.douyin.query(&self.app.access, key.trade_system, by);
         let answer = match asked.instrument(span).await {
             Ok(answer) => answer,
-            Err(QueryFailure { throttled: true, .. }) => {
+            Err(failure) if failure.throttled => {
                 self.progress.after_query(Asked::Throttled);
-                return Ok(Did::Nothing);
+                return Err(Unasked::Douyin(failure));
             }
-            Err(QueryFailure { throttled: false, failure, .. }) => {
-                gateway.stuck.note(&self.record, stuck::unreadable(&failure), begun);
+            Err(failure) => {
+                gateway.stuck.note(&self.record, stuck::unreadable(&failure.failure), begun);
                 self.progress.after_query(Asked::Failed);
-                return Ok(Did::Nothing);
+                return Err(Unasked::Douyin(failure));
             }
         };
         gateway.hub.confirm(key, gateway.clock.now());
-        let learned = self.learned(answer.reports).await?;
+        let learned = self.learned(answer.reports).await.map_err(Unasked::Store)?;
         self.progress.after_query(Asked::Learned(&learned));
         self.gateway.0.stuck.note(&self.record, stuck::answer_kind(&learned), begun);
-        let (source, log_id) = (Source::Query, answer.log_id);
-        let (answers, by) = (None, None);
-        Ok(Did::Saw(Observation { learned, source, begun, scope, answers, log_id, by }))
+        Ok(Answer { learned, begun, log_id: answer.log_id })
     }
 
     /// What a query taught. A settle of ours that is recorded under the very number that it names,
@@ -281,7 +365,7 @@ impl Turn {
     }
 
     /// Gives the lease back, if no observation did.
-    async fn give_back(&self) -> Result<(), store::Error> {
+    pub(super) async fn give_back(&self) -> Result<(), store::Error> {
         let gateway = &self.gateway.0;
         let key = &self.record.key;
         let terms = self.gateway.terms(key, gateway.clock.now());

@@ -165,6 +165,17 @@ pub static TABLE: &[Row] = &[
                  Douyin.",
     },
     Row {
+        reason: Reason::EndedByOperator,
+        code: Code::FailedPrecondition,
+        retry: Retry::Never,
+        about: About::Settle,
+        rpcs: CREATES,
+        outcomes: REFUSED,
+        meaning: "An operator learned from Douyin that it never took the settle, and ended it.",
+        meaning_zh: "运维人员已向抖音确认其未受理该分账，并已结束该分账。",
+        advice: "Pay the intent under another out_settle_no if it is still wanted.",
+    },
+    Row {
         reason: Reason::Forbidden,
         code: Code::PermissionDenied,
         retry: Retry::AfterChange,

@@ -21,6 +21,8 @@ pub struct Evidence {
     /// The store went back to an earlier state while this settle was open. What was told since may
     /// be forgotten, a refusal too, so nothing of it is ever sent again.
     pub set_back: bool,
+    /// An operator stopped sending: no permission is given any more.
+    pub stopped: bool,
     /// When 23111, or another sign that forbids a send, was first seen.
     pub exists_seen: Option<Timestamp>,
     /// The last refusal, which did not end the settle because another send was unanswered. In a

@@ -3,15 +3,16 @@
 //! Read in this order: [`record`] (what is known about a settle), [`evidence`] (what is still in
 //! doubt about it), [`observation`] (what can be learned), [`state`] (how that changes it: the
 //! life-cycle table), [`proof`] (whose settle a report speaks of), `dispute` (words that contradict
-//! each other), [`mod@merge`] (two records of one settle), [`permission`] (the right to send once),
-//! [`first_seen`] (how old a permission of another process is), [`step`] (what to do next),
-//! [`schedule`] (and when), [`mod@stuck`] (why a settle does not come to its end), [`mod@explain`]
-//! (the same in words). [`content`], [`failure`], [`ids`], [`money`] and [`reason`] are what they
-//! are made of.
+//! each other), `ending` (how an operator ends one), [`mod@merge`] (two records of one settle),
+//! [`permission`] (the right to send once), [`first_seen`] (how old a permission of another process
+//! is), [`step`] (what to do next), [`schedule`] (and when), [`mod@stuck`] (why a settle does not
+//! come to its end), [`mod@explain`] (the same in words). [`content`], [`failure`], [`ids`],
+//! [`money`] and [`reason`] are what they are made of.
 
 mod change;
 pub(crate) mod content;
 mod dispute;
+mod ending;
 pub(crate) mod evidence;
 pub(crate) mod explain;
 pub(crate) mod failure;
@@ -32,6 +33,7 @@ pub(crate) mod stuck;
 
 pub use content::{Content, SettleParam};
 pub use dispute::can_resolve;
+pub use ending::{NotNow, can_end, can_stop};
 pub use evidence::{Evidence, Unlisted};
 pub use explain::{Explanation, Situation, explain};
 pub use failure::{DouyinError, Failure};
@@ -43,8 +45,8 @@ pub use ids::{
 pub use merge::merge;
 pub use money::Fen;
 pub use observation::{
-    AcceptedIds, Alert, Answers, Context, Learned, Lease, Observation, Policy, Scope, Transition,
-    Verdict,
+    AcceptedIds, Alert, Answers, Context, End, Ending, Learned, Lease, Observation, Policy, Scope,
+    Transition, Verdict,
 };
 pub use permission::{Permission, PermissionId, ProcessId};
 pub use reason::{Reason, RecordedReason};

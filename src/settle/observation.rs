@@ -49,13 +49,18 @@ pub enum Learned {
     Elsewhere,
     /// An operator decided which word of a contradiction stands.
     Resolved { verdict: Verdict, why: Why },
+    /// An operator decided that nothing more is sent, and saw this revision.
+    Stopped { revision: i64, why: Why },
+    /// An operator decided the end, and Douyin was asked by number once more.
+    Ended(Box<Ending>),
 }
 
 impl Learned {
     /// The reason of an operator's decision.
     pub fn why(&self) -> Option<&Why> {
         match self {
-            Learned::Resolved { why, .. } => Some(why),
+            Learned::Resolved { why, .. } | Learned::Stopped { why, .. } => Some(why),
+            Learned::Ended(ending) => Some(&ending.why),
             Learned::Accepted(_)
             | Learned::Refused(_)
             | Learned::Unknown(_)
@@ -67,6 +72,31 @@ impl Learned {
             | Learned::Elsewhere => None,
         }
     }
+}
+
+/// An operator's word about the end of a settle.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ending {
+    pub end: End,
+    /// The revision that the operator saw.
+    pub revision: i64,
+    pub why: Why,
+    /// What the query by number found that Douyin was asked last: `Reported`, `Absent` or
+    /// `Elsewhere`.
+    pub found: Learned,
+}
+
+/// What a person learned from Douyin about the end of a settle.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum End {
+    /// Douyin never took anything of ours.
+    Rejected,
+    Succeeded {
+        settle_id: SettleId,
+    },
+    Failed {
+        settle_id: SettleId,
+    },
 }
 
 /// Which word of a contradiction is true.

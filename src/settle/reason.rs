@@ -98,6 +98,8 @@ reasons! {
     ContradictionNotOpen = "CONTRADICTION_NOT_OPEN",
     DeadlineReached = "DEADLINE_REACHED",
     DecisionNotAllowed = "DECISION_NOT_ALLOWED",
+    /// Only as a rejection: an operator learned from Douyin that it never took the settle.
+    EndedByOperator = "ENDED_BY_OPERATOR",
     Forbidden = "FORBIDDEN",
     InternalError = "INTERNAL_ERROR",
     InvalidRequest = "INVALID_REQUEST",

@@ -8,8 +8,10 @@
 
 use super::change::{enter, fill, follow, grace_over, in_doubt, reject, says_taken, stop_sending};
 use super::dispute::{contradict, resolve};
+use super::ending::{end, stop};
 use super::evidence::{Evidence, Unlisted};
 use super::failure::Failure;
+use super::ids::Why;
 use super::observation::{
     AcceptedIds, Alert, Context, Learned, Lease, Observation, Policy, Scope, Transition,
 };
@@ -24,6 +26,7 @@ use crate::clock::Timestamp;
 pub fn transition(before: &Record, seen: &Observation, context: &Context<'_>) -> Transition {
     let mut after = before.clone();
     let held = context.lease == Lease::Held;
+    let decided = |why: &Why| Decision { by: seen.by.clone(), why: why.clone(), time: context.now };
     let alert = match &seen.learned {
         Learned::Accepted(ids) => accepted(&mut after, ids, seen, context),
         Learned::Exists(failure) => exists(&mut after, failure, seen, context),
@@ -38,9 +41,19 @@ pub fn transition(before: &Record, seen: &Observation, context: &Context<'_>) ->
         Learned::Absent if held => absent(&mut after, seen, context),
         Learned::Elsewhere if held => elsewhere(&mut after, seen, context),
         Learned::Resolved { verdict, why } => {
-            let decision = Decision { by: seen.by.clone(), why: why.clone(), time: context.now };
-            resolve(&mut after, *verdict, decision);
+            resolve(&mut after, *verdict, decided(why));
             None
+        }
+        Learned::Stopped { revision, why } => {
+            stop(&mut after, *revision, decided(why));
+            None
+        }
+        Learned::Ended(ending) => {
+            let answer = Observation { learned: ending.found.clone(), ..seen.clone() };
+            let heard = transition(before, &answer, context);
+            after = heard.record;
+            end(&mut after, ending, seen, context, decided(&ending.why));
+            heard.alert
         }
         Learned::Refused(_)
         | Learned::Unknown(_)
@@ -74,7 +87,7 @@ pub fn permit(
 /// Not after 23111 or another sign of a settle under the number. Not while a refusal waits for the
 /// grace, because each send would start the grace again. Not in the last grace of the window, so
 /// that what was sent is visible when the window ends. Not after the store went back, because a
-/// refusal may have been told since.
+/// refusal may have been told since. Not after an operator stopped it.
 pub fn may_send(record: &Record, now: Timestamp, policy: &Policy) -> bool {
     let Some(request) = record.request() else {
         return false;
@@ -83,6 +96,7 @@ pub fn may_send(record: &Record, now: Timestamp, policy: &Policy) -> bool {
     record.state == State::Submitting
         && evidence.exists_seen.is_none()
         && !evidence.set_back
+        && !evidence.stopped
         && refusal(evidence, policy).is_none()
         && now < request.submit_before.minus(policy.grace)
 }
@@ -102,7 +116,8 @@ fn counted(before: &Record, mut after: Record, now: Timestamp) -> Record {
         && before.state == after.state
         && before.facts == after.facts
         && before.origin == after.origin
-        && before.contradiction == after.contradiction;
+        && before.contradiction == after.contradiction
+        && before.decision == after.decision;
     if !same {
         after.revision = before.revision + 1;
         after.update_time = now;

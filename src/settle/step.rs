@@ -115,7 +115,9 @@ fn last(learned: &Learned) -> Last {
         | Learned::Refused(_)
         | Learned::Exists(_)
         | Learned::Reported(_)
-        | Learned::Resolved { .. } => Last::Definite,
+        | Learned::Resolved { .. }
+        | Learned::Stopped { .. }
+        | Learned::Ended(_) => Last::Definite,
     }
 }
 

@@ -113,6 +113,7 @@ macro_rules! run_on {
             schedule::an_insert_leaves_exactly_the_due_row_it_asked_for,
             schedule::claims_take_the_longest_due_first_up_to_the_limit,
             schedule::a_lease_keeps_others_out_until_it_ends,
+            schedule::one_settle_can_be_claimed_before_it_is_due,
             schedule::claims_stay_within_their_app,
             schedule::what_lies_beyond_the_horizon_is_due,
             schedule::concurrent_claims_share_no_row,

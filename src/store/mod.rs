@@ -352,6 +352,13 @@ impl Store {
         }
     }
 
+    /// Leases this settle before it is due; `None`: another worker holds it, or it has no due row.
+    pub async fn claim(&self, key: &Key, lease: Duration) -> Result<Option<Claim>, Error> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.claim(key, lease).await,
+        }
+    }
+
     /// Ends a lease without changing the record. `false`: the lease had run out.
     pub async fn release(&self, key: &Key, fence: Fence, release: Release) -> Result<bool, Error> {
         match self {

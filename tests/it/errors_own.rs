@@ -138,6 +138,8 @@ async fn provoke(reason: &str) -> Provoked {
         "DEADLINE_REACHED" => stack::deadline_reached().await,
         "DECISION_NOT_ALLOWED" => decisions::decision_not_allowed().await,
         "FORBIDDEN" => provoked::forbidden().await,
+        // See ELSEWHERE.
+        "ENDED_BY_OPERATOR" => Vec::new(),
         "INTERNAL_ERROR" => store::internal_error().await,
         "INVALID_REQUEST" => provoked::invalid_request().await,
         "OUT_SETTLE_NO_CONFLICT" => provoked::out_settle_no_conflict().await,
@@ -164,6 +166,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     // `an_error_of_what_the_contract_does_not_have_has_the_shape_too` in errors_stack.rs.
     ("NAME_NOT_FOUND", "no RPC"),
     ("RPC_NOT_FOUND", "no RPC"),
+    // `what_an_operator_ended_is_refused_and_never_sent_again` in errors_truth/ended.rs.
+    ("ENDED_BY_OPERATOR", "CreateSettle refused"),
     // `a_contradiction_is_named_in_the_history`, below.
     ("CONTRADICTION", "no RPC"),
     // `a_panic_is_an_error_like_any_other` in src/grpc/shape.rs.

@@ -4,6 +4,7 @@
 //! Everything runs in this process on simulated time, with the limits and waits of a real gateway:
 //! a grace of an hour takes an hour.
 
+mod ended;
 mod world;
 
 use std::collections::BTreeMap;

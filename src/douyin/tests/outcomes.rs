@@ -48,7 +48,9 @@ fn failure(learned: &Learned) -> &Failure {
         | Learned::Reported(_)
         | Learned::Absent
         | Learned::Elsewhere
-        | Learned::Resolved { .. } => {
+        | Learned::Resolved { .. }
+        | Learned::Stopped { .. }
+        | Learned::Ended(_) => {
             panic!("no failure: {learned:?}")
         }
     }

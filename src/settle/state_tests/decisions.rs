@@ -7,9 +7,9 @@ use std::hash::BuildHasherDefault;
 use super::super::schedule::{self, By, Due, Schedule, Terms, Watched};
 use super::super::step::Asked;
 use super::explore::Quick;
-use super::packed::{AGES, NOW, Packed, Turn, moment};
+use super::packed::{AGES, NOW, Packed, Turn, moment, numbered};
 use super::setting::{
-    Begun, Broken, EXISTS_ABSENT, GRACE, News, Owner, Rules, Shown, Status, Stranger,
+    Begun, Broken, EXISTS_ABSENT, GRACE, News, Owner, Rules, Shown, Status, Stranger, Word,
 };
 use super::world::{self, World};
 use super::*;
@@ -131,7 +131,9 @@ impl Gateway {
     pub(super) fn after(&self, turn: Turn, news: News) -> Turn {
         let learned = self.observation(news, false).learned;
         let mut progress = turn.unpack();
-        if matches!(news, News::Asked(..)) {
+        if let Learned::Ended(ending) = &learned {
+            progress.after_query(Asked::Learned(&ending.found));
+        } else if matches!(news, News::Asked(..)) {
             progress.after_query(Asked::Learned(&learned));
         } else {
             progress.after_send(&learned);
@@ -168,8 +170,11 @@ impl Gateway {
         let process = world::process(worker, &self.rules);
         let sees_all = matches!(news, News::Callback(..)) && broken == Broken::CallbackSeesAll;
         let mut begun = NOT_BEGUN;
-        if let News::Asked(of_query, _) = news {
+        if let News::Asked(of_query, _) | News::Ended(of_query, ..) = news {
             begun = of_query;
+            if matches!(news, News::Ended(..)) && broken == Broken::EndsWithoutGrace {
+                begun.known = Some(self.rules.old());
+            }
         } else if sees_all {
             begun.known = Some(self.rules.old());
         }
@@ -181,6 +186,13 @@ impl Gateway {
         let lease = if held || sees_all { Lease::Held } else { Lease::Lost };
         let before = row.unpack(&self.rules, process, begun);
         assert_eq!(Packed::pack(&before), row, "packing loses nothing");
+        let before = if matches!(news, News::Ended(..)) && broken == Broken::EndsUnstopped {
+            let mut before = before;
+            before.evidence.stopped = true;
+            before
+        } else {
+            before
+        };
         let context = Context {
             now: moment(NOW),
             given: self.given(&before, process, begun.known),
@@ -201,7 +213,27 @@ impl Gateway {
         let due = schedule::next(&before, &record, by, &self.terms()).due;
         let mut after = Packed::pack(&record);
         after.empties = after.empties.min(2);
+        if broken == Broken::EndsUnstopped {
+            after.stopped &= row.stopped;
+        }
         (after, due)
+    }
+
+    /// The row after an operator stopped sending, if that is allowed.
+    pub(super) fn stop(&self, row: Packed) -> Option<Packed> {
+        let before = row.unpack(&self.rules, 0, NOT_BEGUN);
+        let why = Why::parse("a person looks at it").unwrap();
+        let learned = Learned::Stopped { revision: before.revision, why };
+        let seen = Observation { source: Source::Operator, ..answer(learned) };
+        let context = Context {
+            now: moment(NOW),
+            given: None,
+            policy: &self.policy,
+            lease: Lease::Lost,
+            attempts: 0,
+        };
+        let record = transition(&before, &seen, &context).record;
+        record.evidence.stopped.then(|| Packed::pack(&record))
     }
 
     fn terms(&self) -> Terms<'_> {
@@ -233,6 +265,22 @@ impl Gateway {
             News::Asked(begun, shown) => {
                 let scope = if begun.by_number { Scope::Number } else { Scope::Single };
                 Observation { scope, ..query(0, self.found(shown)) }
+            }
+            News::Ended(_, shown, word) => {
+                let unasked = self.rules.broken == Broken::EndsUnasked;
+                let found = if unasked { Learned::Absent } else { self.found(shown) };
+                let ending = Ending {
+                    end: match word {
+                        Word::Rejected => End::Rejected,
+                        Word::Succeeded(id) => End::Succeeded { settle_id: numbered(id) },
+                        Word::Failed(id) => End::Failed { settle_id: numbered(id) },
+                    },
+                    // The world forgets what an operator knows when the revision changes.
+                    revision: 1,
+                    why: Why::parse("Douyin's support says so").unwrap(),
+                    found,
+                };
+                query(0, Learned::Ended(Box::new(ending)))
             }
             News::Callback(settle_id, owner, status) => {
                 callback(self.report(settle_id, owner, status))

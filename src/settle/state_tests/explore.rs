@@ -406,3 +406,26 @@ fn a_machine_that_stands_still_breaks_a_grace_that_proves_and_only_that() {
     expect_broken(Broken::Nothing, rules, &expected);
     expect_nothing_broken(Rules { grace_proves: false, ..rules });
 }
+
+/// An operator who tells the truth, as it was when the operator looked.
+const OPERATED: Rules = Rules { operator: true, ..ALONE };
+/// Requests may be on their way for days. The operator knows after the stop that none is.
+const CERTAIN: Rules = Rules { late: true, grace_proves: false, ..OPERATED };
+
+#[test]
+fn nor_with_an_operator_who_ends_what_is_in_doubt() {
+    expect_nothing_broken(Rules { fail_frees: false, ..OPERATED });
+}
+
+#[test]
+fn nor_with_an_operator_who_asks_after_the_stop_if_the_grace_proves_nothing() {
+    expect_nothing_broken(Rules { fail_frees: false, ..CERTAIN });
+}
+
+#[test]
+fn every_condition_of_an_operators_end_left_out_is_noticed() {
+    let accident = [Never::PaidTwice, Never::RejectedButAccepted];
+    expect_broken(Broken::EndsWithoutGrace, OPERATED, &accident);
+    expect_broken(Broken::EndsUnasked, OPERATED, &accident);
+    expect_broken(Broken::EndsUnstopped, CERTAIN, &accident);
+}

@@ -13,6 +13,7 @@ mod alike;
 mod clocks;
 mod decisions;
 mod disputes;
+mod ending;
 mod evidence;
 mod explain;
 mod explore;
@@ -313,6 +314,7 @@ fn visible(record: &Record) -> impl PartialEq + std::fmt::Debug {
         record.origin.clone(),
         record.facts.clone(),
         record.contradiction.clone(),
+        record.decision.clone(),
         record.last_error.as_ref().map(error),
     )
 }

@@ -4,7 +4,7 @@
 use super::decisions::Gateway;
 use super::packed::{Packed, Turn};
 use super::setting::{
-    Broken, Event, News, ORPHANS, Owner, Rules, SETTLES, Settle, Status, Stranger, WINDOW,
+    Broken, Event, News, ORPHANS, Owner, Rules, SETTLES, Settle, Status, Stranger, WINDOW, Word,
 };
 use super::world::{self, Step, World};
 use super::*;
@@ -93,6 +93,47 @@ impl World {
             world.stranger_came = true;
             out.push((Event::StrangerTakesTheNumber, false, world));
         }
+    }
+
+    /// An operator may stop sending. After that it sees the settle and learns what is true at
+    /// Douyin, as often as it likes. If requests may be on their way for ever, it asks when none
+    /// is.
+    pub(super) fn operator_steps(&self, gateway: &mut Gateway, out: &mut Vec<Step>) {
+        let rules = gateway.rules;
+        if !self.row.is_open() || self.row.platform {
+            return;
+        }
+        let stopped = self.row.stopped || rules.broken == Broken::EndsUnstopped;
+        if stopped
+            && (!rules.late || self.is_quiet())
+            && let Some(word) = self.truth()
+        {
+            let operator = Some(word);
+            if self.operator != operator {
+                out.push((Event::OperatorLooks(word), false, World { operator, ..*self }));
+            }
+        }
+        if !self.row.stopped
+            && let Some(row) = gateway.stop(self.row)
+        {
+            out.push((Event::OperatorStopsSending, false, World { row, ..*self }));
+        }
+    }
+
+    /// `None`: a settle of ours is not at its end.
+    fn truth(&self) -> Option<Word> {
+        let ours = (0_u8..).zip(self.settles).filter_map(|(id, settle)| {
+            settle.filter(|settle| settle.owner == Owner::Us).map(|settle| (id, settle.status))
+        });
+        let mut word = Some(Word::Rejected);
+        for (id, status) in ours {
+            word = match status {
+                Status::Processing => return None,
+                Status::Success => return Some(Word::Succeeded(id)),
+                Status::Fail => Some(Word::Failed(id)),
+            };
+        }
+        word
     }
 
     /// The store may go back, once, to an earlier state.

@@ -20,6 +20,8 @@ pub(super) struct Packed {
     /// Which process gave the last permission.
     last: Option<u8>,
     pub set_back: bool,
+    /// An operator stopped sending.
+    pub stopped: bool,
     pub exists: bool,
     pub refused: bool,
     fail_seen: Option<u8>,
@@ -95,7 +97,7 @@ fn number(settle_id: &SettleId) -> u8 {
     settle_id.as_str().parse().unwrap()
 }
 
-fn numbered(settle_id: u8) -> SettleId {
+pub(super) fn numbered(settle_id: u8) -> SettleId {
     id(&settle_id.to_string())
 }
 
@@ -138,6 +140,8 @@ impl Packed {
         if broken == Broken::GoesBackSilently || !self.is_open() || self.platform {
             return after;
         }
+        // What the operator saw is gone.
+        after.stopped = false;
         after.set_back = broken != Broken::SendsAfterGoingBack;
         after.last = Some(OF_THE_STORE);
         if broken != Broken::GoesBackWithoutALostSend {
@@ -215,6 +219,7 @@ impl Packed {
             self.lost = self.state == At::Rejected && self.in_doubt();
             (self.open, self.stale) = ([false; 2], [false; 2]);
             self.set_back = false;
+            self.stopped = false;
         }
         if self.forgets_time() {
             self.last = None;
@@ -254,6 +259,7 @@ impl Packed {
             lost: evidence.lost > 0,
             last: evidence.last_permission.map(|last| place(last.id.process)),
             set_back: evidence.set_back,
+            stopped: evidence.stopped,
             exists: evidence.exists_seen.is_some(),
             refused: evidence.refused.is_some(),
             fail_seen: evidence.fail_seen.as_ref().map(number),
@@ -300,6 +306,7 @@ impl Packed {
         }
         evidence.lost = self.lost.into();
         evidence.set_back = self.set_back;
+        evidence.stopped = self.stopped;
         let own = begun.known.map_or(NOW + 1, |age| NOW - i64::from(age));
         let time = match rules.apart {
             _ if self.is_own(process) => own,

@@ -237,6 +237,7 @@ proptest! {
                 Learned::Unknown(_) | Learned::Unlisted(_) => false,
                 Learned::Reported(_) | Learned::Absent => false,
                 Learned::Elsewhere | Learned::Resolved { .. } => false,
+                Learned::Stopped { .. } | Learned::Ended(_) => false,
             };
             let answers = u32::from(definite && seen.answers.is_some());
             assert!(new == old || new == old.saturating_sub(answers), "{old} to {new}");

@@ -48,6 +48,8 @@ pub(super) struct Rules {
     /// The store may go back, once, to an earlier state.
     pub goes_back: bool,
     pub grace_proves: bool,
+    /// An operator may stop sending, and end the settle with what is true at Douyin.
+    pub operator: bool,
     /// The settle is sent with the mark.
     pub mark: Mark,
     /// Workers do what `next_step` says, instead of everything that they may do.
@@ -121,6 +123,12 @@ pub(super) enum Broken {
     GoesBackWithoutALostSend,
     /// After the store went back, a create that is not recorded counts as never sent.
     RepeatsAreNew,
+    /// An operator ends a settle that may still be sent.
+    EndsUnstopped,
+    /// An operator ends a settle before the grace is over.
+    EndsWithoutGrace,
+    /// An operator ends a settle, and Douyin is not asked once more.
+    EndsUnasked,
 }
 
 pub(super) const FULL: Rules = Rules {
@@ -139,6 +147,7 @@ pub(super) const FULL: Rules = Rules {
     twice: false,
     goes_back: false,
     grace_proves: true,
+    operator: false,
     mark: Mark::On,
     obey: false,
     broken: Broken::Nothing,
@@ -192,6 +201,16 @@ pub(super) enum News {
     NotSent,
     Asked(Begun, Shown),
     Callback(u8, Owner, Status),
+    /// A query for an operator, who decides so.
+    Ended(Begun, Shown, Word),
+}
+
+/// What an operator learned from Douyin.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) enum Word {
+    Rejected,
+    Succeeded(u8),
+    Failed(u8),
 }
 
 /// Why the caller pays under another number.
@@ -239,4 +258,8 @@ pub(super) enum Event {
     /// Back to before the settle was recorded; its caller repeats the create.
     IsGoneAndRepeated,
     CallerPaysElsewhere,
+    /// An operator sees the settle, and learns at Douyin what is true.
+    OperatorLooks(Word),
+    OperatorStopsSending,
+    AsksForTheOperator,
 }

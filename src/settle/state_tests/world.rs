@@ -15,7 +15,7 @@ use super::decisions::Gateway;
 use super::packed::{Packed, Turn};
 use super::setting::{
     Apart, Begun, Broken, EXISTS_ABSENT, Event, GRACE, News, ORPHANS, Rules, SETTLES, Settle,
-    Shown, Status, Told, WINDOW,
+    Shown, Status, Told, WINDOW, Word,
 };
 use super::*;
 
@@ -61,6 +61,8 @@ pub(super) struct World {
     /// The state to which the store may go back.
     pub backup: Option<Packed>,
     pub went_back: bool,
+    /// What an operator learned about the settle at this revision.
+    pub operator: Option<Word>,
 }
 
 /// One step: what happened, whether it was without interference, and the world after it.
@@ -84,6 +86,7 @@ impl World {
             told: None,
             backup: None,
             went_back: false,
+            operator: None,
         };
         world.begins_to_send(0, rules)
     }
@@ -116,6 +119,9 @@ impl World {
         self.network_steps(&rules, out);
         self.douyin_steps(gateway, out);
         self.store_steps(&rules, out);
+        if rules.operator {
+            self.operator_steps(gateway, out);
+        }
         if self.time_may_pass(&rules, None) {
             out.push((Event::AMomentPasses, true, self.older(&rules, None)));
         }
@@ -182,10 +188,13 @@ impl World {
                     (News::Asked(begun, shown), Broken::BegunWhenRecorded) => {
                         News::Asked(self.begins(worker, begun.by_number, &gateway.rules), shown)
                     }
+                    (News::Ended(begun, shown, _), _) if self.operator.is_none() => {
+                        News::Asked(begun, shown)
+                    }
                     _ => news,
                 };
                 let world = self.records(worker, news, gateway);
-                if gateway.rules.twice && !matches!(news, News::Asked(..)) {
+                if gateway.rules.twice && !matches!(news, News::Asked(..) | News::Ended(..)) {
                     let again = world.with(worker, Doing::Recording(news));
                     out.push((Event::RecordsInDoubt(news), false, again));
                 }
@@ -219,6 +228,13 @@ impl World {
             let begun = self.begins(worker, by_number, &rules);
             let news = News::Asked(begun, self.shown(by_number));
             out.push((Event::Asks, true, self.with(worker, Doing::Recording(news))));
+        }
+        if let Some(word) = self.operator
+            && self.workers[worker].leased
+        {
+            let begun = self.begins(worker, true, &rules);
+            let news = News::Ended(begun, self.shown(true), word);
+            out.push((Event::AsksForTheOperator, false, self.with(worker, Doing::Recording(news))));
         }
         // A turn that ends when its steps are done is no interference; one that ends early is a
         // crash.
@@ -295,7 +311,9 @@ impl World {
 
     pub(super) fn forget_begun(&mut self) {
         for worker in &mut self.workers {
-            if let Doing::Recording(News::Asked(begun, _)) = &mut worker.doing {
+            if let Doing::Recording(News::Asked(begun, _) | News::Ended(begun, ..)) =
+                &mut worker.doing
+            {
                 begun.known = None;
             }
         }
@@ -337,6 +355,10 @@ impl World {
         let first = row.exists && !self.row.exists;
         let exists_age = if first { 0 } else { self.exists_age };
         let mut world = World { row, due, exists_age, ..*self };
+        let visible = |row: &Packed| (row.kind(), row.settle_id(), row.platform);
+        if visible(&row) != visible(&self.row) {
+            world.operator = None;
+        }
         if self.due && !due {
             // The leases are gone with the due row.
             world.void_leases();
@@ -351,7 +373,7 @@ impl World {
         for worker in 0..2 {
             let may_answer = match self.workers[worker].doing {
                 Doing::Sending { .. } => true,
-                Doing::Recording(news) => !matches!(news, News::Asked(..)),
+                Doing::Recording(news) => !matches!(news, News::Asked(..) | News::Ended(..)),
                 Doing::Nothing | Doing::Deciding => false,
             };
             if !may_answer {
@@ -395,11 +417,12 @@ impl World {
         }
         if !row.is_open() {
             self.due = false;
+            self.operator = None;
         }
     }
 
     /// No send of ours can change anything at Douyin any more.
-    fn is_quiet(&self) -> bool {
+    pub(super) fn is_quiet(&self) -> bool {
         let sending = |worker: &Worker| matches!(worker.doing, Doing::Sending { .. });
         self.orphans.iter().all(Option::is_none) && !self.workers.iter().any(sending)
     }

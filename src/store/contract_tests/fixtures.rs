@@ -135,6 +135,7 @@ pub(in crate::store) fn full_evidence() -> Evidence {
         lost: 3,
         last_permission: Some(permission(u64::MAX)),
         set_back: true,
+        stopped: true,
         exists_seen: Some(after_ms(2)),
         refused: Some(failure(23112)),
         fail_seen: Some(settle_id("ots-failed")),

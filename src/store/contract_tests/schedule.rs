@@ -44,6 +44,27 @@ pub(super) async fn claims_take_the_longest_due_first_up_to_the_limit(subject: S
     assert_eq!(numbers(&claim(after_ms(5), 9).await), ["e"]);
 }
 
+pub(super) async fn one_settle_can_be_claimed_before_it_is_due(subject: Subject) {
+    let store = &subject.store;
+    let minute = Duration::from_secs(60);
+    due(store, "1", after_ms(90_000)).await;
+    let first = store.claim(&key("1"), minute).await.unwrap().unwrap();
+    assert_eq!((first.key, first.fence), (key("1"), Fence(1)));
+    assert_eq!(store.claim(&key("1"), minute).await, Ok(None), "it is held");
+    let then = after_ms(60_000);
+    let second = at(store, then, store.claim(&key("1"), minute)).await.unwrap().unwrap();
+    assert_eq!(second.fence, Fence(2));
+    assert_eq!(store.release(&key("1"), Fence(1), rest_until(NOW)).await, Ok(false));
+    assert_eq!(store.claim(&key("none"), minute).await, Ok(None));
+    insert(
+        store,
+        &adopted(key("final"), State::Succeeded { settle_id: settle_id("o") }),
+        NewDue::None,
+    )
+    .await;
+    assert_eq!(store.claim(&key("final"), minute).await, Ok(None), "it has no due row");
+}
+
 pub(super) async fn a_lease_keeps_others_out_until_it_ends(subject: Subject) {
     let store = &subject.store;
     due(store, "1", NOW).await;

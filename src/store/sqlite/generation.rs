@@ -74,7 +74,8 @@ fn begin(
     };
     let of_callers = format!(
         "UPDATE settle SET rules = ?2, evidence = json_set(
-             coalesce(evidence, '{{}}'), '$.lost', coalesce(evidence ->> '$.lost', 0) + 1,
+             json_remove(coalesce(evidence, '{{}}'), '$.stopped'),
+             '$.lost', coalesce(evidence ->> '$.lost', 0) + 1,
              '$.set_back', json('true'), '$.last_permission', json(?1))
          WHERE {} AND origin = '{}' AND {}",
         state_in_sql(|state: StateKind| !state.is_final()),

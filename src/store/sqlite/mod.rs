@@ -272,6 +272,12 @@ impl Sqlite {
         self.write(Urgency::Ordinary, claim).await
     }
 
+    pub(super) async fn claim(&self, key: &Key, lease: Duration) -> Result<Option<Claim>, Error> {
+        let (key, now) = (key.clone(), self.now());
+        let claim = move |db: &Batch<'_>| schedule::claim(db, &key, lease, now);
+        self.write(Urgency::Ordinary, claim).await
+    }
+
     pub(super) async fn release(
         &self,
         key: &Key,

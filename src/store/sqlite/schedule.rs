@@ -119,6 +119,36 @@ pub(super) fn claim_due(
     Ok(claims)
 }
 
+/// Leases one settle whose due row is not leased now.
+pub(super) fn claim(
+    connection: &Connection,
+    key: &Key,
+    lease: Duration,
+    now: Timestamp,
+) -> Result<Option<Claim>, Fault> {
+    static SQL: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "UPDATE settle SET lease_until_ms = ?4, fence = fence + 1, wanted_at_ms = NULL
+             WHERE app_id = ?1 AND trade_system = ?2 AND out_settle_no = ?3
+               AND due_at_ms IS NOT NULL AND (lease_until_ms <= ?5) IS NOT FALSE AND {}
+             RETURNING fence, attempts, backoff",
+            readable_sql()
+        )
+    });
+    let mut statement = connection.prepare_cached(&SQL)?;
+    let mut rows = statement.query(params![
+        key.app_id.as_str(),
+        key.trade_system.word(),
+        key.out_settle_no.as_str(),
+        now.plus(lease).as_ms(),
+        now.as_ms(),
+    ])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let mut cursor = Cursor::new(row);
+    let (fence, attempts) = (Fence(cursor.int()?), cursor.count()?);
+    Ok(Some(Claim { key: key.clone(), fence, attempts, backoff: cursor.count()? }))
+}
+
 /// The claims to make, with the ids of their rows.
 fn select_free(
     connection: &Connection,

@@ -76,7 +76,12 @@ fn create(world: &mut World, reply: &Reply, said: &Said) {
             kept(failure);
         }
         Learned::Unknown(failure) | Learned::Unlisted(failure) => kept(failure),
-        Learned::Reported(_) | Learned::Absent | Learned::Elsewhere | Learned::Resolved { .. } => {
+        Learned::Reported(_)
+        | Learned::Absent
+        | Learned::Elsewhere
+        | Learned::Resolved { .. }
+        | Learned::Stopped { .. }
+        | Learned::Ended(_) => {
             panic!("a create told {:?}", answer.learned)
         }
     }
@@ -180,7 +185,9 @@ fn token(world: &mut World, reply: &Reply, said: &Said) {
         | Learned::Reported(_)
         | Learned::Absent
         | Learned::Elsewhere
-        | Learned::Resolved { .. } => panic!("without a token nothing is sent: {answer:?}"),
+        | Learned::Resolved { .. }
+        | Learned::Stopped { .. }
+        | Learned::Ended(_) => panic!("without a token nothing is sent: {answer:?}"),
     }
     no_secret(&format!("{answer:?}"), reply);
     world.save_token(TOKEN);

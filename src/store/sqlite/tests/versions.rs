@@ -31,6 +31,7 @@ fn of_version_5() -> Vec<Record> {
     let mut records = all_kinds_of_records();
     for record in &mut records {
         record.decision = None;
+        record.evidence.stopped = false;
         if let Origin::Gateway(request) = &mut record.origin {
             request.created_by = None;
         }

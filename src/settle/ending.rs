@@ -1,0 +1,179 @@
+//! How an operator ends a settle about which Douyin gives no last word: first nothing is sent any
+//! more, then the end that a person learned from Douyin is believed.
+//!
+//! docs/life-cycle.md says which accident each condition prevents.
+
+use super::change::{enter, grace_over, reject};
+use super::failure::Failure;
+use super::ids::SettleId;
+use super::observation::{Context, End, Ending, Learned, Lease, Observation, Scope};
+use super::proof::{Proof, proof};
+use super::reason::Reason;
+use super::record::{Decision, Record, Report, ReportedStatus, Source, State};
+use crate::clock::Timestamp;
+
+/// Why an operator may not stop or end a settle now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotNow {
+    AlreadyFinal,
+    /// It changed since the operator saw it.
+    AnotherRevision,
+    /// Douyin's next word ends it.
+    NotInDoubt,
+    NotStopped,
+    /// Something of ours may be on its way, or not visible yet, until this moment. `None`: this
+    /// process does not know when.
+    TooEarly {
+        until: Option<Timestamp>,
+    },
+}
+
+/// Whether an operator may stop sending, who saw this revision.
+pub fn can_stop(record: &Record, revision: i64) -> Result<(), NotNow> {
+    if record.is_final() {
+        Err(NotNow::AlreadyFinal)
+    } else if record.revision != revision {
+        Err(NotNow::AnotherRevision)
+    } else if record.request().is_none() || !(record.state == State::Submitting || in_doubt(record))
+    {
+        Err(NotNow::NotInDoubt)
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether an operator may end it, who saw this revision, if a query that begins at `begun` does
+/// not say otherwise.
+pub fn can_end(
+    record: &Record,
+    revision: i64,
+    begun: Timestamp,
+    context: &Context<'_>,
+) -> Result<(), NotNow> {
+    can_stop(record, revision)?;
+    if !record.evidence.stopped {
+        Err(NotNow::NotStopped)
+    } else if !grace_over(&record.evidence, begun, context) {
+        let visible =
+            |given: Timestamp| given.plus(record.evidence.lasts()).plus(context.policy.grace);
+        Err(NotNow::TooEarly { until: context.given.map(visible) })
+    } else {
+        Ok(())
+    }
+}
+
+fn in_doubt(record: &Record) -> bool {
+    record.evidence.in_doubt()
+}
+
+/// Sending stops for good. It is a decision of its own, so that it is durable before the grace
+/// counts.
+pub(super) fn stop(after: &mut Record, revision: i64, decision: Decision) {
+    if can_stop(after, revision).is_ok() {
+        after.evidence.stopped = true;
+        after.decision = Some(decision);
+    }
+}
+
+/// The operator's word, about a record that knows already what Douyin answered last. It counts only
+/// if that answer says nothing else.
+pub(super) fn end(
+    heard: &mut Record,
+    ending: &Ending,
+    seen: &Observation,
+    context: &Context<'_>,
+    decision: Decision,
+) {
+    let asked =
+        seen.source == Source::Query && seen.scope == Scope::Number && context.lease == Lease::Held;
+    let may = asked && can_end(heard, ending.revision, seen.begun, context).is_ok();
+    if !may || !agrees(heard, ending) {
+        return;
+    }
+    match &ending.end {
+        End::Rejected => reject(heard, Failure::own(Reason::EndedByOperator)),
+        End::Succeeded { settle_id } => {
+            leave(heard, settle_id);
+            enter(heard, State::Succeeded { settle_id: settle_id.clone() });
+        }
+        End::Failed { settle_id } => {
+            leave(heard, settle_id);
+            enter(heard, State::Failed { settle_id: settle_id.clone() });
+        }
+    }
+    heard.decision = Some(decision);
+}
+
+/// The facts of another settle are not those of this one.
+fn leave(after: &mut Record, settle_id: &SettleId) {
+    if after.state.settle_id().is_some_and(|recorded| recorded != settle_id) {
+        after.facts = after.facts.of_the_request();
+    }
+}
+
+/// Whether nothing that Douyin has shown speaks against the operator's word.
+fn agrees(record: &Record, ending: &Ending) -> bool {
+    let shown = match &ending.found {
+        Learned::Reported(reports) => &reports[..],
+        Learned::Absent | Learned::Elsewhere => &[],
+        Learned::Accepted(_)
+        | Learned::Refused(_)
+        | Learned::Unknown(_)
+        | Learned::Unlisted(_)
+        | Learned::NotSent(_)
+        | Learned::Exists(_)
+        | Learned::Resolved { .. }
+        | Learned::Stopped { .. }
+        | Learned::Ended(_) => return false,
+    };
+    let failed = record.evidence.fail_seen.as_ref();
+    let fails = |id: &SettleId| {
+        shown.iter().any(|it| it.settle_id == *id && it.status == ReportedStatus::Fail)
+    };
+    // A second settle of ours, of which it is not known whether it failed.
+    let disputed = record.open_contradiction().is_some_and(|claim| !fails(&claim.settle_id));
+    let recorded = record.state.settle_id();
+    // A settle that Douyin accepted is left only if it failed.
+    let left = |id: &SettleId| recorded.is_none_or(|known| known == id || failed == Some(known));
+    match &ending.end {
+        End::Rejected => {
+            recorded.is_none() && failed.is_none() && shown.iter().all(|it| !is_ours(record, it))
+        }
+        End::Succeeded { settle_id } => {
+            let fits = |it: &Report| match it.status {
+                ReportedStatus::Success | ReportedStatus::Unlisted => it.settle_id == *settle_id,
+                ReportedStatus::Fail => it.settle_id != *settle_id,
+                ReportedStatus::Init | ReportedStatus::Processing => false,
+            };
+            left(settle_id) && failed != Some(settle_id) && all_fit(record, shown, settle_id, fits)
+        }
+        End::Failed { settle_id } => {
+            let fits = |it: &Report| match it.status {
+                ReportedStatus::Fail => true,
+                ReportedStatus::Unlisted => it.settle_id == *settle_id,
+                ReportedStatus::Init | ReportedStatus::Processing | ReportedStatus::Success => {
+                    false
+                }
+            };
+            !disputed && left(settle_id) && all_fit(record, shown, settle_id, fits)
+        }
+    }
+}
+
+/// Whether each settle fits that Douyin shows and that is ours, or that the operator calls ours.
+fn all_fit(
+    record: &Record,
+    shown: &[Report],
+    settle_id: &SettleId,
+    fits: impl Fn(&Report) -> bool,
+) -> bool {
+    shown.iter().all(|it| match proof(record, it) {
+        Proof::Foreign => it.settle_id != *settle_id,
+        Proof::Unproven if it.settle_id != *settle_id => !is_ours(record, it) || fits(it),
+        Proof::Unproven | Proof::Ours => fits(it),
+    })
+}
+
+fn is_ours(record: &Record, report: &Report) -> bool {
+    proof(record, report) == Proof::Ours || record.state.settle_id() == Some(&report.settle_id)
+}

@@ -1,0 +1,203 @@
+//! How an operator ends a settle: each condition, what Douyin's last answer forbids, and what
+//! happens when Douyin says otherwise later.
+
+use super::*;
+use ReportedStatus::{Fail, Init, Processing, Success, Unlisted};
+
+fn why() -> Why {
+    Why::parse("Douyin's support says so").unwrap()
+}
+
+fn stop(revision: i64) -> Observation {
+    let learned = Learned::Stopped { revision, why: why() };
+    Observation { source: Source::Operator, ..again(answer(learned)) }
+}
+
+/// A query begun when it proves something, whose answer the operator's word follows.
+fn ended(revision: i64, end: End, found: Learned) -> Observation {
+    let ending = Ending { end, revision, why: why(), found };
+    query(GRACE_OVER, Learned::Ended(Box::new(ending)))
+}
+
+fn failed_as(settle_id: &str) -> End {
+    End::Failed { settle_id: id(settle_id) }
+}
+
+fn succeeded_as(settle_id: &str) -> End {
+    End::Succeeded { settle_id: id(settle_id) }
+}
+
+/// In doubt for as long as the grace proves nothing, and stopped.
+fn stopped(before: &Record) -> Play {
+    let mut play = Play::of(before);
+    play.policy.grace_proves = false;
+    let revision = play.record.revision;
+    play.at(0).sees(&[stop(revision)]);
+    assert_eq!(play.record.revision, revision + 1, "callers see that an operator decided");
+    play.at(GRACE_OVER);
+    play
+}
+
+/// The state that this word leads to after this answer.
+fn end(play: &Play, end: End, found: Learned) -> State {
+    let mut play = play.clone();
+    play.see(&ended(play.record.revision, end, found));
+    play.record.state
+}
+
+#[test]
+fn after_the_stop_nothing_is_permitted_and_the_word_of_the_operator_ends_it() {
+    let mut play = stopped(&submitting(1));
+    assert!(!play.at(1).sends());
+    play.at(GRACE_OVER);
+    play.sees(&[ended(play.record.revision, End::Rejected, Learned::Absent)]);
+    let rejection = Failure::own(Reason::EndedByOperator);
+    assert_eq!(play.record.state, State::Rejected { rejection });
+    assert_eq!(play.record.decision.as_ref().map(|decision| decision.time), Some(at(GRACE_OVER)));
+    assert!(!play.sends());
+}
+
+#[test]
+fn without_any_one_condition_the_word_ends_nothing() {
+    let play = stopped(&submitting(1));
+    let revision = play.record.revision;
+    let good = ended(revision, End::Rejected, Learned::Absent);
+    let early = just_before(at(GRACE_OVER));
+    let short = [
+        ("another revision", ended(revision - 1, End::Rejected, Learned::Absent)),
+        ("before the grace", Observation { begun: early, ..good.clone() }),
+        ("not by number", Observation { scope: Scope::Single, ..good.clone() }),
+        ("not a query", Observation { source: Source::Callback, ..good.clone() }),
+    ];
+    for (missing, seen) in &short {
+        let mut play = play.clone();
+        play.sees([seen]);
+        assert_eq!(play.kind(), StateKind::Submitting, "{missing}");
+    }
+    let mut without_lease = play.clone();
+    without_lease.lease = Lease::Lost;
+    without_lease.sees([&good]);
+    assert_eq!(without_lease.kind(), StateKind::Submitting);
+    let mut unstopped = Play::of(&submitting(1));
+    unstopped.policy.grace_proves = false;
+    unstopped.at(GRACE_OVER).sees(&[ended(1, End::Rejected, Learned::Absent)]);
+    assert_eq!(unstopped.kind(), StateKind::Submitting);
+    let mut all = play;
+    all.sees(&[good]);
+    assert_eq!(all.kind(), StateKind::Rejected);
+}
+
+#[test]
+fn why_an_operator_may_not_is_said() {
+    let policy = Policy::default();
+    let can = |record: &Record, revision, now| {
+        can_end(record, revision, at(now), &context(record, at(now), &policy))
+    };
+    let play = stopped(&submitting(1));
+    let until = Some(at(GRACE_OVER));
+    assert_eq!(can(&play.record, 2, GRACE_OVER), Ok(()));
+    assert_eq!(can(&play.record, 2, 5), Err(NotNow::TooEarly { until }));
+    assert_eq!(can(&play.record, 1, GRACE_OVER), Err(NotNow::AnotherRevision));
+    assert_eq!(can(&submitting(1), 1, GRACE_OVER), Err(NotNow::NotStopped));
+    assert_eq!(can(&succeeded(), succeeded().revision, 5), Err(NotNow::AlreadyFinal));
+    let answered = processing(0);
+    assert_eq!(can_stop(&answered, answered.revision), Err(NotNow::NotInDoubt));
+    let adopted = Record::adopted(key(), &bare("ots1", Processing), at(0));
+    assert_eq!(can_stop(&adopted, 1), Err(NotNow::NotInDoubt));
+}
+
+#[test]
+fn what_douyin_shows_last_decides_against_the_operator() {
+    let play = stopped(&submitting(1));
+    for status in [Init, Processing] {
+        let after = end(&play, End::Rejected, found([ours("ots1", status)]));
+        assert_eq!(after, State::Processing { settle_id: id("ots1") });
+        let after = end(&play, failed_as("ots1"), found([ours("ots1", status)]));
+        assert_eq!(after, State::Processing { settle_id: id("ots1") });
+    }
+    let after = end(&play, failed_as("ots1"), found([ours("ots1", Success)]));
+    assert_eq!(after, State::Succeeded { settle_id: id("ots1") });
+    // Something of ours was taken, so "nothing of ours" is false.
+    for status in [Fail, Unlisted] {
+        let after = end(&play, End::Rejected, found([ours("ots1", status)]));
+        assert_eq!(after, State::Submitting, "{status:?}");
+    }
+    let after = end(&play, succeeded_as("ots1"), found([ours("ots1", Fail)]));
+    assert_eq!(after, State::Submitting);
+    let after = end(&play, succeeded_as("ots9"), found([theirs("ots9", Success)]));
+    assert_eq!(after, State::Submitting, "that settle is another system's");
+    let mut seen_before = play;
+    seen_before.sees(&[callback(ours("ots1", Fail))]);
+    assert_eq!(end(&seen_before, End::Rejected, Learned::Absent), State::Submitting);
+}
+
+#[test]
+fn what_douyin_leaves_open_the_operator_decides() {
+    let play = stopped(&submitting(1));
+    let failed = || State::Failed { settle_id: id("ots1") };
+    let succeeded = || State::Succeeded { settle_id: id("ots1") };
+    assert_eq!(end(&play, failed_as("ots1"), Learned::Absent), failed());
+    assert_eq!(end(&play, failed_as("ots1"), found([ours("ots1", Fail)])), failed());
+    assert_eq!(end(&play, succeeded_as("ots1"), Learned::Absent), succeeded());
+    let unlisted = || found([ours("ots1", Unlisted)]);
+    let mut seen_before = play.clone();
+    seen_before.sees(&[query(GRACE_OVER, unlisted())]);
+    for (word, state) in [(failed_as("ots1"), failed()), (succeeded_as("ots1"), succeeded())] {
+        assert_eq!(end(&play, word.clone(), unlisted()), State::Submitting, "that is news");
+        assert_eq!(end(&seen_before, word, unlisted()), state);
+    }
+    let strangers = found([theirs("ots9", Success)]);
+    let rejection = Failure::own(Reason::EndedByOperator);
+    assert_eq!(end(&play, End::Rejected, strangers), State::Rejected { rejection });
+}
+
+/// A second settle of ours may have taken the number that the first one's FAIL freed.
+#[test]
+fn an_accepted_settle_is_left_only_if_it_failed() {
+    let play = stopped(&processing(1));
+    let settle_id = play.record.state.settle_id().expect("it is accepted").clone();
+    let kept = play.record.state.clone();
+    let own = settle_id.as_str();
+    assert_eq!(end(&play, End::Rejected, Learned::Absent), kept);
+    assert_eq!(end(&play, failed_as("other"), Learned::Absent), kept);
+    assert_eq!(end(&play, succeeded_as("other"), Learned::Absent), kept);
+    assert_eq!(end(&play, failed_as(own), found([ours(own, Processing)])), kept);
+    let after = end(&play, failed_as(own), found([ours(own, Fail), ours("other", Processing)]));
+    assert_eq!(after, State::Processing { settle_id: id("other") });
+    let after = end(&play, failed_as(own), found([ours(own, Fail)]));
+    assert_eq!(after, State::Failed { settle_id: settle_id.clone() });
+    let mut failed = play;
+    failed.sees(&[callback(ours(own, Fail))]);
+    let after = end(&failed, succeeded_as("other"), Learned::Absent);
+    assert_eq!(after, State::Succeeded { settle_id: id("other") });
+    assert_eq!(end(&failed, succeeded_as(own), Learned::Absent), kept);
+}
+
+/// One of the two failed, and it is not known which.
+#[test]
+fn a_second_acceptance_forbids_failed_until_douyin_shows_that_it_failed_too() {
+    let mut play = Play::of(&processing(1));
+    assert_eq!(play.see(&answer(accepted("second"))), Some(Alert::Contradiction));
+    let own = play.record.state.settle_id().unwrap().as_str().to_owned();
+    let play = stopped(&play.record);
+    let kept = play.record.state.clone();
+    assert_eq!(end(&play, failed_as(&own), found([ours(&own, Fail)])), kept);
+    let both = found([ours(&own, Fail), ours("second", Fail)]);
+    assert_eq!(end(&play, failed_as(&own), both), State::Failed { settle_id: id(&own) });
+}
+
+#[test]
+fn when_douyin_says_otherwise_later_the_money_is_not_hidden() {
+    let mut play = stopped(&submitting(1));
+    play.sees(&[ended(play.record.revision, End::Rejected, Learned::Absent)]);
+    assert_eq!(play.see(&callback(ours("ots1", Success))), Some(Alert::AliveAfterRejection));
+    assert_eq!(play.record.state, State::Succeeded { settle_id: id("ots1") });
+    for (word, later) in [(failed_as("ots1"), Success), (succeeded_as("ots1"), Fail)] {
+        let mut play = stopped(&submitting(1));
+        play.sees(&[ended(play.record.revision, word, Learned::Absent)]);
+        assert!(play.record.owes_a_query(), "a decision brings no facts");
+        let ended = play.record.state.clone();
+        assert_eq!(play.see(&callback(ours("ots1", later))), Some(Alert::Contradiction));
+        assert_eq!(play.record.state, ended);
+    }
+}
