@@ -34,8 +34,8 @@ const CUT_BYTES: u64 = 8 * 1024 * 1024;
 const CUT_BYTES_AT_REST: u64 = 256 * 1024 * 1024;
 
 /// How far the thread that moves the log stands back behind those that serve callers. On a busy
-/// core it still gets a tenth.
-const NICE: i32 = 10;
+/// core it still gets a third of what one of those gets.
+const NICE: i32 = 5;
 
 /// How long the writer waits for readers to release a log that is too long. Callers wait with it.
 const RESTART_WAIT: Duration = Duration::from_millis(20);
