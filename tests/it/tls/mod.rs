@@ -5,6 +5,7 @@ mod authority;
 mod client;
 mod commands;
 mod handshakes;
+mod identity;
 mod rotation;
 mod sidecar;
 

@@ -12,7 +12,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use crate::harness::{create_request, number, simulator, within};
 use crate::process::{Process, Setting};
 
-fn through(socket: &Path) -> SettlementServiceClient<Channel> {
+pub fn through(socket: &Path) -> SettlementServiceClient<Channel> {
     let socket = socket.to_owned();
     let connect = move |_: Uri| {
         let socket = socket.clone();
