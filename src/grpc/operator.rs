@@ -79,6 +79,66 @@ impl Service {
     }
 }
 
+impl Service {
+    async fn stop(
+        &self,
+        request: Request<v1::StopSendingRequest>,
+    ) -> Result<v1::StopSendingResponse, Status> {
+        const RPC: Rpc = Rpc::StopSending;
+        let (deadline, mut identity) = (self.deadline(&request), self.identity(&request));
+        let request = request.into_inner();
+        let app_id = request.app_id.clone();
+        let parsed = convert::stop(request, self.config.default_app.as_ref());
+        let asked = parsed.map_err(|bad| self.unfit(&identity, &app_id, bad, RPC))?;
+        let convert::Stop { key, revision, why } = asked;
+        name_span(&key.app_id, key.out_settle_no.as_str());
+        let names = Names::of_key(&key);
+        self.admit(&mut identity, &key.app_id, &names, RPC)?;
+        let decided = Decided { by: identity.name().cloned(), why: why.clone() };
+        let told = Told { why: Some(why.as_str()), ..Told::about(&names) };
+        let begun = self.begun(What::Decision, RPC, &identity, told);
+        let stopped = self.gateway.stop_sending(&key, revision, decided);
+        let stopped = by(deadline, &names, stopped).await;
+        let stopped =
+            stopped.and_then(|done| done.map_err(|error| status::of_end(error, &names, RPC)));
+        let state = stopped.as_ref().ok().map(|done| done.record.state.kind().as_str());
+        begun.ended(state, false, stopped.as_ref().err());
+        let stopped = stopped?;
+        let (revision, why) = (stopped.record.revision, why.as_str());
+        info!(%key, why, revision, wait = ?stopped.wait, "an operator stopped sending");
+        Ok(convert::stopped(&stopped))
+    }
+
+    async fn end(
+        &self,
+        request: Request<v1::EndSettleRequest>,
+    ) -> Result<v1::EndSettleResponse, Status> {
+        const RPC: Rpc = Rpc::EndSettle;
+        let (deadline, mut identity) = (self.deadline(&request), self.identity(&request));
+        let request = request.into_inner();
+        let app_id = request.app_id.clone();
+        let parsed = convert::end(request, self.config.default_app.as_ref());
+        let asked = parsed.map_err(|bad| self.unfit(&identity, &app_id, bad, RPC))?;
+        let convert::EndOf { key, revision, end, why } = asked;
+        name_span(&key.app_id, key.out_settle_no.as_str());
+        let names = Names::of_key(&key);
+        let app = self.admit(&mut identity, &key.app_id, &names, RPC)?;
+        let decided = Decided { by: identity.name().cloned(), why: why.clone() };
+        let told = Told { why: Some(why.as_str()), ..Told::about(&names) };
+        let begun = self.begun(What::Decision, RPC, &identity, told);
+        let ended = self.gateway.end(app, &key, revision, end, decided);
+        let ended = by(deadline, &names, ended).await;
+        let ended = ended.and_then(|done| done.map_err(|error| status::of_end(error, &names, RPC)));
+        let state = ended.as_ref().ok().map(|record| record.state.kind().as_str());
+        begun.ended(state, false, ended.as_ref().err());
+        let record = ended?;
+        let (state, revision) = (record.state.kind().as_str(), record.revision);
+        let why = why.as_str();
+        info!(%key, why, state, revision, "an operator ended a settle");
+        Ok(v1::EndSettleResponse { settle: Some(contract::settle(&record)) })
+    }
+}
+
 #[tonic::async_trait]
 impl OperatorService for Service {
     async fn show_settle(
@@ -100,5 +160,19 @@ impl OperatorService for Service {
         request: Request<v1::ResolveContradictionRequest>,
     ) -> Result<Response<v1::ResolveContradictionResponse>, Status> {
         logged(Rpc::ResolveContradiction, self.resolve(request)).await
+    }
+
+    async fn stop_sending(
+        &self,
+        request: Request<v1::StopSendingRequest>,
+    ) -> Result<Response<v1::StopSendingResponse>, Status> {
+        logged(Rpc::StopSending, self.stop(request)).await
+    }
+
+    async fn end_settle(
+        &self,
+        request: Request<v1::EndSettleRequest>,
+    ) -> Result<Response<v1::EndSettleResponse>, Status> {
+        logged(Rpc::EndSettle, self.end(request)).await
     }
 }

@@ -54,6 +54,8 @@ const CREATES: &[Rpc] = &[Rpc::CreateSettle];
 const STREAMS: &[Rpc] = &[Rpc::WatchSettle];
 const WATCHES: &[Rpc] = &[Rpc::WatchSettle, Rpc::WaitSettle];
 const RESOLVES: &[Rpc] = &[Rpc::ResolveContradiction];
+const ENDS: &[Rpc] = &[Rpc::EndSettle];
+const STOPS_AND_ENDS: &[Rpc] = &[Rpc::StopSending, Rpc::EndSettle];
 /// ListStuckSettles reads what is in memory.
 const USING_THE_STORE: &[Rpc] = &[
     Rpc::CreateSettle,
@@ -64,6 +66,8 @@ const USING_THE_STORE: &[Rpc] = &[
     Rpc::ListSettles,
     Rpc::ShowSettle,
     Rpc::ResolveContradiction,
+    Rpc::StopSending,
+    Rpc::EndSettle,
 ];
 
 const NOT_SENT: &[Outcome] = &[Outcome::NotSent];
@@ -163,6 +167,28 @@ pub static TABLE: &[Row] = &[
         meaning_zh: "该分账尚未结束，或该决定会以另一笔分账取代已成功的分账。",
         advice: "Wait for Douyin's next word, or keep the recorded one and mend the money at \
                  Douyin.",
+    },
+    Row {
+        reason: Reason::DouyinSaysOtherwise,
+        code: Code::FailedPrecondition,
+        retry: Retry::AfterChange,
+        about: About::Settle,
+        rpcs: ENDS,
+        outcomes: &[],
+        meaning: "Douyin's last answer ended or changed the settle, or speaks against the outcome.",
+        meaning_zh: "抖音的最新查询结果已改变该分账，或与所填结果不符。",
+        advice: "Look at the settle with ShowSettle: what Douyin showed stands.",
+    },
+    Row {
+        reason: Reason::EndTooEarly,
+        code: Code::Unavailable,
+        retry: LATER,
+        about: About::Settle,
+        rpcs: ENDS,
+        outcomes: &[],
+        meaning: "Something of ours may still be on its way to Douyin.",
+        meaning_zh: "网关此前发出的请求可能仍在途中。",
+        advice: "Repeat the same call after the delay in RetryInfo.",
     },
     Row {
         reason: Reason::EndedByOperator,
@@ -265,6 +291,17 @@ pub static TABLE: &[Row] = &[
         advice: "Send less: the largest settle that Douyin takes has under 8 KiB.",
     },
     Row {
+        reason: Reason::RevisionChanged,
+        code: Code::FailedPrecondition,
+        retry: Retry::AfterChange,
+        about: About::Settle,
+        rpcs: STOPS_AND_ENDS,
+        outcomes: &[],
+        meaning: "The settle has another revision than the one that the operator saw.",
+        meaning_zh: "该分账的版本已变化，与运维人员所见不同。",
+        advice: "Look at the settle again with ShowSettle, and decide about what it shows now.",
+    },
+    Row {
         reason: Reason::RevisionFromFuture,
         code: Code::OutOfRange,
         retry: Retry::Never,
@@ -287,6 +324,17 @@ pub static TABLE: &[Row] = &[
         advice: "Check the names of service and method against the contract.",
     },
     Row {
+        reason: Reason::SendingNotStopped,
+        code: Code::FailedPrecondition,
+        retry: Retry::AfterChange,
+        about: About::Settle,
+        rpcs: ENDS,
+        outcomes: &[],
+        meaning: "The gateway may still send the settle.",
+        meaning_zh: "网关仍可能向抖音提交该分账。",
+        advice: "Stop sending with StopSending, and ask Douyin again after that.",
+    },
+    Row {
         reason: Reason::ServerDraining,
         code: Code::Unavailable,
         retry: SOON,
@@ -296,6 +344,17 @@ pub static TABLE: &[Row] = &[
         meaning: "This replica of the gateway is stopping.",
         meaning_zh: "该网关副本正在停止。",
         advice: "Come back after the delay in RetryInfo, a watcher with its last revision.",
+    },
+    Row {
+        reason: Reason::SettleFinal,
+        code: Code::FailedPrecondition,
+        retry: Retry::Never,
+        about: About::Settle,
+        rpcs: STOPS_AND_ENDS,
+        outcomes: &[],
+        meaning: "The settle has ended already.",
+        meaning_zh: "该分账已经结束。",
+        advice: "Look at the settle with ShowSettle.",
     },
     Row {
         reason: Reason::SettleNotFound,
@@ -308,11 +367,24 @@ pub static TABLE: &[Row] = &[
             Rpc::GetSettle,
             Rpc::ShowSettle,
             Rpc::ResolveContradiction,
+            Rpc::StopSending,
+            Rpc::EndSettle,
         ],
         outcomes: &[],
         meaning: "No such settle is known at present.",
         meaning_zh: "当前没有找到该分账单。",
         advice: "Take no other number for that: it may still be on its way.",
+    },
+    Row {
+        reason: Reason::SettleNotInDoubt,
+        code: Code::FailedPrecondition,
+        retry: Retry::AfterChange,
+        about: About::Settle,
+        rpcs: STOPS_AND_ENDS,
+        outcomes: &[],
+        meaning: "Douyin handles the settle, and its next word ends it.",
+        meaning_zh: "抖音正在处理该分账，其后续结果会使之结束。",
+        advice: "Wait for Douyin's word; GetSettle with refresh asks for it.",
     },
     Row {
         reason: Reason::SlowConsumer,

@@ -16,6 +16,8 @@ pub enum Rpc {
     ShowSettle,
     ListStuckSettles,
     ResolveContradiction,
+    StopSending,
+    EndSettle,
 }
 
 impl Rpc {
@@ -30,11 +32,19 @@ impl Rpc {
         Rpc::ShowSettle,
         Rpc::ListStuckSettles,
         Rpc::ResolveContradiction,
+        Rpc::StopSending,
+        Rpc::EndSettle,
     ];
     /// The RPCs that can ask Douyin before they answer, so that an error from Douyin can be their
     /// answer.
-    pub const ASKING: &'static [Rpc] =
-        &[Rpc::CreateSettle, Rpc::WatchSettle, Rpc::WaitSettle, Rpc::GetSettle, Rpc::QuerySettles];
+    pub const ASKING: &'static [Rpc] = &[
+        Rpc::CreateSettle,
+        Rpc::WatchSettle,
+        Rpc::WaitSettle,
+        Rpc::GetSettle,
+        Rpc::QuerySettles,
+        Rpc::EndSettle,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -47,6 +57,8 @@ impl Rpc {
             Rpc::ShowSettle => "ShowSettle",
             Rpc::ListStuckSettles => "ListStuckSettles",
             Rpc::ResolveContradiction => "ResolveContradiction",
+            Rpc::StopSending => "StopSending",
+            Rpc::EndSettle => "EndSettle",
         }
     }
 
@@ -59,9 +71,11 @@ impl Rpc {
             | Rpc::GetSettle
             | Rpc::QuerySettles
             | Rpc::ListSettles => settlement_service_server::SERVICE_NAME,
-            Rpc::ShowSettle | Rpc::ListStuckSettles | Rpc::ResolveContradiction => {
-                operator_service_server::SERVICE_NAME
-            }
+            Rpc::ShowSettle
+            | Rpc::ListStuckSettles
+            | Rpc::ResolveContradiction
+            | Rpc::StopSending
+            | Rpc::EndSettle => operator_service_server::SERVICE_NAME,
         }
     }
 
@@ -74,7 +88,11 @@ impl Rpc {
             | Rpc::GetSettle
             | Rpc::QuerySettles
             | Rpc::ListSettles => Right::Read,
-            Rpc::ShowSettle | Rpc::ListStuckSettles | Rpc::ResolveContradiction => Right::Operate,
+            Rpc::ShowSettle
+            | Rpc::ListStuckSettles
+            | Rpc::ResolveContradiction
+            | Rpc::StopSending
+            | Rpc::EndSettle => Right::Operate,
         }
     }
 
@@ -111,10 +129,12 @@ impl Rpc {
             Rpc::QuerySettles => {
                 &["app_id", "settle_id", "order_id", "out_settle_no", "out_order_no"]
             }
+            Rpc::EndSettle => &["app_id", "out_settle_no"],
             Rpc::ListSettles
             | Rpc::ShowSettle
             | Rpc::ListStuckSettles
-            | Rpc::ResolveContradiction => &[],
+            | Rpc::ResolveContradiction
+            | Rpc::StopSending => &[],
         }
     }
 }

@@ -265,7 +265,9 @@ impl Case {
                 | Rpc::ListSettles
                 | Rpc::ShowSettle
                 | Rpc::ListStuckSettles
-                | Rpc::ResolveContradiction,
+                | Rpc::ResolveContradiction
+                | Rpc::StopSending
+                | Rpc::EndSettle,
             ) => false,
             None => self.path == Path::Check,
         }

@@ -22,9 +22,9 @@ use super::rpc::Rpc;
 use super::time;
 use super::violations::Violations;
 use crate::douyin::codes::{self, Retry};
-use crate::gateway::{CreateError, Ending, NotSent, QueryError, ResolveError, Unknown};
+use crate::gateway::{CreateError, EndError, Ending, NotSent, QueryError, ResolveError, Unknown};
 use crate::settle::proof::Proof;
-use crate::settle::{DouyinError, Failure, Reason, StateKind};
+use crate::settle::{DouyinError, Failure, Reason, Record, StateKind};
 use crate::store;
 
 pub(crate) use details::{Fitting, PAGE, anchor, douyin_error, fitting, retry_word};
@@ -221,6 +221,22 @@ pub(crate) fn of_resolve(error: ResolveError, names: &Names, rpc: Rpc) -> Status
     problem.by(rpc).about(names).status()
 }
 
+/// A settle of which sending is not stopped, or that is not ended.
+pub(crate) fn of_end(error: EndError, names: &Names, rpc: Rpc) -> Status {
+    let problem = match error {
+        EndError::NotFound => Problem::own(Reason::SettleNotFound),
+        EndError::AlreadyFinal(record) => Problem::own(Reason::SettleFinal).seen(&record),
+        EndError::AnotherRevision(record) => Problem::own(Reason::RevisionChanged).seen(&record),
+        EndError::NotInDoubt(record) => Problem::own(Reason::SettleNotInDoubt).seen(&record),
+        EndError::NotStopped(record) => Problem::own(Reason::SendingNotStopped).seen(&record),
+        EndError::TooEarly { wait } => Problem::own(Reason::EndTooEarly).after(wait),
+        EndError::Shown(record) => Problem::own(Reason::DouyinSaysOtherwise).seen(&record),
+        EndError::Query(error) => Problem::of_query(error),
+        EndError::Store(error) => Problem::of_store(&error),
+    };
+    problem.by(rpc).about(names).status()
+}
+
 /// The store failed under a read.
 pub(crate) fn of_store(error: &store::Error, names: &Names, rpc: Rpc) -> Status {
     Problem::of_store(error).by(rpc).about(names).status()
@@ -334,6 +350,11 @@ impl Problem {
     fn with(mut self, name: &'static str, value: &str) -> Self {
         self.metadata.insert(name, cut(value, TEXT_BYTES_MAX).to_owned());
         self
+    }
+
+    /// As which revision the settle is recorded.
+    fn seen(self, record: &Record) -> Self {
+        self.with("revision", &record.revision.to_string())
     }
 
     /// Names the field that Douyin complains about, if the number or the message says it and the

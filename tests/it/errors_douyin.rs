@@ -117,7 +117,9 @@ impl Edge {
             | Rpc::ListSettles
             | Rpc::ShowSettle
             | Rpc::ListStuckSettles
-            | Rpc::ResolveContradiction => panic!("{} asks for no settle", rpc.name()),
+            | Rpc::ResolveContradiction
+            | Rpc::StopSending
+            | Rpc::EndSettle => panic!("{} asks for no settle", rpc.name()),
         };
         self.told(rpc, call).await
     }

@@ -2,6 +2,7 @@
 //! outcomes, and compared whole with `snapshots/errors_own.txt`.
 
 mod decisions;
+pub mod ends;
 mod provoked;
 mod stack;
 mod store;
@@ -78,6 +79,8 @@ pub fn asking(rpc: Rpc, number: &str) -> Call {
         Rpc::ShowSettle => Call::of(rpc, &show_request(number)),
         Rpc::ListStuckSettles => Call::of(rpc, &stuck_request()),
         Rpc::ResolveContradiction => Call::of(rpc, &resolve_request(number)),
+        Rpc::StopSending => Call::of(rpc, &stop_request(number, 1)),
+        Rpc::EndSettle => Call::of(rpc, &end_request(number, 1)),
     }
 }
 
@@ -128,15 +131,44 @@ pub fn resolve_request(number: &str) -> v1::ResolveContradictionRequest {
     }
 }
 
+pub fn stop_request(number: &str, revision: i64) -> v1::StopSendingRequest {
+    v1::StopSendingRequest {
+        app_id: APP_ID.to_owned(),
+        out_settle_no: number.to_owned(),
+        revision,
+        why: "Douyin's support says so".to_owned(),
+        ..Default::default()
+    }
+}
+
+pub fn end_request(number: &str, revision: i64) -> v1::EndSettleRequest {
+    v1::EndSettleRequest {
+        app_id: APP_ID.to_owned(),
+        out_settle_no: number.to_owned(),
+        revision,
+        confirm_out_settle_no: number.to_owned(),
+        outcome: v1::EndOutcome::Rejected.into(),
+        why: "Douyin's support says so".to_owned(),
+        ..Default::default()
+    }
+}
+
+/// The RPCs that ask Douyin about any settle. EndSettle does it only after a stop.
+fn asking_at_once() -> Vec<Rpc> {
+    Rpc::ASKING.iter().copied().filter(|rpc| *rpc != Rpc::EndSettle).collect()
+}
+
 async fn provoke(reason: &str) -> Provoked {
     match reason {
         "ACCEPTED_WITHOUT_ID" => upstream::accepted_without_id().await,
         "APP_NOT_CONFIGURED" => provoked::app_not_configured().await,
-        "BUDGET_EXHAUSTED" => upstream::budget_exhausted().await,
+        "BUDGET_EXHAUSTED" => ends::budget_exhausted().await,
         "COMPRESSION_NOT_SUPPORTED" => stack::compression_not_supported().await,
         "CONTRADICTION_NOT_OPEN" => decisions::contradiction_not_open().await,
         "DEADLINE_REACHED" => stack::deadline_reached().await,
         "DECISION_NOT_ALLOWED" => decisions::decision_not_allowed().await,
+        "DOUYIN_SAYS_OTHERWISE" => ends::douyin_says_otherwise().await,
+        "END_TOO_EARLY" => ends::end_too_early().await,
         "FORBIDDEN" => provoked::forbidden().await,
         // See ELSEWHERE.
         "ENDED_BY_OPERATOR" => Vec::new(),
@@ -147,7 +179,11 @@ async fn provoke(reason: &str) -> Provoked {
         "REQUEST_MALFORMED" => stack::request_malformed().await,
         "REQUEST_TOO_LARGE" => stack::request_too_large().await,
         "REVISION_FROM_FUTURE" => watches::revision_from_future().await,
+        "REVISION_CHANGED" => ends::revision_changed().await,
+        "SENDING_NOT_STOPPED" => ends::sending_not_stopped().await,
         "SERVER_DRAINING" => watches::server_draining().await,
+        "SETTLE_FINAL" => ends::settle_final().await,
+        "SETTLE_NOT_IN_DOUBT" => ends::settle_not_in_doubt().await,
         "SETTLE_NOT_FOUND" => watches::settle_not_found().await,
         "SLOW_CONSUMER" => watches::slow_consumer().await,
         "STORE_UNAVAILABLE" => store::store_unavailable().await,

@@ -1,5 +1,7 @@
 //! What an operator sees of settles, and the commands `settle …` by which a person does it.
 
+mod ending;
+
 use std::process::{Output, Stdio};
 use std::time::Duration;
 

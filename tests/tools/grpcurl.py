@@ -30,9 +30,11 @@ RPCS = {
         "WatchSettle",
     ],
     OPERATORS: [
+        "EndSettle",
         "ListStuckSettles",
         "ResolveContradiction",
         "ShowSettle",
+        "StopSending",
     ],
 }
 METHODS = {f"{service}/{rpc}" for service, rpcs in RPCS.items() for rpc in rpcs}

@@ -6,9 +6,9 @@ use super::super::convert::{
 use super::super::reasons::Outcome;
 use super::super::time::time;
 use super::super::violations::Violations;
-use crate::gateway::{Shown, StuckReport, StuckSettle};
+use crate::gateway::{Shown, Stopping, StuckReport, StuckSettle};
 use crate::proto::v1;
-use crate::settle::{AppId, Key, OutSettleNo, Record, SettleId, Verdict, Why};
+use crate::settle::{AppId, End, Key, OutSettleNo, Record, SettleId, Verdict, Why};
 
 /// Stuck settles in an answer: when the caller does not say, and at most.
 const LIMIT_DEFAULT: usize = 100;
@@ -27,6 +27,23 @@ pub(super) struct StuckQuery {
 pub(super) struct Resolve {
     pub(super) key: Key,
     pub(super) verdict: Verdict,
+    pub(super) why: Why,
+}
+
+/// A StopSending whose fields are all right.
+#[derive(Clone, Debug)]
+pub(super) struct Stop {
+    pub(super) key: Key,
+    pub(super) revision: i64,
+    pub(super) why: Why,
+}
+
+/// An EndSettle whose fields are all right.
+#[derive(Clone, Debug)]
+pub(super) struct EndOf {
+    pub(super) key: Key,
+    pub(super) revision: i64,
+    pub(super) end: End,
     pub(super) why: Why,
 }
 
@@ -72,6 +89,91 @@ pub(super) fn resolve(
     }
 }
 
+/// Parses a StopSending; every violation at once.
+pub(super) fn stop(
+    request: v1::StopSendingRequest,
+    default_app: Option<&AppId>,
+) -> Result<Stop, Violations> {
+    let mut bad = Violations::default();
+    let v1::StopSendingRequest { app_id, trade_system, out_settle_no, revision, why } = request;
+    let key = key(&mut bad, (app_id, trade_system, out_settle_no), default_app);
+    check_revision(&mut bad, revision);
+    let why = bad.text("why", Why::parse(why));
+    match (key, why) {
+        (Some(key), Some(why)) if bad.is_empty() => Ok(Stop { key, revision, why }),
+        (Some(_) | None, Some(_) | None) => Err(bad),
+    }
+}
+
+/// Parses an EndSettle; every violation at once.
+pub(super) fn end(
+    request: v1::EndSettleRequest,
+    default_app: Option<&AppId>,
+) -> Result<EndOf, Violations> {
+    let mut bad = Violations::default();
+    let v1::EndSettleRequest {
+        app_id,
+        trade_system,
+        out_settle_no,
+        revision,
+        confirm_out_settle_no,
+        outcome,
+        settle_id,
+        why,
+    } = request;
+    if confirm_out_settle_no != out_settle_no {
+        bad.add("confirm_out_settle_no", "must be the same number as out_settle_no");
+    }
+    let key = key(&mut bad, (app_id, trade_system, out_settle_no), default_app);
+    check_revision(&mut bad, revision);
+    let end = outcome_of(&mut bad, outcome, settle_id);
+    let why = bad.text("why", Why::parse(why));
+    match (key, end, why) {
+        (Some(key), Some(end), Some(why)) if bad.is_empty() => {
+            Ok(EndOf { key, revision, end, why })
+        }
+        (Some(_) | None, Some(_) | None, Some(_) | None) => Err(bad),
+    }
+}
+
+fn check_revision(bad: &mut Violations, revision: i64) {
+    if revision < 1 {
+        bad.add("revision", "must be the revision that ShowSettle showed");
+    }
+}
+
+fn outcome_of(bad: &mut Violations, outcome: i32, settle_id: String) -> Option<End> {
+    let outcome = bad.enumeration("outcome", outcome)?;
+    match outcome {
+        v1::EndOutcome::Unspecified => {
+            bad.add("outcome", "must say how the settle ended");
+            None
+        }
+        v1::EndOutcome::Rejected if settle_id.is_empty() => Some(End::Rejected),
+        v1::EndOutcome::Rejected => {
+            bad.add("settle_id", "must be empty: a settle that Douyin never took has none");
+            None
+        }
+        v1::EndOutcome::Succeeded => {
+            let settle_id = bad.text("settle_id", SettleId::parse(settle_id))?;
+            Some(End::Succeeded { settle_id })
+        }
+        v1::EndOutcome::Failed => {
+            let settle_id = bad.text("settle_id", SettleId::parse(settle_id))?;
+            Some(End::Failed { settle_id })
+        }
+    }
+}
+
+/// A settle of which nothing is sent any more.
+pub(super) fn stopped(stopping: &Stopping) -> v1::StopSendingResponse {
+    v1::StopSendingResponse {
+        settle: Some(settle(&stopping.record)),
+        // A wait is hours at most.
+        wait: prost_types::Duration::try_from(stopping.wait).ok(),
+    }
+}
+
 /// The settle that a decision is about, by its number as the gateway shows it.
 fn key(
     bad: &mut Violations,
@@ -113,6 +215,7 @@ fn evidence(record: &Record, attempts: u32) -> v1::SettleEvidence {
         unlisted: unlisted.map(|seen| settle_error(&seen.failure, Outcome::Unknown)),
         unlisted_times: unlisted.map_or(0, |seen| count(seen.times)),
         set_back: evidence.set_back,
+        sending_stopped: evidence.stopped,
         attempts: count(attempts),
         sent_ext: record.request().and_then(|request| request.sent_ext.clone()),
     }

@@ -72,6 +72,10 @@ fn call(world: &mut World, site: &Site, rpc: Rpc, message: &[u8]) {
         Rpc::ResolveContradiction => decoded(message).and_then(|request| {
             world.run(service.resolve_contradiction(Request::new(request))).err()
         }),
+        Rpc::StopSending => decoded(message)
+            .and_then(|request| world.run(service.stop_sending(Request::new(request))).err()),
+        Rpc::EndSettle => decoded(message)
+            .and_then(|request| world.run(service.end_settle(Request::new(request))).err()),
     };
     if let Some(status) = failed {
         refused(&status, rpc, site.douyin.creates().len() - before);

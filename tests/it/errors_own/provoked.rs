@@ -7,8 +7,8 @@ use settlement_gateway::grpc::rpc::Rpc;
 use settlement_gateway::proto::v1::{self, SettleState};
 
 use super::{
-    Edge, Provoked, asking, get, list_request, query_request, resolve_request, show_request,
-    stuck_request, wait_request,
+    Edge, Provoked, asking, end_request, get, list_request, query_request, resolve_request,
+    show_request, stop_request, stuck_request, wait_request,
 };
 use crate::callers::{guarded, mistaken};
 use crate::harness::{create_on, create_request, watch_request};
@@ -44,6 +44,12 @@ pub async fn app_not_configured() -> Provoked {
             let wrong =
                 v1::ResolveContradictionRequest { app_id: app_id(), ..resolve_request("n") };
             Call::of(rpc, &wrong)
+        }
+        Rpc::StopSending => {
+            Call::of(rpc, &v1::StopSendingRequest { app_id: app_id(), ..stop_request("n", 1) })
+        }
+        Rpc::EndSettle => {
+            Call::of(rpc, &v1::EndSettleRequest { app_id: app_id(), ..end_request("n", 1) })
         }
     })
     .await
@@ -85,6 +91,19 @@ pub async fn invalid_request() -> Provoked {
             Rpc::ResolveContradiction => {
                 let why = "two\nlines".to_owned();
                 let wrong = v1::ResolveContradictionRequest { keep: 0, why, ..resolve_request("") };
+                Call::of(rpc, &wrong)
+            }
+            Rpc::StopSending => {
+                let why = String::new();
+                Call::of(rpc, &v1::StopSendingRequest { why, ..stop_request("n", 0) })
+            }
+            Rpc::EndSettle => {
+                let (confirm_out_settle_no, settle_id) = ("N".to_owned(), "ots1".to_owned());
+                let wrong = v1::EndSettleRequest {
+                    confirm_out_settle_no,
+                    settle_id,
+                    ..end_request("n", 1)
+                };
                 Call::of(rpc, &wrong)
             }
         })

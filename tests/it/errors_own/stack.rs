@@ -6,7 +6,7 @@ use bytes::Bytes;
 use douyin_sim::{Gate, Script};
 use settlement_gateway::grpc::rpc::Rpc;
 
-use super::{Edge, Provoked, asking, ended, reading};
+use super::{Edge, Provoked, asking, asking_at_once, ended, reading};
 use crate::harness::{create_request, wait_for_answers, within};
 use crate::raw::{Call, frame};
 
@@ -50,7 +50,8 @@ pub async fn deadline_reached() -> Provoked {
     let gate = Gate::new();
     edge.gateway.sim.always_create(Some(Script::Hold(gate.clone())));
     edge.gateway.sim.always_query(Some(Script::Hold(gate.clone())));
-    let asked = edge.each(Rpc::ASKING, |rpc| {
+    let asking_rpcs = asking_at_once();
+    let asked = edge.each(&asking_rpcs, |rpc| {
         asking(rpc, &format!("held-{}", rpc.name())).timeout(Duration::from_millis(300))
     });
     provoked.extend(asked.await);
@@ -72,7 +73,7 @@ pub async fn time_limit_reached() -> Provoked {
     let gate = Gate::new();
     edge.gateway.sim.always_create(Some(Script::Hold(gate.clone())));
     edge.gateway.sim.always_query(Some(Script::Hold(gate.clone())));
-    for rpc in Rpc::ASKING {
+    for rpc in &asking_at_once() {
         let call = edge.begin(asking(*rpc, &format!("held-{}", rpc.name())));
         provoked.push(ended(call, *rpc).await);
     }

@@ -42,6 +42,8 @@ pub async fn settle_not_found() -> Provoked {
         Rpc::GetSettle,
         Rpc::ShowSettle,
         Rpc::ResolveContradiction,
+        Rpc::StopSending,
+        Rpc::EndSettle,
     ];
     edge.each(&rpcs, |rpc| reading(rpc, "nowhere")).await
 }

@@ -1,0 +1,94 @@
+//! An operator ends a settle in doubt: from the stop to what its caller and its watcher are told.
+
+use std::time::Duration;
+
+use douyin_sim::Script;
+use settlement_gateway::callers::{Known, Right};
+use settlement_gateway::proto::v1::{self, SettleState};
+use tonic::Request;
+
+use crate::callers::caller;
+use crate::errors_own::ends::soon;
+use crate::errors_own::{end_request, stop_request};
+use crate::harness::{Gateway, create_request, details, number, simulator, watch_request, within};
+
+const SHOP: &str = "of-the-shop";
+const ALICE: &str = "of-alice";
+
+async fn gateway() -> Gateway {
+    Gateway::spawn_with(simulator().await, |config| {
+        soon(config);
+        let callers = [
+            caller("shop", &["*"], &[Right::Create, Right::Read], SHOP),
+            caller("alice", &["*"], &[Right::Operate], ALICE),
+        ];
+        config.callers = Known::new(callers, []);
+    })
+    .await
+}
+
+fn bearing<T>(message: T, token: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    let value = format!("Bearer {token}").parse().unwrap();
+    request.metadata_mut().insert("authorization", value);
+    request
+}
+
+#[tokio::test]
+async fn a_settle_in_doubt_is_ended_and_all_are_told_who_did_it_and_why() {
+    let gateway = gateway().await;
+    let number = number("doubt");
+    gateway.sim.script(&number, vec![Script::Refuse(23000); 9]);
+    let (mut shop, mut alice) = (gateway.client.clone(), gateway.operator.clone());
+    let created = shop.create_settle(bearing(create_request(&number), SHOP)).await.unwrap_err();
+    assert_eq!(details(&created).info.metadata["outcome"], "unknown");
+    let watch = bearing(watch_request(&number, 0), SHOP);
+    let mut watch = shop.watch_settle(watch).await.unwrap().into_inner();
+    let mut told = async || loop {
+        let message = within("news", watch.message()).await.unwrap().expect("the end comes first");
+        if let Some(v1::watch_settle_response::Event::Settle(settle)) = message.event {
+            return settle;
+        }
+    };
+    let seen = told().await;
+    let show = v1::ShowSettleRequest {
+        key: Some(v1::show_settle_request::Key::OutSettleNo(number.clone())),
+        ..Default::default()
+    };
+
+    let stop = stop_request(&number, seen.revision);
+    let stopped = alice.stop_sending(bearing(stop, ALICE)).await.unwrap().into_inner();
+    let settle = stopped.settle.unwrap();
+    assert_eq!((settle.state(), settle.revision), (SettleState::Submitting, seen.revision + 1));
+    assert_eq!(settle.decision.as_ref().unwrap().by(), "alice");
+    assert_eq!(told().await.revision, settle.revision, "the watcher sees the stop");
+    let shown = alice.show_settle(bearing(show, ALICE)).await.unwrap().into_inner();
+    assert!(shown.evidence.unwrap().sending_stopped);
+    let sends = gateway.sim.books().sends(&number);
+
+    let right = end_request(&number, settle.revision);
+    let mistyped =
+        v1::EndSettleRequest { confirm_out_settle_no: format!("{number}1"), ..right.clone() };
+    let old = v1::EndSettleRequest { revision: seen.revision, ..right.clone() };
+    for (wrong, reason) in
+        [(right.clone(), "END_TOO_EARLY"), (mistyped, "INVALID_REQUEST"), (old, "REVISION_CHANGED")]
+    {
+        let status = alice.end_settle(bearing(wrong, ALICE)).await.unwrap_err();
+        assert_eq!(details(&status).info.reason, reason);
+    }
+    let wait: Duration = stopped.wait.unwrap().try_into().unwrap();
+    tokio::time::sleep(wait).await;
+    let ended = alice.end_settle(bearing(right, ALICE)).await.unwrap().into_inner();
+    let ended = ended.settle.unwrap();
+    assert_eq!(ended.state(), SettleState::Rejected);
+    let heard = told().await;
+    assert_eq!(heard, ended, "the watcher sees the end");
+    let decision = heard.decision.unwrap();
+    assert_eq!((decision.by(), &*decision.why), ("alice", "Douyin's support says so"));
+
+    let again = shop.create_settle(bearing(create_request(&number), SHOP)).await.unwrap_err();
+    let again = details(&again).info;
+    let told = (again.reason.as_str(), again.metadata["outcome"].as_str());
+    assert_eq!(told, ("ENDED_BY_OPERATOR", "refused"));
+    assert_eq!(gateway.sim.books().sends(&number), sends, "nothing was sent after the stop");
+}
