@@ -35,6 +35,10 @@ const APPS: &str = "apps";
 const TOKENS: &str = "token_sha256";
 const CERTIFICATES: &str = "certificate_names";
 const SIDECARS: &str = "server.sidecar_names";
+const ADDR: &str = "server.grpc_addr";
+const CERTIFICATE: &str = "server.grpc_tls_certificate_file";
+const CLIENT_CA: &str = "server.grpc_client_ca_file";
+const SOCKET: &str = "server.sidecar_socket";
 /// What stands for every app.
 pub(super) const ALL_APPS: &str = "*";
 /// The most callers, and the most tokens of all of them: a call is compared with each.
@@ -93,6 +97,8 @@ pub(super) fn complete(reading: &mut Reading, files: &[TokenFile]) -> Vec<String
     }
     let mut warnings: Vec<String> = instead(files).into_iter().collect();
     warnings.extend(without_callers(reading, &callers));
+    warnings.extend(never_shown(reading));
+    warnings.extend(in_plain_text(reading, &callers));
     let sidecars = reading.config.sidecar_names.clone();
     reading.config.callers = Known::new(callers, sidecars);
     warnings
@@ -236,6 +242,46 @@ fn without_callers(reading: &Reading, callers: &[(Caller, Credentials)]) -> Vec<
     let apps = reading.apps.iter().enumerate();
     let apps = apps.filter(|(_, app)| app.draft.app_id.as_ref().is_some_and(unused));
     apps.map(|(i, app)| format!("{}: apps[{i}]: no caller may use this app", app.at)).collect()
+}
+
+/// Names that no connection can prove: a certificate is shown to a listener that asks for one, and
+/// a sidecar that has verified one shows its own, or has a socket of its own.
+fn never_shown(reading: &Reading) -> Vec<String> {
+    if reading.config.grpc_tls.client_ca_file.is_some() {
+        return Vec::new();
+    }
+    let why = format!("gRPC asks for no client certificate, because {CLIENT_CA} is not set");
+    let mut warnings = Vec::new();
+    if let Some(at) = reading.set.get(SIDECARS) {
+        warnings.push(format!("{at}: {SIDECARS}: no sidecar can show these names: {why}"));
+    }
+    if reading.config.sidecar_socket.is_none() {
+        for (i, block) in reading.callers.iter().enumerate() {
+            if block.draft.certificate_names.is_empty() {
+                continue;
+            }
+            let path = format!("callers[{i}].{CERTIFICATES}");
+            let at = reading.set.get(&path).unwrap_or(&block.at);
+            warnings.push(format!(
+                "{at}: {path}: no call can show these names: {why}, and no sidecar has a \
+                 {SOCKET}"
+            ));
+        }
+    }
+    warnings
+}
+
+/// Tokens that a peer on the way can read.
+fn in_plain_text(reading: &Reading, callers: &[(Caller, Credentials)]) -> Option<String> {
+    let addr = reading.config.grpc_addr;
+    let tokens = callers.iter().any(|(_, credentials)| !credentials.tokens.is_empty());
+    let exposed = !addr.ip().is_loopback() && reading.config.grpc_tls.certificate_file.is_none();
+    // Loopback is the default: another address was set.
+    let at = reading.set.get(ADDR).filter(|_| tokens && exposed)?;
+    Some(format!(
+        "{at}: {ADDR} is {addr}, in plain text: a peer on the way can read the tokens of callers \
+         and move money with them, unless something in front encrypts. {CERTIFICATE} makes it TLS"
+    ))
 }
 
 /// Whether anything was written that names callers, be it right or wrong.

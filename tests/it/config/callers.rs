@@ -36,7 +36,8 @@ fn hash(token: &str) -> String {
 #[test]
 fn a_block_names_a_caller_its_apps_and_rights_and_what_identifies_it() {
     let text = format!(
-        "{}[[callers]]\nname = \"shop\"\napps = [\"tt2\"]\nrights = [\"read\", \"operate\"]\n\
+        "[server]\nsidecar_socket = \"/run/sidecar.sock\"\n{}\
+         [[callers]]\nname = \"shop\"\napps = [\"tt2\"]\nrights = [\"read\", \"operate\"]\n\
          token_sha256 = [\"{}\", \"{}\"]\ncertificate_names = [\"spiffe://corp/shop\"]\n\
          [[callers]]\nname = \"desk\"\napps = [\"*\"]\ncertificate_names = [\"desk.corp\"]\n",
         two_apps(),
@@ -44,7 +45,7 @@ fn a_block_names_a_caller_its_apps_and_rights_and_what_identifies_it() {
         hash(ANOTHER).to_uppercase(),
     );
     let loaded = load(&text, &[]).map_err(|problems| problems.to_string()).unwrap();
-    let unused = "gateway.toml:1:1: apps[0]: no caller may use this app";
+    let unused = "gateway.toml:3:1: apps[0]: no caller may use this app";
     assert_eq!(loaded.warnings, [] as [&str; 0], "the other caller may: {unused}");
     let known = loaded.config.callers;
     for token in [TOKEN, ANOTHER] {
@@ -167,6 +168,55 @@ fn an_address_beyond_this_machine_needs_a_caller_or_a_word_that_says_what_it_mea
              that reaches it could move the money of every app"
         );
         assert_eq!(warnings, [why]);
+    }
+}
+
+/// Each of them starts, and says so: names that no connection can prove, and tokens that others
+/// can read.
+#[test]
+fn callers_that_cannot_be_known_or_can_be_overheard_are_warnings() {
+    let dir = TempDir::new().unwrap();
+    let (certificate, key) = super::certificate(dir.path());
+    let tls = format!("grpc_tls_certificate_file = {certificate:?}\ngrpc_tls_key_file = {key:?}\n");
+    let mutual = format!("{tls}grpc_client_ca_file = {certificate:?}\n");
+    let (near, far) = ("grpc_addr = \"127.0.0.1:1\"\n", "grpc_addr = \"0.0.0.0:1\"\n");
+    let sidecar = "sidecar_names = [\"spiffe://corp/mesh\"]\n";
+    let socket = "sidecar_socket = \"/run/sidecar.sock\"\n";
+    let by_token = format!("token_sha256 = [\"{}\"]\n", hash(TOKEN));
+    let by_name = "certificate_names = [\"shop.corp\"]\n";
+    let both = format!("{by_token}{by_name}");
+    const UNSHOWN: &str = "callers[0].certificate_names: no call can show these names: gRPC asks \
+                           for no client certificate";
+    const UNPROVEN: &str = "server.sidecar_names: no sidecar can show these names: gRPC asks for \
+                            no client certificate";
+    const OVERHEARD: &str = "server.grpc_addr is 0.0.0.0:1, in plain text";
+    let of_socket = format!("{near}{socket}");
+    let of_sidecar = format!("{near}{sidecar}");
+    let secured = format!("{far}{tls}");
+    let mutually = format!("{far}{sidecar}{mutual}");
+    let everything: &[&str] = &[UNPROVEN, UNSHOWN, OVERHEARD];
+    for (server, shown, warned) in [
+        (near, by_token.as_str(), &[][..]),
+        (near, by_name, &[UNSHOWN]),
+        (&*of_socket, by_name, &[]),
+        (&*of_sidecar, &*by_token, &[UNPROVEN]),
+        (far, &*by_token, &[OVERHEARD]),
+        (far, by_name, &[UNSHOWN]),
+        (&*secured, &*by_token, &[]),
+        (&*secured, &*both, &[UNSHOWN]),
+        (&*mutually, &*both, &[]),
+        (&*format!("{far}{sidecar}"), &*both, everything),
+    ] {
+        let text = format!("[server]\n{server}{ONE_APP}[[callers]]\nname = \"shop\"\n{shown}");
+        let (code, _, stderr) = checked(&text, &[]);
+        let warnings =
+            stderr.lines().filter(|line| !line.contains("names a file with a certificate"));
+        let warnings: Vec<&str> = warnings.collect();
+        assert_eq!((code, warnings.len()), (0, warned.len()), "{text}: {stderr}");
+        for (warning, expected) in warnings.iter().zip(warned) {
+            assert!(warning.contains(": warning: gateway.toml:"), "{warning}");
+            assert!(warning.contains(expected), "{warning}");
+        }
     }
 }
 

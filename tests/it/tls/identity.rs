@@ -174,3 +174,18 @@ async fn what_comes_through_the_socket_is_believed_and_what_comes_by_tcp_is_not(
         assert_eq!(lists(&mut plain, APP_ID, forwarded).await, Code::Unauthenticated);
     }
 }
+
+/// As check-config does, whose test has every case.
+#[tokio::test]
+async fn serve_warns_of_names_that_no_call_can_show_and_of_tokens_in_plain_text() {
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let block = "[[callers]]\nname = \"job\"\ncertificate_names = [\"job.corp\"]\n";
+    let token = settlement_gateway::callers::Fingerprint::of("a-token-that-cannot-be-guessed");
+    let more = format!("{block}token_sha256 = [\"{token}\"]\n");
+    let variables = &[("SETTLEMENT_SERVER_GRPC_ADDR", "0.0.0.0:0")];
+    let setting = Setting { more, variables, ..Setting::default() };
+    let gateway = Process::start(&sim, dir.path(), setting).await;
+    for warning in ["no call can show these names", "a peer on the way can read the tokens"] {
+        gateway.logged_together(&["\"WARN\"", warning]).await;
+    }
+}
