@@ -4,14 +4,18 @@
 use std::time::Duration;
 
 use douyin_sim::{CallbackScript, OrderSetup, Status};
+use settlement_gateway::callers::Fingerprint;
 use settlement_gateway::proto::v1;
+use settlement_gateway::proto::v1::operator_service_client::OperatorServiceClient;
 use tempfile::TempDir;
 
 use crate::audit::{audited, bearing};
+use crate::errors_own::resolve_request;
 use crate::harness::{APP_ID, SECRET, create_on, simulator, within};
 use crate::process::{Outlet, Process, Setting, database};
 
 const SHOP: &str = "of-the-shop-0123456789abcdef0123456789";
+const OPERATOR: &str = "of-an-operator-0123456789abcdef0123456789";
 const WRONG: &str = "sg_a-stolen-token-of-another-gateway-0123456789";
 /// In no other number of a run.
 const AMOUNT_FEN: i64 = 73_519_846;
@@ -27,7 +31,11 @@ async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount()
     let setting = Setting {
         // Every target, those of libraries too.
         log: Some("trace"),
-        server: audited(audit.to_str().unwrap()),
+        server: format!(
+            "{}[[callers]]\nname = \"operator\"\nrights = [\"operate\"]\ntoken_sha256 = [\"{}\"]\n",
+            audited(audit.to_str().unwrap()),
+            Fingerprint::of(OPERATOR)
+        ),
         platform_keys: Some(keys),
         stdout,
         stderr: Outlet::Read,
@@ -79,7 +87,26 @@ async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount()
     crate::harness::drain(stream).await.unwrap();
     // Two words of Douyin's that contradict each other.
     assert!(sim.set_status(settle.settle_id(), Status::Fail));
-    let _ = within("GetSettle", client.get_settle(bearing(get, SHOP))).await;
+    let mut operator = OperatorServiceClient::new(gateway.channel.clone());
+    let decision = || resolve_request("s-1");
+    for token in [WRONG, SHOP] {
+        let refused = operator.resolve_contradiction(bearing(decision(), token));
+        within("ResolveContradiction", refused).await.unwrap_err();
+    }
+    let decided = async {
+        loop {
+            let _ = client.get_settle(bearing(get.clone(), SHOP)).await;
+            let resolve = operator.resolve_contradiction(bearing(decision(), OPERATOR));
+            if resolve.await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within("an operator's decision", decided).await;
+    let key = Some(v1::show_settle_request::Key::OutSettleNo("s-1".to_owned()));
+    let show = v1::ShowSettleRequest { key, ..Default::default() };
+    within("ShowSettle", operator.show_settle(bearing(show, OPERATOR))).await.unwrap();
     let counted = async {
         let taken =
             "settlement_callbacks_total{app_id=\"tt0123456789abcdef\",result=\"acknowledged\"}";
@@ -105,7 +132,8 @@ async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount()
         ("stdout", read(&printed)),
         ("metrics", metrics),
     ];
-    let mut secrets = vec![SECRET.to_owned(), SHOP.to_owned(), WRONG.to_owned()];
+    assert!(shown[1].1.contains("\"what\":\"decision\""), "{}", shown[1].1);
+    let mut secrets = [SECRET, SHOP, OPERATOR, WRONG].map(str::to_owned).to_vec();
     secrets.push(AMOUNT_FEN.to_string());
     secrets.push("73_519_846".to_owned());
     secrets.extend(tokens);
