@@ -5,11 +5,13 @@
 
 mod call;
 mod create;
+mod end;
 mod json;
 mod list;
 mod name;
 mod resolve;
 mod show;
+mod stop;
 mod stuck;
 mod table;
 mod watch;
@@ -60,6 +62,10 @@ enum Action {
     Stuck(stuck::Stuck),
     /// Decides which word of a contradiction is true. Ask Douyin first.
     Resolve(resolve::Resolve),
+    /// Stops sending a settle whose outcome is in doubt, for good.
+    Stop(stop::Stop),
+    /// Ends a settle in doubt with what a person learned from Douyin. Stops sending first.
+    End(end::End),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -94,6 +100,8 @@ impl Settle {
             Action::Create(create) => create.run(&caller).await,
             Action::Stuck(stuck) => stuck.run(&caller).await,
             Action::Resolve(resolve) => resolve.run(&caller).await,
+            Action::Stop(stop) => stop.run(&caller).await,
+            Action::End(end) => end.run(&caller).await,
         }
     }
 }

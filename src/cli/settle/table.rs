@@ -112,6 +112,14 @@ pub(super) fn shown(shown: &v1::ShowSettleResponse) -> String {
     lines.0 + "\n" + &history(&shown.history)
 }
 
+/// A settle of which nothing is sent any more.
+pub(super) fn stopped(stopped: &v1::StopSendingResponse) -> String {
+    let mut lines = Lines(stopped.settle.as_ref().map(settle).unwrap_or_default());
+    let wait = stopped.wait.as_ref().map_or("now".to_owned(), |wait| format!("in {wait}"));
+    lines.add("can be ended", wait);
+    lines.0
+}
+
 fn evidence_lines(lines: &mut Lines, evidence: &v1::SettleEvidence) {
     lines.add("unanswered", evidence.unanswered_sends.to_string());
     lines.add_some("last send", evidence.last_send_time.as_ref().map(time));
@@ -123,6 +131,9 @@ fn evidence_lines(lines: &mut Lines, evidence: &v1::SettleEvidence) {
     }
     if evidence.set_back {
         lines.add("set back", "restored from a backup, never sent again");
+    }
+    if evidence.sending_stopped {
+        lines.add("stopped", "by an operator, never sent again");
     }
     lines.add("calls", evidence.attempts.to_string());
     lines.add_some("sent ext", evidence.sent_ext.as_ref());

@@ -7,6 +7,7 @@ use settlement_gateway::callers::{Known, Right};
 use settlement_gateway::proto::v1::{self, SettleState};
 use tonic::Request;
 
+use super::{json, settle};
 use crate::callers::caller;
 use crate::errors_own::ends::soon;
 use crate::errors_own::{end_request, stop_request};
@@ -91,4 +92,39 @@ async fn a_settle_in_doubt_is_ended_and_all_are_told_who_did_it_and_why() {
     let told = (again.reason.as_str(), again.metadata["outcome"].as_str());
     assert_eq!(told, ("ENDED_BY_OPERATOR", "refused"));
     assert_eq!(gateway.sim.books().sends(&number), sends, "nothing was sent after the stop");
+}
+
+#[tokio::test]
+async fn a_person_ends_a_settle_with_one_command() {
+    let gateway = Gateway::spawn_with(simulator().await, |config| {
+        soon(config);
+        config.gateway.policy.grace = Duration::from_secs(2);
+    })
+    .await;
+    let number = number("by-hand");
+    gateway.sim.script(&number, vec![Script::Refuse(23000); 9]);
+    gateway.create(create_request(&number)).await.unwrap_err();
+    let before = gateway.get(&number).await.unwrap();
+    let end = ["end", &number, "--as", "rejected", "--why", "ticket 4711"];
+    for (confirm, said) in [(&[][..], "--confirm"), (&["--confirm", "other"], "another number")] {
+        let (code, _, stderr) = settle(&gateway, "table", &[&end[..], confirm].concat()).await;
+        assert_eq!((code, stderr.contains(said)), (1, true), "{stderr}");
+    }
+    assert_eq!(gateway.get(&number).await.unwrap(), before, "a slip decides nothing");
+
+    let later = [&end[..], &["--no-wait"]].concat();
+    let (code, _, stderr) = settle(&gateway, "table", &later).await;
+    assert_eq!((code, stderr.contains("come back in")), (1, true), "{stderr}");
+    let stopped = json(&gateway, &["stop", &number, "--why", "once more"]).await;
+    assert_eq!(stopped["settle"]["decision"]["why"], "ticket 4711", "it was stopped before");
+    assert!(stopped["wait"].as_str().unwrap().ends_with('s'), "{stopped}");
+
+    let confirmed = [&end[..], &["--confirm", &number]].concat();
+    let (code, stdout, stderr) = settle(&gateway, "table", &confirmed).await;
+    assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+    for part in ["never sent again", "Sending stops for good", "REJECTED", "ENDED_BY_OPERATOR"] {
+        assert!(stdout.contains(part), "{part}: {stdout}");
+    }
+    let (code, _, stderr) = settle(&gateway, "table", &confirmed).await;
+    assert_eq!((code, stderr.contains("SETTLE_FINAL")), (1, true), "{stderr}");
 }
