@@ -19,7 +19,7 @@ const APPLIED: &str = "settlement_reloads_total{result=\"applied\"}";
 const REFUSED: &str = "settlement_reloads_total{result=\"refused\"}";
 
 /// Changes the configuration file of a process.
-fn edit(dir: &Path, change: impl FnOnce(String) -> String) {
+pub fn edit(dir: &Path, change: impl FnOnce(String) -> String) {
     let file = dir.join("gateway.toml");
     let text = std::fs::read_to_string(&file).unwrap();
     write(file.to_str().unwrap(), &change(text));

@@ -15,8 +15,11 @@ use super::Secured;
 use super::authority::Issued;
 use super::client::{Client, Ways};
 use super::sidecar::through;
-use crate::harness::{APP_ID, create_request, number, simulator, within};
+use crate::harness::{
+    APP_ID, create_on, create_request, drain, number, simulator, watch_request, within,
+};
 use crate::process::{Process, Setting};
+use crate::reload::edit;
 
 const SHOP: &str = "spiffe://corp/ns/pay/sa/shop";
 const DESK: &str = "desk.pay.corp";
@@ -173,6 +176,35 @@ async fn what_comes_through_the_socket_is_believed_and_what_comes_by_tcp_is_not(
         assert_eq!(creates(&mut plain, forwarded).await, Err(Code::Unauthenticated));
         assert_eq!(lists(&mut plain, APP_ID, forwarded).await, Code::Unauthenticated);
     }
+}
+
+/// On the connection that it has open, whose certificate stays good.
+#[tokio::test]
+async fn a_name_that_is_taken_out_ends_its_watch_and_its_calls_and_no_others() {
+    let sim = simulator().await;
+    let gateway = Secured::start(&sim, &known()).await;
+    let addr = gateway.process.grpc_addr();
+    let settles =
+        |name: &str| client(&gateway, Some(&gateway.clients.issue(&[name]))).settles(addr);
+    let (mut shop, mut desk) = (settles(SHOP), settles(DESK));
+    let held = number("sim-hold");
+    let create = create_on(&held, &format!("sim-hold-{held}"));
+    let created = within("CreateSettle", shop.create_settle(create)).await.unwrap();
+    let settle_id = created.into_inner().settle.unwrap().settle_id().to_owned();
+    let mut watches = Vec::new();
+    for settles in [&mut shop, &mut desk] {
+        let watch = within("WatchSettle", settles.watch_settle(watch_request(&held, 0))).await;
+        let mut watch = watch.unwrap().into_inner();
+        within("the current state", watch.message()).await.unwrap().unwrap();
+        watches.push(watch);
+    }
+    let [ends, goes_on] = watches.try_into().ok().unwrap();
+    edit(gateway.dir.path(), |text| text.replace(SHOP, "spiffe://corp/ns/pay/sa/another"));
+    assert_eq!(drain(ends).await.unwrap_err().code(), Code::Unauthenticated);
+    assert_eq!(lists(&mut shop, APP_ID, &[]).await, Code::Unauthenticated);
+    assert_eq!(lists(&mut desk, APP_ID, &[]).await, Code::Ok);
+    assert!(sim.finish(&settle_id, douyin_sim::Status::Success));
+    drain(goes_on).await.expect("another caller's watch goes on");
 }
 
 /// As check-config does, whose test has every case.
