@@ -89,16 +89,18 @@ fn submitting(record: &Record, known: &Situation<'_>) -> Said {
         });
         return (words, stops);
     }
-    let mut words = match evidence.set_back {
-        true => vec![
-            "The database was restored from a backup while it was open, so the gateway \
-                      never sends it again."
-                .to_owned(),
-        ],
-        false => {
-            vec!["Its submission window ends, so the gateway sends nothing any more.".to_owned()]
+    let why_unsent = match (evidence.set_back, evidence.stopped) {
+        (true, _) => {
+            "The database was restored from a backup while it was open, so the gateway never sends \
+             it again."
         }
+        (false, true) => {
+            "An operator stopped sending, so the gateway never sends it again. `settle end` ends \
+             it with what a person learns from Douyin."
+        }
+        (false, false) => "Its submission window ends, so the gateway sends nothing any more.",
     };
+    let mut words = vec![why_unsent.to_owned()];
     words.extend(unanswered(record));
     if !is_proven {
         return (with_operator(words), None);

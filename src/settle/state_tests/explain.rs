@@ -83,6 +83,15 @@ fn what_may_be_sent_is_told_with_the_moment_at_which_that_ends() {
 }
 
 #[test]
+fn a_settle_of_which_an_operator_stopped_sending_is_not_said_to_be_sent_again() {
+    let mut record = submitting(1);
+    record.evidence.stopped = true;
+    let Explanation { words, until } = told(&record);
+    assert!(words.starts_with("An operator stopped sending"), "{words}");
+    assert!(until.is_some_and(|until| until >= at(WINDOW_END)), "the window ends it: {until:?}");
+}
+
+#[test]
 fn where_only_a_person_can_decide_no_moment_is_told() {
     let policy = Policy { grace_proves: false, ..Policy::default() };
     let over = explained(&submitting(1), at(WINDOW_END), &policy);
