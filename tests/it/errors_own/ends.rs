@@ -10,8 +10,9 @@ use settlement_gateway::grpc::rpc::Rpc;
 use settlement_gateway::proto::v1;
 
 use super::{Edge, Provoked, asking, asking_at_once, end_request, stop_request};
-use crate::harness::{create_on, create_request, within};
+use crate::harness::{create_on, create_request, details, within};
 use crate::raw::Call;
+use crate::told::Told;
 
 const BOTH: [Rpc; 2] = [Rpc::StopSending, Rpc::EndSettle];
 
@@ -24,8 +25,8 @@ pub fn soon(config: &mut Config) {
 }
 
 fn late(config: &mut Config) {
-    soon(config);
     config.gateway.policy.grace = Duration::from_secs(600);
+    config.gateway.schedule.first = Duration::from_secs(600);
 }
 
 fn deciding(rpc: Rpc, number: &str, revision: i64) -> Call {
@@ -44,17 +45,36 @@ async fn in_doubt(edge: &Edge, number: &str) -> v1::Settle {
 }
 
 async fn stopped(edge: &Edge, number: &str) -> (v1::Settle, Duration) {
-    let settle = in_doubt(edge, number).await;
-    let request = stop_request(number, settle.revision);
-    let stopped = edge.gateway.operator.clone().stop_sending(request).await.unwrap().into_inner();
+    let mut settle = in_doubt(edge, number).await;
+    // The turn of the create may still learn something.
+    let stopped = loop {
+        let request = stop_request(number, settle.revision);
+        match edge.gateway.operator.clone().stop_sending(request).await {
+            Ok(stopped) => break stopped.into_inner(),
+            Err(status) => assert_eq!(details(&status).info.reason, "REVISION_CHANGED"),
+        }
+        settle = edge.gateway.get(number).await.unwrap();
+    };
     (stopped.settle.unwrap(), stopped.wait.unwrap().try_into().unwrap())
+}
+
+/// What EndSettle answers once no worker is on the settle.
+async fn ending(edge: &Edge, number: &str, revision: i64) -> (Rpc, Told) {
+    loop {
+        let call = deciding(Rpc::EndSettle, number, revision);
+        let (rpc, told) = edge.told(Rpc::EndSettle, call).await;
+        if told.reason() != "END_TOO_EARLY" {
+            return (rpc, told);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// A settle that an operator can end.
 async fn stopped_long_ago(edge: &Edge, number: &str) -> v1::Settle {
-    let (settle, wait) = stopped(edge, number).await;
+    let (_, wait) = stopped(edge, number).await;
     tokio::time::sleep(wait).await;
-    settle
+    edge.gateway.get(number).await.unwrap()
 }
 
 pub async fn douyin_says_otherwise() -> Provoked {
@@ -67,8 +87,7 @@ pub async fn douyin_says_otherwise() -> Provoked {
     });
     let shows = json!({ "err_no": 0, "data": [there] }).to_string();
     edge.gateway.sim.script_query("there", vec![Script::json(200, shows)]);
-    let call = deciding(Rpc::EndSettle, "there", settle.revision);
-    let (rpc, told) = edge.told(Rpc::EndSettle, call).await;
+    let (rpc, told) = ending(&edge, "there", settle.revision).await;
     let shown = edge.gateway.get("there").await.unwrap();
     assert_eq!((shown.state(), shown.settle_id()), (v1::SettleState::Processing, "ots-there"));
     assert_eq!(told.metadata("revision"), shown.revision.to_string());
@@ -116,8 +135,7 @@ pub async fn upstream_unavailable() -> Provoked {
     let edge = Edge::spawn(soon).await;
     let settle = stopped_long_ago(&edge, "unheard").await;
     edge.gateway.sim.always_query(Some(Script::Html));
-    let call = deciding(Rpc::EndSettle, "unheard", settle.revision);
-    let told = edge.told(Rpc::EndSettle, call).await;
+    let told = ending(&edge, "unheard", settle.revision).await;
     let same = edge.gateway.get("unheard").await.unwrap();
     assert_eq!(same.state(), v1::SettleState::Submitting, "nothing is ended unasked");
     vec![told]
@@ -137,11 +155,18 @@ pub async fn budget_exhausted() -> Provoked {
     let settle = stopped_long_ago(&edge, "waits").await;
     let gate = Gate::new();
     edge.gateway.sim.script_query("held", vec![Script::Hold(gate.clone())]);
-    let held = edge.begin(asking(Rpc::GetSettle, "held"));
-    within("the question to arrive", gate.arrived()).await;
+    let question = || edge.begin(asking(Rpc::GetSettle, "held"));
+    let mut held = question();
+    loop {
+        tokio::select! {
+            () = within("the question to arrive", gate.arrived()) => break,
+            // The turn of the create still has the place.
+            early = &mut held => drop(early),
+        }
+        held = question();
+    }
     let mut provoked = edge.each(&asking_at_once(), |rpc| asking(rpc, "n")).await;
-    let call = deciding(Rpc::EndSettle, "waits", settle.revision);
-    provoked.push(edge.told(Rpc::EndSettle, call).await);
+    provoked.push(ending(&edge, "waits", settle.revision).await);
     gate.open();
     within("the held call", held).await.unwrap().unwrap();
     provoked
