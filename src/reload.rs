@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::os::unix::fs::MetadataExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TrySendError, sync_channel};
 use std::time::Duration;
@@ -29,6 +30,13 @@ use crate::http::tls::Tls;
 /// How often the files are looked at. A change is taken when two looks in a row agree, so that
 /// what is being written is not read.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// After so many looks a file that changes all the time is read as it is.
+const LOOKS_MAX: u32 = 25;
+
+/// Why a configuration without callers is not taken while the gateway runs.
+const OPENED: &str = "no caller is configured any more, which would open the gateway to every \
+                      peer: that needs a restart";
 
 /// The keys whose change takes effect at once. A change of any other one needs a restart.
 const AT_ONCE: [&str; 20] = [
@@ -166,6 +174,12 @@ impl Parts {
         Ok(())
     }
 
+    /// Whether every peer could do everything by this configuration, and cannot by the old one. A
+    /// file that was cut off in the middle may say so.
+    fn would_open(&self, config: &Config) -> bool {
+        !self.callers.now().known.is_open() && config.callers.is_open()
+    }
+
     /// Whether a change of this key takes effect now.
     fn takes(&self, path: &str, config: &Config) -> bool {
         let of_listener = |(prefix, (running, new)): (&str, Listener<'_>)| {
@@ -229,16 +243,41 @@ impl Watch {
         let mut last = self.loader.seen.clone();
         loop {
             match asked.recv_timeout(LOOK_INTERVAL) {
-                Ok(()) => self.read_again(),
+                Ok(()) => {
+                    self.until_written(asked);
+                    self.read_again_or_go_on();
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     let now = self.loader.look();
                     if now == last && now != self.loader.seen {
-                        self.read_again();
+                        self.read_again_or_go_on();
                     }
                     last = now;
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+        }
+    }
+
+    /// Waits until two looks agree: SIGHUP may come while a file is being written.
+    fn until_written(&self, asked: &Receiver<()>) {
+        let mut last = self.loader.look();
+        for _ in 0..LOOKS_MAX {
+            // One more SIGHUP meanwhile is answered by the same reading.
+            let _ = asked.recv_timeout(LOOK_INTERVAL);
+            let now = self.loader.look();
+            if now == last {
+                return;
+            }
+            last = now;
+        }
+    }
+
+    /// A panic, which only a bug can cause, ends no later reading: a right that is taken away must
+    /// not stay in force.
+    fn read_again_or_go_on(&mut self) {
+        if catch_unwind(AssertUnwindSafe(|| self.read_again())).is_err() {
+            refuse("reading it panicked, which is a bug", "");
         }
     }
 
@@ -254,6 +293,9 @@ impl Watch {
         };
         let set = values(&loaded);
         let Loaded { config, warnings, certificates, .. } = loaded;
+        if self.parts.would_open(&config) {
+            return refuse(OPENED, &changed);
+        }
         let left = self.left(&set, &config);
         if let Err(error) = self.parts.replace(config) {
             return refuse(&error.to_string(), &changed);

@@ -38,7 +38,7 @@ const SIDECARS: &str = "server.sidecar_names";
 const ADDR: &str = "server.grpc_addr";
 const CERTIFICATE: &str = "server.grpc_tls_certificate_file";
 const CLIENT_CA: &str = "server.grpc_client_ca_file";
-const SOCKET: &str = "server.sidecar_socket";
+pub(super) const SOCKET: &str = "server.sidecar_socket";
 /// What stands for every app.
 pub(super) const ALL_APPS: &str = "*";
 /// The most callers, and the most tokens of all of them: a call is compared with each.

@@ -39,11 +39,16 @@ pub(super) fn check(reading: &mut Reading) -> Vec<String> {
 /// that says so, and gets a warning.
 fn check_open(reading: &mut Reading) -> Option<String> {
     let addr = reading.config.grpc_addr;
-    if addr.ip().is_loopback() || reading.bad.contains(ADDR) || callers::are_named(reading) {
+    let far = !addr.ip().is_loopback() && !reading.bad.contains(ADDR);
+    // What comes through a sidecar comes from other machines, too.
+    let key = if far { ADDR } else { callers::SOCKET };
+    let is_reached = far || reading.config.sidecar_socket.is_some();
+    if !is_reached || callers::are_named(reading) {
         return None;
     }
-    let at = reading.set.get(ADDR).cloned().expect("the default is loopback");
-    let open = format!("{ADDR} is {addr} and no caller is configured: {OPEN}");
+    let at = reading.set.get(key).cloned().expect("its default reaches no other machine");
+    let is = if far { addr.to_string() } else { "set".to_owned() };
+    let open = format!("{key} is {is} and no caller is configured: {OPEN}");
     if reading.config.open_to_anyone {
         return Some(format!("{at}: {open}"));
     }

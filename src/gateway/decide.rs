@@ -144,6 +144,14 @@ impl Gateway {
     ) -> Result<Record, EndError> {
         let known = self.known(key).await?;
         self.check_end(&known, revision)?;
+        // An id that is mistyped may be another settle's, whose record this one would take over.
+        if let End::Succeeded { settle_id } | End::Failed { settle_id } = &end {
+            let store = &self.0.store;
+            let holder = store.get_by_settle_id(&key.app_id, key.trade_system, settle_id).await;
+            if holder.map_err(EndError::Store)?.is_some_and(|holder| holder.key != *key) {
+                return Err(EndError::Shown(Box::new(known)));
+            }
+        }
         if let Some(pause) = app.access.pause() {
             let wait = pause.until.since(self.0.clock.now());
             let paused = QueryError::Paused { failure: pause.failure, wait };

@@ -286,7 +286,9 @@ impl Gateway {
 impl Change<'_> {
     /// Whether an operator decided, and not Douyin's answer that the operator asked for.
     fn is_decision(&self) -> bool {
-        self.before.decision != self.after.record.decision && self.seen.learned.why().is_some()
+        let decision = &self.after.record.decision;
+        let is_new = decision.is_some() && self.before.decision != *decision;
+        is_new && self.seen.learned.why().is_some()
     }
 
     fn source(&self) -> Source {

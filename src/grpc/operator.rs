@@ -10,7 +10,7 @@ use tracing::info;
 use super::audit::{Told, What};
 use super::rpc::Rpc;
 use super::status::{self, Names};
-use super::{Asked, Service, by, convert as contract, logged, name_span};
+use super::{Asked, Service, by, convert as contract, denied_by, logged, name_span};
 use crate::gateway::Decided;
 use crate::proto::v1;
 use crate::proto::v1::operator_service_server::OperatorService;
@@ -43,6 +43,12 @@ impl Service {
         if let Some(app_id) = &query.app_id {
             name_span(app_id, "");
             self.admit(&mut identity, app_id, &Names::of_app(app_id), RPC)?;
+        } else {
+            // Its body may have taken seconds to arrive.
+            identity.look_again();
+            let (audit, names) = (&self.admission.audit, Names::default());
+            let may = identity.may(RPC.right());
+            may.map_err(|denied| denied_by(audit, &identity, denied, &names, RPC))?;
         }
         let report = self.gateway.stuck();
         let may_know = |app_id: &AppId| identity.may_use(RPC.right(), app_id).is_ok();

@@ -78,6 +78,7 @@ pub(super) fn stop(after: &mut Record, revision: i64, decision: Decision) {
 /// The operator's word, about a record that knows already what Douyin answered last. It counts only
 /// if that answer says nothing else.
 pub(super) fn end(
+    before: &Record,
     heard: &mut Record,
     ending: &Ending,
     seen: &Observation,
@@ -87,7 +88,7 @@ pub(super) fn end(
     let asked =
         seen.source == Source::Query && seen.scope == Scope::Number && context.lease == Lease::Held;
     let may = asked && can_end(heard, ending.revision, seen.begun, context).is_ok();
-    if !may || !agrees(heard, ending) {
+    if !may || !agrees(before, heard, ending) {
         return;
     }
     match &ending.end {
@@ -112,7 +113,12 @@ fn leave(after: &mut Record, settle_id: &SettleId) {
 }
 
 /// Whether nothing that Douyin has shown speaks against the operator's word.
-fn agrees(record: &Record, ending: &Ending) -> bool {
+///
+/// A settle that nothing proves to be ours or not is judged by the operator. So it speaks against
+/// the word if this query is the first to show that a settle exists: the operator has not seen it.
+fn agrees(before: &Record, record: &Record, ending: &Ending) -> bool {
+    let is_judged = before.evidence.exists_seen.is_some();
+    let is_unproven = |it: &Report| proof(record, it) == Proof::Unproven;
     let shown = match &ending.found {
         Learned::Reported(reports) => &reports[..],
         Learned::Absent | Learned::Elsewhere => &[],
@@ -137,7 +143,9 @@ fn agrees(record: &Record, ending: &Ending) -> bool {
     let left = |id: &SettleId| recorded.is_none_or(|known| known == id || failed == Some(known));
     match &ending.end {
         End::Rejected => {
-            recorded.is_none() && failed.is_none() && shown.iter().all(|it| !is_ours(record, it))
+            let unseen = |it: &Report| is_unproven(it) && !is_judged;
+            let is_other = |it: &Report| !is_ours(record, it) && !unseen(it);
+            recorded.is_none() && failed.is_none() && shown.iter().all(is_other)
         }
         End::Succeeded { settle_id } => {
             let fits = |it: &Report| match it.status {
@@ -145,7 +153,8 @@ fn agrees(record: &Record, ending: &Ending) -> bool {
                 ReportedStatus::Fail => it.settle_id != *settle_id,
                 ReportedStatus::Init | ReportedStatus::Processing => false,
             };
-            left(settle_id) && failed != Some(settle_id) && all_fit(record, shown, settle_id, fits)
+            let all = all_fit(record, shown, settle_id, is_judged, fits);
+            left(settle_id) && failed != Some(settle_id) && all
         }
         End::Failed { settle_id } => {
             let fits = |it: &Report| match it.status {
@@ -155,7 +164,7 @@ fn agrees(record: &Record, ending: &Ending) -> bool {
                     false
                 }
             };
-            !disputed && left(settle_id) && all_fit(record, shown, settle_id, fits)
+            !disputed && left(settle_id) && all_fit(record, shown, settle_id, is_judged, fits)
         }
     }
 }
@@ -165,11 +174,14 @@ fn all_fit(
     record: &Record,
     shown: &[Report],
     settle_id: &SettleId,
+    is_judged: bool,
     fits: impl Fn(&Report) -> bool,
 ) -> bool {
     shown.iter().all(|it| match proof(record, it) {
         Proof::Foreign => it.settle_id != *settle_id,
-        Proof::Unproven if it.settle_id != *settle_id => !is_ours(record, it) || fits(it),
+        Proof::Unproven if it.settle_id != *settle_id && !is_ours(record, it) => {
+            is_judged || fits(it)
+        }
         Proof::Unproven | Proof::Ours => fits(it),
     })
 }

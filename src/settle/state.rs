@@ -52,7 +52,7 @@ pub fn transition(before: &Record, seen: &Observation, context: &Context<'_>) ->
             let answer = Observation { learned: ending.found.clone(), ..seen.clone() };
             let heard = transition(before, &answer, context);
             after = heard.record;
-            end(&mut after, ending, seen, context, decided(&ending.why));
+            end(before, &mut after, ending, seen, context, decided(&ending.why));
             heard.alert
         }
         Learned::Refused(_)

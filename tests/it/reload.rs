@@ -244,3 +244,23 @@ async fn keys_that_need_a_restart_are_named_and_the_signal_reads_everything_agai
     gateway.logged_together(&line).await;
     assert_eq!(gateway.counted(REFUSED).await, 0);
 }
+
+/// As a file that was cut off, or an operator who removes the last caller. Also on SIGHUP.
+#[tokio::test]
+async fn a_gateway_with_callers_never_becomes_open_while_it_runs() {
+    const TOKEN: &str = "a-token-that-cannot-be-guessed-at-all";
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let setting = Setting { more: caller("shop", &[TOKEN]), ..Setting::default() };
+    let gateway = Process::start(&sim, dir.path(), setting).await;
+    let create =
+        async |request| within("CreateSettle", gateway.client.clone().create_settle(request)).await;
+    let anyone = || Request::new(create_request(&number("anyone")));
+    edit(dir.path(), |text| text.split_once("[[callers]]").unwrap().0.to_owned());
+    counted(&gateway, REFUSED, 1).await;
+    assert_eq!(create(anyone()).await.unwrap_err().code(), Code::Unauthenticated);
+    gateway.signal("HUP").await;
+    counted(&gateway, REFUSED, 2).await;
+    assert_eq!(create(anyone()).await.unwrap_err().code(), Code::Unauthenticated);
+    create(bearing(create_request(&number("shop")), TOKEN)).await.unwrap();
+    gateway.logged_together(&["no caller is configured any more"]).await;
+}

@@ -151,6 +151,31 @@ fn what_douyin_leaves_open_the_operator_decides() {
     assert_eq!(end(&play, End::Rejected, strangers), State::Rejected { rejection });
 }
 
+/// Under a number that Douyin may take for ours.
+fn maybe_ours(status: ReportedStatus) -> Report {
+    let number = OutSettleNo::parse("S-1").unwrap();
+    Report { out_settle_no: Some(number), ..ours("ots2", status) }
+}
+
+/// A settle that may be ours is shown for the first time by the query that comes before the end:
+/// the operator has not seen it.
+#[test]
+fn a_settle_that_may_be_ours_forbids_an_end_by_an_operator_who_has_not_seen_it() {
+    let play = stopped(&submitting(1));
+    let mut seen_before = play.clone();
+    seen_before.sees(&[query(GRACE_OVER, found([maybe_ours(Processing)]))]);
+    let rejection = Failure::own(Reason::EndedByOperator);
+    let rejected = State::Rejected { rejection };
+    let failed = State::Failed { settle_id: id("ots1") };
+    for status in [Init, Processing, Success] {
+        for (word, state) in [(End::Rejected, &rejected), (failed_as("ots1"), &failed)] {
+            let after = end(&play, word.clone(), found([maybe_ours(status)]));
+            assert_eq!(after, State::Submitting, "{word:?} {status:?}");
+            assert_eq!(end(&seen_before, word, found([maybe_ours(status)])), *state, "{status:?}");
+        }
+    }
+}
+
 /// A second settle of ours may have taken the number that the first one's FAIL freed.
 #[test]
 fn an_accepted_settle_is_left_only_if_it_failed() {

@@ -138,6 +138,11 @@ fn an_address_beyond_this_machine_needs_a_caller_or_a_word_that_says_what_it_mea
     for addr in ["127.0.0.1:50051", "127.8.8.8:1", "[::1]:50051"] {
         assert!(load(&open(addr), &[]).is_ok_and(|loaded| loaded.warnings.is_empty()), "{addr}");
     }
+    // Other machines come through a sidecar as well.
+    let socket = format!("{ONE_APP}[server]\nsidecar_socket = \"/run/sidecar.sock\"\n");
+    let (code, _, stderr) = checked(&socket, &[]);
+    let why = "gateway.toml:5:1: server.sidecar_socket is set and no caller is configured";
+    assert!(code == 64 && problems(&stderr)[0].starts_with(why), "{stderr}");
     for addr in ["0.0.0.0:50051", "[::]:50051", "10.0.0.1:50051"] {
         let text = open(addr);
         let (code, _, stderr) = checked(&text, &[]);
