@@ -43,8 +43,9 @@ COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build --chown=10001:10001 /data /data
 COPY --from=build /build/target/release/settlement-gateway /usr/local/bin/
 # A loopback address would be the container's own. So `serve` starts only if the configuration names
-# callers. There is no TLS yet: do not publish the gRPC port beyond a trusted network. Callbacks are for the internet; the admin listener, which takes decisions, stays on the
-# container's loopback.
+# callers. Without a certificate in the configuration gRPC speaks plain text: then do not publish its
+# port beyond a trusted network. Callbacks are for the internet. The admin listener, which shows
+# metrics and health, stays on the container's loopback.
 ENV SETTLEMENT_SERVER_GRPC_ADDR=0.0.0.0:50051 \
     SETTLEMENT_SERVER_CALLBACK_ADDR=0.0.0.0:8080 \
     SETTLEMENT_STORE_SQLITE_PATH=/data/settlement.db
