@@ -123,7 +123,7 @@ pub struct Credentials {
 }
 
 /// Everything that the configuration says of callers.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Known {
     callers: Vec<Arc<Caller>>,
     tokens: Vec<(Fingerprint, Arc<Caller>)>,
@@ -226,9 +226,12 @@ impl Callers {
         self.0.load_full()
     }
 
-    /// From now on these are the callers. Streams that were opened before look again.
+    /// From now on these are the callers. Streams that were opened before look again, if anything
+    /// has changed: tens of thousands of them at once cost what calls would have.
     pub fn replace(&self, known: Known) {
-        self.0.swap(Now::of(known)).replaced.cancel();
+        if self.now().known != known {
+            self.0.swap(Now::of(known)).replaced.cancel();
+        }
     }
 }
 
@@ -330,5 +333,18 @@ mod tests {
         assert!(before.replaced.is_cancelled() && before.known.is_open());
         let after = callers.now();
         assert!(!after.replaced.is_cancelled() && !after.known.is_open());
+        callers.replace(known());
+        assert!(!after.replaced.is_cancelled(), "nothing has changed");
+        let changes: [fn(&mut Known); 3] = [
+            |known| known.tokens.truncate(1),
+            |known| known.certificates.clear(),
+            |known| known.sidecars.clear(),
+        ];
+        for change in changes {
+            let (mut other, before) = (callers.now().known.clone(), callers.now());
+            change(&mut other);
+            callers.replace(other);
+            assert!(before.replaced.is_cancelled());
+        }
     }
 }

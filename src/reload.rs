@@ -22,8 +22,10 @@ use tracing::{error, info, warn};
 
 use crate::apps::Apps;
 use crate::callers::Callers;
-use crate::clock::Clock;
-use crate::config::{Attempt, Config, Environment, Flags, ListenerTls, Loaded, Problems, Source};
+use crate::clock::{Clock, Timestamp};
+use crate::config::{
+    Attempt, Certificates, Config, Environment, Flags, ListenerTls, Loaded, Problems, Source, Unfit,
+};
 use crate::douyin::{self, Client};
 use crate::http::tls::Tls;
 
@@ -73,6 +75,8 @@ pub struct Loader {
     seen: Look,
     /// What is set in the configuration by which the gateway runs.
     in_force: Set,
+    /// The certificates by which it runs.
+    certificates: Vec<Certificates>,
 }
 
 /// Every key that is set, with its value.
@@ -98,10 +102,11 @@ impl Loader {
         flags: Flags,
     ) -> Result<(Self, Loaded), Problems> {
         let (files, seen) = (file.iter().cloned().collect(), Look::new());
-        let in_force = Set::new();
-        let mut loader = Self { file, environment, flags, files, seen, in_force };
+        let (in_force, certificates) = (Set::new(), Vec::new());
+        let mut loader = Self { file, environment, flags, files, seen, in_force, certificates };
         let loaded = loader.load()?;
         loader.in_force = values(&loaded);
+        loader.certificates.clone_from(&loaded.certificates);
         Ok((loader, loaded))
     }
 
@@ -124,6 +129,28 @@ impl Loader {
 
     fn look(&self) -> Look {
         self.files.iter().map(|file| (file.clone(), Stamp::of(file))).collect()
+    }
+
+    /// For alerts: nothing else tells of a certificate that ends while the gateway runs.
+    fn measure(&self) {
+        for (key, end) in self.certificates.iter().filter_map(Certificates::end) {
+            let seconds = end.since(Timestamp::from_ms(0)).as_secs_f64();
+            metrics::gauge!("settlement_certificate_end_seconds", "key" => key).set(seconds);
+        }
+    }
+
+    /// Why certificates that are not in force cannot take the place of those that are, and when
+    /// they can. Those that have ended in force hinder nothing else.
+    fn unfit(
+        &self,
+        certificates: &[Certificates],
+        now: Timestamp,
+    ) -> Option<(String, Option<Timestamp>)> {
+        let new = certificates.iter().filter(|new| !self.certificates.contains(new));
+        let unfit: Vec<Unfit> = new.filter_map(|new| new.unfit(now)).collect();
+        let from = unfit.iter().filter_map(|unfit| unfit.from).min();
+        let why = unfit.into_iter().map(|unfit| unfit.why).collect::<Vec<_>>().join("; ");
+        (!why.is_empty()).then_some((why, from))
     }
 }
 
@@ -207,7 +234,7 @@ fn without_number(path: &str) -> String {
 /// Reads the configuration again for as long as this is not dropped.
 pub async fn run(loader: Loader, parts: Parts, mut hangups: Signal) -> Infallible {
     let (ask, asked) = sync_channel(1);
-    let watch = Watch { loader, parts };
+    let watch = Watch { loader, parts, again_at: None };
     // It ends soon after this future does, and the process does not wait for it.
     let thread = std::thread::Builder::new().name("reload".to_owned());
     if let Err(error) = thread.spawn(move || watch.run(&asked)) {
@@ -236,6 +263,9 @@ pub async fn ignore(mut hangups: Signal) -> Infallible {
 struct Watch {
     loader: Loader,
     parts: Parts,
+    /// When a certificate begins that was refused because it has not begun. Its file does not
+    /// change then.
+    again_at: Option<Timestamp>,
 }
 
 impl Watch {
@@ -248,8 +278,11 @@ impl Watch {
                     self.read_again_or_go_on();
                 }
                 Err(RecvTimeoutError::Timeout) => {
+                    self.loader.measure();
                     let now = self.loader.look();
-                    if now == last && now != self.loader.seen {
+                    let has_changed = now == last && now != self.loader.seen;
+                    let has_begun = |at| Clock::system().now() >= at;
+                    if has_changed || self.again_at.is_some_and(has_begun) {
                         self.read_again_or_go_on();
                     }
                     last = now;
@@ -282,6 +315,7 @@ impl Watch {
     }
 
     fn read_again(&mut self) {
+        self.again_at = None;
         let before = self.loader.seen.clone();
         let loaded = self.loader.load();
         let has_changed = |file: &&PathBuf| before.get(*file) != self.loader.seen.get(*file);
@@ -296,13 +330,17 @@ impl Watch {
         if self.parts.would_open(&config) {
             return refuse(OPENED, &changed);
         }
+        let now = Clock::system().now();
+        if let Some((why, from)) = self.loader.unfit(&certificates, now) {
+            self.again_at = from;
+            return refuse(&why, &changed);
+        }
         let left = self.left(&set, &config);
         if let Err(error) = self.parts.replace(config) {
             return refuse(&error.to_string(), &changed);
         }
         count("applied");
         info!(changed, "the configuration was read again");
-        let now = Clock::system().now();
         let ending = certificates.iter().filter_map(|certificate| certificate.warning(now));
         for warning in warnings.into_iter().chain(ending) {
             warn!("{warning}");
@@ -311,6 +349,7 @@ impl Watch {
             let keys = left.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
             warn!(keys, "these keys have changed, and need a restart");
         }
+        self.loader.certificates = certificates;
         let in_force = &mut self.loader.in_force;
         in_force.retain(|path, _| left.contains(path));
         in_force.extend(set.into_iter().filter(|(path, _)| !left.contains(path)));

@@ -120,6 +120,11 @@ pub fn metrics() -> PrometheusHandle {
             metrics::counter!("settlement_reloads_total", "result" => result).increment(0);
         }
         metrics::describe_gauge!(
+            "settlement_certificate_end_seconds",
+            metrics::Unit::Seconds,
+            "When the first certificate in the file of this key ends, in Unix time."
+        );
+        metrics::describe_gauge!(
             "settlement_rehearsal",
             "1 if this gateway moves no real money, so that unsafe values were taken; else 0."
         );

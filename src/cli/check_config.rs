@@ -134,13 +134,14 @@ fn callers(config: &Config) -> Vec<String> {
     let mut lines = vec![format!("callers  {}\n", callers.len())];
     lines.extend(callers.into_iter().map(|caller| {
         let rights: Vec<&str> = caller.rights.iter().map(|right| right.as_str()).collect();
+        let rights = if rights.is_empty() { "nothing".to_owned() } else { rights.join(", ") };
         let apps = match &caller.apps {
             Allowed::All => "every app".to_owned(),
             Allowed::Only(apps) => {
                 apps.iter().map(|app_id| app_id.as_str()).collect::<Vec<_>>().join(", ")
             }
         };
-        format!("         {}: {} on {apps}\n", caller.name, rights.join(", "))
+        format!("         {}: {rights} on {apps}\n", caller.name)
     }));
     lines
 }

@@ -41,7 +41,8 @@ impl NewToken {
             "{token}\n\n\
              The line above is the token: give it to the caller, it is not shown again. The\n\
              configuration has only its hash:\n\n\
-             [[callers]]\nname = {name:?}\ntoken_sha256 = [\"{hash}\"]\n"
+             [[callers]]\nname = {name:?}\nrights = [\"create\", \"read\"]\n\
+             token_sha256 = [\"{hash}\"]\n"
         ));
         ExitCode::SUCCESS
     }

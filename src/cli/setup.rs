@@ -6,11 +6,11 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::cli::{EX_USAGE, Serve};
 use crate::clock::Clock;
-use crate::config::{self, Config, Environment, Flags, Loaded, Problems};
+use crate::config::{self, Certificates, Config, Environment, Flags, Loaded, Problems, Unfit};
 use crate::descriptors;
 use crate::log_limit::limited;
 use crate::reload::Loader;
@@ -87,9 +87,13 @@ pub async fn prepare(serve: Serve) -> Result<Setup, SetupError> {
 /// Says what is probably wrong.
 fn taken(Loaded { mut config, warnings, certificates, .. }: Loaded, seed: u64) -> Config {
     let now = Clock::system().now();
-    let ending = certificates.iter().filter_map(|certificates| certificates.warning(now));
+    let is_fit = |certificates: &&Certificates| certificates.unfit(now).is_none();
+    let ending = certificates.iter().filter(is_fit).filter_map(|some| some.warning(now));
     for warning in warnings.into_iter().chain(ending) {
         warn!("{warning}");
+    }
+    for Unfit { why, .. } in certificates.iter().filter_map(|some| some.unfit(now)) {
+        error!("{why}; it is used, because there is no other one and settles must go on");
     }
     config.gateway.seed = seed;
     config

@@ -32,6 +32,7 @@ pub(super) struct TokenFile {
 
 const NAME: &str = "name";
 const APPS: &str = "apps";
+const RIGHTS: &str = "rights";
 const TOKENS: &str = "token_sha256";
 const CERTIFICATES: &str = "certificate_names";
 const SIDECARS: &str = "server.sidecar_names";
@@ -136,10 +137,17 @@ fn caller(
             None
         }
     };
-    let rights: BTreeSet<Right> = match draft.rights.as_slice() {
-        [] => [Right::Create, Right::Read].into(),
-        words => words.iter().filter_map(|word| Right::parse(word)).collect(),
-    };
+    // An empty list is one: a caller that may do nothing any more.
+    if !reading.set.contains_key(&path(RIGHTS)) && !is_bad(reading, RIGHTS) {
+        let text = format!(
+            "{} is missing: write rights = [\"create\", \"read\"], or those of create, read and \
+             operate that it needs",
+            path(RIGHTS)
+        );
+        reading.problem(&block.at, text);
+    }
+    let rights: BTreeSet<Right> =
+        draft.rights.iter().filter_map(|word| Right::parse(word)).collect();
     let hashes = draft.token_sha256.iter().filter_map(|text| Fingerprint::parse(text));
     let tokens: Vec<Fingerprint> = hashes.collect();
     for (number, token) in (1..).zip(&tokens) {
@@ -296,6 +304,7 @@ pub(super) fn example(apps: usize) -> Vec<String> {
     if apps > 1 {
         lines.push(format!("apps = [\"{ALL_APPS}\"]"));
     }
+    lines.push("rights = [\"create\", \"read\"]".to_owned());
     lines.push("token_sha256 = [\"…\"]   # printed by: settlement-gateway new-token".to_owned());
     lines
 }

@@ -2,10 +2,11 @@
 //! reported, and its default means nothing.
 
 use super::callers;
+use super::certificates::Certificates;
 use super::knobs::{Slot, grouped, path};
 use super::reading::Reading;
 use super::table::{FLOORS, Floor, ORDERS, Relation, SECTIONS};
-use super::tls::{BadTls, Certificates, ListenerTls, Read, Speaks, Tls};
+use super::tls::{BadTls, ListenerTls, Read, Speaks, Tls};
 use super::{Config, OPEN};
 
 /// Checks what one knob alone cannot know; returns the warnings.
@@ -23,7 +24,8 @@ pub(super) fn check(reading: &mut Reading) -> Vec<String> {
             reading.problem_of_all(problem);
         }
     }
-    LISTENERS.iter().for_each(|keys| check_tls(reading, keys));
+    let mut warnings: Vec<String> =
+        LISTENERS.iter().filter_map(|keys| check_tls(reading, keys)).collect();
     let app_ids: Vec<_> = reading.apps.iter().map(|app| app.draft.app_id.as_ref()).collect();
     let default_app = reading.config.grpc.default_app.as_ref();
     if let (Some(app_id), Some(at)) = (default_app, reading.set.get("default_app"))
@@ -32,7 +34,8 @@ pub(super) fn check(reading: &mut Reading) -> Vec<String> {
         let problem = format!("default_app is {app_id}, which is not one of apps");
         reading.problem(&at.clone(), problem);
     }
-    check_open(reading).into_iter().collect()
+    warnings.extend(check_open(reading));
+    warnings
 }
 
 /// Whether other machines could move money because no caller is configured. An operator who wants
@@ -116,12 +119,12 @@ const LISTENERS: [TlsKeys; 3] = [
     },
 ];
 
-/// Reads the certificate of a listener, if there shall be one.
-fn check_tls(reading: &mut Reading, keys: &TlsKeys) {
+/// Reads the certificate of a listener, if there shall be one; returns a warning.
+fn check_tls(reading: &mut Reading, keys: &TlsKeys) -> Option<String> {
     let files = (keys.of)(&mut reading.config).clone();
     let lacks = |key: &str| format!("is set and {key} is not");
     let (path, why) = match (&files.certificate_file, &files.key_file, &files.client_ca_file) {
-        (None, None, None) => return,
+        (None, None, None) => return None,
         (Some(_), None, _) => (keys.certificate, lacks(keys.key)),
         (None, Some(_), _) => (keys.key, lacks(keys.certificate)),
         (None, None, Some(_)) => {
@@ -130,13 +133,16 @@ fn check_tls(reading: &mut Reading, keys: &TlsKeys) {
         }
         (Some(certificate), Some(key), client_ca) => {
             match Tls::read_for(keys.speaks, certificate, key, client_ca.as_deref()) {
-                Ok(Read { tls, presented, authorities }) => {
+                Ok(Read { tls, presented, authorities, warning }) => {
                     (keys.of)(&mut reading.config).tls = Some(tls);
-                    let of_key = |(key, ends)| Certificates { key, ends };
-                    let presented = Some((keys.certificate, presented));
-                    let all = presented.into_iter().chain(keys.client_ca.zip(authorities));
-                    reading.certificates.extend(all.map(of_key));
-                    return;
+                    let presented = Certificates::presented(keys.certificate, presented);
+                    reading.certificates.push(presented);
+                    let authorities = keys.client_ca.zip(authorities);
+                    let authorities =
+                        authorities.map(|(key, all)| Certificates::authorities(key, all));
+                    reading.certificates.extend(authorities);
+                    let at = reading.set.get(keys.key).expect("a value without a default was set");
+                    return warning.map(|warning| format!("{at}: {} {warning}", keys.key));
                 }
                 Err(BadTls::Certificate(why)) => (keys.certificate, why),
                 Err(BadTls::Key(why)) => (keys.key, why),
@@ -148,6 +154,7 @@ fn check_tls(reading: &mut Reading, keys: &TlsKeys) {
     };
     let at = reading.set.get(path).cloned().expect("a value without a default was set");
     reading.problem(&at, format!("{path} {why}"));
+    None
 }
 
 /// A duration, with what a person needs to find its key.

@@ -14,6 +14,7 @@
 
 mod apps;
 mod callers;
+mod certificates;
 mod checks;
 mod descriptors;
 mod environment;
@@ -47,6 +48,7 @@ use crate::http::listener::Limits;
 use crate::store::SqliteOptions;
 use crate::telemetry::audit;
 
+pub use certificates::{Certificates, Unfit};
 pub use descriptors::{Needs, suffice, total};
 pub use environment::{CONFIG_VARIABLE, Environment};
 pub use limits::limits;
@@ -54,7 +56,7 @@ pub use reading::SetBy;
 #[cfg(test)]
 pub(crate) use reference::{keys, keys_of_files};
 pub use reference::{markdown, toml};
-pub use tls::{Certificates, ListenerTls, Tls};
+pub use tls::{ListenerTls, Tls};
 pub use way::WayConfig;
 
 use reading::Reading;

@@ -9,8 +9,8 @@ use std::fmt;
 
 use super::apps::AppDraft;
 use super::callers::CallerDraft;
+use super::certificates::Certificates;
 use super::knobs::{Raw, Slot};
-use super::tls::Certificates;
 use super::{Config, Flags, Problems};
 
 /// What the sources set so far, on top of the defaults.

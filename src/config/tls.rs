@@ -3,7 +3,6 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
@@ -11,10 +10,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoClientAuth, NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
-use x509_cert::Certificate;
-use x509_cert::der::Decode as _;
-
-use crate::clock::Timestamp;
 
 /// The files of one listener, and what was read from them.
 #[derive(Clone, Debug, Default)]
@@ -68,13 +63,13 @@ impl Tls {
     ) -> Result<Read, BadTls> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let chain = certificates(certificate_file).map_err(BadTls::Certificate)?;
-        let key = read(key_file).map_err(BadTls::Key)?;
+        let (key, warning) = secret(key_file).map_err(BadTls::Key)?;
         let no_key = |_| BadTls::Key("names a file that holds no private key".to_owned());
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(no_key)?;
         let authorities = client_ca_file.map(certificates).transpose().map_err(BadTls::ClientCa)?;
         let verifier = authorities.as_ref().map(|all| verifier(all, &provider));
         let verifier = verifier.transpose().map_err(BadTls::ClientCa)?;
-        let presented = Ends::of(&chain);
+        let presented = chain.clone();
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("the provider knows the default versions")
@@ -91,71 +86,18 @@ impl Tls {
                 config.send_tls13_tickets = 0;
             }
         }
-        let authorities = authorities.as_deref().map(Ends::of);
-        Ok(Read { tls: Self(Arc::new(config)), presented, authorities })
+        Ok(Read { tls: Self(Arc::new(config)), presented, authorities, warning })
     }
 }
 
 /// What was read for one listener.
 pub(super) struct Read {
     pub tls: Tls,
-    pub presented: Ends,
-    pub authorities: Option<Ends>,
-}
-
-/// When the first of some certificates ends. `None`: one of them cannot be read.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Ends(Option<(Timestamp, String)>);
-
-impl Ends {
-    pub(super) fn of(certificates: &[CertificateDer<'_>]) -> Self {
-        let end = |certificate: &CertificateDer<'_>| {
-            let certificate = Certificate::from_der(certificate).ok()?;
-            let end = certificate.tbs_certificate.validity.not_after;
-            let after_epoch = Timestamp::from_ms(0).plus(end.to_unix_duration());
-            Some((after_epoch, end.to_date_time().to_string()))
-        };
-        let ends: Option<Vec<_>> = certificates.iter().map(end).collect();
-        Self(ends.and_then(|ends| ends.into_iter().min()))
-    }
-}
-
-/// The certificates in the file of one key.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Certificates {
-    pub(super) key: &'static str,
-    pub(super) ends: Ends,
-}
-
-/// How long before its end a certificate is warned of.
-const WARNED_BEFORE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-
-impl Certificates {
-    /// What an operator must know of them at this moment.
-    pub fn warning(&self, now: Timestamp) -> Option<String> {
-        let key = self.key;
-        let Some((end, shown)) = &self.ends.0 else {
-            return Some(format!(
-                "{key} names a file whose certificates do not tell when they end"
-            ));
-        };
-        let left = end.since(now);
-        let days = left.as_secs() / (24 * 60 * 60);
-        if left.is_zero() {
-            Some(format!("{key} names a file with a certificate that has ended, on {shown}"))
-        } else if left < WARNED_BEFORE {
-            Some(format!("{key} names a file with a certificate that ends in {days} days, {shown}"))
-        } else {
-            None
-        }
-    }
-}
-
-impl fmt::Display for Certificates {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self.ends.0.as_ref().map_or("not known", |(_, shown)| shown);
-        write!(f, "{}: {shown}", self.key)
-    }
+    /// Its own certificate first.
+    pub presented: Vec<CertificateDer<'static>>,
+    pub authorities: Option<Vec<CertificateDer<'static>>>,
+    /// Of the key's file; follows the key's path.
+    pub warning: Option<&'static str>,
 }
 
 /// Asks each client for its certificate. One that is sent must be good; none is good as well,
@@ -182,6 +124,11 @@ fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
     let all = all.ok().filter(|all| !all.is_empty());
     all.ok_or_else(|| "names a file that holds no certificate".to_owned())
+}
+
+fn secret(file: &str) -> Result<(String, Option<&'static str>), String> {
+    let read = super::read_secret(Path::new(file), PEM_BYTES_MAX);
+    read.map_err(|why| format!("names a file that {why}"))
 }
 
 fn read(file: &str) -> Result<String, String> {

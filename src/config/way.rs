@@ -7,8 +7,8 @@ use std::path::Path;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
+use super::certificates::Certificates;
 use super::reading::Reading;
-use super::tls::{Certificates, Ends};
 use crate::douyin::way::{Authorities, Credentials, Proxy, ProxyAddress};
 
 /// What the file says of the way to Douyin; [`super::Config::douyin`] has what is made of it.
@@ -51,9 +51,9 @@ pub(super) fn complete(reading: &mut Reading) -> Vec<String> {
     let proxy = address.map(|address| Proxy { address, credentials });
     if let Some(path) = &ca_file {
         match authorities_of(path) {
-            Ok((read, ends)) => {
+            Ok((read, all)) => {
                 reading.config.douyin.way.authorities = Some(read);
-                reading.certificates.push(Certificates { key: CA, ends });
+                reading.certificates.push(Certificates::authorities(CA, all));
             }
             Err(why) => problem(reading, CA, &format!("names a file that {why}")),
         }
@@ -77,9 +77,9 @@ fn credentials_of(path: &str) -> Result<(Credentials, Option<&'static str>), Str
     Ok((credentials, warning))
 }
 
-fn authorities_of(path: &str) -> Result<(Authorities, Ends), String> {
+fn authorities_of(path: &str) -> Result<(Authorities, Vec<CertificateDer<'static>>), String> {
     let text = super::read_bounded(Path::new(path), CA_BYTES_MAX)?;
     let authorities = Authorities::parse(&text).map_err(|bad| bad.to_string())?;
-    let all = CertificateDer::pem_slice_iter(text.as_bytes()).flatten().collect::<Vec<_>>();
-    Ok((authorities, Ends::of(&all)))
+    let all = CertificateDer::pem_slice_iter(text.as_bytes()).flatten().collect();
+    Ok((authorities, all))
 }

@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::http::admin::Readiness;
+use crate::proto::v1::{operator_service_server, settlement_service_server};
 use crate::store::{self, Store};
 
 /// If the machine's clock is further from ours than this, a person or a program has set it.
@@ -23,7 +24,10 @@ const CLOCK_MOVED_MS_MAX: i64 = 60_000;
 const HEALTH_INTERVAL: Duration = Duration::from_secs(2);
 /// If nothing becomes durable for longer while a write waits, the disk hangs.
 const PROOF_TIME_MAX: Duration = Duration::from_secs(3);
-const SERVICE_NAME: &str = "douyin.settlement.v1.SettlementService";
+/// What can be asked for by name: the process as a whole, and each service of the contract. All
+/// serve or none.
+const SERVICES: [&str; 3] =
+    ["", settlement_service_server::SERVICE_NAME, operator_service_server::SERVICE_NAME];
 
 /// What `grpc.health.v1` answers: serving while the store can commit and no stop has begun.
 #[derive(Clone)]
@@ -55,8 +59,9 @@ impl Health {
 
     pub(crate) async fn report(&self, status: ServingStatus) {
         self.readiness.set(status == ServingStatus::Serving);
-        self.reporter.set_service_status("", status).await;
-        self.reporter.set_service_status(SERVICE_NAME, status).await;
+        for service in SERVICES {
+            self.reporter.set_service_status(service, status).await;
+        }
     }
 
     /// Reports what the checks find, until `stop`. One check runs at a time. If a disk hangs, its
@@ -146,8 +151,9 @@ impl Health {
     /// A health watch ends only if its service is unknown, and a server waits for every stream.
     pub(crate) async fn end_watches(&self) {
         let mut reporter = self.reporter.clone();
-        reporter.clear_service_status("").await;
-        reporter.clear_service_status(SERVICE_NAME).await;
+        for service in SERVICES {
+            reporter.clear_service_status(service).await;
+        }
     }
 }
 

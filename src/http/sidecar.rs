@@ -7,10 +7,12 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixSocket};
 
 /// Owner and group may connect.
 const MODE: u32 = 0o660;
+/// Connections that wait to be accepted; the kernel's own limit may be less.
+const BACKLOG: u32 = 1_024;
 
 /// The file of a socket that listens; removed when dropped.
 pub(crate) struct SocketFile {
@@ -22,33 +24,47 @@ pub(crate) struct SocketFile {
 /// Listens at this path. A socket that its process left behind is replaced. `Err` if a process
 /// listens there, or if there is something else.
 pub(crate) fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
-    match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-        Ok(found) if !found.file_type().is_socket() => {
-            return Err(io::Error::other("something else than a socket is there"));
-        }
-        Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
+    if is_socket(path)? {
+        match std::os::unix::net::UnixStream::connect(path) {
             Ok(_) => return Err(io::Error::other("a process listens there")),
             // Its process has gone.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
             Err(error) => return Err(error),
-        },
+        }
     }
-    // Under another name until its mode is right, so that at no time another user can connect.
+    // Under another name until it listens, so that a sidecar meets the old one or the new one.
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);
-    match std::fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let listener = UnixListener::bind(&new)?;
-    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(MODE))?;
+    let listener = closed(&new)?.listen(BACKLOG)?;
     let metadata = std::fs::symlink_metadata(&new)?;
     std::fs::rename(&new, path)?;
     let file = (metadata.dev(), metadata.ino());
     Ok((listener, SocketFile { path: path.to_owned(), file }))
+}
+
+/// A socket that has its file and its mode, and does not listen yet: no other user can have
+/// connected before it does. Replaces what an interrupted start has left.
+fn closed(path: &Path) -> io::Result<UnixSocket> {
+    if is_socket(path)? {
+        std::fs::remove_file(path)?;
+    }
+    let socket = UnixSocket::new_stream()?;
+    socket.bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))?;
+    Ok(socket)
+}
+
+/// Whether a socket is there. `Err` if there is something else.
+fn is_socket(path: &Path) -> io::Result<bool> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => Ok(true),
+        Ok(_) => {
+            Err(io::Error::other(format!("something else than a socket is at {}", path.display())))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 impl Drop for SocketFile {
@@ -85,11 +101,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_is_not_replaced() {
+    async fn no_connection_is_taken_before_the_mode_is_right() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("file");
-        std::fs::write(&path, "precious").unwrap();
-        assert!(bind(&path).is_err());
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+        let path = dir.path().join("sidecar.sock");
+        let socket = closed(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, MODE);
+        let refused = tokio::net::UnixStream::connect(&path).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        let _listener = socket.listen(BACKLOG).unwrap();
+        tokio::net::UnixStream::connect(&path).await.expect("now it listens");
+    }
+
+    #[tokio::test]
+    async fn only_a_socket_is_replaced_under_either_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, new) = (dir.path().join("sock"), dir.path().join("sock.new"));
+        for file in [&path, &new] {
+            std::fs::write(file, "precious").unwrap();
+            let refused = bind(&path).err().expect("something else is there").to_string();
+            assert!(refused.contains("something else than a socket"), "{refused}");
+            assert_eq!(std::fs::read_to_string(file).unwrap(), "precious");
+            std::fs::remove_file(file).unwrap();
+        }
+        // As a start leaves it that was killed in the middle.
+        drop(closed(&new).unwrap());
+        assert!(new.exists());
+        bind(&path).expect("what is left of it is replaced");
     }
 }

@@ -48,6 +48,7 @@ fn the_variables_of_the_image_are_the_gateways() {
     let hash = "0123456789abcdef".repeat(4);
     let caller = [
         ("SETTLEMENT_CALLERS_0_NAME", "shop"),
+        ("SETTLEMENT_CALLERS_0_RIGHTS", "create,read"),
         ("SETTLEMENT_CALLERS_0_TOKEN_SHA256", hash.as_str()),
     ];
     let environment = [&open[..], &caller[..]].concat();

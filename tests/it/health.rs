@@ -1,4 +1,4 @@
-//! What balancers see: `grpc.health.v1` by Check and by Watch, for the server and for the service.
+//! What balancers see: `grpc.health.v1` by Check and by Watch, for the server and for each service.
 
 use settlement_gateway::server::Stopped;
 use tonic::transport::{Channel, Endpoint};
@@ -10,7 +10,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use crate::harness::{Gateway, simulator, within};
 
 pub const SERVICE: &str = "douyin.settlement.v1.SettlementService";
-const BOTH: [&str; 2] = ["", SERVICE];
+const ALL: [&str; 3] = ["", SERVICE, "douyin.settlement.v1.OperatorService"];
 
 pub fn client(url: &str) -> HealthClient<Channel> {
     HealthClient::new(Endpoint::from_shared(url.to_owned()).unwrap().connect_lazy())
@@ -34,10 +34,10 @@ pub async fn until(statuses: &mut Streaming<HealthCheckResponse>, wanted: Servin
 }
 
 #[tokio::test]
-async fn check_and_watch_say_serving_for_the_server_and_the_service() {
+async fn check_and_watch_say_serving_for_the_server_and_each_service() {
     let gateway = Gateway::spawn().await;
     let client = client(&gateway.url);
-    for service in BOTH {
+    for service in ALL {
         until(&mut watch(&client, service).await, ServingStatus::Serving).await;
         let request = HealthCheckRequest { service: service.to_owned() };
         let answer = client.clone().check(request).await.unwrap().into_inner();
@@ -48,14 +48,14 @@ async fn check_and_watch_say_serving_for_the_server_and_the_service() {
 }
 
 #[tokio::test]
-async fn both_watches_hear_of_a_stop_and_then_end() {
+async fn all_watches_hear_of_a_stop_and_then_end() {
     let mut gateway = Gateway::spawn_with(simulator().await, |config| {
         config.stop.drain_delay = std::time::Duration::from_millis(300);
     })
     .await;
     let client = client(&gateway.url);
     let mut watches = Vec::new();
-    for service in BOTH {
+    for service in ALL {
         let mut statuses = watch(&client, service).await;
         until(&mut statuses, ServingStatus::Serving).await;
         watches.push(statuses);

@@ -15,8 +15,8 @@ use crate::harness::{
 use crate::process::{Process, Setting};
 use crate::tls::write;
 
-const APPLIED: &str = "settlement_reloads_total{result=\"applied\"}";
-const REFUSED: &str = "settlement_reloads_total{result=\"refused\"}";
+pub const APPLIED: &str = "settlement_reloads_total{result=\"applied\"}";
+pub const REFUSED: &str = "settlement_reloads_total{result=\"refused\"}";
 
 /// Changes the configuration file of a process.
 pub fn edit(dir: &Path, change: impl FnOnce(String) -> String) {
@@ -26,7 +26,7 @@ pub fn edit(dir: &Path, change: impl FnOnce(String) -> String) {
 }
 
 /// Waits until a counter has this value, or more.
-async fn counted(gateway: &Process, counter: &str, least: u64) {
+pub async fn counted(gateway: &Process, counter: &str, least: u64) {
     let counted = async {
         while gateway.counted(counter).await < least {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -50,9 +50,9 @@ pub(super) const CALLER: &[Knob<CallerDraft>] = &[
             },
             example: &["create", "read"],
         },
-        meaning: "What it may do: `create` is CreateSettle; `read` is to get, watch, wait, list \
-                  and ask Douyin; `operate` is an operator's decisions. No right implies another. \
-                  Left out: `create` and `read`.",
+        meaning: "Required. What it may do: `create` is CreateSettle; `read` is to get, watch, \
+                  wait, list and ask Douyin; `operate` is an operator's decisions. No right \
+                  implies another. `[]`: nothing any more.",
     },
     Knob {
         key: "token_sha256",

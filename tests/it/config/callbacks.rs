@@ -1,6 +1,7 @@
 //! The configuration of callbacks: keys, certificate, address.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use settlement_gateway::config::Config;
@@ -111,6 +112,14 @@ fn the_certificate_of_a_listener_and_its_key_go_together() {
             )
         };
         let loaded = load(&text(&certificate, &key), &[]).map_err(|p| p.to_string()).unwrap();
+        assert_eq!(loaded.warnings, [] as [&str; 0]);
+        fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
+        let warning = format!(
+            "gateway.toml:3:1: server.{listener}_tls_key_file names a file that others may read: \
+             chmod o-r would do"
+        );
+        assert_eq!(load(&text(&certificate, &key), &[]).unwrap().warnings, [warning]);
+        fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
         let Config { grpc_tls, callback, admin_tls, .. } = loaded.config;
         let secured = [("grpc", grpc_tls), ("callback", callback.tls), ("admin", admin_tls)]
             .map(|(name, tls)| (name, tls.tls.is_some()));

@@ -39,14 +39,15 @@ fn a_block_names_a_caller_its_apps_and_rights_and_what_identifies_it() {
         "[server]\nsidecar_socket = \"/run/sidecar.sock\"\n{}\
          [[callers]]\nname = \"shop\"\napps = [\"tt2\"]\nrights = [\"read\", \"operate\"]\n\
          token_sha256 = [\"{}\", \"{}\"]\ncertificate_names = [\"spiffe://corp/shop\"]\n\
-         [[callers]]\nname = \"desk\"\napps = [\"*\"]\ncertificate_names = [\"desk.corp\"]\n",
+         [[callers]]\nname = \"desk\"\napps = [\"*\"]\nrights = []\n\
+         certificate_names = [\"desk.corp\"]\n",
         two_apps(),
         hash(TOKEN),
         hash(ANOTHER).to_uppercase(),
     );
     let loaded = load(&text, &[]).map_err(|problems| problems.to_string()).unwrap();
     let unused = "gateway.toml:3:1: apps[0]: no caller may use this app";
-    assert_eq!(loaded.warnings, [] as [&str; 0], "the other caller may: {unused}");
+    assert_eq!(loaded.warnings, [unused]);
     let known = loaded.config.callers;
     for token in [TOKEN, ANOTHER] {
         let shop = known.of_token(&Fingerprint::of(token)).unwrap();
@@ -56,11 +57,11 @@ fn a_block_names_a_caller_its_apps_and_rights_and_what_identifies_it() {
     }
     assert_eq!(known.of_certificate(["spiffe://corp/shop"]).unwrap().name.as_str(), "shop");
     let desk = known.of_certificate(["DESK.corp"]).unwrap();
-    assert_eq!((&desk.apps, &desk.rights), (&Allowed::All, &[Right::Create, Right::Read].into()));
+    assert_eq!((&desk.apps, &desk.rights), (&Allowed::All, &[].into()), "it may do nothing");
     let (code, stdout, stderr) = checked(&text, &[]);
-    assert_eq!((code, stderr.as_str()), (0, ""));
-    let shown = "callers  2\n         shop: read, operate on tt2\n         desk: create, read on \
-                 every app\n";
+    assert!(code == 0 && stderr.contains(unused), "{stderr}");
+    let shown = "callers  2\n         shop: read, operate on tt2\n         desk: nothing on every \
+                 app\n";
     assert!(stdout.contains(shown), "{stdout}");
 }
 
@@ -71,6 +72,7 @@ fn variables_add_a_caller_and_change_one() {
     let variables = [
         ("SETTLEMENT_CALLERS_0_RIGHTS", "read"),
         ("SETTLEMENT_CALLERS_1_NAME", "job"),
+        ("SETTLEMENT_CALLERS_1_RIGHTS", "create,read"),
         ("SETTLEMENT_CALLERS_1_TOKEN_SHA256", &format!("{}, {}", hash("y"), hash("z"))),
     ];
     let loaded = load(&block, &variables).map_err(|problems| problems.to_string()).unwrap();
@@ -79,7 +81,8 @@ fn variables_add_a_caller_and_change_one() {
     for token in ["y", "z"] {
         assert_eq!(known.of_token(&Fingerprint::of(token)).unwrap().name.as_str(), "job");
     }
-    let (code, _, stderr) = checked(&block, &[("SETTLEMENT_CALLERS_2_NAME", "far")]);
+    let far = [("SETTLEMENT_CALLERS_0_RIGHTS", "read"), ("SETTLEMENT_CALLERS_2_NAME", "far")];
+    let (code, _, stderr) = checked(&block, &far);
     assert_eq!(code, 64);
     let why = "callers[2].name is too far: there is 1 caller, and the first one is callers[0]";
     assert_eq!(problems(&stderr), [format!("SETTLEMENT_CALLERS_2_NAME: {why}")]);
@@ -91,7 +94,8 @@ fn everything_that_is_wrong_with_callers_is_told() {
     let a = hash("a");
     let text = format!(
         "server.sidecar_names = [\"mesh.corp\"]\n{}\
-         [[callers]]\nname = \"a\"\napps = [\"*\"]\ntoken_sha256 = [\"{a}\", \"{a}\"]\n\
+         [[callers]]\nname = \"a\"\napps = [\"*\"]\nrights = [\"read\"]\n\
+         token_sha256 = [\"{a}\", \"{a}\"]\n\
          [[callers]]\nname = \"a\"\napps = [\"tt9\"]\nrights = [\"write\"]\n\
          token_sha256 = [\"{TOKEN}\"]\n\
          [[callers]]\ncertificate_names = [\"Mesh.corp\", \"*.corp\"]\n\
@@ -106,25 +110,31 @@ fn everything_that_is_wrong_with_callers_is_told() {
         "gateway.toml:1:8: server.sidecar_names holds mesh.corp, which \
          callers[3].certificate_names has too: a sidecar that is a caller too would lend its name \
          to callers that it does not know",
-        "gateway.toml:11:1: callers[0].token_sha256 has an entry (2) that callers[0].token_sha256 \
+        "gateway.toml:12:1: callers[0].token_sha256 has an entry (2) that callers[0].token_sha256 \
          has too",
-        "gateway.toml:13:1: callers[1].name is a a second time",
-        "gateway.toml:14:1: callers[1].apps holds tt9, which is not one of apps",
-        "gateway.toml:15:1: callers[1].rights has an entry (1) that must be create, read or \
+        "gateway.toml:14:1: callers[1].name is a a second time",
+        "gateway.toml:15:1: callers[1].apps holds tt9, which is not one of apps",
+        "gateway.toml:16:1: callers[1].rights has an entry (1) that must be create, read or \
          operate",
-        "gateway.toml:16:1: callers[1].token_sha256 has an entry (1) that must be 64 hexadecimal \
+        "gateway.toml:17:1: callers[1].token_sha256 has an entry (1) that must be 64 hexadecimal \
          digits, the SHA-256 of a token",
-        "gateway.toml:17:1: callers[2].name is missing",
-        "gateway.toml:17:1: callers[2].apps is missing, and there is more than one app: [\"*\"] \
+        "gateway.toml:18:1: callers[2].name is missing",
+        "gateway.toml:18:1: callers[2].apps is missing, and there is more than one app: [\"*\"] \
          means all of them",
-        "gateway.toml:18:1: callers[2].certificate_names has an entry (2) that must be a URI or a \
+        "gateway.toml:18:1: callers[2].rights is missing: write rights = [\"create\", \"read\"], \
+         or those of create, read and operate that it needs",
+        "gateway.toml:19:1: callers[2].certificate_names has an entry (2) that must be a URI or a \
          DNS name, whole and without *",
-        "gateway.toml:21:1: callers[3].apps holds \"*\" beside apps: all are meant, or some",
-        "gateway.toml:22:1: callers[3].token_sha256 has an entry (1) that callers[0].token_sha256 \
+        "gateway.toml:20:1: callers[3].rights is missing: write rights = [\"create\", \"read\"], \
+         or those of create, read and operate that it needs",
+        "gateway.toml:22:1: callers[3].apps holds \"*\" beside apps: all are meant, or some",
+        "gateway.toml:23:1: callers[3].token_sha256 has an entry (1) that callers[0].token_sha256 \
          has too",
-        "gateway.toml:24:1: callers[4] has neither token_sha256 nor certificate_names, so that no \
+        "gateway.toml:25:1: callers[4].rights is missing: write rights = [\"create\", \"read\"], \
+         or those of create, read and operate that it needs",
+        "gateway.toml:25:1: callers[4] has neither token_sha256 nor certificate_names, so that no \
          call can show that it is this caller's",
-        "gateway.toml:27:1: callers[4].token is no key: a token does not belong into this file: \
+        "gateway.toml:28:1: callers[4].token is no key: a token does not belong into this file: \
          its hash does, as token_sha256, which `settlement-gateway new-token` prints",
     ];
     assert_eq!(problems(&stderr), expected);
@@ -155,13 +165,14 @@ fn an_address_beyond_this_machine_needs_a_caller_or_a_word_that_says_what_it_mea
              server.allow_anyone_to_move_money = true):"
         );
         assert_eq!(told[0], problem);
-        // The three lines are good as they are, with a hash in them.
+        // The lines are good as they are, with a hash in them.
         let (code, new, _) = ran(&mut gateway(&["new-token"], &[]));
         assert_eq!(code, 0);
         let of_hash = new.lines().find(|line| line.starts_with("token_sha256")).unwrap();
-        assert!(told[3].starts_with("token_sha256 = [\"…\"]"), "{told:?}");
-        assert_eq!((told.len(), &told[1..3]), (4, &["[[callers]]", "name = \"shop\""][..]));
-        let safe = format!("{text}{}\n{}\n{of_hash}\n", told[1], told[2]);
+        assert!(told[4].starts_with("token_sha256 = [\"…\"]"), "{told:?}");
+        let block = ["[[callers]]", "name = \"shop\"", "rights = [\"create\", \"read\"]"];
+        assert_eq!((told.len(), &told[1..4]), (5, &block[..]));
+        let safe = format!("{text}{}\n{of_hash}\n", block.join("\n"));
         let known = load(&safe, &[]).map_err(|problems| problems.to_string()).unwrap();
         let token = new.lines().next().unwrap();
         let shop = known.config.callers.of_token(&Fingerprint::of(token)).unwrap();
@@ -212,7 +223,9 @@ fn callers_that_cannot_be_known_or_can_be_overheard_are_warnings() {
         (&*mutually, &*both, &[]),
         (&*format!("{far}{sidecar}"), &*both, everything),
     ] {
-        let text = format!("[server]\n{server}{ONE_APP}[[callers]]\nname = \"shop\"\n{shown}");
+        let text = format!(
+            "[server]\n{server}{ONE_APP}[[callers]]\nname = \"shop\"\nrights = [\"read\"]\n{shown}"
+        );
         let (code, _, stderr) = checked(&text, &[]);
         let warnings =
             stderr.lines().filter(|line| !line.contains("names a file with a certificate"));

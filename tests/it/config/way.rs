@@ -31,6 +31,7 @@ fn the_way_is_read_and_told_without_its_secret() {
         let way = "https://open.douyin.com, through the proxy proxy.example:3128 with \
                    credentials, trusting the certificates of ca_file (1)";
         assert!(stdout.contains(way), "{stdout}");
+        assert!(stdout.contains("ends     douyin.ca_file: 20"), "{stdout}");
         assert!(!stdout.contains("the-password") && !stderr.contains("the-password"));
     }
     let way = load(&text, &[]).map_err(|problems| problems.to_string()).unwrap().config.douyin.way;

@@ -1,5 +1,7 @@
 //! Authorities, and the certificates that they issue.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     SanType, date_time_ymd,
@@ -15,8 +17,13 @@ pub struct Issued {
 
 impl Authority {
     pub fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub fn with(change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        change(&mut params);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
@@ -56,6 +63,12 @@ pub fn ended(params: &mut CertificateParams) {
 /// It has not begun.
 pub fn in_future(params: &mut CertificateParams) {
     params.not_before = date_time_ymd(3_000, 1, 1);
+}
+
+/// It begins so long after this call, cut to seconds.
+pub fn begins_after(wait: Duration) -> impl FnOnce(&mut CertificateParams) {
+    let begins = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + wait;
+    move |params| params.not_before = date_time_ymd(1970, 1, 1) + begins
 }
 
 /// For servers only.

@@ -1,8 +1,8 @@
 //! TLS as callers, scrapers and attackers meet it, with authorities and certificates that each
 //! test makes for itself.
 
-mod authority;
-mod client;
+pub mod authority;
+pub mod client;
 mod commands;
 mod handshakes;
 mod identity;
