@@ -83,10 +83,10 @@ impl Core {
             clock.clone(),
         );
         let callers = Callers::new(config.callers);
-        let audit = AuditLog::open(&config.audit_to).map_err(BuildError::Audit)?;
+        let audit = AuditLog::open(&config.audit_to, clock.clone()).map_err(BuildError::Audit)?;
         let admission = Admission {
             callers: callers.clone(),
-            audit: audit.as_ref().map(|log| log.audit(clock.clone())).unwrap_or_default(),
+            audit: audit.as_ref().map(AuditLog::audit).unwrap_or_default(),
         };
         let service = Service::new(gateway.clone(), apps.clone(), admission, config.grpc, streams);
         let other_types = config.callback.other_types;

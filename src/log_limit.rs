@@ -1,15 +1,20 @@
 //! How many lines one place in the code may log, so that no peer can fill the disk with them. Floor
 //! 0: nothing here knows what a line says, or where it goes.
 //!
-//! Each place has a limit per interval. Further lines are held back and counted, and one line at
-//! the end of the interval tells how many. [`sum_up`] ends the intervals; this module reads no
-//! clock, so that a limit costs one addition. Without a log (simulation) nothing is held back.
+//! Each place has a limit per interval, or one for each of those who cause its lines. Further lines
+//! are held back and counted, and one line at the end of the interval tells how many. [`sum_up`]
+//! ends the intervals; this module reads no clock, so that a limit costs one addition. Without a
+//! log (simulation) nothing is held back.
+
+mod each;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tracing::{Level, debug, error, info, warn};
+
+pub(crate) use each::{Each, HeldBack};
 
 /// How often [`sum_up`] is to be called.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
@@ -25,11 +30,20 @@ pub(crate) enum Cause {
 }
 
 impl Cause {
-    /// Lines of one place in one interval.
+    /// Lines of one place in one interval, or of one who causes them.
     pub(crate) const fn lines_max(self) -> u64 {
         match self {
             Cause::Stranger => 10,
             Cause::Peer => 200,
+        }
+    }
+
+    /// How many have a limit of their own: all callers that can be configured; of strangers fewer,
+    /// because they can come from any number of addresses.
+    pub(crate) const fn causers_max(self) -> usize {
+        match self {
+            Cause::Stranger => 64,
+            Cause::Peer => 256,
         }
     }
 }
@@ -42,6 +56,8 @@ pub(crate) struct LogLimit {
     lines_max: u64,
     /// Lines in this interval, those held back included.
     lines: AtomicU64,
+    /// The same for those that are told apart.
+    each: Each,
     /// Whether the place is in [`PLACES`].
     listed: AtomicBool,
 }
@@ -59,33 +75,45 @@ impl LogLimit {
         line: &'static str,
     ) -> Self {
         let (lines, listed) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { level, target, line, lines_max: cause.lines_max(), lines, listed }
+        let lines_max = cause.lines_max();
+        Self { level, target, line, lines_max, lines, each: Each::new(cause), listed }
     }
 
     /// Whether one more line may be logged in this interval. If not, it is counted.
     pub(crate) fn admits(&'static self) -> bool {
-        if !SUMMED_UP.load(Ordering::Relaxed) {
-            return true;
-        }
-        if !self.listed.load(Ordering::Relaxed) && !self.listed.swap(true, Ordering::Relaxed) {
+        !self.is_summed_up() || self.lines.fetch_add(1, Ordering::Relaxed) < self.lines_max
+    }
+
+    /// The same for one who causes lines.
+    pub(crate) fn admits_of(&'static self, who: &str) -> bool {
+        !self.is_summed_up() || self.each.admits(who)
+    }
+
+    fn is_summed_up(&'static self) -> bool {
+        let summed_up = SUMMED_UP.load(Ordering::Relaxed);
+        let listed = &self.listed;
+        if summed_up && !listed.load(Ordering::Relaxed) && !listed.swap(true, Ordering::Relaxed) {
             PLACES.lock().unwrap_or_else(PoisonError::into_inner).push(self);
         }
-        self.lines.fetch_add(1, Ordering::Relaxed) < self.lines_max
+        summed_up
     }
 
-    /// Begins the next interval; returns how many lines this one held back.
-    fn turn(&self) -> u64 {
-        self.lines.swap(0, Ordering::Relaxed).saturating_sub(self.lines_max)
+    /// Begins the next interval; returns how many lines this one held back, and of whom.
+    fn turn(&self) -> Vec<(u64, Option<String>)> {
+        let lines = self.lines.swap(0, Ordering::Relaxed).saturating_sub(self.lines_max);
+        let of_all = (lines > 0).then_some((lines, None));
+        let of_each = self.each.turn().into_iter();
+        of_all.into_iter().chain(of_each.map(|held| (held.lines, Some(held.who)))).collect()
     }
 
-    fn tell(&self, more: u64) {
+    fn tell(&self, more: u64, who: Option<&str>) {
         let (line, place) = (self.line, self.target);
         match self.level {
-            Level::ERROR => error!(more, line, place, "held back more lines like this one"),
-            Level::WARN => warn!(more, line, place, "held back more lines like this one"),
-            Level::INFO => info!(more, line, place, "held back more lines like this one"),
+            Level::ERROR => error!(more, who, line, place, "held back more lines like this one"),
+            Level::WARN => warn!(more, who, line, place, "held back more lines like this one"),
+            Level::INFO => info!(more, who, line, place, "held back more lines like this one"),
             Level::DEBUG | Level::TRACE => {
-                debug!(more, line, place, "held back more lines like this one");
+                debug!(more, who, line, place, "held back more lines like this one");
             }
         }
     }
@@ -96,35 +124,46 @@ pub(crate) fn begin() {
     SUMMED_UP.store(true, Ordering::Relaxed);
 }
 
-/// Ends the interval of every place, and logs one line for each that held lines back.
+/// Ends the interval of every place, and logs one line for each that held lines back, or for each
+/// who caused them.
 pub(crate) fn sum_up() {
     // Copied, so that the lock is free while they are logged: logging takes other locks.
     let places = PLACES.lock().unwrap_or_else(PoisonError::into_inner).clone();
     for place in places {
-        let more = place.turn();
-        if more > 0 {
+        for (more, who) in place.turn() {
             metrics::counter!("settlement_log_lines_held_back_total").increment(more);
-            place.tell(more);
+            place.tell(more, who.as_deref());
         }
     }
 }
 
 /// Logs a line whose cause is outside, within the limit of this place:
-/// `limited!(Stranger, WARN, { %app_id, %error }, "callback refused")`.
+/// `limited!(Stranger, WARN, { %app_id, %error }, "callback refused")`; or within the limit of one
+/// who causes its lines: `limited!(Peer of caller, INFO, "answered")`.
 macro_rules! limited {
-    ($cause:ident, $level:ident, $({ $($fields:tt)* },)? $line:literal) => {{
+    ($cause:ident $(of $who:expr)?, $level:ident, $({ $($fields:tt)* },)? $line:literal) => {{
         static PLACE: $crate::log_limit::LogLimit = $crate::log_limit::LogLimit::new(
             $crate::log_limit::Cause::$cause,
             tracing::Level::$level,
             module_path!(),
             $line,
         );
-        if PLACE.admits() {
+        if $crate::log_limit::admitted!(PLACE $(, $who)?) {
             tracing::event!(tracing::Level::$level, $({ $($fields)* },)? $line);
         }
     }};
 }
 pub(crate) use limited;
+
+macro_rules! admitted {
+    ($place:ident) => {
+        $place.admits()
+    };
+    ($place:ident, $who:expr) => {
+        $place.admits_of($who)
+    };
+}
+pub(crate) use admitted;
 
 #[cfg(test)]
 mod tests {
@@ -136,9 +175,11 @@ mod tests {
         let lines = |n: u64| (0..n).filter(|_| PLACE.admits()).count();
         begin();
         assert_eq!(lines(1_000), 10);
-        assert_eq!(PLACE.turn(), 990);
+        assert_eq!(PLACE.turn(), [(990, None)]);
         assert_eq!(lines(7), 7, "the next interval has a budget of its own");
-        assert_eq!(PLACE.turn(), 0, "and nothing to tell of");
+        assert_eq!((0..12).filter(|_| PLACE.admits_of("one")).count(), 10);
+        assert!(PLACE.admits_of("another"));
+        assert_eq!(PLACE.turn(), [(2, Some("one".to_owned()))], "and only this to tell of");
         let listed = PLACES.lock().unwrap().iter().filter(|place| place.target == "here").count();
         assert_eq!(listed, 1, "it is summed up, once");
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic_health::ServingStatus;
@@ -160,7 +161,7 @@ impl Server {
         if let Some(log) = core.audit.clone() {
             let stop = edges.clone();
             essentials.spawn("audit", &edges, async move {
-                stop.run_until_cancelled(reopen_when_told(log)).await;
+                stop.run_until_cancelled(tend(log)).await;
             });
         }
         let admin = Admin { metrics, readiness: health.readiness(), hosts: self.admin_hosts };
@@ -228,11 +229,20 @@ impl Server {
     }
 }
 
-/// Tools that have moved a file of log lines send SIGHUP.
-async fn reopen_when_told(log: AuditLog) {
+/// Sums up what the audit holds back. Opens its file anew when told: tools that have moved a file
+/// of lines send SIGHUP.
+async fn tend(log: AuditLog) {
     let mut signals = signal(SignalKind::hangup()).expect("SIGHUP can be handled");
-    while signals.recv().await.is_some() {
-        log.reopen();
+    let mut intervals = tokio::time::interval(log_limit::INTERVAL);
+    intervals.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            told = signals.recv() => match told {
+                Some(()) => log.reopen(),
+                None => return,
+            },
+            _ = intervals.tick() => log.sum_up(),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! The recording and the submission run in a task of their own: a caller that gives up, dies or
 //! runs out of time changes nothing about the settle.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use crate::settle::{
 use crate::store::{self, Insert, NewDue};
 
 /// A parsed CreateSettle.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Create {
     /// The one of `key`.
     pub app: Arc<App>,
@@ -37,6 +38,30 @@ pub struct Create {
     pub by: Option<CallerName>,
     /// When the answer must leave.
     pub deadline: Instant,
+    pub on_record: OnRecord,
+}
+
+/// What is to be called once the settle of a create is durable, or may be. It is dropped as soon as
+/// it is known that it is not. Either can be long after the answer.
+#[derive(Default)]
+pub struct OnRecord(Option<Box<dyn FnOnce() + Send + Sync>>);
+
+impl OnRecord {
+    pub fn call(what: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self(Some(Box::new(what)))
+    }
+
+    pub(crate) fn recorded(self) {
+        if let Some(call) = self.0 {
+            call();
+        }
+    }
+}
+
+impl fmt::Debug for OnRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnRecord")
+    }
 }
 
 /// What the caller waits for.
@@ -204,7 +229,7 @@ impl Gateway {
     /// The task that survives its caller. It answers once, and may work on the settle after that.
     async fn record_and_submit(
         self,
-        create: Create,
+        mut create: Create,
         admitted: Admitted,
         answer: oneshot::Sender<Result<Created, CreateError>>,
     ) {
@@ -218,7 +243,14 @@ impl Gateway {
         // A create that waits for the final state gets the record here, and then watches it.
         let early = create.return_when != ReturnWhen::Accepted;
         let by = create.by.clone();
-        match self.0.store.insert(record.clone(), Source::Gateway, by, due).await {
+        let on_record = std::mem::take(&mut create.on_record);
+        let inserted = self.0.store.insert(record.clone(), Source::Gateway, by, due).await;
+        match &inserted {
+            Ok(Insert::Inserted) | Err(store::Error::InDoubt(_)) => on_record.recorded(),
+            Ok(Insert::Existing(_))
+            | Err(store::Error::Unavailable(_) | store::Error::Unreadable(_)) => drop(on_record),
+        }
+        match inserted {
             Ok(Insert::Inserted) => {
                 let mut answer = Some(answer);
                 if early && let Some(answer) = answer.take() {

@@ -7,6 +7,7 @@
 //!
 //! What it must not know: what an RPC does.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::AUTHORIZATION;
@@ -17,6 +18,10 @@ use super::origin::Origin;
 use crate::callers::{Caller, Callers, Fingerprint, Known, Now, Right};
 use crate::http::peer::{At, Peer};
 use crate::settle::{AppId, CallerName, Reason};
+
+/// The names of a certificate in one line, and their length.
+const SHOWN_MAX: usize = 4;
+const SHOWN_BYTES_MAX: usize = 256;
 
 /// Why a call is turned away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,6 +92,28 @@ impl Identity {
         self.caller().map(|caller| &caller.name)
     }
 
+    /// The names in the verified certificate that the call comes with, be they a caller's or not,
+    /// as far as a line has room. Through a sidecar those that it has verified, if it tells any.
+    pub(crate) fn shown(&self) -> Vec<&str> {
+        let of_connection = || self.origin().map(|origin| &*origin.names).unwrap_or_default();
+        let names = self.evidence.proven(&self.now.known).unwrap_or_else(of_connection);
+        let shown = names.iter().take(SHOWN_MAX);
+        shown.map(|name| name.get(..SHOWN_BYTES_MAX).unwrap_or(name)).collect()
+    }
+
+    /// Who causes what this call causes, for limits: its caller; else the first name that it shows;
+    /// else the network that it comes from.
+    pub(crate) fn causer(&self) -> Cow<'_, str> {
+        if let Some(name) = self.name() {
+            return Cow::Borrowed(name.as_str());
+        }
+        if let Some(name) = self.shown().first() {
+            return Cow::Borrowed(*name);
+        }
+        let at = self.origin().and_then(|origin| origin.peer);
+        at.map_or(Cow::Borrowed("nowhere"), |at| Cow::Owned(at.network()))
+    }
+
     /// Whether it may make such calls for some app.
     pub(crate) fn may(&self, right: Right) -> Result<(), Denied> {
         self.check(|caller| caller.has(right))
@@ -143,14 +170,21 @@ impl Evidence {
         match self {
             Evidence::Token(token) => known.of_token(token),
             Evidence::Unreadable => None,
-            Evidence::Connection { names, of_sidecar, forwarded } => {
-                let names = names.iter().map(String::as_str);
-                match (*of_sidecar || known.is_sidecar(names.clone()), forwarded.as_deref()) {
-                    (false, _) => known.of_certificate(names),
-                    (true, Some(Ok(told))) => known.of_certificate(told.iter().map(String::as_str)),
-                    (true, Some(Err(_)) | None) => None,
-                }
+            Evidence::Connection { .. } => {
+                known.of_certificate(self.proven(known)?.iter().map(String::as_str))
             }
+        }
+    }
+
+    /// The names that a certificate proves: the one of the connection, or the one that a sidecar
+    /// has verified. A sidecar that tells none proves none.
+    fn proven(&self, known: &Known) -> Option<&[String]> {
+        let Evidence::Connection { names, of_sidecar, forwarded } = self else { return None };
+        let is_sidecar = *of_sidecar || known.is_sidecar(names.iter().map(String::as_str));
+        match (is_sidecar, forwarded.as_deref()) {
+            (false, _) => Some(names),
+            (true, Some(Ok(told))) => Some(told),
+            (true, Some(Err(_)) | None) => None,
         }
     }
 }
@@ -240,6 +274,41 @@ mod tests {
         ] {
             assert_eq!(of(names, token), None, "{names:?} {token:?}");
         }
+    }
+
+    /// Who a call would be of, in the audit and for limits, if no caller is known.
+    #[test]
+    fn what_a_stranger_has_proven_is_shown_and_tells_it_from_others() {
+        let far = At::Address(([10, 0, 0, 1], 1).into());
+        let of = |at: At, names: &[&str], headers: &[(&'static str, &str)]| {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.insert(*name, value.parse().unwrap());
+            }
+            let mut extensions = Extensions::new();
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            extensions.insert(Peer { at, names });
+            let identity = Identity::of(&map, &extensions, &certified());
+            (identity.shown().join(" "), identity.causer().into_owned())
+        };
+        let of_both = |text: &str, causer: &str| (text.to_owned(), causer.to_owned());
+        let wrong = ("authorization", "Bearer stolen");
+        let told = (forwarded::HEADER, "URI=spiffe://corp/stranger");
+        assert_eq!(of(far, &[], &[]), of_both("", "10.0.0.1"));
+        assert_eq!(of(far, &[], &[told]), of_both("", "10.0.0.1"), "its word is not believed");
+        assert_eq!(of(far, &["a.corp", "b.corp"], &[]), of_both("a.corp b.corp", "a.corp"));
+        assert_eq!(of(far, &["a.corp"], &[wrong]), of_both("a.corp", "a.corp"));
+        assert_eq!(of(far, &["desk.corp"], &[]), of_both("desk.corp", "desk"), "a caller");
+        assert_eq!(of(At::Sidecar, &[], &[]), of_both("", "sidecar"));
+        let mesh = ["spiffe://corp/mesh"];
+        for (at, names) in [(At::Sidecar, &[][..]), (far, &mesh)] {
+            let stranger = "spiffe://corp/stranger";
+            assert_eq!(of(at, names, &[told]), of_both(stranger, stranger));
+        }
+        assert_eq!(of(far, &mesh, &[]), of_both(mesh[0], mesh[0]));
+        let (long, many) = ("x".repeat(1_000), ["a.corp"; 9]);
+        assert_eq!(of(far, &[&long], &[]).0.len(), SHOWN_BYTES_MAX);
+        assert_eq!(of(far, &many, &[]).0.split(' ').count(), SHOWN_MAX);
     }
 
     #[test]

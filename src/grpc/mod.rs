@@ -153,6 +153,7 @@ impl Service {
         name_span(&parsed.key.app_id, parsed.key.out_settle_no.as_str());
         let names = Names::of_create(&parsed.key, &parsed.content);
         let app = self.admit(&mut identity, &parsed.key.app_id, &names, Rpc::CreateSettle)?;
+        let begun = self.begun(What::Create, Rpc::CreateSettle, &identity, Told::about(&names));
         let create = Create {
             app: Arc::clone(app),
             key: parsed.key,
@@ -161,8 +162,8 @@ impl Service {
             return_when: parsed.return_when,
             by: identity.name().cloned(),
             deadline: deadline.at,
+            on_record: begun.on_record(),
         };
-        let begun = self.begun(What::Create, Rpc::CreateSettle, &identity, Told::about(&names));
         let created = self.gateway.create(create).await;
         let created = match created {
             Ok(created) => created,
@@ -504,9 +505,12 @@ fn denied_by(
     status::denied(denied, names, rpc)
 }
 
-/// Runs a call in its span and logs how it ended, once.
+/// Runs a call in its span and logs how it ended, once. A caller can have as many calls as it
+/// likes, so its lines are limited, but for those of answers that tell of something new.
 async fn logged<T>(
     rpc: Rpc,
+    identity: Identity,
+    is_news: fn(&T) -> bool,
     call: impl Future<Output = Result<T, Status>>,
 ) -> Result<Response<T>, Status> {
     let span = rpc_span(rpc);
@@ -515,14 +519,18 @@ async fn logged<T>(
         let result = call.await;
         let code = result.as_ref().map_or_else(Status::code, |_| tonic::Code::Ok);
         Span::current().record("code", field::debug(code));
+        let causer = identity.causer();
         match &result {
             // Each of these is a row of the database as well.
-            Ok(_) if rpc == Rpc::CreateSettle => info!("answered"),
-            Ok(_) => limited!(Peer, INFO, "answered"),
+            Ok(answer) if is_news(answer) => info!("answered"),
+            Ok(_) => limited!(Peer of &causer, INFO, "answered"),
             Err(status) if code == tonic::Code::Unauthenticated => {
-                limited!(Stranger, INFO, { reason = status::reason(status) }, "answered");
+                let reason = status::reason(status);
+                limited!(Stranger of &causer, INFO, { reason }, "answered");
             }
-            Err(status) => limited!(Peer, INFO, { reason = status::reason(status) }, "answered"),
+            Err(status) => {
+                limited!(Peer of &causer, INFO, { reason = status::reason(status) }, "answered");
+            }
         }
         // A watch is counted when it ends.
         if rpc != Rpc::WatchSettle || result.is_err() {
@@ -540,7 +548,9 @@ impl SettlementService for Service {
         &self,
         request: Request<v1::CreateSettleRequest>,
     ) -> Result<Response<v1::CreateSettleResponse>, Status> {
-        logged(Rpc::CreateSettle, self.create(request)).await
+        let is_news = |created: &v1::CreateSettleResponse| !created.replayed;
+        let identity = self.identity(&request);
+        logged(Rpc::CreateSettle, identity, is_news, self.create(request)).await
     }
 
     type WatchSettleStream = WatchStream;
@@ -549,34 +559,39 @@ impl SettlementService for Service {
         &self,
         request: Request<v1::WatchSettleRequest>,
     ) -> Result<Response<WatchStream>, Status> {
-        logged(Rpc::WatchSettle, self.watch(request)).await
+        let identity = self.identity(&request);
+        logged(Rpc::WatchSettle, identity, |_| false, self.watch(request)).await
     }
 
     async fn wait_settle(
         &self,
         request: Request<v1::WaitSettleRequest>,
     ) -> Result<Response<v1::WaitSettleResponse>, Status> {
-        logged(Rpc::WaitSettle, self.wait(request)).await
+        let identity = self.identity(&request);
+        logged(Rpc::WaitSettle, identity, |_| false, self.wait(request)).await
     }
 
     async fn get_settle(
         &self,
         request: Request<v1::GetSettleRequest>,
     ) -> Result<Response<v1::GetSettleResponse>, Status> {
-        logged(Rpc::GetSettle, self.get(request)).await
+        let identity = self.identity(&request);
+        logged(Rpc::GetSettle, identity, |_| false, self.get(request)).await
     }
 
     async fn query_settles(
         &self,
         request: Request<v1::QuerySettlesRequest>,
     ) -> Result<Response<v1::QuerySettlesResponse>, Status> {
-        logged(Rpc::QuerySettles, self.query(request)).await
+        let identity = self.identity(&request);
+        logged(Rpc::QuerySettles, identity, |_| false, self.query(request)).await
     }
 
     async fn list_settles(
         &self,
         request: Request<v1::ListSettlesRequest>,
     ) -> Result<Response<v1::ListSettlesResponse>, Status> {
-        logged(Rpc::ListSettles, self.list(request)).await
+        let identity = self.identity(&request);
+        logged(Rpc::ListSettles, identity, |_| false, self.list(request)).await
     }
 }

@@ -151,34 +151,39 @@ impl OperatorService for Service {
         &self,
         request: Request<v1::ShowSettleRequest>,
     ) -> Result<Response<v1::ShowSettleResponse>, Status> {
-        logged(Rpc::ShowSettle, self.show(request)).await
+        let identity = self.identity(&request);
+        logged(Rpc::ShowSettle, identity, |_| false, self.show(request)).await
     }
 
     async fn list_stuck_settles(
         &self,
         request: Request<v1::ListStuckSettlesRequest>,
     ) -> Result<Response<v1::ListStuckSettlesResponse>, Status> {
-        logged(Rpc::ListStuckSettles, self.list_stuck(request)).await
+        let identity = self.identity(&request);
+        logged(Rpc::ListStuckSettles, identity, |_| false, self.list_stuck(request)).await
     }
 
     async fn resolve_contradiction(
         &self,
         request: Request<v1::ResolveContradictionRequest>,
     ) -> Result<Response<v1::ResolveContradictionResponse>, Status> {
-        logged(Rpc::ResolveContradiction, self.resolve(request)).await
+        let identity = self.identity(&request);
+        logged(Rpc::ResolveContradiction, identity, |_| false, self.resolve(request)).await
     }
 
     async fn stop_sending(
         &self,
         request: Request<v1::StopSendingRequest>,
     ) -> Result<Response<v1::StopSendingResponse>, Status> {
-        logged(Rpc::StopSending, self.stop(request)).await
+        let identity = self.identity(&request);
+        logged(Rpc::StopSending, identity, |_| false, self.stop(request)).await
     }
 
     async fn end_settle(
         &self,
         request: Request<v1::EndSettleRequest>,
     ) -> Result<Response<v1::EndSettleResponse>, Status> {
-        logged(Rpc::EndSettle, self.end(request)).await
+        let identity = self.identity(&request);
+        logged(Rpc::EndSettle, identity, |_| false, self.end(request)).await
     }
 }

@@ -1,7 +1,9 @@
 //! From where a call came, for the audit: the peer of its connection, and the trace that it is part
 //! of.
 //!
-//! What it must not know: who made the call. Nothing here is proven.
+//! What it must not know: who made the call. Of what is here only the certificate is proven.
+
+use std::sync::Arc;
 
 use http::HeaderMap;
 
@@ -14,6 +16,8 @@ pub(crate) struct Origin {
     /// `None`: the call was made in this process.
     pub peer: Option<At>,
     pub trace_id: Option<String>,
+    /// In the verified certificate of the connection.
+    pub names: Arc<[String]>,
 }
 
 impl Origin {
@@ -21,7 +25,11 @@ impl Origin {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let traced = text("traceparent").and_then(trace_id);
         let trace_id = traced.or_else(|| text("x-request-id").filter(|id| is_plain(id)));
-        Self { peer: peer.map(|peer| peer.at), trace_id: trace_id.map(str::to_owned) }
+        Self {
+            peer: peer.map(|peer| peer.at),
+            trace_id: trace_id.map(str::to_owned),
+            names: peer.map(|peer| Arc::clone(&peer.names)).unwrap_or_default(),
+        }
     }
 }
 

@@ -34,6 +34,7 @@ use super::identity::Identity;
 use super::reasons::Outcome;
 use super::rpc::{self, Rpc};
 use super::status::{self, Limit};
+use crate::http::peer::{At, Peer};
 use crate::http::seats::{Activity, AtWork};
 use crate::log_limit::limited;
 use crate::settle::Reason;
@@ -213,6 +214,8 @@ struct Case {
     connection: Arc<Connection>,
     /// `None`: the caller is in this process.
     activity: Option<Arc<Activity>>,
+    /// From where the call came; `None` as well.
+    from: Option<At>,
 }
 
 impl Case {
@@ -225,7 +228,8 @@ impl Case {
         };
         let connection = Connection::of(request.extensions(), process);
         let activity = request.extensions().get().cloned();
-        Self { rpc, path, entered: Entered::default(), connection, activity }
+        let from = request.extensions().get().map(|peer: &Peer| peer.at);
+        Self { rpc, path, entered: Entered::default(), connection, activity, from }
     }
 
     /// From now on its connection need not make room for another one.
@@ -361,7 +365,9 @@ impl Case {
         rpc::count(self.rpc, status.code());
         let rpc = self.rpc.map_or("none", Rpc::name);
         let outcome = outcome.map(Outcome::as_str);
-        limited!(Stranger, INFO, { rpc, code = ?status.code(), reason = reason.as_str(), outcome },
+        let (code, reason) = (status.code(), reason.as_str());
+        let from = self.from.map(At::network).unwrap_or_default();
+        limited!(Stranger of &from, INFO, { rpc, ?code, reason, outcome, from },
             "answered by the server's stack");
         status
     }

@@ -145,9 +145,10 @@ impl Pump {
     fn end(&self, outcome: Result<(), Status>) {
         let code = outcome.as_ref().map_or_else(Status::code, |()| Code::Ok);
         Rpc::WatchSettle.count(code);
+        let causer = self.opener.identity.causer();
         match &outcome {
-            Ok(()) => limited!(Peer, INFO, "watch ended with the final state"),
-            Err(status) => limited!(Peer, INFO, {
+            Ok(()) => limited!(Peer of &causer, INFO, "watch ended with the final state"),
+            Err(status) => limited!(Peer of &causer, INFO, {
                 code = ?status.code(), reason = status::reason(status)
             }, "watch ended"),
         }

@@ -4,7 +4,7 @@
 //! What it must not know: which caller has such a name.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
@@ -50,6 +50,19 @@ impl At {
         match self {
             At::Address(addr) => Some(addr.ip()),
             At::Sidecar => None,
+        }
+    }
+
+    /// The network that it is in, for limits: an address; of IPv6 the 64 bits that one peer may
+    /// have all addresses of.
+    pub(crate) fn network(self) -> String {
+        match self.ip().map(|ip| ip.to_canonical()) {
+            Some(IpAddr::V4(ip)) => ip.to_string(),
+            Some(IpAddr::V6(ip)) => {
+                let [a, b, c, d, ..] = ip.segments();
+                format!("{}/64", Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+            }
+            None => self.to_string(),
         }
     }
 }
@@ -126,6 +139,17 @@ mod tests {
         assert_eq!(seen(named(vec![])), Vec::<String>::new());
         assert_eq!(seen(CertificateDer::from(vec![0x30, 0])), Vec::<String>::new());
         assert_eq!(Peer::certified(At::Sidecar, &[]).names.len(), 0);
+    }
+
+    #[test]
+    fn one_peer_with_many_addresses_is_in_one_network() {
+        let network = |addr: &str| At::Address(addr.parse().unwrap()).network();
+        assert_eq!(network("10.0.0.9:1"), "10.0.0.9");
+        assert_eq!(network("[::ffff:10.0.0.9]:1"), "10.0.0.9");
+        for addr in ["[2001:db8:1:2::9]:1", "[2001:db8:1:2:ffff::1]:2"] {
+            assert_eq!(network(addr), "2001:db8:1:2::/64");
+        }
+        assert_eq!(At::Sidecar.network(), "sidecar");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! What it must not know: where a certificate comes from.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
+use super::peer::At;
 use super::seats::Activity;
 use crate::log_limit::limited;
 
@@ -51,6 +53,7 @@ impl Tls {
         stop: &CancellationToken,
     ) -> Result<Box<TlsStream<TcpStream>>, Unshaken> {
         let acceptor = TlsAcceptor::from(self.0.load_full());
+        let peer = socket.peer_addr().map(At::Address);
         // A stream is larger than a future should be.
         let shaking = Box::pin(acceptor.accept(socket));
         let shaken = tokio::select! {
@@ -62,7 +65,14 @@ impl Tls {
         match shaken {
             Ok(Ok(stream)) => Ok(Box::new(stream)),
             Ok(Err(error)) => {
-                limited!(Stranger, DEBUG, { %error }, "a TLS handshake failed");
+                let network = peer.as_ref().map_or(String::new(), |at| at.network());
+                match is_of_certificate(&error) {
+                    true => limited!(Stranger of &network, WARN, { %error, from = network },
+                        "a client certificate is not believed"),
+                    // Also each probe that only connects.
+                    false => limited!(Stranger of &network, DEBUG, { %error, from = network },
+                        "a TLS handshake failed"),
+                }
                 Err(Unshaken::Failed)
             }
             Err(_) => {
@@ -71,6 +81,13 @@ impl Tls {
             }
         }
     }
+}
+
+/// Whether a handshake failed because the peer has sent a certificate that is not good: it has
+/// ended, for example, or comes from another authority.
+fn is_of_certificate(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|error| error.downcast_ref());
+    matches!(error, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 impl fmt::Debug for Tls {

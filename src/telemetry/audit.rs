@@ -25,6 +25,7 @@ pub const STDOUT: &str = "stdout";
 pub struct AuditLog {
     queue: LogQueue,
     reopen: Arc<AtomicBool>,
+    audit: Audit,
 }
 
 const PURPOSE: Purpose = Purpose {
@@ -36,7 +37,7 @@ const PURPOSE: Purpose = Purpose {
 
 impl AuditLog {
     /// `to`: [`OFF`], [`STDOUT`] or the path of a file, to which lines are added.
-    pub fn open(to: &str) -> io::Result<Option<Self>> {
+    pub fn open(to: &str, clock: Clock) -> io::Result<Option<Self>> {
         let reopen = Arc::new(AtomicBool::new(false));
         let queue = match to {
             OFF => return Ok(None),
@@ -46,13 +47,19 @@ impl AuditLog {
                 LogQueue::start(file, &PURPOSE)
             }
         };
-        Ok(Some(Self { queue, reopen }))
+        let lines = queue.clone();
+        let audit = Audit::new(clock, move |line| lines.push(line));
+        Ok(Some(Self { queue, reopen, audit }))
     }
 
     /// What writes lines to it.
-    pub fn audit(&self, clock: Clock) -> Audit {
-        let queue = self.queue.clone();
-        Audit::new(clock, move |line| queue.push(line))
+    pub fn audit(&self) -> Audit {
+        self.audit.clone()
+    }
+
+    /// Tells what was held back. To be called every [`crate::log_limit::INTERVAL`].
+    pub fn sum_up(&self) {
+        self.audit.sum_up();
     }
 
     /// Before the next line the file is opened by its name again: a tool has moved it.
@@ -62,6 +69,7 @@ impl AuditLog {
 
     /// Waits until all lines are written or cannot be, for a limited time.
     pub fn finish(&self) {
+        self.sum_up();
         self.queue.finish();
     }
 }

@@ -2,11 +2,14 @@
 //! output, and nothing in it that is secret.
 
 use std::path::Path;
+use std::time::Instant;
 
 use serde_json::Value;
 use settlement_gateway::callers::Fingerprint;
 use settlement_gateway::proto::v1;
+use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
 use tempfile::TempDir;
+use tonic::transport::Endpoint;
 use tonic::{Code, Request};
 
 use crate::harness::{APP_ID, create_on, create_request, simulator, within};
@@ -39,7 +42,7 @@ pub fn bearing<T>(message: T, token: &str) -> Request<T> {
 }
 
 /// The lines of a file, once it has as many.
-async fn lines(file: &Path, count: usize) -> Vec<Value> {
+pub async fn lines(file: &Path, count: usize) -> Vec<Value> {
     let read = async {
         loop {
             let text = std::fs::read_to_string(file).unwrap_or_default();
@@ -170,9 +173,16 @@ async fn on_standard_output_it_follows_the_banner() {
     assert_eq!(serde_json::from_str::<Value>(lines[0]).unwrap()["number"], "n-1");
 }
 
-/// Strangers cannot fill the disk with what they are refused.
+/// How often lines were held back of this kind, and whose.
+fn held_back(lines: &[Value], of: &str) -> (u64, Vec<String>) {
+    let held = lines.iter().filter(|line| line["what"] == "held_back" && line["of"] == of);
+    let by = held.clone().map(|line| line["by"].as_str().unwrap().to_owned()).collect();
+    (held.map(|line| line["held_back"].as_u64().unwrap()).sum(), by)
+}
+
+/// Strangers cannot fill the disk with what they are refused, and one hides no other.
 #[tokio::test]
-async fn refusals_of_strangers_are_limited_and_creates_are_not() {
+async fn refusals_of_each_stranger_are_limited_and_creates_are_not() {
     let (sim, dir) = (simulator().await, TempDir::new().unwrap());
     let file = dir.path().join("audit.jsonl");
     let server = audited(file.to_str().unwrap());
@@ -183,14 +193,76 @@ async fn refusals_of_strangers_are_limited_and_creates_are_not() {
         let status = within("CreateSettle", client.create_settle(stranger)).await.unwrap_err();
         assert_eq!(status.code(), Code::Unauthenticated);
     }
+    let elsewhere = Endpoint::from_shared(gateway.url()).unwrap();
+    let elsewhere = elsewhere.local_address(Some([127, 0, 0, 2].into())).connect_lazy();
+    let stranger = bearing(create_request("other"), "stolen");
+    let mut other = SettlementServiceClient::new(elsewhere);
+    within("CreateSettle", other.create_settle(stranger)).await.unwrap_err();
     client.create_settle(bearing(create_request("n-1"), SHOP)).await.unwrap();
     gateway.signal("TERM").await;
-    assert!(gateway.ended().await.0.success());
+    let (status, log) = gateway.ended().await;
+    assert!(status.success());
     let lines = lines(&file, 2).await;
-    let refused = lines.iter().filter(|line| line["what"] == "refusal").count();
+    let from = |address: &str| {
+        let from = |line: &&Value| line["from"].as_str().is_some_and(|at| at.starts_with(address));
+        lines.iter().filter(|line| line["what"] == "refusal").filter(from).count()
+    };
     // Ten in ten seconds, and the second ten seconds may have begun.
+    let refused = from("127.0.0.1:");
     assert!((10..=20).contains(&refused), "{refused}");
-    assert_eq!(lines.last().unwrap()["what"], "create");
+    assert_eq!(from("127.0.0.2:"), 1);
+    let (held_back, by) = held_back(&lines, "refusal");
+    assert_eq!(refused as u64 + held_back, 100);
+    assert!(by.iter().all(|by| by == "127.0.0.1"), "{by:?}");
+    assert_eq!(lines.iter().filter(|line| line["what"] == "create").count(), 1);
+    let logged = |address: &str| log.contains(&format!("\"from\":\"{address}\""));
+    assert!(logged("127.0.0.1") && logged("127.0.0.2"), "{log}");
+}
+
+/// A caller cannot fill the disk with what is recorded already.
+#[tokio::test]
+async fn repeats_and_failures_of_a_caller_are_limited_and_what_is_recorded_anew_never_is() {
+    const REPEATS: u64 = 1_000;
+    const NEW: usize = 250;
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let file = dir.path().join("audit.jsonl");
+    let setting = Setting {
+        server: audited(file.to_str().unwrap()),
+        variables: &[("SETTLEMENT_APPS_0_REQUESTS_PER_SECOND", "10_000")],
+        ..Setting::default()
+    };
+    let gateway = Process::start(&sim, dir.path(), setting).await;
+    let mut client = gateway.client.clone();
+    let began = Instant::now();
+    for n in 0..REPEATS {
+        // Every second one is another content, which fails.
+        let request = create_on("again", if n % 2 == 0 { "order" } else { "another" });
+        let _ = within("CreateSettle", client.create_settle(bearing(request, SHOP))).await;
+    }
+    for n in 0..NEW {
+        let request = bearing(create_request(&format!("new-{n}")), SHOP);
+        within("CreateSettle", client.create_settle(request)).await.unwrap();
+    }
+    let intervals = began.elapsed().as_secs() / 10 + 2;
+    gateway.signal("TERM").await;
+    let (status, log) = gateway.ended().await;
+    assert!(status.success());
+    let lines = lines(&file, NEW).await;
+    let (again, new): (Vec<&Value>, Vec<&Value>) = lines
+        .iter()
+        .filter(|line| line["what"] == "create")
+        .partition(|line| line["number"] == "again");
+    assert_eq!(new.len(), NEW);
+    let (held_back, by) = held_back(&lines, "create");
+    assert_eq!(again.len() as u64 + held_back, REPEATS);
+    assert!(by.iter().all(|by| by == "shop"), "{by:?}");
+    // The first of them is new as well.
+    let most = 200 * intervals;
+    assert!(again.len() as u64 <= 1 + most, "{} of {most}", again.len());
+    let answered = log.matches("\"answered\"").count() as u64;
+    assert!(answered <= 1 + NEW as u64 + most, "{answered}");
+    let summed_up = |line: &str| line.contains("held back more") && line.contains("\"shop\"");
+    assert!(held_back == 0 || log.lines().any(summed_up), "{log}");
 }
 
 #[tokio::test]

@@ -95,6 +95,8 @@ async fn a_client_certificate_is_good_or_the_connection_ends() {
             assert!(asked.is_err(), "{what}, {versions:?}");
         }
     }
+    let line = ["\"WARN\"", "is not believed", "certificate expired", "127.0.0.1"];
+    gateway.process.logged_together(&line).await;
 }
 
 #[tokio::test]

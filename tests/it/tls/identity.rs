@@ -178,6 +178,26 @@ async fn what_comes_through_the_socket_is_believed_and_what_comes_by_tcp_is_not(
     }
 }
 
+/// Of a refusal: those that were verified here, and those that a sidecar has verified.
+#[tokio::test]
+async fn the_audit_shows_the_names_of_a_certificate_that_is_no_callers() {
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let file = dir.path().join("audit.jsonl");
+    let server = format!("audit_to = {file:?}\n{}", known());
+    let gateway = Secured::start(&sim, &server).await;
+    let addr = gateway.process.grpc_addr();
+    let settles =
+        |names: &[&str]| client(&gateway, Some(&gateway.clients.issue(names))).settles(addr);
+    let mut stranger = settles(&["spiffe://corp/stranger", "stranger.corp"]);
+    assert_eq!(lists(&mut stranger, APP_ID, &[]).await, Code::Unauthenticated);
+    let told = format!("By={MESH};URI=spiffe://corp/another");
+    assert_eq!(lists(&mut settles(&[MESH]), APP_ID, &[&told]).await, Code::Unauthenticated);
+    let lines = crate::audit::lines(&file, 2).await;
+    let own = serde_json::json!(["spiffe://corp/stranger", "stranger.corp"]);
+    assert_eq!(lines[0]["shown"], own, "{lines:?}");
+    assert_eq!(lines[1]["shown"], serde_json::json!(["spiffe://corp/another"]), "{lines:?}");
+}
+
 /// On the connection that it has open, whose certificate stays good.
 #[tokio::test]
 async fn a_name_that_is_taken_out_ends_its_watch_and_its_calls_and_no_others() {
@@ -211,7 +231,8 @@ async fn a_name_that_is_taken_out_ends_its_watch_and_its_calls_and_no_others() {
 #[tokio::test]
 async fn serve_warns_of_names_that_no_call_can_show_and_of_tokens_in_plain_text() {
     let (sim, dir) = (simulator().await, TempDir::new().unwrap());
-    let block = "[[callers]]\nname = \"job\"\ncertificate_names = [\"job.corp\"]\n";
+    let block =
+        "[[callers]]\nname = \"job\"\nrights = [\"read\"]\ncertificate_names = [\"job.corp\"]\n";
     let token = settlement_gateway::callers::Fingerprint::of("a-token-that-cannot-be-guessed");
     let more = format!("{block}token_sha256 = [\"{token}\"]\n");
     let variables = &[("SETTLEMENT_SERVER_GRPC_ADDR", "0.0.0.0:0")];
