@@ -1,10 +1,11 @@
-//! The log beside the database becomes short while the writer goes on.
+//! The log beside the database becomes short while the writer goes on, and loses no commit.
 
 use std::fs;
 use std::time::Duration;
 
 use super::super::files::beside;
 use super::super::{Sqlite, SqliteOptions};
+use super::Stepped;
 use crate::settle::{Origin, Record, Source};
 use crate::store::Store;
 use crate::store::contract_tests::fixtures::*;
@@ -71,4 +72,37 @@ async fn what_is_committed_is_moved_while_the_writer_goes_on() {
     assert!(store.get(&large(10_001).key).await.unwrap().is_some());
     store.close().await;
     assert!(!beside(&path, "-wal").exists());
+}
+
+/// A batch that writes nothing is not reported by SQLite, so the number of pages is an old one, or
+/// there is none. What is in the log then, others have put there: an earlier process, or a write
+/// before the connection was followed.
+#[tokio::test]
+async fn nothing_is_cut_off_before_a_commit_has_told_how_long_the_log_is() {
+    for reconnected in [false, true] {
+        let mut stepped = Stepped::open();
+        assert_eq!(stepped.alone(|store| async move { store.ping().await }).await, Ok(()));
+        if reconnected {
+            stepped.fail_commits();
+            let broken = stepped.alone(|store| async move { store.ping().await }).await;
+            assert!(broken.is_err(), "{broken:?}");
+        }
+        let other = as_another_program(&stepped.path);
+        let begin = "PRAGMA wal_autocheckpoint = 0; CREATE TABLE scratch (bytes BLOB)";
+        other.execute_batch(begin).unwrap();
+        for _ in 0..20 {
+            other.execute("INSERT INTO scratch VALUES (randomblob(4 * 1024 * 1024))", []).unwrap();
+        }
+        let log = beside(&stepped.path, "-wal");
+        let before = fs::metadata(&log).unwrap().len();
+        assert!(before > 80 * MIB, "{before}");
+        // There is no such settle, so its swap writes nothing.
+        let none = fact(next(&submitted(key("none")), |_| {}));
+        let swapped = stepped.alone(|store| async move { store.swap(none).await }).await;
+        assert!(swapped.is_ok(), "{swapped:?}");
+        assert_eq!(fs::metadata(&log).unwrap().len(), before, "what is in it was cut off");
+        let stored = "SELECT sum(length(bytes)) FROM scratch";
+        let bytes: i64 = other.query_row(stored, [], |row| row.get(0)).unwrap();
+        assert_eq!(bytes, 80 * 1024 * 1024);
+    }
 }
