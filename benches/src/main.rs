@@ -16,6 +16,7 @@ mod plot;
 mod records;
 mod rounds;
 mod scaling;
+mod secured;
 mod servers;
 mod stored;
 mod sustained;
@@ -93,6 +94,9 @@ enum Command {
         /// How long to wait before memory is measured.
         #[arg(long, default_value_t = 11_000)]
         settled_ms: u64,
+        /// The memory only, with TLS and a caller that is known by its client certificate.
+        #[arg(long)]
+        mtls: bool,
     },
     /// What many stored settles change.
     Stored {
@@ -161,8 +165,9 @@ fn run(command: Command) -> Result<(), Failure> {
             Ok(())
         }
         Command::Writes { at } => writes::run(&at.programs()?),
-        Command::Watches { at, watches, settled_ms } => {
-            watches::run(&at.programs()?, watches, Duration::from_millis(settled_ms))
+        Command::Watches { at, watches, settled_ms, mtls } => {
+            let run = if mtls { watches::run_by_mtls } else { watches::run };
+            run(&at.programs()?, watches, Duration::from_millis(settled_ms))
         }
         Command::Stored { at, settles } => stored::run(&at.programs()?, settles),
         Command::Sustained { at, stretches, seconds } => {

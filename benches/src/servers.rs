@@ -15,6 +15,7 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::Failure;
 use crate::machine::{Cores, cpu_of, resident_of};
 use crate::numbers::{APPS, app_id};
+use crate::secured::Secrets;
 
 const START_TIME_MAX: Duration = Duration::from_secs(30);
 const STOP_TIME_MAX: Duration = Duration::from_secs(60);
@@ -166,6 +167,16 @@ impl Programs {
             return Err(String::from_utf8_lossy(&made.stderr).into());
         }
         self.gateway_again(name, cores)
+    }
+
+    /// From its next start on it speaks TLS, and knows its caller by a certificate.
+    pub fn secure(&self, name: &str, secrets: &Secrets) -> Result<(), Failure> {
+        let directory = self.directory.join(name);
+        let [server, caller] = secrets.write(&directory)?;
+        let config = directory.join("gateway.toml");
+        let text = fs::read_to_string(&config)?;
+        let text = text.replacen("[server]\n", &format!("[server]\n{server}"), 1);
+        Ok(fs::write(&config, text + &caller)?)
     }
 
     /// Starts the gateway on its existing database.

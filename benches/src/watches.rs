@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use settlement_gateway::proto::v1::watch_settle_request::Key;
 use settlement_gateway::proto::v1::watch_settle_response::Event;
-use settlement_gateway::proto::v1::{SettleState, WatchSettleRequest, WatchSettleResponse};
+use settlement_gateway::proto::v1::{
+    ListSettlesRequest, SettleState, WatchSettleRequest, WatchSettleResponse,
+};
 use tokio::task::JoinSet;
 use tonic::Streaming;
 
@@ -16,10 +18,13 @@ use crate::judged::{Judged, at_most};
 use crate::load::{self, Client, Plan, Target, connect};
 use crate::machine::{Cores, flushes, median};
 use crate::numbers::{Numbers, app_id};
+use crate::secured::{Secrets, connect_by};
 use crate::servers::{Programs, Server};
 use crate::upstream::Upstream;
 
 const CONNECTIONS: usize = 100;
+/// How many measure what a connection by mTLS costs.
+const MTLS_CONNECTIONS: usize = 500;
 /// How many watches measure the latency, one after the other.
 const LATENCIES: u64 = 200;
 const NEWS_TIME_MAX: Duration = Duration::from_secs(60);
@@ -35,11 +40,47 @@ pub fn run(programs: &Programs, watches: u64, settled: Duration) -> Result<(), F
     let server = programs.gateway("watches", &cores, &upstream.url())?;
     create(&server, watches + 1 + LATENCIES)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut judged = vec![runtime.block_on(memory(&server, watches, settled))?];
+    let clients = runtime.block_on(connect_all(&server.url))?;
+    let mut judged = vec![runtime.block_on(memory(&server, clients, watches, settled))?];
     judged.push(runtime.block_on(fan_out(&server, watches))?);
     let flush_us = median(&flushes(&programs.directory)?);
     judged.push(runtime.block_on(latency(&server, watches + 1, flush_us))?);
     Judged::print(&judged);
+    Ok(())
+}
+
+/// The memory of watches whose caller is known by a client certificate, and of its connections.
+pub fn run_by_mtls(programs: &Programs, watches: u64, settled: Duration) -> Result<(), Failure> {
+    let cores = Cores::split(1)?;
+    println!("{}", cores.describe());
+    let upstream = Upstream::start()?;
+    let server = programs.gateway("watches", &cores, &upstream.url())?;
+    create(&server, watches)?;
+    server.stop()?;
+    let secrets = Secrets::make()?;
+    programs.secure("watches", &secrets)?;
+    let server = programs.gateway_again("watches", &cores)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let judged = runtime.block_on(async {
+        let mut clients = Vec::new();
+        tokio::time::sleep(settled).await;
+        let before = server.resident()?;
+        for _ in 0..MTLS_CONNECTIONS {
+            let mut client = connect_by(&secrets, &server.url)?;
+            // The connection is there, and its caller is known.
+            let app_id = app_id(0);
+            let one = ListSettlesRequest { app_id, page_size: 1, ..Default::default() };
+            client.list_settles(one).await?;
+            clients.push(client);
+        }
+        tokio::time::sleep(settled).await;
+        let kib = server.resident()?.saturating_sub(before) as f64 / 1024.0;
+        let kib = kib / MTLS_CONNECTIONS as f64;
+        println!("{MTLS_CONNECTIONS} connections by mTLS, each with a call: {kib:.1} KiB each");
+        clients.truncate(CONNECTIONS);
+        memory(&server, clients, watches, settled).await
+    })?;
+    Judged::print(&[judged]);
     Ok(())
 }
 
@@ -81,14 +122,25 @@ async fn open(
     url: &str,
     numbers: impl Iterator<Item = u64>,
 ) -> Result<Vec<Streaming<WatchSettleResponse>>, Failure> {
+    open_on(connect_all(url).await?, numbers).await
+}
+
+async fn connect_all(url: &str) -> Result<Vec<Client>, Failure> {
     let mut clients = Vec::new();
     for _ in 0..CONNECTIONS {
         clients.push(connect(url).await?);
     }
+    Ok(clients)
+}
+
+async fn open_on(
+    clients: Vec<Client>,
+    numbers: impl Iterator<Item = u64>,
+) -> Result<Vec<Streaming<WatchSettleResponse>>, Failure> {
     let mut opening = JoinSet::new();
     let mut streams = Vec::new();
     for (index, number) in numbers.enumerate() {
-        let mut client = clients[index % CONNECTIONS].clone();
+        let mut client = clients[index % clients.len()].clone();
         opening.spawn(async move { watch(&mut client, number).await });
         while opening.len() >= CONNECTIONS {
             let opened = opening.join_next().await.ok_or("no watch was opened")?;
@@ -138,10 +190,15 @@ pub fn growth(
 }
 
 /// Each watch follows a settle of its own.
-async fn memory(server: &Server, watches: u64, settled: Duration) -> Result<Judged, Failure> {
+async fn memory(
+    server: &Server,
+    clients: Vec<Client>,
+    watches: u64,
+    settled: Duration,
+) -> Result<Judged, Failure> {
     tokio::time::sleep(settled).await;
     let before = server.resident()?;
-    let streams = open(&server.url, 0..watches).await?;
+    let streams = open_on(clients, 0..watches).await?;
     tokio::time::sleep(settled).await;
     let after = server.resident()?;
     drop(streams);

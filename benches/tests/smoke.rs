@@ -5,6 +5,11 @@ use std::process::Command;
 
 /// What a part of the bench printed; it fails if a create is lost.
 fn printed_by(part: &str, options: &[&str]) -> String {
+    printed_by_in(part, part, options)
+}
+
+/// The same in a directory of this name.
+fn printed_by_in(directory: &str, part: &str, options: &[&str]) -> String {
     let bench = Path::new(env!("CARGO_BIN_EXE_settlement-bench"));
     // Built beside it by every command that builds the workspace's tests.
     let gateway = bench.with_file_name("settlement-gateway");
@@ -14,7 +19,7 @@ fn printed_by(part: &str, options: &[&str]) -> String {
         .arg("--gateway")
         .arg(gateway)
         .arg("--directory")
-        .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join(part))
+        .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join(directory))
         .args(options)
         .output()
         .unwrap();
@@ -36,4 +41,11 @@ fn a_short_table_is_printed_and_its_creates_are_found() {
 fn watchers_hear_of_callbacks() {
     let printed = printed_by("watches", &["--watches", "200", "--settled-ms", "0"]);
     assert!(printed.contains("one change to 200 watchers"), "{printed}");
+}
+
+#[test]
+fn watches_by_mtls_are_measured() {
+    let options = ["--watches", "200", "--settled-ms", "0", "--mtls"];
+    let printed = printed_by_in("watches-mtls", "watches", &options);
+    assert!(printed.contains("connections by mTLS, each with a call"), "{printed}");
 }
