@@ -23,7 +23,7 @@ mod processes;
 mod stage;
 mod table;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime;
 use tokio::task::{JoinHandle, JoinSet};
@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use callers::Crowd;
 use kinds::{KINDS, Kind, NOTHING};
 use stage::{Stage, Surroundings};
-use table::{Memory, Row};
+use table::{Heard, Memory, Row};
 
 /// Kinds that are played at the same time where nothing is measured; other tests go on beside them.
 const AT_ONCE: usize = 2;
@@ -109,21 +109,25 @@ async fn play(kind: &'static Kind, times: Times) -> Row {
     let stage = Stage::set(kind).await;
     let mut crowd = Crowd::gather(&stage);
     let began = stage.worked();
-    let quiet = crowd.listen(times.quiet, || ()).await;
+    let quiet = crowd.listen(times.quiet, |_| true, || ()).await;
     let worked = stage.worked();
     let mut memory = Memory { quiet: stage.memory_kib(), peak: 0, after: 0 };
     let over = CancellationToken::new();
     let hostile = apart(kind, stage.surroundings(), over.clone());
     let mut peak = memory.quiet;
-    let under = crowd.listen(times.under, || peak = peak.max(stage.memory_kib())).await;
+    // A kind under which nothing can be served shows that by its time alone.
+    let is_enough: fn(&Heard) -> bool = if kind.serves { Heard::is_served } else { |_| true };
+    let look = || peak = peak.max(stage.memory_kib());
+    let began_under = Instant::now();
+    let under = crowd.listen(times.under, is_enough, look).await;
     memory.peak = peak;
     let cores = [
         (worked - began).div_duration_f64(times.quiet),
-        stage.worked().saturating_sub(worked).div_duration_f64(times.under),
+        stage.worked().saturating_sub(worked).div_duration_f64(began_under.elapsed()),
     ];
     over.cancel();
     hostile.await.unwrap_or_else(|error| panic!("{}: {error}", kind.name));
-    let after = crowd.listen(times.after, || ()).await;
+    let after = crowd.listen(times.after, Heard::is_served, || ()).await;
     memory.after = stage.memory_kib();
     let (unfinished, mut lies, told) = crowd.disperse(&stage).await;
     let ended = if stage.lives() {

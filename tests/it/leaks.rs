@@ -1,38 +1,64 @@
 //! No secret stands in the log at its most verbose, in the audit or on standard output: not a
-//! client secret, an access token, a caller's token (good or wrong), nor what a receiver gets.
+//! client secret, an access token, a caller's token (good or wrong), a private key or a proxy's
+//! password (in force, replaced or refused), nor what a receiver gets.
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use douyin_sim::{CallbackScript, OrderSetup, Status};
 use settlement_gateway::callers::Fingerprint;
 use settlement_gateway::proto::v1;
 use settlement_gateway::proto::v1::operator_service_client::OperatorServiceClient;
+use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
 use tempfile::TempDir;
 
 use crate::audit::{audited, bearing};
+use crate::egress::Proxy;
 use crate::errors_own::resolve_request;
 use crate::harness::{APP_ID, SECRET, create_on, simulator, within};
 use crate::process::{Outlet, Process, Setting, database};
+use crate::reload::{APPLIED, REFUSED, counted};
+use crate::tls::authority::{Authority, Issued};
+use crate::tls::client::{Client, Ways};
+use crate::tls::{Listener, write};
 
 const SHOP: &str = "of-the-shop-0123456789abcdef0123456789";
 const OPERATOR: &str = "of-an-operator-0123456789abcdef0123456789";
 const WRONG: &str = "sg_a-stolen-token-of-another-gateway-0123456789";
+const PROXY: &str = "gateway:of-the-proxy-0123456789abcdef0123456789";
+const NEXT_PROXY: &str = "gateway:of-the-proxy-next-0123456789abcdef0123";
+const BAD_PROXY: &str = "of-the-proxy-without-a-user-0123456789abcdef";
 /// In no other number of a run.
 const AMOUNT_FEN: i64 = 73_519_846;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount() {
-    let sim = simulator().await;
+    let (sim, proxy) = (simulator().await, Proxy::start_open().await);
     let dir = TempDir::new().unwrap();
     let keys = dir.path().join("keys.pem");
     std::fs::write(&keys, sim.platform_public_key_pem(APP_ID)).unwrap();
     let (audit, printed) = (dir.path().join("audit.jsonl"), dir.path().join("stdout"));
     let (stdout, log) = (Outlet::File(printed.clone()), dir.path().join("log"));
+    let (listener, clients) = (Listener::new(dir.path(), "grpc"), Authority::new());
+    let own = [(); 3].map(|()| listener.authority.issue(&["localhost"]));
+    let [first, wrong, next] = &own;
+    listener.present(first);
+    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (client_ca, credentials) = (file("client-ca.pem"), file("proxy-credentials"));
+    write(&client_ca, &clients.pem());
+    write(&credentials, PROXY);
     let setting = Setting {
         // Every target, those of libraries too.
         log: Some("trace"),
+        douyin: format!(
+            "proxy_url = \"http://{}\"\nproxy_credentials_file = {credentials:?}\n",
+            proxy.address
+        ),
         server: format!(
-            "{}[[callers]]\nname = \"operator\"\nrights = [\"operate\"]\ntoken_sha256 = [\"{}\"]\n",
+            "{}grpc_client_ca_file = {client_ca:?}\n{}[[callers]]\nname = \"operator\"\n\
+             rights = [\"operate\"]\ntoken_sha256 = [\"{}\"]\n",
+            listener.knobs("grpc"),
             audited(audit.to_str().unwrap()),
             Fingerprint::of(OPERATOR)
         ),
@@ -48,7 +74,10 @@ async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount()
         let rich = OrderSetup { total_fen: 2 * AMOUNT_FEN, ..OrderSetup::default() };
         sim.set_order(APP_ID, order, rich);
     }
-    let mut client = gateway.client.clone();
+    let shown = clients.issue(&["spiffe://corp/unknown"]);
+    let tls = Client::new(&listener.authority, &Ways { shows: Some(&shown), ..Ways::default() });
+    let channel = tls.channel(gateway.grpc_addr());
+    let mut client = SettlementServiceClient::new(channel.clone());
     let create = |number: &str, order: &str| {
         let mut request = create_on(number, order);
         request.settle_params[0].amount_fen = AMOUNT_FEN;
@@ -87,7 +116,7 @@ async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount()
     crate::harness::drain(stream).await.unwrap();
     // Two words of Douyin's that contradict each other.
     assert!(sim.set_status(settle.settle_id(), Status::Fail));
-    let mut operator = OperatorServiceClient::new(gateway.channel.clone());
+    let mut operator = OperatorServiceClient::new(channel);
     let decision = || resolve_request("s-1");
     for token in [WRONG, SHOP] {
         let refused = operator.resolve_contradiction(bearing(decision(), token));
@@ -107,14 +136,30 @@ async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount()
     let key = Some(v1::show_settle_request::Key::OutSettleNo("s-1".to_owned()));
     let show = v1::ShowSettleRequest { key, ..Default::default() };
     within("ShowSettle", operator.show_settle(bearing(show, OPERATOR))).await.unwrap();
-    let counted = async {
+    let heard = async {
         let taken =
             "settlement_callbacks_total{app_id=\"tt0123456789abcdef\",result=\"acknowledged\"}";
         while gateway.counted(taken).await == 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    within("a callback", counted).await;
+    within("a callback", heard).await;
+    // Refused, and replaced.
+    let mixed = Issued { certificate: next.certificate.clone(), key: wrong.key.clone() };
+    listener.present(&mixed);
+    counted(&gateway, REFUSED, 1).await;
+    let applied = gateway.counted(APPLIED).await;
+    listener.present(next);
+    counted(&gateway, APPLIED, applied + 1).await;
+    let refused = gateway.counted(REFUSED).await;
+    write(&credentials, BAD_PROXY);
+    counted(&gateway, REFUSED, refused + 1).await;
+    let applied = gateway.counted(APPLIED).await;
+    write(&credentials, NEXT_PROXY);
+    counted(&gateway, APPLIED, applied + 1).await;
+    let after = client.create_settle(bearing(create("s-6", "o-6"), SHOP));
+    let _ = within("CreateSettle", after).await;
+    assert!(proxy.opened() > 0);
     let tokens = access_tokens(dir.path());
     let metrics = gateway.metrics().await;
     gateway.signal("TERM").await;
@@ -126,28 +171,48 @@ async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount()
         assert!(logged.contains(wanted), "the log lacks {wanted}");
     }
     let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap();
-    let shown = [
+    let places = [
         ("log", logged),
         ("audit", read(&audit)),
         ("stdout", read(&printed)),
         ("metrics", metrics),
     ];
-    assert!(shown[1].1.contains("\"what\":\"decision\""), "{}", shown[1].1);
-    let mut secrets = [SECRET, SHOP, OPERATOR, WRONG].map(str::to_owned).to_vec();
-    secrets.push(AMOUNT_FEN.to_string());
-    secrets.push("73_519_846".to_owned());
-    secrets.extend(tokens);
+    assert!(places[1].1.contains("\"what\":\"decision\""), "{}", places[1].1);
+    let mut secrets = [SECRET, SHOP, OPERATOR, WRONG, BAD_PROXY].map(Vec::from).to_vec();
+    for pair in [PROXY, NEXT_PROXY] {
+        let (_, password) = pair.split_once(':').unwrap();
+        secrets.extend([password.into(), STANDARD.encode(pair).into_bytes()]);
+    }
+    secrets.extend([AMOUNT_FEN.to_string().into(), "73_519_846".into()]);
+    secrets.extend(tokens.into_iter().map(String::into_bytes));
+    for issued in own.iter().chain([&shown]) {
+        secrets.extend(parts_of_key(&issued.key));
+    }
     for secret in secrets {
         // As text, and as libraries print bytes that they do not understand.
-        let bytes: Vec<String> = secret.bytes().map(|byte| byte.to_string()).collect();
-        for form in [secret.clone(), bytes.join(", "), hex::encode(&secret)] {
-            for (place, text) in &shown {
+        let bytes: Vec<String> = secret.iter().map(|byte| byte.to_string()).collect();
+        let mut forms = vec![bytes.join(", "), hex::encode(&secret)];
+        forms.extend(String::from_utf8(secret));
+        for form in forms {
+            for (place, text) in &places {
                 let line = text.lines().find(|line| line.contains(&form));
                 let line = line.map(|line| line.chars().take(2_000).collect::<String>());
-                assert_eq!(line, None, "{secret} stands in the {place}");
+                assert_eq!(line, None, "{form} stands in the {place}");
             }
         }
     }
+}
+
+/// The lines of a private key's text, and its secret number.
+fn parts_of_key(pem: &str) -> Vec<Vec<u8>> {
+    let lines = pem.lines().filter(|line| !line.starts_with("--"));
+    let mut parts: Vec<Vec<u8>> = lines.map(Vec::from).collect();
+    let der = STANDARD.decode(parts.concat()).unwrap();
+    // The version of an ECPrivateKey, and the head of the number (RFC 5915).
+    let head = [2, 1, 1, 4, 32];
+    let number = der.windows(head.len()).position(|bytes| bytes == head).unwrap() + head.len();
+    parts.push(der[number..number + 32].to_vec());
+    parts
 }
 
 /// The access tokens that the gateway has fetched, from its database.

@@ -33,6 +33,8 @@ const CALLERS: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Longer than an orchestrator waits, because its machine is not shared with the peers.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
+/// How much longer than its time a stretch may take until enough is heard.
+const ENOUGH_PATIENCE: Duration = Duration::from_secs(30);
 /// How long everything that was begun may take to end once nothing is hostile any more.
 const LAST_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -65,11 +67,21 @@ impl Crowd {
         Self { shared, closing, callers, probes }
     }
 
-    /// What is heard in this time; `look` is called now and then.
-    pub async fn listen(&mut self, time: Duration, mut look: impl FnMut()) -> Heard {
+    /// What is heard in this time, or until it is enough, which takes longer on a machine that does
+    /// other things as well; `look` is called now and then.
+    pub async fn listen(
+        &mut self,
+        time: Duration,
+        is_enough: fn(&Heard) -> bool,
+        mut look: impl FnMut(),
+    ) -> Heard {
         self.shared.take();
-        let ends = Instant::now() + time;
-        while Instant::now() < ends {
+        let began = Instant::now();
+        let goes_on = |shared: &Shared| match began.elapsed() {
+            passed if passed < time => true,
+            passed => passed < time + ENOUGH_PATIENCE && !shared.asked(is_enough),
+        };
+        while goes_on(&self.shared) {
             look();
             tokio::time::sleep(LOOK.min(time)).await;
         }
@@ -161,6 +173,10 @@ impl Shared {
 
     fn note(&self, note: impl FnOnce(&mut Heard)) {
         note(&mut self.heard.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn asked(&self, ask: fn(&Heard) -> bool) -> bool {
+        ask(&self.heard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Goes on under another number where the contract permits one.

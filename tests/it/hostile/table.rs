@@ -48,6 +48,11 @@ pub struct Row {
 const LATENCY_FLOOR: Duration = Duration::from_millis(50);
 
 impl Heard {
+    /// What shows that calls are served: one of them, and at least half of the probes.
+    pub fn is_served(&self) -> bool {
+        !self.took.is_empty() && self.ready > 0 && self.ready >= self.probes / 2
+    }
+
     /// Of the creates, in thousandths.
     fn took(&self, thousandth: usize) -> Option<Duration> {
         let mut took = self.took.clone();
