@@ -41,7 +41,7 @@ use crate::tasks::{Runner, Tasks};
 
 pub use callback::Callback;
 pub use create::{Create, CreateError, Created, NotSent, OnRecord, ReturnWhen, Unknown};
-pub use decide::{Decided, EndError, ResolveError, Stopping};
+pub use decide::{Decided, EndError, IfUnanswered, ResolveError, Stopping, Word};
 pub use poll::{Poller, PollerConfig};
 pub use query::{QueryError, Question};
 pub use show::Shown;

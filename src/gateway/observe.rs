@@ -8,11 +8,11 @@ use tracing::{error, info};
 use super::Gateway;
 use crate::clock::Timestamp;
 use crate::log_limit::limited;
-use crate::settle::merge::{can_be_merged, merge};
+use crate::settle::merge::{Merged, can_be_merged, merge};
 use crate::settle::schedule::next;
 use crate::settle::{
-    By, Context, Due, Failure, HistoryEntry, Key, Lease, Next, Observation, Progress, Reason,
-    Record, Release, Source, Step, Terms, Transition, Watched, transition,
+    By, Context, Due, Failure, HistoryEntry, Key, Learned, Lease, Next, Observation, Progress,
+    Reason, Record, Release, Source, Step, Terms, Transition, Watched, transition,
 };
 use crate::store::{self, Absorbed, Fence, Swap, Swapped};
 
@@ -42,7 +42,7 @@ struct Change<'a> {
     after: Transition,
     seen: &'a Observation,
     /// Another record of the same settle, which is merged into this one.
-    absorbed: Option<Record>,
+    absorbed: Option<Absorbed>,
 }
 
 /// What became of one try.
@@ -145,11 +145,26 @@ impl Gateway {
         if let Some(tried) = self.apply(&change, context.now, holder).await? {
             return Ok(tried);
         }
-        let Some(change) = Box::pin(self.merging(change, &context)).await? else {
-            error!(key = %before.key, "two settles have one settle_id: not recorded, compare them");
-            let observed = Observed { record: before.clone(), step: Step::Rest };
-            return Ok(Tried::Done(Box::new(observed)));
+        // Another record has its settle_id. An operator's word takes none over: the id may be
+        // mistyped. What Douyin answered before it counts.
+        if let Some(answer) = seen.without_the_word() {
+            return Box::pin(self.try_record(key, Some(&before), &answer, holder)).await;
+        }
+        let merging = if matches!(seen.learned, Learned::Ended(_)) {
+            None
+        } else {
+            let merging = Box::pin(self.merging(change, &context)).await?;
+            if merging.is_none() {
+                let key = &before.key;
+                error!(%key, "two settles have one settle_id: not recorded, compare them");
+            }
+            merging
         };
+        let change = merging.unwrap_or_else(|| {
+            // Nothing can be recorded. A worker goes on from there, or gives its lease back.
+            let after = Transition { record: before.clone(), alert: None };
+            Change { before: &before, after, seen, absorbed: None }
+        });
         Ok(self.apply(&change, context.now, holder).await?.unwrap_or(Tried::Again))
     }
 
@@ -169,8 +184,11 @@ impl Gateway {
         else {
             return Ok(None);
         };
-        let after = merge(before, after, &other, context);
-        Ok(Some(Change { before, after, seen, absorbed: Some(other) }))
+        // If it has changed meanwhile, it has another version, and nothing is merged.
+        let history = self.history(&other.key).await?;
+        let Merged { after, kept } = merge(before, after, &other, history, context);
+        let absorbed = Some(Absorbed { key: other.key, version: other.version, kept });
+        Ok(Some(Change { before, after, seen, absorbed }))
     }
 
     /// Makes a change durable and tells of it. `None`: another record has its `settle_id`.
@@ -194,10 +212,7 @@ impl Gateway {
             None if *before == record => Swapped::Done,
             Some(_) | None => {
                 let (record, history) = (record.clone(), change.history());
-                let absorbed = absorbed.as_ref().map(|other| {
-                    let (key, version) = (other.key.clone(), other.version);
-                    Absorbed { key, version }
-                });
+                let absorbed = absorbed.clone();
                 self.0.store.swap(Swap { record, history, due, lease, absorbed }).await?
             }
         };
@@ -286,9 +301,9 @@ impl Gateway {
 impl Change<'_> {
     /// Whether an operator decided, and not Douyin's answer that the operator asked for.
     fn is_decision(&self) -> bool {
-        let decision = &self.after.record.decision;
-        let is_new = decision.is_some() && self.before.decision != *decision;
-        is_new && self.seen.learned.why().is_some()
+        let decision = self.seen.learned.decision();
+        let recorded = self.after.record.decision.as_ref();
+        decision.is_some() && recorded == decision && self.before.decision.as_ref() != decision
     }
 
     fn source(&self) -> Source {
@@ -302,9 +317,11 @@ impl Change<'_> {
         if after.revision == before.revision {
             return None;
         }
-        let entry = after.history_entry(self.source(), seen.log_id.clone());
-        let why = seen.learned.why().filter(|_| self.is_decision()).cloned();
-        let mut entry = HistoryEntry { by: seen.by.clone(), why, ..entry };
+        let mut entry = after.history_entry(self.source(), seen.log_id.clone());
+        entry.by.clone_from(&seen.by);
+        if let Some(decision) = seen.learned.decision().filter(|_| self.is_decision()) {
+            (entry.why, entry.time) = (Some(decision.why.clone()), decision.time);
+        }
         if before.open_contradiction() != after.open_contradiction() {
             entry.error = after.open_contradiction().map(|_| Failure::own(Reason::Contradiction));
         }

@@ -13,8 +13,8 @@ use crate::clock::{Timestamp, Uptime};
 use crate::douyin::{QueryBy, QueryFailure};
 use crate::settle::schedule::at_rest;
 use crate::settle::{
-    Answers, Asked, By, CallerName, Due, Ending, Failure, Key, Learned, Observation, Permission,
-    PermissionId, Progress, Record, Report, Role, Scope, Source, Step, permit, schedule,
+    Answers, Asked, By, Due, Key, Learned, Observation, Permission, PermissionId, Progress, Record,
+    Report, Role, Scope, Source, Step, permit, schedule,
 };
 use crate::store::{self, Claim, FIRST_FENCE, Fence, Swap, Swapped};
 
@@ -49,21 +49,15 @@ enum Did {
 }
 
 /// An answer to a query.
-struct Answer {
-    learned: Learned,
-    begun: Timestamp,
-    log_id: Option<String>,
+pub(super) struct Answer<L = Learned> {
+    pub(super) learned: L,
+    pub(super) begun: Timestamp,
+    pub(super) log_id: Option<String>,
 }
 
 /// Why a query taught nothing.
-enum Unasked {
+pub(super) enum Unasked {
     Douyin(QueryFailure),
-    Store(store::Error),
-}
-
-/// Why an operator's end was not recorded.
-pub(super) enum Unended {
-    Douyin(Failure),
     Store(store::Error),
 }
 
@@ -79,16 +73,7 @@ impl Gateway {
     ) -> Result<(), store::Error> {
         let _work = self.0.in_flight.begin(&claim.key);
         let Some(record) = self.0.store.get(&claim.key).await? else { return Ok(()) };
-        let turn = Turn {
-            gateway: self.clone(),
-            app,
-            fence: claim.fence,
-            progress: Progress::of_poller(&record, claim.attempts, claim.backoff),
-            record,
-            permitted: None,
-            request: Some(request),
-        };
-        turn.run().await.map(drop)
+        self.turn(app, claim, record, request).run().await.map(drop)
     }
 
     /// The work of the create that recorded the settle: its insert permitted the first send.
@@ -99,34 +84,18 @@ impl Gateway {
         first: &Permitted,
         request: Option<Grant>,
     ) -> Turn {
-        Turn {
-            gateway: self.clone(),
-            app: Arc::clone(app),
-            fence: FIRST_FENCE,
-            progress: Progress::of_creator(&record),
-            record,
-            permitted: Some((first.permission.id, first.at)),
-            request,
-        }
+        let (gateway, app) = (self.clone(), Arc::clone(app));
+        let progress = Progress::of_creator(&record);
+        let permitted = Some((first.permission.id, first.at));
+        Turn { gateway, app, fence: FIRST_FENCE, progress, record, permitted, request }
     }
 
-    /// The turn of an operator's end, which asks and never sends.
-    pub(super) fn last_turn(
-        &self,
-        app: Arc<App>,
-        claim: Claim,
-        record: Record,
-        request: Grant,
-    ) -> Turn {
-        Turn {
-            gateway: self.clone(),
-            app,
-            fence: claim.fence,
-            progress: Progress::of_poller(&record, claim.attempts, claim.backoff),
-            record,
-            permitted: None,
-            request: Some(request),
-        }
+    /// The turn of a worker that claimed the settle.
+    pub(super) fn turn(&self, app: Arc<App>, claim: Claim, record: Record, request: Grant) -> Turn {
+        let Claim { fence, attempts, backoff, .. } = claim;
+        let progress = Progress::of_poller(&record, attempts, backoff);
+        let (gateway, request) = (self.clone(), Some(request));
+        Turn { gateway, app, fence, progress, record, permitted: None, request }
     }
 
     /// A permission to send, as of now. It counts once it is durable.
@@ -142,34 +111,17 @@ impl Turn {
         &self.record
     }
 
-    /// Asks Douyin by number and lets an operator's word end the settle, if the answer says nothing
-    /// else. `None`: the record is gone.
-    pub(super) async fn ask_and_end(
+    /// Has an operator's end recorded, and ends. `None`: the record is gone.
+    pub(super) async fn observe_last(
         mut self,
-        ending: impl FnOnce(Learned) -> Ending,
-        by: Option<CallerName>,
-    ) -> Result<Option<Record>, Unended> {
-        let _work = self.gateway.0.in_flight.begin(&self.record.key);
-        let answer = match self.query(Scope::Number).await {
-            Ok(answer) => answer,
-            Err(unasked) => {
-                self.give_back().await.map_err(Unended::Store)?;
-                return Err(match unasked {
-                    Unasked::Store(error) => Unended::Store(error),
-                    Unasked::Douyin(failure) => Unended::Douyin(failure.failure),
-                });
-            }
-        };
-        let Answer { learned, begun, log_id } = answer;
-        let learned = Learned::Ended(Box::new(ending(learned)));
-        let (source, scope) = (Source::Query, Scope::Number);
-        let seen = Observation { learned, source, begun, scope, answers: None, log_id, by };
+        seen: &Observation,
+    ) -> Result<Option<Record>, store::Error> {
         let holder = Holder { fence: self.fence, progress: &self.progress };
-        let observed = self.gateway.observe_held(&self.record, &seen, holder).await;
-        let Some(observed) = observed.map_err(Unended::Store)? else { return Ok(None) };
+        let observed = self.gateway.observe_held(&self.record, seen, holder).await?;
+        let Some(observed) = observed else { return Ok(None) };
         self.record = observed.record;
         if observed.step != Step::Rest {
-            self.give_back().await.map_err(Unended::Store)?;
+            self.give_back().await?;
         }
         Ok(Some(self.record))
     }
@@ -306,7 +258,7 @@ impl Turn {
     }
 
     /// One query, and what it means for the next step.
-    async fn query(&mut self, scope: Scope) -> Result<Answer, Unasked> {
+    pub(super) async fn query(&mut self, scope: Scope) -> Result<Answer, Unasked> {
         let gateway = &self.gateway.0;
         let begun = gateway.clock.now();
         let key = &self.record.key;

@@ -54,6 +54,7 @@ const CREATES: &[Rpc] = &[Rpc::CreateSettle];
 const STREAMS: &[Rpc] = &[Rpc::WatchSettle];
 const WATCHES: &[Rpc] = &[Rpc::WatchSettle, Rpc::WaitSettle];
 const RESOLVES: &[Rpc] = &[Rpc::ResolveContradiction];
+const DECIDES: &[Rpc] = &[Rpc::ResolveContradiction, Rpc::StopSending, Rpc::EndSettle];
 const ENDS: &[Rpc] = &[Rpc::EndSettle];
 const STOPS_AND_ENDS: &[Rpc] = &[Rpc::StopSending, Rpc::EndSettle];
 /// ListStuckSettles reads what is in memory.
@@ -295,7 +296,7 @@ pub static TABLE: &[Row] = &[
         code: Code::FailedPrecondition,
         retry: Retry::AfterChange,
         about: About::Settle,
-        rpcs: STOPS_AND_ENDS,
+        rpcs: DECIDES,
         outcomes: &[],
         meaning: "The settle has another revision than the one that the operator saw.",
         meaning_zh: "该分账的版本已变化，与运维人员所见不同。",
@@ -396,6 +397,17 @@ pub static TABLE: &[Row] = &[
         meaning: "A message was ready and was not taken in time.",
         meaning_zh: "消息就绪后长时间未被读取。",
         advice: "Come back with the last revision received, and read promptly.",
+    },
+    Row {
+        reason: Reason::StopNotConfirmed,
+        code: Code::FailedPrecondition,
+        retry: Retry::AfterChange,
+        about: About::Settle,
+        rpcs: ENDS,
+        outcomes: &[],
+        meaning: "What Douyin said before may be out of date, and no answer of its checks it now.",
+        meaning_zh: "此前从抖音得到的说法可能已经过时，而当前没有抖音的查询结果可以核实。",
+        advice: "Call StopSending once more, and ask Douyin's support again after that.",
     },
     Row {
         reason: Reason::StoreUnavailable,

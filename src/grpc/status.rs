@@ -214,8 +214,13 @@ pub(crate) fn of_query(error: QueryError, names: &Names, rpc: Rpc) -> Status {
 pub(crate) fn of_resolve(error: ResolveError, names: &Names, rpc: Rpc) -> Status {
     let problem = match error {
         ResolveError::NotFound => Problem::own(Reason::SettleNotFound),
-        ResolveError::NotDisputed => Problem::own(Reason::ContradictionNotOpen),
-        ResolveError::NotAllowed => Problem::own(Reason::DecisionNotAllowed),
+        ResolveError::NotDisputed(record) => {
+            Problem::own(Reason::ContradictionNotOpen).seen(&record)
+        }
+        ResolveError::AnotherRevision(record) => {
+            Problem::own(Reason::RevisionChanged).seen(&record)
+        }
+        ResolveError::NotAllowed(record) => Problem::own(Reason::DecisionNotAllowed).seen(&record),
         ResolveError::Store(error) => Problem::of_store(&error),
     };
     problem.by(rpc).about(names).status()
@@ -229,7 +234,14 @@ pub(crate) fn of_end(error: EndError, names: &Names, rpc: Rpc) -> Status {
         EndError::AnotherRevision(record) => Problem::own(Reason::RevisionChanged).seen(&record),
         EndError::NotInDoubt(record) => Problem::own(Reason::SettleNotInDoubt).seen(&record),
         EndError::NotStopped(record) => Problem::own(Reason::SendingNotStopped).seen(&record),
+        EndError::NotConfirmed(record) => Problem::own(Reason::StopNotConfirmed).seen(&record),
         EndError::TooEarly { wait } => Problem::own(Reason::EndTooEarly).after(wait),
+        EndError::AnotherSettle(key) => {
+            let mut violations = Violations::default();
+            let number = &key.out_settle_no;
+            violations.add("settle_id", format!("is that of another settle of the app, {number}"));
+            return invalid(violations, rpc);
+        }
         EndError::Shown(record) => Problem::own(Reason::DouyinSaysOtherwise).seen(&record),
         EndError::Query(error) => Problem::of_query(error),
         EndError::Store(error) => Problem::of_store(&error),

@@ -1,5 +1,5 @@
 //! The small changes of which the rows of the life-cycle table consist. Only `state.rs`,
-//! `report.rs` and `dispute.rs` use them.
+//! `report.rs`, `dispute.rs` and `ending.rs` use them.
 
 use super::evidence::Evidence;
 use super::failure::Failure;

@@ -28,16 +28,10 @@ pub(super) fn contradict(
 }
 
 /// Ends a contradiction as an operator decided. The word that was wrong is kept as resolved.
-///
-/// Only final settles are decided about, because before the end Douyin's next word may settle it. A
-/// success is never left for another settle, because both may have been paid.
-pub(super) fn resolve(after: &mut Record, verdict: Verdict, decision: Decision) {
-    let Some(claim) = after.open_contradiction().cloned() else {
+pub(super) fn resolve(after: &mut Record, revision: i64, verdict: Verdict, decision: &Decision) {
+    let Ok(claim) = can_resolve(after, revision, verdict).cloned() else {
         return;
     };
-    if !can_resolve(after, verdict) {
-        return;
-    }
     let mut resolved = Contradiction { resolved: Some(decision.time), ..claim };
     if verdict == Verdict::Claimed
         && let Some(recorded) = after.state.settle_id().cloned()
@@ -56,15 +50,36 @@ pub(super) fn resolve(after: &mut Record, verdict: Verdict, decision: Decision) 
         enter(after, claimed);
     }
     after.contradiction = Some(resolved);
-    after.decision = Some(decision);
+    after.decision = Some(decision.clone());
 }
 
-/// Whether an operator may decide so about this settle's contradiction.
-pub fn can_resolve(record: &Record, verdict: Verdict) -> bool {
-    let Some(claim) = record.open_contradiction() else {
-        return false;
-    };
+/// Why an operator may not decide so about a contradiction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unresolved {
+    NotDisputed,
+    /// It changed since the operator saw it.
+    AnotherRevision,
+    /// It is not final, or a success would be left for another settle.
+    NotAllowed,
+}
+
+/// The contradiction about which an operator may decide so, who saw this revision.
+///
+/// Only final settles are decided about, because before the end Douyin's next word may settle it. A
+/// success is never left for another settle, because both may have been paid.
+pub fn can_resolve(
+    record: &Record,
+    revision: i64,
+    verdict: Verdict,
+) -> Result<&Contradiction, Unresolved> {
+    let claim = record.open_contradiction().ok_or(Unresolved::NotDisputed)?;
     let other = record.state.settle_id() != Some(&claim.settle_id);
     let leaves_a_success = record.state.kind() == StateKind::Succeeded && other;
-    record.is_final() && (verdict == Verdict::Recorded || !leaves_a_success)
+    if record.revision != revision {
+        Err(Unresolved::AnotherRevision)
+    } else if !record.is_final() || verdict == Verdict::Claimed && leaves_a_success {
+        Err(Unresolved::NotAllowed)
+    } else {
+        Ok(claim)
+    }
 }

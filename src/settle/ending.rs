@@ -3,7 +3,7 @@
 //!
 //! docs/life-cycle.md says which accident each condition prevents.
 
-use super::change::{enter, grace_over, reject};
+use super::change::{enter, grace_over, reject, visible_from};
 use super::failure::Failure;
 use super::ids::SettleId;
 use super::observation::{Context, End, Ending, Learned, Lease, Observation, Scope};
@@ -21,6 +21,9 @@ pub enum NotNow {
     /// Douyin's next word ends it.
     NotInDoubt,
     NotStopped,
+    /// The stop must be confirmed after the grace: Douyin gave no answer, or its answers prove
+    /// nothing.
+    NotConfirmed,
     /// Something of ours may be on its way, or not visible yet, until this moment. `None`: this
     /// process does not know when.
     TooEarly {
@@ -42,21 +45,31 @@ pub fn can_stop(record: &Record, revision: i64) -> Result<(), NotNow> {
     }
 }
 
-/// Whether an operator may end it, who saw this revision, if a query that begins at `begun` does
-/// not say otherwise.
+/// Whether Douyin answered the last question before an operator's end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Heard {
+    Answer,
+    Nothing,
+}
+
+/// Whether an operator may end it, who saw this revision, if the last question begins at `begun`
+/// and its answer does not say otherwise.
 pub fn can_end(
     record: &Record,
     revision: i64,
     begun: Timestamp,
+    heard: Heard,
     context: &Context<'_>,
 ) -> Result<(), NotNow> {
     can_stop(record, revision)?;
-    if !record.evidence.stopped {
+    let evidence = &record.evidence;
+    let policy = context.policy;
+    if !evidence.stopped {
         Err(NotNow::NotStopped)
-    } else if !grace_over(&record.evidence, begun, context) {
-        let visible =
-            |given: Timestamp| given.plus(record.evidence.lasts()).plus(context.policy.grace);
-        Err(NotNow::TooEarly { until: context.given.map(visible) })
+    } else if !grace_over(evidence, begun, context) {
+        Err(NotNow::TooEarly { until: visible_from(evidence, context.given, policy) })
+    } else if !evidence.stop_confirmed && (heard == Heard::Nothing || !policy.grace_proves) {
+        Err(NotNow::NotConfirmed)
     } else {
         Ok(())
     }
@@ -67,11 +80,20 @@ fn in_doubt(record: &Record) -> bool {
 }
 
 /// Sending stops for good. It is a decision of its own, so that it is durable before the grace
-/// counts.
-pub(super) fn stop(after: &mut Record, revision: i64, decision: Decision) {
-    if can_stop(after, revision).is_ok() {
-        after.evidence.stopped = true;
-        after.decision = Some(decision);
+/// counts. Once the grace is over, another stop confirms it. The same operator's same words again
+/// are no decision.
+pub(super) fn stop(after: &mut Record, revision: i64, decision: &Decision, context: &Context<'_>) {
+    if can_stop(after, revision).is_err() {
+        return;
+    }
+    let evidence = &mut after.evidence;
+    let was_stopped = std::mem::replace(&mut evidence.stopped, true);
+    let confirms =
+        was_stopped && !evidence.stop_confirmed && grace_over(evidence, context.now, context);
+    evidence.stop_confirmed |= confirms;
+    let is_repeat = after.decision.as_ref().is_some_and(|last| decision.repeats(last));
+    if !was_stopped || confirms || !is_repeat {
+        after.decision = Some(decision.clone());
     }
 }
 
@@ -83,12 +105,12 @@ pub(super) fn end(
     ending: &Ending,
     seen: &Observation,
     context: &Context<'_>,
-    decision: Decision,
 ) {
     let asked =
         seen.source == Source::Query && seen.scope == Scope::Number && context.lease == Lease::Held;
-    let may = asked && can_end(heard, ending.revision, seen.begun, context).is_ok();
-    if !may || !agrees(before, heard, ending) {
+    let answered = if ending.found.is_some() { Heard::Answer } else { Heard::Nothing };
+    let may = can_end(heard, ending.revision, seen.begun, answered, context);
+    if !asked || may.is_err() || !agrees(before, heard, ending) {
         return;
     }
     match &ending.end {
@@ -102,7 +124,7 @@ pub(super) fn end(
             enter(heard, State::Failed { settle_id: settle_id.clone() });
         }
     }
-    heard.decision = Some(decision);
+    heard.decision = Some(ending.decision.clone());
 }
 
 /// The facts of another settle are not those of this one.
@@ -120,17 +142,19 @@ fn agrees(before: &Record, record: &Record, ending: &Ending) -> bool {
     let is_judged = before.evidence.exists_seen.is_some();
     let is_unproven = |it: &Report| proof(record, it) == Proof::Unproven;
     let shown = match &ending.found {
-        Learned::Reported(reports) => &reports[..],
-        Learned::Absent | Learned::Elsewhere => &[],
-        Learned::Accepted(_)
-        | Learned::Refused(_)
-        | Learned::Unknown(_)
-        | Learned::Unlisted(_)
-        | Learned::NotSent(_)
-        | Learned::Exists(_)
-        | Learned::Resolved { .. }
-        | Learned::Stopped { .. }
-        | Learned::Ended(_) => return false,
+        Some(Learned::Reported(reports)) => &reports[..],
+        Some(Learned::Absent | Learned::Elsewhere) | None => &[],
+        Some(
+            Learned::Accepted(_)
+            | Learned::Refused(_)
+            | Learned::Unknown(_)
+            | Learned::Unlisted(_)
+            | Learned::NotSent(_)
+            | Learned::Exists(_)
+            | Learned::Resolved { .. }
+            | Learned::Stopped { .. }
+            | Learned::Ended(_),
+        ) => return false,
     };
     let failed = record.evidence.fail_seen.as_ref();
     let fails = |id: &SettleId| {
@@ -145,7 +169,9 @@ fn agrees(before: &Record, record: &Record, ending: &Ending) -> bool {
         End::Rejected => {
             let unseen = |it: &Report| is_unproven(it) && !is_judged;
             let is_other = |it: &Report| !is_ours(record, it) && !unseen(it);
-            recorded.is_none() && failed.is_none() && shown.iter().all(is_other)
+            // Only a settle of ours leaves Douyin's word for its status in a record like this.
+            let was_shown = failed.is_some() || record.facts.settle_status.is_some();
+            recorded.is_none() && !was_shown && shown.iter().all(is_other)
         }
         End::Succeeded { settle_id } => {
             let fits = |it: &Report| match it.status {

@@ -23,6 +23,9 @@ pub struct Evidence {
     pub set_back: bool,
     /// An operator stopped sending: no permission is given any more.
     pub stopped: bool,
+    /// An operator stopped it again when nothing of ours could be on its way or invisible any
+    /// more. What Douyin's support says after that stays true.
+    pub stop_confirmed: bool,
     /// When 23111, or another sign that forbids a send, was first seen.
     pub exists_seen: Option<Timestamp>,
     /// The last refusal, which did not end the settle because another send was unanswered. In a

@@ -226,6 +226,7 @@ fn with_operator(mut words: Vec<String>) -> Vec<String> {
 fn trouble(kind: Stuck) -> &'static str {
     match kind {
         Stuck::Contradiction => "Douyin's words about it contradict each other.",
+        Stuck::Stopped => "Nothing of it is on its way any more: its operator can end it.",
         Stuck::UnreadableAnswer => "Douyin's answers about it cannot be read.",
         Stuck::UnlistedStatus => "Douyin calls its state by a word that no document lists.",
         Stuck::UnlistedAnswer => "Douyin answers its sends with a number that no table lists.",

@@ -6,7 +6,7 @@
 
 use super::ids::{OutSettleNo, SettleId};
 use super::observation::{Context, Learned, Observation, Scope, Transition};
-use super::record::{Origin, Record, Report, ReportedStatus, Source, StateKind};
+use super::record::{HistoryEntry, Origin, Record, Report, ReportedStatus, Source, StateKind};
 use super::state::transition;
 
 /// Whether the record is under Douyin's own number, so that it can be merged into another one.
@@ -15,16 +15,26 @@ pub(crate) fn can_be_merged(record: &Record) -> bool {
     record.origin == Origin::Platform && by_id.as_ref() == Some(&record.key.out_settle_no)
 }
 
+/// Two records of one settle as one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Merged {
+    pub after: Transition,
+    /// What operators decided about the other record: entries of the history of the one that stays.
+    pub kept: Vec<HistoryEntry>,
+}
+
 /// `after`, which follows `before`, together with what the other record of the same settle knows.
-/// Callers saw the other record's revisions too, so the revisions go on above both.
+/// Callers saw the other record's revisions too, so the revisions go on above both. What operators
+/// decided about the other one comes before the merge, each with a revision of its own.
 pub fn merge(
     before: &Record,
     after: Transition,
     other: &Record,
+    history: Vec<HistoryEntry>,
     context: &Context<'_>,
-) -> Transition {
+) -> Merged {
     let Some(settle_id) = after.record.state.settle_id() else {
-        return after;
+        return Merged { after, kept: Vec::new() };
     };
     let learned = Learned::Reported(vec![report(other, settle_id.clone())]);
     let seen = Observation {
@@ -41,13 +51,18 @@ pub fn merge(
     if record.contradiction.is_none() && record.state == other.state {
         record.contradiction.clone_from(&other.contradiction);
     }
-    if record.decision.is_none() {
+    let time = |record: &Record| record.decision.as_ref().map(|decision| decision.time);
+    if time(other) > time(&record) {
         record.decision.clone_from(&other.decision);
     }
+    let first = record.revision.max(other.revision + 1);
+    let decided = history.into_iter().filter(|entry| entry.why.is_some());
+    let kept: Vec<HistoryEntry> =
+        decided.zip(first..).map(|(entry, revision)| HistoryEntry { revision, ..entry }).collect();
     record.version = before.version + 1;
-    record.revision = record.revision.max(other.revision + 1);
+    record.revision = kept.last().map_or(first, |last| last.revision + 1);
     record.update_time = context.now;
-    Transition { record, alert: after.alert.or(alert) }
+    Merged { after: Transition { record, alert: after.alert.or(alert) }, kept }
 }
 
 /// The report from which an adopted record could have been made.

@@ -32,8 +32,8 @@ pub(crate) mod step;
 pub(crate) mod stuck;
 
 pub use content::{Content, SettleParam};
-pub use dispute::can_resolve;
-pub use ending::{NotNow, can_end, can_stop};
+pub use dispute::{Unresolved, can_resolve};
+pub use ending::{Heard, NotNow, can_end, can_stop};
 pub use evidence::{Evidence, Unlisted};
 pub use explain::{Explanation, Situation, explain};
 pub use failure::{DouyinError, Failure};
@@ -42,7 +42,7 @@ pub use ids::{
     AppId, CallerName, Ext, Invalid, ItemOrderId, Key, MerchantUid, NotifyUrl, OrderId, OutOrderNo,
     OutSettleNo, SettleDesc, SettleId, TradeSystem, WalletSettleId, Why,
 };
-pub use merge::merge;
+pub use merge::{Merged, merge};
 pub use money::Fen;
 pub use observation::{
     AcceptedIds, Alert, Answers, Context, End, Ending, Learned, Lease, Observation, Policy, Scope,

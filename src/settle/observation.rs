@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::failure::Failure;
-use super::ids::{CallerName, SettleId, WalletSettleId, Why};
+use super::ids::{CallerName, SettleId, WalletSettleId};
 use super::permission::PermissionId;
-use super::record::{Record, Report, Source};
+use super::record::{Decision, Record, Report, Source};
 use crate::clock::Timestamp;
 
 /// Something learned about a settle, and how.
@@ -23,6 +23,17 @@ pub struct Observation {
     pub log_id: Option<String>,
     /// The caller on whose request it was learned.
     pub by: Option<CallerName>,
+}
+
+impl Observation {
+    /// What Douyin answered before an operator's end; `None`: there is no such end or answer.
+    pub fn without_the_word(&self) -> Option<Observation> {
+        let Learned::Ended(ending) = &self.learned else { return None };
+        let learned = ending.found.clone()?;
+        let Observation { source, begun, scope, answers, .. } = *self;
+        let (log_id, by) = (self.log_id.clone(), self.by.clone());
+        Some(Observation { learned, source, begun, scope, answers, log_id, by })
+    }
 }
 
 /// What was learned.
@@ -47,20 +58,22 @@ pub enum Learned {
     /// A query found only settles of ours that are recorded here under the other numbers that they
     /// name: Douyin takes the two numbers for one.
     Elsewhere,
-    /// An operator decided which word of a contradiction stands.
-    Resolved { verdict: Verdict, why: Why },
+    /// An operator decided which word of a contradiction stands, and saw this revision.
+    Resolved { revision: i64, verdict: Verdict, decision: Decision },
     /// An operator decided that nothing more is sent, and saw this revision.
-    Stopped { revision: i64, why: Why },
+    Stopped { revision: i64, decision: Decision },
     /// An operator decided the end, and Douyin was asked by number once more.
     Ended(Box<Ending>),
 }
 
 impl Learned {
-    /// The reason of an operator's decision.
-    pub fn why(&self) -> Option<&Why> {
+    /// What an operator decided.
+    pub fn decision(&self) -> Option<&Decision> {
         match self {
-            Learned::Resolved { why, .. } | Learned::Stopped { why, .. } => Some(why),
-            Learned::Ended(ending) => Some(&ending.why),
+            Learned::Resolved { decision, .. } | Learned::Stopped { decision, .. } => {
+                Some(decision)
+            }
+            Learned::Ended(ending) => Some(&ending.decision),
             Learned::Accepted(_)
             | Learned::Refused(_)
             | Learned::Unknown(_)
@@ -80,10 +93,10 @@ pub struct Ending {
     pub end: End,
     /// The revision that the operator saw.
     pub revision: i64,
-    pub why: Why,
+    pub decision: Decision,
     /// What the query by number found that Douyin was asked last: `Reported`, `Absent` or
-    /// `Elsewhere`.
-    pub found: Learned,
+    /// `Elsewhere`. `None`: Douyin gave no answer that can be used.
+    pub found: Option<Learned>,
 }
 
 /// What a person learned from Douyin about the end of a settle.

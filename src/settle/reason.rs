@@ -119,6 +119,7 @@ reasons! {
     SettleNotFound = "SETTLE_NOT_FOUND",
     SettleNotInDoubt = "SETTLE_NOT_IN_DOUBT",
     SlowConsumer = "SLOW_CONSUMER",
+    StopNotConfirmed = "STOP_NOT_CONFIRMED",
     StoreUnavailable = "STORE_UNAVAILABLE",
     StreamRotated = "STREAM_ROTATED",
     /// Only as a rejection: the window ended, and Douyin had never accepted the settle.

@@ -161,6 +161,7 @@ pub struct Decision {
     /// `None`: the gateway was open to anyone.
     pub by: Option<CallerName>,
     pub why: Why,
+    /// When the operator's call came. With the other two it tells one decision from another.
     pub time: Timestamp,
 }
 
@@ -321,6 +322,13 @@ impl Record {
             why: None,
             time: self.update_time,
         }
+    }
+}
+
+impl Decision {
+    /// Whether the same operator gave the same reason.
+    pub fn repeats(&self, earlier: &Decision) -> bool {
+        self.by == earlier.by && self.why == earlier.why
     }
 }
 

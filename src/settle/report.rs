@@ -179,7 +179,13 @@ fn reported_when_final(
     if other_word {
         return contradict(after, &report.state(), seen.source, context.now);
     }
-    fill(after, &report.lasting_facts())
+    let mut facts = report.lasting_facts();
+    // A word from before the end, in an answer that was on its way when an operator decided. With
+    // it the settle would seem to be told, and would not be asked about.
+    if matches!(report.status, ReportedStatus::Init | ReportedStatus::Processing) {
+        facts.settle_status = None;
+    }
+    fill(after, &facts)
 }
 
 /// The money moved after a rejection. This must not happen, and raises an alert.

@@ -11,13 +11,12 @@ use super::dispute::{contradict, resolve};
 use super::ending::{end, stop};
 use super::evidence::{Evidence, Unlisted};
 use super::failure::Failure;
-use super::ids::Why;
 use super::observation::{
     AcceptedIds, Alert, Context, Learned, Lease, Observation, Policy, Scope, Transition,
 };
 use super::permission::Permission;
 use super::reason::Reason;
-use super::record::{Decision, Facts, Record, Source, State};
+use super::record::{Facts, Record, Source, State};
 use super::report::reported;
 use crate::clock::Timestamp;
 
@@ -26,7 +25,6 @@ use crate::clock::Timestamp;
 pub fn transition(before: &Record, seen: &Observation, context: &Context<'_>) -> Transition {
     let mut after = before.clone();
     let held = context.lease == Lease::Held;
-    let decided = |why: &Why| Decision { by: seen.by.clone(), why: why.clone(), time: context.now };
     let alert = match &seen.learned {
         Learned::Accepted(ids) => accepted(&mut after, ids, seen, context),
         Learned::Exists(failure) => exists(&mut after, failure, seen, context),
@@ -40,20 +38,21 @@ pub fn transition(before: &Record, seen: &Observation, context: &Context<'_>) ->
         }
         Learned::Absent if held => absent(&mut after, seen, context),
         Learned::Elsewhere if held => elsewhere(&mut after, seen, context),
-        Learned::Resolved { verdict, why } => {
-            resolve(&mut after, *verdict, decided(why));
+        Learned::Resolved { revision, verdict, decision } => {
+            resolve(&mut after, *revision, *verdict, decision);
             None
         }
-        Learned::Stopped { revision, why } => {
-            stop(&mut after, *revision, decided(why));
+        Learned::Stopped { revision, decision } => {
+            stop(&mut after, *revision, decision, context);
             None
         }
         Learned::Ended(ending) => {
-            let answer = Observation { learned: ending.found.clone(), ..seen.clone() };
-            let heard = transition(before, &answer, context);
-            after = heard.record;
-            end(before, &mut after, ending, seen, context, decided(&ending.why));
-            heard.alert
+            let answer = seen.without_the_word();
+            let heard = answer.map(|answer| transition(before, &answer, context));
+            let alert = heard.as_ref().and_then(|heard| heard.alert);
+            after = heard.map_or_else(|| before.clone(), |heard| heard.record);
+            end(before, &mut after, ending, seen, context);
+            alert
         }
         Learned::Refused(_)
         | Learned::Unknown(_)

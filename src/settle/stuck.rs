@@ -12,6 +12,8 @@ use crate::clock::Timestamp;
 pub enum Stuck {
     /// Douyin reported the opposite of the recorded end: an operator decides.
     Contradiction,
+    /// An operator stopped it, can end it, and has not done so.
+    Stopped,
     /// Douyin's answers about it cannot be read, several times in a row.
     UnreadableAnswer,
     /// Douyin reports a status that no document lists.
@@ -37,8 +39,9 @@ pub enum Stuck {
 }
 
 impl Stuck {
-    pub const ALL: [Stuck; 12] = [
+    pub const ALL: [Stuck; 13] = [
         Stuck::Contradiction,
+        Stuck::Stopped,
         Stuck::UnreadableAnswer,
         Stuck::UnlistedStatus,
         Stuck::UnlistedAnswer,
@@ -56,6 +59,7 @@ impl Stuck {
     pub fn as_str(self) -> &'static str {
         match self {
             Stuck::Contradiction => "contradiction",
+            Stuck::Stopped => "stopped",
             Stuck::UnreadableAnswer => "unreadable_answer",
             Stuck::UnlistedStatus => "unlisted_status",
             Stuck::UnlistedAnswer => "unlisted_answer",
@@ -75,6 +79,7 @@ impl Stuck {
         match self {
             Stuck::AppNotConfigured | Stuck::CredentialsRejected => true,
             Stuck::Contradiction
+            | Stuck::Stopped
             | Stuck::UnreadableAnswer
             | Stuck::UnlistedStatus
             | Stuck::UnlistedAnswer
@@ -130,6 +135,9 @@ pub fn stuck(record: &Record, known: &Circumstances<'_>) -> Option<Stuck> {
     if record.is_final() {
         return None;
     }
+    if waits_for_its_operator(record, known) {
+        return Some(Stuck::Stopped);
+    }
     if record.facts.settle_status.as_deref().is_some_and(is_unlisted) {
         return Some(Stuck::UnlistedStatus);
     }
@@ -168,13 +176,18 @@ fn submitting(record: &Record, known: &Circumstances<'_>) -> Option<Stuck> {
     lasting_doubt(record, known)
 }
 
+/// Whether an operator stopped it and can end it now.
+fn waits_for_its_operator(record: &Record, known: &Circumstances<'_>) -> bool {
+    let is_open = record.state.kind() == StateKind::Submitting || record.evidence.in_doubt();
+    record.evidence.stopped && is_open && known.is_visible(record)
+}
+
 /// A doubt that the grace would end, if the grace proved anything.
 fn lasting_doubt(record: &Record, known: &Circumstances<'_>) -> Option<Stuck> {
     let evidence = &record.evidence;
     let waits = evidence.refused.is_some() || evidence.fail_seen.is_some();
-    let sent = evidence.last_permission.map_or(known.started, |last| last.time);
-    let is_late = known.now >= known.proven_from(sent);
-    let is_stuck = !known.policy.grace_proves && evidence.in_doubt() && waits && is_late;
+    let proves = known.policy.grace_proves;
+    let is_stuck = !proves && evidence.in_doubt() && waits && known.is_visible(record);
     is_stuck.then_some(Stuck::Doubt)
 }
 
@@ -190,6 +203,12 @@ impl Circumstances<'_> {
     /// From a send until queries must show it.
     fn whole_grace(&self) -> Duration {
         self.policy.call_timeout + self.policy.grace
+    }
+
+    /// Whether queries must show by now what was sent.
+    fn is_visible(&self, record: &Record) -> bool {
+        let sent = record.evidence.last_permission.map_or(self.started, |last| last.time);
+        self.now >= self.proven_from(sent)
     }
 
     /// From when on an empty query proves something about what was sent at `sent`.

@@ -14,7 +14,8 @@
 //!   works and when. They never decide what is true.
 //! - **A wake-up is never lost.** If a caller or a callback asks for a look at a settle while a
 //!   worker holds its lease, the settle is due by the requested moment once the worker gives the
-//!   lease back.
+//!   lease back. That holds also if the worker removes the due row, as long as the settle owes a
+//!   query ([`Record::owes_a_query`]): the row stays then, due by the requested moment.
 //! - **Every settle that is not final has exactly one due row.** A final settle has none, except
 //!   while the gateway must still query it: because of an open contradiction, or because a callback
 //!   told only a part of its result.
@@ -122,6 +123,9 @@ pub struct Swap {
 pub struct Absorbed {
     pub key: Key,
     pub version: i64,
+    /// What operators decided about it: entries of this settle's history from now on, before
+    /// [`Swap::history`]. Their revisions grow, and are between its last entry and the new one.
+    pub kept: Vec<HistoryEntry>,
 }
 
 /// What [`Store::swap`] did.
@@ -366,7 +370,8 @@ impl Store {
         }
     }
 
-    /// Removes the due row of a final settle whose last query is done.
+    /// Removes the due row of a final settle whose last query is done, or ends its lease if a look
+    /// was asked for meanwhile and the settle owes another query.
     pub async fn remove_due(&self, key: &Key, fence: Fence) -> Result<bool, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.remove_due(key, fence).await,

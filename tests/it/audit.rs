@@ -1,18 +1,21 @@
-//! The audit: one line for each create and each refusal of identity, in a file or on standard
-//! output, and nothing in it that is secret.
+//! The audit: one line for each create, each decision and each refusal of identity, in a file or on
+//! standard output, and nothing in it that is secret.
 
 use std::path::Path;
 use std::time::Instant;
 
+use douyin_sim::Script;
 use serde_json::Value;
 use settlement_gateway::callers::Fingerprint;
 use settlement_gateway::proto::v1;
+use settlement_gateway::proto::v1::operator_service_client::OperatorServiceClient;
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
 use tempfile::TempDir;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
 
-use crate::harness::{APP_ID, create_on, create_request, simulator, within};
+use crate::errors_own::{end_request, stop_request};
+use crate::harness::{APP_ID, create_on, create_request, details, simulator, within};
 use crate::process::{Outlet, Process, Setting};
 
 const SHOP: &str = "of-the-shop-0123456789abcdef0123456789";
@@ -126,6 +129,77 @@ async fn each_create_and_each_refusal_is_one_line() {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = std::fs::metadata(&file).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+}
+
+/// An operator's token, and a caller who has it. A block of `[[callers]]`.
+pub fn operator(name: &str, token: &str) -> String {
+    let hash = Fingerprint::of(token);
+    format!("[[callers]]\nname = \"{name}\"\nrights = [\"operate\"]\ntoken_sha256 = [\"{hash}\"]\n")
+}
+
+/// Nothing is on its way for longer than this.
+pub const QUICK: &str = "call_timeout_ms = 2000\nattempt_timeout_ms = 2000\n";
+
+/// Stops sending a settle and ends it, with this token. Who tries it too early is told so.
+pub async fn stop_and_end(mut operator: OperatorServiceClient<Channel>, number: &str, token: &str) {
+    let key = Some(v1::show_settle_request::Key::OutSettleNo(number.to_owned()));
+    let show = v1::ShowSettleRequest { key, ..Default::default() };
+    let stopped = loop {
+        let shown = operator.show_settle(bearing(show.clone(), token)).await.unwrap().into_inner();
+        let request = stop_request(number, shown.settle.unwrap().revision);
+        match within("StopSending", operator.stop_sending(bearing(request, token))).await {
+            Ok(stopped) => break stopped.into_inner(),
+            // The poller learned something meanwhile.
+            Err(status) => assert_eq!(details(&status).info.reason, "REVISION_CHANGED"),
+        }
+    };
+    let revision = stopped.settle.unwrap().revision;
+    loop {
+        let request = bearing(end_request(number, revision), token);
+        let Err(status) = within("EndSettle", operator.end_settle(request)).await else { return };
+        assert_eq!(details(&status).info.reason, "END_TOO_EARLY");
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    }
+}
+
+/// Who decided about money, what and why.
+#[tokio::test]
+async fn each_decision_is_one_line_with_who_took_it_and_why() {
+    const OPS: &str = "of-ops-0123456789abcdef0123456789abcdef";
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let file = dir.path().join("audit.jsonl");
+    let server = audited(file.to_str().unwrap()) + &operator("ops", OPS);
+    let setting = Setting { server, douyin: QUICK.to_owned(), ..Setting::default() };
+    let gateway = Process::start(&sim, dir.path(), setting).await;
+    sim.script("n-1", vec![Script::Refuse(23000); 99]);
+    let mut client = gateway.client.clone();
+    let create = bearing(create_request("n-1"), SHOP);
+    within("CreateSettle", client.create_settle(create)).await.unwrap_err();
+    let mut desk = OperatorServiceClient::new(gateway.channel.clone());
+    let refused = desk.stop_sending(bearing(stop_request("n-1", 1), DESK)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    stop_and_end(desk, "n-1", OPS).await;
+    let lines = lines(&file, 5).await;
+    let told: Vec<Value> =
+        lines.iter().map(told).filter(|line| line["what"] == "decision").collect();
+    let of = |call: &str, code: &str| {
+        let fits = |line: &&Value| line["call"] == call && line["code"] == code;
+        told.iter().find(fits).unwrap_or_else(|| panic!("{call} {code}: {told:?}")).clone()
+    };
+    let line = |call: &str, outcome: &str| {
+        serde_json::json!({
+            "what": "decision", "call": call, "who": "ops", "app": APP_ID, "number": "n-1",
+            "outcome": outcome, "code": "Ok", "why": "Douyin's support says so",
+            "trace_id": TRACE,
+        })
+    };
+    assert_eq!(of("StopSending", "Ok"), line("StopSending", "SUBMITTING"));
+    assert_eq!(of("EndSettle", "Ok"), line("EndSettle", "REJECTED"));
+    let early = of("EndSettle", "Unavailable");
+    assert_eq!((&early["reason"], &early["who"]), (&"END_TOO_EARLY".into(), &"ops".into()));
+    assert_eq!(early.get("outcome"), None);
+    let refused = lines.iter().find(|line| line["what"] == "refusal").unwrap();
+    assert_eq!((&refused["call"], &refused["who"]), (&"StopSending".into(), &"desk".into()));
 }
 
 /// As tools do that move log files.

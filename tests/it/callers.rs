@@ -178,7 +178,7 @@ fn ways(app_id: &str, settle_id: &str, page_token: &str) -> Vec<(Rpc, &'static s
     }
     let request = v1::ListStuckSettlesRequest { app_id: app(), limit: 0 };
     ways.push((Rpc::ListStuckSettles, "app", Call::of(Rpc::ListStuckSettles, &request)));
-    let request = v1::ResolveContradictionRequest { app_id: app(), ..resolve_request("held") };
+    let request = v1::ResolveContradictionRequest { app_id: app(), ..resolve_request("held", 99) };
     ways.push((Rpc::ResolveContradiction, "number", Call::of(Rpc::ResolveContradiction, &request)));
     let request = v1::StopSendingRequest { app_id: app(), ..stop_request("held", 99) };
     ways.push((Rpc::StopSending, "number", Call::of(Rpc::StopSending, &request)));

@@ -78,7 +78,7 @@ pub fn asking(rpc: Rpc, number: &str) -> Call {
         Rpc::ListSettles => Call::of(rpc, &list_request()),
         Rpc::ShowSettle => Call::of(rpc, &show_request(number)),
         Rpc::ListStuckSettles => Call::of(rpc, &stuck_request()),
-        Rpc::ResolveContradiction => Call::of(rpc, &resolve_request(number)),
+        Rpc::ResolveContradiction => Call::of(rpc, &resolve_request(number, 1)),
         Rpc::StopSending => Call::of(rpc, &stop_request(number, 1)),
         Rpc::EndSettle => Call::of(rpc, &end_request(number, 1)),
     }
@@ -121,10 +121,11 @@ fn stuck_request() -> v1::ListStuckSettlesRequest {
     v1::ListStuckSettlesRequest { app_id: APP_ID.to_owned(), ..Default::default() }
 }
 
-pub fn resolve_request(number: &str) -> v1::ResolveContradictionRequest {
+pub fn resolve_request(number: &str, revision: i64) -> v1::ResolveContradictionRequest {
     v1::ResolveContradictionRequest {
         app_id: APP_ID.to_owned(),
         out_settle_no: number.to_owned(),
+        revision,
         keep: v1::KeptWord::Claimed.into(),
         why: "Douyin's support says so".to_owned(),
         ..Default::default()
@@ -186,6 +187,7 @@ async fn provoke(reason: &str) -> Provoked {
         "SETTLE_NOT_IN_DOUBT" => ends::settle_not_in_doubt().await,
         "SETTLE_NOT_FOUND" => watches::settle_not_found().await,
         "SLOW_CONSUMER" => watches::slow_consumer().await,
+        "STOP_NOT_CONFIRMED" => ends::stop_not_confirmed().await,
         "STORE_UNAVAILABLE" => store::store_unavailable().await,
         "STREAM_ROTATED" => watches::stream_rotated().await,
         "SUBMISSION_EXPIRED" => provoked::submission_expired().await,
@@ -274,13 +276,8 @@ fn what_is_provoked_elsewhere_is_in_the_table() {
 #[tokio::test]
 async fn a_contradiction_is_named_in_the_history() {
     let edge = Edge::spawn(|_| {}).await;
-    let settle = edge.gateway.create(create_on("two-words", "sim-hold-1")).await.unwrap();
-    assert!(edge.gateway.sim.finish(settle.settle_id(), Status::Success));
-    edge.gateway.end("two-words").await;
-    assert!(edge.gateway.sim.set_status(settle.settle_id(), Status::Fail));
-    edge.wire.call(asking(Rpc::GetSettle, "two-words")).await.unwrap();
+    decisions::disputed(&edge, "two-words").await;
     let told = edge.gateway.get_full("two-words").await.unwrap();
-    assert!(told.settle.unwrap().contradiction.is_some());
     let error = told.history.last().unwrap().error.clone().expect("the last entry tells of it");
     assert_eq!((error.reason.as_str(), error.retry()), ("CONTRADICTION", v1::Retry::AfterChange));
 }

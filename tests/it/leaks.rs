@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use douyin_sim::{CallbackScript, OrderSetup, Status};
-use settlement_gateway::callers::Fingerprint;
+use douyin_sim::{CallbackScript, OrderSetup, Script, Status};
 use settlement_gateway::proto::v1;
 use settlement_gateway::proto::v1::operator_service_client::OperatorServiceClient;
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
 use tempfile::TempDir;
 
-use crate::audit::{audited, bearing};
+use crate::audit::{QUICK, audited, bearing, operator as block, stop_and_end};
 use crate::egress::Proxy;
 use crate::errors_own::resolve_request;
 use crate::harness::{APP_ID, SECRET, create_on, simulator, within};
@@ -52,15 +51,14 @@ async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount()
         // Every target, those of libraries too.
         log: Some("trace"),
         douyin: format!(
-            "proxy_url = \"http://{}\"\nproxy_credentials_file = {credentials:?}\n",
+            "{QUICK}proxy_url = \"http://{}\"\nproxy_credentials_file = {credentials:?}\n",
             proxy.address
         ),
         server: format!(
-            "{}grpc_client_ca_file = {client_ca:?}\n{}[[callers]]\nname = \"operator\"\n\
-             rights = [\"operate\"]\ntoken_sha256 = [\"{}\"]\n",
+            "{}grpc_client_ca_file = {client_ca:?}\n{}{}",
             listener.knobs("grpc"),
             audited(audit.to_str().unwrap()),
-            Fingerprint::of(OPERATOR)
+            block("operator", OPERATOR)
         ),
         platform_keys: Some(keys),
         stdout,
@@ -70,7 +68,8 @@ async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount()
     let gateway = Process::start(&sim, dir.path(), setting).await;
     sim.set_callback_url(APP_ID, Some(&gateway.callback_url()));
     sim.script_callback("s-1", vec![CallbackScript::Twice]);
-    for order in ["sim-hold-1", "sim-lost-1"] {
+    sim.script("s-7", vec![Script::Refuse(23000); 99]);
+    for order in ["sim-hold-1", "sim-lost-1", "doubtful"] {
         let rich = OrderSetup { total_fen: 2 * AMOUNT_FEN, ..OrderSetup::default() };
         sim.set_order(APP_ID, order, rich);
     }
@@ -91,6 +90,7 @@ async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount()
         ("s-2", "sim-err-23102-1", SHOP),
         ("s-3", "sim-lost-1", SHOP),
         ("s-1", "another", SHOP),
+        ("s-7", "doubtful", SHOP),
         // Douyin's refusal names the amount, which is more than the order has.
         ("s-4", "poor", SHOP),
         ("s-5", "o-5", WRONG),
@@ -100,8 +100,8 @@ async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount()
     }
     let settle = created[0].as_ref().unwrap().settle.clone().unwrap();
     let failed = |at: usize| created[at].as_ref().unwrap_err().message().to_owned();
-    assert!(failed(5).contains(&AMOUNT_FEN.to_string()), "{}", failed(5));
-    assert!([2, 4, 6].into_iter().all(|at| !failed(at).is_empty()));
+    assert!(failed(6).contains(&AMOUNT_FEN.to_string()), "{}", failed(6));
+    assert!([2, 4, 5, 7].into_iter().all(|at| !failed(at).is_empty()));
     let key = Some(v1::get_settle_request::Key::OutSettleNo("s-1".to_owned()));
     let get =
         v1::GetSettleRequest { key, refresh: true, include_history: true, ..Default::default() };
@@ -117,25 +117,26 @@ async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount()
     // Two words of Douyin's that contradict each other.
     assert!(sim.set_status(settle.settle_id(), Status::Fail));
     let mut operator = OperatorServiceClient::new(channel);
-    let decision = || resolve_request("s-1");
+    let key = Some(v1::show_settle_request::Key::OutSettleNo("s-1".to_owned()));
+    let show = v1::ShowSettleRequest { key, ..Default::default() };
     for token in [WRONG, SHOP] {
-        let refused = operator.resolve_contradiction(bearing(decision(), token));
+        let refused = operator.resolve_contradiction(bearing(resolve_request("s-1", 1), token));
         within("ResolveContradiction", refused).await.unwrap_err();
     }
     let decided = async {
         loop {
             let _ = client.get_settle(bearing(get.clone(), SHOP)).await;
-            let resolve = operator.resolve_contradiction(bearing(decision(), OPERATOR));
-            if resolve.await.is_ok() {
+            let shown = operator.show_settle(bearing(show.clone(), OPERATOR)).await.unwrap();
+            let revision = shown.into_inner().settle.unwrap().revision;
+            let decision = bearing(resolve_request("s-1", revision), OPERATOR);
+            if operator.resolve_contradiction(decision).await.is_ok() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     within("an operator's decision", decided).await;
-    let key = Some(v1::show_settle_request::Key::OutSettleNo("s-1".to_owned()));
-    let show = v1::ShowSettleRequest { key, ..Default::default() };
-    within("ShowSettle", operator.show_settle(bearing(show, OPERATOR))).await.unwrap();
+    stop_and_end(operator, "s-7", OPERATOR).await;
     let heard = async {
         let taken =
             "settlement_callbacks_total{app_id=\"tt0123456789abcdef\",result=\"acknowledged\"}";
@@ -177,7 +178,9 @@ async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount()
         ("stdout", read(&printed)),
         ("metrics", metrics),
     ];
-    assert!(places[1].1.contains("\"what\":\"decision\""), "{}", places[1].1);
+    for decision in ["ResolveContradiction", "StopSending", "EndSettle"] {
+        assert!(places[1].1.contains(&format!("\"call\":\"{decision}\"")), "{}", places[1].1);
+    }
     let mut secrets = [SECRET, SHOP, OPERATOR, WRONG, BAD_PROXY].map(Vec::from).to_vec();
     for pair in [PROXY, NEXT_PROXY] {
         let (_, password) = pair.split_once(':').unwrap();

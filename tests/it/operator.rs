@@ -342,7 +342,12 @@ async fn a_decision_is_shown_with_who_took_it_and_why() {
     assert!(gateway.sim.set_status(settle_id, Status::Fail));
     run("shop", "json", &["query", &number]).await;
     let why = "Douyin's support wrote so, ticket 4711";
-    run("alice", "json", &["resolve", &number, "--keep", "recorded", "--why", why]).await;
+    let shown: Value =
+        serde_json::from_str(&run("alice", "json", &["show", &number]).await).unwrap();
+    let revision = shown["settle"]["revision"].as_str().unwrap();
+    let resolve = ["resolve", &number, "--keep", "recorded", "--why", why];
+    let seen = ["--revision", revision, "--confirm", &number];
+    run("alice", "json", &[&resolve[..], &seen].concat()).await;
 
     let shown: Value =
         serde_json::from_str(&run("alice", "json", &["show", &number]).await).unwrap();

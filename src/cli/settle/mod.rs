@@ -11,6 +11,7 @@ mod list;
 mod name;
 mod resolve;
 mod show;
+mod sight;
 mod stop;
 mod stuck;
 mod table;

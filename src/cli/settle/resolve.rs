@@ -3,14 +3,14 @@
 use clap::{Args, ValueEnum};
 
 use super::call::{Caller, Failed, timed};
+use super::sight::Sight;
 use super::table;
 use crate::proto::v1;
 
 #[derive(Debug, Args)]
 pub(super) struct Resolve {
-    /// The number of the settle.
-    #[arg(value_name = "NUMBER")]
-    out_settle_no: String,
+    #[command(flatten)]
+    sight: Sight,
     /// Which word stands.
     #[arg(long, value_enum)]
     keep: Keep,
@@ -27,16 +27,36 @@ enum Keep {
     Claimed,
 }
 
-impl Resolve {
-    pub(super) async fn run(self, caller: &Caller) -> Result<(), Failed> {
-        let keep = match self.keep {
+impl Keep {
+    fn of_the_contract(self) -> v1::KeptWord {
+        match self {
             Keep::Recorded => v1::KeptWord::Recorded,
             Keep::Claimed => v1::KeptWord::Claimed,
-        };
+        }
+    }
+
+    fn does(self) -> &'static str {
+        match self {
+            Keep::Recorded => {
+                "The recorded state stands. If it is FAILED, its caller may pay again under \
+                 another number."
+            }
+            Keep::Claimed => {
+                "The settle takes the state that the contradiction claims. If that is FAILED, its \
+                 caller may pay again under another number."
+            }
+        }
+    }
+}
+
+impl Resolve {
+    pub(super) async fn run(self, caller: &Caller) -> Result<(), Failed> {
+        let seen = self.sight.agree(caller, self.keep.does()).await?;
         let request = v1::ResolveContradictionRequest {
             app_id: caller.app_id.clone(),
-            out_settle_no: self.out_settle_no,
-            keep: keep.into(),
+            out_settle_no: self.sight.out_settle_no,
+            revision: seen.revision,
+            keep: self.keep.of_the_contract().into(),
             why: self.why,
             ..Default::default()
         };

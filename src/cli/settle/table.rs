@@ -133,7 +133,8 @@ fn evidence_lines(lines: &mut Lines, evidence: &v1::SettleEvidence) {
         lines.add("set back", "restored from a backup, never sent again");
     }
     if evidence.sending_stopped {
-        lines.add("stopped", "by an operator, never sent again");
+        let confirmed = if evidence.stop_confirmed { ", confirmed" } else { "" };
+        lines.add("stopped", format!("by an operator, never sent again{confirmed}"));
     }
     lines.add("calls", evidence.attempts.to_string());
     lines.add_some("sent ext", evidence.sent_ext.as_ref());

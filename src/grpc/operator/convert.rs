@@ -6,7 +6,7 @@ use super::super::convert::{
 use super::super::reasons::Outcome;
 use super::super::time::time;
 use super::super::violations::Violations;
-use crate::gateway::{Shown, Stopping, StuckReport, StuckSettle};
+use crate::gateway::{IfUnanswered, Shown, Stopping, StuckReport, StuckSettle};
 use crate::proto::v1;
 use crate::settle::{AppId, End, Key, OutSettleNo, Record, SettleId, Verdict, Why};
 
@@ -26,6 +26,7 @@ pub(super) struct StuckQuery {
 #[derive(Clone, Debug)]
 pub(super) struct Resolve {
     pub(super) key: Key,
+    pub(super) revision: i64,
     pub(super) verdict: Verdict,
     pub(super) why: Why,
 }
@@ -44,6 +45,7 @@ pub(super) struct EndOf {
     pub(super) key: Key,
     pub(super) revision: i64,
     pub(super) end: End,
+    pub(super) if_unanswered: IfUnanswered,
     pub(super) why: Why,
 }
 
@@ -68,9 +70,16 @@ pub(super) fn resolve(
     default_app: Option<&AppId>,
 ) -> Result<Resolve, Violations> {
     let mut bad = Violations::default();
-    let v1::ResolveContradictionRequest { app_id, trade_system, out_settle_no, keep, why } =
-        request;
+    let v1::ResolveContradictionRequest {
+        app_id,
+        trade_system,
+        out_settle_no,
+        revision,
+        keep,
+        why,
+    } = request;
     let key = key(&mut bad, (app_id, trade_system, out_settle_no), default_app);
+    check_revision(&mut bad, revision);
     let verdict = match bad.enumeration("keep", keep) {
         Some(v1::KeptWord::Recorded) => Some(Verdict::Recorded),
         Some(v1::KeptWord::Claimed) => Some(Verdict::Claimed),
@@ -83,7 +92,7 @@ pub(super) fn resolve(
     let why = bad.text("why", Why::parse(why));
     match (key, verdict, why) {
         (Some(key), Some(verdict), Some(why)) if bad.is_empty() => {
-            Ok(Resolve { key, verdict, why })
+            Ok(Resolve { key, revision, verdict, why })
         }
         (Some(_) | None, Some(_) | None, Some(_) | None) => Err(bad),
     }
@@ -120,7 +129,9 @@ pub(super) fn end(
         outcome,
         settle_id,
         why,
+        although_unanswered,
     } = request;
+    let if_unanswered = if although_unanswered { IfUnanswered::End } else { IfUnanswered::Refuse };
     if confirm_out_settle_no != out_settle_no {
         bad.add("confirm_out_settle_no", "must be the same number as out_settle_no");
     }
@@ -130,7 +141,7 @@ pub(super) fn end(
     let why = bad.text("why", Why::parse(why));
     match (key, end, why) {
         (Some(key), Some(end), Some(why)) if bad.is_empty() => {
-            Ok(EndOf { key, revision, end, why })
+            Ok(EndOf { key, revision, end, if_unanswered, why })
         }
         (Some(_) | None, Some(_) | None, Some(_) | None) => Err(bad),
     }
@@ -216,6 +227,7 @@ fn evidence(record: &Record, attempts: u32) -> v1::SettleEvidence {
         unlisted_times: unlisted.map_or(0, |seen| count(seen.times)),
         set_back: evidence.set_back,
         sending_stopped: evidence.stopped,
+        stop_confirmed: evidence.stop_confirmed,
         attempts: count(attempts),
         sent_ext: record.request().and_then(|request| request.sent_ext.clone()),
     }

@@ -210,8 +210,8 @@ fn a_settle_that_is_known_in_part_after_an_operators_decision_is_asked_about() {
     }
     for verdict in [Verdict::Recorded, Verdict::Claimed] {
         let mut decided = play.clone();
-        let why = Why::parse("Douyin's support says so").unwrap();
-        let learned = Learned::Resolved { verdict, why };
+        let revision = play.record.revision;
+        let learned = Learned::Resolved { revision, verdict, decision: decision() };
         decided.sees(&[Observation { learned, source: Source::Operator, ..query(2, exists()) }]);
         assert!(decided.record.is_known_in_part());
         let due = due_of_a_fact(&play.record, &decided.record);

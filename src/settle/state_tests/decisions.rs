@@ -132,7 +132,7 @@ impl Gateway {
         let learned = self.observation(news, false).learned;
         let mut progress = turn.unpack();
         if let Learned::Ended(ending) = &learned {
-            progress.after_query(Asked::Learned(&ending.found));
+            progress.after_query(ending.found.as_ref().map_or(Asked::Failed, Asked::Learned));
         } else if matches!(news, News::Asked(..)) {
             progress.after_query(Asked::Learned(&learned));
         } else {
@@ -186,9 +186,11 @@ impl Gateway {
         let lease = if held || sees_all { Lease::Held } else { Lease::Lost };
         let before = row.unpack(&self.rules, process, begun);
         assert_eq!(Packed::pack(&before), row, "packing loses nothing");
-        let before = if matches!(news, News::Ended(..)) && broken == Broken::EndsUnstopped {
+        let before = if matches!(news, News::Ended(..)) {
             let mut before = before;
-            before.evidence.stopped = true;
+            before.evidence.stopped |= broken == Broken::EndsUnstopped;
+            let is_left_out = matches!(broken, Broken::EndsUnstopped | Broken::EndsUnconfirmed);
+            before.evidence.stop_confirmed |= is_left_out;
             before
         } else {
             before
@@ -213,27 +215,24 @@ impl Gateway {
         let due = schedule::next(&before, &record, by, &self.terms()).due;
         let mut after = Packed::pack(&record);
         after.empties = after.empties.min(2);
-        if broken == Broken::EndsUnstopped {
-            after.stopped &= row.stopped;
-        }
+        after.stopped &= row.stopped;
+        after.confirmed &= row.confirmed;
         (after, due)
     }
 
-    /// The row after an operator stopped sending, if that is allowed.
-    pub(super) fn stop(&self, row: Packed) -> Option<Packed> {
-        let before = row.unpack(&self.rules, 0, NOT_BEGUN);
-        let why = Why::parse("a person looks at it").unwrap();
-        let learned = Learned::Stopped { revision: before.revision, why };
-        let seen = Observation { source: Source::Operator, ..answer(learned) };
+    /// The row after an operator stopped sending, if that is allowed, at this process.
+    pub(super) fn stop(&self, row: Packed, process: usize, known: Option<u8>) -> Packed {
+        let before = row.unpack(&self.rules, process, Begun { known, ..NOT_BEGUN });
+        let learned = Learned::Stopped { revision: before.revision, decision: decision() };
+        let seen = Observation { source: Source::Operator, ..again(answer(learned)) };
         let context = Context {
             now: moment(NOW),
-            given: None,
+            given: self.given(&before, process, known),
             policy: &self.policy,
             lease: Lease::Lost,
             attempts: 0,
         };
-        let record = transition(&before, &seen, &context).record;
-        record.evidence.stopped.then(|| Packed::pack(&record))
+        Packed::pack(&transition(&before, &seen, &context).record)
     }
 
     fn terms(&self) -> Terms<'_> {
@@ -268,7 +267,10 @@ impl Gateway {
             }
             News::Ended(_, shown, word) => {
                 let unasked = self.rules.broken == Broken::EndsUnasked;
-                let found = if unasked { Learned::Absent } else { self.found(shown) };
+                let found = shown.map(|shown| match unasked {
+                    true => Learned::Absent,
+                    false => self.found(shown),
+                });
                 let ending = Ending {
                     end: match word {
                         Word::Rejected => End::Rejected,
@@ -277,7 +279,7 @@ impl Gateway {
                     },
                     // The world forgets what an operator knows when the revision changes.
                     revision: 1,
-                    why: Why::parse("Douyin's support says so").unwrap(),
+                    decision: decision(),
                     found,
                 };
                 query(0, Learned::Ended(Box::new(ending)))

@@ -1,14 +1,26 @@
 //! Contradictions and how they end; two records of one settle.
 
 use super::*;
-use crate::settle::merge::{can_be_merged, merge};
-use crate::settle::{Verdict, can_resolve};
+use crate::settle::merge::{Merged, can_be_merged};
+use crate::settle::{Unresolved, Verdict, can_resolve};
 
-fn operator(verdict: Verdict) -> Observation {
-    let why = Why::parse("Douyin's support says so").unwrap();
-    let (source, learned) = (Source::Operator, Learned::Resolved { verdict, why });
-    let by = CallerName::parse("ops").ok();
-    Observation { learned, source, by, ..callback(ours("ots1", ReportedStatus::Success)) }
+/// An operator decides about this record.
+fn operator(record: &Record, verdict: Verdict) -> Observation {
+    operator_at(record.revision, verdict, decision())
+}
+
+fn operator_at(revision: i64, verdict: Verdict, decision: Decision) -> Observation {
+    let learned = Learned::Resolved { revision, verdict, decision };
+    Observation { source: Source::Operator, ..again(answer(learned)) }
+}
+
+fn can(record: &Record, verdict: Verdict) -> Result<(), Unresolved> {
+    can_resolve(record, record.revision, verdict).map(drop)
+}
+
+/// Merges without a history.
+fn merge(before: &Record, after: Transition, other: &Record, context: &Context<'_>) -> Transition {
+    crate::settle::merge::merge(before, after, other, Vec::new(), context).after
 }
 
 /// SUCCEEDED or FAILED, and Douyin said the opposite of the same settle.
@@ -25,8 +37,9 @@ fn the_recorded_word_can_stand() {
     let mut play = disputed(ReportedStatus::Success, ReportedStatus::Fail);
     let (state, facts, revision) =
         (play.record.state.clone(), play.record.facts.clone(), play.record.revision);
-    assert!(can_resolve(&play.record, Verdict::Recorded));
-    play.at(90).sees(&[operator(Verdict::Recorded)]);
+    assert_eq!(can(&play.record, Verdict::Recorded), Ok(()));
+    let decided = operator_at(revision, Verdict::Recorded, decision_of("ops", 90));
+    play.at(90).sees(&[decided]);
     assert_eq!((&play.record.state, &play.record.facts), (&state, &facts));
     assert_eq!(play.record.open_contradiction(), None);
     assert!(!play.record.owes_a_query());
@@ -39,8 +52,9 @@ fn the_recorded_word_can_stand() {
 #[test]
 fn the_claimed_word_can_stand_and_what_it_means_is_asked_for() {
     let mut play = disputed(ReportedStatus::Fail, ReportedStatus::Success);
-    assert!(can_resolve(&play.record, Verdict::Claimed));
-    play.at(90).sees(&[operator(Verdict::Claimed)]);
+    assert_eq!(can(&play.record, Verdict::Claimed), Ok(()));
+    let decided = operator(&play.record, Verdict::Claimed);
+    play.at(90).sees(&[decided]);
     assert_eq!(play.record.state, State::Succeeded { settle_id: id("ots1") });
     assert_eq!(play.record.open_contradiction(), None);
     assert_eq!(play.record.facts.settle_amount, None);
@@ -49,12 +63,46 @@ fn the_claimed_word_can_stand_and_what_it_means_is_asked_for() {
     assert!(!play.record.owes_a_query());
 }
 
+/// The screen showed another word of Douyin's, or the other operator's decision was not seen.
+#[test]
+fn who_saw_another_revision_decides_nothing() {
+    let play = disputed(ReportedStatus::Fail, ReportedStatus::Success);
+    let revision = play.record.revision;
+    for old in [revision - 1, revision + 1] {
+        let told = can_resolve(&play.record, old, Verdict::Claimed);
+        assert_eq!(told.map(drop), Err(Unresolved::AnotherRevision));
+        let mut play = play.clone();
+        let before = play.record.clone();
+        play.sees(&[operator_at(old, Verdict::Claimed, decision())]);
+        assert_eq!(play.record, before);
+    }
+    let mut play = play;
+    let first = decision_of("alice", 3);
+    play.sees(&[operator_at(revision, Verdict::Recorded, first.clone())]);
+    play.sees(&[operator_at(revision, Verdict::Claimed, decision_of("bob", 3))]);
+    assert_eq!((play.kind(), &play.record.decision), (StateKind::Failed, &Some(first)));
+}
+
+/// Its answer was on its way when the operator decided.
+#[test]
+fn a_word_from_before_the_decision_does_not_pay_the_query_that_it_asks_for() {
+    let mut play = disputed(ReportedStatus::Fail, ReportedStatus::Success);
+    play.sees(&[operator(&play.record, Verdict::Claimed)]);
+    for early in [ReportedStatus::Init, ReportedStatus::Processing] {
+        play.sees(&[query_by_id(0, found([ours("ots1", early)]))]);
+        assert_eq!(play.record.facts.settle_status, None, "{early:?}");
+        assert!(play.record.owes_a_query());
+    }
+    play.sees(&[query_by_id(0, found([ours("ots1", ReportedStatus::Success)]))]);
+    assert_eq!(play.record.facts.settle_status.as_deref(), Some("SUCCESS"));
+}
+
 /// A replayed callback must not call an operator again about a resolved contradiction.
 #[test]
 fn the_same_word_again_does_not_open_what_was_resolved() {
     for verdict in [Verdict::Recorded, Verdict::Claimed] {
         let mut play = disputed(ReportedStatus::Success, ReportedStatus::Fail);
-        play.sees(&[operator(verdict)]);
+        play.sees(&[operator(&play.record, verdict)]);
         for again in [ReportedStatus::Success, ReportedStatus::Fail] {
             assert_eq!(play.see(&callback(ours("ots1", again))), None, "{verdict:?} {again:?}");
             assert_eq!(play.record.open_contradiction(), None);
@@ -74,7 +122,7 @@ fn what_was_resolved_about_one_settle_says_nothing_about_another() {
         let other = callback(ours(settle_id, ReportedStatus::Processing));
         assert_eq!(play.see(&other), Some(Alert::Contradiction));
         assert_eq!(play.record.open_contradiction().unwrap().settle_id, id(settle_id));
-        play.sees(&[operator(Verdict::Recorded)]);
+        play.sees(&[operator(&play.record, Verdict::Recorded)]);
     }
     let grown = callback(ours("ots3", ReportedStatus::Success));
     assert_eq!(play.see(&grown), Some(Alert::Contradiction), "another word");
@@ -85,18 +133,18 @@ fn a_success_is_never_left_for_another_settle() {
     let mut play = Play::recorded();
     play.sees(&[answer(accepted("ots1")), callback(ours("ots1", ReportedStatus::Success))]);
     play.see(&callback(ours("ots2", ReportedStatus::Processing)));
-    assert!(!can_resolve(&play.record, Verdict::Claimed));
+    assert_eq!(can(&play.record, Verdict::Claimed), Err(Unresolved::NotAllowed));
     let before = play.record.clone();
-    play.sees(&[operator(Verdict::Claimed)]);
+    play.sees(&[operator(&before, Verdict::Claimed)]);
     assert_eq!(play.record, before);
-    assert!(can_resolve(&play.record, Verdict::Recorded));
+    assert_eq!(can(&play.record, Verdict::Recorded), Ok(()));
 }
 
 #[test]
 fn what_is_not_disputed_or_not_final_is_not_decided_about() {
     let mut play = Play::recorded();
     for verdict in [Verdict::Recorded, Verdict::Claimed] {
-        assert!(!can_resolve(&play.record, verdict));
+        assert_eq!(can(&play.record, verdict), Err(Unresolved::NotDisputed));
     }
     // After two acceptances Douyin's next word may decide.
     assert!(play.sends());
@@ -104,9 +152,9 @@ fn what_is_not_disputed_or_not_final_is_not_decided_about() {
     assert_eq!(play.see(&answer(accepted("ots2"))), Some(Alert::Contradiction));
     assert!(play.record.open_contradiction().is_some() && !play.record.is_final());
     for verdict in [Verdict::Recorded, Verdict::Claimed] {
-        assert!(!can_resolve(&play.record, verdict));
+        assert_eq!(can(&play.record, verdict), Err(Unresolved::NotAllowed));
         let before = play.record.clone();
-        play.sees(&[operator(verdict)]);
+        play.sees(&[operator(&before, verdict)]);
         assert_eq!(play.record, before);
     }
 }
@@ -174,6 +222,42 @@ fn a_contradiction_is_merged_with_its_record() {
         assert_eq!(merged.state.kind(), StateKind::Succeeded);
         assert_eq!(merged.contradiction, Some(claim));
         assert_eq!(merged.owes_a_query(), resolved.is_none());
+    }
+}
+
+/// The later decision stands, and what was decided about the other record comes into the history
+/// before the merge.
+#[test]
+fn what_operators_decided_outlives_the_merge() {
+    let report = Report { out_settle_no: None, ..ours("ots1", ReportedStatus::Success) };
+    let number = OutSettleNo::of_settle_id(&report.settle_id);
+    let mut other = Record::adopted(Key { out_settle_no: number, ..key() }, &report, at(0));
+    other.revision = 4;
+    other.decision = Some(decision_of("alice", 5));
+    let entry = |revision, why: Option<&str>| HistoryEntry {
+        revision,
+        why: why.map(|why| Why::parse(why).unwrap()),
+        ..other.history_entry(Source::Operator, None)
+    };
+    let history = vec![entry(1, None), entry(2, Some("first")), entry(3, Some("second"))];
+    let policy = Policy::default();
+    let now = at(9);
+    let context =
+        Context { now, given: Some(at(0)), policy: &policy, lease: Lease::Held, attempts: 1 };
+    for (own, stands) in [(None, "alice"), (Some(("bob", 4)), "alice"), (Some(("bob", 6)), "bob")] {
+        let mut play = Play::of(&submitting(1));
+        play.record.decision = own.map(|(by, seconds)| decision_of(by, seconds));
+        let before = play.record.clone();
+        play.sees(&[answer(accepted("ots1"))]);
+        let after = Transition { record: play.record.clone(), alert: None };
+        let Merged { after, kept } =
+            crate::settle::merge::merge(&before, after, &other, history.clone(), &context);
+        let decision = after.record.decision.unwrap();
+        assert_eq!(decision.by.as_ref().map(CallerName::as_str), Some(stands));
+        let kept: Vec<_> =
+            kept.iter().map(|it| (it.revision, it.why.as_ref().unwrap().as_str())).collect();
+        assert_eq!(kept, [(5, "first"), (6, "second")], "above what callers saw of either");
+        assert_eq!(after.record.revision, 7);
     }
 }
 

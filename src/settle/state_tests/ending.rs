@@ -4,18 +4,23 @@
 use super::*;
 use ReportedStatus::{Fail, Init, Processing, Success, Unlisted};
 
-fn why() -> Why {
-    Why::parse("Douyin's support says so").unwrap()
+fn stop(revision: i64) -> Observation {
+    stop_by(decision(), revision)
 }
 
-fn stop(revision: i64) -> Observation {
-    let learned = Learned::Stopped { revision, why: why() };
+fn stop_by(decision: Decision, revision: i64) -> Observation {
+    let learned = Learned::Stopped { revision, decision };
     Observation { source: Source::Operator, ..again(answer(learned)) }
 }
 
 /// A query begun when it proves something, whose answer the operator's word follows.
 fn ended(revision: i64, end: End, found: Learned) -> Observation {
-    let ending = Ending { end, revision, why: why(), found };
+    ended_after(revision, end, Some(found))
+}
+
+fn ended_after(revision: i64, end: End, found: Option<Learned>) -> Observation {
+    let decision = decision_of("ops", GRACE_OVER);
+    let ending = Ending { end, revision, decision, found };
     query(GRACE_OVER, Learned::Ended(Box::new(ending)))
 }
 
@@ -27,14 +32,24 @@ fn succeeded_as(settle_id: &str) -> End {
     End::Succeeded { settle_id: id(settle_id) }
 }
 
-/// In doubt for as long as the grace proves nothing, and stopped.
-fn stopped(before: &Record) -> Play {
+/// In doubt, and stopped when that may have been on its way.
+fn stopped_once(before: &Record) -> Play {
     let mut play = Play::of(before);
-    play.policy.grace_proves = false;
     let revision = play.record.revision;
     play.at(0).sees(&[stop(revision)]);
     assert_eq!(play.record.revision, revision + 1, "callers see that an operator decided");
     play.at(GRACE_OVER);
+    play
+}
+
+/// In doubt for as long as the grace proves nothing, and stopped again when nothing can be on its
+/// way.
+fn stopped(before: &Record) -> Play {
+    let mut play = stopped_once(before);
+    play.policy.grace_proves = false;
+    let again = decision_of("ops", GRACE_OVER);
+    play.sees(&[stop_by(again, play.record.revision)]);
+    assert!(play.record.evidence.stop_confirmed);
     play
 }
 
@@ -78,10 +93,12 @@ fn without_any_one_condition_the_word_ends_nothing() {
     without_lease.lease = Lease::Lost;
     without_lease.sees([&good]);
     assert_eq!(without_lease.kind(), StateKind::Submitting);
-    let mut unstopped = Play::of(&submitting(1));
-    unstopped.policy.grace_proves = false;
-    unstopped.at(GRACE_OVER).sees(&[ended(1, End::Rejected, Learned::Absent)]);
-    assert_eq!(unstopped.kind(), StateKind::Submitting);
+    for grace_proves in [true, false] {
+        let mut unstopped = Play::of(&submitting(1));
+        unstopped.policy.grace_proves = grace_proves;
+        unstopped.at(GRACE_OVER).sees(&[ended(1, End::Rejected, Learned::Absent)]);
+        assert_eq!(unstopped.kind(), StateKind::Submitting);
+    }
     let mut all = play;
     all.sees(&[good]);
     assert_eq!(all.kind(), StateKind::Rejected);
@@ -91,15 +108,24 @@ fn without_any_one_condition_the_word_ends_nothing() {
 fn why_an_operator_may_not_is_said() {
     let policy = Policy::default();
     let can = |record: &Record, revision, now| {
-        can_end(record, revision, at(now), &context(record, at(now), &policy))
+        can_end(record, revision, at(now), Heard::Answer, &context(record, at(now), &policy))
     };
-    let play = stopped(&submitting(1));
+    let play = stopped_once(&submitting(1));
     let until = Some(at(GRACE_OVER));
     assert_eq!(can(&play.record, 2, GRACE_OVER), Ok(()));
     assert_eq!(can(&play.record, 2, 5), Err(NotNow::TooEarly { until }));
     assert_eq!(can(&play.record, 1, GRACE_OVER), Err(NotNow::AnotherRevision));
     assert_eq!(can(&submitting(1), 1, GRACE_OVER), Err(NotNow::NotStopped));
     assert_eq!(can(&succeeded(), succeeded().revision, 5), Err(NotNow::AlreadyFinal));
+    let doubting = Policy { grace_proves: false, ..Policy::default() };
+    for (policy, heard) in [(&policy, Heard::Nothing), (&doubting, Heard::Answer)] {
+        let can = |record: &Record| {
+            let context = context(record, at(GRACE_OVER), policy);
+            can_end(record, record.revision, at(GRACE_OVER), heard, &context)
+        };
+        assert_eq!(can(&play.record), Err(NotNow::NotConfirmed), "{heard:?}");
+        assert_eq!(can(&stopped(&submitting(1)).record), Ok(()), "{heard:?}");
+    }
     let answered = processing(0);
     assert_eq!(can_stop(&answered, answered.revision), Err(NotNow::NotInDoubt));
     let adopted = Record::adopted(key(), &bare("ots1", Processing), at(0));
@@ -225,4 +251,71 @@ fn when_douyin_says_otherwise_later_the_money_is_not_hidden() {
         assert_eq!(play.see(&callback(ours("ots1", later))), Some(Alert::Contradiction));
         assert_eq!(play.record.state, ended);
     }
+}
+
+/// Douyin's answers cannot be read, or it rejects the credentials of the app.
+#[test]
+fn without_an_answer_the_word_counts_only_after_a_stop_that_was_confirmed() {
+    let rejection = Failure::own(Reason::EndedByOperator);
+    let once = stopped_once(&submitting(1));
+    let twice = stopped(&submitting(1));
+    for (play, state) in [(once, State::Submitting), (twice, State::Rejected { rejection })] {
+        let mut play = play.clone();
+        play.sees(&[ended_after(play.record.revision, End::Rejected, None)]);
+        assert_eq!(play.record.state, state);
+    }
+    // What Douyin has told before speaks against it all the same.
+    let mut play = stopped(&submitting(1));
+    play.sees(&[callback(ours("ots1", Fail))]);
+    play.sees(&[ended_after(play.record.revision, End::Rejected, None)]);
+    assert_eq!(play.kind(), StateKind::Submitting);
+}
+
+#[test]
+fn a_stop_is_confirmed_only_once_nothing_can_be_on_its_way() {
+    let mut play = stopped_once(&submitting(1));
+    let revision = play.record.revision;
+    let mut stops_at = |seconds, seen| {
+        play.at(seconds).sees(&[stop_by(decision_of("ops", seconds), seen)]);
+        (play.record.evidence.stop_confirmed, play.record.revision)
+    };
+    assert_eq!(stops_at(GRACE_OVER - 1, revision), (false, revision));
+    assert_eq!(stops_at(GRACE_OVER, revision), (true, revision + 1));
+    assert_eq!(stops_at(GRACE_OVER + 1, revision + 1), (true, revision + 1), "it is confirmed");
+    // The first stop says nothing about what Douyin was asked before it, however late it comes.
+    let mut late = Play::of(&submitting(1));
+    late.at(GRACE_OVER).sees(&[stop(1)]);
+    assert!(late.record.evidence.stopped && !late.record.evidence.stop_confirmed);
+}
+
+#[test]
+fn a_stop_by_another_operator_is_recorded_and_the_same_one_again_is_not() {
+    let mut play = stopped_once(&submitting(1));
+    let (first, revision) = (play.record.decision.clone(), play.record.revision);
+    let again = Decision { time: at(5), ..decision() };
+    play.at(5).sees(&[stop_by(again, revision)]);
+    assert_eq!((&play.record.decision, play.record.revision), (&first, revision));
+    let other = decision_of("bob", 6);
+    play.at(6).sees(&[stop_by(other.clone(), revision)]);
+    assert_eq!((&play.record.decision, play.record.revision), (&Some(other), revision + 1));
+    let why = Why::parse("ticket 4712").unwrap();
+    let another = Decision { why, ..decision_of("bob", 7) };
+    play.at(7).sees(&[stop_by(another.clone(), revision + 1)]);
+    assert_eq!(play.record.decision, Some(another));
+    let old = decision_of("alice", 8);
+    let before = play.record.clone();
+    play.at(8).sees(&[stop_by(old, revision)]);
+    assert_eq!(play.record, before, "it saw another revision");
+}
+
+/// Douyin showed it once with a status that no document lists, and does not show it any more.
+#[test]
+fn a_settle_of_ours_that_was_shown_is_never_called_rejected() {
+    let mut play = stopped(&submitting(1));
+    play.sees(&[query(GRACE_OVER, found([ours("ots1", Unlisted)]))]);
+    assert_eq!(end(&play, End::Rejected, Learned::Absent), State::Submitting);
+    assert_eq!(
+        end(&play, failed_as("ots1"), Learned::Absent),
+        State::Failed { settle_id: id("ots1") }
+    );
 }

@@ -422,10 +422,17 @@ fn nor_with_an_operator_who_asks_after_the_stop_if_the_grace_proves_nothing() {
     expect_nothing_broken(Rules { fail_frees: false, ..CERTAIN });
 }
 
+/// What was true before the stop may be out of date. Douyin's last answer says so.
+#[test]
+fn nor_with_an_operator_who_asked_before_the_stop() {
+    expect_nothing_broken(Rules { asked_early: true, fail_frees: false, ..OPERATED });
+}
+
 #[test]
 fn every_condition_of_an_operators_end_left_out_is_noticed() {
     let accident = [Never::PaidTwice, Never::RejectedButAccepted];
     expect_broken(Broken::EndsWithoutGrace, OPERATED, &accident);
     expect_broken(Broken::EndsUnasked, OPERATED, &accident);
     expect_broken(Broken::EndsUnstopped, CERTAIN, &accident);
+    expect_broken(Broken::EndsUnconfirmed, OPERATED, &accident);
 }

@@ -4,7 +4,8 @@
 use super::decisions::Gateway;
 use super::packed::{Packed, Turn};
 use super::setting::{
-    Broken, Event, News, ORPHANS, Owner, Rules, SETTLES, Settle, Status, Stranger, WINDOW, Word,
+    Apart, Broken, Event, News, ORPHANS, Owner, Rules, SETTLES, Settle, Status, Stranger, WINDOW,
+    Word,
 };
 use super::world::{self, Step, World};
 use super::*;
@@ -97,14 +98,15 @@ impl World {
 
     /// An operator may stop sending. After that it sees the settle and learns what is true at
     /// Douyin, as often as it likes. If requests may be on their way for ever, it asks when none
-    /// is.
+    /// is. What it knows is about the revision that it saw, so a confirmed stop makes it ask again.
     pub(super) fn operator_steps(&self, gateway: &mut Gateway, out: &mut Vec<Step>) {
         let rules = gateway.rules;
         if !self.row.is_open() || self.row.platform {
             return;
         }
-        let stopped = self.row.stopped || rules.broken == Broken::EndsUnstopped;
-        if stopped
+        let may_ask =
+            self.row.stopped || rules.asked_early || rules.broken == Broken::EndsUnstopped;
+        if may_ask
             && (!rules.late || self.is_quiet())
             && let Some(word) = self.truth()
         {
@@ -113,10 +115,17 @@ impl World {
                 out.push((Event::OperatorLooks(word), false, World { operator, ..*self }));
             }
         }
-        if !self.row.stopped
-            && let Some(row) = gateway.stop(self.row)
-        {
-            out.push((Event::OperatorStopsSending, false, World { row, ..*self }));
+        let processes = if rules.apart == Apart::OneProcess { 1 } else { 2 };
+        for process in 0..processes {
+            let row = gateway.stop(self.row, process, self.known[process]);
+            if row.stopped && !self.row.stopped && process == 0 {
+                out.push((Event::OperatorStopsSending, false, World { row, ..*self }));
+            }
+            if row.confirmed && !self.row.confirmed {
+                let mut world = World { row, ..*self };
+                world.forget_word();
+                out.push((Event::OperatorConfirmsTheStop, false, world));
+            }
         }
     }
 

@@ -20,8 +20,9 @@ pub(super) struct Packed {
     /// Which process gave the last permission.
     last: Option<u8>,
     pub set_back: bool,
-    /// An operator stopped sending.
+    /// An operator stopped sending, and again once the grace was over.
     pub stopped: bool,
+    pub confirmed: bool,
     pub exists: bool,
     pub refused: bool,
     fail_seen: Option<u8>,
@@ -141,7 +142,7 @@ impl Packed {
             return after;
         }
         // What the operator saw is gone.
-        after.stopped = false;
+        (after.stopped, after.confirmed) = (false, false);
         after.set_back = broken != Broken::SendsAfterGoingBack;
         after.last = Some(OF_THE_STORE);
         if broken != Broken::GoesBackWithoutALostSend {
@@ -219,7 +220,7 @@ impl Packed {
             self.lost = self.state == At::Rejected && self.in_doubt();
             (self.open, self.stale) = ([false; 2], [false; 2]);
             self.set_back = false;
-            self.stopped = false;
+            (self.stopped, self.confirmed) = (false, false);
         }
         if self.forgets_time() {
             self.last = None;
@@ -260,6 +261,7 @@ impl Packed {
             last: evidence.last_permission.map(|last| place(last.id.process)),
             set_back: evidence.set_back,
             stopped: evidence.stopped,
+            confirmed: evidence.stop_confirmed,
             exists: evidence.exists_seen.is_some(),
             refused: evidence.refused.is_some(),
             fail_seen: evidence.fail_seen.as_ref().map(number),
@@ -307,6 +309,7 @@ impl Packed {
         evidence.lost = self.lost.into();
         evidence.set_back = self.set_back;
         evidence.stopped = self.stopped;
+        evidence.stop_confirmed = self.confirmed;
         let own = begun.known.map_or(NOW + 1, |age| NOW - i64::from(age));
         let time = match rules.apart {
             _ if self.is_own(process) => own,

@@ -50,6 +50,8 @@ pub(super) struct Rules {
     pub grace_proves: bool,
     /// An operator may stop sending, and end the settle with what is true at Douyin.
     pub operator: bool,
+    /// The operator may have asked before the stop.
+    pub asked_early: bool,
     /// The settle is sent with the mark.
     pub mark: Mark,
     /// Workers do what `next_step` says, instead of everything that they may do.
@@ -129,6 +131,8 @@ pub(super) enum Broken {
     EndsWithoutGrace,
     /// An operator ends a settle, and Douyin is not asked once more.
     EndsUnasked,
+    /// An operator ends a settle unanswered, with what Douyin said before the grace was over.
+    EndsUnconfirmed,
 }
 
 pub(super) const FULL: Rules = Rules {
@@ -148,6 +152,7 @@ pub(super) const FULL: Rules = Rules {
     goes_back: false,
     grace_proves: true,
     operator: false,
+    asked_early: false,
     mark: Mark::On,
     obey: false,
     broken: Broken::Nothing,
@@ -201,8 +206,8 @@ pub(super) enum News {
     NotSent,
     Asked(Begun, Shown),
     Callback(u8, Owner, Status),
-    /// A query for an operator, who decides so.
-    Ended(Begun, Shown, Word),
+    /// A query for an operator, who decides so. `None`: Douyin gave no answer.
+    Ended(Begun, Option<Shown>, Word),
 }
 
 /// What an operator learned from Douyin.
@@ -261,5 +266,6 @@ pub(super) enum Event {
     /// An operator sees the settle, and learns at Douyin what is true.
     OperatorLooks(Word),
     OperatorStopsSending,
+    OperatorConfirmsTheStop,
     AsksForTheOperator,
 }

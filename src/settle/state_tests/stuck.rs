@@ -96,6 +96,30 @@ fn a_window_that_is_over_and_a_doubt_without_an_end_are_stuck() {
     assert_eq!(kind(&play.record, None, sent + GRACE_OVER), None, "the grace will end it");
 }
 
+/// Whatever else keeps it from its end.
+#[test]
+fn what_an_operator_stopped_and_can_end_waits_for_its_operator() {
+    let stopped = |before: &Record| {
+        let mut record = before.clone();
+        record.evidence.stopped = true;
+        record
+    };
+    let mut unlisted = Play::recorded();
+    unlisted.see(&answer(self::unlisted(98_765)));
+    for record in
+        [submitting(1), submitting(0), submitting_exists(1), unlisted.record, processing(1)]
+    {
+        let record = stopped(&record);
+        let sent = record.evidence.last_permission.unwrap().time.since(at(0));
+        let over = i64::try_from(sent.as_secs()).unwrap() + GRACE_OVER;
+        assert_ne!(kind(&record, None, over - 1), Some(Stuck::Stopped), "{record:?}");
+        assert_eq!(kind(&record, None, over), Some(Stuck::Stopped), "{record:?}");
+    }
+    // Douyin's next word ends it.
+    assert_eq!(kind(&stopped(&processing(0)), None, HOUR), None);
+    assert_eq!(kind(&stopped(&rejected()), None, HOUR), None);
+}
+
 #[test]
 fn every_kind_has_a_word_of_its_own() {
     let words: std::collections::BTreeSet<_> =

@@ -188,9 +188,6 @@ impl World {
                     (News::Asked(begun, shown), Broken::BegunWhenRecorded) => {
                         News::Asked(self.begins(worker, begun.by_number, &gateway.rules), shown)
                     }
-                    (News::Ended(begun, shown, _), _) if self.operator.is_none() => {
-                        News::Asked(begun, shown)
-                    }
                     _ => news,
                 };
                 let world = self.records(worker, news, gateway);
@@ -233,8 +230,10 @@ impl World {
             && self.workers[worker].leased
         {
             let begun = self.begins(worker, true, &rules);
-            let news = News::Ended(begun, self.shown(true), word);
-            out.push((Event::AsksForTheOperator, false, self.with(worker, Doing::Recording(news))));
+            for answer in [Some(self.shown(true)), None] {
+                let doing = Doing::Recording(News::Ended(begun, answer, word));
+                out.push((Event::AsksForTheOperator, false, self.with(worker, doing)));
+            }
         }
         // A turn that ends when its steps are done is no interference; one that ends early is a
         // crash.
@@ -319,6 +318,17 @@ impl World {
         }
     }
 
+    /// The settle has another revision than the one that the operator saw.
+    pub(super) fn forget_word(&mut self) {
+        self.operator = None;
+        for worker in &mut self.workers {
+            if let Doing::Recording(News::Ended(begun, answer, _)) = worker.doing {
+                let asked = answer.map(|shown| Doing::Recording(News::Asked(begun, shown)));
+                worker.doing = asked.unwrap_or(Doing::Deciding);
+            }
+        }
+    }
+
     fn begins(&self, worker: usize, by_number: bool, rules: &Rules) -> Begun {
         Begun {
             by_number,
@@ -357,7 +367,7 @@ impl World {
         let mut world = World { row, due, exists_age, ..*self };
         let visible = |row: &Packed| (row.kind(), row.settle_id(), row.platform);
         if visible(&row) != visible(&self.row) {
-            world.operator = None;
+            world.forget_word();
         }
         if self.due && !due {
             // The leases are gone with the due row.

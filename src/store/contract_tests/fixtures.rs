@@ -136,6 +136,7 @@ pub(in crate::store) fn full_evidence() -> Evidence {
         last_permission: Some(permission(u64::MAX)),
         set_back: true,
         stopped: true,
+        stop_confirmed: true,
         exists_seen: Some(after_ms(2)),
         refused: Some(failure(23112)),
         fail_seen: Some(settle_id("ots-failed")),

@@ -179,6 +179,7 @@ impl Run {
         entry.history.extend(swap.history.clone());
         match (swap.due, &mut entry.due) {
             (Due::Keep, _) | (Due::Extend { .. } | Due::Release(_), None) => {}
+            (Due::Remove, _) if swap.lease.is_some() => entry.done(),
             (Due::Remove, _) => entry.remove(),
             (Due::Extend { lease }, Some(row)) => row.lease_until = Some(now.plus(lease)),
             (Due::Release(release), Some(row)) => row.release(release, now),
@@ -247,7 +248,7 @@ impl Run {
     async fn remove_due(&mut self) {
         let key = self.key();
         let fence = self.fence(&key);
-        let ours = self.leased(&key, fence).map(Entry::remove).is_some();
+        let ours = self.leased(&key, fence).map(Entry::done).is_some();
         assert_eq!(self.store.remove_due(&key, fence).await, Ok(ours));
     }
 
@@ -361,6 +362,16 @@ impl Entry {
             attempts: 0,
             backoff: 0,
         });
+    }
+
+    /// A worker removes it.
+    fn done(&mut self) {
+        let wanted = self.due.and_then(|row| row.wanted_at);
+        let wanted = wanted.filter(|_| self.record.owes_a_query());
+        self.remove();
+        if let Some(wanted) = wanted {
+            self.due_again(wanted);
+        }
     }
 
     fn remove(&mut self) {

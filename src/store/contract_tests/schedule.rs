@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Subject;
 use super::fixtures::*;
 use crate::settle::*;
-use crate::store::{ClaimLimits, FIRST_FENCE, Fence, NewDue, Store};
+use crate::store::{ClaimLimits, FIRST_FENCE, Fence, NewDue, Store, Swap, Swapped};
 
 async fn due(store: &Store, number: &str, due_at: crate::clock::Timestamp) -> Record {
     let mut record = submitted(key(number));
@@ -157,6 +157,53 @@ pub(super) async fn only_the_holder_removes_the_due_row(subject: Subject) {
     assert_eq!(store.remove_due(&record.key, fence).await, Ok(false));
     assert_eq!(due_at(store, &record.key).await, Ok(None));
     assert_eq!(store.get(&record.key).await, Ok(Some(record)));
+}
+
+/// An operator decided, or a caller asked, while a worker held the lease: what the worker knows is
+/// older than that.
+pub(super) async fn a_wish_outlives_the_removal_of_the_row_while_a_query_is_owed(subject: Subject) {
+    let store = &subject.store;
+    let state = State::Succeeded { settle_id: settle_id("ots1") };
+    let told = adopted(key("told"), state);
+    let mut untold = adopted(key("untold"), State::Succeeded { settle_id: settle_id("ots2") });
+    untold.facts.settle_status = None;
+    for record in [&told, &untold] {
+        insert(store, record, due_now()).await;
+    }
+    let wished = not_later(after_ms(30));
+    let remove = async |record: &Record, fence, by_swap: bool| {
+        if by_swap {
+            let (due, lease) = (Due::Remove, under(fence));
+            let swap = Swap { due, lease, ..fact(next(record, |_| {})) };
+            assert_eq!(store.swap(swap).await, Ok(Swapped::Done));
+        } else {
+            assert_eq!(store.remove_due(&record.key, fence).await, Ok(true));
+        }
+    };
+    for by_swap in [false, true] {
+        let claims = claim(store, NOW).await;
+        for record in [&told, &untold] {
+            let record = store.get(&record.key).await.unwrap().unwrap();
+            let fence = claims.iter().find(|claim| claim.key == record.key).unwrap().fence;
+            let wish = next(&record, |_| {});
+            let swap = Swap { due: wished, ..fact(wish.clone()) };
+            assert_eq!(store.swap(swap).await, Ok(Swapped::Done));
+            remove(&wish, fence, by_swap).await;
+        }
+        assert_eq!(due_at(store, &told.key).await, Ok(None));
+        assert_eq!(due_at(store, &untold.key).await, Ok(Some(after_ms(30))));
+        // The next worker looks after the wish, and is done.
+        let next_one = claim(store, after_ms(30)).await;
+        assert_eq!(numbers(&next_one), ["untold"]);
+        let record = store.get(&untold.key).await.unwrap().unwrap();
+        remove(&record, next_one[0].fence, by_swap).await;
+        assert_eq!(due_at(store, &untold.key).await, Ok(None));
+        for key in [&told.key, &untold.key] {
+            let record = store.get(key).await.unwrap().unwrap();
+            let swap = Swap { due: not_later(NOW), ..fact(next(&record, |_| {})) };
+            assert_eq!(store.swap(swap).await, Ok(Swapped::Done));
+        }
+    }
 }
 
 pub(super) async fn next_due_is_the_earliest_moment_of_a_claim(subject: Subject) {

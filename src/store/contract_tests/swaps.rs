@@ -129,7 +129,11 @@ async fn adopted_and_created(store: &Store) -> (Record, Record, Swap) {
         record: merged,
         due: Due::Remove,
         lease: None,
-        absorbed: Some(Absorbed { key: other.key.clone(), version: other.version }),
+        absorbed: Some(Absorbed {
+            key: other.key.clone(),
+            version: other.version,
+            kept: Vec::new(),
+        }),
     };
     (record, other, swap)
 }
@@ -151,13 +155,52 @@ pub(super) async fn a_record_of_the_same_settle_goes_up_in_another_one(subject: 
     assert_eq!(revisions, [1, 7]);
 }
 
+/// However long the history of the record that stays is.
+pub(super) async fn what_was_decided_about_an_absorbed_record_is_kept_in_order(subject: Subject) {
+    let store = &subject.store;
+    for (number, revisions) in [("short", 1), ("middle", 15), ("long", 40)] {
+        let state = State::Succeeded { settle_id: settle_id(&format!("ots-{number}")) };
+        let other = adopted(key(&format!("ots-{number}")), state.clone());
+        insert(store, &other, due_now()).await;
+        let mut record = submitted(key(number));
+        insert(store, &record, due_now()).await;
+        let mut expected = vec![record.history_entry(Source::Gateway, None)];
+        for _ in 1..revisions {
+            record = next(&record, |record| record.revision += 1);
+            let entry = record.history_entry(Source::Query, None);
+            expected.push(entry.clone());
+            let swap = Swap { history: Some(entry), ..fact(record.clone()) };
+            assert_eq!(store.swap(swap).await, Ok(Swapped::Done));
+        }
+        let kept: Vec<HistoryEntry> = (1..=3)
+            .map(|n| HistoryEntry {
+                revision: record.revision + n,
+                by: Some(caller("alice")),
+                why: Some(why("ticket 4711")),
+                ..other.history_entry(Source::Operator, None)
+            })
+            .collect();
+        let merged = next(&record, |record| {
+            record.state = state;
+            record.revision += 4;
+        });
+        let last = merged.history_entry(Source::Create, None);
+        expected.extend(kept.iter().cloned().chain([last.clone()]));
+        let (key, version) = (other.key.clone(), other.version);
+        let absorbed = Some(Absorbed { key, version, kept });
+        let swap = Swap { history: Some(last), absorbed, ..fact(merged) };
+        assert_eq!(store.swap(swap).await, Ok(Swapped::Done));
+        assert_eq!(store.history(&record.key, 100).await, Ok(expected), "{number}");
+    }
+}
+
 pub(super) async fn what_changed_meanwhile_is_not_absorbed(subject: Subject) {
     let store = &subject.store;
     let (record, other, swap) = adopted_and_created(store).await;
     let changed = next(&other, |record| record.facts.message = Some("later".to_owned()));
     assert_eq!(store.swap(fact(changed.clone())).await, Ok(Swapped::Done));
     assert_eq!(store.swap(swap.clone()).await, Ok(Swapped::Conflict));
-    let missing = Some(Absorbed { key: key("missing"), version: 1 });
+    let missing = Some(Absorbed { key: key("missing"), version: 1, kept: Vec::new() });
     assert_eq!(store.swap(Swap { absorbed: missing, ..swap }).await, Ok(Swapped::Conflict));
     assert_eq!(store.get(&record.key).await, Ok(Some(record)));
     assert_eq!(store.get(&other.key).await, Ok(Some(changed)));

@@ -74,7 +74,7 @@ fn begin(
     };
     let of_callers = format!(
         "UPDATE settle SET rules = ?2, evidence = json_set(
-             json_remove(coalesce(evidence, '{{}}'), '$.stopped'),
+             json_remove(coalesce(evidence, '{{}}'), '$.stopped', '$.stop_confirmed'),
              '$.lost', coalesce(evidence ->> '$.lost', 0) + 1,
              '$.set_back', json('true'), '$.last_permission', json(?1))
          WHERE {} AND origin = '{}' AND {}",

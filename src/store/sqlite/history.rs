@@ -11,15 +11,21 @@ use crate::settle::{HistoryEntry, Key};
 /// The last revision whose entry is in the row of its settle. Few settles have more than four.
 const IN_ROW_MAX: i64 = 16;
 
-/// What an entry adds to the row of its settle, and what becomes a row of its own.
-pub(super) fn spelled(entry: Option<&HistoryEntry>) -> (String, Option<LateEntry>) {
-    let Some(entry) = entry else { return (String::new(), None) };
-    let mut json = entry.to_json();
-    if entry.revision > IN_ROW_MAX {
-        return (String::new(), Some(LateEntry { revision: entry.revision, json }));
+/// What entries add to the row of their settle, and what become rows of their own.
+pub(super) fn spelled<'a>(
+    entries: impl IntoIterator<Item = &'a HistoryEntry>,
+) -> (String, Vec<LateEntry>) {
+    let (mut lines, mut late) = (String::new(), Vec::new());
+    for entry in entries {
+        let json = entry.to_json();
+        if entry.revision > IN_ROW_MAX {
+            late.push(LateEntry { revision: entry.revision, json });
+        } else {
+            lines.push_str(&json);
+            lines.push('\n');
+        }
     }
-    json.push('\n');
-    (json, None)
+    (lines, late)
 }
 
 /// An entry that does not go into the row of its settle.

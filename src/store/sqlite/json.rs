@@ -173,6 +173,8 @@ struct EvidenceJson<'a> {
     set_back: bool,
     #[serde(default, skip_serializing_if = "is_false")]
     stopped: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    stop_confirmed: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     exists_seen_ms: Option<i64>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
@@ -203,6 +205,7 @@ impl Stored for Evidence {
             last_permission: self.last_permission.as_ref().map(PermissionJson::from),
             set_back: self.set_back,
             stopped: self.stopped,
+            stop_confirmed: self.stop_confirmed,
             exists_seen_ms: self.exists_seen.map(Timestamp::as_ms),
             refused: self.refused.as_ref().map(FailureJson::from),
             fail_seen: self.fail_seen.as_ref().and_then(|id| text(id.as_str())),
@@ -223,6 +226,7 @@ impl Stored for Evidence {
             last_permission: stored.last_permission.map(Permission::from),
             set_back: stored.set_back,
             stopped: stored.stopped,
+            stop_confirmed: stored.stop_confirmed,
             exists_seen: stored.exists_seen_ms.map(Timestamp::from_ms),
             refused: stored.refused.map(Failure::from),
             fail_seen: name(stored.fail_seen, SettleId::parse)?,

@@ -39,9 +39,14 @@ impl NewRow {
 // What a write does to the schedule of a settle, as assignments. The arguments are names of
 // parameters. A settle without a due row gets one only by `set_not_later`.
 
-/// The fence stays, so that a later due row never grants an old fence again.
-pub(super) const SET_NONE: &str = "due_at_ms = NULL, lease_until_ms = NULL, wanted_at_ms = NULL,
-    attempted_at_ms = NULL, attempts = 0, backoff = 0";
+/// The fence stays, so that a later due row never grants an old fence again. `stays`: the condition
+/// that the row stays if a look was asked for while a worker held the lease.
+pub(super) fn set_none(stays: &str) -> String {
+    format!(
+        "due_at_ms = iif({stays}, wanted_at_ms, NULL), lease_until_ms = NULL, wanted_at_ms = NULL,
+         attempted_at_ms = NULL, attempts = 0, backoff = 0"
+    )
+}
 
 pub(super) fn set_extended(lease_until: &str) -> String {
     format!("lease_until_ms = iif(due_at_ms IS NULL, NULL, {lease_until})")
@@ -71,7 +76,7 @@ pub(super) fn set_not_later(due_at: &str) -> String {
 
 pub(super) fn remove(connection: &Connection, id: i64) -> rusqlite::Result<()> {
     static SQL: LazyLock<String> =
-        LazyLock::new(|| format!("UPDATE settle SET {SET_NONE} WHERE id = ?"));
+        LazyLock::new(|| format!("UPDATE settle SET {} WHERE id = ?", set_none("FALSE")));
     connection.prepare_cached(&SQL)?.execute([id]).map(|_| ())
 }
 
@@ -205,10 +210,12 @@ pub(super) fn remove_leased(
     key: &Key,
     fence: Fence,
 ) -> Result<bool, Fault> {
+    static SQL: LazyLock<String> =
+        LazyLock::new(|| format!("UPDATE settle SET {} WHERE id = ?", set_none("owes_query")));
     let Some(id) = leased(connection, key, fence)? else {
         return Ok(false);
     };
-    remove(connection, id)?;
+    connection.prepare_cached(&SQL)?.execute([id])?;
     Ok(true)
 }
 

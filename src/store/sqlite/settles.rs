@@ -73,7 +73,7 @@ fn existing(connection: &Connection, record: &Record) -> Result<Insert, Fault> {
 /// A [`Swap`] as the table stores it.
 pub(super) struct Replacement {
     settle: Spelled,
-    late: Option<LateEntry>,
+    late: Vec<LateEntry>,
     due: Due,
     lease: Option<Fence>,
     absorbed: Option<Absorbed>,
@@ -91,7 +91,8 @@ enum Replaced {
 impl Replacement {
     pub(super) fn new(swap: Swap, now: Timestamp) -> Self {
         let Swap { record, history, due, lease, absorbed } = swap;
-        let (history, late) = spelled(history.as_ref());
+        let kept = absorbed.iter().flat_map(|absorbed| &absorbed.kept);
+        let (history, late) = spelled(kept.chain(&history));
         Self { settle: Spelled::new(record, history), late, due, lease, absorbed, now }
     }
 
@@ -159,7 +160,7 @@ impl Replacement {
             Origin::Gateway(_) => {}
             Origin::Platform => update_listed(batch, record)?,
         }
-        if let Some(entry) = &self.late {
+        for entry in &self.late {
             insert_late(batch, &record.key, entry)?;
         }
         Ok(Replaced::Done)
@@ -197,7 +198,9 @@ fn replace_sql(due: Due) -> &'static str {
         )
     }
     static KEEP: LazyLock<String> = LazyLock::new(|| sql(""));
-    static REMOVE: LazyLock<String> = LazyLock::new(|| sql(&format!(", {}", schedule::SET_NONE)));
+    // Under a lease, of a settle that owes a query.
+    static REMOVE: LazyLock<String> =
+        LazyLock::new(|| sql(&format!(", {}", schedule::set_none("?6 IS NOT NULL AND ?14"))));
     static EXTEND: LazyLock<String> =
         LazyLock::new(|| sql(&format!(", {}", schedule::set_extended("?26"))));
     static RELEASE: LazyLock<String> =

@@ -23,11 +23,13 @@ async fn disputed(gateway: &Gateway, first: Status, second: Status) -> v1::Settl
     settle
 }
 
-/// `settle resolve`: its exit code and what it said.
+/// `settle resolve` about the newest revision: its exit code and what it said.
 async fn resolve(gateway: &Gateway, number: &str, keep: &str) -> (i32, String) {
     let why = ["--why", "Douyin's support wrote so"];
+    let revision = gateway.get(number).await.map_or(1, |settle| settle.revision).to_string();
     let command = settle_command(&gateway.addrs.grpc.to_string(), "table")
         .args(["resolve", "--app-id", APP_ID, number, "--keep", keep])
+        .args(["--revision", &revision, "--confirm", number])
         .args(why)
         .output();
     let Output { status, stdout, stderr } = within("the command", command).await.unwrap();

@@ -137,7 +137,11 @@ async fn a_callback_for_a_record_that_goes_up_in_another_is_kept_there() {
         history: None,
         due: Due::Keep,
         lease: None,
-        absorbed: Some(Absorbed { key: adopted.key.clone(), version: adopted.version }),
+        absorbed: Some(Absorbed {
+            key: adopted.key.clone(),
+            version: adopted.version,
+            kept: Vec::new(),
+        }),
     };
     let swapped = tokio::spawn({
         let store = store.clone();

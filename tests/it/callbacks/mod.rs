@@ -1,6 +1,7 @@
 //! Callbacks over real HTTP, signed with a key pair that is made in the test.
 
 mod adopted;
+mod decided;
 mod disputed;
 mod ended;
 mod latency;

@@ -5,8 +5,9 @@ use serde_json::json;
 use settlement_gateway::grpc::rpc::Rpc;
 use settlement_gateway::proto::v1;
 
-use super::{Edge, Provoked, asking};
+use super::{Edge, Provoked, asking, resolve_request};
 use crate::harness::create_on;
+use crate::raw::Call;
 
 const RPC: Rpc = Rpc::ResolveContradiction;
 
@@ -14,6 +15,18 @@ pub async fn contradiction_not_open() -> Provoked {
     let edge = Edge::spawn(|_| {}).await;
     edge.gateway.create(create_on("agreed", "sim-hold-1")).await.unwrap();
     vec![edge.told(RPC, asking(RPC, "agreed")).await]
+}
+
+/// A settle about which Douyin said two final words.
+pub async fn disputed(edge: &Edge, number: &str) -> v1::Settle {
+    let settle = edge.gateway.create(create_on(number, "sim-hold-1")).await.unwrap();
+    assert!(edge.gateway.sim.finish(settle.settle_id(), Status::Success));
+    edge.gateway.end(number).await;
+    assert!(edge.gateway.sim.set_status(settle.settle_id(), Status::Fail));
+    edge.wire.call(asking(Rpc::GetSettle, number)).await.unwrap();
+    let settle = edge.gateway.get(number).await.unwrap();
+    assert!(settle.contradiction.is_some());
+    settle
 }
 
 /// A success is not left for another settle that lives too.
@@ -33,6 +46,8 @@ pub async fn decision_not_allowed() -> Provoked {
     let shows = json!({ "err_no": 0, "data": [other] }).to_string();
     edge.gateway.sim.script_query("two-live", vec![Script::json(200, shows)]);
     edge.wire.call(asking(Rpc::QuerySettles, "two-live")).await.unwrap();
-    assert!(edge.gateway.get("two-live").await.unwrap().contradiction.is_some());
-    vec![edge.told(RPC, asking(RPC, "two-live")).await]
+    let settle = edge.gateway.get("two-live").await.unwrap();
+    assert!(settle.contradiction.is_some());
+    let call = Call::of(RPC, &resolve_request("two-live", settle.revision));
+    vec![edge.told(RPC, call).await]
 }

@@ -9,7 +9,7 @@ use settlement_gateway::config::Config;
 use settlement_gateway::grpc::rpc::Rpc;
 use settlement_gateway::proto::v1;
 
-use super::{Edge, Provoked, asking, asking_at_once, end_request, stop_request};
+use super::{Edge, Provoked, asking, asking_at_once, end_request, resolve_request, stop_request};
 use crate::harness::{create_on, create_request, details, within};
 use crate::raw::Call;
 use crate::told::Told;
@@ -60,8 +60,12 @@ async fn stopped(edge: &Edge, number: &str) -> (v1::Settle, Duration) {
 
 /// What EndSettle answers once no worker is on the settle.
 async fn ending(edge: &Edge, number: &str, revision: i64) -> (Rpc, Told) {
+    ending_by(edge, &end_request(number, revision)).await
+}
+
+async fn ending_by(edge: &Edge, request: &v1::EndSettleRequest) -> (Rpc, Told) {
     loop {
-        let call = deciding(Rpc::EndSettle, number, revision);
+        let call = Call::of(Rpc::EndSettle, request);
         let (rpc, told) = edge.told(Rpc::EndSettle, call).await;
         if told.reason() != "END_TOO_EARLY" {
             return (rpc, told);
@@ -107,7 +111,12 @@ pub async fn end_too_early() -> Provoked {
 pub async fn revision_changed() -> Provoked {
     let edge = Edge::spawn(late).await;
     let settle = in_doubt(&edge, "changed").await;
-    edge.each(&BOTH, |rpc| deciding(rpc, "changed", settle.revision + 1)).await
+    let mut provoked = edge.each(&BOTH, |rpc| deciding(rpc, "changed", settle.revision + 1)).await;
+    let rpc = Rpc::ResolveContradiction;
+    let disputed = super::decisions::disputed(&edge, "disputed").await;
+    let call = Call::of(rpc, &resolve_request("disputed", disputed.revision - 1));
+    provoked.push(edge.told(rpc, call).await);
+    provoked
 }
 
 pub async fn sending_not_stopped() -> Provoked {
@@ -129,6 +138,20 @@ pub async fn settle_not_in_doubt() -> Provoked {
     let edge = Edge::spawn(late).await;
     let settle = edge.gateway.create(create_on("followed", "sim-hold-1")).await.unwrap();
     edge.each(&BOTH, |rpc| deciding(rpc, "followed", settle.revision)).await
+}
+
+pub async fn stop_not_confirmed() -> Provoked {
+    let edge = Edge::spawn(soon).await;
+    let settle = stopped_long_ago(&edge, "unconfirmed").await;
+    edge.gateway.sim.always_query(Some(Script::Html));
+    let request = v1::EndSettleRequest {
+        although_unanswered: true,
+        ..end_request("unconfirmed", settle.revision)
+    };
+    let told = ending_by(&edge, &request).await;
+    let same = edge.gateway.get("unconfirmed").await.unwrap();
+    assert_eq!(same, settle, "nothing is ended");
+    vec![told]
 }
 
 pub async fn upstream_unavailable() -> Provoked {

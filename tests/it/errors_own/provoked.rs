@@ -42,7 +42,7 @@ pub async fn app_not_configured() -> Provoked {
         }
         Rpc::ResolveContradiction => {
             let wrong =
-                v1::ResolveContradictionRequest { app_id: app_id(), ..resolve_request("n") };
+                v1::ResolveContradictionRequest { app_id: app_id(), ..resolve_request("n", 1) };
             Call::of(rpc, &wrong)
         }
         Rpc::StopSending => {
@@ -90,7 +90,8 @@ pub async fn invalid_request() -> Provoked {
             }
             Rpc::ResolveContradiction => {
                 let why = "two\nlines".to_owned();
-                let wrong = v1::ResolveContradictionRequest { keep: 0, why, ..resolve_request("") };
+                let wrong =
+                    v1::ResolveContradictionRequest { keep: 0, why, ..resolve_request("", 0) };
                 Call::of(rpc, &wrong)
             }
             Rpc::StopSending => {

@@ -1,13 +1,18 @@
 //! An operator ends a settle in doubt: from the stop to what its caller and its watcher are told.
 
+use std::fs::File;
+use std::io::Write as _;
+use std::process::Stdio;
 use std::time::Duration;
 
 use douyin_sim::Script;
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use settlement_gateway::callers::{Known, Right};
 use settlement_gateway::proto::v1::{self, SettleState};
 use tonic::Request;
 
-use super::{json, settle};
+use super::{json, ran, settle, settle_command};
 use crate::callers::caller;
 use crate::errors_own::ends::soon;
 use crate::errors_own::{end_request, stop_request};
@@ -107,8 +112,8 @@ async fn a_settle_in_doubt_is_ended_and_all_are_told_who_did_it_and_why() {
     assert_eq!(gateway.sim.books().sends(&number), sends, "nothing was sent after the stop");
 }
 
-#[tokio::test]
-async fn a_person_ends_a_settle_with_one_command() {
+/// A settle whose outcome is unknown, when no worker is on it.
+async fn in_doubt() -> (Gateway, String) {
     let gateway = Gateway::spawn_with(simulator().await, |config| {
         soon(config);
         config.gateway.policy.grace = Duration::from_secs(2);
@@ -117,21 +122,56 @@ async fn a_person_ends_a_settle_with_one_command() {
     let number = number("by-hand");
     gateway.sim.script(&number, vec![Script::Refuse(23000); 9]);
     gateway.create(create_request(&number)).await.unwrap_err();
+    let rests = async {
+        while gateway.show(&number).await.unwrap().evidence.unwrap().attempts == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within("the turn of the create to end", rests).await;
+    (gateway, number)
+}
+
+async fn revision(gateway: &Gateway, number: &str) -> String {
+    gateway.get(number).await.unwrap().revision.to_string()
+}
+
+#[tokio::test]
+async fn a_person_ends_a_settle_with_one_command() {
+    let (gateway, number) = in_doubt().await;
     let end = ["end", &number, "--as", "rejected", "--why", "ticket 4711"];
-    for (confirm, said) in [(&[][..], "--confirm"), (&["--confirm", "other"], "another number")] {
-        let (code, _, stderr) = settle(&gateway, "table", &[&end[..], confirm].concat()).await;
-        assert_eq!((code, stderr.contains(said)), (1, true), "{stderr}");
+    let seen = revision(&gateway, &number).await;
+    let run = async |more: &[&str]| {
+        let (code, _, stderr) = settle(&gateway, "table", &[&end[..], more].concat()).await;
+        (code, stderr)
+    };
+    for (slip, exit, said) in [
+        (&[][..], 1, "--confirm"),
+        (&["--no-wait"], 1, "--confirm"),
+        (&["--revision", &seen, "--confirm", "other"], 1, "another number"),
+        (&["--revision", &seen, "--confirm", "other", "--no-wait"], 1, "another number"),
+        (&["--confirm", &number], 64, "--revision"),
+        (&["--revision", "99", "--confirm", &number, "--no-wait"], 1, "REVISION_CHANGED"),
+    ] {
+        let (code, stderr) = run(slip).await;
+        assert_eq!((code, stderr.contains(said)), (exit, true), "{slip:?}: {stderr}");
     }
     assert_eq!(gateway.get(&number).await.unwrap().decision, None, "a slip decides nothing");
 
-    let later = [&end[..], &["--no-wait"]].concat();
-    let (code, _, stderr) = settle(&gateway, "table", &later).await;
-    assert_eq!((code, stderr.contains("come back in")), (1, true), "{stderr}");
-    let stopped = json(&gateway, &["stop", &number, "--why", "once more"]).await;
-    assert_eq!(stopped["settle"]["decision"]["why"], "ticket 4711", "it was stopped before");
-    assert!(stopped["wait"].as_str().unwrap().ends_with('s'), "{stopped}");
+    let (code, stderr) = run(&["--no-wait", "--revision", &seen, "--confirm", &number]).await;
+    let stopped = revision(&gateway, &number).await;
+    let said = format!("decide about revision {stopped}");
+    assert_eq!((code, stderr.contains(&said)), (1, true), "{stderr}");
+    let confirm = ["--revision", &stopped, "--confirm", &number];
+    let stop = [&["stop", &number, "--why", "Douyin is asked again"], &confirm[..]].concat();
+    let again = json(&gateway, &stop).await;
+    let why = &again["settle"]["decision"]["why"];
+    assert_eq!(why, "Douyin is asked again", "another reason is kept");
+    assert!(again["wait"].as_str().unwrap().ends_with('s'), "{again}");
 
-    let confirmed = [&end[..], &["--confirm", &number]].concat();
+    let (code, stderr) = run(&confirm).await;
+    assert_eq!((code, stderr.contains("REVISION_CHANGED")), (1, true), "{stderr}");
+    let newest = revision(&gateway, &number).await;
+    let confirmed = [&end[..], &["--revision", &newest, "--confirm", &number]].concat();
     let (code, stdout, stderr) = settle(&gateway, "table", &confirmed).await;
     assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
     for part in ["never sent again", "Sending stops for good", "REJECTED", "ENDED_BY_OPERATOR"] {
@@ -139,4 +179,66 @@ async fn a_person_ends_a_settle_with_one_command() {
     }
     let (code, _, stderr) = settle(&gateway, "table", &confirmed).await;
     assert_eq!((code, stderr.contains("SETTLE_FINAL")), (1, true), "{stderr}");
+}
+
+/// A terminal: the end of the person, and that of the command.
+fn terminal() -> (File, Stdio) {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+    let person = openpt(flags).unwrap();
+    grantpt(&person).unwrap();
+    unlockpt(&person).unwrap();
+    let name = ptsname(&person, Vec::new()).unwrap();
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let command = rustix::fs::open(&name, flags, Mode::empty()).unwrap();
+    (File::from(person), Stdio::from(command))
+}
+
+/// What a command says to a person who types this: exit code, standard output, standard error.
+async fn typed(
+    gateway: &Gateway,
+    format: &str,
+    arguments: &[&str],
+    line: &str,
+) -> (i32, String, String) {
+    let (mut person, stdin) = terminal();
+    person.write_all(line.as_bytes()).unwrap();
+    let mut command = settle_command(&gateway.addrs.grpc.to_string(), format);
+    command.args(arguments).stdin(stdin);
+    ran(&mut command).await
+}
+
+/// Nothing is stopped before the number is typed.
+#[tokio::test]
+async fn at_a_terminal_a_person_sees_the_settle_and_types_its_number() {
+    let (gateway, number) = in_doubt().await;
+    let (ctrl_d, good) = ("\x04", format!("{number}\n"));
+    let seen = revision(&gateway, &number).await;
+    let stop = ["stop", &number, "--why", "ticket 4711"];
+    let end = ["end", &number, "--as", "rejected", "--why", "ticket 4711", "--no-wait"];
+    for arguments in [&stop[..], &end] {
+        for line in ["other\n", "\n", ctrl_d] {
+            let (code, stdout, stderr) = typed(&gateway, "table", arguments, line).await;
+            assert_eq!((code, stderr.contains("another number")), (1, true), "{stderr}");
+            for part in [&*number, "SUBMITTING", "Sending stops for good"] {
+                assert!(stdout.contains(part), "{part}: {stdout}");
+            }
+        }
+        let old = [arguments, &["--revision", "99"]].concat();
+        let (code, _, stderr) = typed(&gateway, "table", &old, &good).await;
+        let said = format!("it has revision {seen} by now");
+        assert_eq!((code, stderr.contains(&said)), (1, true), "{stderr}");
+    }
+    assert_eq!(revision(&gateway, &number).await, seen);
+    assert!(!gateway.show(&number).await.unwrap().evidence.unwrap().sending_stopped);
+
+    // Standard output stays a program's.
+    let (code, stdout, stderr) = typed(&gateway, "json", &stop, &good).await;
+    assert_eq!((code, stderr.contains("Sending stops for good")), (0, true), "{stderr}");
+    let stopped: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(stopped["settle"]["decision"]["why"], "ticket 4711");
+    let (code, _, stderr) = typed(&gateway, "table", &end, &good).await;
+    assert_eq!((code, stderr.contains("come back in")), (1, true), "{stderr}");
+    let end = &end[..end.len() - 1];
+    let (code, stdout, stderr) = typed(&gateway, "table", end, &good).await;
+    assert_eq!((code, stdout.contains("ENDED_BY_OPERATOR")), (0, true), "{stdout} {stderr}");
 }

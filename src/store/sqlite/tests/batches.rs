@@ -29,7 +29,7 @@ async fn a_batch_is_one_commit_and_a_failing_job_harms_no_neighbour() {
     let mut stepped = Stepped::open();
     inserted(&mut stepped, 65).await;
     let commits = stepped.count_commits();
-    let absorbed = Absorbed { key: key("n64"), version: 1 };
+    let absorbed = Absorbed { key: key("n64"), version: 1, kept: Vec::new() };
     let mut handles = Vec::new();
     for number in 0..64 {
         let old = submitted(key(&format!("n{number}")));

@@ -32,6 +32,7 @@ fn of_version_5() -> Vec<Record> {
     for record in &mut records {
         record.decision = None;
         record.evidence.stopped = false;
+        record.evidence.stop_confirmed = false;
         if let Origin::Gateway(request) = &mut record.origin {
             request.created_by = None;
         }
