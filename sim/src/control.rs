@@ -191,7 +191,7 @@ async fn order(State(shared): Control, Change(of): Change<Order>) -> Answer {
 #[serde(deny_unknown_fields)]
 struct App {
     app_id: String,
-    /// An http address; empty for none.
+    /// An http or https address; empty for none.
     callback_url: Option<String>,
     rules: Option<AppRules>,
 }
@@ -284,7 +284,9 @@ fn from_another_site(headers: &HeaderMap) -> bool {
         return false;
     };
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let origin = origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://"));
+    let origin = origin.to_str().ok().and_then(|origin| {
+        origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"))
+    });
     origin.is_none() || origin != host || !origin.is_some_and(is_address)
 }
 

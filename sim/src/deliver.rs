@@ -1,4 +1,5 @@
-//! The simulator's other wire: it carries callbacks to the developer's address over HTTP/1.1.
+//! The simulator's other wire: it carries callbacks to the developer's address over HTTP/1.1,
+//! inside TLS if that is an https address.
 //!
 //! It sends what the core says when the core says so, and brings the answers back. It does not know
 //! what they mean, and repeats nothing by itself.
@@ -13,6 +14,7 @@ use http::{HeaderValue, Method, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -76,7 +78,7 @@ async fn carry(
             None => slots.acquire_owned().await.expect("it is never closed"),
         };
         let deadline = Duration::from_millis(delivery.deadline_ms);
-        let answer = tokio::time::timeout(deadline, post(&delivery)).await;
+        let answer = tokio::time::timeout(deadline, post(&shared, &delivery)).await;
         drop(slot);
         answer.unwrap_or(CallbackAnswer::TimedOut)
     };
@@ -87,28 +89,43 @@ async fn carry(
 }
 
 /// On a connection of its own, which is closed afterwards.
-async fn post(delivery: &Delivery) -> CallbackAnswer {
-    match exchange(delivery).await {
+async fn post(shared: &Shared, delivery: &Delivery) -> CallbackAnswer {
+    match exchange(shared, delivery).await {
         Ok(answer) => answer,
         Err(reason) => CallbackAnswer::Broken(reason),
     }
 }
 
-async fn exchange(delivery: &Delivery) -> Result<CallbackAnswer, String> {
+async fn exchange(shared: &Shared, delivery: &Delivery) -> Result<CallbackAnswer, String> {
     check_callback_url(&delivery.url).map_err(|end| format!("{} {end}", delivery.url))?;
     let uri: Uri = delivery.url.parse().map_err(|_| "no address".to_owned())?;
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(80)))
-        .await
-        .map_err(|error| format!("cannot connect: {error}"))?;
+    let is_tls = uri.scheme_str() == Some("https");
+    let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+    let stream = TcpStream::connect((host, port)).await;
+    let stream = stream.map_err(|error| format!("cannot connect: {error}"))?;
     stream.set_nodelay(true).ok();
+    if !is_tls {
+        return talk(delivery, &uri, stream).await;
+    }
+    let Some(authorities) = &shared.callback_authorities else {
+        return Err("no TLS: the simulator was told no authority of callback addresses".to_owned());
+    };
+    talk(delivery, &uri, Box::new(authorities.shake(host, stream).await?)).await
+}
+
+async fn talk(
+    delivery: &Delivery,
+    uri: &Uri,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<CallbackAnswer, String> {
     let (mut sender, connection) = http1::Builder::new()
         .title_case_headers(true)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| format!("cannot connect: {error}"))?;
     let conversation = async {
-        let response = sender.send_request(request(delivery, &uri)?).await;
+        let response = sender.send_request(request(delivery, uri)?).await;
         let response = response.map_err(|error| format!("no answer: {error}"))?;
         let status = response.status().as_u16();
         match Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await {

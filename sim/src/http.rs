@@ -1,4 +1,4 @@
-//! The simulator's wire: HTTP/1.1 on a loopback port.
+//! The simulator's wire: HTTP/1.1 on a loopback port, inside TLS if it has a certificate.
 //!
 //! It turns bytes into a [`Request`], and a [`Reply`] into bytes or a broken connection. It does
 //! not know what they mean. Requests to the control interface go to its router.
@@ -15,6 +15,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,8 @@ use super::simulator::Shared;
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Further connections wait in the listener's backlog.
 const CONNECTIONS_MAX: usize = 4096;
+/// For TLS.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// A pause after a failed accept. It fails when file descriptors run out.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
@@ -66,6 +69,17 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>, control: Router) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
     }
+    let Some(certificate) = shared.certificate.clone() else {
+        return talk(stream, shared, control).await;
+    };
+    let shaking = tokio::time::timeout(HANDSHAKE_MAX, certificate.shake(stream));
+    match shared.stop.run_until_cancelled(shaking).await {
+        Some(Ok(Ok(stream))) => talk(stream, Arc::clone(&shared), control).await,
+        failed => tracing::debug!(?failed, "no TLS with a client of the simulator"),
+    }
+}
+
+async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Shared>, control: Router) {
     let service = service_fn(|request: http::Request<Incoming>| {
         let (shared, control) = (Arc::clone(&shared), control.clone());
         async move {

@@ -52,6 +52,7 @@ mod simulator;
 mod standalone;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod token;
 mod weather;
 
@@ -76,12 +77,17 @@ pub use self::rules::{AppRules, Timing};
 pub use self::settles::{AppliedSettle, Receiver, Status, StrangerSettle};
 pub use self::simulator::Simulator;
 pub use self::standalone::{banner, run};
+pub use self::tls::{Authorities, Certificate};
 
 /// How to run a simulator.
 #[derive(Clone, Debug)]
 pub struct SimConfig {
     /// Port 0 takes a free one.
     pub listen: SocketAddr,
+    /// With it the simulator speaks https; `None`: http.
+    pub certificate: Option<Certificate>,
+    /// Whom callbacks to https addresses believe. `None`: they reach no such address.
+    pub callback_authorities: Option<Authorities>,
     /// All made-up numbers and drawn faults come from it.
     pub seed: u64,
     pub apps: Vec<SimApp>,
@@ -114,6 +120,8 @@ impl SimConfig {
     pub fn at(listen: SocketAddr, seed: u64, apps: Vec<SimApp>) -> Self {
         Self {
             listen,
+            certificate: None,
+            callback_authorities: None,
             seed,
             apps,
             rules: AppRules::default(),
@@ -132,8 +140,8 @@ impl SimConfig {
 pub struct SimApp {
     pub app_id: String,
     pub client_secret: String,
-    /// Where the console sends its messages: an http address. `None`: only creates that name a
-    /// `notify_url` have callbacks.
+    /// Where the console sends its messages: an http or https address. `None`: only creates that
+    /// name a `notify_url` have callbacks.
     pub callback_url: Option<String>,
     /// What callbacks are signed with.
     pub platform_key: PlatformKey,

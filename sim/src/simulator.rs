@@ -27,6 +27,7 @@ use super::keys::PlatformKey;
 use super::orders::OrderSetup;
 use super::received::Snapshot;
 use super::settles::{Status, StrangerSettle};
+use super::tls::{Authorities, Certificate};
 
 /// A running simulator. Clones are the same one; the last one dropped stops it.
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ pub(super) struct Shared {
     /// Never locked across an await.
     core: Mutex<Core>,
     pub(super) clock: Clock,
+    pub(super) certificate: Option<Certificate>,
+    pub(super) callback_authorities: Option<Authorities>,
     /// Grows after every change, for [`Simulator::until`].
     changes: watch::Sender<u64>,
     /// Wakes the task that carries callbacks.
@@ -65,6 +68,8 @@ impl Simulator {
         let shared = Arc::new(Shared {
             core: Mutex::new(Core::new(&config)),
             clock: Clock::start(),
+            certificate: config.certificate,
+            callback_authorities: config.callback_authorities,
             changes: watch::Sender::new(0),
             something_is_due: Notify::new(),
             waits_until_ms: AtomicU64::new(0),
@@ -81,7 +86,7 @@ impl Simulator {
     /// Its URL, without a slash at the end.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.shared.scheme(), self.address)
     }
 
     /// The page where a person can look into it and change it.
@@ -292,6 +297,11 @@ pub(super) struct Setting {
 }
 
 impl Shared {
+    /// What its addresses begin with.
+    pub(super) fn scheme(&self) -> &'static str {
+        if self.certificate.is_some() { "https" } else { "http" }
+    }
+
     /// Moves the clock forward. Everything happens that becomes due.
     pub(super) fn advance(&self, by: Duration) {
         self.clock.advance(by);

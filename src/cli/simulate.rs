@@ -1,10 +1,11 @@
 //! `simulate`: the Douyin simulator as a process of its own.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use douyin_sim::{Choices, PlatformKey, SimApp, SimConfig, Simulator};
+use douyin_sim::{Authorities, Certificate, Choices, PlatformKey, SimApp, SimConfig, Simulator};
 
 use super::{announce, complain, setup};
 
@@ -13,6 +14,12 @@ pub struct Simulate {
     /// Where it listens. Port 0 takes a free one, which is printed.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
     listen: SocketAddr,
+    /// The certificate chain (PEM) with which it speaks https. Default: it speaks http.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The private key of that certificate (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
     /// Every number that it makes up and every fault that it draws come from here. Default: another
     /// one in each run, which is printed.
     #[arg(long, value_name = "N")]
@@ -29,10 +36,14 @@ pub struct Simulate {
     #[arg(long = "app", value_name = "APP_ID=SECRET")]
     #[arg(default_value = "ttsandbox0000000001=the-sandbox-has-no-secrets")]
     apps: Vec<SimApp>,
-    /// Where the callbacks of an app go, an http address; may be repeated. Without it an app has
-    /// callbacks only for creates that name a notify_url.
+    /// Where the callbacks of an app go, an http or https address; may be repeated. Without it an
+    /// app has callbacks only for creates that name a notify_url.
     #[arg(long = "callback-url", value_name = "APP_ID=URL")]
     callback_urls: Vec<String>,
+    /// The CA certificates (PEM) that the certificates of https addresses of callbacks must come
+    /// from. Without it callbacks reach no https address.
+    #[arg(long, value_name = "FILE")]
+    callback_ca: Option<PathBuf>,
     /// The file with the private key (RSA, PKCS#8, PEM) that signs an app's callbacks; may be
     /// repeated. Default: a key that is the same in every simulator and no secret.
     #[arg(long = "platform-key", value_name = "APP_ID=FILE")]
@@ -50,7 +61,8 @@ impl Simulate {
                 return ExitCode::from(super::EX_USAGE);
             }
         }
-        if let Err(problem) = self.callbacks(&mut config.apps) {
+        if let Err(problem) = self.callbacks(&mut config.apps).and_then(|()| self.tls(&mut config))
+        {
             complain(format_args!("{problem}"));
             return ExitCode::from(super::EX_USAGE);
         }
@@ -62,6 +74,21 @@ impl Simulate {
                 ExitCode::FAILURE
             }
         }
+    }
+
+    fn tls(&self, config: &mut SimConfig) -> Result<(), String> {
+        if let (Some(chain), Some(key)) = (&self.tls_certificate, &self.tls_key) {
+            let pem = (read("--tls-certificate", chain)?, read("--tls-key", key)?);
+            let certificate = Certificate::from_pem(&pem.0, &pem.1);
+            let told = |problem| format!("--tls-certificate {}: {problem}", chain.display());
+            config.certificate = Some(certificate.map_err(told)?);
+        }
+        if let Some(file) = &self.callback_ca {
+            let authorities = Authorities::from_pem(&read("--callback-ca", file)?);
+            let told = |problem| format!("--callback-ca {}: {problem}", file.display());
+            config.callback_authorities = Some(authorities.map_err(told)?);
+        }
+        Ok(())
     }
 
     /// Gives each app its address and its key.
@@ -81,6 +108,11 @@ impl Simulate {
         }
         Ok(())
     }
+}
+
+fn read(option: &str, file: &Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(file);
+    text.map_err(|error| format!("{option} {}: {error}", file.display()))
 }
 
 /// The app that `APP_ID=…` names, and what is behind it.

@@ -352,7 +352,9 @@ fn the_callbacks_of_a_simulated_app_have_an_address_and_a_key() {
     for (option, wrong, why) in [
         ("--callback-url", "http://127.0.0.1:1/", "it must begin with APP_ID="),
         ("--callback-url", "tt2=http://127.0.0.1:1/", "there is no --app tt2"),
-        ("--callback-url", "tt1=https://127.0.0.1/", "does not begin with http://"),
+        ("--callback-url", "tt1=ftp://127.0.0.1/", "does not begin with http:// or https://"),
+        ("--callback-ca", "/nowhere/ca.pem", "No such file"),
+        ("--callback-ca", garbage.to_str().unwrap(), "there is no certificate"),
         ("--platform-key", "tt1=/nowhere/key.pem", "No such file"),
         ("--platform-key", of_garbage.as_str(), "there is no PKCS#8 private key in PEM"),
     ] {

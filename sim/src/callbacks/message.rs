@@ -87,16 +87,14 @@ fn identify_name(url: &str) -> &str {
 
 /// Whether the simulator can send to this address.
 ///
-/// Douyin demands https; a simulator is for loopback and test networks and speaks http only.
+/// Douyin demands https; a simulator is for loopback and test networks too, where http is enough.
 ///
 /// # Errors
 /// The end of a sentence that begins with the address.
 pub fn check_callback_url(url: &str) -> Result<(), String> {
     let uri: Uri = url.parse().map_err(|error| format!("is no address: {error}"))?;
-    if uri.scheme_str() != Some("http") {
-        return Err(
-            "does not begin with http://, which is all that the simulator speaks".to_owned()
-        );
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err("does not begin with http:// or https://".to_owned());
     }
     match uri.host() {
         Some(host) if !host.is_empty() => Ok(()),

@@ -16,6 +16,7 @@ mod receiver;
 mod scripts;
 mod standalone;
 mod timing;
+mod tls;
 mod token;
 mod weather;
 mod wire;
