@@ -47,5 +47,6 @@ pub mod server;
 pub mod settle;
 pub mod store;
 mod sync;
+pub mod systemd;
 pub mod tasks;
 pub mod telemetry;

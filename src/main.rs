@@ -3,11 +3,13 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use settlement_gateway::cli::pulse::Pulse;
 use settlement_gateway::cli::setup;
 use settlement_gateway::cli::{self, Cli, Command, Serve};
 use settlement_gateway::clock::Clock;
 use settlement_gateway::reload;
 use settlement_gateway::server::{Server, Stopped};
+use settlement_gateway::systemd::Systemd;
 use settlement_gateway::telemetry::Log;
 
 /// Gives memory of a peak back to the operating system, which glibc does not.
@@ -60,18 +62,27 @@ async fn run(serve: Serve, log: &Log) -> ExitCode {
     if setup.simulator.is_some() {
         setup::tell_of_earlier_run(&server).await;
     }
+    let systemd = match Systemd::of_process() {
+        Ok(systemd) => systemd,
+        Err(problem) => return refuse(log, &problem, ExitCode::FAILURE),
+    };
     let stop = setup::stop_signal();
+    let stop = async {
+        stop.await;
+        systemd.is_stopping();
+    };
     cli::announce((setup.announce)(server.addrs()));
-    let parts = server.parts();
+    let (parts, pulse) = (server.parts(), Pulse::of(&server));
     let reloading = async {
         match setup.loader {
-            Some(loader) => reload::run(loader, parts, hangups).await,
+            Some(loader) => reload::run(loader, parts, systemd.clone(), hangups).await,
             None => reload::ignore(hangups).await,
         }
     };
     let stopped = tokio::select! {
         stopped = server.run(stop) => stopped,
         never = reloading => match never {},
+        never = pulse.tell(&systemd) => match never {},
     };
     match stopped {
         Stopped::Gracefully => ExitCode::SUCCESS,

@@ -28,6 +28,7 @@ use crate::config::{
 };
 use crate::douyin::{self, Client};
 use crate::http::tls::Tls;
+use crate::systemd::Systemd;
 
 /// How often the files are looked at. A change is taken when two looks in a row agree, so that
 /// what is being written is not read.
@@ -232,9 +233,14 @@ fn without_number(path: &str) -> String {
 }
 
 /// Reads the configuration again for as long as this is not dropped.
-pub async fn run(loader: Loader, parts: Parts, mut hangups: Signal) -> Infallible {
+pub async fn run(
+    loader: Loader,
+    parts: Parts,
+    systemd: Systemd,
+    mut hangups: Signal,
+) -> Infallible {
     let (ask, asked) = sync_channel(1);
-    let watch = Watch { loader, parts, again_at: None };
+    let watch = Watch { loader, parts, systemd, again_at: None };
     // It ends soon after this future does, and the process does not wait for it.
     let thread = std::thread::Builder::new().name("reload".to_owned());
     if let Err(error) = thread.spawn(move || watch.run(&asked)) {
@@ -263,6 +269,7 @@ pub async fn ignore(mut hangups: Signal) -> Infallible {
 struct Watch {
     loader: Loader,
     parts: Parts,
+    systemd: Systemd,
     /// When a certificate begins that was refused because it has not begun. Its file does not
     /// change then.
     again_at: Option<Timestamp>,
@@ -274,8 +281,10 @@ impl Watch {
         loop {
             match asked.recv_timeout(LOOK_INTERVAL) {
                 Ok(()) => {
+                    self.systemd.is_reloading();
                     self.until_written(asked);
                     self.read_again_or_go_on();
+                    self.systemd.is_ready();
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     self.loader.measure();

@@ -11,12 +11,14 @@ use std::time::Duration;
 use clap::Args;
 use http::Uri;
 use hyper_util::rt::TokioIo;
+use rustls::client::WantsClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore,
+    SignatureScheme,
 };
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -101,6 +103,17 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// The largest file of certificates, of a key or of a token.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
 
+/// Connects to the gateway in this very process, whatever certificate it shows.
+pub(super) async fn to_itself(addr: SocketAddr, is_tls: bool) -> Result<Channel, String> {
+    let addr = reachable(addr);
+    let tls = || {
+        let mut config = trusting(Pinned::to_none()).with_no_client_auth();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Tls { connector: TlsConnector::from(Arc::new(config)), name: addr.ip().into() }
+    };
+    open(&addr.to_string(), is_tls.then(tls)).await
+}
+
 impl Reach {
     /// Connects. `Err` says why not.
     pub(super) async fn connect(&self, own: Own) -> Result<Line, String> {
@@ -135,12 +148,12 @@ impl Reach {
         if !is_asked_for && pinned.is_none() {
             return Ok(None);
         }
-        // One crypto provider for the process.
-        rustls::crypto::ring::default_provider().install_default().ok();
+        one_crypto_provider();
         let trusting = match (pinned, &self.ca) {
-            (Some(file), _) => ClientConfig::builder()
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Pinned::to(own, file)?)),
+            (Some(file), _) => trusting(match own {
+                Own::ItsCertificate => Pinned::to(certificates(file)?.swap_remove(0)),
+                Own::Any => Pinned::to_none(),
+            }),
             (None, None) => {
                 ClientConfig::builder().with_platform_verifier().map_err(|e| e.to_string())?
             }
@@ -178,15 +191,24 @@ impl Reach {
 }
 
 impl Pinned {
-    /// To the first certificate of a chain.
-    fn to(own: Own, file: &Path) -> Result<Self, String> {
-        let certificate = match own {
-            Own::ItsCertificate => Some(certificates(file)?.swap_remove(0)),
-            Own::Any => None,
-        };
-        let provider = rustls::crypto::ring::default_provider();
-        Ok(Self { certificate, algorithms: provider.signature_verification_algorithms })
+    fn to(certificate: CertificateDer<'static>) -> Self {
+        Self { certificate: Some(certificate), ..Self::to_none() }
     }
+
+    fn to_none() -> Self {
+        let provider = rustls::crypto::ring::default_provider();
+        Self { certificate: None, algorithms: provider.signature_verification_algorithms }
+    }
+}
+
+fn trusting(pinned: Pinned) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+    one_crypto_provider();
+    ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(pinned))
+}
+
+/// For the process.
+fn one_crypto_provider() {
+    rustls::crypto::ring::default_provider().install_default().ok();
 }
 
 impl ServerCertVerifier for Pinned {

@@ -9,6 +9,7 @@ pub(crate) mod errors;
 pub(crate) mod healthcheck;
 pub(crate) mod init;
 pub(crate) mod new_token;
+pub mod pulse;
 pub(crate) mod restored;
 pub(crate) mod settle;
 pub mod setup;

@@ -58,6 +58,7 @@ mod sandbox;
 mod signals;
 mod stop;
 mod store_faults;
+mod systemd;
 mod tidy;
 mod tls;
 mod tokens;

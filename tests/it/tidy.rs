@@ -38,7 +38,7 @@ fn floor(module: &str) -> u32 {
         // Only edges use the contract.
         "proto" => 3,
         "cli" | "config" | "core" | "reload" | "server" | "telemetry" => 4,
-        "lib" | "main" => 4,
+        "lib" | "main" | "systemd" => 4,
         other => panic!("{other} has no floor: give it one here and in lib.rs"),
     }
 }
