@@ -2,8 +2,8 @@
 #
 #   docker build --tag settlement-gateway .
 #
-# How to make its database, once, and to run it: docs/configuration.md, "In a container". scripts/test lints this file, and
-# scripts/container-check builds it and runs the image.
+# How to make its database, once, and to run it: docs/configuration.md, "In a
+# container". scripts/test lints this file, and scripts/container-check builds it and runs the image.
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /build
@@ -36,8 +36,10 @@ LABEL org.opencontainers.image.title="settlement-gateway" \
       org.opencontainers.image.description="A gRPC gateway to Douyin's settlement (分账) API" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="0.1.0" \
-      org.opencontainers.image.revision="$REVISION"
-COPY LICENSE /usr/share/doc/settlement-gateway/
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.base.name="docker.io/library/debian:bookworm-slim"
+# The bill of materials, if scripts/sbom.py was run before (docs/release.md).
+COPY LICENSE sbom.cdx.jso[n] /usr/share/doc/settlement-gateway/
 # The certificates by which Douyin is recognised.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build --chown=10001:10001 /data /data

@@ -54,7 +54,7 @@ pub enum BuildError {
 }
 
 /// How long closing the database may take. If its disk hangs, it is left as after a kill.
-const CLOSE_TIME_MAX: Duration = Duration::from_secs(10);
+pub const CLOSE_TIME_MAX: Duration = Duration::from_secs(10);
 
 impl Core {
     /// Opens the store and builds everything on it. Nothing is driven yet.

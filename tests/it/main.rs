@@ -18,6 +18,7 @@ mod create;
 mod credentials;
 mod databases;
 mod deadlines;
+mod deploy;
 mod egress;
 mod envelopes;
 mod errors_docs;

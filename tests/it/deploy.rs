@@ -1,0 +1,99 @@
+//! What `deploy/` says must be true of the program: its configurations are right, and it is given
+//! the time that a stop takes. `scripts/test deploy` shows that Kubernetes and systemd take it.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use settlement_gateway::core::CLOSE_TIME_MAX;
+use tempfile::TempDir;
+
+use crate::config::{certificate, gateway, ran};
+
+fn file(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The number behind a word, as in `TimeoutStopSec=60`.
+fn number(text: &str, word: &str) -> u64 {
+    let mut found = text.split(word).skip(1).map(|rest| {
+        let digits = rest.chars().take_while(|sign| sign.is_ascii_digit() || *sign == '_');
+        digits.filter(char::is_ascii_digit).collect::<String>().parse().unwrap()
+    });
+    let number = found.next().unwrap_or_else(|| panic!("no {word}"));
+    assert_eq!(found.next(), None, "one {word}");
+    number
+}
+
+/// What stands behind `gateway.toml: |` of a manifest.
+fn configuration(manifest: &str) -> String {
+    let (_, block) = manifest.split_once("gateway.toml: |\n").expect("a configuration");
+    let lines = block.lines().take_while(|line| line.is_empty() || line.starts_with("    "));
+    lines.map(|line| line.trim_start().to_owned() + "\n").collect()
+}
+
+/// From the signal until the process has ended, at most.
+fn stop_time(drain_delay_ms: u64, stop_grace_ms: u64) -> Duration {
+    // What waits to be written of the log and of the audit has 2 s each.
+    let written = Duration::from_secs(2 + 2);
+    Duration::from_millis(drain_delay_ms + stop_grace_ms) + CLOSE_TIME_MAX + written
+}
+
+const MANIFESTS: [(&str, &str); 1] = [("kubernetes/sqlite", "stateful-set.yaml")];
+
+#[test]
+fn kubernetes_and_systemd_wait_for_the_whole_stop() {
+    for (folder, workload) in MANIFESTS {
+        let config = file(&format!("{folder}/config.yaml"));
+        let longest =
+            stop_time(number(&config, "drain_delay_ms = "), number(&config, "stop_grace_ms = "));
+        let workload = file(&format!("{folder}/{workload}"));
+        let grace = number(&workload, "terminationGracePeriodSeconds: ");
+        assert!(Duration::from_secs(grace) > longest, "{folder}: {grace} s, {longest:?}");
+    }
+    let defaults = include_str!("../../examples/gateway.toml");
+    let longest = stop_time(
+        number(defaults, "\n#drain_delay_ms = "),
+        number(defaults, "\n#stop_grace_ms = "),
+    );
+    let unit = file("systemd/settlement-gateway.service");
+    let timeout = Duration::from_secs(number(&unit, "\nTimeoutStopSec="));
+    assert!(timeout > longest, "{timeout:?}, {longest:?}");
+}
+
+/// With the variables of the image, and with the files where the manifest mounts them.
+#[test]
+fn the_configurations_of_the_manifests_are_right() {
+    for (folder, _) in MANIFESTS {
+        let dir = TempDir::new().unwrap();
+        let mounted = |name: &str| dir.path().join(name);
+        for name in ["config", "tls", "secrets"] {
+            fs::create_dir(mounted(name)).unwrap();
+        }
+        let (chain, key) = certificate(dir.path());
+        fs::copy(chain, mounted("tls/tls.crt")).unwrap();
+        fs::copy(key, mounted("tls/tls.key")).unwrap();
+        fs::write(mounted("secrets/client-secret"), "secret").unwrap();
+        let keys = include_str!("../../tests/vectors/callback/platform-public-key.pem");
+        fs::write(mounted("secrets/platform-public-keys.pem"), keys).unwrap();
+        let config = configuration(&file(&format!("{folder}/config.yaml")));
+        let here = format!("{}/", dir.path().display());
+        let config = config.replace("/etc/settlement-gateway/", &here);
+        fs::write(mounted("config/gateway.toml"), config).unwrap();
+        let path = mounted("config/gateway.toml");
+        let arguments = ["check-config", "--config", path.to_str().unwrap()];
+        let image = [
+            ("SETTLEMENT_SERVER_GRPC_ADDR", "0.0.0.0:50051"),
+            ("SETTLEMENT_SERVER_CALLBACK_ADDR", "0.0.0.0:8080"),
+            ("SETTLEMENT_STORE_SQLITE_PATH", "/data/settlement.db"),
+        ];
+        let (code, stdout, stderr) = ran(&mut gateway(&arguments, &image));
+        assert_eq!(code, 0, "{folder}: {stderr}");
+        let workload = file(&format!("{folder}/stateful-set.yaml"));
+        for (listener, port) in [("gRPC", 50051), ("callbacks", 8080), ("admin", 9090)] {
+            assert!(workload.contains(&format!("containerPort: {port}\n")), "{folder}: {port}");
+            assert!(stdout.contains(&format!("0.0.0.0:{port}")), "{listener}: {stdout}");
+        }
+    }
+}
