@@ -107,7 +107,7 @@ fn tables() -> Tables {
             meaning: row.meaning,
             meaning_zh: row.meaning_zh,
             advice: row.advice,
-            link: link(row.reason.as_str()),
+            link: status::link(row.reason.as_str()),
         },
     });
     Tables {
@@ -127,17 +127,13 @@ fn of_douyin(row: &codes::Row) -> Common {
         meaning: row.meaning,
         meaning_zh: row.meaning_zh,
         advice: row.advice,
-        link: link(row.reason.as_str()),
+        link: status::link(row.reason.as_str()),
     }
 }
 
 fn json() -> String {
     let text = serde_json::to_string_pretty(&tables());
     text.expect("texts and numbers can always be written") + "\n"
-}
-
-fn link(reason: &str) -> String {
-    format!("{}#{}", status::PAGE, status::anchor(reason))
 }
 
 fn detail(code: Code) -> Option<&'static str> {

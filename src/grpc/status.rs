@@ -27,7 +27,7 @@ use crate::settle::proof::Proof;
 use crate::settle::{DouyinError, Failure, Reason, Record, StateKind};
 use crate::store;
 
-pub(crate) use details::{Fitting, PAGE, anchor, douyin_error, fitting, retry_word};
+pub(crate) use details::{Fitting, anchor, douyin_error, fitting, link, retry_word};
 pub(crate) use names::Names;
 pub(crate) use words::{Words, words, words_for};
 

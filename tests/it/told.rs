@@ -164,10 +164,16 @@ impl Told {
         assert_eq!(log_id, self.metadata("log_id"), "{self:?}");
         assert_eq!(self.localized.locale, "zh-CN");
         assert!(self.localized.message.ends_with('。'), "{self:?}");
-        let [link] = &self.help.links[..] else { panic!("not one link: {self:?}") };
         let anchor = self.reason().to_ascii_lowercase();
-        assert_eq!(link.url, format!("docs/ERRORS.md#{anchor}"));
+        assert_eq!(self.link(), format!("docs/ERRORS.md#{anchor}"));
         assert!(PAGE_ANCHORS.contains(&anchor), "{anchor} leads nowhere");
+    }
+
+    /// The link in `Help`, without the home page that a distributor may have put into Cargo.toml.
+    fn link(&self) -> &str {
+        let [link] = &self.help.links[..] else { panic!("not one link: {self:?}") };
+        let home = env!("CARGO_PKG_HOMEPAGE").trim_end_matches('/');
+        link.url.strip_prefix(home).unwrap_or_default().trim_start_matches('/')
     }
 
     /// English, one sentence about what happened and one about what to do; what is not in a table
@@ -241,7 +247,7 @@ impl Told {
             let _ = writeln!(text, "  RequestInfo {}", request.request_id);
         }
         let _ = writeln!(text, "  LocalizedMessage {}", self.localized.message);
-        let _ = writeln!(text, "  Help {}", self.help.links[0].url);
+        let _ = writeln!(text, "  Help {}", self.link());
         for (shown, instead) in hide.iter().filter(|(shown, _)| !shown.is_empty()) {
             text = text.replace(shown, instead);
         }

@@ -15,9 +15,10 @@ use crate::proto::v1;
 use crate::settle::{DouyinError, Reason};
 
 const ERR_MSG_BYTES_MAX: usize = 512;
-/// Where the errors are described, with an anchor for each reason. A distributor puts a home page
-/// into Cargo.toml; without one this is the path within the gateway's documents.
-pub(crate) const PAGE: &str = concat!(env!("CARGO_PKG_HOMEPAGE"), "docs/ERRORS.md");
+/// Where the errors are described, with an anchor for each reason: a file of the gateway's source.
+const PAGE: &str = "docs/ERRORS.md";
+/// Where that source can be read, if Cargo.toml says so (docs/release.md).
+const HOME: &str = env!("CARGO_PKG_HOMEPAGE");
 
 impl Problem {
     #[expect(clippy::disallowed_methods, reason = "the one place that builds a status")]
@@ -77,7 +78,7 @@ impl Problem {
             message: self.words.meaning_zh.to_owned(),
         };
         details.push(any("google.rpc.LocalizedMessage", &localized));
-        details.push(any("google.rpc.Help", &help(self.words.reason.as_str())));
+        details.push(any("google.rpc.Help", &help(HOME, self.words.reason.as_str())));
         details
     }
 
@@ -229,9 +230,21 @@ pub(crate) fn douyin_error(reason: Reason, said: &DouyinError) -> v1::DouyinErro
     }
 }
 
-fn help(reason: &str) -> pb::Help {
-    let description = format!("What {reason} means and what to do");
-    let url = format!("{PAGE}#{}", anchor(reason));
+/// Where a reason is described.
+pub(crate) fn link(reason: &str) -> String {
+    link_at(HOME, reason)
+}
+
+fn link_at(home: &str, reason: &str) -> String {
+    let home = home.trim_end_matches('/');
+    let slash = if home.is_empty() { "" } else { "/" };
+    format!("{home}{slash}{PAGE}#{}", anchor(reason))
+}
+
+fn help(home: &str, reason: &str) -> pb::Help {
+    let file = if home.is_empty() { format!(": see the file {PAGE}") } else { String::new() };
+    let description = format!("What {reason} means and what to do{file}");
+    let url = link_at(home, reason);
     pb::Help { links: vec![pb::help::Link { description, url }] }
 }
 
@@ -251,4 +264,22 @@ fn kind(about: About) -> &'static str {
 fn any(name: &str, message: &impl prost::Message) -> Any {
     let type_url = format!("type.googleapis.com/{name}");
     Any { type_url, value: message.encode_to_vec() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_whole_once_there_is_a_home_page_and_names_the_file_until_then() {
+        let link = |home| help(home, "ORDER_NOT_PAID").links.remove(0);
+        for home in ["https://example.com/gateway", "https://example.com/gateway/"] {
+            let link = link(home);
+            assert_eq!(link.url, "https://example.com/gateway/docs/ERRORS.md#order_not_paid");
+            assert_eq!(link.description, "What ORDER_NOT_PAID means and what to do");
+        }
+        let link = link("");
+        assert_eq!(link.url, "docs/ERRORS.md#order_not_paid");
+        assert!(link.description.ends_with("see the file docs/ERRORS.md"), "{link:?}");
+    }
 }
