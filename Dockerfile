@@ -49,10 +49,11 @@ COPY --from=build /build/target/release/settlement-gateway /usr/local/bin/
 # port beyond a trusted network. Callbacks are for the internet. The admin listener, which shows
 # metrics and health, stays on the container's loopback.
 ENV SETTLEMENT_SERVER_GRPC_ADDR=0.0.0.0:50051 \
-    SETTLEMENT_SERVER_CALLBACK_ADDR=0.0.0.0:8080 \
-    SETTLEMENT_STORE_SQLITE_PATH=/data/settlement.db
+    SETTLEMENT_SERVER_CALLBACK_ADDR=0.0.0.0:8080
 USER 10001:10001
-WORKDIR /data
+# So that the default of store.sqlite_path, data/settlement.db, is in the volume. A variable would beat
+# the file, in which another store may stand.
+WORKDIR /
 VOLUME ["/data"]
 EXPOSE 50051 8080
 # drain_delay_ms and stop_grace_ms together are 30 s: give it more than that before SIGKILL.

@@ -56,7 +56,8 @@ fn the_variables_of_the_image_are_the_gateways() {
     assert_eq!(code, 0, "{stderr}");
     // Not the container's own loopback, and in the volume.
     assert!(stdout.contains("gRPC     0.0.0.0:50051\n"), "{stdout}");
-    assert!(stdout.contains("store    /data/settlement.db\n"), "{stdout}");
+    assert!(stdout.contains("store    data/settlement.db\n"), "{stdout}");
+    assert_eq!(all("WORKDIR").last().unwrap(), "/", "the image's own");
     assert!(set.contains(&("SETTLEMENT_SERVER_CALLBACK_ADDR", "0.0.0.0:8080")), "{set:?}");
     assert_eq!(the("EXPOSE"), "50051 8080");
     assert_eq!(words(&the("VOLUME")), ["/data"]);

@@ -62,6 +62,19 @@ fn kubernetes_and_systemd_wait_for_the_whole_stop() {
     assert!(timeout > longest, "{timeout:?}, {longest:?}");
 }
 
+/// By whatever way a manifest names the image.
+#[test]
+fn the_manifests_are_of_this_version() {
+    for folder in ["kubernetes/sqlite", "kubernetes/sqlite/init"] {
+        let tag = format!("newTag: {:?}\n", env!("CARGO_PKG_VERSION"));
+        assert!(file(&format!("{folder}/kustomization.yaml")).contains(&tag), "{folder}: {tag}");
+    }
+    let image = format!("image: settlement-gateway:{}\n", env!("CARGO_PKG_VERSION"));
+    for name in ["sqlite/stateful-set.yaml", "sqlite/init/job.yaml"] {
+        assert!(file(&format!("kubernetes/{name}")).contains(&image), "{name}: {image}");
+    }
+}
+
 /// With the variables of the image, and with the files where the manifest mounts them.
 #[test]
 fn the_configurations_of_the_manifests_are_right() {
@@ -86,7 +99,6 @@ fn the_configurations_of_the_manifests_are_right() {
         let image = [
             ("SETTLEMENT_SERVER_GRPC_ADDR", "0.0.0.0:50051"),
             ("SETTLEMENT_SERVER_CALLBACK_ADDR", "0.0.0.0:8080"),
-            ("SETTLEMENT_STORE_SQLITE_PATH", "/data/settlement.db"),
         ];
         let (code, stdout, stderr) = ran(&mut gateway(&arguments, &image));
         assert_eq!(code, 0, "{folder}: {stderr}");
