@@ -12,6 +12,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -32,6 +33,10 @@ const FRAME_HEAD_BYTES: u64 = 24;
 /// after a commit for which no caller waits.
 const CUT_BYTES: u64 = 8 * 1024 * 1024;
 const CUT_BYTES_AT_REST: u64 = 256 * 1024 * 1024;
+
+/// How often what the thread has moved is flushed while it goes on. SQLite flushes all of it at
+/// once, and while the disk writes gigabytes, every commit would wait for seconds.
+const FLUSH_GAP: Duration = Duration::from_millis(50);
 
 /// How far the thread that moves the log stands back behind those that serve callers. On a busy
 /// core it still gets a third of what one of those gets.
@@ -178,6 +183,24 @@ fn checkpoint(connection: &Connection) -> rusqlite::Result<i64> {
     })
 }
 
+/// The same, and meanwhile flushes what was moved piece by piece.
+fn checkpoint_in_pieces(connection: &Connection, place: &Place) -> rusqlite::Result<i64> {
+    thread::scope(|scope| {
+        let (moving, is_moving) = sync_channel::<()>(0);
+        let flush = move || {
+            while let Err(RecvTimeoutError::Timeout) = is_moving.recv_timeout(FLUSH_GAP) {
+                // If it fails, SQLite's own flush at the end fails too.
+                let _ = place.file().sync_data();
+            }
+        };
+        // Without this thread callers wait longer, and nothing else changes.
+        let _ = thread::Builder::new().name("store-flush".to_owned()).spawn_scoped(scope, flush);
+        let moved = checkpoint(connection);
+        drop(moving);
+        moved
+    })
+}
+
 /// Lets the next commit restart the log, if everything was moved.
 /// Has no effect while a reader holds an older state.
 fn restart(connection: &Connection, busy_wait: Duration) -> rusqlite::Result<()> {
@@ -306,7 +329,7 @@ impl Shared {
         }
         let mut left = i64::MAX;
         loop {
-            let before = std::mem::replace(&mut left, checkpoint(&connection)?);
+            let before = std::mem::replace(&mut left, checkpoint_in_pieces(&connection, place)?);
             if left < i64::from(PAGES_MIN) || left >= before {
                 return Ok(());
             }
