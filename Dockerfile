@@ -23,6 +23,7 @@ RUN mkdir src sim/src benches/src \
     && cargo build --locked --release --no-default-features \
     && cargo clean --locked --release --package settlement-gateway
 COPY build.rs ./
+COPY docs/service-config.json docs/
 COPY proto proto
 COPY migrations migrations
 COPY src src

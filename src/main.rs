@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Ok(Command::Init(init)) => init.run(),
         Ok(Command::CheckConfig(check_config)) => check_config.run(),
         Ok(Command::NewToken(new_token)) => new_token.run(),
+        Ok(Command::Descriptor(descriptor)) => descriptor.run(),
         Ok(Command::Errors(errors)) => errors.run(),
         Ok(Command::Healthcheck(healthcheck)) => wait_for(healthcheck.run()),
         Ok(Command::CheckCallback(check_callback)) => check_callback.run(),

@@ -5,6 +5,7 @@ pub(crate) mod check_callback;
 pub(crate) mod check_config;
 mod connect;
 mod database;
+pub(crate) mod descriptor;
 pub(crate) mod errors;
 pub(crate) mod healthcheck;
 pub(crate) mod init;
@@ -55,6 +56,9 @@ pub enum Command {
     /// Makes a token for a caller. Prints the token, which is shown only once, and the lines of the
     /// configuration that know it by its hash.
     NewToken(new_token::NewToken),
+    /// Prints the compiled contract (a FileDescriptorSet), for Envoy, grpcurl and other programs that
+    /// have no sources of it.
+    Descriptor(descriptor::Descriptor),
     /// Prints every error that callers can get: Douyin's numbers and the gateway's own reasons.
     Errors(errors::Errors),
     /// Asks a gateway by grpc.health.v1 whether it serves. Exit code 0 only if it says SERVING

@@ -89,12 +89,12 @@ pub enum CreateError {
     /// This request was not and will not be sent: it was turned away before it was recorded.
     NotSent(NotSent),
     /// The settle is REJECTED: nothing of it is alive, and nothing will be sent under its number.
-    Rejected { rejection: Failure, replayed: bool },
+    Rejected { rejection: Failure, replayed: bool, recorded: Box<Recorded> },
     /// Another settle has the number. Only `Proof::Foreign` says that nothing of this content is
     /// alive under it.
     NumberTaken { settle_id: Option<SettleId>, proven: Proof, taken: Failure },
     /// The number holds another content. Names the differing fields.
-    Conflict { fields: Vec<&'static str>, recorded: StateKind },
+    Conflict { fields: Vec<&'static str>, recorded: Box<Recorded> },
     /// The settle is recorded, or may be. If it is, the gateway goes on with it.
     Unknown(Unknown),
 }
@@ -106,12 +106,27 @@ impl CreateError {
             CreateError::Rejected { rejection, .. } => rejection,
             CreateError::NumberTaken { taken, .. } => taken,
             CreateError::NotSent(NotSent::Paused { failure, .. })
-            | CreateError::Unknown(Unknown::Douyin(failure)) => failure,
+            | CreateError::Unknown(Unknown::Douyin { failure, .. }) => failure,
             CreateError::NotSent(_)
             | CreateError::Conflict { .. }
             | CreateError::Unknown(Unknown::Deadline | Unknown::Store) => return None,
         };
         failure.douyin.as_ref().map(|said| said.log_id.as_str())
+    }
+}
+
+/// The settle that is recorded under the number of a failed create.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recorded {
+    pub state: StateKind,
+    pub revision: i64,
+    pub settle_id: Option<SettleId>,
+}
+
+impl From<&Record> for Recorded {
+    fn from(record: &Record) -> Self {
+        let settle_id = record.state.settle_id().cloned();
+        Self { state: record.state.kind(), revision: record.revision, settle_id }
     }
 }
 
@@ -145,7 +160,7 @@ pub enum NotSent {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Unknown {
     /// Douyin did not give a definite answer so far.
-    Douyin(Failure),
+    Douyin { failure: Failure, recorded: Box<Recorded> },
     /// The answer's time was up first.
     Deadline,
     /// Whether the settle was recorded is not known.
@@ -179,6 +194,29 @@ impl Gateway {
         }
     }
 
+    /// Looks whether a create would be taken now; writes and sends nothing. Answers with what is
+    /// recorded under the number, and with nothing if the number is new.
+    pub(crate) async fn check(&self, create: &Create) -> Result<Option<Record>, CreateError> {
+        if self.0.drain.is_cancelled() {
+            return Err(CreateError::NotSent(NotSent::Draining));
+        }
+        let recorded = tokio::time::timeout_at(create.deadline, self.0.store.get(&create.key));
+        let recorded = recorded.await.map_err(|_| CreateError::NotSent(NotSent::Deadline))?;
+        let Some(record) = recorded.map_err(unread)? else {
+            return self.fits(create).map(|()| None).map_err(CreateError::NotSent);
+        };
+        self.compare(&create.content, &record)?;
+        match record.state {
+            State::Submitting => Ok(Some(record)),
+            State::Processing { .. }
+            | State::Succeeded { .. }
+            | State::Failed { .. }
+            | State::Rejected { .. } => {
+                answer_of(record, Replay::Yes).map(|created| Some(created.record))
+            }
+        }
+    }
+
     /// The checks before a create. A number that is recorded already is answered even if one fails.
     async fn admit(&self, create: &Create) -> Result<Admitted, CreateError> {
         if self.0.drain.is_cancelled() {
@@ -190,18 +228,22 @@ impl Gateway {
             Ok(request) => return Ok(Admitted { place, request: Some(request) }),
             Err(refusal) => refusal,
         };
-        match self.0.store.get(&create.key).await {
-            Ok(Some(_)) => Ok(Admitted { place, request: None }),
-            Ok(None) => Err(CreateError::NotSent(refusal)),
-            Err(store::Error::Unreadable(_)) => Err(CreateError::NotSent(NotSent::Unreadable)),
-            Err(store::Error::Unavailable(_) | store::Error::InDoubt(_)) => {
-                Err(CreateError::NotSent(NotSent::StoreUnavailable))
-            }
+        match self.0.store.get(&create.key).await.map_err(unread)? {
+            Some(_) => Ok(Admitted { place, request: None }),
+            None => Err(CreateError::NotSent(refusal)),
         }
     }
 
     /// The request to Douyin that a new settle begins with.
     async fn request_for(&self, create: &Create) -> Result<apps::Grant, NotSent> {
+        self.fits(create)?;
+        let patience = create.deadline.min(Instant::now() + self.0.config.budget_wait);
+        let request = create.app.budget.for_create(patience).await;
+        request.map_err(|exhausted| NotSent::OverBudget { wait: exhausted.wait })
+    }
+
+    /// Whether the app is called now, and the window that a new settle asks for is right.
+    fn fits(&self, create: &Create) -> Result<(), NotSent> {
         let now = self.0.clock.now();
         if let Some(pause) = create.app.access.pause() {
             return Err(NotSent::Paused { failure: pause.failure, wait: pause.until.since(now) });
@@ -212,9 +254,7 @@ impl Gateway {
                 latest: now.plus(self.0.config.submit_window_max),
             });
         }
-        let patience = create.deadline.min(Instant::now() + self.0.config.budget_wait);
-        let request = create.app.budget.for_create(patience).await;
-        request.map_err(|exhausted| NotSent::OverBudget { wait: exhausted.wait })
+        Ok(())
     }
 
     /// Sending stops one grace before the window ends, so a window must be longer than that.
@@ -363,7 +403,7 @@ impl Gateway {
                 if fields.is_empty() {
                     return Ok(());
                 }
-                Err(CreateError::Conflict { fields, recorded: recorded.state.kind() })
+                Err(CreateError::Conflict { fields, recorded: Box::new(recorded.into()) })
             }
             Origin::Platform => {
                 let proven = proof_of_adopted(content, self.0.config.mark, &recorded.facts);
@@ -450,17 +490,27 @@ enum Replay {
     No,
 }
 
+/// What is recorded under a number cannot be read.
+fn unread(error: store::Error) -> CreateError {
+    CreateError::NotSent(match error {
+        store::Error::Unreadable(_) => NotSent::Unreadable,
+        store::Error::Unavailable(_) | store::Error::InDoubt(_) => NotSent::StoreUnavailable,
+    })
+}
+
 /// What a record says to the create that asked for it.
 fn answer_of(record: Record, replay: Replay) -> Result<Created, CreateError> {
     let replayed = replay == Replay::Yes;
+    let recorded = || Box::new(Recorded::from(&record));
     match &record.state {
         State::Rejected { rejection } => {
-            Err(CreateError::Rejected { rejection: rejection.clone(), replayed })
+            let (rejection, recorded) = (rejection.clone(), recorded());
+            Err(CreateError::Rejected { rejection, replayed, recorded })
         }
         State::Submitting => {
             let failure = record.last_error.clone();
             let failure = failure.unwrap_or_else(|| Failure::own(Reason::UpstreamTimeout));
-            Err(CreateError::Unknown(Unknown::Douyin(failure)))
+            Err(CreateError::Unknown(Unknown::Douyin { failure, recorded: recorded() }))
         }
         State::Processing { .. } | State::Succeeded { .. } | State::Failed { .. } => {
             Ok(Created { record, replayed })

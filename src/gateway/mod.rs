@@ -40,7 +40,7 @@ use crate::store::{self, ListQuery, Listed, Store};
 use crate::tasks::{Runner, Tasks};
 
 pub use callback::Callback;
-pub use create::{Create, CreateError, Created, NotSent, OnRecord, ReturnWhen, Unknown};
+pub use create::{Create, CreateError, Created, NotSent, OnRecord, Recorded, ReturnWhen, Unknown};
 pub use decide::{Decided, EndError, IfUnanswered, ResolveError, Stopping, Word};
 pub use poll::{Poller, PollerConfig};
 pub use query::{QueryError, Question};

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use super::enums::{retry, state};
 use super::page;
 use super::reasons::Outcome;
 use super::status;
@@ -350,18 +351,18 @@ pub fn list(
     if bad.is_empty() { Ok(query) } else { Err(bad) }
 }
 
-/// How often a watcher wants to hear something.
-pub fn heartbeat_interval(asked: Option<prost_types::Duration>) -> Duration {
-    const DEFAULT: Duration = Duration::from_secs(30);
-    const MIN: Duration = Duration::from_secs(1);
-    const MAX: Duration = Duration::from_secs(600);
-    match asked {
-        None => DEFAULT,
+/// How often a watcher wants to hear something: between these two.
+pub const HEARTBEAT_MS: (u64, u64) = (1_000, 600_000);
+
+/// How often a watcher wants to hear something, if it says so.
+pub fn heartbeat_interval(asked: Option<prost_types::Duration>) -> Option<Duration> {
+    let (min, max) = (Duration::from_millis(HEARTBEAT_MS.0), Duration::from_millis(HEARTBEAT_MS.1));
+    asked.map(|asked| match asked.seconds {
         // Compared before the conversion, which overflows for absurd values.
-        Some(asked) if asked.seconds < 1 => MIN,
-        Some(asked) if asked.seconds >= 600 => MAX,
-        Some(asked) => Duration::try_from(asked).unwrap_or(MIN).clamp(MIN, MAX),
-    }
+        ..1 => min,
+        600.. => max,
+        1..600 => Duration::try_from(asked).unwrap_or(min).clamp(min, max),
+    })
 }
 
 /// A record as callers see it.
@@ -454,18 +455,12 @@ fn result(record: &Record) -> Option<v1::SettleResult> {
 
 /// A recorded failure, with the words of its table row.
 pub(super) fn settle_error(failure: &Failure, outcome: Outcome) -> v1::SettleError {
-    use crate::douyin::codes::Retry;
     let words = status::words_for(failure, outcome);
-    let retry = match words.retry {
-        Retry::Now(_) => v1::Retry::Now,
-        Retry::AfterChange => v1::Retry::AfterChange,
-        Retry::Never => v1::Retry::Never,
-    };
     v1::SettleError {
         reason: words.reason.as_str().to_owned(),
         domain: words.domain.to_owned(),
         message: words.meaning.to_owned(),
-        retry: retry.into(),
+        retry: retry(words.retry).into(),
         douyin_error: failure.douyin.as_ref().map(|said| status::douyin_error(words.reason, said)),
     }
 }
@@ -509,16 +504,6 @@ pub fn history_entry(entry: &HistoryEntry) -> v1::HistoryEntry {
         time: Some(time(entry.time)),
         by: caller(entry.by.as_ref()),
         why: entry.why.as_ref().map(|why| why.as_str().to_owned()),
-    }
-}
-
-pub(super) fn state(kind: StateKind) -> v1::SettleState {
-    match kind {
-        StateKind::Submitting => v1::SettleState::Submitting,
-        StateKind::Processing => v1::SettleState::Processing,
-        StateKind::Succeeded => v1::SettleState::Succeeded,
-        StateKind::Failed => v1::SettleState::Failed,
-        StateKind::Rejected => v1::SettleState::Rejected,
     }
 }
 

@@ -6,8 +6,10 @@ mod answers;
 pub(crate) mod arriving;
 pub mod audit;
 pub(crate) mod bounds;
+mod config;
 pub mod convert;
 pub(crate) mod deadline;
+mod enums;
 mod forwarded;
 pub(crate) mod identity;
 mod operator;
@@ -23,14 +25,13 @@ pub(crate) mod time;
 pub(crate) mod violations;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument as _, Span, field, info};
 
 use crate::apps::{App, Apps};
-use crate::gateway::{Create, Ending, Gateway, Name, QueryError, WatchRequest};
+use crate::gateway::{Create, Ending, Gateway, Name, OnRecord, QueryError, WatchRequest};
 use crate::log_limit::limited;
 use crate::proto::v1;
 use crate::proto::v1::settlement_service_server::SettlementService;
@@ -39,7 +40,8 @@ use crate::store::ListQuery;
 use crate::tasks::Tasks;
 use audit::{Admission, Audit, Begun, Told, What};
 use bounds::{Bound, Connection, Held, Kind, Process};
-use convert::{DuplicateReceivers, NameKey};
+pub use config::GrpcConfig;
+use convert::NameKey;
 use deadline::Deadline;
 use identity::{Denied, Identity};
 use rpc::Rpc;
@@ -48,47 +50,6 @@ use status::Names;
 pub use stream::WatchStream;
 use stream::{Opener, StreamTerms};
 use violations::Violations;
-
-/// The knobs of the gRPC edge.
-#[derive(Clone, Debug)]
-pub struct GrpcConfig {
-    /// The app of requests that name none.
-    pub default_app: Option<AppId>,
-    /// The gateway's own limit of a unary call.
-    pub unary_limit: Duration,
-    /// How long a ready message of a stream may wait to be taken.
-    pub slow_consumer: Duration,
-    /// Watch streams and waits open at once on this replica.
-    pub watches_max: usize,
-    /// Calls that wait for the beginning of their answer, on this replica.
-    pub calls_max: usize,
-    /// Connections open at once; one more is turned away.
-    pub connections_max: usize,
-    /// Connections from one address; 0: no limit.
-    pub connections_per_peer_max: usize,
-    /// Bytes of answers that wait to be taken by their peers.
-    pub unread_bytes_max: usize,
-    pub duplicate_receivers: DuplicateReceivers,
-    /// Whether reflection answers.
-    pub reflection: bool,
-}
-
-impl Default for GrpcConfig {
-    fn default() -> Self {
-        Self {
-            default_app: None,
-            unary_limit: Duration::from_secs(20),
-            slow_consumer: Duration::from_secs(30),
-            watches_max: 20_000,
-            calls_max: 32_768,
-            connections_max: 2_048,
-            connections_per_peer_max: 0,
-            unread_bytes_max: 128 * 1024 * 1024,
-            duplicate_receivers: DuplicateReceivers::Refuse,
-            reflection: true,
-        }
-    }
-}
 
 /// Watch streams and waits of one connection. Fewer than its streams, so that its caller's other
 /// calls get through.
@@ -146,15 +107,14 @@ impl Service {
         let (deadline, mut identity) = (self.deadline(&request), self.identity(&request));
         let default_app = self.config.default_app.as_ref();
         let request = request.into_inner();
-        let app_id = request.app_id.clone();
+        let (app_id, validate_only) = (request.app_id.clone(), request.validate_only);
         let parsed = convert::create(request, default_app, self.config.duplicate_receivers);
         let unfit = |violations| self.unfit(&identity, &app_id, violations, Rpc::CreateSettle);
         let parsed = parsed.map_err(unfit)?;
         name_span(&parsed.key.app_id, parsed.key.out_settle_no.as_str());
         let names = Names::of_create(&parsed.key, &parsed.content);
         let app = self.admit(&mut identity, &parsed.key.app_id, &names, Rpc::CreateSettle)?;
-        let begun = self.begun(What::Create, Rpc::CreateSettle, &identity, Told::about(&names));
-        let create = Create {
+        let mut create = Create {
             app: Arc::clone(app),
             key: parsed.key,
             content: parsed.content,
@@ -162,8 +122,16 @@ impl Service {
             return_when: parsed.return_when,
             by: identity.name().cloned(),
             deadline: deadline.at,
-            on_record: begun.on_record(),
+            on_record: OnRecord::default(),
         };
+        if validate_only {
+            let recorded = self.gateway.check(&create).await;
+            let recorded = recorded.map_err(|e| status::of_create(e, &names, deadline.limit))?;
+            let settle = recorded.as_ref().map(convert::settle);
+            return Ok(v1::CreateSettleResponse { replayed: settle.is_some(), settle });
+        }
+        let begun = self.begun(What::Create, Rpc::CreateSettle, &identity, Told::about(&names));
+        create.on_record = begun.on_record();
         let created = self.gateway.create(create).await;
         let created = match created {
             Ok(created) => created,
@@ -194,7 +162,9 @@ impl Service {
         let asked = Asked { app_id, trade_system, key, after_revision };
         let (app, name, names) = self.name(&mut identity, asked, Rpc::WatchSettle)?;
         let seat = self.seat(&connection, &names)?;
-        let heartbeat_interval = Some(convert::heartbeat_interval(request.heartbeat_interval));
+        let heartbeat_interval = request.heartbeat_interval;
+        let heartbeat_interval = convert::heartbeat_interval(heartbeat_interval);
+        let heartbeat_interval = Some(heartbeat_interval.unwrap_or(self.config.heartbeat));
         let app = Arc::clone(app);
         let request = WatchRequest { app, name, after_revision, heartbeat_interval };
         let watch = by(deadline, &names, self.gateway.watch(request)).await?;

@@ -16,13 +16,17 @@ use std::time::Duration;
 use tonic::Status;
 use tonic_types::StatusExt as _;
 
+use super::enums;
 use super::identity::Denied;
 use super::reasons::Outcome;
 use super::rpc::Rpc;
 use super::time;
 use super::violations::Violations;
 use crate::douyin::codes::{self, Retry};
-use crate::gateway::{CreateError, EndError, Ending, NotSent, QueryError, ResolveError, Unknown};
+use crate::gateway::{
+    CreateError, EndError, Ending, NotSent, QueryError, Recorded, ResolveError, Unknown,
+};
+use crate::proto::v1;
 use crate::settle::proof::Proof;
 use crate::settle::{DouyinError, Failure, Reason, Record, StateKind};
 use crate::store;
@@ -52,6 +56,9 @@ struct Problem {
     douyin: Option<DouyinError>,
     violations: Violations,
     metadata: BTreeMap<&'static str, String>,
+    /// What is recorded under the number, and in which fields it differs. The rest of it is filled
+    /// in when the status is built.
+    failure: v1::SettlementFailure,
 }
 
 /// A request whose fields are wrong.
@@ -98,8 +105,8 @@ pub(crate) fn of_create(error: CreateError, names: &Names, limit: Limit) -> Stat
     let outcome = outcome(&error);
     let mut problem = match error {
         CreateError::NotSent(not_sent) => of_not_sent(not_sent, limit),
-        CreateError::Rejected { rejection, replayed } => {
-            let problem = Problem::of(&rejection, outcome);
+        CreateError::Rejected { rejection, replayed, recorded } => {
+            let problem = Problem::of(&rejection, outcome).recorded(*recorded);
             if replayed { problem.with("replayed", "true") } else { problem }
         }
         CreateError::NumberTaken { settle_id, proven: _, taken } => {
@@ -115,10 +122,14 @@ pub(crate) fn of_create(error: CreateError, names: &Names, limit: Limit) -> Stat
                 None => problem,
             }
         }
-        CreateError::Conflict { fields, recorded: _ } => {
-            Problem::own(Reason::OutSettleNoConflict).with("differing_fields", &fields.join(","))
+        CreateError::Conflict { fields, recorded } => {
+            let mut problem = Problem::own(Reason::OutSettleNoConflict).recorded(*recorded);
+            problem.failure.differing_fields = fields.iter().map(|&it| it.to_owned()).collect();
+            problem.with("differing_fields", &fields.join(","))
         }
-        CreateError::Unknown(Unknown::Douyin(failure)) => Problem::of(&failure, outcome),
+        CreateError::Unknown(Unknown::Douyin { failure, recorded }) => {
+            Problem::of(&failure, outcome).recorded(*recorded)
+        }
         CreateError::Unknown(Unknown::Deadline) => Problem::of_limit(limit),
         CreateError::Unknown(Unknown::Store) => Problem::own(Reason::StoreUnavailable),
     };
@@ -136,7 +147,7 @@ pub(crate) fn outcome(error: &CreateError) -> Outcome {
             Proof::Foreign => Outcome::Refused,
             Proof::Ours | Proof::Unproven => Outcome::Unknown,
         },
-        CreateError::Conflict { recorded, .. } => match recorded {
+        CreateError::Conflict { recorded, .. } => match recorded.state {
             StateKind::Rejected => Outcome::Refused,
             StateKind::Submitting
             | StateKind::Processing
@@ -184,6 +195,7 @@ pub(crate) fn of_ending(
         Ending::RevisionFromFuture { revision } => {
             let mut problem = Problem::own(Reason::RevisionFromFuture);
             problem.violations.add("after_revision", format!("must be at most {revision}"));
+            problem.failure.revision = revision;
             problem.with("revision", &revision.to_string())
         }
     };
@@ -273,6 +285,7 @@ impl Problem {
             douyin: None,
             violations: Violations::default(),
             metadata: BTreeMap::new(),
+            failure: v1::SettlementFailure::default(),
         }
     }
 
@@ -366,7 +379,15 @@ impl Problem {
 
     /// As which revision the settle is recorded.
     fn seen(self, record: &Record) -> Self {
-        self.with("revision", &record.revision.to_string())
+        self.recorded(record.into()).with("revision", &record.revision.to_string())
+    }
+
+    /// What is recorded under the number.
+    fn recorded(mut self, recorded: Recorded) -> Self {
+        self.failure.set_state(enums::state(recorded.state));
+        self.failure.revision = recorded.revision;
+        self.failure.settle_id = recorded.settle_id.map_or(String::new(), |id| id.as_str().into());
+        self
     }
 
     /// Names the field that Douyin complains about, if the number or the message says it and the

@@ -66,6 +66,7 @@ mod tokens;
 mod told;
 mod trailers;
 mod undocumented;
+mod validate_only;
 mod validation;
 mod wait;
 mod watch;

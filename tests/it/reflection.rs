@@ -2,8 +2,11 @@
 //! error details that a client needs to print an error.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
 
 use prost::Message as _;
+use prost_reflect::{DescriptorPool, MessageDescriptor, Value};
 use prost_types::{DescriptorProto, FileDescriptorProto};
 use settlement_gateway::proto::DESCRIPTOR_SET;
 use tonic::codec::CompressionEncoding::Gzip;
@@ -11,6 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::harness::{Gateway, within};
 
+const PACKAGE: &str = "douyin.settlement.v1";
 const SERVICES: [&str; 2] =
     ["douyin.settlement.v1.SettlementService", "douyin.settlement.v1.OperatorService"];
 
@@ -93,6 +97,8 @@ async fn both_versions_serve_every_file_of_the_descriptor_set_as_it_was_compiled
     for name in [
         "douyin/settlement/v1/settlement.proto",
         "douyin/settlement/v1/operator.proto",
+        "google/api/annotations.proto",
+        "google/api/field_behavior.proto",
         "google/rpc/error_details.proto",
         "google/rpc/status.proto",
         "google/protobuf/any.proto",
@@ -124,6 +130,7 @@ async fn both_versions_find_every_detail_of_an_error_by_its_name() {
         "google.rpc.LocalizedMessage",
         "google.rpc.Help",
         "douyin.settlement.v1.DouyinError",
+        "douyin.settlement.v1.SettlementFailure",
     ];
     let (_gateway, versions) = each_version().await;
     for (version, channel) in versions {
@@ -140,6 +147,48 @@ async fn both_versions_find_every_detail_of_an_error_by_its_name() {
             assert!(files.iter().any(has), "{version} answers {name} with other files");
         }
     }
+}
+
+/// For clients without reflection, and for proxies that transcode.
+#[test]
+fn the_descriptor_set_is_printed_and_lies_beside_the_executable() {
+    let executable = env!("CARGO_BIN_EXE_settlement-gateway");
+    let printed = Command::new(executable).arg("descriptor").output().unwrap();
+    assert!(printed.status.success());
+    assert!(printed.stdout == DESCRIPTOR_SET);
+    let products = Path::new(executable).parent().unwrap();
+    assert!(std::fs::read(products.join("settlement.binpb")).unwrap() == DESCRIPTOR_SET);
+    let published = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/service-config.json");
+    let product = std::fs::read(products.join("service-config.json")).unwrap();
+    assert!(product == std::fs::read(published).unwrap());
+}
+
+/// Tools and people read from it what they must give, before the gateway tells them.
+#[test]
+fn every_field_of_a_request_says_whether_it_is_required() {
+    let pool = DescriptorPool::decode(DESCRIPTOR_SET).unwrap();
+    let behavior = pool.get_extension_by_name("google.api.field_behavior").unwrap();
+    let mut requests: Vec<MessageDescriptor> = Vec::new();
+    for service in pool.services().filter(|it| SERVICES.contains(&it.full_name())) {
+        requests.extend(service.methods().map(|method| method.input()));
+    }
+    let mut fields = 0;
+    while let Some(message) = requests.pop() {
+        for field in message.fields() {
+            let options = field.options();
+            let said = options.get_extension(&behavior);
+            let Value::List(said) = said.as_ref() else { panic!("{}", field.full_name()) };
+            let said: Vec<_> = said.iter().map(|it| it.as_enum_number().unwrap()).collect();
+            // OPTIONAL or REQUIRED, perhaps IMMUTABLE beside it.
+            assert!(matches!(said[..], [1 | 2] | [1 | 2, 5]), "{}: {said:?}", field.full_name());
+            fields += 1;
+            if let Some(inner) = field.kind().as_message().filter(|it| it.package_name() == PACKAGE)
+            {
+                requests.push(inner.clone());
+            }
+        }
+    }
+    assert!(fields > 60, "{fields} fields");
 }
 
 /// The contract is the API reference: `buf lint` checks names, this the words.

@@ -20,6 +20,7 @@ use tonic_types::pb;
 pub struct Told {
     pub code: Code,
     pub message: String,
+    pub failure: v1::SettlementFailure,
     pub info: pb::ErrorInfo,
     pub retry_after: Option<Duration>,
     pub bad_request: Option<pb::BadRequest>,
@@ -53,6 +54,7 @@ pub fn told(code: Code, message: &str, details: &[u8], rpc: Option<Rpc>) -> Told
     let told = Told {
         code,
         message: message.to_owned(),
+        failure: take(&mut found, "douyin.settlement.v1.SettlementFailure").expect("a failure"),
         info: take(&mut found, "google.rpc.ErrorInfo").expect("an ErrorInfo"),
         retry_after: take(&mut found, "google.rpc.RetryInfo")
             .map(|retry: pb::RetryInfo| retry.retry_delay.unwrap().try_into().unwrap()),
@@ -99,6 +101,7 @@ impl Told {
         assert!(self.reason().chars().all(upper) && !self.reason().is_empty(), "{self:?}");
         self.check_table(rpc);
         self.check_details(rpc);
+        self.check_failure();
         self.check_message();
         let outcome = self.info.metadata.get("outcome").map(String::as_str);
         match rpc == Some(Rpc::CreateSettle) {
@@ -174,6 +177,40 @@ impl Told {
         let [link] = &self.help.links[..] else { panic!("not one link: {self:?}") };
         let home = env!("CARGO_PKG_HOMEPAGE").trim_end_matches('/');
         link.url.strip_prefix(home).unwrap_or_default().trim_start_matches('/')
+    }
+
+    /// The typed detail says what the others say.
+    #[track_caller]
+    fn check_failure(&self) {
+        let failure = &self.failure;
+        let outcome = match failure.outcome() {
+            v1::Outcome::Unspecified => "",
+            v1::Outcome::NotSent => "not_sent",
+            v1::Outcome::Unknown => "unknown",
+            v1::Outcome::Refused => "refused",
+        };
+        let retry = match failure.retry() {
+            v1::Retry::Unspecified => "",
+            v1::Retry::Now => "now",
+            v1::Retry::AfterChange => "after_change",
+            v1::Retry::Never => "never",
+        };
+        let said = (outcome, retry, failure.reason.as_str(), failure.out_settle_no.as_str());
+        let names = ["outcome", "retry"].map(|name| self.metadata(name));
+        assert_eq!(said, (names[0], names[1], self.reason(), self.metadata("out_settle_no")));
+        let delay = failure.retry_delay.map(|delay| Duration::try_from(delay).unwrap());
+        assert_eq!(delay, self.retry_after);
+        if !self.metadata("settle_id").is_empty() {
+            assert_eq!(failure.settle_id, self.metadata("settle_id"));
+        }
+        if !self.metadata("revision").is_empty() {
+            assert_eq!(failure.revision.to_string(), self.metadata("revision"));
+        }
+        assert_eq!(failure.differing_fields.join(","), self.metadata("differing_fields"));
+        // A settle that is recorded has both.
+        if failure.state() != v1::SettleState::Unspecified {
+            assert!(failure.revision > 0, "{failure:?}");
+        }
     }
 
     /// English, one sentence about what happened and one about what to do; what is not in a table

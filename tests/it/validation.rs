@@ -26,6 +26,7 @@ async fn every_violation_is_named_at_once_with_its_path() {
         notify_url: "http://plain.example".to_owned(),
         submit_before: Some(prost_types::Timestamp { seconds: 0, nanos: -1 }),
         return_when: 42,
+        validate_only: true,
     };
     let status = gateway.create(request).await.unwrap_err();
     let reason = "INVALID_REQUEST";

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use douyin_sim::{Script, Status, StrangerSettle};
+use settlement_gateway::config::Config;
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
 use settlement_gateway::proto::v1::watch_settle_response::Event;
 use settlement_gateway::proto::v1::{self, SettleOrigin, SettleState};
@@ -50,6 +51,21 @@ async fn an_idle_watch_hears_a_heartbeat_at_least_once_per_interval() {
                 assert!(heartbeat.server_time.is_some() && heartbeat.next_check_time.is_some());
                 assert!(heartbeat.confirmed_time.is_some(), "the poller asked meanwhile");
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_watch_that_names_no_interval_gets_the_one_of_the_server() {
+    let often = |config: &mut Config| config.grpc.heartbeat = Duration::from_millis(100);
+    let gateway = Gateway::spawn_with(simulator().await, often).await;
+    let number = number("often");
+    gateway.create(create_on(&number, "sim-hold-1")).await.unwrap();
+    let mut stream = gateway.watch(watch_request(&number, 0)).await.unwrap();
+    loop {
+        let message = within("a sign of life", stream.message()).await.unwrap().unwrap();
+        if matches!(message.event, Some(Event::Heartbeat(_))) {
+            break;
         }
     }
 }

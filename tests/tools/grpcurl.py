@@ -49,8 +49,11 @@ INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED, FAILED_PRECONDITION = 3, 5, 8, 
 UNIMPLEMENTED, UNAVAILABLE = 12, 14
 
 # Every error has these, and each kind of error some more.
-ALWAYS = {"google.rpc.ErrorInfo", "google.rpc.LocalizedMessage", "google.rpc.Help"}
+FAILURE = "douyin.settlement.v1.SettlementFailure"
+ALWAYS = {FAILURE, "google.rpc.ErrorInfo", "google.rpc.LocalizedMessage", "google.rpc.Help"}
 OF_DOUYIN = {"douyin.settlement.v1.DouyinError", "google.rpc.RequestInfo"}
+
+REFUSED = ("OUTCOME_REFUSED", "SETTLE_STATE_REJECTED")
 
 RUN = f"{os.getpid()}-{time.time_ns()}"
 SETTLE = {
@@ -197,6 +200,7 @@ def a_refusal_says_what_douyin_said(gateway):
     info = details["google.rpc.ErrorInfo"]
     equal((info["reason"], info["domain"]), ("ORDER_NOT_PAID", "open.douyin.com"))
     equal((info["metadata"]["outcome"], info["metadata"]["retry"]), ("refused", "after_change"))
+    equal((details[FAILURE]["outcome"], details[FAILURE]["state"]), REFUSED)
     equal(details["google.rpc.RequestInfo"]["requestId"], said["logId"])
     equal(set(details), ALWAYS | OF_DOUYIN | {"google.rpc.PreconditionFailure"})
     (violation,) = details["google.rpc.PreconditionFailure"]["violations"]
@@ -236,6 +240,7 @@ def an_rpc_that_there_is_not_is_told_in_the_same_shape(gateway):
         with open(os.path.join(directory, "tomorrow.proto"), "w", encoding="utf-8") as proto:
             proto.write(
                 'syntax = "proto3"; package douyin.settlement.v1; message Nothing {} '
+                "message SettlementFailure { string reason = 4; } "
                 "service SettlementService { rpc ReturnSettle(Nothing) returns (Nothing); }"
             )
         options = ["-import-path", directory, "-proto", "tomorrow.proto"]

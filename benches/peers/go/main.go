@@ -18,7 +18,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	settlement "douyin/settlement/v1"
+	settlement "example.com/settlement-gateway/gen/douyin/settlement/v1"
 )
 
 const createPath = "/api/trade_basic/v1/developer/settle_create/"

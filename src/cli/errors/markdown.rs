@@ -122,10 +122,11 @@ const INTRO: &str = "\
 Printed by `settlement-gateway errors`; `--format json` prints the same for programs.
 
 Every error of the gateway is a `google.rpc.Status` in `grpc-status-details-bin` with exactly one
-`google.rpc.ErrorInfo`, and each kind of detail at most once:
+`SettlementFailure`, one `google.rpc.ErrorInfo`, and each kind of detail at most once:
 
 | detail | there | says |
 | --- | --- | --- |
+| `douyin.settlement.v1.SettlementFailure` | always | all that a program decides by, typed |
 | `google.rpc.ErrorInfo` | always | `reason` (a name of this page, stable), `domain`, and metadata |
 | `google.rpc.RetryInfo` | exactly if `retry` is `now` | when to come back |
 | `google.rpc.BadRequest` | if fields are known to be wrong | their paths, at most 20, and a count |

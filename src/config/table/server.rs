@@ -3,6 +3,7 @@
 use super::super::knobs::{Example, Knob, Rule, Slot};
 use super::super::{Config, MINUTE};
 use super::callers::CERTIFICATE_NAME;
+use crate::grpc::convert::HEARTBEAT_MS;
 use crate::http::callbacks::OtherTypes;
 use crate::telemetry::audit;
 
@@ -123,6 +124,13 @@ pub(super) const SERVER: &[Knob<Config>] = &[
         slot: Slot::Ms { of: |config| &mut config.grpc.slow_consumer, bounds: (100, 10 * MINUTE) },
         meaning: "How long a message of a watch stream may stay untaken. After that the stream \
                   ends with `SLOW_CONSUMER`.",
+    },
+    Knob {
+        key: "heartbeat_ms",
+        slot: Slot::Ms { of: |config| &mut config.grpc.heartbeat, bounds: HEARTBEAT_MS },
+        meaning: "The longest time between two messages of a watch stream whose caller names no \
+                  `heartbeat_interval`: without news the gateway sends a heartbeat. Shorter than \
+                  the time after which any proxy on the way cuts an idle stream.",
     },
     Knob {
         key: "watch_resync_ms",

@@ -1,8 +1,9 @@
 //! Between the operators' contract and the domain.
 
 use super::super::convert::{
-    app_id, history_entry, settle, settle_error, state, trade_system, trade_system_of,
+    app_id, history_entry, settle, settle_error, trade_system, trade_system_of,
 };
+use super::super::enums::state;
 use super::super::reasons::Outcome;
 use super::super::time::time;
 use super::super::violations::Violations;

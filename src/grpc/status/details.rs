@@ -8,6 +8,8 @@ use prost_types::Any;
 use tonic::{Code, Status};
 use tonic_types::pb;
 
+use super::super::enums;
+use super::super::reasons::Outcome;
 use super::super::violations::VIOLATIONS_MAX;
 use super::{DETAILS_BYTES_MAX, Problem, TEXT_BYTES_MAX, cut};
 use crate::douyin::codes::{About, Retry};
@@ -53,11 +55,14 @@ impl Problem {
         format!("{happened} ({said}). {advice}")
     }
 
-    /// Each type at most once; `ErrorInfo` always, `RetryInfo` exactly if a retry now makes sense.
+    /// Each type at most once; the first two always, `RetryInfo` exactly if a retry now makes sense.
     fn details(&self, violations_shown: usize) -> Vec<Any> {
-        let mut details = vec![any("google.rpc.ErrorInfo", &self.error_info())];
-        if let Retry::Now(delay) = self.words.retry {
-            let retry_delay = prost_types::Duration::try_from(delay).ok();
+        let mut details = vec![
+            any("douyin.settlement.v1.SettlementFailure", &self.failure()),
+            any("google.rpc.ErrorInfo", &self.error_info()),
+        ];
+        if let Some(retry_delay) = self.retry_delay() {
+            let retry_delay = Some(retry_delay);
             details.push(any("google.rpc.RetryInfo", &pb::RetryInfo { retry_delay }));
         }
         if !self.violations.is_empty() {
@@ -80,6 +85,33 @@ impl Problem {
         details.push(any("google.rpc.LocalizedMessage", &localized));
         details.push(any("google.rpc.Help", &help(HOME, self.words.reason.as_str())));
         details
+    }
+
+    /// All that a program decides by.
+    fn failure(&self) -> v1::SettlementFailure {
+        let mut failure = self.failure.clone();
+        let named = |name: &str| self.metadata.get(name).cloned().unwrap_or_default();
+        failure.set_outcome(match self.outcome {
+            None => v1::Outcome::Unspecified,
+            Some(Outcome::NotSent) => v1::Outcome::NotSent,
+            Some(Outcome::Unknown) => v1::Outcome::Unknown,
+            Some(Outcome::Refused) => v1::Outcome::Refused,
+        });
+        failure.set_retry(enums::retry(self.words.retry));
+        failure.retry_delay = self.retry_delay();
+        failure.reason = self.words.reason.as_str().to_owned();
+        failure.out_settle_no = named("out_settle_no");
+        if failure.settle_id.is_empty() {
+            failure.settle_id = named("settle_id");
+        }
+        failure
+    }
+
+    fn retry_delay(&self) -> Option<prost_types::Duration> {
+        match self.words.retry {
+            Retry::Now(delay) => prost_types::Duration::try_from(delay).ok(),
+            Retry::AfterChange | Retry::Never => None,
+        }
     }
 
     fn error_info(&self) -> pb::ErrorInfo {

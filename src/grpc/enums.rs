@@ -1,0 +1,25 @@
+//! Enums as the contract spells them, for answers and for errors.
+//!
+//! What it must not know: what they are told in.
+
+use crate::douyin::codes::Retry;
+use crate::proto::v1;
+use crate::settle::StateKind;
+
+pub(super) fn retry(retry: Retry) -> v1::Retry {
+    match retry {
+        Retry::Now(_) => v1::Retry::Now,
+        Retry::AfterChange => v1::Retry::AfterChange,
+        Retry::Never => v1::Retry::Never,
+    }
+}
+
+pub(super) fn state(kind: StateKind) -> v1::SettleState {
+    match kind {
+        StateKind::Submitting => v1::SettleState::Submitting,
+        StateKind::Processing => v1::SettleState::Processing,
+        StateKind::Succeeded => v1::SettleState::Succeeded,
+        StateKind::Failed => v1::SettleState::Failed,
+        StateKind::Rejected => v1::SettleState::Rejected,
+    }
+}
