@@ -9,16 +9,18 @@ FROM rust:1.95-bookworm AS build
 WORKDIR /build
 # First the dependencies, for a package that is empty: this layer stays while Cargo.lock does. What
 # was built of the package itself is removed, because it may be newer than the sources that follow.
-# The simulator and the benches are members of the workspace, so cargo wants to know them, though
-# nothing of them is built.
+# The simulator, the benches and the example are members of the workspace, so cargo wants to know
+# them, though nothing of them is built.
 COPY .cargo/config.toml .cargo/
 COPY Cargo.toml Cargo.lock ./
 COPY sim/Cargo.toml sim/
 COPY benches/Cargo.toml benches/
-RUN mkdir src sim/src benches/src \
+COPY examples/rust/Cargo.toml examples/rust/
+RUN mkdir src sim/src benches/src examples/rust/src \
     && echo 'fn main() {}' >build.rs \
     && cp build.rs src/main.rs \
     && cp build.rs benches/src/main.rs \
+    && cp build.rs examples/rust/src/main.rs \
     && touch src/lib.rs sim/src/lib.rs \
     && cargo build --locked --release --no-default-features \
     && cargo clean --locked --release --package settlement-gateway

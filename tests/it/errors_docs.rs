@@ -164,11 +164,14 @@ fn service_config() -> Value {
 #[test]
 fn the_service_config_names_every_rpc_of_callers_once_and_retries_what_may_be_retried() {
     let config = service_config();
+    let service = "douyin.settlement.v1.SettlementService";
+    assert_eq!(config["healthCheckConfig"]["serviceName"], service);
+    assert_eq!(config["loadBalancingConfig"], serde_json::json!([{ "round_robin": {} }]));
     let mut named = Vec::new();
     for method in config["methodConfig"].as_array().unwrap() {
         let names: Vec<_> = method["name"].as_array().unwrap().iter().collect();
         for name in &names {
-            assert_eq!(name["service"], "douyin.settlement.v1.SettlementService");
+            assert_eq!(name["service"], service);
             named.push(name["method"].as_str().unwrap());
         }
         let retry = &method["retryPolicy"];

@@ -42,7 +42,16 @@ def create_request(number):
     return b"".join(text(name, value) for name, value in fields.items())
 
 
-class Mesh(grpc.GenericRpcHandler):
+class Handler(grpc.GenericRpcHandler):
+    """Answers the calls of the service, and no others: the client asks for its health as well, and
+    takes a server that does not know that call for healthy."""
+
+    def service(self, details):
+        ours = details.method.startswith(f"/{SERVICE}/")
+        return self.handler(details.method) if ours else None
+
+
+class Mesh(Handler):
     """A proxy that makes up to four attempts of each call, and gives each a quarter of a second."""
 
     def __init__(self, address):
@@ -50,9 +59,9 @@ class Mesh(grpc.GenericRpcHandler):
         self.calls = self.attempts = 0
         self.lock = threading.Lock()
 
-    def service(self, details):
+    def handler(self, method):
         return grpc.unary_unary_rpc_method_handler(
-            lambda request, context: self._forward(details.method, request, context)
+            lambda request, context: self._forward(method, request, context)
         )
 
     def _forward(self, method, request, context):
@@ -183,13 +192,13 @@ def twenty_attempts_at_a_douyin_that_fails_at_once_cost_two_sends_more_than_one(
     expect(cost - alone <= SENDS_MAX, f"{cost} sends, and {alone} without repeats")
 
 
-class Streams(grpc.GenericRpcHandler):
+class Streams(Handler):
     """A server whose streams break: some before their first message, and one after it."""
 
     def __init__(self, breaks_before):
         self.breaks_before, self.opened = breaks_before, 0
 
-    def service(self, details):
+    def handler(self, _method):
         return grpc.unary_stream_rpc_method_handler(self._watch)
 
     def _watch(self, _request, context):
@@ -215,10 +224,10 @@ def a_stream_is_opened_again_before_its_first_message_and_never_after_it(_gatewa
 
 
 def each_rpc_is_retried_as_often_as_the_config_says(_gateway):
-    class Down(grpc.GenericRpcHandler):
+    class Down(Handler):
         calls = 0
 
-        def service(self, details):
+        def handler(self, _method):
             return grpc.unary_unary_rpc_method_handler(self._down)
 
         def _down(self, _request, context):
@@ -237,8 +246,8 @@ def each_rpc_is_retried_as_often_as_the_config_says(_gateway):
 
 
 def a_call_ends_when_its_time_in_the_config_is_over(_gateway):
-    class Silent(grpc.GenericRpcHandler):
-        def service(self, details):
+    class Silent(Handler):
+        def handler(self, _method):
             return grpc.unary_unary_rpc_method_handler(lambda _request, _context: over.wait())
 
     def took(method):

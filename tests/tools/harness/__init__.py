@@ -104,12 +104,12 @@ def the_gateway_serves(gateway):
     gateway.wait_until_serving()
 
 
-def run(label, checks):
+def run(label, checks, start=Gateway):
     """Runs checks, functions of a gateway that is started for all of them, and prints a line
     `ok - …` or `not ok - …` for each. Answers whether all passed; if not, it also prints what the
     gateway printed."""
     with tempfile.TemporaryDirectory() as directory:
-        gateway = Gateway(directory)
+        gateway = start(directory)
         try:
             # Whatever goes wrong in one check, the others run.
             passed = _passes(label, the_gateway_serves, gateway) and all(
