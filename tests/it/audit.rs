@@ -179,6 +179,8 @@ async fn each_decision_is_one_line_with_who_took_it_and_why() {
     let refused = desk.stop_sending(bearing(stop_request("n-1", 1), DESK)).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
     stop_and_end(desk, "n-1", OPS).await;
+    gateway.signal("TERM").await;
+    assert!(gateway.ended().await.0.success());
     let lines = lines(&file, 5).await;
     let told: Vec<Value> =
         lines.iter().map(told).filter(|line| line["what"] == "decision").collect();

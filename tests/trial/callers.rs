@@ -18,6 +18,7 @@ use crate::douyin::{BEGINS_MS, ITEM, app_id};
 use crate::faults::Fault;
 use crate::link::{self, Heard};
 use crate::mutations::{Broken, is_final};
+use crate::operator;
 use crate::rules::Rule;
 use crate::world::World;
 
@@ -106,6 +107,9 @@ pub fn begin(world: &World) -> Vec<JoinHandle<()>> {
         }
     }
     tasks.push(tokio::spawn(audit::curious(world.clone())));
+    for nth in 0..world.plan().operators {
+        tasks.push(tokio::spawn(operator::work(world.clone(), format!("operator {nth}"))));
+    }
     tasks
 }
 

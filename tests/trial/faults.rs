@@ -60,6 +60,9 @@ faults! {
     TokenStolen = "token stolen",
     TokensEnded = "tokens ended",
     SecretWrong = "secret rejected",
+    // People.
+    /// Not a fault: an operator stops a settle in doubt.
+    Operator = "stop by an operator",
     // The store.
     CommitSlow = "commit slow",
     CommitKept = "commit in doubt, kept",

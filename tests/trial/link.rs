@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use settlement_gateway::grpc::Service;
 use settlement_gateway::proto::v1;
+use settlement_gateway::proto::v1::operator_service_server::OperatorService as _;
 use settlement_gateway::proto::v1::settlement_service_server::SettlementService as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::StreamExt as _;
@@ -55,7 +56,7 @@ pub trait Rpc: Clone + Send + Sync + 'static {
 }
 
 macro_rules! rpc {
-    ($request:ty, $answer:ty, $method:ident, $shown:expr) => {
+    ($request:ty, $answer:ty, $method:ident, $named:ident, $shown:expr) => {
         impl Rpc for $request {
             type Answer = $answer;
 
@@ -66,7 +67,7 @@ macro_rules! rpc {
             }
 
             fn name(&self) -> String {
-                format!("{}{:?}", stringify!($method), self.key)
+                format!("{} {:?}", stringify!($method), self.$named)
             }
 
             fn shown(answer: &$answer) -> String {
@@ -80,15 +81,42 @@ rpc!(
     v1::WaitSettleRequest,
     v1::WaitSettleResponse,
     wait_settle,
+    key,
     |answer: &v1::WaitSettleResponse| { settle(answer.settle.as_ref()) }
 );
-rpc!(v1::GetSettleRequest, v1::GetSettleResponse, get_settle, |answer: &v1::GetSettleResponse| {
-    settle(answer.settle.as_ref())
-});
+rpc!(
+    v1::GetSettleRequest,
+    v1::GetSettleResponse,
+    get_settle,
+    key,
+    |answer: &v1::GetSettleResponse| { settle(answer.settle.as_ref()) }
+);
+rpc!(
+    v1::ShowSettleRequest,
+    v1::ShowSettleResponse,
+    show_settle,
+    key,
+    |answer: &v1::ShowSettleResponse| { settle(answer.settle.as_ref()) }
+);
+rpc!(
+    v1::StopSendingRequest,
+    v1::StopSendingResponse,
+    stop_sending,
+    out_settle_no,
+    |answer: &v1::StopSendingResponse| { settle(answer.settle.as_ref()) }
+);
+rpc!(
+    v1::EndSettleRequest,
+    v1::EndSettleResponse,
+    end_settle,
+    out_settle_no,
+    |answer: &v1::EndSettleResponse| { settle(answer.settle.as_ref()) }
+);
 rpc!(
     v1::QuerySettlesRequest,
     v1::QuerySettlesResponse,
     query_settles,
+    key,
     |answer: &v1::QuerySettlesResponse| {
         answer.settles.iter().map(|one| settle(Some(one))).collect::<Vec<_>>().join(", ")
     }

@@ -24,6 +24,7 @@ mod faults;
 mod gateway;
 mod link;
 mod mutations;
+mod operator;
 mod plan;
 mod postman;
 mod process;

@@ -64,6 +64,8 @@ pub enum Broken {
     OneName,
     /// No operator says that the database is a backup.
     SilentRestore,
+    /// Operators end what Douyin does not answer about, and ask no person there.
+    BlindOperator,
 }
 
 impl Broken {
@@ -91,6 +93,7 @@ impl Broken {
         (Broken::Panics, Rule::NoPanics),
         (Broken::OneName, Rule::PaidOnce),
         (Broken::SilentRestore, Rule::RefusedStays),
+        (Broken::BlindOperator, Rule::PaidOnce),
     ];
 }
 
@@ -124,6 +127,15 @@ impl Broken {
                 let mut rng = fastrand::Rng::with_seed(seed);
                 plan = plan.with_restores(&mut rng, 4);
                 plan.choices.number_after_refusal = NumberFate::Free;
+            }
+            Broken::BlindOperator => {
+                // Douyin takes sends, tells nothing of it, and then is not to be reached for long.
+                plan.operators = 2;
+                plan.refilled = true;
+                plan.callbacks = false;
+                plan.rates.set(Fault::ReplyLost, 5_000);
+                plan.storm = Duration::from_secs(3_600);
+                plan.acts = vec![(plan.storm / 4, Act::Unreachable { lasts: plan.storm / 2 })];
             }
             Broken::OverBudget => {
                 plan.knobs.budget = Budget { requests_per_second: 1, requests_in_flight: 1 };

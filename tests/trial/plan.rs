@@ -44,6 +44,8 @@ pub struct Plan {
     pub course_max: Duration,
     /// Douyin tells the end of settles by callbacks.
     pub callbacks: bool,
+    /// Operators who stop and end what is in doubt.
+    pub operators: usize,
     /// Orders have money again after a settle took some, so that a second payment would succeed.
     pub refilled: bool,
     /// How far each replica's clock is ahead (in milliseconds), and how it drifts (in millionths).
@@ -149,6 +151,7 @@ impl Plan {
             latency_max: Duration::from_millis(rng.u64(0..=200)),
             course_max: mostly(rng, 0, 30, 1_200),
             callbacks: rng.u8(..3) != 0,
+            operators: 0,
             refilled: rng.u8(..4) != 0,
             knobs,
             clocks: vec![(0, 0); replicas],
@@ -160,7 +163,9 @@ impl Plan {
         plan.clocks = (0..replicas).map(|_| drawn_clock(rng)).collect();
         plan.store_clock = drawn_clock(rng);
         let restores = if rng.u8(..8) == 0 { rng.u32(1..=2) } else { 0 };
-        plan.with_restores(rng, restores)
+        let mut plan = plan.with_restores(rng, restores);
+        plan.operators = if rng.u8(..4) == 0 { rng.usize(1..=2) } else { 0 };
+        plan
     }
 
     /// The database goes back to a backup. What it forgets must not come again by itself: a delayed
@@ -350,7 +355,8 @@ impl fmt::Display for Plan {
         writeln!(
             f,
             "replicas {}, apps {}, intents {}, storm {:?}, weather {}, late {:?}, hidden {:?}, \
-             copies late {:?}, latency {:?}, course {:?}, callbacks {}, refilled {}, broken {:?}",
+             copies late {:?}, latency {:?}, course {:?}, callbacks {}, operators {}, \
+             refilled {}, broken {:?}",
             self.replicas,
             self.apps,
             self.intents,
@@ -362,6 +368,7 @@ impl fmt::Display for Plan {
             self.latency_max,
             self.course_max,
             self.callbacks,
+            self.operators,
             self.refilled,
             self.broken,
         )?;
