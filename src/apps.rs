@@ -46,7 +46,7 @@ pub struct App {
 }
 
 /// All apps that are served; cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Apps(Arc<BTreeMap<AppId, Arc<App>>>);
 
 /// An app is there twice.
@@ -96,7 +96,7 @@ impl Apps {
             let app = App {
                 platform_keys: ArcSwapOption::from_pointee(config.platform_keys.take()),
                 access: douyin.access(config.app_id.clone(), config.client_secret.clone()),
-                budget: AppBudget::new(config.budget),
+                budget: AppBudget::new(config.app_id.clone(), config.budget),
                 creates: Arc::new(Semaphore::new(creates_max)),
                 config,
             };

@@ -33,6 +33,11 @@ impl Timestamp {
         Self(self.0.saturating_sub(duration_ms(duration)))
     }
 
+    /// How long after the Unix epoch it is.
+    pub fn since_epoch(self) -> Duration {
+        self.since(Timestamp(0))
+    }
+
     /// How long after `earlier` this moment is; zero if it is not after it.
     pub fn since(self, earlier: Timestamp) -> Duration {
         let ms = self.0.saturating_sub(earlier.0);

@@ -16,7 +16,7 @@
 //!           ▼                                               ▼        │
 //!   1     store (sqlite) · apps · callers                 douyin ────┘
 //!           ▼
-//!   0     settle (pure) · clock · descriptors · sync · tasks · log_limit
+//!   0     settle (pure) · clock · descriptors · sync · tasks · log_limit · metrics
 //! ```
 //!
 //! Read in this order: [`settle`] (what a settle is and how it changes), [`gateway`] (how it is
@@ -41,6 +41,7 @@ pub mod gateway;
 pub mod grpc;
 pub mod http;
 mod log_limit;
+mod metrics;
 pub mod proto;
 pub mod reload;
 pub mod server;

@@ -16,6 +16,8 @@ use tracing::{Level, debug, error, info, warn};
 
 pub(crate) use each::{Each, HeldBack};
 
+use crate::metrics::LOG_HELD_BACK;
+
 /// How often [`sum_up`] is to be called.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
 
@@ -131,7 +133,7 @@ pub(crate) fn sum_up() {
     let places = PLACES.lock().unwrap_or_else(PoisonError::into_inner).clone();
     for place in places {
         for (more, who) in place.turn() {
-            metrics::counter!("settlement_log_lines_held_back_total").increment(more);
+            LOG_HELD_BACK.add([], more);
             place.tell(more, who.as_deref());
         }
     }

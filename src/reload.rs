@@ -28,6 +28,7 @@ use crate::config::{
 };
 use crate::douyin::{self, Client};
 use crate::http::tls::Tls;
+use crate::metrics::{CERTIFICATE_ENDS, RELOADS};
 use crate::systemd::Systemd;
 
 /// How often the files are looked at. A change is taken when two looks in a row agree, so that
@@ -135,8 +136,7 @@ impl Loader {
     /// For alerts: nothing else tells of a certificate that ends while the gateway runs.
     fn measure(&self) {
         for (key, end) in self.certificates.iter().filter_map(Certificates::end) {
-            let seconds = end.since(Timestamp::from_ms(0)).as_secs_f64();
-            metrics::gauge!("settlement_certificate_end_seconds", "key" => key).set(seconds);
+            CERTIFICATE_ENDS.set_time([key], end.since_epoch());
         }
     }
 
@@ -378,7 +378,7 @@ fn refuse(problem: &str, changed: &str) {
 }
 
 fn count(result: &'static str) {
-    metrics::counter!("settlement_reloads_total", "result" => result).increment(1);
+    RELOADS.count([result]);
 }
 
 #[cfg(test)]

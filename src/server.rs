@@ -24,9 +24,11 @@ use crate::http::listener::{self, Limits};
 use crate::http::sidecar::{self, SocketFile};
 use crate::http::tls::Tls;
 use crate::log_limit;
+use crate::metrics::{
+    AUDIT_DROPPED, BUILD, LOG_DROPPED, LOG_HELD_BACK, PROCESS_START, REHEARSAL, RELOADS,
+};
 use crate::reload::Parts;
 use crate::store;
-use crate::telemetry;
 use crate::telemetry::audit::AuditLog;
 
 /// The gateway, built and bound, not yet serving.
@@ -140,12 +142,12 @@ impl Server {
     /// order: say so, wait for balancers, end the streams, finish what is in flight, take the last
     /// callbacks, close the store.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Stopped {
-        // Before anything is counted.
-        let metrics = telemetry::metrics();
-        metrics::gauge!("settlement_rehearsal").set(if self.rehearsal { 1.0 } else { 0.0 });
         let core = self.core;
+        begin_metrics(&core.clock, self.rehearsal);
         let essentials = core.essentials.clone();
-        let health = Health::new(&core.store, &core.clock);
+        let service = core.service.clone();
+        let answers = Arc::new(move || service.has_room());
+        let health = Health::new(&core.store, &core.clock, &core.apps, answers);
         // Known from the first request on, and serving once the store has shown that it can commit.
         health.report(ServingStatus::NotServing).await;
         core.drive();
@@ -164,7 +166,8 @@ impl Server {
                 stop.run_until_cancelled(tend(log)).await;
             });
         }
-        let admin = Admin { metrics, readiness: health.readiness(), hosts: self.admin_hosts };
+        let (apps, readiness) = (core.apps.clone(), health.readiness());
+        let admin = Admin { apps, readiness, hosts: self.admin_hosts };
         let limits = admin::limits();
         let serve_admin = listener::serve(self.admin, self.admin_tls, limits, admin, edges.clone());
         essentials.spawn("admin listener", &edges, serve_admin);
@@ -227,6 +230,15 @@ impl Server {
         }
         stopped
     }
+}
+
+/// What does not change while the process lives, and the series of all parts together.
+fn begin_metrics(clock: &Clock, rehearsal: bool) {
+    BUILD.set([env!("CARGO_PKG_VERSION")], 1);
+    REHEARSAL.set([], u64::from(rehearsal));
+    PROCESS_START.set_time([], clock.now().since_epoch());
+    ["applied", "refused"].iter().for_each(|result| RELOADS.begin([result]));
+    [&LOG_DROPPED, &LOG_HELD_BACK, &AUDIT_DROPPED].iter().for_each(|lines| lines.begin([]));
 }
 
 /// Sums up what the audit holds back. Opens its file anew when told: tools that have moved a file

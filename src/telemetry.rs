@@ -1,8 +1,9 @@
-//! Metrics and logs. Logs are text on a terminal and JSON otherwise. They go to standard error,
-//! through a queue (`log_queue`), so that standard output has only what a command prints.
+//! The log and the audit. The log is text on a terminal and JSON otherwise. It goes to standard
+//! error, through a queue (`log_queue`), so that standard output has only what a command prints.
 
 pub mod audit;
 mod libraries;
+mod line;
 mod log_queue;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -10,14 +11,14 @@ use std::fmt;
 use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::douyin::INFORMING_FIELDS;
 use crate::log_limit::limited;
 use libraries::Libraries;
+use line::Line;
 use log_queue::{LOG, LogQueue, StandardError};
 
 /// The log of a process. Dropped last, so that what is queued is still written.
@@ -60,8 +61,6 @@ impl Drop for Log {
 pub fn start() -> &'static LogQueue {
     static QUEUE: OnceLock<LogQueue> = OnceLock::new();
     QUEUE.get_or_init(|| {
-        // Counts dropped lines from the first one on.
-        metrics();
         let queue = LogQueue::start(StandardError, &LOG);
         let filter = EnvFilter::try_from_default_env()
             .unwrap_or_else(|_| EnvFilter::new("warn,settlement_gateway=info,douyin_sim=info"));
@@ -73,120 +72,9 @@ pub fn start() -> &'static LogQueue {
         let _ = if std::io::stderr().is_terminal() {
             logs.finish().with(Libraries::default()).try_init()
         } else {
-            let logs = logs.json().flatten_event(true);
+            let logs = logs.fmt_fields(JsonFields::new()).event_format(Line);
             logs.finish().with(Libraries::default()).try_init()
         };
         queue
     })
-}
-
-/// The metrics of this process. Counting begins with the first call.
-pub fn metrics() -> PrometheusHandle {
-    static COUNTED: OnceLock<PrometheusHandle> = OnceLock::new();
-    let counted = COUNTED.get_or_init(|| {
-        let recorder = PrometheusBuilder::new().build_recorder();
-        let counted = recorder.handle();
-        metrics::set_global_recorder(recorder).expect("no other recorder is set in this process");
-        metrics::describe_counter!(
-            "settlement_callbacks_total",
-            "Callbacks by app and by what became of them."
-        );
-        metrics::describe_counter!(
-            "settlement_unlisted_answers_total",
-            "Answers of Douyin's by app with a number that the error table does not list."
-        );
-        metrics::describe_counter!(
-            "settlement_calls_total",
-            "Calls answered, by RPC and gRPC code; a watch counts when it ends."
-        );
-        metrics::describe_counter!(
-            "settlement_log_lines_dropped_total",
-            "Lines of the log for which there was no room, because it could not be written."
-        );
-        metrics::describe_counter!(
-            "settlement_audit_lines_dropped_total",
-            "Lines of the audit for which there was no room, because it could not be written."
-        );
-        metrics::describe_counter!(
-            "settlement_log_lines_held_back_total",
-            "Lines of the log beyond what one place may log in 10 s, which were summed up."
-        );
-        metrics::describe_counter!(
-            "settlement_reloads_total",
-            "How often the configuration was read again, by result: applied, or refused, so that \
-             what was read before stays in force."
-        );
-        for result in ["applied", "refused"] {
-            metrics::counter!("settlement_reloads_total", "result" => result).increment(0);
-        }
-        metrics::describe_gauge!(
-            "settlement_certificate_end_seconds",
-            metrics::Unit::Seconds,
-            "When the first certificate in the file of this key ends, in Unix time."
-        );
-        metrics::describe_gauge!(
-            "settlement_rehearsal",
-            "1 if this gateway moves no real money, so that unsafe values were taken; else 0."
-        );
-        metrics::describe_gauge!(
-            "settlement_store_bytes",
-            metrics::Unit::Bytes,
-            "Size of the database file."
-        );
-        metrics::describe_gauge!(
-            "settlement_store_log_bytes",
-            metrics::Unit::Bytes,
-            "Size of the database's log, its -wal file."
-        );
-        // Metrics for alerts exist before their first event.
-        metrics::counter!("settlement_log_lines_dropped_total").increment(0);
-        metrics::counter!("settlement_audit_lines_dropped_total").increment(0);
-        metrics::counter!("settlement_log_lines_held_back_total").increment(0);
-        describe_connections();
-        metrics::describe_counter!(
-            "settlement_unreadable_fields_total",
-            "Fields of Douyin's that only inform and did not fit, by field: they were left out."
-        );
-        for field in INFORMING_FIELDS {
-            metrics::counter!("settlement_unreadable_fields_total", "field" => field).absolute(0);
-        }
-        metrics::describe_gauge!(
-            "settlement_settles_stuck",
-            "Settles that do not come to their end, by app and kind; see the runbook, Stuck."
-        );
-        counted
-    });
-    counted.clone()
-}
-
-/// Those for alerts exist from the start.
-fn describe_connections() {
-    metrics::describe_gauge!("settlement_grpc_connections", "Open connections to the gRPC port.");
-    metrics::describe_gauge!(
-        "settlement_grpc_answer_bytes",
-        "Bytes of answers that callers have not taken yet."
-    );
-    metrics::describe_counter!(
-        "settlement_connections_refused_total",
-        "Connections turned away by listener and reason: full, peer (too many of one address), \
-         rested (it made room for another one), silent (it did not say what it speaks)."
-    );
-    metrics::describe_gauge!("settlement_descriptors_used", "Open file descriptors.");
-    metrics::describe_gauge!(
-        "settlement_descriptors_allowed",
-        "File descriptors that may be open."
-    );
-    for (listener, why) in [
-        ("grpc", "full"),
-        ("grpc", "peer"),
-        ("grpc", "rested"),
-        ("grpc", "silent"),
-        ("callbacks", "full"),
-        ("callbacks", "rested"),
-        ("admin", "full"),
-        ("admin", "rested"),
-    ] {
-        let labels = [("listener", listener), ("why", why)];
-        metrics::counter!("settlement_connections_refused_total", &labels).increment(0);
-    }
 }

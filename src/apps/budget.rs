@@ -12,6 +12,9 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use crate::metrics::{BUDGET_LEFT, BUDGET_REFUSED, BUDGET_WAIT};
+use crate::settle::AppId;
+
 /// The budget of one app.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Budget {
@@ -29,6 +32,7 @@ impl Default for Budget {
 
 /// What is left of one app's budget. Waits use the runtime's timer.
 pub(crate) struct AppBudget {
+    app_id: AppId,
     creates: Share,
     polls: Share,
     /// Creates that wait for a request: while there are any, polls keep to their own quarter.
@@ -83,11 +87,16 @@ const SOON: Duration = Duration::from_millis(50);
 const POLLS_SHARE: u32 = 4;
 
 impl AppBudget {
-    pub(crate) fn new(budget: Budget) -> Self {
+    pub(crate) fn new(app_id: AppId, budget: Budget) -> Self {
+        for asker in ["create", "poll", "question"] {
+            BUDGET_REFUSED.begin([app_id.as_str(), asker]);
+            BUDGET_WAIT.begin([app_id.as_str(), asker]);
+        }
         let share = |whole: u32| (whole / POLLS_SHARE).max(1);
         let rest = |whole: u32| whole.saturating_sub(share(whole)).max(1);
         let (rate, places) = (budget.requests_per_second, budget.requests_in_flight);
         Self {
+            app_id,
             creates: Share::new(rest(rate), rest(places)),
             polls: Share::new(share(rate), share(places)),
             waiting: AtomicU32::new(0),
@@ -98,7 +107,8 @@ impl AppBudget {
     /// A request for a create, as soon as one is free, at the latest at `deadline`.
     pub(crate) async fn for_create(&self, deadline: Instant) -> Result<Grant, Exhausted> {
         let _waiting = Waiting::new(&self.waiting);
-        self.creates.take_by(deadline).await
+        let asked = Instant::now();
+        self.counted("create", asked, self.creates.take_by(deadline).await)
     }
 
     /// A request for polling, if one is free now: from its own quarter, else from what creates
@@ -114,15 +124,22 @@ impl AppBudget {
 
     /// A request that polling waits for: the later calls of a turn.
     pub(crate) async fn for_poll_by(&self, deadline: Instant) -> Result<Grant, Exhausted> {
-        match self.for_poll() {
+        let asked = Instant::now();
+        let request = match self.for_poll() {
             Ok(request) => Ok(request),
             Err(_) => self.polls.take_by(deadline).await,
-        }
+        };
+        self.counted("poll", asked, request)
     }
 
     /// A request for a question of a caller's: from what creates leave, never from polling's
     /// quarter.
     pub(crate) async fn for_question(&self, deadline: Instant) -> Result<Grant, Exhausted> {
+        let asked = Instant::now();
+        self.counted("question", asked, self.left_by_creates(deadline).await)
+    }
+
+    async fn left_by_creates(&self, deadline: Instant) -> Result<Grant, Exhausted> {
         let turn = tokio::time::timeout_at(deadline, self.questions.lock()).await;
         let _turn = turn.map_err(|_| LATE)?;
         loop {
@@ -142,7 +159,37 @@ impl AppBudget {
     }
 }
 
+impl AppBudget {
+    /// Counts a request that its asker waited for.
+    fn counted(
+        &self,
+        asker: &str,
+        asked: Instant,
+        request: Result<Grant, Exhausted>,
+    ) -> Result<Grant, Exhausted> {
+        let labels = [self.app_id.as_str(), asker];
+        match &request {
+            Ok(_) => BUDGET_WAIT.add_time(labels, asked.elapsed()),
+            Err(_) => BUDGET_REFUSED.count(labels),
+        }
+        request
+    }
+
+    /// Sets the gauges of what is left.
+    pub(crate) fn measure(&self) {
+        for (share, of) in [("creates", &self.creates), ("polls", &self.polls)] {
+            BUDGET_LEFT.set_len([self.app_id.as_str(), share], of.left());
+        }
+    }
+}
+
 impl Share {
+    /// How many requests could leave at once.
+    fn left(&self) -> usize {
+        let pace = self.pace.lock().expect("no code panics while holding this lock");
+        pace.left(Instant::now()).min(self.places.available_permits())
+    }
+
     fn new(per_second: u32, places: u32) -> Self {
         let interval = Duration::from_secs(1) / per_second;
         let pace =
@@ -184,6 +231,13 @@ impl Share {
 }
 
 impl Pace {
+    fn left(&self, now: Instant) -> usize {
+        let ahead = self.even_at.saturating_duration_since(now);
+        let Some(room) = self.ahead_max.checked_sub(ahead) else { return 0 };
+        let more = room.as_nanos().checked_div(self.interval.as_nanos()).unwrap_or_default();
+        usize::try_from(more).unwrap_or(usize::MAX).saturating_add(1)
+    }
+
     fn take(&mut self, now: Instant) -> Result<(), Exhausted> {
         let even_at = self.even_at.max(now);
         let ahead = even_at.duration_since(now);
@@ -216,7 +270,8 @@ mod tests {
     use super::*;
 
     fn budget(requests_per_second: u32, requests_in_flight: u32) -> AppBudget {
-        AppBudget::new(Budget { requests_per_second, requests_in_flight })
+        let app_id = AppId::parse("tt1").unwrap();
+        AppBudget::new(app_id, Budget { requests_per_second, requests_in_flight })
     }
 
     #[tokio::test(start_paused = true)]
@@ -244,6 +299,25 @@ mod tests {
         }
         let exhausted = budget.for_create(now).await.map(drop).unwrap_err();
         assert!(exhausted.wait > Duration::ZERO && exhausted.wait <= Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_is_what_would_be_granted() {
+        let budget = budget(20, 8);
+        let mut held = Vec::new();
+        loop {
+            let left = budget.creates.left();
+            let Ok(request) = budget.creates.take() else {
+                break assert_eq!(left, 0);
+            };
+            held.push(request);
+            assert_eq!(budget.creates.left(), left - 1);
+        }
+        assert_eq!(held.len(), 6, "the places of creates");
+        held.clear();
+        assert_eq!(budget.creates.left(), 6, "15 a second, and 6 at once");
+        assert_eq!(std::iter::from_fn(|| budget.creates.take().ok()).count(), 9);
+        assert_eq!(budget.creates.left(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@ use super::{ConfigFile, EX_USAGE, complain, print};
 use crate::callers::Allowed;
 use crate::clock::Clock;
 use crate::config::{self, Config, Environment, Flags, Loaded};
+use crate::metrics;
 
 #[derive(Debug, Args)]
 pub struct CheckConfig {
@@ -21,6 +22,9 @@ pub struct CheckConfig {
     /// Prints all limits instead, as the tables of docs/limits.md.
     #[arg(long, conflicts_with = "print_knobs")]
     print_limits: bool,
+    /// Prints all metrics instead, as the tables of docs/metrics.md.
+    #[arg(long, conflicts_with_all = ["print_knobs", "print_limits"])]
+    print_metrics: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -33,6 +37,7 @@ impl CheckConfig {
     pub fn run(&self) -> ExitCode {
         match self.print_knobs {
             _ if self.print_limits => print(&config::limits()),
+            _ if self.print_metrics => print(&metrics::markdown()),
             Some(KnobFormat::Markdown) => print(&config::markdown()),
             Some(KnobFormat::Toml) => print(&config::toml()),
             None => return self.check(),

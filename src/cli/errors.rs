@@ -10,7 +10,7 @@ use tonic::Code;
 
 use super::print;
 use crate::douyin::codes::{self, Handling, Retry};
-use crate::grpc::rpc::Rpc;
+use crate::grpc::rpc::{Rpc, spelled};
 use crate::grpc::{reasons, status};
 use crate::settle::TradeSystem;
 
@@ -100,7 +100,7 @@ fn tables() -> Tables {
         outcomes: row.outcomes.iter().map(|outcome| outcome.as_str()).collect(),
         common: Common {
             reason: row.reason.as_str(),
-            code: code(row.code),
+            code: spelled(row.code),
             retry: status::retry_word(row.retry),
             retry_delay_ms: delay_ms(row.retry),
             detail: detail(row.code),
@@ -120,7 +120,7 @@ fn tables() -> Tables {
 fn of_douyin(row: &codes::Row) -> Common {
     Common {
         reason: row.reason.as_str(),
-        code: code(row.code),
+        code: spelled(row.code),
         retry: status::retry_word(row.retry),
         retry_delay_ms: delay_ms(row.retry),
         detail: detail(row.code),
@@ -158,28 +158,5 @@ fn delay_ms(retry: Retry) -> Option<u128> {
     match retry {
         Retry::Now(delay) => Some(delay.as_millis()),
         Retry::AfterChange | Retry::Never => None,
-    }
-}
-
-/// A gRPC code as its specification spells it.
-fn code(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }

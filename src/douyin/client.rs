@@ -20,8 +20,9 @@ use super::token::{Access, Tokens};
 use super::trade_basic;
 use super::transport::{Deadline, HttpTransport, Transport};
 use super::way::Way;
-use super::wire::QueryBy;
+use super::wire::{INFORMING_FIELDS, QueryBy};
 use crate::clock::{Clock, Uptime};
+use crate::metrics::{UNLISTED_ANSWERS, UNREADABLE_FIELDS};
 use crate::settle::{AppId, Content, Key, NotifyUrl, TradeSystem};
 use crate::store::Store;
 
@@ -50,6 +51,7 @@ impl Client {
         };
         let exchange = Exchange { transport, attempt_timeout: config.attempt_timeout };
         let tokens = Tokens::new(exchange.clone(), store, clock.clone(), &config);
+        INFORMING_FIELDS.iter().for_each(|field| UNREADABLE_FIELDS.begin([field]));
         Ok(Self(Arc::new(Inner { config, clock, exchange, tokens })))
     }
 
@@ -92,7 +94,8 @@ impl Client {
             let called = self.call(access, trade_system, path, body, permitted).await;
             let cause = called.as_ref().err().map(|failed| failed.cause.clone());
             let answer = created(called);
-            Line::of_create(&answer).write(self.0.clock.uptime().since(begun), cause.as_deref());
+            let took = self.0.clock.uptime().since(begun);
+            Line::of_create(&answer).write(&access.app_id, took, cause.as_deref());
             answer
         };
         call.instrument(span).await
@@ -129,7 +132,8 @@ impl Client {
                 failure: *failure,
                 log_id,
             });
-            Line::of_query(&answer).write(self.0.clock.uptime().since(begun), cause.as_deref());
+            let took = self.0.clock.uptime().since(begun);
+            Line::of_query(&answer).write(&access.app_id, took, cause.as_deref());
             answer
         };
         call.instrument(span).await
@@ -153,11 +157,7 @@ impl Client {
             let heard = exchange.post(path, Some(&token), body.clone(), &deadline).await?;
             let said = Said::new(heard, trade_system, token)?;
             if said.is_unlisted() {
-                // The number itself is in the log: Douyin chooses it, so as a label it would have
-                // no bound.
-                let app_id = access.app_id.as_str().to_owned();
-                metrics::counter!("settlement_unlisted_answers_total", "app_id" => app_id)
-                    .increment(1);
+                UNLISTED_ANSWERS.count([access.app_id.as_str()]);
             }
             Ok(said)
         };

@@ -101,6 +101,12 @@ pub fn row(trade_system: Option<TradeSystem>, err_no: i32) -> Option<&'static Ro
     })
 }
 
+/// Whether any table lists the number.
+pub(super) fn is_listed(err_no: i32) -> bool {
+    let systems = TradeSystem::ALL.iter().map(|system| Some(*system));
+    systems.chain([None]).any(|system| row(system, err_no).is_some())
+}
+
 /// The row with the texts of a reason: the first row that has it.
 pub fn row_for_reason(reason: Reason) -> Option<&'static Row> {
     rows_for_reason(reason).next()

@@ -8,14 +8,15 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tracing::{Span, debug};
 
-use super::codes::{Handling, Retry, Row};
+use super::codes::{self, Handling, Retry, Row};
 use super::exchange::{Effect, Failed, Heard};
 use super::pause::is_throttling;
 use super::trade_basic;
 use super::wire::{QueryBy, Unreadable};
 use crate::log_limit::limited;
+use crate::metrics::{DOUYIN_CALLS, DOUYIN_TIME, OTHER};
 use crate::settle::{
-    Answers, Failure, Learned, OrderId, OutOrderNo, OutSettleNo, Reason, Report, TradeSystem,
+    Answers, AppId, Failure, Learned, OrderId, OutOrderNo, OutSettleNo, Reason, Report, TradeSystem,
 };
 
 /// What was learned from a settle_create.
@@ -196,6 +197,7 @@ fn answer_to(by: QueryBy<'_>, reports: &[Report]) -> bool {
 
 /// The one log line of a call.
 pub(super) struct Line<'a> {
+    endpoint: &'static str,
     outcome: &'static str,
     tone: Tone,
     failure: Option<&'a Failure>,
@@ -227,7 +229,8 @@ impl<'a> Line<'a> {
             | Learned::Stopped { .. }
             | Learned::Ended(_) => ("found", Tone::Routine, None),
         };
-        Self { outcome, tone: tone.raised(failure), failure, log_id: answer.log_id.as_deref() }
+        let (tone, log_id) = (tone.raised(failure), answer.log_id.as_deref());
+        Self { endpoint: "settle_create", outcome, tone, failure, log_id }
     }
 
     pub(super) fn of_query(answer: &'a Result<QueryAnswer, QueryFailure>) -> Self {
@@ -240,15 +243,17 @@ impl<'a> Line<'a> {
                 ("failed", Tone::Trouble, Some(failure), log_id)
             }
         };
-        Self { outcome, tone: tone.raised(failure), failure, log_id: log_id.as_deref() }
+        let (tone, log_id) = (tone.raised(failure), log_id.as_deref());
+        Self { endpoint: "settle_query", outcome, tone, failure, log_id }
     }
 
-    /// Call it within the span of the call.
-    pub(super) fn write(self, elapsed: Duration, cause: Option<&str>) {
+    /// Counts the call and logs it. Call it within the span of the call.
+    pub(super) fn write(self, app_id: &AppId, took: Duration, cause: Option<&str>) {
+        counted(app_id, self.endpoint, self.outcome, self.failure, took);
         let span = Span::current();
         span.record("log_id", self.log_id);
         span.record("outcome", self.outcome);
-        span.record("elapsed_ms", u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
+        span.record("elapsed_ms", u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         let reason = self.failure.map(|failure| failure.reason.as_str());
         let err_no = self.failure.and_then(|failure| failure.douyin.as_ref()?.err_no);
         match self.tone {
@@ -263,6 +268,28 @@ impl<'a> Line<'a> {
             }
         }
     }
+}
+
+/// Counts a call, whatever became of it. Douyin chooses its numbers, so only those of the error
+/// table are labels.
+pub(super) fn counted(
+    app_id: &AppId,
+    endpoint: &str,
+    outcome: &str,
+    failure: Option<&Failure>,
+    took: Duration,
+) {
+    let said = failure.and_then(|failure| failure.douyin.as_ref());
+    let number = said.and_then(|said| said.err_no);
+    let shown = number.map(|number| number.to_string());
+    let err_no = match (failure, number) {
+        (None, _) => "0",
+        (Some(_), None) => "",
+        (Some(_), Some(number)) if codes::is_listed(number) => shown.as_deref().unwrap_or(OTHER),
+        (Some(_), Some(_)) => OTHER,
+    };
+    DOUYIN_CALLS.count([app_id.as_str(), endpoint, outcome, err_no]);
+    DOUYIN_TIME.add_time([endpoint, outcome], took);
 }
 
 impl Tone {

@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::codes::{self, Handling};
 use super::config::ClientConfig;
 use crate::clock::{Clock, Timestamp, Uptime};
-use crate::settle::Failure;
+use crate::metrics::{OTHER, PAUSED_UNTIL, PAUSES};
+use crate::settle::{AppId, Failure, Reason};
 
 /// Why and until when an app is not called.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,6 +22,7 @@ pub struct Pause {
 
 /// The pauses of one app.
 pub(super) struct Pauses {
+    app_id: AppId,
     clock: Clock,
     min: Duration,
     max: Duration,
@@ -42,9 +44,13 @@ struct Current {
 }
 
 impl Pauses {
-    pub(super) fn new(clock: Clock, config: &ClientConfig) -> Self {
+    pub(super) fn new(app_id: AppId, clock: Clock, config: &ClientConfig) -> Self {
         let state = Mutex::new(State::default());
-        Self { clock, min: config.pause_min, max: config.pause_max, state }
+        PAUSED_UNTIL.set([app_id.as_str()], 0);
+        for reason in [Reason::UpstreamCredentialsRejected, Reason::UpstreamRateLimited] {
+            PAUSES.begin([app_id.as_str(), reason.as_str()]);
+        }
+        Self { app_id, clock, min: config.pause_min, max: config.pause_max, state }
     }
 
     /// The pause that runs now, if any.
@@ -54,6 +60,12 @@ impl Pauses {
         let left = self.left(current);
         let until = self.clock.now().plus(left);
         (!left.is_zero()).then(|| Pause { until, failure: current.failure.clone() })
+    }
+
+    /// Whether the last call of the app failed for want of a token that Douyin takes. Also after
+    /// the pause that this began, until a call is answered.
+    pub(super) fn is_locked_out(&self) -> bool {
+        self.lock().current.as_ref().is_some_and(|current| !is_throttling(&current.failure))
     }
 
     /// Pauses the app. The more pauses in a row, the longer, and at least `at_least` (both up to
@@ -67,9 +79,13 @@ impl Pauses {
         };
         if left.is_zero() {
             state.begun = state.begun.saturating_add(1);
+            let reason = failure.reason.known().map_or(OTHER, Reason::as_str);
+            PAUSES.count([self.app_id.as_str(), reason]);
         }
         let length = backoff.max(at_least).min(self.max);
         if length > left {
+            let until = self.clock.now().plus(length);
+            PAUSED_UNTIL.set_time([self.app_id.as_str()], until.since_epoch());
             state.current = Some(Current { since: self.clock.uptime(), length, failure });
         }
     }
@@ -89,6 +105,7 @@ impl Pauses {
         let mut state = self.lock();
         if state.current.as_ref().is_some_and(|current| !is_throttling(&current.failure)) {
             *state = State::default();
+            PAUSED_UNTIL.set([self.app_id.as_str()], 0);
         }
     }
 
@@ -111,7 +128,6 @@ pub(super) fn is_throttling(failure: &Failure) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settle::Reason;
 
     fn pauses() -> (Clock, Pauses) {
         let clock = Clock::runtime(Timestamp::from_ms(0));
@@ -120,7 +136,8 @@ mod tests {
             pause_max: Duration::from_secs(60),
             ..ClientConfig::default()
         };
-        (clock.clone(), Pauses::new(clock, &config))
+        let app_id = AppId::parse("tt1").unwrap();
+        (clock.clone(), Pauses::new(app_id, clock, &config))
     }
 
     fn begin(pauses: &Pauses, at_least_secs: u64) -> Option<i64> {
@@ -133,10 +150,12 @@ mod tests {
         let (_, pauses) = pauses();
         assert_eq!(begin(&pauses, 0), Some(2_000));
         tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(pauses.is_locked_out(), "the next call will show whether it still is");
         assert_eq!(pauses.current(), None);
         assert_eq!(begin(&pauses, 0), Some(6_000));
         tokio::time::advance(Duration::from_secs(4)).await;
         pauses.answered();
+        assert!(!pauses.is_locked_out());
         assert_eq!(begin(&pauses, 0), Some(8_000));
     }
 
@@ -146,6 +165,7 @@ mod tests {
         for _ in 0..50 {
             assert_eq!(begin(&pauses, 0), Some(2_000));
         }
+        assert!(pauses.is_locked_out());
         assert_eq!(begin(&pauses, 5), Some(5_000), "the longer one counts");
         assert_eq!(begin(&pauses, 3), Some(5_000));
         pauses.answered();

@@ -20,11 +20,13 @@ use tracing::{Instrument as _, debug, field, info, info_span, warn};
 use super::codes::{Handling, Retry, row_for_reason};
 use super::config::ClientConfig;
 use super::exchange::{Effect, Exchange, Failed};
+use super::outcome::counted;
 use super::pause::{Pause, Pauses};
 use super::transport::Deadline;
 use super::wire::{self, Unreadable};
 use crate::clock::{Clock, Timestamp, Uptime};
 use crate::log_limit::limited;
+use crate::metrics::{TOKEN_ENDS, TOKEN_FETCHED, TOKEN_REJECTIONS, UNLISTED_ANSWERS};
 use crate::settle::{AppId, Failure, Reason};
 use crate::store::{Store, StoredToken};
 
@@ -83,7 +85,12 @@ impl Access {
         clock: Clock,
         config: &ClientConfig,
     ) -> Self {
-        let pauses = Pauses::new(clock, config);
+        for begin in [&TOKEN_FETCHED, &TOKEN_ENDS] {
+            begin.set([app_id.as_str()], 0);
+        }
+        TOKEN_REJECTIONS.begin([app_id.as_str()]);
+        UNLISTED_ANSWERS.begin([app_id.as_str()]);
+        let pauses = Pauses::new(app_id.clone(), clock, config);
         let client_secret = ArcSwap::from_pointee(client_secret);
         let (held, turn) = (Mutex::default(), tokio::sync::Mutex::default());
         Self { app_id, client_secret, pauses, held, turn }
@@ -93,6 +100,11 @@ impl Access {
     /// gives it no token. `None`: it may call. A call during a pause ends unsent.
     pub fn pause(&self) -> Option<Pause> {
         self.pauses.current()
+    }
+
+    /// Whether Douyin gives this app no token that it takes itself, as far as the last call showed.
+    pub(crate) fn is_locked_out(&self) -> bool {
+        self.pauses.is_locked_out()
     }
 
     /// From now on tokens are fetched with this secret. If it is another one, the app does not
@@ -110,7 +122,9 @@ impl Access {
     }
 
     fn hold(&self, token: StoredToken, origin: TokenOrigin) -> SecretString {
-        let secret = token.access_token.clone();
+        let (secret, app_id) = (token.access_token.clone(), self.app_id.as_str());
+        TOKEN_FETCHED.set_time([app_id], token.fetched_at.since_epoch());
+        TOKEN_ENDS.set_time([app_id], token.expires_at.since_epoch());
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         *held = Some(Held { token, origin });
         secret
@@ -152,6 +166,7 @@ impl Tokens {
         rejection: &Failure,
         deadline: &Deadline,
     ) -> Result<SecretString, Failed> {
+        TOKEN_REJECTIONS.count([access.app_id.as_str()]);
         let mut turn = self.take_turn(access, deadline).await?;
         let now = self.clock.now();
         let is_other = |token: &StoredToken| {
@@ -180,6 +195,7 @@ impl Tokens {
 
     /// The token that replaced a rejected one was rejected too: the app pauses.
     pub(super) async fn give_up(&self, access: &Access, rejection: &Failure, deadline: &Deadline) {
+        TOKEN_REJECTIONS.count([access.app_id.as_str()]);
         let turn = self.take_turn(access, deadline).await.map(|turn| *turn).unwrap_or_default();
         let left = self.gap_left(turn, access.held().as_ref(), self.clock.now());
         access.pauses.begin(rejection.clone(), left.unwrap_or_default());
@@ -256,7 +272,11 @@ impl Tokens {
         let span = info_span!("client_token", app_id = %access.app_id, log_id = field::Empty);
         let token = async {
             let requested = self.request(access, deadline).await;
-            let elapsed_ms = self.clock.uptime().since(begun).as_millis();
+            let took = self.clock.uptime().since(begun);
+            let elapsed_ms = took.as_millis();
+            let failure = requested.as_ref().err().map(|failed| &*failed.failure);
+            let outcome = if failure.is_none() { "fetched" } else { "failed" };
+            counted(&access.app_id, "client_token", outcome, failure, took);
             match &requested {
                 Ok(_) => info!(elapsed_ms, "fetched an access token"),
                 Err(Failed { failure, cause, .. }) => {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Gateway;
+use crate::metrics::CALLBACK_DELAY;
 use crate::settle::{
     AppId, Key, Learned, Observation, OutSettleNo, Record, Report, Scope, Source, TradeSystem,
 };
@@ -27,6 +28,7 @@ impl Gateway {
         let Callback { app_id, trade_system, report, log_id } = callback;
         let known = self.0.store.get_by_settle_id(&app_id, trade_system, &report.settle_id).await?;
         let number = report.out_settle_no.clone();
+        let (event, of) = (report.facts.settle_time, app_id.clone());
         let by_number = || Key {
             app_id,
             trade_system,
@@ -44,6 +46,9 @@ impl Gateway {
         };
         self.0.hub.confirm(&key, self.0.clock.now());
         let heard = self.adopt(key, seen).await?;
+        if let Some(event) = event {
+            CALLBACK_DELAY.add_time([of.as_str()], self.0.clock.now().since(event));
+        }
         if let Some(record) = heard.as_ref().filter(|record| !record.is_final()) {
             self.ask_soon(record).await;
         }

@@ -17,6 +17,7 @@ use super::{Gateway, Name, WatchRequest};
 use crate::apps::{self, App};
 use crate::clock::Timestamp;
 use crate::douyin;
+use crate::metrics::CHANGES;
 use crate::settle::proof::{Proof, proof_of_adopted};
 use crate::settle::{
     CallerName, Content, Failure, Key, Origin, Reason, Record, Request, SettleId, Source, State,
@@ -292,6 +293,8 @@ impl Gateway {
         }
         match inserted {
             Ok(Insert::Inserted) => {
+                let source = Source::Gateway.as_str();
+                CHANGES.count([record.key.app_id.as_str(), "SUBMITTING", source]);
                 let mut answer = Some(answer);
                 if early && let Some(answer) = answer.take() {
                     // The send fails if the caller is gone, which changes nothing.

@@ -8,6 +8,7 @@ use tracing::{error, info};
 use super::Gateway;
 use crate::clock::Timestamp;
 use crate::log_limit::limited;
+use crate::metrics::{CHANGES, END_TIME};
 use crate::settle::merge::{Merged, can_be_merged, merge};
 use crate::settle::schedule::next;
 use crate::settle::{
@@ -291,6 +292,13 @@ impl Gateway {
         }
         let (state, revision) = (record.state.kind().as_str(), record.revision);
         info!(%key, state, revision, ?source, log_id, "settle changed");
+        let app_id = key.app_id.as_str();
+        CHANGES.count([app_id, state, source.as_str()]);
+        // One that was not created here began at a time that is not known.
+        if record.is_final() && !before.is_final() && record.request().is_some() {
+            let took = record.update_time.since(record.create_time);
+            END_TIME.add_time([app_id, state], took);
+        }
         if before.state.kind() != record.state.kind() {
             self.forget_answers(key);
         }

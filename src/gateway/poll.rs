@@ -15,6 +15,7 @@ use super::Gateway;
 use crate::apps::{App, Grant};
 use crate::clock::Timestamp;
 use crate::log_limit::limited;
+use crate::metrics::{CLAIMS, DUE_SINCE, TURNS_OPEN};
 use crate::store::{self, ClaimLimits, SweepCursor, UnfinishedCursor};
 use crate::tasks::Tasks;
 
@@ -76,6 +77,12 @@ impl Poller {
     pub(crate) async fn run(&self, stop: CancellationToken) {
         self.report_parked().await;
         self.gateway.begin_counting_stuck();
+        for (app, _) in &self.apps {
+            let app_id = [app.id().as_str()];
+            TURNS_OPEN.set(app_id, 0);
+            DUE_SINCE.set(app_id, 0);
+            CLAIMS.begin(app_id);
+        }
         tokio::join!(self.poll(&stop), self.sweep(&stop), self.look_for_stuck(&stop));
         self.turns.ended().await;
     }
@@ -191,6 +198,10 @@ impl Poller {
         let due = self.gateway.0.store.next_due(app.id()).await?;
         // What is due already waits for the budget.
         let now = self.gateway.0.clock.now();
+        match due.is_some_and(|due| due.is_zero()) {
+            true => DUE_SINCE.set_time_if_zero([app.id().as_str()], now.since_epoch()),
+            false => DUE_SINCE.set([app.id().as_str()], 0),
+        }
         let retry_in = granted.retry_at.map(|at| at.since(now));
         Ok(due.map(|due| if due.is_zero() { retry_in.unwrap_or(due) } else { due }))
     }
@@ -229,12 +240,13 @@ impl Poller {
             let (gateway, app) = (self.gateway.clone(), Arc::clone(app));
             let number = claim.key.out_settle_no.clone();
             let span = tracing::info_span!("turn", app_id = %app.id(), out_settle_no = %number);
+            let open = TurnOpen::begin(Arc::clone(&app));
             let turn = async move {
                 if let Err(error) = gateway.work(app, claim, request).await {
                     limited!(Peer, WARN, { %error },
                         "a turn ended early, the settle is tried again after its lease");
                 }
-                drop(place);
+                drop((place, open));
                 gateway.0.alarm.set(Duration::ZERO);
             };
             self.turns.spawn(turn.instrument(span));
@@ -247,6 +259,23 @@ impl Poller {
         // At least a few milliseconds, so that no row can make the loop busy.
         let (min, max) = (Duration::from_millis(5), self.config.sleep_max);
         next.unwrap_or(max).clamp(min.min(max), max)
+    }
+}
+
+/// A turn that is counted among the open ones until this is dropped.
+struct TurnOpen(Arc<App>);
+
+impl TurnOpen {
+    fn begin(app: Arc<App>) -> Self {
+        CLAIMS.count([app.id().as_str()]);
+        TURNS_OPEN.raise([app.id().as_str()]);
+        Self(app)
+    }
+}
+
+impl Drop for TurnOpen {
+    fn drop(&mut self) {
+        TURNS_OPEN.lower([self.0.id().as_str()]);
     }
 }
 

@@ -6,11 +6,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tracing::{error, info};
 
 use super::Gateway;
 use crate::clock::Timestamp;
+use crate::metrics::{OLDEST_OPEN, ROUND_AT, SETTLES_OPEN, STUCK};
 use crate::settle::{
     AnswerKind, AppId, Circumstances, Failure, Key, LastAnswers, Learned, Reason, Record,
     StateKind, Stuck, stuck,
@@ -62,6 +64,8 @@ struct Book {
 /// What one round finds.
 #[derive(Default)]
 struct Round {
+    /// How many are not at their end, by app and state, and when the oldest one was created.
+    open: BTreeMap<(AppId, &'static str), (u64, Timestamp)>,
     counts: BTreeMap<(AppId, Stuck), u32>,
     found: BTreeMap<Key, Found>,
 }
@@ -71,6 +75,15 @@ struct Found {
     kind: Stuck,
     state: Option<StateKind>,
     since: Timestamp,
+}
+
+impl Round {
+    /// A settle that comes twice, because it changed between two pages, counts twice.
+    fn note_open(&mut self, app_id: &AppId, state: &'static str, created: Timestamp) {
+        let (settles, oldest) = self.open.entry((app_id.clone(), state)).or_insert((0, created));
+        *settles += 1;
+        *oldest = created.min(*oldest);
+    }
 }
 
 impl StuckBook {
@@ -160,14 +173,25 @@ impl Gateway {
     pub(super) fn begin_counting_stuck(&self) {
         for app in self.0.apps.iter() {
             Stuck::ALL.iter().for_each(|kind| count(app.id(), *kind, 0));
+            for state in [StateKind::Submitting, StateKind::Processing] {
+                count_open(app.id(), state.as_str(), 0, Duration::ZERO);
+            }
+            count_open(app.id(), UNREADABLE, 0, Duration::ZERO);
         }
     }
 
     fn judge(&self, settle: Unfinished) {
         let now = self.0.clock.now();
         let (key, kind, state) = match settle {
-            Unfinished::Unreadable(key) => (key, Some(Stuck::NewerVersion), None),
+            Unfinished::Unreadable(key) => {
+                self.0.stuck.book().current.note_open(&key.app_id, UNREADABLE, now);
+                (key, Some(Stuck::NewerVersion), None)
+            }
             Unfinished::Settle(record) => {
+                if !record.is_final() {
+                    let (app_id, state) = (&record.key.app_id, record.state.kind().as_str());
+                    self.0.stuck.book().current.note_open(app_id, state, record.create_time);
+                }
                 let kind = self.stuck_kind(&record, now);
                 (record.key, kind, Some(record.state.kind()))
             }
@@ -176,7 +200,7 @@ impl Gateway {
         let mut book = self.0.stuck.book();
         let before = book.last.found.get(&key).filter(|before| before.kind == kind);
         let since = before.map_or(now, |before| before.since);
-        let Round { counts, found } = &mut book.current;
+        let Round { counts, found, .. } = &mut book.current;
         if found.len() < LISTED_MAX
             && found.insert(key.clone(), Found { kind, state, since }).is_some()
         {
@@ -208,6 +232,13 @@ impl Gateway {
         let round = std::mem::take(&mut book.current);
         let last = std::mem::replace(&mut book.last, round);
         book.last_at = Some(now);
+        ROUND_AT.set_time([], now.since_epoch());
+        for (app_id, state) in last.open.keys() {
+            count_open(app_id, state, 0, Duration::ZERO);
+        }
+        for ((app_id, state), (settles, oldest)) in &book.last.open {
+            count_open(app_id, state, *settles, now.since(*oldest));
+        }
         for (app_id, kind) in last.counts.keys() {
             count(app_id, *kind, 0);
         }
@@ -244,6 +275,13 @@ impl Gateway {
 }
 
 fn count(app_id: &AppId, kind: Stuck, settles: u32) {
-    let labels = [("app_id", app_id.as_str().to_owned()), ("kind", kind.as_str().to_owned())];
-    metrics::gauge!("settlement_settles_stuck", &labels).set(f64::from(settles));
+    STUCK.set([app_id.as_str(), kind.as_str()], u64::from(settles));
+}
+
+/// The state of a settle that a newer version wrote, in the metrics.
+const UNREADABLE: &str = "UNREADABLE";
+
+fn count_open(app_id: &AppId, state: &str, settles: u64, oldest: Duration) {
+    SETTLES_OPEN.set([app_id.as_str(), state], settles);
+    OLDEST_OPEN.set_time([app_id.as_str(), state], oldest);
 }

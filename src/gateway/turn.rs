@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use tokio::time::Instant;
-use tracing::Instrument as _;
 
 use super::observe::Holder;
 use super::{Gateway, stuck};
@@ -175,12 +174,10 @@ impl Turn {
             return Ok(Did::NotPermitted);
         };
         let request = self.record.request().expect("only a settle of ours is ever sent");
-        let Key { trade_system, out_settle_no, .. } = &self.record.key;
+        let trade_system = self.record.key.trade_system;
         let begun = self.gateway.0.clock.now();
-        let span = tracing::info_span!("settle_create", %out_settle_no);
         let (client, access) = (&self.gateway.0.douyin, &self.app.access);
-        let answer = client.create(access, *trade_system, &request.body, at);
-        let answer = answer.instrument(span).await;
+        let answer = client.create(access, trade_system, &request.body, at).await;
         self.progress.after_send(&answer.learned);
         if answer.throttled {
             self.progress.throttled();
@@ -266,9 +263,8 @@ impl Turn {
             (Scope::Single, Some(settle_id)) => QueryBy::SettleId(settle_id),
             (Scope::Single | Scope::Number, _) => QueryBy::OutSettleNo(&key.out_settle_no),
         };
-        let span = tracing::info_span!("settle_query", out_settle_no = %key.out_settle_no);
-        let asked = gateway.douyin.query(&self.app.access, key.trade_system, by);
-        let answer = match asked.instrument(span).await {
+        let asked = gateway.douyin.query(&self.app.access, key.trade_system, by).await;
+        let answer = match asked {
             Ok(answer) => answer,
             Err(failure) if failure.throttled => {
                 self.progress.after_query(Asked::Throttled);

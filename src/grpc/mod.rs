@@ -6,6 +6,7 @@ mod answers;
 pub(crate) mod arriving;
 pub mod audit;
 pub(crate) mod bounds;
+mod call;
 mod config;
 pub mod convert;
 pub(crate) mod deadline;
@@ -28,11 +29,10 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
-use tracing::{Instrument as _, Span, field, info};
+use tracing::{Instrument as _, Span};
 
 use crate::apps::{App, Apps};
 use crate::gateway::{Create, Ending, Gateway, Name, OnRecord, QueryError, WatchRequest};
-use crate::log_limit::limited;
 use crate::proto::v1;
 use crate::proto::v1::settlement_service_server::SettlementService;
 use crate::settle::AppId;
@@ -40,6 +40,7 @@ use crate::store::ListQuery;
 use crate::tasks::Tasks;
 use audit::{Admission, Audit, Begun, Told, What};
 use bounds::{Bound, Connection, Held, Kind, Process};
+use call::Repeat;
 pub use config::GrpcConfig;
 use convert::NameKey;
 use deadline::Deadline;
@@ -68,6 +69,8 @@ pub struct Service {
     config: Arc<GrpcConfig>,
     /// What the peers hold of this process.
     process: Arc<Process>,
+    /// Bounds the calls that wait for the beginning of their answer.
+    calls: Arc<Semaphore>,
     /// Bounds the pages that are being read and rendered.
     pages: Arc<Semaphore>,
     /// Owns the task of every stream.
@@ -84,15 +87,22 @@ impl Service {
         streams: Tasks,
     ) -> Self {
         let process = Arc::new(Process::new(limits(&config)));
+        let calls = Arc::new(Semaphore::new(config.calls_max));
         let pages = Arc::new(Semaphore::new(PAGES_MAX));
-        Self { gateway, apps, admission, config: Arc::new(config), process, pages, streams }
+        let config = Arc::new(config);
+        Self { gateway, apps, admission, config, process, calls, pages, streams }
     }
 
     /// Gives errors of the server's stack the form of this service's own.
     pub fn shape(&self) -> Shape {
         let process = Arc::clone(&self.process);
-        let admission = self.admission.clone();
-        Shape::new(self.config.calls_max, process, self.config.unary_limit, admission)
+        let (calls, admission) = (Arc::clone(&self.calls), self.admission.clone());
+        Shape::new(calls, process, self.config.unary_limit, admission)
+    }
+
+    /// Whether a call that comes now finds a place.
+    pub(crate) fn has_room(&self) -> bool {
+        self.calls.available_permits() > 0
     }
 
     /// Waits for the tasks of all streams; they end once the gateway drains.
@@ -106,6 +116,7 @@ impl Service {
     ) -> Result<v1::CreateSettleResponse, Status> {
         let (deadline, mut identity) = (self.deadline(&request), self.identity(&request));
         let default_app = self.config.default_app.as_ref();
+        let repeat: Option<Repeat> = request.extensions().get().cloned();
         let request = request.into_inner();
         let (app_id, validate_only) = (request.app_id.clone(), request.validate_only);
         let parsed = convert::create(request, default_app, self.config.duplicate_receivers);
@@ -128,6 +139,7 @@ impl Service {
             let recorded = self.gateway.check(&create).await;
             let recorded = recorded.map_err(|e| status::of_create(e, &names, deadline.limit))?;
             let settle = recorded.as_ref().map(convert::settle);
+            repeat.iter().for_each(Repeat::note);
             return Ok(v1::CreateSettleResponse { replayed: settle.is_some(), settle });
         }
         let begun = self.begun(What::Create, Rpc::CreateSettle, &identity, Told::about(&names));
@@ -136,17 +148,19 @@ impl Service {
         let created = match created {
             Ok(created) => created,
             Err(error) => {
-                let (span, outcome) = (Span::current(), status::outcome(&error).as_str());
-                span.record("outcome", outcome);
-                span.record("log_id", error.log_id());
+                let outcome = status::outcome(&error).as_str();
+                Span::current().record("log_id", error.log_id());
                 let status = status::of_create(error, &names, deadline.limit);
                 begun.ended(Some(outcome), false, Some(&status));
                 return Err(status);
             }
         };
-        let outcome = created.record.state.kind().as_str();
-        Span::current().record("outcome", outcome);
-        begun.ended(Some(outcome), created.replayed, None);
+        let state = created.record.state.kind().as_str();
+        Span::current().record("state", state);
+        if let Some(repeat) = repeat.filter(|_| created.replayed) {
+            repeat.note();
+        }
+        begun.ended(Some(state), created.replayed, None);
         let settle = Some(convert::settle(&created.record));
         Ok(v1::CreateSettleResponse { settle, replayed: created.replayed })
     }
@@ -414,19 +428,6 @@ struct Asked {
     after_revision: i64,
 }
 
-fn rpc_span(rpc: Rpc) -> Span {
-    tracing::info_span!(
-        "rpc",
-        rpc = rpc.name(),
-        caller = field::Empty,
-        app_id = field::Empty,
-        out_settle_no = field::Empty,
-        code = field::Empty,
-        outcome = field::Empty,
-        log_id = field::Empty
-    )
-}
-
 fn name_span(app_id: &AppId, out_settle_no: &str) {
     Span::current().record("app_id", app_id.as_str()).record("out_settle_no", out_settle_no);
 }
@@ -475,52 +476,13 @@ fn denied_by(
     status::denied(denied, names, rpc)
 }
 
-/// Runs a call in its span and logs how it ended, once. A caller can have as many calls as it
-/// likes, so its lines are limited, but for those of answers that tell of something new.
-async fn logged<T>(
-    rpc: Rpc,
-    identity: Identity,
-    is_news: fn(&T) -> bool,
-    call: impl Future<Output = Result<T, Status>>,
-) -> Result<Response<T>, Status> {
-    let span = rpc_span(rpc);
-    let call = Box::pin(call);
-    async {
-        let result = call.await;
-        let code = result.as_ref().map_or_else(Status::code, |_| tonic::Code::Ok);
-        Span::current().record("code", field::debug(code));
-        let causer = identity.causer();
-        match &result {
-            // Each of these is a row of the database as well.
-            Ok(answer) if is_news(answer) => info!("answered"),
-            Ok(_) => limited!(Peer of &causer, INFO, "answered"),
-            Err(status) if code == tonic::Code::Unauthenticated => {
-                let reason = status::reason(status);
-                limited!(Stranger of &causer, INFO, { reason }, "answered");
-            }
-            Err(status) => {
-                limited!(Peer of &causer, INFO, { reason = status::reason(status) }, "answered");
-            }
-        }
-        // A watch is counted when it ends.
-        if rpc != Rpc::WatchSettle || result.is_err() {
-            rpc.count(code);
-        }
-        result.map(Response::new)
-    }
-    .instrument(span)
-    .await
-}
-
 #[tonic::async_trait]
 impl SettlementService for Service {
     async fn create_settle(
         &self,
         request: Request<v1::CreateSettleRequest>,
     ) -> Result<Response<v1::CreateSettleResponse>, Status> {
-        let is_news = |created: &v1::CreateSettleResponse| !created.replayed;
-        let identity = self.identity(&request);
-        logged(Rpc::CreateSettle, identity, is_news, self.create(request)).await
+        self.create(request).await.map(Response::new)
     }
 
     type WatchSettleStream = WatchStream;
@@ -529,39 +491,34 @@ impl SettlementService for Service {
         &self,
         request: Request<v1::WatchSettleRequest>,
     ) -> Result<Response<WatchStream>, Status> {
-        let identity = self.identity(&request);
-        logged(Rpc::WatchSettle, identity, |_| false, self.watch(request)).await
+        self.watch(request).await.map(Response::new)
     }
 
     async fn wait_settle(
         &self,
         request: Request<v1::WaitSettleRequest>,
     ) -> Result<Response<v1::WaitSettleResponse>, Status> {
-        let identity = self.identity(&request);
-        logged(Rpc::WaitSettle, identity, |_| false, self.wait(request)).await
+        self.wait(request).await.map(Response::new)
     }
 
     async fn get_settle(
         &self,
         request: Request<v1::GetSettleRequest>,
     ) -> Result<Response<v1::GetSettleResponse>, Status> {
-        let identity = self.identity(&request);
-        logged(Rpc::GetSettle, identity, |_| false, self.get(request)).await
+        self.get(request).await.map(Response::new)
     }
 
     async fn query_settles(
         &self,
         request: Request<v1::QuerySettlesRequest>,
     ) -> Result<Response<v1::QuerySettlesResponse>, Status> {
-        let identity = self.identity(&request);
-        logged(Rpc::QuerySettles, identity, |_| false, self.query(request)).await
+        self.query(request).await.map(Response::new)
     }
 
     async fn list_settles(
         &self,
         request: Request<v1::ListSettlesRequest>,
     ) -> Result<Response<v1::ListSettlesResponse>, Status> {
-        let identity = self.identity(&request);
-        logged(Rpc::ListSettles, identity, |_| false, self.list(request)).await
+        self.list(request).await.map(Response::new)
     }
 }

@@ -10,7 +10,7 @@ use tracing::info;
 use super::audit::{Told, What};
 use super::rpc::Rpc;
 use super::status::{self, Names};
-use super::{Asked, Service, by, convert as contract, denied_by, logged, name_span};
+use super::{Asked, Service, by, convert as contract, denied_by, name_span};
 use crate::gateway::{Decided, Word};
 use crate::proto::v1;
 use crate::proto::v1::operator_service_server::OperatorService;
@@ -153,39 +153,34 @@ impl OperatorService for Service {
         &self,
         request: Request<v1::ShowSettleRequest>,
     ) -> Result<Response<v1::ShowSettleResponse>, Status> {
-        let identity = self.identity(&request);
-        logged(Rpc::ShowSettle, identity, |_| false, self.show(request)).await
+        self.show(request).await.map(Response::new)
     }
 
     async fn list_stuck_settles(
         &self,
         request: Request<v1::ListStuckSettlesRequest>,
     ) -> Result<Response<v1::ListStuckSettlesResponse>, Status> {
-        let identity = self.identity(&request);
-        logged(Rpc::ListStuckSettles, identity, |_| false, self.list_stuck(request)).await
+        self.list_stuck(request).await.map(Response::new)
     }
 
     async fn resolve_contradiction(
         &self,
         request: Request<v1::ResolveContradictionRequest>,
     ) -> Result<Response<v1::ResolveContradictionResponse>, Status> {
-        let identity = self.identity(&request);
-        logged(Rpc::ResolveContradiction, identity, |_| false, self.resolve(request)).await
+        self.resolve(request).await.map(Response::new)
     }
 
     async fn stop_sending(
         &self,
         request: Request<v1::StopSendingRequest>,
     ) -> Result<Response<v1::StopSendingResponse>, Status> {
-        let identity = self.identity(&request);
-        logged(Rpc::StopSending, identity, |_| false, self.stop(request)).await
+        self.stop(request).await.map(Response::new)
     }
 
     async fn end_settle(
         &self,
         request: Request<v1::EndSettleRequest>,
     ) -> Result<Response<v1::EndSettleResponse>, Status> {
-        let identity = self.identity(&request);
-        logged(Rpc::EndSettle, identity, |_| false, self.end(request)).await
+        self.end(request).await.map(Response::new)
     }
 }

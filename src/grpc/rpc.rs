@@ -96,9 +96,9 @@ impl Rpc {
         }
     }
 
-    /// Counts one answer.
-    pub fn count(self, code: Code) {
-        count(Some(self), code);
+    /// Its full name, as OpenTelemetry spells it.
+    pub fn method(self) -> String {
+        format!("{}/{}", self.service(), self.name())
     }
 
     /// The RPC of a request's path; `None`: the contract has no such RPC.
@@ -139,10 +139,27 @@ impl Rpc {
     }
 }
 
-/// Counts one answer; `None`: of a call that is no RPC of the contract.
-pub fn count(rpc: Option<Rpc>, code: Code) {
-    let (rpc, code) = (rpc.map_or("none", Rpc::name), format!("{code:?}"));
-    metrics::counter!("settlement_calls_total", "rpc" => rpc, "code" => code).increment(1);
+/// A gRPC code as its specification spells it.
+pub fn spelled(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
 }
 
 #[cfg(test)]

@@ -35,11 +35,14 @@ use tracing::debug;
 use super::arriving::{REQUEST_BYTES_MAX, STREAM_BYTES};
 use super::bounds::{Bound, Connection, Kind, Process};
 use super::shape::{Answering, Shaped};
-use super::{Service, answers};
+use super::{Service, answers, call};
 use crate::http::listener::accept;
 use crate::http::peer::{At, Peer};
 use crate::http::seats::{Activity, Full, Seat, Seats};
 use crate::http::tls::{Tls, Unshaken};
+use crate::metrics::{
+    ANSWER_BYTES, CONNECTIONS_REFUSED, STREAMS_OPEN, WATCHES_ALLOWED, WATCHES_OPEN,
+};
 use crate::proto;
 use crate::proto::v1::operator_service_server::OperatorServiceServer;
 use crate::proto::v1::settlement_service_server::SettlementServiceServer;
@@ -121,6 +124,8 @@ pub(crate) async fn serve(
     // Behind a mesh all callers have one address, so this limit is off unless it is configured.
     let per_peer_max = Some(config.connections_per_peer_max).filter(|peer_max| *peer_max > 0);
     let seats = Seats::new("grpc", config.connections_max, per_peer_max);
+    ["peer", "silent"].iter().for_each(|why| CONNECTIONS_REFUSED.begin(["grpc", why]));
+    WATCHES_ALLOWED.set_len([], config.watches_max);
     let is_plain = server.tls.is_none();
     // What is not TLS would not be understood.
     let turn_away = |socket: &TcpStream, full| {
@@ -164,11 +169,12 @@ pub(crate) async fn serve(
     tokio::select! {
         biased;
         _ = async { tokio::join!(biased; of_peers, of_sidecar) } => {}
-        () = measure(&seats, &process) => {}
+        () = measure(&process) => {}
     }
 }
 
 fn calls(service: Service, health: HealthServer<HealthService>) -> Calls {
+    call::begin_counting();
     let (shape, reflects) = (service.shape(), service.config.reflection);
     let operator = OperatorServiceServer::new(service.clone())
         .accept_compressed(Gzip)
@@ -194,14 +200,14 @@ fn calls(service: Service, health: HealthServer<HealthService>) -> Calls {
 }
 
 /// Sets the gauges for as long as it is not dropped.
-#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-async fn measure(seats: &Seats, process: &Process) {
+async fn measure(process: &Process) {
     let mut ticks = tokio::time::interval(GAUGE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         ticks.tick().await;
-        metrics::gauge!("settlement_grpc_connections").set(seats.taken_count() as f64);
-        metrics::gauge!("settlement_grpc_answer_bytes").set(process.held(Kind::Answers) as f64);
+        ANSWER_BYTES.set_len([], process.held(Kind::Answers));
+        WATCHES_OPEN.set_len([], process.held(Kind::Watches));
+        STREAMS_OPEN.set_len([], process.held(Kind::Streams));
     }
 }
 
@@ -340,8 +346,7 @@ impl<F: Future> Future for AfterOthers<'_, F> {
 }
 
 fn count_silent() {
-    let labels = [("listener", "grpc"), ("why", "silent")];
-    metrics::counter!("settlement_connections_refused_total", &labels).increment(1);
+    CONNECTIONS_REFUSED.count(["grpc", "silent"]);
 }
 
 /// What each call of a connection is told of it.

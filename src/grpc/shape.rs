@@ -24,19 +24,19 @@ use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
+use tracing::Instrument as _;
 
 use super::answers::Waiting;
 use super::arriving::{self, Unfit};
 use super::audit::{Admission, Told};
 use super::bounds::{Connection, Held, Kind, Process};
+use super::call::{AnsweredBy, Call};
 use super::deadline::Deadline;
 use super::identity::Identity;
 use super::reasons::Outcome;
-use super::rpc::{self, Rpc};
+use super::rpc::Rpc;
 use super::status::{self, Limit};
-use crate::http::peer::{At, Peer};
 use crate::http::seats::{Activity, AtWork};
-use crate::log_limit::limited;
 use crate::settle::Reason;
 
 /// How long a request may take to arrive.
@@ -78,12 +78,11 @@ impl Entered {
 
 impl Shape {
     pub fn new(
-        calls_max: usize,
+        calls: Arc<Semaphore>,
         process: Arc<Process>,
         unary_limit: Duration,
         admission: Admission,
     ) -> Self {
-        let calls = Arc::new(Semaphore::new(calls_max));
         Self { calls, process, unary_limit, admission }
     }
 
@@ -127,13 +126,14 @@ where
             return Box::pin(std::future::ready(Ok(bare(status))));
         }
         let deadline = Deadline::of(request.headers(), self.shape.unary_limit);
-        let case = Case::of(&request, &self.shape.process);
         let callers = &self.shape.admission.callers;
         let identity = Identity::of(request.headers(), request.extensions(), callers);
+        let case = Case::of(&request, &self.shape.process, &identity);
         let turned_away = self.shape.turns_away(&case, &identity);
         let extensions = request.extensions_mut();
         extensions.insert(deadline);
         extensions.insert(case.entered.clone());
+        extensions.insert(case.call.repeat().clone());
         extensions.insert(identity);
         if let Some(reason) = turned_away {
             return Box::pin(std::future::ready(Ok(case.answer(reason))));
@@ -164,7 +164,8 @@ where
             if deadline.at <= Instant::now() {
                 return Ok(case.late(deadline.limit));
             }
-            let answer = guarded(Box::pin(ready.call(request)));
+            let span = case.call.span().clone();
+            let answer = guarded(Box::pin(ready.call(request).instrument(span)));
             let answered = tokio::time::timeout_at(deadline.last, answer).await;
             Ok(match answered {
                 Ok(Ok(Ok(response))) => case.shaped(response, stream, at_work),
@@ -207,6 +208,7 @@ enum Path {
 
 /// One call, with what an error of the stack must know of it.
 struct Case {
+    call: Call,
     /// `None`: not an RPC of the contract.
     rpc: Option<Rpc>,
     path: Path,
@@ -214,12 +216,10 @@ struct Case {
     connection: Arc<Connection>,
     /// `None`: the caller is in this process.
     activity: Option<Arc<Activity>>,
-    /// From where the call came; `None` as well.
-    from: Option<At>,
 }
 
 impl Case {
-    fn of(request: &Request<Body>, process: &Arc<Process>) -> Self {
+    fn of(request: &Request<Body>, process: &Arc<Process>, identity: &Identity) -> Self {
         let rpc = Rpc::of_path(request.uri().path());
         let path = match (rpc, request.uri().path()) {
             (Some(_), _) => Path::Rpc,
@@ -228,8 +228,8 @@ impl Case {
         };
         let connection = Connection::of(request.extensions(), process);
         let activity = request.extensions().get().cloned();
-        let from = request.extensions().get().map(|peer: &Peer| peer.at);
-        Self { rpc, path, entered: Entered::default(), connection, activity, from }
+        let call = Call::begin(rpc, identity);
+        Self { call, rpc, path, entered: Entered::default(), connection, activity }
     }
 
     /// From now on its connection need not make room for another one.
@@ -296,6 +296,7 @@ impl Case {
     ) -> Response<Body> {
         if response.headers().contains_key(Status::GRPC_STATUS) {
             self.shape(response.headers_mut());
+            self.call.answered(response.headers());
             return response;
         }
         let waiting = Waiting::new(Arc::clone(&self.connection));
@@ -362,13 +363,8 @@ impl Case {
             false => Outcome::NotSent,
         });
         let status = status::of_stack(reason, self.rpc, outcome);
-        rpc::count(self.rpc, status.code());
-        let rpc = self.rpc.map_or("none", Rpc::name);
-        let outcome = outcome.map(Outcome::as_str);
-        let (code, reason) = (status.code(), reason.as_str());
-        let from = self.from.map(At::network).unwrap_or_default();
-        limited!(Stranger of &from, INFO, { rpc, ?code, reason, outcome, from },
-            "answered by the server's stack");
+        let (reason, outcome) = (Some(reason.as_str()), outcome.map(Outcome::as_str));
+        self.call.ended(status.code(), reason, outcome, AnsweredBy::Stack);
         status
     }
 
@@ -447,6 +443,7 @@ impl http_body::Body for ShapedBody {
             frame.map(|frame| match frame.into_trailers() {
                 Ok(mut trailers) => {
                     self.case.shape(&mut trailers);
+                    self.case.call.answered(&trailers);
                     Frame::trailers(trailers)
                 }
                 Err(frame) => match frame.into_data() {
@@ -488,7 +485,8 @@ mod tests {
         let process = Arc::new(Process::new([bound; 4]));
         let callers = Callers::new(Known::default());
         let admission = Admission { callers, audit: Audit::default() };
-        let shape = Shape::new(8, process, Duration::from_secs(20), admission);
+        let calls = Arc::new(Semaphore::new(8));
+        let shape = Shape::new(calls, process, Duration::from_secs(20), admission);
         let shaped = shape.layer(service_fn(handler));
         let request = Request::post(path).header("content-type", "application/grpc");
         let request = request.body(Body::new(Full::new(Bytes::from_static(&[0; 5])))).unwrap();

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tonic::Status;
-use tonic_types::StatusExt as _;
+use tonic_types::{ErrorInfo, StatusExt as _};
 
 use super::enums;
 use super::identity::Denied;
@@ -413,7 +413,12 @@ impl Problem {
 /// The reason of a status, for the log and the audit: its message may repeat what Douyin said, and
 /// Douyin may say what a receiver gets.
 pub(crate) fn reason(status: &Status) -> Option<String> {
-    status.get_details_error_info().map(|info| info.reason)
+    info(status).map(|info| info.reason)
+}
+
+/// What a program reads of a status.
+pub(crate) fn info(status: &Status) -> Option<ErrorInfo> {
+    status.get_details_error_info()
 }
 
 /// The text, cut to at most `bytes_max` bytes at a character boundary.

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::audit::{Audit, Told};
 use super::bounds::Held;
@@ -21,7 +21,6 @@ use super::time;
 use super::{convert, status};
 use crate::clock::at;
 use crate::gateway::{Ending, Event, Watch};
-use crate::log_limit::limited;
 use crate::proto::v1;
 
 /// The stream of a watch: its messages, then its status.
@@ -143,15 +142,6 @@ impl Pump {
     }
 
     fn end(&self, outcome: Result<(), Status>) {
-        let code = outcome.as_ref().map_or_else(Status::code, |()| Code::Ok);
-        Rpc::WatchSettle.count(code);
-        let causer = self.opener.identity.causer();
-        match &outcome {
-            Ok(()) => limited!(Peer of &causer, INFO, "watch ended with the final state"),
-            Err(status) => limited!(Peer of &causer, INFO, {
-                code = ?status.code(), reason = status::reason(status)
-            }, "watch ended"),
-        }
         // This is the only place that sets it, and the task ends right after.
         let _ = self.ending.set(outcome);
     }

@@ -3,16 +3,17 @@
 //! What it must not know: settles.
 
 mod hosts;
+mod process;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::descriptors;
+use crate::apps::Apps;
 use crate::http::listener::{Answer, Handler, Limits, Request};
+use crate::metrics::{self, READY};
 
 pub use hosts::Hosts;
 
@@ -23,6 +24,7 @@ pub struct Readiness(Arc<AtomicBool>);
 impl Readiness {
     pub fn set(&self, ready: bool) {
         self.0.store(ready, Ordering::Relaxed);
+        READY.set([], u64::from(ready));
     }
 
     pub fn is_ready(&self) -> bool {
@@ -33,7 +35,7 @@ impl Readiness {
 /// The admin edge; cheap to clone.
 #[derive(Clone)]
 pub struct Admin {
-    pub metrics: PrometheusHandle,
+    pub apps: Apps,
     pub readiness: Readiness,
     pub hosts: Hosts,
 }
@@ -80,15 +82,11 @@ impl Handler for Admin {
 }
 
 impl Admin {
-    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+    /// All metrics. What costs little to measure is measured only now.
     fn measured(&self) -> String {
-        if let Some(used) = descriptors::used() {
-            metrics::gauge!("settlement_descriptors_used").set(used as f64);
-        }
-        if let Some(allowed) = descriptors::allowed() {
-            metrics::gauge!("settlement_descriptors_allowed").set(allowed as f64);
-        }
-        self.metrics.render()
+        process::measure();
+        self.apps.iter().for_each(|app| app.budget.measure());
+        metrics::text()
     }
 }
 

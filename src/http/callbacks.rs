@@ -16,6 +16,7 @@ use crate::douyin::signature::{LOG_ID_HEADER, NONCE_HEADER, SIGNATURE_HEADER, TI
 use crate::gateway::{Callback, Gateway};
 use crate::http::listener::{Answer, Handler, Request, Unread};
 use crate::log_limit::limited;
+use crate::metrics::{CALLBACK_DELAY, CALLBACKS};
 use crate::settle::AppId;
 
 /// What comes before the app's id in the path of a callback.
@@ -65,10 +66,15 @@ impl Callbacks {
     pub(crate) fn new(gateway: Gateway, apps: Apps, other_types: OtherTypes) -> Self {
         for app in apps.iter() {
             let app_id = app.id();
+            Received::ALL.iter().for_each(|verdict| verdict.begin(app_id.as_str()));
+            CALLBACK_DELAY.begin([app_id.as_str()]);
             match app.platform_keys().as_deref() {
                 Some(keys) => info!(%app_id, keys = keys.count(), "callbacks are accepted"),
                 None => warn!(%app_id, "callbacks are refused: no platform_public_keys_file"),
             }
+        }
+        for verdict in [Received::UnknownApp, Received::NotACallback, Received::Busy] {
+            verdict.begin(NO_APP);
         }
         Self(Arc::new(Inner { gateway, apps, other_types }))
     }
@@ -202,6 +208,25 @@ fn too_many() -> Received {
 }
 
 impl Received {
+    /// Those that a delivery to an app of ours can have.
+    const ALL: [Self; 10] = [
+        Received::Acknowledged,
+        Received::OtherType,
+        Received::OtherTypeRefused,
+        Received::NoKey,
+        Received::BadSignature,
+        Received::Malformed,
+        Received::Unread(Unread::TooLarge),
+        Received::Unread(Unread::TooSlow),
+        Received::Unread(Unread::Lost),
+        Received::NotDurable,
+    ];
+
+    /// Makes its series.
+    fn begin(self, app_id: &str) {
+        CALLBACKS.begin([app_id, self.word()]);
+    }
+
     fn status(self) -> StatusCode {
         match self {
             Received::Acknowledged | Received::OtherType => StatusCode::OK,
@@ -253,10 +278,7 @@ impl Received {
 const NO_APP: &str = "none";
 
 fn count(app_id: &str, verdict: Received) {
-    let app_id = app_id.to_owned();
-    let result = verdict.word();
-    metrics::counter!("settlement_callbacks_total", "app_id" => app_id, "result" => result)
-        .increment(1);
+    CALLBACKS.count([app_id, verdict.word()]);
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What `grpc.health.v1` and `/readyz` answer, and the checks behind it: that a write becomes
-//! durable, in time, and in the file that the next start opens. It must not know who asks.
+//! durable, in time, and in the file that the next start opens; and that calls find a place. Each
+//! app has a health of its own, so that one bad secret takes no replica out. It must not know who
+//! asks.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 use tracing::{error, info, warn};
 
+use crate::apps::{App, Apps};
 use crate::clock::Clock;
 use crate::http::admin::Readiness;
 use crate::proto::v1::{operator_service_server, settlement_service_server};
@@ -29,7 +32,8 @@ const PROOF_TIME_MAX: Duration = Duration::from_secs(3);
 const SERVICES: [&str; 3] =
     ["", settlement_service_server::SERVICE_NAME, operator_service_server::SERVICE_NAME];
 
-/// What `grpc.health.v1` answers: serving while the store can commit and no stop has begun.
+/// What `grpc.health.v1` answers: serving while the store can commit, calls find a place and no
+/// stop has begun.
 #[derive(Clone)]
 pub(crate) struct Health {
     reporter: HealthReporter,
@@ -37,15 +41,20 @@ pub(crate) struct Health {
     readiness: Readiness,
     store: Store,
     clock: Clock,
+    apps: Apps,
+    answers: Answers,
     /// Set by the stop, and never reset. It guards every report, so that the stop's is the last.
     stopping: Arc<Mutex<bool>>,
 }
 
+/// Whether a call that comes now finds a place.
+pub(crate) type Answers = Arc<dyn Fn() -> bool + Send + Sync>;
+
 impl Health {
-    pub(crate) fn new(store: &Store, clock: &Clock) -> Self {
-        let stopping = Arc::default();
+    pub(crate) fn new(store: &Store, clock: &Clock, apps: &Apps, answers: Answers) -> Self {
+        let (stopping, apps) = (Arc::default(), apps.clone());
         let (reporter, store, clock) = (HealthReporter::new(), store.clone(), clock.clone());
-        Self { reporter, readiness: Readiness::default(), store, clock, stopping }
+        Self { reporter, readiness: Readiness::default(), store, clock, apps, answers, stopping }
     }
 
     pub(crate) fn service(&self) -> HealthServer<HealthService> {
@@ -62,12 +71,21 @@ impl Health {
         for service in SERVICES {
             self.reporter.set_service_status(service, status).await;
         }
+        for app in self.apps.iter() {
+            self.report_app(app, status).await;
+        }
+    }
+
+    /// The health of an app has its id for a name.
+    async fn report_app(&self, app: &App, whole: ServingStatus) {
+        let status = if app.access.is_locked_out() { ServingStatus::NotServing } else { whole };
+        self.reporter.set_service_status(app.id().as_str(), status).await;
     }
 
     /// Reports what the checks find, until `stop`. One check runs at a time. If a disk hangs, its
     /// check waits, and as soon as it is done the gateway serves again.
     pub(crate) async fn watch_store(self, stop: CancellationToken) {
-        let (mut served, mut proof) = (None, self.proof());
+        let (mut served, mut proof, mut is_full) = (None, self.proof(), false);
         loop {
             let commits = self.store.commits();
             let proven = tokio::select! {
@@ -79,9 +97,12 @@ impl Health {
                 // The check waits behind other writes.
                 continue;
             }
+            // Twice in a row, because a moment without a free place is no fault.
+            let was_full = std::mem::replace(&mut is_full, !(self.answers)());
             let proven = match proven {
-                Ok(proven) => proven.map_err(|error| error.to_string()),
-                Err(_) => Err(self.hanging()),
+                Ok(Ok(())) if was_full && is_full => Err(Unfit::Full),
+                Ok(proven) => proven.map_err(|error| Unfit::Store(error.to_string())),
+                Err(_) => Err(Unfit::Store(self.hanging())),
             };
             if !self.told(&mut served, proven).await {
                 return;
@@ -112,7 +133,7 @@ impl Health {
     }
 
     /// Reports a result if it is news; `false`: the stop has begun.
-    async fn told(&self, served: &mut Option<ServingStatus>, proven: Result<(), String>) -> bool {
+    async fn told(&self, served: &mut Option<ServingStatus>, proven: Result<(), Unfit>) -> bool {
         let stopping = self.stopping.lock().await;
         if *stopping {
             return false;
@@ -125,7 +146,12 @@ impl Health {
             self.report(status).await;
             match proven {
                 Ok(()) => info!("the store can commit"),
-                Err(error) => error!(%error, "not serving: the store cannot commit"),
+                Err(Unfit::Store(error)) => error!(%error, "not serving: the store cannot commit"),
+                Err(Unfit::Full) => error!("not serving: every place for a call is taken"),
+            }
+        } else {
+            for app in self.apps.iter() {
+                self.report_app(app, status).await;
             }
         }
         true
@@ -154,11 +180,23 @@ impl Health {
         for service in SERVICES {
             reporter.clear_service_status(service).await;
         }
+        for app in self.apps.iter() {
+            reporter.clear_service_status(app.id().as_str()).await;
+        }
     }
+}
+
+/// Why the gateway cannot serve.
+enum Unfit {
+    Store(String),
+    /// No call finds a place.
+    Full,
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use tokio_util::task::TaskTracker;
 
     use super::*;
@@ -187,7 +225,10 @@ mod tests {
         };
         let (sqlite, mut committer) = Sqlite::open_stepped(&options).unwrap();
         let store = Store::Sqlite(Arc::new(sqlite));
-        let health = Health::new(&store, &clock);
+        let has_room = Arc::new(AtomicBool::new(true));
+        let room = Arc::clone(&has_room);
+        let answers = Arc::new(move || room.load(Ordering::Relaxed));
+        let health = Health::new(&store, &clock, &Apps::default(), answers);
         let (readiness, stop) = (health.readiness(), CancellationToken::new());
         let tasks = TaskTracker::new();
         tasks.spawn(health.watch_store(stop.clone()));
@@ -210,6 +251,18 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(3_600)).await;
         assert!(!readiness.is_ready());
         assert_eq!(committer.queued(), 1);
+        assert_eq!(committer.commit_queued(), 1);
+        becomes(&readiness, true, Duration::from_secs(1)).await;
+
+        // Every place for a call is taken, twice in a row.
+        has_room.store(false, Ordering::Relaxed);
+        for ready in [true, false] {
+            tokio::time::sleep(HEALTH_INTERVAL + Duration::from_millis(100)).await;
+            assert_eq!(committer.commit_queued(), 1);
+            becomes(&readiness, ready, Duration::from_millis(100)).await;
+        }
+        has_room.store(true, Ordering::Relaxed);
+        tokio::time::sleep(HEALTH_INTERVAL + Duration::from_millis(100)).await;
         assert_eq!(committer.commit_queued(), 1);
         becomes(&readiness, true, Duration::from_secs(1)).await;
         stop.cancel();

@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::{CONNECTIONS_ALLOWED, CONNECTIONS_OPEN, CONNECTIONS_REFUSED};
+
 /// The most connections that have made room and have not closed yet. It bounds what peers that do
 /// not close take beyond the places.
 pub(crate) const LEAVING_MAX: usize = 16;
@@ -69,6 +71,9 @@ impl Seats {
         max: usize,
         per_peer_max: Option<usize>,
     ) -> Arc<Self> {
+        CONNECTIONS_ALLOWED.set_len([listener], max);
+        CONNECTIONS_OPEN.set([listener], 0);
+        ["full", "rested"].iter().for_each(|why| CONNECTIONS_REFUSED.begin([listener, why]));
         let (moves, taken) = (AtomicU64::new(0), Mutex::default());
         Arc::new(Self { listener, max, per_peer_max, moves, taken })
     }
@@ -107,17 +112,17 @@ impl Seats {
             taken.by_peer.insert(peer, of_peer + 1);
         }
         taken.by_number.insert(number, Arc::clone(&seat));
+        CONNECTIONS_OPEN.set_len([self.listener], taken.by_number.len());
         Ok(Seat(seat))
     }
 
-    /// Connections that have a place.
-    pub(crate) fn taken_count(&self) -> usize {
-        self.taken().by_number.len()
+    fn count(&self, why: &'static str) {
+        CONNECTIONS_REFUSED.count([self.listener, why]);
     }
 
-    fn count(&self, why: &'static str) {
-        let labels = [("listener", self.listener), ("why", why)];
-        metrics::counter!("settlement_connections_refused_total", &labels).increment(1);
+    #[cfg(test)]
+    fn taken_count(&self) -> usize {
+        self.taken().by_number.len()
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
@@ -182,6 +187,7 @@ impl Drop for Seat {
         if taken.by_number.remove(number).is_none() {
             taken.leaving -= 1;
         }
+        CONNECTIONS_OPEN.set_len([seats.listener], taken.by_number.len());
         let Some(peer) = peer else { return };
         if let Some(count) = taken.by_peer.get_mut(peer) {
             *count -= 1;

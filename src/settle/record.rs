@@ -406,6 +406,19 @@ impl Report {
     }
 }
 
+impl Source {
+    /// Its name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Source::Create => "create",
+            Source::Query => "query",
+            Source::Callback => "callback",
+            Source::Gateway => "gateway",
+            Source::Operator => "operator",
+        }
+    }
+}
+
 impl StateKind {
     pub fn as_str(self) -> &'static str {
         match self {

@@ -15,6 +15,7 @@ use tracing::warn;
 use super::log_queue::{LogQueue, Purpose};
 use crate::clock::Clock;
 use crate::grpc::audit::Audit;
+use crate::metrics::AUDIT_DROPPED;
 
 /// The words for no audit and for standard output; everything else is a path.
 pub const OFF: &str = "off";
@@ -30,7 +31,7 @@ pub struct AuditLog {
 
 const PURPOSE: Purpose = Purpose {
     thread: "audit-writer",
-    dropped: "settlement_audit_lines_dropped_total",
+    dropped: &AUDIT_DROPPED,
     tell: |lines| warn!(lines, "lines of the audit were dropped: it could not be written"),
     sums_up: false,
 };

@@ -19,6 +19,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::clock::Clock;
 use crate::log_limit;
+use crate::metrics::{Counter, LOG_DROPPED};
 
 /// The most bytes that wait. The writing thread may hold as many again.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -40,8 +41,8 @@ pub struct LogQueue(Arc<Shared>);
 pub struct Purpose {
     /// The name of the thread that writes.
     pub thread: &'static str,
-    /// The counter of lines that were dropped.
-    pub dropped: &'static str,
+    /// Lines that were dropped.
+    pub(super) dropped: &'static Counter<0>,
     /// Logs how many lines were dropped since the last time.
     pub tell: fn(u64),
     /// Whether its thread also sums up what the log holds back.
@@ -51,7 +52,7 @@ pub struct Purpose {
 /// The log's own.
 pub(super) const LOG: Purpose = Purpose {
     thread: "log-writer",
-    dropped: "settlement_log_lines_dropped_total",
+    dropped: &LOG_DROPPED,
     tell: |lines| {
         warn!(lines, "lines of the log were dropped: it could not be written fast enough")
     },
@@ -103,7 +104,7 @@ impl LogQueue {
         if line.len() > room && thread::current().name() != Some(self.0.purpose.thread) {
             state.dropped += 1;
             drop(state);
-            metrics::counter!(self.0.purpose.dropped).increment(1);
+            self.0.purpose.dropped.count([]);
             return;
         }
         let asleep = state.queued.is_empty();

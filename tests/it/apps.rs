@@ -10,11 +10,14 @@ use settlement_gateway::settle::NotifyUrl;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::harness::{
     APP_ID, Gateway, SECRET, app, assert_create_error, create_request, details, number,
     simulator_with, within,
 };
+use crate::health;
 use crate::process::{Process, Setting};
 
 const OTHER: &str = "ttother";
@@ -61,6 +64,15 @@ async fn a_bad_secret_harms_its_own_app_only() {
     let number = number("good");
     gateway.create(create_request(&number)).await.unwrap();
     assert_eq!(gateway.end(&number).await.state(), SettleState::Succeeded);
+    // Its health tells, and no other does.
+    let checks = health::client(&gateway.url);
+    health::until(&mut health::watch(&checks, OTHER).await, ServingStatus::NotServing).await;
+    for service in ["", health::SERVICE, APP_ID] {
+        let mut checks = checks.clone();
+        let check = checks.check(HealthCheckRequest { service: service.to_owned() });
+        let answer = within("the health", check).await.unwrap().into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving, "{service:?}");
+    }
 }
 
 #[tokio::test]

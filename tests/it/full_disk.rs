@@ -106,7 +106,7 @@ async fn assert_its_log_goes_on(disk: Disk, dir: &Path, gateway: Process, last: 
     let json = |line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"));
     let lines: Vec<Value> = log.lines().map(json).collect();
     assert!(log.contains(last), "{log}");
-    let missed = |line: &&Value| line["span"]["out_settle_no"] == "missing";
+    let missed = |line: &&Value| line["out_settle_no"] == "missing";
     assert_eq!(lines.iter().filter(missed).count(), MISSED, "{log}");
     assert_eq!(lines.last().unwrap()["message"], "stopped gracefully");
 }

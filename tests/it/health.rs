@@ -1,4 +1,5 @@
-//! What balancers see: `grpc.health.v1` by Check and by Watch, for the server and for each service.
+//! What balancers see: `grpc.health.v1` by Check and by Watch, for the server, each service and
+//! each app.
 
 use settlement_gateway::server::Stopped;
 use tonic::transport::{Channel, Endpoint};
@@ -7,10 +8,11 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use crate::harness::{Gateway, simulator, within};
+use crate::harness::{APP_ID, Gateway, simulator, within};
 
 pub const SERVICE: &str = "douyin.settlement.v1.SettlementService";
-const ALL: [&str; 3] = ["", SERVICE, "douyin.settlement.v1.OperatorService"];
+/// The server, the services, and the one app of the tests.
+const ALL: [&str; 4] = ["", SERVICE, "douyin.settlement.v1.OperatorService", APP_ID];
 
 pub fn client(url: &str) -> HealthClient<Channel> {
     HealthClient::new(Endpoint::from_shared(url.to_owned()).unwrap().connect_lazy())
@@ -34,7 +36,7 @@ pub async fn until(statuses: &mut Streaming<HealthCheckResponse>, wanted: Servin
 }
 
 #[tokio::test]
-async fn check_and_watch_say_serving_for_the_server_and_each_service() {
+async fn check_and_watch_say_serving_for_the_server_each_service_and_each_app() {
     let gateway = Gateway::spawn().await;
     let client = client(&gateway.url);
     for service in ALL {

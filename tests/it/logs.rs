@@ -10,7 +10,7 @@ use tonic::transport::Channel;
 use crate::harness::{APP_ID, SECRET, create_on, number, simulator, watch_request, within};
 use crate::process::{Process, Setting};
 
-/// One line: the fields of all its spans together.
+/// One line: its fields, with those of its spans.
 struct Line {
     fields: Map<String, Value>,
 }
@@ -31,9 +31,13 @@ fn line(text: &str) -> Line {
     for field in ["timestamp", "level", "target", "message"] {
         assert!(value[field].is_string(), "{field} is missing: {text}");
     }
-    let mut fields = Map::new();
-    for span in value["spans"].as_array().into_iter().flatten() {
-        fields.extend(span.as_object().unwrap().clone());
+    let fields = value.as_object().unwrap().clone();
+    for field in fields.keys() {
+        assert_eq!(
+            text.matches(&format!("\"{field}\":")).count(),
+            1,
+            "{field} is there twice: {text}"
+        );
     }
     Line { fields }
 }
@@ -43,7 +47,10 @@ fn about<'a>(lines: &'a [Line], name: &str, number: &str) -> Vec<&'a Line> {
     let is = |line: &&Line, field: &str, wanted: &str| {
         line.fields.get(field).is_some_and(|value| value == wanted)
     };
-    let lines = lines.iter().filter(|line| is(line, "name", name));
+    let innermost = |line: &&Line| {
+        line.fields.get("spans").and_then(|spans| spans.as_array()?.last()?.as_str()) == Some(name)
+    };
+    let lines = lines.iter().filter(innermost);
     lines.filter(|line| is(line, "out_settle_no", number)).collect()
 }
 

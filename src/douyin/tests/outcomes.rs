@@ -1,16 +1,13 @@
 //! What each possible answer means for the money and for the app.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, Histogram, KeyName, Metadata, SharedString, Unit};
 use serde_json::json;
 
 use super::super::codes::{Handling, Retry, rows};
 use super::peer::{Act, Peer};
 use super::*;
+use crate::metrics::{DOUYIN_CALLS, UNLISTED_ANSWERS};
 use crate::settle::{Answers, Failure, Learned, Reason};
 
 struct Desk {
@@ -333,40 +330,26 @@ fn the_address_is_one() {
     }
 }
 
-/// Counts by name and labels.
-#[derive(Default)]
-struct Counts(Mutex<HashMap<String, Arc<AtomicU64>>>);
-
-impl metrics::Recorder for Counts {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-    fn register_counter(&self, key: &metrics::Key, _: &Metadata<'_>) -> Counter {
-        let mut counts = self.0.lock().unwrap();
-        Counter::from_arc(Arc::clone(counts.entry(key.to_string()).or_default()))
-    }
-
-    fn register_gauge(&self, _: &metrics::Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::noop()
-    }
-
-    fn register_histogram(&self, _: &metrics::Key, _: &Metadata<'_>) -> Histogram {
-        Histogram::noop()
-    }
-}
-
 #[tokio::test(start_paused = true)]
-async fn answers_with_an_unlisted_number_are_counted_by_app() {
-    let counts = Counts::default();
-    let _counting = metrics::set_default_local_recorder(&counts);
+async fn answers_with_an_unlisted_number_are_counted_by_app_and_never_by_number() {
     let desk = Desk::new();
+    // Other tests count for theirs.
+    let app_id = AppId::parse("tt9").unwrap();
+    let access = Arc::new(desk.caller.client.access(app_id, SECRET.into()));
+    let caller = Caller { client: desk.caller.client.clone(), access };
+    let desk = Desk { caller, ..desk };
     for err_no in [23999, 23000, 1, 0] {
         desk.create(Act::Say(refused(err_no))).await;
     }
     desk.query(Act::Say(refused(77))).await.unwrap_err();
-    let counts = counts.0.lock().unwrap();
-    let counts = counts.iter().map(|(key, count)| (key.as_str(), count.load(Ordering::Relaxed)));
-    let key = format!("Key(settlement_unlisted_answers_total, [app_id = {}])", app_id().as_str());
-    assert_eq!(counts.collect::<Vec<_>>(), [(key.as_str(), 3)]);
+    assert_eq!(UNLISTED_ANSWERS.so_far(["tt9"]), 3);
+    for (endpoint, outcome, err_no, calls) in [
+        ("settle_create", "unlisted", "other", 2),
+        ("settle_create", "unknown", "23000", 1),
+        ("settle_query", "failed", "other", 1),
+        ("client_token", "fetched", "0", 1),
+    ] {
+        let counted = DOUYIN_CALLS.so_far(["tt9", endpoint, outcome, err_no]);
+        assert_eq!(counted, calls, "{endpoint} {outcome} {err_no}");
+    }
 }

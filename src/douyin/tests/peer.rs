@@ -116,8 +116,10 @@ impl Peer {
     fn act_on_token_call(&self, call: &Call) -> Act {
         assert!(!call.headers.contains_key("access-token"));
         let body: Value = serde_json::from_slice(&call.body).unwrap();
+        let client_key = body["client_key"].as_str().unwrap();
+        assert!(["tt1", "tt9"].contains(&client_key), "{client_key}");
         let expected = json!({
-            "client_key": "tt1", "client_secret": SECRET, "grant_type": "client_credential",
+            "client_key": client_key, "client_secret": SECRET, "grant_type": "client_credential",
         });
         assert_eq!(body, expected);
         let mut books = self.0.lock().unwrap();

@@ -14,6 +14,7 @@ use super::json::readable;
 use super::moment;
 use super::values::Fields;
 use crate::clock::Timestamp;
+use crate::metrics::UNREADABLE_FIELDS;
 use crate::settle::{Fen, Invalid};
 
 /// Every field that is read here; they are the labels of the count.
@@ -152,7 +153,7 @@ pub(in crate::douyin) fn dropped<T>(field: &'static str, value: &Value) -> Optio
         Value::Array(_) => "an array",
         Value::Object(_) => "an object",
     };
-    metrics::counter!("settlement_unreadable_fields_total", "field" => field).increment(1);
+    UNREADABLE_FIELDS.count([field]);
     // Bounded by the number of fields and kinds. No code can panic while holding this lock.
     static TOLD: Mutex<BTreeSet<(&str, &str)>> = Mutex::new(BTreeSet::new());
     if TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert((field, kind)) {

@@ -22,6 +22,7 @@ use tracing::{info, warn};
 
 use super::connect::{LOG_BYTES_MAX, connect_writer};
 use super::place::{Place, Sizes};
+use crate::metrics::{STORE_BYTES, STORE_LOG_BYTES};
 
 /// From this many pages on, the log is moved: 16 MiB.
 const PAGES_MIN: u32 = 4_096;
@@ -147,8 +148,8 @@ impl Log {
         busy_wait: Duration,
     ) {
         let Sizes { database_bytes, log_bytes } = sizes;
-        metrics::gauge!("settlement_store_bytes").set(gauged(database_bytes));
-        metrics::gauge!("settlement_store_log_bytes").set(gauged(log_bytes));
+        STORE_BYTES.set([], database_bytes);
+        STORE_LOG_BYTES.set([], log_bytes);
         let is_long = log_bytes > u64::from(LOG_BYTES_MAX);
         let was_long = std::mem::replace(&mut self.is_long, is_long);
         let path = path.display();
@@ -335,9 +336,4 @@ impl Shared {
             }
         }
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and exact up to 8 PiB")]
-fn gauged(bytes: u64) -> f64 {
-    bytes as f64
 }

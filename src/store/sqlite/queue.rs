@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::super::Error;
 use super::job::{Job, Unheard};
 use super::writer::Writer;
+use crate::metrics::STORE_QUEUE;
 
 /// For how long the writer lets the other threads of its core go first before it commits what is
 /// queued.
@@ -112,6 +113,7 @@ impl Committer {
             batch.push(first);
             batch.extend(self.take(self.batch_jobs_max - 1));
             last = batch.len();
+            STORE_QUEUE.set_len([], last + self.jobs.len());
             self.writer.commit_batch(batch);
         }
         self.close();

@@ -19,6 +19,7 @@ use super::job::{Fate, Job, Urgency};
 use super::log::{Callers, Log};
 use super::place::{Place, Sizes};
 use crate::clock::{Clock, Uptime};
+use crate::metrics::{COMMIT_SIZE, COMMIT_TIME};
 
 /// A store that is down is tried again at most this often, unless an operation asks for it.
 const RETRY_GAP: Duration = Duration::from_secs(1);
@@ -52,6 +53,8 @@ impl Writer {
         log: Log,
     ) -> Self {
         let tried = clock.uptime();
+        COMMIT_TIME.begin(["durable"]);
+        COMMIT_TIME.begin(["failed"]);
         let mut writer = Self {
             place,
             busy_wait,
@@ -70,7 +73,7 @@ impl Writer {
     /// A broken connection is replaced before the answers leave: the caller of an operation in
     /// doubt reads again, and must then see what is durable.
     pub(super) fn commit_batch(&mut self, mut batch: Vec<Box<dyn Job>>) {
-        let jobs = batch.len();
+        let (jobs, begun) = (batch.len(), self.clock.uptime());
         let mut errors = vec![None; jobs];
         let is_looked_at = batch.iter().any(|job| job.urgency() == Urgency::Probe);
         if is_looked_at || self.gap_is_over() {
@@ -94,6 +97,9 @@ impl Writer {
                 BatchEnd::Broken(why) => self.broken(&why),
             }
         }
+        let result = if sizes.is_some() { "durable" } else { "failed" };
+        COMMIT_TIME.add_time([result], self.clock.uptime().since(begun));
+        COMMIT_SIZE.add([], u64::try_from(jobs).unwrap_or(u64::MAX));
         for (job, error) in batch.into_iter().zip(errors) {
             job.reply(error.map_or(Fate::Durable, Fate::Failed));
         }

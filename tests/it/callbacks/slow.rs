@@ -84,7 +84,7 @@ async fn bodies_that_do_not_come_take_no_place_from_callbacks_that_are_here() {
     let dir = tempfile::TempDir::new().unwrap();
     let keys = dir.path().join("keys.pem");
     std::fs::write(&keys, sim.platform_public_key_pem(APP_ID)).unwrap();
-    let used = "settlement_descriptors_used";
+    let used = "process_open_fds";
     let rested = "settlement_connections_refused_total{listener=\"callbacks\",why=\"rested\"}";
     // Fewer places than senders: for requests, and then for connections too.
     for (connections_max, shown_by) in [(1_024, used), (24, rested)] {

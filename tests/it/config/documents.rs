@@ -31,6 +31,14 @@ fn the_documented_limits_are_those_of_the_code() {
 }
 
 #[test]
+fn the_documented_metrics_are_those_of_the_code() {
+    let (code, printed, _) = ran(&mut gateway(&["check-config", "--print-metrics"], &[]));
+    assert_eq!(code, 0);
+    let begin = "<!-- printed by `settlement-gateway check-config --print-metrics` -->\n\n";
+    assert_printed("docs/metrics.md", begin, "<!-- end of what is printed -->\n", &printed);
+}
+
+#[test]
 fn the_example_is_what_the_code_prints() {
     let (code, printed, _) = ran(&mut gateway(&["check-config", "--print-knobs", "toml"], &[]));
     assert_eq!(code, 0);

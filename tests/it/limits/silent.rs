@@ -60,8 +60,8 @@ async fn silent_connections_leave_descriptors_for_everything_else_and_are_closed
     assert_eq!(gateway.admin("/readyz").await.0, 200);
     let callback = reqwest::Client::new().post(gateway.callback_url()).body("{}").send();
     assert_eq!(within("a callback", callback).await.unwrap().status(), 401, "it was looked at");
-    let used = gateway.metric("settlement_descriptors_used").await;
-    let allowed = gateway.metric("settlement_descriptors_allowed").await;
+    let used = gateway.metric("process_open_fds").await;
+    let allowed = gateway.metric("process_max_fds").await;
     assert!(used < allowed && (allowed - 256.0).abs() < 0.5, "{used} of {allowed}");
 
     for mut peer in silent {
@@ -70,7 +70,7 @@ async fn silent_connections_leave_descriptors_for_everything_else_and_are_closed
         let _ = within("a silent peer's end", peer.0.read_to_end(&mut said)).await;
     }
     until("the seats to be free", async || {
-        gateway.metric("settlement_grpc_connections").await < 2.0
+        gateway.metric("settlement_connections_open{listener=\"grpc\"}").await < 2.0
     })
     .await;
     let endpoint = Endpoint::from_shared(gateway.url()).unwrap();

@@ -197,7 +197,8 @@ async fn a_gateway_starts_with_a_certificate_that_has_ended_and_takes_other_chan
     process.logged_together(&line).await;
     edit(dir.path(), |text| format!("{text}\n# changed\n"));
     counted(&process, APPLIED, 1).await;
-    let end = "settlement_certificate_end_seconds{key=\"server.grpc_tls_certificate_file\"}";
+    let end =
+        "settlement_certificate_end_timestamp_seconds{key=\"server.grpc_tls_certificate_file\"}";
     counted(&process, end, 1).await;
     assert_eq!(process.counted(end).await, 1_577_836_800, "2020-01-01");
 }
