@@ -44,6 +44,7 @@ mod lookups;
 mod lost_answers;
 mod mark;
 mod metrics;
+mod monitoring;
 mod odd_answers;
 mod operator;
 mod polling;

@@ -66,6 +66,8 @@ class Gateway:
     def wait_until_serving(self):
         self.complete.wait(START_SECONDS_MAX)
         self.address = self._named(r"grpcurl .*-plaintext .*?(127\.0\.0\.1:\d+)")
+        self.admin = self._named(r"admin +(127\.0\.0\.1:\d+)")
+        self.callbacks = self._named(r"callbacks +(127\.0\.0\.1:\d+)")
         self.simulator = self._named(r"simulator +(http://127\.0\.0\.1:\d+)")
         end = time.monotonic() + START_SECONDS_MAX
         with grpc.insecure_channel(self.address) as channel:
