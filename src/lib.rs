@@ -16,7 +16,7 @@
 //!           ▼                                               ▼        │
 //!   1     store (sqlite) · apps · callers                 douyin ────┘
 //!           ▼
-//!   0     settle (pure) · clock · descriptors · sync · tasks · log_limit · metrics
+//!   0     settle (pure) · clock · descriptors · sync · tasks · log_limit · metrics · trace
 //! ```
 //!
 //! Read in this order: [`settle`] (what a settle is and how it changes), [`gateway`] (how it is
@@ -51,3 +51,4 @@ mod sync;
 pub mod systemd;
 pub mod tasks;
 pub mod telemetry;
+pub mod trace;

@@ -18,10 +18,12 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     match Cli::try_parse().map(|cli| cli.command) {
-        Ok(Command::Serve(serve)) => {
-            let log = Log::start();
-            wait_for(run(serve, &log))
-        }
+        Ok(Command::Serve(serve)) => wait_for(async {
+            let mut log = Log::start();
+            let code = run(serve, &log).await;
+            log.export_rest().await;
+            code
+        }),
         Ok(Command::Init(init)) => init.run(),
         Ok(Command::CheckConfig(check_config)) => check_config.run(),
         Ok(Command::NewToken(new_token)) => new_token.run(),
@@ -32,10 +34,10 @@ fn main() -> ExitCode {
         Ok(Command::Settle(settle)) => wait_for(settle.run()),
         Ok(Command::Restored(restored)) => restored.run(),
         #[cfg(feature = "sandbox")]
-        Ok(Command::Simulate(simulate)) => {
+        Ok(Command::Simulate(simulate)) => wait_for(async {
             let _log = Log::start();
-            wait_for(simulate.run())
-        }
+            simulate.run().await
+        }),
         Err(error) => cli::explain(error),
     }
 }

@@ -12,6 +12,7 @@ use super::pause::Pause;
 use super::transport::{Call, Deadline, Reply, SendError, Transport};
 use super::wire::{self, Answer};
 use crate::settle::{DouyinError, Failure, Reason};
+use crate::trace;
 
 const ACCESS_TOKEN: HeaderName = HeaderName::from_static("access-token");
 /// Exactly this text: one client notes that Douyin takes no charset behind it.
@@ -67,6 +68,11 @@ impl Exchange {
             })?;
             value.set_sensitive(true);
             headers.insert(ACCESS_TOKEN, value);
+        }
+        // Parsed, so it fits into a header.
+        let trace = trace::current().and_then(|it| HeaderValue::from_str(it.as_str()).ok());
+        if let Some(trace) = trace {
+            headers.insert(trace::HEADER, trace);
         }
         let timeout = self.attempt_timeout.min(deadline.left());
         let call = Call { path, headers, body, timeout, deadline: deadline.clone() };

@@ -24,7 +24,7 @@ use super::outcome::counted;
 use super::pause::{Pause, Pauses};
 use super::transport::Deadline;
 use super::wire::{self, Unreadable};
-use crate::clock::{Clock, Timestamp, Uptime};
+use crate::clock::{Clock, Timestamp, Uptime, duration_ms};
 use crate::log_limit::limited;
 use crate::metrics::{TOKEN_ENDS, TOKEN_FETCHED, TOKEN_REJECTIONS, UNLISTED_ANSWERS};
 use crate::settle::{AppId, Failure, Reason};
@@ -273,7 +273,7 @@ impl Tokens {
         let token = async {
             let requested = self.request(access, deadline).await;
             let took = self.clock.uptime().since(begun);
-            let elapsed_ms = took.as_millis();
+            let elapsed_ms = duration_ms(took);
             let failure = requested.as_ref().err().map(|failed| &*failed.failure);
             let outcome = if failure.is_none() { "fetched" } else { "failed" };
             counted(&access.app_id, "client_token", outcome, failure, took);

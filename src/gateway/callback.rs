@@ -8,6 +8,7 @@ use crate::settle::{
     AppId, Key, Learned, Observation, OutSettleNo, Record, Report, Scope, Source, TradeSystem,
 };
 use crate::store;
+use crate::trace;
 
 /// A verified callback about a settle.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,6 +35,9 @@ impl Gateway {
             trade_system,
             out_settle_no: number.unwrap_or_else(|| OutSettleNo::of_settle_id(&report.settle_id)),
         };
+        if let Some(request) = known.as_ref().and_then(Record::request) {
+            trace::follow(&tracing::Span::current(), request.trace.as_ref());
+        }
         let key = known.map_or_else(by_number, |known| known.key);
         let seen = Observation {
             learned: Learned::Reported(vec![report]),

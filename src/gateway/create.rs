@@ -24,6 +24,7 @@ use crate::settle::{
     StateKind,
 };
 use crate::store::{self, Insert, NewDue};
+use crate::trace::{self, TraceParent};
 
 /// A parsed CreateSettle.
 #[derive(Debug)]
@@ -180,8 +181,9 @@ impl Gateway {
         let (app, content) = (Arc::clone(&create.app), create.content.clone());
         let (answer, answered) = oneshot::channel();
         let gateway = self.clone();
-        let span = tracing::Span::current();
-        let turn = Box::pin(gateway.record_and_submit(create, admitted, answer));
+        let (span, trace) = (tracing::Span::current(), trace::current());
+        let turn = gateway.record_and_submit(create, trace.clone(), admitted, answer);
+        let turn = Box::pin(trace::within(trace, turn));
         self.0.turns.spawn(tracing::Instrument::instrument(turn, span));
         let created = match tokio::time::timeout_at(deadline, answered).await {
             Ok(Ok(created)) => created?,
@@ -271,6 +273,7 @@ impl Gateway {
     async fn record_and_submit(
         self,
         mut create: Create,
+        trace: Option<TraceParent>,
         admitted: Admitted,
         answer: oneshot::Sender<Result<Created, CreateError>>,
     ) {
@@ -279,7 +282,7 @@ impl Gateway {
         // Before the insert, so that a repeat that finds the record also finds this work.
         let work = self.0.in_flight.begin(&create.key);
         let first = self.permission();
-        let record = self.submitted(&create, &first);
+        let record = self.submitted(&create, trace, &first);
         let due = NewDue::Leased { lease: self.0.config.lease };
         // A create that waits for the final state gets the record here, and then watches it.
         let early = create.return_when != ReturnWhen::Accepted;
@@ -328,7 +331,7 @@ impl Gateway {
     }
 
     /// The record that permits the first send.
-    fn submitted(&self, create: &Create, first: &Permitted) -> Record {
+    fn submitted(&self, create: &Create, trace: Option<TraceParent>, first: &Permitted) -> Record {
         let config = &self.0.config;
         let sent_ext = Request::ext_for(&create.content, config.mark);
         let body = douyin::create_body(
@@ -340,7 +343,7 @@ impl Gateway {
         let longest = first.permission.time.plus(config.submit_window_max);
         let submit_before = create.submit_before.unwrap_or(longest);
         let request = Request::new(create.content.clone(), sent_ext, body, submit_before);
-        let request = Request { created_by: create.by.clone(), ..request };
+        let request = Request { created_by: create.by.clone(), trace, ..request };
         let record = Record::submitted(create.key.clone(), request, first.permission);
         if self.0.store.may_have_forgotten() { record.perhaps_forgotten() } else { record }
     }

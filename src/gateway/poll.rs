@@ -239,7 +239,9 @@ impl Poller {
             let place = place.expect("only this loop takes places, and it claimed no more");
             let (gateway, app) = (self.gateway.clone(), Arc::clone(app));
             let number = claim.key.out_settle_no.clone();
-            let span = tracing::info_span!("turn", app_id = %app.id(), out_settle_no = %number);
+            let (app_id, trace_id) = (app.id(), tracing::field::Empty);
+            let span =
+                tracing::info_span!("turn", %app_id, out_settle_no = %number, trace_id = trace_id);
             let open = TurnOpen::begin(Arc::clone(&app));
             let turn = async move {
                 if let Err(error) = gateway.work(app, claim, request).await {

@@ -16,6 +16,7 @@ use crate::settle::{
     Report, Role, Scope, Source, Step, permit, schedule,
 };
 use crate::store::{self, Claim, FIRST_FENCE, Fence, Swap, Swapped};
+use crate::trace;
 
 /// A permission given just now, and when by the clock that never jumps. The send must leave within
 /// its time by that clock.
@@ -72,7 +73,10 @@ impl Gateway {
     ) -> Result<(), store::Error> {
         let _work = self.0.in_flight.begin(&claim.key);
         let Some(record) = self.0.store.get(&claim.key).await? else { return Ok(()) };
-        self.turn(app, claim, record, request).run().await.map(drop)
+        let trace = record.request().and_then(|request| request.trace.clone());
+        trace::follow(&tracing::Span::current(), trace.as_ref());
+        let turn = self.turn(app, claim, record, request).run();
+        trace::within(trace, turn).await.map(drop)
     }
 
     /// The work of the create that recorded the settle: its insert permitted the first send.

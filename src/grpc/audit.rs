@@ -13,6 +13,7 @@ use serde::Serialize;
 use tonic::{Code, Status};
 
 use super::identity::{Denied, Identity};
+use super::origin::Origin;
 use super::status::{self, Names};
 use super::time;
 use crate::callers::Callers;
@@ -210,7 +211,7 @@ impl Inner {
             code: format!("{code:?}"),
             reason,
             why: told.why,
-            trace_id: origin.and_then(|origin| origin.trace_id.as_deref()),
+            trace_id: origin.and_then(Origin::trace_id),
             shown: if what == What::Refusal { identity.shown() } else { Vec::new() },
         })
     }

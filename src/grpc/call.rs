@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use tokio::time::Instant;
 use tonic::{Code, Status};
-use tracing::{Span, field, info, info_span};
+use tracing::{Instrument as _, Span, field, info, info_span};
 
 use super::identity::Identity;
 use super::reasons;
@@ -20,6 +20,7 @@ use crate::clock::duration_ms;
 use crate::http::peer::At;
 use crate::log_limit::limited;
 use crate::metrics::{CALL_TIME, CALLS, CALLS_OPEN, WATCHES_ENDED};
+use crate::trace::{self, TraceParent};
 
 /// Told when it ends, or when this is dropped: then its caller has gone.
 pub(super) struct Call {
@@ -32,11 +33,12 @@ pub(super) struct Call {
     /// The network that it came from, likewise.
     from: String,
     repeat: Repeat,
+    trace: Option<TraceParent>,
     is_told: AtomicBool,
 }
 
-/// Whether the answer is that of an earlier request, so that it tells nothing new. Noted by the code
-/// of the RPC.
+/// Whether the answer is that of an earlier request, so that it tells nothing new. Noted by the
+/// code of the RPC.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Repeat(Arc<AtomicBool>);
 
@@ -62,12 +64,14 @@ impl Call {
     pub(super) fn begin(rpc: Option<Rpc>, identity: &Identity) -> Self {
         let origin = identity.origin();
         let peer = origin.and_then(|origin| origin.peer);
+        let trace = origin.and_then(|origin| origin.trace.as_ref());
         let span = rpc.map_or_else(Span::none, |rpc| {
             info_span!(
                 "rpc",
                 rpc = rpc.name(),
                 peer = peer.map(field::display),
-                trace_id = origin.and_then(|origin| origin.trace_id.as_deref()),
+                trace_id = trace.map(TraceParent::trace_id),
+                request_id = origin.and_then(|origin| origin.request_id.as_deref()),
                 caller = field::Empty,
                 app_id = field::Empty,
                 out_settle_no = field::Empty,
@@ -75,6 +79,9 @@ impl Call {
                 log_id = field::Empty
             )
         });
+        if let Some(trace) = trace {
+            trace::continue_in(&span, trace);
+        }
         if let Some(rpc) = rpc {
             CALLS_OPEN.raise([rpc.name()]);
         }
@@ -82,6 +89,7 @@ impl Call {
             rpc,
             began: Instant::now(),
             span,
+            trace: trace.cloned(),
             causer: identity.causer().into(),
             from: peer.map(At::network).unwrap_or_default(),
             repeat: Repeat::default(),
@@ -93,8 +101,9 @@ impl Call {
         &self.repeat
     }
 
-    pub(super) fn span(&self) -> &Span {
-        &self.span
+    /// Does the work of the call in its span and its trace.
+    pub(super) fn around<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
+        trace::within(self.trace.clone(), work).instrument(self.span.clone())
     }
 
     /// How it was answered, by the headers that end an answer.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use crate::http::peer::{At, Peer};
+use crate::trace::{self, TraceParent};
 
 /// The longest `x-request-id` that is kept.
 const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -15,7 +16,9 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 pub(crate) struct Origin {
     /// `None`: the call was made in this process.
     pub peer: Option<At>,
-    pub trace_id: Option<String>,
+    pub trace: Option<TraceParent>,
+    /// `x-request-id`.
+    pub request_id: Option<String>,
     /// In the verified certificate of the connection.
     pub names: Arc<[String]>,
 }
@@ -23,23 +26,17 @@ pub(crate) struct Origin {
 impl Origin {
     pub(super) fn of(headers: &HeaderMap, peer: Option<&Peer>) -> Self {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let traced = text("traceparent").and_then(trace_id);
-        let trace_id = traced.or_else(|| text("x-request-id").filter(|id| is_plain(id)));
-        Self {
-            peer: peer.map(|peer| peer.at),
-            trace_id: trace_id.map(str::to_owned),
-            names: peer.map(|peer| Arc::clone(&peer.names)).unwrap_or_default(),
-        }
+        let trace = text(trace::HEADER).and_then(TraceParent::parse);
+        let request_id = text("x-request-id").filter(|id| is_plain(id)).map(str::to_owned);
+        let names = peer.map(|peer| Arc::clone(&peer.names)).unwrap_or_default();
+        Self { peer: peer.map(|peer| peer.at), trace, request_id, names }
     }
-}
 
-/// The trace in a `traceparent` (<https://www.w3.org/TR/trace-context/#traceparent-header>).
-fn trace_id(traceparent: &str) -> Option<&str> {
-    let mut parts = traceparent.split('-');
-    let (version, id) = (parts.next()?, parts.next()?);
-    let hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let whole = version.len() == 2 && hex(version) && id.len() == 32 && hex(id);
-    (whole && id.bytes().any(|byte| byte != b'0')).then_some(id)
+    /// The trace that the call is part of, else its request id.
+    pub(super) fn trace_id(&self) -> Option<&str> {
+        let trace = self.trace.as_ref().map(TraceParent::trace_id);
+        trace.or(self.request_id.as_deref())
+    }
 }
 
 fn is_plain(id: &str) -> bool {
@@ -58,7 +55,7 @@ mod tests {
             for (name, value) in headers {
                 map.insert(*name, value.parse().unwrap());
             }
-            Origin::of(&map, None).trace_id
+            Origin::of(&map, None).trace_id().map(str::to_owned)
         };
         let id = "4bf92f3577b34da6a3ce929d0e0e4736";
         let parent = format!("00-{id}-00f067aa0ba902b7-01");

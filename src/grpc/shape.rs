@@ -24,7 +24,6 @@ use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
-use tracing::Instrument as _;
 
 use super::answers::Waiting;
 use super::arriving::{self, Unfit};
@@ -164,8 +163,7 @@ where
             if deadline.at <= Instant::now() {
                 return Ok(case.late(deadline.limit));
             }
-            let span = case.call.span().clone();
-            let answer = guarded(Box::pin(ready.call(request).instrument(span)));
+            let answer = guarded(Box::pin(case.call.around(ready.call(request))));
             let answered = tokio::time::timeout_at(deadline.last, answer).await;
             Ok(match answered {
                 Ok(Ok(Ok(response))) => case.shaped(response, stream, at_work),

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, StatusCode};
-use tracing::{debug, info, warn};
+use tracing::{Instrument as _, debug, field, info, info_span, warn};
 
 use crate::apps::{App, Apps};
 use crate::douyin::Signed;
@@ -81,7 +81,8 @@ impl Callbacks {
 
     /// Receives one delivery to an app. It depends on the bytes only, not on the connection.
     pub async fn receive(&self, app: &App, headers: &HeaderMap, body: &[u8]) -> Received {
-        let verdict = self.hear(app, headers, body).await;
+        let span = info_span!("callback", trace_id = field::Empty);
+        let verdict = self.hear(app, headers, body).instrument(span).await;
         count(app.id().as_str(), verdict);
         verdict
     }

@@ -10,6 +10,7 @@ use super::ids::{
 use super::money::Fen;
 use super::permission::Permission;
 use crate::clock::Timestamp;
+use crate::trace::TraceParent;
 
 /// The version of the rules in this folder. A record written by newer rules is read, and neither
 /// claimed nor rewritten: it may hold evidence that this version would drop.
@@ -63,6 +64,8 @@ pub struct Request {
     pub submit_before: Timestamp,
     /// Who created it; `None`: the gateway was open to anyone.
     pub created_by: Option<CallerName>,
+    /// The trace of the call that created it. It decides nothing.
+    pub trace: Option<TraceParent>,
 }
 
 /// Where the settle is in its life. The data lives in the variants, so that a success without an
@@ -339,7 +342,7 @@ impl Request {
         body: String,
         submit_before: Timestamp,
     ) -> Self {
-        Self { content, sent_ext, body, submit_before, created_by: None }
+        Self { content, sent_ext, body, submit_before, created_by: None, trace: None }
     }
 
     /// What is sent as `ext` for this content: the caller's own, else the mark if it is on.

@@ -11,7 +11,7 @@ use tracing_subscriber::layer::{Context, Layer};
 use crate::log_limit::{Cause, LogLimit};
 
 /// How the targets of this crate begin.
-const OURS: &str = env!("CARGO_CRATE_NAME");
+pub(super) const OURS: &str = env!("CARGO_CRATE_NAME");
 
 /// The limits of libraries, one for each place in their code.
 #[derive(Default)]

@@ -67,6 +67,7 @@ mod tidy;
 mod tls;
 mod tokens;
 mod told;
+mod traces;
 mod trailers;
 mod undocumented;
 mod validate_only;

@@ -31,7 +31,8 @@ fn rust_files(dir: &str) -> Vec<PathBuf> {
 /// The floor of a top-level module. A module may use its own floor's and lower ones.
 fn floor(module: &str) -> u32 {
     match module {
-        "clock" | "descriptors" | "log_limit" | "metrics" | "settle" | "sync" | "tasks" => 0,
+        "clock" | "descriptors" | "log_limit" | "metrics" | "settle" | "sync" | "tasks"
+        | "trace" => 0,
         "apps" | "callers" | "store" | "douyin" => 1,
         "gateway" => 2,
         "grpc" | "http" => 3,

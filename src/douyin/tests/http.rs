@@ -7,6 +7,7 @@ use serde_json::json;
 use super::server::{Act, Server, json as answer, raw};
 use super::*;
 use crate::settle::{Answers, Failure, Learned, Reason};
+use crate::trace::{self, TraceParent};
 
 pub(super) struct Desk {
     pub(super) caller: Caller,
@@ -84,6 +85,16 @@ async fn a_create_goes_out_exactly_as_documented() {
         ]
     );
     assert_eq!(body, BODY, "the very bytes that were given");
+}
+
+#[tokio::test]
+async fn the_trace_of_the_caller_goes_out_with_it() {
+    let server = Server::start([Act::Say(answer("200 OK", &accepted()))]).await;
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let desk = Desk::at(&server.url()).await;
+    trace::within(TraceParent::parse(parent), desk.create()).await;
+    let wanted = format!("\r\ntraceparent: {parent}\r\n");
+    assert!(server.requests()[0].contains(&wanted), "{:?}", server.requests());
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use super::Subject;
 use super::fixtures::*;
 use crate::settle::*;
 use crate::store::{Error, FIRST_FENCE, Insert, NewDue, StoredToken, Swap, Swapped};
+use crate::trace::TraceParent;
 
 /// Each state, each origin, each source; everything optional once set and once not.
 pub(in crate::store) fn all_kinds_of_records() -> Vec<Record> {
@@ -62,6 +63,8 @@ pub(in crate::store) fn all_kinds_of_records() -> Vec<Record> {
             request.content.settle_params.clear();
             request.sent_ext = None;
             request.created_by = Some(caller("shop"));
+            let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+            request.trace = TraceParent::parse(trace);
         }
         records.push(record);
     }

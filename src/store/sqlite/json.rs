@@ -16,6 +16,7 @@ use crate::settle::{
     ProcessId, RecordedReason, Request, SettleDesc, SettleId, SettleParam, Source, StateKind,
     Unlisted, WalletSettleId, Why,
 };
+use crate::trace::TraceParent;
 
 /// A structure that is stored as JSON.
 pub(super) trait Stored: Sized {
@@ -364,6 +365,8 @@ struct RequestJson<'a> {
     submit_before_ms: i64,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     created_by: Text<'a>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    trace: Text<'a>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -390,6 +393,7 @@ pub(super) fn request_json(request: &Request) -> String {
         sent_ext: request.sent_ext.as_deref().and_then(text),
         submit_before_ms: request.submit_before.as_ms(),
         created_by: request.created_by.as_ref().and_then(|by| text(by.as_str())),
+        trace: request.trace.as_ref().and_then(|trace| text(trace.as_str())),
     })
 }
 
@@ -411,7 +415,11 @@ pub(super) fn request_from_json(json: &str, body: String) -> Option<Request> {
     let submit_before = Timestamp::from_ms(stored.submit_before_ms);
     let created_by = name(stored.created_by, CallerName::parse)?;
     let request = Request::new(content, owned(stored.sent_ext), body, submit_before);
-    Some(Request { created_by, ..request })
+    let trace = match &stored.trace {
+        Some(trace) => Some(TraceParent::parse(trace)?),
+        None => None,
+    };
+    Some(Request { created_by, trace, ..request })
 }
 
 #[derive(Serialize, Deserialize)]
