@@ -56,8 +56,8 @@ pub enum Command {
     /// Makes a token for a caller. Prints the token, which is shown only once, and the lines of the
     /// configuration that know it by its hash.
     NewToken(new_token::NewToken),
-    /// Prints the compiled contract (a FileDescriptorSet), for Envoy, grpcurl and other programs that
-    /// have no sources of it.
+    /// Prints the compiled contract (a FileDescriptorSet), for Envoy, grpcurl and other programs
+    /// that have no sources of it.
     Descriptor(descriptor::Descriptor),
     /// Prints every error that callers can get: Douyin's numbers and the gateway's own reasons.
     Errors(errors::Errors),

@@ -55,7 +55,8 @@ impl Problem {
         format!("{happened} ({said}). {advice}")
     }
 
-    /// Each type at most once; the first two always, `RetryInfo` exactly if a retry now makes sense.
+    /// Each type at most once: the first two always, `RetryInfo` exactly if a retry now makes
+    /// sense.
     fn details(&self, violations_shown: usize) -> Vec<Any> {
         let mut details = vec![
             any("douyin.settlement.v1.SettlementFailure", &self.failure()),
