@@ -55,6 +55,11 @@ pub fn duration_ms(duration: Duration) -> i64 {
 pub struct Uptime(Duration);
 
 impl Uptime {
+    /// Stops at the end of time instead of wrapping.
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration))
+    }
+
     /// How long after `earlier` this moment is; zero if it is not after it.
     pub fn since(self, earlier: Uptime) -> Duration {
         self.0.saturating_sub(earlier.0)

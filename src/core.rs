@@ -10,13 +10,15 @@ use tracing::error;
 use crate::apps::{Apps, Twice};
 use crate::callers::Callers;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Database};
 use crate::douyin::{self, Client, Transport};
 use crate::gateway::{Gateway, Poller};
 use crate::grpc::Service;
 use crate::grpc::audit::Admission;
 use crate::http::callbacks::Callbacks;
-use crate::store::{OpenError, Sqlite, SqliteOptions, Store};
+use crate::store::{
+    OpenError, Postgres, PostgresError, PostgresOptions, Sqlite, SqliteOptions, Store,
+};
 use crate::tasks::{Essentials, Tasks};
 use crate::telemetry::audit::AuditLog;
 
@@ -45,6 +47,8 @@ pub struct Core {
 pub enum BuildError {
     #[error("cannot open the store: {0}")]
     Store(#[from] OpenError),
+    #[error("cannot open the store: {0}")]
+    Postgres(#[from] PostgresError),
     #[error("cannot build the client of Douyin: {0}")]
     Douyin(#[from] douyin::BuildError),
     #[error("cannot write the audit: {0}")]
@@ -58,9 +62,17 @@ pub const CLOSE_TIME_MAX: Duration = Duration::from_secs(10);
 
 impl Core {
     /// Opens the store and builds everything on it. Nothing is driven yet.
-    pub(crate) fn open(config: Config, clock: Clock) -> Result<Self, BuildError> {
-        let options = SqliteOptions { clock: clock.clone(), ..config.sqlite.clone() };
-        let store = Store::Sqlite(Arc::new(Sqlite::open(options)?));
+    pub(crate) async fn open(config: Config, clock: Clock) -> Result<Self, BuildError> {
+        let store = match config.database() {
+            Database::Sqlite(options) => {
+                let options = SqliteOptions { clock: clock.clone(), ..options };
+                Store::Sqlite(Arc::new(Sqlite::open(options)?))
+            }
+            Database::Postgres(options) => {
+                let options = PostgresOptions { clock: clock.clone(), ..*options };
+                Store::Postgres(Arc::new(Box::pin(Postgres::open(options)).await?))
+            }
+        };
         Self::build(config, store, None, clock)
     }
 

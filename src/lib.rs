@@ -14,7 +14,7 @@
 //!   2     gateway:  create · poll · turn · observe · watch ·         │
 //!           │       query · callback (hub, in_flight)         │call    │
 //!           ▼                                               ▼        │
-//!   1     store (sqlite) · apps · callers                 douyin ────┘
+//!   1     store          · apps · callers                 douyin ────┘
 //!           ▼
 //!   0     settle (pure) · clock · descriptors · sync · tasks · log_limit · metrics · trace
 //! ```

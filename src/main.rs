@@ -24,7 +24,7 @@ fn main() -> ExitCode {
             log.export_rest().await;
             code
         }),
-        Ok(Command::Init(init)) => init.run(),
+        Ok(Command::Init(init)) => wait_for(init.run()),
         Ok(Command::CheckConfig(check_config)) => check_config.run(),
         Ok(Command::NewToken(new_token)) => new_token.run(),
         Ok(Command::Descriptor(descriptor)) => descriptor.run(),
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         Ok(Command::Healthcheck(healthcheck)) => wait_for(healthcheck.run()),
         Ok(Command::CheckCallback(check_callback)) => check_callback.run(),
         Ok(Command::Settle(settle)) => wait_for(settle.run()),
-        Ok(Command::Restored(restored)) => restored.run(),
+        Ok(Command::Restored(restored)) => wait_for(restored.run()),
         #[cfg(feature = "sandbox")]
         Ok(Command::Simulate(simulate)) => wait_for(async {
             let _log = Log::start();

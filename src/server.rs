@@ -106,7 +106,7 @@ impl Server {
             admin_hosts: config.admin_hosts.clone(),
             rehearsal: config.rehearsal,
             stop: config.stop.clone(),
-            core: Core::open(config, clock)?,
+            core: Box::pin(Core::open(config, clock)).await?,
         })
     }
 

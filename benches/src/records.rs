@@ -10,7 +10,7 @@ use settlement_gateway::settle::{
     OutOrderNo, OutSettleNo, Permission, PermissionId, Policy, ProcessId, Record, Release, Request,
     Scope, SettleDesc, SettleId, SettleParam, Source, TradeSystem, WalletSettleId, transition,
 };
-use settlement_gateway::store::{FIRST_FENCE, NewDue, Swap};
+use settlement_gateway::store::{NewDue, Swap, first_fence};
 
 /// The lease of a create.
 pub const LEASED: NewDue = NewDue::Leased { lease: Duration::from_secs(30) };
@@ -78,5 +78,5 @@ pub fn accepted(before: &Record, number: u64, policy: &Policy) -> Swap {
     let history = Some(record.history_entry(seen.source, seen.log_id));
     let wait = Duration::from_hours(24);
     let due = Due::Release(Release { wait, attempts: 1, backoff: 0 });
-    Swap { record, history, due, lease: Some(FIRST_FENCE), absorbed: None }
+    Swap { record, history, due, lease: Some(first_fence(before)), absorbed: None }
 }

@@ -100,7 +100,7 @@ fn summary(Loaded { config, set, certificates, .. }: &Loaded) -> String {
         config.grpc_addr,
         callback,
         config.admin_addr,
-        config.sqlite.path.display(),
+        config.database(),
         douyin(config),
         config::total(&config.descriptors()),
         config.apps.len(),

@@ -6,8 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{ConfigFile, EX_USAGE, complain};
-use crate::config::{Config, DATABASE, Environment, Flags};
-use crate::store::SqliteOptions;
+use crate::config::{self, Config, DATABASE, Environment, Flags};
 
 #[derive(Debug, Args)]
 pub(crate) struct Database {
@@ -21,7 +20,7 @@ pub(crate) struct Database {
 impl Database {
     /// How the database is opened. `Err`: the configuration cannot be used, and the operator was
     /// told.
-    pub(crate) fn options(self) -> Result<SqliteOptions, ExitCode> {
+    pub(crate) fn options(self) -> Result<config::Database, ExitCode> {
         let flags =
             Flags { grpc_addr: None, database: self.data_dir.map(|dir| dir.join(DATABASE)) };
         let environment = Environment::of_process();

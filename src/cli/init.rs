@@ -6,7 +6,8 @@ use clap::Args;
 
 use super::database::Database;
 use super::{complain, print};
-use crate::store::Sqlite;
+use crate::config::Database as Configured;
+use crate::store::{Postgres, Sqlite};
 
 #[derive(Debug, Args)]
 pub struct Init {
@@ -15,14 +16,20 @@ pub struct Init {
 }
 
 impl Init {
-    pub fn run(self) -> ExitCode {
-        let options = match self.database.options() {
-            Ok(options) => options,
+    pub async fn run(self) -> ExitCode {
+        let made = match self.database.options() {
+            Ok(Configured::Sqlite(options)) => {
+                Sqlite::init(&options).map(|path| path.display().to_string()).map_err(told)
+            }
+            Ok(Configured::Postgres(options)) => {
+                let made = Postgres::init(&options).await;
+                made.map(|()| format!("the tables in {}", options.address)).map_err(told)
+            }
             Err(told) => return told,
         };
-        match Sqlite::init(&options) {
-            Ok(path) => {
-                print(&format!("made {}\n", path.display()));
+        match made {
+            Ok(made) => {
+                print(&format!("made {made}\n"));
                 ExitCode::SUCCESS
             }
             Err(error) => {
@@ -31,4 +38,8 @@ impl Init {
             }
         }
     }
+}
+
+fn told(error: impl std::fmt::Display) -> String {
+    error.to_string()
 }

@@ -6,8 +6,9 @@ use clap::Args;
 
 use super::database::Database;
 use super::{complain, print, setup};
+use crate::config::Database as Configured;
 use crate::settle::ProcessId;
-use crate::store::Sqlite;
+use crate::store::{Postgres, Sqlite};
 
 #[derive(Debug, Args)]
 pub struct Restored {
@@ -16,19 +17,27 @@ pub struct Restored {
 }
 
 impl Restored {
-    pub fn run(self) -> ExitCode {
-        let options = match self.database.options() {
-            Ok(options) => options,
+    pub async fn run(self) -> ExitCode {
+        let database = match self.database.options() {
+            Ok(database) => database,
             Err(told) => return told,
         };
-        match Sqlite::begin_generation(&options, ProcessId(setup::seed())) {
+        let name = database.to_string();
+        let begun = match database {
+            Configured::Sqlite(options) => {
+                let process = ProcessId(setup::seed());
+                Sqlite::begin_generation(&options, process).map_err(|error| error.to_string())
+            }
+            Configured::Postgres(options) => {
+                Postgres::begin_generation(*options).await.map_err(|error| error.to_string())
+            }
+        };
+        match begun {
             Ok(begun) => {
                 print(&format!(
-                    "{} is generation {}: {} open settles are never sent again; they are followed \
-                     if Douyin shows them, and rejected if it does not\n",
-                    options.path.display(),
-                    begun.number,
-                    begun.open_settles,
+                    "{name} is generation {}: {} open settles are never sent again; they are \
+                     followed if Douyin shows them, and rejected if it does not\n",
+                    begun.number, begun.open_settles,
                 ));
                 ExitCode::SUCCESS
             }

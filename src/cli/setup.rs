@@ -253,6 +253,7 @@ mod sandbox {
             "SETTLEMENT_DOUYIN_CA_FILE",
             "SETTLEMENT_DOUYIN_PROXY_CREDENTIALS_FILE",
             "SETTLEMENT_DOUYIN_PROXY_URL",
+            "SETTLEMENT_STORE_URL",
         ];
         let ours = |name: &&str| own.contains(name) || name.starts_with("SETTLEMENT_APPS_");
         let problem = |name| format!("{name}: a sandbox brings its own; unset it");

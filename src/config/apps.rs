@@ -61,8 +61,8 @@ pub(super) fn complete(
             let at = at(reading, "app_id");
             reading.problem(&at, format!("{} is {app_id} a second time", path("app_id")));
         }
-        let client_secret = match secret(&block.draft, environment) {
-            Ok(Secret { client_secret, warning }) => {
+        let client_secret = match client_secret(&block.draft, environment) {
+            Ok((client_secret, warning)) => {
                 let (at, path) = (at(reading, FILE), path(FILE));
                 warnings.extend(warning.map(|warning| format!("{at}: {path} {warning}")));
                 Some(client_secret)
@@ -124,37 +124,55 @@ pub(super) fn complete(
     (warnings, files)
 }
 
-struct Secret {
-    client_secret: SecretString,
-    warning: Option<&'static str>,
-}
+/// A secret, and a warning that follows the key of its file.
+type Secret = (SecretString, Option<&'static str>);
 
 /// The secret of an app; on an error the key at fault, and why.
-fn secret(app: &AppDraft, environment: &Environment) -> Result<Secret, (&'static str, String)> {
-    let one = "must stand alone: client_secret_env and client_secret_file exclude each other";
-    let (key, text, warning) = match (&app.client_secret_file, &app.client_secret_env) {
+fn client_secret(
+    app: &AppDraft,
+    environment: &Environment,
+) -> Result<Secret, (&'static str, String)> {
+    let env = (ENV, app.client_secret_env.as_deref());
+    let secrets = Secrets { env, file: (FILE, app.client_secret_file.as_deref()) };
+    let missing = || (ENV, format!("is missing, and so is {FILE}"));
+    secret(&secrets, environment)?.ok_or_else(missing)
+}
+
+/// The two keys that can name a secret, with their values.
+pub(super) struct Secrets<'a> {
+    pub env: (&'static str, Option<&'a str>),
+    pub file: (&'static str, Option<&'a str>),
+}
+
+/// The secret, if one is named; on an error the key at fault, and why.
+pub(super) fn secret(
+    Secrets { env: (env, name), file: (file, path) }: &Secrets<'_>,
+    environment: &Environment,
+) -> Result<Option<Secret>, (&'static str, String)> {
+    let (key, text, warning) = match (path, name) {
         (Some(path), None) => {
             let (text, warning) = super::read_secret(Path::new(path), SECRET_BYTES_MAX)
-                .map_err(|why| (FILE, format!("names a file that {why}")))?;
-            (FILE, text, warning)
+                .map_err(|why| (*file, format!("names a file that {why}")))?;
+            (*file, text, warning)
         }
         (None, Some(name)) => {
             let why = if environment.is_garbled(name) { "UTF-8" } else { "set" };
             let text = environment.get(name).map(str::to_owned);
-            let lost = || (ENV, format!("names a variable that is not {why}"));
-            (ENV, text.ok_or_else(lost)?, None)
+            let lost = || (*env, format!("names a variable that is not {why}"));
+            (*env, text.ok_or_else(lost)?, None)
         }
-        (Some(_), Some(_)) => return Err((FILE, one.to_owned())),
-        (None, None) => {
-            return Err((ENV, "is missing, and so is client_secret_file".to_owned()));
+        (Some(_), Some(_)) => {
+            let one = format!("must stand alone: {env} and {file} exclude each other");
+            return Err((file, one));
         }
+        (None, None) => return Ok(None),
     };
     match text.trim() {
         "" => Err((key, "names an empty secret".to_owned())),
         text if text.chars().any(char::is_control) => {
             Err((key, "names a secret that contains a control character".to_owned()))
         }
-        text => Ok(Secret { client_secret: SecretString::from(text.to_owned()), warning }),
+        text => Ok(Some((SecretString::from(text.to_owned()), warning))),
     }
 }
 

@@ -7,8 +7,8 @@ use super::{Config, Problems, knobs};
 /// For everything that no knob sizes: the log, listeners, timers, name lookups, an operator who
 /// looks at the process, and connections that are being turned away.
 pub(super) const DESCRIPTORS_RESERVED: u64 = 64;
-/// For one connection of the store: the database, its log and the index of that.
-const DESCRIPTORS_PER_STORE_CONNECTION: u64 = 3;
+/// The database, its log and the index of that.
+const DESCRIPTORS_PER_SQLITE_CONNECTION: u64 = 3;
 
 /// What needs descriptors, and how many.
 pub type Needs = Vec<(&'static str, u64)>;
@@ -25,15 +25,21 @@ impl Config {
             // One more for fetching a token.
             u64::from(app.budget.requests_in_flight).saturating_add(1)
         });
-        // The writer, what moves the log, and the check of a start.
-        let store = u64::from(self.sqlite.readers).saturating_add(3);
+        let store = match &self.store.url {
+            // One more, while one takes the place of another.
+            Some(_) => u64::from(self.store.connections_max).saturating_add(1),
+            // The writer, what moves the log, and the check of a start.
+            None => u64::from(self.sqlite.readers)
+                .saturating_add(3)
+                .saturating_mul(DESCRIPTORS_PER_SQLITE_CONNECTION),
+        };
         vec![
             ("server.connections_max", count(self.grpc.connections_max)),
             ("server.callback_connections_max", callbacks),
             ("admin", count(crate::http::admin::limits().connections_max)),
             ("requests_in_flight of the apps", in_flight.fold(0, u64::saturating_add)),
             ("douyin.idle_connections_max", count(self.douyin.idle_connections_max)),
-            ("store", store.saturating_mul(DESCRIPTORS_PER_STORE_CONNECTION)),
+            ("store", store),
             ("kept for the rest", DESCRIPTORS_RESERVED),
         ]
     }

@@ -115,8 +115,9 @@ fn too_far(kind: &str, blocks: usize) -> String {
 /// for their secrets.
 pub(super) fn report_unknown(reading: &mut Reading, environment: &Environment) {
     for name in environment.names() {
-        let secret =
+        let of_app =
             reading.apps.iter().any(|app| app.draft.client_secret_env.as_deref() == Some(name));
+        let secret = of_app || reading.config.store.password_env.as_deref() == Some(name);
         let of_block = block_knob(&APPS, name).is_some() || block_knob(&CALLERS, name).is_some();
         let known = name == CONFIG_VARIABLE || of_block || knob(name).is_some();
         if secret || known || is_service_link(name, environment.get(name).unwrap_or_default()) {

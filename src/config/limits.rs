@@ -445,5 +445,17 @@ fn store(config: &Config) -> Vec<Row> {
         ("reads that wait or run", count(sqlite.reads_max), "`STORE_UNAVAILABLE`"),
         ("writes that wait", count(sqlite.queue_jobs_max), "`STORE_UNAVAILABLE`"),
         ("writes in one transaction", count(sqlite.batch_jobs_max), "the next transaction"),
+        (
+            "PostgreSQL: connections (`store.connections_max`)",
+            count(config.store.connections_max),
+            "operations wait 5 s, then `STORE_UNAVAILABLE`",
+        ),
+        ("PostgreSQL: operations that wait or run", count(4_096), "`STORE_UNAVAILABLE`"),
+        ("PostgreSQL: time of a statement", "4 s".to_owned(), "it changes nothing"),
+        (
+            "PostgreSQL: time until an answer",
+            "6 s".to_owned(),
+            "the connection is closed, and a write is in doubt",
+        ),
     ]
 }

@@ -24,6 +24,7 @@ mod limits;
 mod nearest;
 mod reading;
 mod reference;
+mod store;
 mod table;
 mod tls;
 mod token_files;
@@ -56,6 +57,7 @@ pub use reading::SetBy;
 #[cfg(test)]
 pub(crate) use reference::{keys, keys_of_files};
 pub use reference::{markdown, toml};
+pub use store::{Database, StoreConfig};
 pub use tls::{ListenerTls, Tls};
 pub use way::WayConfig;
 
@@ -77,6 +79,7 @@ pub struct Config {
     pub grpc_addr: SocketAddr,
     pub grpc_tls: ListenerTls,
     pub sqlite: SqliteOptions,
+    pub store: StoreConfig,
     pub douyin: ClientConfig,
     pub way: WayConfig,
     pub apps: Vec<AppConfig>,
@@ -127,6 +130,7 @@ impl Default for Config {
             grpc_addr: SocketAddr::from(([127, 0, 0, 1], 50051)),
             grpc_tls: ListenerTls::default(),
             sqlite: SqliteOptions::new(Path::new("data").join(DATABASE)),
+            store: StoreConfig::default(),
             douyin: ClientConfig::default(),
             way: WayConfig::default(),
             apps: Vec::new(),
@@ -243,6 +247,7 @@ impl Config {
         warnings.extend(callers::complete(&mut reading, &files));
         environment::report_unknown(&mut reading, environment);
         if !reading.file_lost {
+            warnings.extend(store::complete(&mut reading, environment));
             warnings.extend(way::complete(&mut reading));
             warnings.extend(checks::check(&mut reading));
         }
@@ -276,13 +281,18 @@ impl Config {
         })
     }
 
-    /// The database, even if other values are wrong: making one needs no secret.
+    /// The database, even if other values are wrong: making one needs no app's secret.
     pub fn load_database(
         source: Source<'_>,
         environment: &Environment,
         flags: Flags,
-    ) -> Result<SqliteOptions, Problems> {
-        load_one(source, environment, flags, |c| ("store.sqlite_path", c.sqlite.clone()))
+    ) -> Result<Database, Problems> {
+        let mut reading = read(source, environment, flags);
+        store::complete(&mut reading, environment);
+        if reading.file_lost || reading.bad.iter().any(|key| key.starts_with("store.")) {
+            return Err(reading.into_problems());
+        }
+        Ok(reading.config.database())
     }
 }
 

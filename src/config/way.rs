@@ -77,7 +77,9 @@ fn credentials_of(path: &str) -> Result<(Credentials, Option<&'static str>), Str
     Ok((credentials, warning))
 }
 
-fn authorities_of(path: &str) -> Result<(Authorities, Vec<CertificateDer<'static>>), String> {
+pub(super) fn authorities_of(
+    path: &str,
+) -> Result<(Authorities, Vec<CertificateDer<'static>>), String> {
     let text = super::read_bounded(Path::new(path), CA_BYTES_MAX)?;
     let authorities = Authorities::parse(&text).map_err(|bad| bad.to_string())?;
     let all = CertificateDer::pem_slice_iter(text.as_bytes()).flatten().collect();

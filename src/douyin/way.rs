@@ -128,7 +128,7 @@ impl Authorities {
         self.0.len()
     }
 
-    pub(super) fn store(&self) -> Arc<RootCertStore> {
+    pub fn store(&self) -> Arc<RootCertStore> {
         Arc::clone(&self.0)
     }
 }

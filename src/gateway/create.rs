@@ -344,7 +344,9 @@ impl Gateway {
         let submit_before = create.submit_before.unwrap_or(longest);
         let request = Request::new(create.content.clone(), sent_ext, body, submit_before);
         let request = Request { created_by: create.by.clone(), trace, ..request };
+        let version = self.0.store.first_version();
         let record = Record::submitted(create.key.clone(), request, first.permission);
+        let record = Record { version, ..record };
         if self.0.store.may_have_forgotten() { record.perhaps_forgotten() } else { record }
     }
 

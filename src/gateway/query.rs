@@ -194,7 +194,7 @@ impl Gateway {
             return Ok(None);
         };
         let now = self.0.clock.now();
-        let record = Record::adopted(key, report, now);
+        let mut record = Record::adopted(key, report, now);
         let due = match (seen.source, record.is_final()) {
             // A callback shows less than a query, so a query follows.
             (Source::Callback, true | false) => NewDue::In(Duration::ZERO),
@@ -202,6 +202,7 @@ impl Gateway {
             (_, false) => NewDue::In(self.wait(&record.key, 0)),
         };
         for _ in 0..ADOPT_TRIES_MAX {
+            record.version = self.0.store.first_version();
             match self.0.store.insert(record.clone(), seen.source, seen.by.clone(), due).await? {
                 Insert::Inserted => {
                     if let NewDue::In(wait) = due {

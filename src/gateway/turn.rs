@@ -15,7 +15,7 @@ use crate::settle::{
     Answers, Asked, By, Due, Key, Learned, Observation, Permission, PermissionId, Progress, Record,
     Report, Role, Scope, Source, Step, permit, schedule,
 };
-use crate::store::{self, Claim, FIRST_FENCE, Fence, Swap, Swapped};
+use crate::store::{self, Claim, Fence, Swap, Swapped, first_fence};
 use crate::trace;
 
 /// A permission given just now, and when by the clock that never jumps. The send must leave within
@@ -90,7 +90,7 @@ impl Gateway {
         let (gateway, app) = (self.clone(), Arc::clone(app));
         let progress = Progress::of_creator(&record);
         let permitted = Some((first.permission.id, first.at));
-        Turn { gateway, app, fence: FIRST_FENCE, progress, record, permitted, request }
+        Turn { gateway, app, fence: first_fence(&record), progress, record, permitted, request }
     }
 
     /// The turn of a worker that claimed the settle.

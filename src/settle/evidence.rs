@@ -73,6 +73,15 @@ impl Evidence {
         self.last_permission = Some(permission);
     }
 
+    /// The store went back to an earlier state while the settle was open, this many times since the
+    /// evidence was written. `lost` stands for what may have been sent meanwhile.
+    pub fn set_back(&mut self, times: u32, lost: Permission) {
+        self.lost = self.lost.saturating_add(times);
+        self.set_back = true;
+        (self.stopped, self.stop_confirmed) = (false, false);
+        self.last_permission = Some(lost);
+    }
+
     /// The definite answer to one send: takes away its permission, if that is still there.
     pub(super) fn answer(&mut self, answered: PermissionId) {
         self.open.retain(|permission| permission.id != answered);

@@ -13,6 +13,7 @@ mod swaps;
 mod sweeps;
 mod unfinished;
 
+use super::postgres::tests::server::{Database, Server};
 use super::{Sqlite, SqliteOptions, Store};
 use crate::clock::Clock;
 use crate::settle::Key;
@@ -26,12 +27,13 @@ pub(super) struct Subject {
 /// What a test needs beside the contract: to write as a newer version would.
 enum Backdoor {
     Sqlite { directory: tempfile::TempDir },
+    Postgres { database: Database },
 }
 
 impl Subject {
     /// Writes a value into a column of the settle's own table, past everything; `column.field`: a
     /// JSON value into a field of a structure.
-    fn overwrite(&self, key: &Key, column: &str, value: &str) {
+    async fn overwrite(&self, key: &Key, column: &str, value: &str) {
         match &self.backdoor {
             Backdoor::Sqlite { directory } => {
                 let connection = sqlite::as_another_program(&sqlite::path(directory));
@@ -44,6 +46,9 @@ impl Subject {
                 let update = format!("UPDATE settle SET {assignment} WHERE out_settle_no = ?");
                 let changed = connection.execute(&update, [value, key.out_settle_no.as_str()]);
                 assert_eq!(changed, Ok(1));
+            }
+            Backdoor::Postgres { database } => {
+                postgres::overwrite(database, key, column, value).await;
             }
         }
     }
@@ -74,11 +79,76 @@ pub(super) mod sqlite {
     }
 }
 
+pub(super) mod postgres {
+    use super::*;
+    use std::sync::Arc;
+
+    use crate::store::{Postgres, PostgresOptions};
+
+    pub(super) async fn make_store() -> Subject {
+        make(|_, _| {}).await
+    }
+
+    pub(super) async fn make(choose: impl FnOnce(&mut PostgresOptions, &Database)) -> Subject {
+        let database = Server::shared().database().await;
+        // It stands still: the suite moves it.
+        let time = Some(Clock::drifting(fixtures::NOW, -1_000_000));
+        let mut options = PostgresOptions { time, ..PostgresOptions::new(database.address()) };
+        // However busy the machine of the tests is.
+        options.connection_wait = std::time::Duration::from_secs(60);
+        choose(&mut options, &database);
+        Postgres::init(&options).await.unwrap();
+        let store = Store::Postgres(Arc::new(Postgres::open(options).await.unwrap()));
+        Subject { store, backdoor: Backdoor::Postgres { database } }
+    }
+
+    pub(super) async fn overwrite(database: &Database, key: &Key, column: &str, value: &str) {
+        let client = database.as_another_program().await;
+        let number = key.out_settle_no.as_str();
+        let (column, value) = match column.split_once('.') {
+            None => (column, value.to_owned()),
+            Some((column, path)) => {
+                let select = format!("SELECT {column} FROM settle WHERE out_settle_no = $1");
+                let row = client.query_one(&select, &[&number]).await.unwrap();
+                let mut json: serde_json::Value = serde_json::from_str(row.get(0)).unwrap();
+                let field = path.split('.').fold(&mut json, |json, field| &mut json[field]);
+                *field = serde_json::from_str(value).unwrap();
+                (column, json.to_string())
+            }
+        };
+        let value = value.replace('\'', "''");
+        let update = format!("UPDATE settle SET {column} = '{value}' WHERE out_settle_no = $1");
+        assert_eq!(client.execute(&update, &[&number]).await.unwrap(), 1);
+    }
+}
+
+/// Without anything that a pooler or a compatible engine may not have.
+pub(super) mod plain_postgres {
+    use super::*;
+
+    pub(super) async fn make_store() -> Subject {
+        postgres::make(|options, _| options.plain = true).await
+    }
+}
+
+/// Behind a pooler that gives each transaction another connection.
+pub(super) mod pooled_postgres {
+    use super::*;
+
+    pub(super) async fn make_store() -> Subject {
+        let pooled = |options: &mut crate::store::PostgresOptions, database: &Database| {
+            options.plain = true;
+            options.address = database.pooled_address();
+        };
+        postgres::make(pooled).await
+    }
+}
+
 /// The whole suite on one backend. A sentence that is missing here is dead code, which fails the
 /// build.
 macro_rules! run_on {
-    ($backend:ident, $suite:ident) => {
-        run_on!($backend, $suite:
+    ($backend:ident, $suite:ident, #[$test:meta]) => {
+        run_on!($backend, $suite, #[$test]:
             records::every_field_of_a_record_comes_back_by_either_id,
             records::an_absent_settle_is_none,
             records::a_second_insert_of_a_key_finds_the_first_record,
@@ -152,10 +222,10 @@ macro_rules! run_on {
             model::random_operations_end_as_in_the_model,
         );
     };
-    ($backend:ident, $suite:ident: $($module:ident :: $name:ident,)*) => {
+    ($backend:ident, $suite:ident, #[$test:meta]: $($module:ident :: $name:ident,)*) => {
         mod $suite {
             $(
-                #[tokio::test(start_paused = true)]
+                #[$test]
                 async fn $name() {
                     super::$module::$name(super::$backend::make_store().await).await;
                 }
@@ -164,4 +234,8 @@ macro_rules! run_on {
     };
 }
 
-run_on!(sqlite, on_sqlite);
+run_on!(sqlite, on_sqlite, #[tokio::test(start_paused = true)]);
+// The server takes real time, and the store's clock stands still.
+run_on!(postgres, on_postgres, #[tokio::test]);
+run_on!(plain_postgres, on_plain_postgres, #[tokio::test]);
+run_on!(pooled_postgres, on_pooled_postgres, #[tokio::test]);

@@ -34,7 +34,12 @@
 //!
 //! What it must not know: gRPC, Douyin's wire, what a transition is.
 
+mod columns;
+mod json;
+mod postgres;
+mod rows;
 mod sqlite;
+mod words;
 
 #[cfg(test)]
 mod contract_tests;
@@ -50,12 +55,14 @@ use crate::settle::{
     StateKind, TradeSystem,
 };
 
+pub use postgres::{BadAddress, Postgres, PostgresAddress, PostgresError, PostgresOptions};
 pub use sqlite::{Committer, Generation, Missing, OpenError, Purpose, Sqlite, SqliteOptions};
 
 /// A handle to the store; cheap to clone.
 #[derive(Clone)]
 pub enum Store {
     Sqlite(Arc<Sqlite>),
+    Postgres(Arc<Postgres>),
 }
 
 /// Why an operation failed, in terms of what is durable.
@@ -80,8 +87,10 @@ pub struct Fence(pub i64);
 /// How long after the store went back a caller may repeat a create whose record was lost.
 pub const FORGOTTEN_MAX: Duration = Duration::from_hours(30 * 24);
 
-/// The fence of the lease that an insert gives to the creator.
-pub const FIRST_FENCE: Fence = Fence(1);
+/// The fence of the lease that an insert gives to the creator of this record.
+pub fn first_fence(record: &Record) -> Fence {
+    Fence(record.version)
+}
 
 /// What [`Store::insert`] did.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -98,7 +107,7 @@ pub enum NewDue {
     None,
     /// Any worker may claim it after this delay.
     In(Duration),
-    /// The creator holds [`FIRST_FENCE`] for this long. Then the row is due.
+    /// The creator holds [`first_fence`] for this long. Then the row is due.
     Leased { lease: Duration },
 }
 
@@ -290,6 +299,17 @@ impl Store {
     pub fn has_one_process(&self) -> bool {
         match self {
             Store::Sqlite(sqlite) => sqlite.has_one_process(),
+            Store::Postgres(postgres) => postgres.has_one_process(),
+        }
+    }
+
+    /// The version of a record that is to be inserted. It is another one in each generation of the
+    /// store, so that what a process learned of a settle in an earlier one never fits a later one
+    /// under the same key.
+    pub fn first_version(&self) -> i64 {
+        match self {
+            Store::Sqlite(_) => 1,
+            Store::Postgres(postgres) => postgres.first_version(),
         }
     }
 
@@ -297,6 +317,7 @@ impl Store {
     pub fn may_have_forgotten(&self) -> bool {
         match self {
             Store::Sqlite(sqlite) => sqlite.may_have_forgotten(),
+            Store::Postgres(postgres) => postgres.may_have_forgotten(),
         }
     }
 
@@ -304,11 +325,13 @@ impl Store {
     fn clock(&self) -> &crate::clock::Clock {
         match self {
             Store::Sqlite(sqlite) => sqlite.clock(),
+            Store::Postgres(postgres) => postgres.clock(),
         }
     }
 
     /// Records a new settle with its first history entry and its due row, or finds the settle that
-    /// has its key or its `settle_id`. `by`: the caller on whose request it is recorded.
+    /// has its key or its `settle_id`. Its version is [`Store::first_version`]. `by`: the caller on
+    /// whose request it is recorded.
     pub async fn insert(
         &self,
         record: Record,
@@ -318,12 +341,14 @@ impl Store {
     ) -> Result<Insert, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.insert(record, source, by, due).await,
+            Store::Postgres(postgres) => Box::pin(postgres.insert(record, source, by, due)).await,
         }
     }
 
     pub async fn get(&self, key: &Key) -> Result<Option<Record>, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.get(key).await,
+            Store::Postgres(postgres) => Box::pin(postgres.get(key)).await,
         }
     }
 
@@ -335,12 +360,16 @@ impl Store {
     ) -> Result<Option<Record>, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.get_by_settle_id(app_id, trade_system, settle_id).await,
+            Store::Postgres(postgres) => {
+                Box::pin(postgres.get_by_settle_id(app_id, trade_system, settle_id)).await
+            }
         }
     }
 
     pub async fn swap(&self, swap: Swap) -> Result<Swapped, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.swap(swap).await,
+            Store::Postgres(postgres) => Box::pin(postgres.swap(swap)).await,
         }
     }
 
@@ -353,6 +382,7 @@ impl Store {
     ) -> Result<Vec<Claim>, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.claim_due(app_id, limits).await,
+            Store::Postgres(postgres) => Box::pin(postgres.claim_due(app_id, limits)).await,
         }
     }
 
@@ -360,6 +390,7 @@ impl Store {
     pub async fn claim(&self, key: &Key, lease: Duration) -> Result<Option<Claim>, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.claim(key, lease).await,
+            Store::Postgres(postgres) => Box::pin(postgres.claim(key, lease)).await,
         }
     }
 
@@ -367,6 +398,7 @@ impl Store {
     pub async fn release(&self, key: &Key, fence: Fence, release: Release) -> Result<bool, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.release(key, fence, release).await,
+            Store::Postgres(postgres) => Box::pin(postgres.release(key, fence, release)).await,
         }
     }
 
@@ -375,6 +407,7 @@ impl Store {
     pub async fn remove_due(&self, key: &Key, fence: Fence) -> Result<bool, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.remove_due(key, fence).await,
+            Store::Postgres(postgres) => Box::pin(postgres.remove_due(key, fence)).await,
         }
     }
 
@@ -389,6 +422,7 @@ impl Store {
     ) -> Result<Option<Duration>, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.nudge(key, wait, gap).await,
+            Store::Postgres(postgres) => Box::pin(postgres.nudge(key, wait, gap)).await,
         }
     }
 
@@ -396,6 +430,7 @@ impl Store {
     pub async fn next_due(&self, app_id: &AppId) -> Result<Option<Duration>, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.next_due(app_id).await,
+            Store::Postgres(postgres) => Box::pin(postgres.next_due(app_id)).await,
         }
     }
 
@@ -403,6 +438,7 @@ impl Store {
     pub async fn scheduled(&self, key: &Key) -> Result<Option<Scheduled>, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.scheduled(key).await,
+            Store::Postgres(postgres) => Box::pin(postgres.scheduled(key)).await,
         }
     }
 
@@ -410,6 +446,7 @@ impl Store {
     pub async fn history(&self, key: &Key, entries_max: u32) -> Result<Vec<HistoryEntry>, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.history(key, entries_max).await,
+            Store::Postgres(postgres) => Box::pin(postgres.history(key, entries_max)).await,
         }
     }
 
@@ -421,6 +458,7 @@ impl Store {
     pub async fn list(&self, query: &ListQuery) -> Result<Listed, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.list(query).await,
+            Store::Postgres(postgres) => Box::pin(postgres.list(query)).await,
         }
     }
 
@@ -430,6 +468,7 @@ impl Store {
     pub async fn open_settles(&self) -> Result<Vec<(AppId, u64)>, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.open_settles().await,
+            Store::Postgres(postgres) => Box::pin(postgres.open_settles()).await,
         }
     }
 
@@ -440,6 +479,7 @@ impl Store {
     pub async fn sweep(&self, cursor: SweepCursor, rows_max: u32) -> Result<Swept, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.sweep(cursor, rows_max).await,
+            Store::Postgres(postgres) => Box::pin(postgres.sweep(cursor, rows_max)).await,
         }
     }
 
@@ -453,18 +493,21 @@ impl Store {
     ) -> Result<UnfinishedPage, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.unfinished(cursor, rows_max).await,
+            Store::Postgres(postgres) => Box::pin(postgres.unfinished(cursor, rows_max)).await,
         }
     }
 
     pub async fn token(&self, app_id: &AppId) -> Result<Option<StoredToken>, Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.token(app_id).await,
+            Store::Postgres(postgres) => Box::pin(postgres.token(app_id)).await,
         }
     }
 
     pub async fn save_token(&self, app_id: &AppId, token: StoredToken) -> Result<(), Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.save_token(app_id, token).await,
+            Store::Postgres(postgres) => Box::pin(postgres.save_token(app_id, token)).await,
         }
     }
 
@@ -472,6 +515,7 @@ impl Store {
     pub fn path(&self) -> &std::path::Path {
         match self {
             Store::Sqlite(sqlite) => sqlite.path(),
+            Store::Postgres(postgres) => postgres.path(),
         }
     }
 
@@ -479,6 +523,7 @@ impl Store {
     pub fn commits(&self) -> u64 {
         match self {
             Store::Sqlite(sqlite) => sqlite.commits(),
+            Store::Postgres(postgres) => postgres.commits(),
         }
     }
 
@@ -487,6 +532,7 @@ impl Store {
     pub async fn ping(&self) -> Result<(), Error> {
         match self {
             Store::Sqlite(sqlite) => sqlite.ping().await,
+            Store::Postgres(postgres) => Box::pin(postgres.ping()).await,
         }
     }
 
@@ -495,6 +541,7 @@ impl Store {
     pub async fn writer_ended(&self) {
         match self {
             Store::Sqlite(sqlite) => sqlite.writer_ended().await,
+            Store::Postgres(postgres) => postgres.writer_ended().await,
         }
     }
 
@@ -502,6 +549,7 @@ impl Store {
     pub async fn close(&self) {
         match self {
             Store::Sqlite(sqlite) => sqlite.close().await,
+            Store::Postgres(postgres) => Box::pin(postgres.close()).await,
         }
     }
 }

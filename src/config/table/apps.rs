@@ -19,15 +19,7 @@ pub(super) const APP: &[Knob<AppDraft>] = &[
         key: "client_secret_env",
         slot: Slot::Optional {
             of: |app| &mut app.client_secret_env,
-            rule: &Rule {
-                unit: "name",
-                bounds: "a variable that is set and not empty",
-                check: |name| {
-                    let letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
-                    let must = "must be the name of an environment variable";
-                    if name.chars().all(letter) { Ok(()) } else { Err(must.to_owned()) }
-                },
-            },
+            rule: &VARIABLE,
             example: Example::Active("DOUYIN_CLIENT_SECRET"),
         },
         meaning: "The environment variable that holds the client secret.",
@@ -122,3 +114,14 @@ pub(super) const APP: &[Knob<AppDraft>] = &[
                   likewise.",
     },
 ];
+
+/// The name of a variable that holds a secret.
+pub(super) static VARIABLE: Rule = Rule {
+    unit: "name",
+    bounds: "a variable that is set and not empty",
+    check: |name| {
+        let letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let must = "must be the name of an environment variable";
+        if name.chars().all(letter) { Ok(()) } else { Err(must.to_owned()) }
+    },
+};

@@ -9,6 +9,9 @@ use crate::store::{Claim, ClaimLimits, Error, Fence, Insert, NewDue, Store, Swap
 /// When every test begins.
 pub(in crate::store) const NOW: Timestamp = Timestamp::from_ms(1_790_000_000_000);
 
+/// The fence that the insert of a record of version 1 gives to its creator.
+pub(in crate::store) const FIRST_FENCE: Fence = Fence(1);
+
 pub(in crate::store) fn after_ms(ms: u64) -> Timestamp {
     NOW.plus(Duration::from_millis(ms))
 }

@@ -342,7 +342,7 @@ pub(super) async fn a_settle_that_cannot_be_read_is_told_on_its_page_and_only_th
         ("state", "FROM_THE_FUTURE", false),
     ];
     for (column, value, readable) in unknown {
-        subject.overwrite(&key("unreadable"), column, value);
+        subject.overwrite(&key("unreadable"), column, value).await;
         for query in [&any, &in_states(&[StateKind::Processing]), &of_order("fact-order")] {
             let answer = store.list(query).await;
             assert_eq!(answer.is_ok(), readable, "{column}: {answer:?}");

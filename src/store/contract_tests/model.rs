@@ -9,8 +9,7 @@ use super::fixtures::*;
 use crate::clock::Timestamp;
 use crate::settle::*;
 use crate::store::{
-    Claim, ClaimLimits, FIRST_FENCE, Fence, Insert, ListQuery, Listed, NewDue, Store, Swap,
-    Swapped, SweepCursor,
+    Claim, ClaimLimits, Fence, Insert, ListQuery, Listed, NewDue, Store, Swap, Swapped, SweepCursor,
 };
 
 const STEPS: u32 = 1_500;

@@ -5,7 +5,7 @@ use secrecy::ExposeSecret;
 use super::Subject;
 use super::fixtures::*;
 use crate::settle::*;
-use crate::store::{Error, FIRST_FENCE, Insert, NewDue, StoredToken, Swap, Swapped};
+use crate::store::{Error, Insert, NewDue, StoredToken, Swap, Swapped};
 use crate::trace::TraceParent;
 
 /// Each state, each origin, each source; everything optional once set and once not.
@@ -174,7 +174,7 @@ pub(super) async fn the_same_numbers_in_another_trade_system_are_another_settle(
     let store = &subject.store;
     let there = adopted(key("1"), State::Processing { settle_id: settle_id("ots1") });
     insert(store, &there, due_now()).await;
-    subject.overwrite(&there.key, "trade_system", "FROM_THE_FUTURE");
+    subject.overwrite(&there.key, "trade_system", "FROM_THE_FUTURE").await;
     assert_eq!(store.get(&there.key).await, Ok(None));
     assert_eq!(by_settle_id(store, &there.key, &settle_id("ots1")).await, Ok(None));
     assert_eq!(claim(store, NOW).await, []);
@@ -261,7 +261,7 @@ pub(super) async fn a_row_with_an_unknown_word_is_neither_read_nor_claimed_nor_r
             resolved: None,
         });
         insert(store, &record, due_now()).await;
-        subject.overwrite(&record.key, column, "FROM_THE_FUTURE");
+        subject.overwrite(&record.key, column, "FROM_THE_FUTURE").await;
 
         let read = by_settle_id(store, &record.key, &number).await;
         assert!(blames(&read, column), "{column}: {read:?}");
@@ -286,13 +286,13 @@ pub(super) async fn a_row_of_newer_rules_is_read_and_neither_claimed_nor_rewritt
     let store = &subject.store;
     let record = submitted(key("1"));
     insert(store, &record, due_now()).await;
-    subject.overwrite(&record.key, "rules", &(RULES + 1).to_string());
+    subject.overwrite(&record.key, "rules", &(RULES + 1).to_string()).await;
     assert_eq!(store.get(&record.key).await, Ok(Some(record.clone())));
     assert_eq!(claim(store, after_ms(5)).await, []);
     assert_eq!(next_due(store, &record.key.app_id).await, Ok(None));
     let swapped = store.swap(fact(next(&record, |_| {}))).await;
     assert!(matches!(swapped, Err(Error::Unreadable(_))), "{swapped:?}");
-    subject.overwrite(&record.key, "rules", &RULES.to_string());
+    subject.overwrite(&record.key, "rules", &RULES.to_string()).await;
     assert_eq!(store.swap(fact(next(&record, |_| {}))).await, Ok(Swapped::Done));
     assert_eq!(claim(store, after_ms(5)).await.len(), 1);
 }
@@ -312,7 +312,7 @@ pub(super) async fn a_row_with_an_unknown_structure_is_not_read(subject: Subject
         record.facts = full_facts();
         record.last_error = Some(failure(23_000));
         insert(store, &record, due_now()).await;
-        subject.overwrite(&record.key, place, newer);
+        subject.overwrite(&record.key, place, newer).await;
         let read = store.get(&record.key).await;
         let column = place.split('.').next().unwrap();
         assert!(blames(&read, column), "{place}: {read:?}");
@@ -327,7 +327,7 @@ pub(super) async fn a_row_with_an_unknown_reason_is_read_claimed_and_rewritten(s
     record.last_error = Some(failure(23_000));
     insert(store, &record, due_now()).await;
     for place in ["last_error", "evidence.refused", "evidence.unlisted.failure"] {
-        subject.overwrite(&record.key, place, r#"{"reason":"FROM_THE_FUTURE"}"#);
+        subject.overwrite(&record.key, place, r#"{"reason":"FROM_THE_FUTURE"}"#).await;
     }
     let newer = Failure { reason: RecordedReason::parse("FROM_THE_FUTURE"), douyin: None };
     record.last_error = Some(newer.clone());

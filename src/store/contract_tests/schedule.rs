@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Subject;
 use super::fixtures::*;
 use crate::settle::*;
-use crate::store::{ClaimLimits, FIRST_FENCE, Fence, NewDue, Store, Swap, Swapped};
+use crate::store::{ClaimLimits, Fence, NewDue, Store, Swap, Swapped};
 
 async fn due(store: &Store, number: &str, due_at: crate::clock::Timestamp) -> Record {
     let mut record = submitted(key(number));

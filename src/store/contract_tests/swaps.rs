@@ -3,7 +3,7 @@
 use super::Subject;
 use super::fixtures::*;
 use crate::settle::*;
-use crate::store::{Absorbed, Error, FIRST_FENCE, Fence, NewDue, Store, Swap, Swapped};
+use crate::store::{Absorbed, Error, Fence, NewDue, Store, Swap, Swapped};
 
 async fn created(store: &Store) -> Record {
     let record = submitted(key("1"));

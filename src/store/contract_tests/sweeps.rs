@@ -6,7 +6,7 @@ use super::Subject;
 use super::fixtures::*;
 use crate::clock::Timestamp;
 use crate::settle::*;
-use crate::store::{FIRST_FENCE, NewDue, Store, Swap, Swapped, SweepCursor};
+use crate::store::{NewDue, Store, Swap, Swapped, SweepCursor};
 
 fn succeeded(number: &str) -> Record {
     adopted(key(number), State::Succeeded { settle_id: settle_id(&format!("ots-{number}")) })
@@ -147,10 +147,10 @@ pub(super) async fn a_sweep_does_not_touch_what_it_cannot_read(subject: Subject)
     for column in ["state", "origin", "contradiction_source"] {
         let missing = key(&format!("missing {column}"));
         insert(store, &submitted(missing.clone()), NewDue::None).await;
-        subject.overwrite(&missing, column, "FROM_THE_FUTURE");
+        subject.overwrite(&missing, column, "FROM_THE_FUTURE").await;
         let superfluous = succeeded(&format!("superfluous {column}"));
         insert(store, &superfluous, due_now()).await;
-        subject.overwrite(&superfluous.key, column, "FROM_THE_FUTURE");
+        subject.overwrite(&superfluous.key, column, "FROM_THE_FUTURE").await;
         assert_eq!(sweep(store, NOW, 100).await, (0, 0), "{column}");
         assert_eq!(due_at(store, &missing).await, Ok(None), "{column}");
         assert_eq!(due_at(store, &superfluous.key).await, Ok(Some(NOW)), "{column}");
@@ -196,7 +196,7 @@ pub(super) async fn settles_that_are_not_final_are_counted_by_app(subject: Subje
     assert_eq!(store.swap(fact(rejected)).await, Ok(Swapped::Done));
     assert_eq!(store.open_settles().await, open(4, 2));
     // This version does not know that it is final.
-    subject.overwrite(&first.key, "state", "FROM_THE_FUTURE");
+    subject.overwrite(&first.key, "state", "FROM_THE_FUTURE").await;
     assert_eq!(store.open_settles().await, open(4, 3));
 }
 

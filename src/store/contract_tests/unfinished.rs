@@ -87,8 +87,8 @@ pub(super) async fn a_settle_that_cannot_be_read_is_not_at_its_end(subject: Subj
     insert(store, &submitted(key("1")), NewDue::None).await;
     insert(store, &submitted(key("2")), NewDue::None).await;
     insert(store, &state("3", StateKind::Succeeded), NewDue::None).await;
-    subject.overwrite(&key("1"), "state", "FROZEN");
-    subject.overwrite(&key("2"), "origin", "NEWER");
+    subject.overwrite(&key("1"), "state", "FROZEN").await;
+    subject.overwrite(&key("2"), "origin", "NEWER").await;
     let found: BTreeSet<_> = round(store, 1).await.into_iter().collect();
     assert_eq!(found, BTreeSet::from(["unreadable 1", "unreadable 2"].map(str::to_owned)));
 }

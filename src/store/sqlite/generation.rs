@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::json::Stored as _;
-use super::words::{OriginKind, Word, readable_sql, state_in_sql};
+use super::super::json::Stored as _;
+use super::super::words::{OriginKind, Word, readable_sql, state_in_sql};
 use super::{Purpose, Sqlite, SqliteOptions, open};
 use crate::clock::Timestamp;
 use crate::settle::{Permission, PermissionId, ProcessId, RULES, StateKind};

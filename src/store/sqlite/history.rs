@@ -3,36 +3,11 @@
 
 use rusqlite::{Connection, params};
 
-use super::columns::{Cursor, Fault};
-use super::json::Stored as _;
-use super::words::Word;
+use super::super::columns::Cursor;
+use super::super::rows::LateEntry;
+use super::super::words::Word;
+use super::columns::Fault;
 use crate::settle::{HistoryEntry, Key};
-
-/// The last revision whose entry is in the row of its settle. Few settles have more than four.
-const IN_ROW_MAX: i64 = 16;
-
-/// What entries add to the row of their settle, and what become rows of their own.
-pub(super) fn spelled<'a>(
-    entries: impl IntoIterator<Item = &'a HistoryEntry>,
-) -> (String, Vec<LateEntry>) {
-    let (mut lines, mut late) = (String::new(), Vec::new());
-    for entry in entries {
-        let json = entry.to_json();
-        if entry.revision > IN_ROW_MAX {
-            late.push(LateEntry { revision: entry.revision, json });
-        } else {
-            lines.push_str(&json);
-            lines.push('\n');
-        }
-    }
-    (lines, late)
-}
-
-/// An entry that does not go into the row of its settle.
-pub(super) struct LateEntry {
-    revision: i64,
-    json: String,
-}
 
 pub(super) fn insert_late(
     connection: &Connection,
@@ -77,15 +52,15 @@ fn read(connection: &Connection, key: &Key, entries_max: u32) -> Result<Vec<Hist
     let (id, lines) = (cursor.int()?, cursor.text()?);
     for line in lines.lines() {
         let Some(left) = entries_left.checked_sub(1) else { break };
-        entries.push(HistoryEntry::from_json(line).ok_or_else(|| cursor.unknown())?);
+        entries.push(cursor.parsed(line)?);
         entries_left = left;
     }
     let mut statement = connection.prepare_cached(SELECT_LATE)?;
     let mut rows = statement.query(params![id, entries_left])?;
     while let Some(row) = rows.next()? {
         let mut cursor = Cursor::new(row);
-        let entry = HistoryEntry::from_json(&cursor.text()?);
-        entries.push(entry.ok_or_else(|| cursor.unknown())?);
+        let json = cursor.text()?;
+        entries.push(cursor.parsed(&json)?);
     }
     Ok(entries)
 }

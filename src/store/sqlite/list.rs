@@ -6,10 +6,11 @@ use std::sync::LazyLock;
 use rusqlite::Connection;
 use rusqlite::types::ToSql;
 
+use super::super::columns::Cursor;
+use super::super::words::Word;
 use super::super::{ListQuery, Listed, Position};
-use super::columns::{Cursor, Fault};
+use super::columns::Fault;
 use super::rows::record_by_row;
-use super::words::Word;
 use crate::clock::Timestamp;
 use crate::settle::{AppId, StateKind};
 

@@ -15,7 +15,6 @@ mod files;
 mod generation;
 mod history;
 mod job;
-mod json;
 mod list;
 mod lock;
 mod log;
@@ -32,7 +31,6 @@ mod settles;
 mod sweep;
 mod tokens;
 mod unfinished;
-mod words;
 mod writer;
 
 #[cfg(test)]

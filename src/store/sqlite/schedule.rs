@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
+use super::super::columns::Cursor;
+use super::super::words::{Word, readable_sql};
 use super::super::{Claim, ClaimLimits, Fence};
-use super::columns::{Binder, Cursor, Fault};
+use super::columns::{Binder, Fault};
 use super::settles::find;
-use super::words::{Word, readable_sql};
 use crate::clock::Timestamp;
 use crate::settle::{AppId, Key, OutSettleNo, Release};
 
@@ -24,15 +25,15 @@ pub(super) struct NewRow {
 }
 
 impl NewRow {
-    /// In the order of [`super::rows::SCHEDULE`].
+    /// In the order of [`super::super::rows::SCHEDULE`].
     pub(super) fn bind(&self, binder: &mut Binder<'_, '_>) -> rusqlite::Result<()> {
         binder.put(self.fence.0)?;
-        binder.time_opt(self.due_at)?;
-        binder.time_opt(self.lease_until)?;
-        binder.time_opt(None)?;
-        binder.time_opt(self.attempted_at)?;
-        binder.put(0)?;
-        binder.put(0)
+        binder.put(self.due_at)?;
+        binder.put(self.lease_until)?;
+        binder.put(None::<Timestamp>)?;
+        binder.put(self.attempted_at)?;
+        binder.put(0_u32)?;
+        binder.put(0_u32)
     }
 }
 

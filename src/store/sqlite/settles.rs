@@ -5,16 +5,17 @@ use std::sync::LazyLock;
 
 use rusqlite::{Connection, params};
 
-use super::super::{Absorbed, FIRST_FENCE, Fence, Insert, NewDue, Swap, Swapped};
+use super::super::columns::{Cursor, Value};
+use super::super::rows::{CHANGING, LateEntry, Spelled, listed_order_no, origin_kind, spelled};
+use super::super::words::{OriginKind, Word, readable_sql};
+use super::super::{Absorbed, Fence, Insert, NewDue, Swap, Swapped, first_fence};
 use super::batch::Batch;
-use super::columns::{Binder, Cursor, Fault};
-use super::history::{LateEntry, insert_late, spelled};
+use super::columns::{Binder, Fault};
+use super::history::insert_late;
 use super::rows::{
-    CHANGING, INSERT_SETTLE, Spelled, bind_key, listed_order_no, origin_kind, record_by_key,
-    record_by_settle_id, update_origin,
+    INSERT_SETTLE, bind_key, bind_new, record_by_key, record_by_settle_id, update_origin,
 };
 use super::schedule::{self, NewRow};
-use super::words::{OriginKind, Word, readable_sql};
 use crate::clock::Timestamp;
 use crate::settle::{Due, HistoryEntry, Key, Origin, Record};
 
@@ -29,7 +30,7 @@ impl NewSettle {
         let (wait, lease, fence) = match due {
             NewDue::None => (None, None, Fence(0)),
             NewDue::In(wait) => (Some(wait), None, Fence(0)),
-            NewDue::Leased { lease } => (Some(lease), Some(lease), FIRST_FENCE),
+            NewDue::Leased { lease } => (Some(lease), Some(lease), first_fence(&record)),
         };
         let sent = record.evidence.last_permission.filter(|_| wait.is_some());
         let due = NewRow {
@@ -47,7 +48,7 @@ impl NewSettle {
     pub(super) fn insert(&self, batch: &Batch<'_>) -> Result<Insert, Fault> {
         let inserted = batch.run(&INSERT_SETTLE, |statement| {
             let mut binder = Binder::new(statement);
-            self.settle.bind_new(&mut binder)?;
+            bind_new(&mut binder, &self.settle)?;
             self.due.bind(&mut binder)?;
             binder.execute()
         });
@@ -124,7 +125,7 @@ impl Replacement {
             }
         }
         if found.origin != origin_kind(&record.origin) {
-            update_origin(batch, found.id, record)?;
+            update_origin(batch, found.id, &self.settle)?;
         }
         match self.replace(batch)? {
             Replaced::Done => Ok(Swapped::Done),
@@ -142,9 +143,9 @@ impl Replacement {
             bind_key(&mut binder, &record.key)?;
             binder.put(record.version - 1)?;
             binder.put(origin_kind(&record.origin).word())?;
-            binder.put(self.lease.map(|fence| fence.0))?;
-            binder.time(self.now)?;
-            self.settle.bind_changing(&mut binder)?;
+            binder.put(Value::Int(self.lease.map(|fence| fence.0)))?;
+            binder.put(self.now)?;
+            binder.put_all(&self.settle.changing())?;
             self.bind_due(&mut binder)?;
             binder.execute()
         });
@@ -169,11 +170,9 @@ impl Replacement {
     fn bind_due(&self, binder: &mut Binder<'_, '_>) -> rusqlite::Result<()> {
         match self.due {
             Due::Keep | Due::Remove => Ok(()),
-            Due::Extend { lease: wait } | Due::NotLater { wait } => {
-                binder.time(self.now.plus(wait))
-            }
+            Due::Extend { lease: wait } | Due::NotLater { wait } => binder.put(self.now.plus(wait)),
             Due::Release(to) => {
-                binder.time(self.now.plus(to.wait))?;
+                binder.put(self.now.plus(to.wait))?;
                 binder.put(to.attempts)?;
                 binder.put(to.backoff)
             }

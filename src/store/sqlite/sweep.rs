@@ -6,11 +6,12 @@ use std::sync::LazyLock;
 
 use rusqlite::{Connection, params};
 
+use super::super::columns::Cursor;
+use super::super::words::{Word, readable_sql, state_in_sql};
 use super::super::{DuePosition, Position, SweepCursor, Swept};
-use super::columns::{Cursor, Fault};
+use super::columns::Fault;
 use super::list::next_app;
 use super::schedule::remove;
-use super::words::{Word, readable_sql, state_in_sql};
 use crate::clock::Timestamp;
 use crate::settle::{AppId, StateKind};
 

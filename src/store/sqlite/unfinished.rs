@@ -3,12 +3,13 @@
 
 use rusqlite::{Connection, params};
 
+use super::super::columns::Cursor;
+use super::super::words::Word;
 use super::super::{Position, Unfinished, UnfinishedCursor, UnfinishedPage};
-use super::columns::{Cursor, Fault};
+use super::columns::Fault;
 use super::list::{next_app, states_of};
 use super::rows::record_by_row;
 use super::sweep::OLDEST;
-use super::words::Word;
 use crate::settle::{AppId, Key, OutSettleNo, StateKind, TradeSystem};
 
 pub(super) const SELECT_IN_STATE: &str = "

@@ -7,6 +7,7 @@ mod documents;
 mod floors;
 mod gone;
 mod keys;
+mod store;
 mod way;
 
 pub use callbacks::certificate;

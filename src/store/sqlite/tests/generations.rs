@@ -7,7 +7,7 @@ use super::super::{Sqlite, SqliteOptions};
 use crate::clock::{Clock, Timestamp};
 use crate::settle::{ProcessId, State};
 use crate::store::contract_tests::fixtures::*;
-use crate::store::{FIRST_FENCE, FORGOTTEN_MAX, Fence, NewDue, Store};
+use crate::store::{FORGOTTEN_MAX, Fence, NewDue, Store};
 
 fn options(path: &Path, now: Timestamp) -> SqliteOptions {
     SqliteOptions { clock: Clock::runtime(now), ..SqliteOptions::new(path).creating() }

@@ -1,0 +1,321 @@
+//! The store in a PostgreSQL database, for any number of gateway processes.
+//!
+//! Every operation is one statement, which is one transaction by itself, and every statement that
+//! writes names in its condition what it expects: the version, the fence, the generation of the
+//! store ([`sql::HERE`]). Nothing is decided in memory, so it does not matter which process decides.
+//! Time is the server's. [`pool`] lends connections, [`session`] sets them up and refuses servers
+//! on which a commit may not last, [`generation`] notices that commits were lost.
+//!
+//! What an operation does is in [`settles`] (insert, swap), [`schedule`] (leases), [`list`] (pages),
+//! [`sweep`] (repairs) and [`unfinished`]; the columns of a settle are in
+//! [`super::rows`].
+
+mod fault;
+mod generation;
+mod list;
+mod migrations;
+mod options;
+mod pool;
+mod refusal;
+mod schedule;
+mod session;
+mod settles;
+mod sql;
+mod sweep;
+mod tls;
+mod tokens;
+mod unfinished;
+
+#[cfg(test)]
+pub(in crate::store) mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio_postgres::Row;
+use tokio_util::sync::CancellationToken;
+
+use super::columns::{Cursor, Value};
+use super::rows::read_record;
+use super::{Error, Generation};
+use crate::clock::Clock;
+use crate::settle::Record;
+use fault::Fault;
+use generation::{Basis, Look};
+use pool::{Lent, Pool, Urgency};
+
+pub use options::{BadAddress, PostgresAddress, PostgresOptions};
+pub use refusal::PostgresError;
+
+/// How often an operation is tried that other writers were in the way of, or that met a new
+/// generation.
+const TRIES_MAX: u32 = 8;
+
+/// The open database.
+pub struct Postgres {
+    pool: Pool,
+    basis: Mutex<Basis>,
+    /// For the operator.
+    path: PathBuf,
+    clock: Clock,
+    time: Option<Clock>,
+    is_plain: bool,
+    sends_last: Duration,
+    commits: AtomicU64,
+    closed: CancellationToken,
+}
+
+impl Postgres {
+    /// Makes the tables in a database that has none.
+    pub async fn init(options: &PostgresOptions) -> Result<(), PostgresError> {
+        let pool = pool(options)?;
+        let made = async {
+            let mut lent = pool.lend(Urgency::Probe).await?;
+            migrations::init(lent.session(), &options.address).await
+        };
+        let made = made.await;
+        pool.close().await;
+        made
+    }
+
+    /// Opens the database, after its schema was brought up to date.
+    pub async fn open(options: PostgresOptions) -> Result<Self, PostgresError> {
+        let pool = pool(&options)?;
+        let mut lent = pool.lend(Urgency::Probe).await?;
+        migrations::migrate(lent.session(), &options.address).await?;
+        let look = Look {
+            session: lent.session(),
+            clock: &options.clock,
+            time: options.time.as_ref(),
+            sends_last: options.sends_last,
+        };
+        let basis = look.look().await?;
+        drop(lent);
+        Ok(Self {
+            pool,
+            basis: Mutex::new(basis),
+            path: options.address.to_string().into(),
+            clock: options.clock,
+            time: options.time,
+            is_plain: options.plain,
+            sends_last: options.sends_last,
+            commits: AtomicU64::new(0),
+            closed: CancellationToken::new(),
+        })
+    }
+
+    /// Begins a new generation, as an operator asks for it. Gateways may run meanwhile.
+    pub async fn begin_generation(options: PostgresOptions) -> Result<Generation, PostgresError> {
+        let store = Self::open(options).await?;
+        let begun = async {
+            let mut lent = store.lend(Urgency::Ordinary).await?;
+            let number = store.look_with(&mut lent).begin_at_once().await?;
+            drop(lent);
+            let open_settles = store.open_settles_of_callers().await?;
+            Ok(Generation { number, open_settles })
+        };
+        let begun = begun.await;
+        store.close().await;
+        begun
+    }
+
+    /// Other gateways may work on it, too.
+    pub(super) fn has_one_process(&self) -> bool {
+        false
+    }
+
+    pub(super) fn first_version(&self) -> i64 {
+        self.basis().version(1)
+    }
+
+    pub(super) fn may_have_forgotten(&self) -> bool {
+        self.basis().may_have_forgotten(self.clock.uptime())
+    }
+
+    #[cfg(test)]
+    pub(super) fn clock(&self) -> &Clock {
+        self.time.as_ref().expect("a test gives the time")
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    pub(super) async fn ping(&self) -> Result<(), Error> {
+        const PROVE: &str = "UPDATE proof_of_write SET times = times + 1 RETURNING 1";
+        let rows = self.run(Urgency::Probe, PROVE, &[]).await.map_err(Fault::perhaps_durable)?;
+        self.committed();
+        let lacking = || Error::Unavailable("proof_of_write has no row".to_owned());
+        rows.first().map(|_| ()).ok_or_else(lacking)
+    }
+
+    /// Every operation writes for itself, so this waits until the store is closed.
+    pub(super) async fn writer_ended(&self) {
+        self.closed.cancelled().await;
+    }
+
+    pub(super) async fn close(&self) {
+        self.pool.close().await;
+        self.closed.cancel();
+    }
+
+    fn basis(&self) -> Basis {
+        *self.basis.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look_with<'a>(&'a self, lent: &'a mut Lent<'_>) -> Look<'a> {
+        Look {
+            session: lent.session(),
+            clock: &self.clock,
+            time: self.time.as_ref(),
+            sends_last: self.sends_last,
+        }
+    }
+
+    /// A connection to a server that was looked at.
+    async fn lend(&self, urgency: Urgency) -> Result<Lent<'_>, Fault> {
+        let mut lent = self.pool.lend(urgency).await?;
+        if !lent.session().is_looked_at {
+            self.look(&mut lent).await?;
+        }
+        Ok(lent)
+    }
+
+    async fn look_again(&self) -> Result<(), Fault> {
+        let mut lent = self.pool.lend(Urgency::Ordinary).await?;
+        self.look(&mut lent).await
+    }
+
+    /// Reads what the store is by now. What fails here has changed nothing of the operation that
+    /// needs it.
+    async fn look(&self, lent: &mut Lent<'_>) -> Result<(), Fault> {
+        match self.look_with(lent).look().await {
+            Ok(basis) => {
+                *self.basis.lock().unwrap_or_else(PoisonError::into_inner) = basis;
+                Ok(())
+            }
+            Err(fault) => {
+                lent.spoil();
+                Err(fault.before_anything())
+            }
+        }
+    }
+
+    /// Runs a statement that only reads: whatever happens, nothing is in doubt.
+    async fn read(&self, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<Row>, Fault> {
+        let answer = match self.run(Urgency::Ordinary, sql, values).await {
+            // The connection may have died unnoticed while no operation used it.
+            Err(Fault::Lost(_)) => self.run(Urgency::Ordinary, sql, values).await,
+            answer => answer,
+        };
+        answer.map_err(Fault::before_anything)
+    }
+
+    /// Runs a statement that reads records with [`list::select`], and tells what to take them for.
+    async fn records(
+        &self,
+        sql: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<(Vec<Row>, Basis), Fault> {
+        for _ in 0..TRIES_MAX {
+            let rows = self.read(sql, values).await?;
+            let basis = self.basis();
+            let told = rows.first().map(|row| row.try_get::<_, i64>("generation"));
+            match told {
+                Some(Ok(generation)) if basis.generation != generation => self.look_again().await?,
+                Some(_) | None => return Ok((rows, basis)),
+            }
+        }
+        Err(again_and_again())
+    }
+
+    /// Runs a statement that writes. It begins with [`sql::HERE`], whose parameters come before
+    /// `values`, and always tells what it did.
+    async fn write(&self, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<Row>, Fault> {
+        for _ in 0..TRIES_MAX {
+            let all = self.with_here(values);
+            let rows = self.run(Urgency::Ordinary, sql, &all).await?;
+            if !rows.is_empty() {
+                return Ok(rows);
+            }
+            self.look_again().await?;
+        }
+        Err(again_and_again())
+    }
+
+    /// The same for a statement that only reads.
+    async fn ask(&self, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<Row>, Fault> {
+        for _ in 0..TRIES_MAX {
+            let rows = self.read(sql, &self.with_here(values)).await?;
+            if !rows.is_empty() {
+                return Ok(rows);
+            }
+            self.look_again().await?;
+        }
+        Err(again_and_again())
+    }
+
+    fn with_here<'a>(&self, values: &[Value<'a>]) -> Vec<Value<'a>> {
+        let time = Value::Int(self.time.as_ref().map(|time| time.now().as_ms()));
+        let here = [time, self.basis().generation.into()];
+        here.into_iter().chain(values.iter().copied()).collect()
+    }
+
+    /// Something became durable.
+    fn committed(&self) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    async fn run(
+        &self,
+        urgency: Urgency,
+        sql: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<Vec<Row>, Fault> {
+        for _ in 1..TRIES_MAX {
+            match self.run_once(urgency, sql, values).await {
+                Err(fault) if fault.is_passing() => {}
+                answer => return answer,
+            }
+        }
+        self.run_once(urgency, sql, values).await
+    }
+
+    async fn run_once(
+        &self,
+        urgency: Urgency,
+        sql: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<Vec<Row>, Fault> {
+        let mut lent = self.lend(urgency).await?;
+        let answer = lent.session().run(sql, values).await;
+        if lent.session().is_doubtful() {
+            lent.spoil();
+            let why = "it is committed, but the wait for the synchronous standby was cancelled";
+            return Err(Fault::Lost(why.to_owned()));
+        }
+        if answer.as_ref().is_err_and(Fault::is_of_session) {
+            lent.spoil();
+        }
+        answer
+    }
+}
+
+fn pool(options: &PostgresOptions) -> Result<Pool, PostgresError> {
+    Pool::new(options).map_err(PostgresError::Tls)
+}
+
+fn again_and_again() -> Fault {
+    Fault::Down("the store begins new generations again and again".to_owned())
+}
+
+/// The record of a row that [`Postgres::records`] read.
+fn record(row: &Row, basis: Basis) -> Result<Record, Fault> {
+    Ok(basis.seen(read_record(&mut Cursor::new(row))?))
+}

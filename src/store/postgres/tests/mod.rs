@@ -1,0 +1,36 @@
+//! What only the PostgreSQL backend promises, and the servers that its tests use.
+
+mod generations;
+mod opening;
+mod outages;
+mod proxy;
+pub(in crate::store) mod server;
+
+use std::sync::Arc;
+
+use super::{Postgres, PostgresOptions};
+use crate::settle::{Key, Record, Source};
+use crate::store::contract_tests::fixtures::*;
+use crate::store::{Error, Insert, NewDue, Store};
+use server::Database;
+
+/// A store in a database that has none yet.
+async fn new_store(database: &Database) -> Store {
+    let options = PostgresOptions::new(database.address());
+    Postgres::init(&options).await.unwrap();
+    open(options).await
+}
+
+async fn open(options: PostgresOptions) -> Store {
+    Store::Postgres(Arc::new(Postgres::open(options).await.unwrap()))
+}
+
+/// As a create records it.
+async fn create(store: &Store, key: Key) -> Result<Record, Error> {
+    let record = Record { version: store.first_version(), ..submitted(key) };
+    let due = NewDue::Leased { lease: std::time::Duration::from_secs(60) };
+    match store.insert(record.clone(), Source::Gateway, None, due).await? {
+        Insert::Inserted => Ok(record),
+        Insert::Existing(existing) => Ok(*existing),
+    }
+}

@@ -1,0 +1,93 @@
+//! Which databases and servers are refused, and which schemas.
+
+use std::path::Path;
+
+use super::server::Server;
+use super::{create, new_store, open};
+use crate::store::contract_tests::fixtures::*;
+use crate::store::postgres::Postgres;
+use crate::store::{PostgresError, PostgresOptions};
+
+async fn refused(options: PostgresOptions) -> PostgresError {
+    Postgres::open(options).await.err().expect("it is refused")
+}
+
+#[tokio::test]
+async fn only_init_makes_tables_and_only_once() {
+    let database = Server::shared().database().await;
+    let options = PostgresOptions::new(database.address());
+    let missing = refused(options.clone()).await;
+    assert!(matches!(&missing, PostgresError::Missing { .. }), "{missing}");
+    let (one, other) = tokio::join!(Postgres::init(&options), Postgres::init(&options));
+    let lost = [one, other].into_iter().find_map(Result::err).expect("one of them comes late");
+    assert!(matches!(&lost, PostgresError::Exists { .. }), "{lost}");
+    let again = Postgres::init(&options).await.unwrap_err();
+    assert!(matches!(&again, PostgresError::Exists { .. }), "{again}");
+    create(&open(options).await, key("1")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_on_which_commits_may_not_last_is_refused() {
+    for setting in ["fsync=off", "full_page_writes=off"] {
+        let server = Server::start(&[setting]);
+        let database = server.database().await;
+        let refused = refused(PostgresOptions::new(database.address())).await.to_string();
+        assert!(refused.contains("fsync or full_page_writes off"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_standby_is_refused() {
+    let server = Server::start(&[]);
+    let database = server.database().await;
+    let socket = server.tell("standby");
+    let address = database.address_at(&socket.replace('/', "%2F"));
+    let refused = refused(PostgresOptions::new(address)).await.to_string();
+    assert!(refused.contains("takes no writes"), "{refused}");
+    assert!(Path::new(&socket).is_dir());
+}
+
+/// The server's own default is not what a settle hangs on.
+#[tokio::test]
+async fn commits_are_flushed_whatever_the_server_is_told() {
+    let database = Server::shared().database().await;
+    let client = database.as_another_program().await;
+    client
+        .batch_execute(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off',
+             current_database()); END $$",
+        )
+        .await
+        .unwrap();
+    let store = new_store(&database).await;
+    create(&store, key("1")).await.unwrap();
+    // What is flushed is what was written: nothing waits for the server's own rhythm.
+    let row = client
+        .query_one("SELECT pg_current_wal_insert_lsn() - pg_current_wal_flush_lsn() < 1024", &[])
+        .await
+        .unwrap();
+    assert!(row.get::<_, bool>(0));
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_used_as_long_as_it_allows_that() {
+    let database = Server::shared().database().await;
+    let store = new_store(&database).await;
+    let before = create(&store, key("1")).await.unwrap();
+    let client = database.as_another_program().await;
+    client
+        .batch_execute(
+            "ALTER TABLE settle ADD COLUMN novelty text;
+             UPDATE store_state SET schema_version = 99",
+        )
+        .await
+        .unwrap();
+    // The process that runs, and one that starts.
+    for store in [store, open(PostgresOptions::new(database.address())).await] {
+        assert_eq!(store.get(&key("1")).await, Ok(Some(before.clone())));
+        create(&store, key("2")).await.unwrap();
+    }
+    client.batch_execute("UPDATE store_state SET oldest_reader = 99").await.unwrap();
+    let newer = refused(PostgresOptions::new(database.address())).await;
+    assert!(matches!(&newer, PostgresError::Newer { found: 99, .. }), "{newer}");
+}
