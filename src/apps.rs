@@ -4,6 +4,7 @@
 //! What it must not know: what is done for an app, and when.
 
 mod budget;
+mod portion;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,6 +20,7 @@ use crate::settle::{AppId, NotifyUrl};
 pub use budget::Budget;
 
 pub(crate) use budget::{AppBudget, Grant};
+pub(crate) use portion::Portion;
 
 /// What the configuration says of one mini-program.
 #[derive(Clone, Debug)]
@@ -46,8 +48,11 @@ pub struct App {
 }
 
 /// All apps that are served; cheap to clone.
-#[derive(Clone, Default, Debug)]
-pub struct Apps(Arc<BTreeMap<AppId, Arc<App>>>);
+#[derive(Clone, Debug)]
+pub struct Apps {
+    apps: Arc<BTreeMap<AppId, Arc<App>>>,
+    portion: Portion,
+}
 
 /// An app is there twice.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -84,11 +89,21 @@ impl fmt::Debug for App {
     }
 }
 
+#[cfg(test)]
+impl Default for Apps {
+    fn default() -> Self {
+        let portion = Portion::whole(crate::clock::Clock::system());
+        Self { apps: Arc::default(), portion }
+    }
+}
+
 impl Apps {
-    /// `creates_max`: creates of one app that are recorded or submitted at once.
+    /// `creates_max`: creates of one app that are recorded or submitted at once. `portion`: of
+    /// their budgets.
     pub(crate) fn new(
         configs: Vec<AppConfig>,
         creates_max: usize,
+        portion: Portion,
         douyin: &Client,
     ) -> Result<Self, Twice> {
         let mut apps = BTreeMap::new();
@@ -96,7 +111,7 @@ impl Apps {
             let app = App {
                 platform_keys: ArcSwapOption::from_pointee(config.platform_keys.take()),
                 access: douyin.access(config.app_id.clone(), config.client_secret.clone()),
-                budget: AppBudget::new(config.app_id.clone(), config.budget),
+                budget: AppBudget::new(config.app_id.clone(), config.budget, &portion),
                 creates: Arc::new(Semaphore::new(creates_max)),
                 config,
             };
@@ -104,7 +119,7 @@ impl Apps {
                 return Err(Twice(twice.id().clone()));
             }
         }
-        Ok(Self(Arc::new(apps)))
+        Ok(Self { apps: Arc::new(apps), portion })
     }
 
     /// From now on the apps that are served have these secrets and platform public keys.
@@ -119,11 +134,16 @@ impl Apps {
 
     /// The app, if it is served.
     pub fn get(&self, app_id: &AppId) -> Option<&Arc<App>> {
-        self.0.get(app_id)
+        self.apps.get(app_id)
+    }
+
+    /// The portion of their budgets that is this process's.
+    pub(crate) fn portion(&self) -> &Portion {
+        &self.portion
     }
 
     /// In the order of their ids.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<App>> {
-        self.0.values()
+        self.apps.values()
     }
 }

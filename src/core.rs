@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use crate::apps::{Apps, Twice};
+use crate::apps::{Apps, Portion, Twice};
 use crate::callers::Callers;
 use crate::clock::Clock;
 use crate::config::{Config, Database};
@@ -86,7 +86,11 @@ impl Core {
         let runner = config.gateway.runner.clone();
         let (essentials, streams) = (Essentials::new(runner.clone()), Tasks::new(runner));
         let douyin = Client::new(config.douyin, transport, store.clone(), clock.clone())?;
-        let apps = Apps::new(config.apps, config.gateway.creates_max, &douyin)?;
+        let portion = match store.has_one_process() {
+            true => Portion::whole(clock.clone()),
+            false => Portion::nothing(clock.clone()),
+        };
+        let apps = Apps::new(config.apps, config.gateway.creates_max, portion, &douyin)?;
         let gateway = Gateway::new(
             config.gateway,
             apps.clone(),
@@ -125,6 +129,14 @@ impl Core {
     pub fn drive(&self) {
         let (poller, polling) = (self.poller.clone(), self.polling.clone());
         self.essentials.spawn("poller", &self.polling, async move { poller.run(polling).await });
+        if !self.store.has_one_process() {
+            let (gateway, polling) = (self.gateway.clone(), self.polling.clone());
+            let touch = async move { gateway.keep_in_touch(polling).await };
+            self.essentials.spawn("the look at other replicas", &self.polling, touch);
+            let (gateway, polling) = (self.gateway.clone(), self.polling.clone());
+            let hints = async move { gateway.share_hints(polling).await };
+            self.essentials.spawn("hints of other replicas", &self.polling, hints);
+        }
         let (store, polling) = (self.store.clone(), self.polling.clone());
         self.essentials.spawn("the store's writer", &self.polling, async move {
             polling.run_until_cancelled(store.writer_ended()).await;

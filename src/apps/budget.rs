@@ -4,14 +4,18 @@
 //! its end. In the rest creates go first, so that no backlog of polls keeps a caller waiting; polls
 //! and questions get what creates leave. Each app has its own budget, so one app's flood takes
 //! nothing from another.
+//!
+//! Processes that share a store share the budget, too: each has an equal portion of it, at least
+//! one request per second and one in flight.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::portion::Portion;
 use crate::metrics::{BUDGET_LEFT, BUDGET_REFUSED, BUDGET_WAIT};
 use crate::settle::AppId;
 
@@ -43,10 +47,81 @@ pub(crate) struct AppBudget {
 
 /// A part of the budget: a rate, and a number of requests in flight.
 struct Share {
+    of: Part,
+    whole: Budget,
+    portion: Portion,
     pace: Arc<Mutex<Pace>>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     /// Lets one waiter at a time look for a request, in the order of their arrival.
     queue: tokio::sync::Mutex<()>,
+}
+
+#[derive(Clone, Copy)]
+enum Part {
+    /// The quarter of polling.
+    Polls,
+    Rest,
+}
+
+impl Part {
+    fn of(self, number: u32) -> u32 {
+        let polls = (number / POLLS_SHARE).max(1);
+        match self {
+            Part::Polls => polls,
+            Part::Rest => number.saturating_sub(polls).max(1),
+        }
+    }
+}
+
+/// The requests in flight. How many there may be changes with the size of the fleet.
+#[derive(Default)]
+struct Places {
+    taken: Mutex<u32>,
+    freed: Notify,
+}
+
+/// The place of one request, free again when this is dropped.
+struct Place(Arc<Places>);
+
+impl Places {
+    fn take(self: &Arc<Self>, places_max: u32) -> Option<Place> {
+        let mut taken = self.taken();
+        if *taken >= places_max {
+            return None;
+        }
+        *taken += 1;
+        Some(Place(Arc::clone(self)))
+    }
+
+    fn taken(&self) -> MutexGuard<'_, u32> {
+        self.taken.lock().expect("no code panics while holding this lock")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        *self.0.taken() -= 1;
+        self.0.freed.notify_one();
+    }
+}
+
+/// Why there is no request now.
+enum Short {
+    /// As many are in flight as may be.
+    Place,
+    /// This process has no portion of the budget.
+    Portion,
+    Pace(Exhausted),
+}
+
+impl From<Short> for Exhausted {
+    fn from(short: Short) -> Self {
+        match short {
+            // A place is free as soon as an answer comes, and a portion there with the next beat.
+            Short::Place | Short::Portion => Exhausted { wait: SOON },
+            Short::Pace(exhausted) => exhausted,
+        }
+    }
 }
 
 /// A generic cell rate: each request moves the moment at which all requests so far are paid for.
@@ -60,7 +135,7 @@ struct Pace {
 
 /// The right to one request to Douyin; its place is free again when this is dropped.
 pub(crate) struct Grant {
-    _place: OwnedSemaphorePermit,
+    _place: Place,
     pace: Arc<Mutex<Pace>>,
 }
 
@@ -87,18 +162,15 @@ const SOON: Duration = Duration::from_millis(50);
 const POLLS_SHARE: u32 = 4;
 
 impl AppBudget {
-    pub(crate) fn new(app_id: AppId, budget: Budget) -> Self {
+    pub(crate) fn new(app_id: AppId, budget: Budget, portion: &Portion) -> Self {
         for asker in ["create", "poll", "question"] {
             BUDGET_REFUSED.begin([app_id.as_str(), asker]);
             BUDGET_WAIT.begin([app_id.as_str(), asker]);
         }
-        let share = |whole: u32| (whole / POLLS_SHARE).max(1);
-        let rest = |whole: u32| whole.saturating_sub(share(whole)).max(1);
-        let (rate, places) = (budget.requests_per_second, budget.requests_in_flight);
         Self {
             app_id,
-            creates: Share::new(rest(rate), rest(places)),
-            polls: Share::new(share(rate), share(places)),
+            creates: Share::new(Part::Rest, budget, portion.clone()),
+            polls: Share::new(Part::Polls, budget, portion.clone()),
             waiting: AtomicU32::new(0),
             questions: tokio::sync::Mutex::default(),
         }
@@ -186,47 +258,59 @@ impl AppBudget {
 impl Share {
     /// How many requests could leave at once.
     fn left(&self) -> usize {
-        let pace = self.pace.lock().expect("no code panics while holding this lock");
-        pace.left(Instant::now()).min(self.places.available_permits())
+        let Some(replicas) = self.portion.replicas() else { return 0 };
+        let mut pace = self.pace.lock().expect("no code panics while holding this lock");
+        pace.set(self.part(self.whole.requests_per_second, replicas));
+        let places = self.part(self.whole.requests_in_flight, replicas);
+        let free = places.saturating_sub(*self.places.taken());
+        pace.left(Instant::now()).min(usize::try_from(free).unwrap_or(usize::MAX))
     }
 
-    fn new(per_second: u32, places: u32) -> Self {
-        let interval = Duration::from_secs(1) / per_second;
-        let pace =
-            Pace { interval, ahead_max: interval * (per_second - 1), even_at: Instant::now() };
-        let places = usize::try_from(places).unwrap_or(Semaphore::MAX_PERMITS);
-        Self {
-            pace: Arc::new(Mutex::new(pace)),
-            places: Arc::new(Semaphore::new(places)),
-            queue: tokio::sync::Mutex::new(()),
-        }
+    /// This process's part of a number.
+    fn part(&self, whole: u32, replicas: u32) -> u32 {
+        self.of.of((whole / replicas).max(1))
+    }
+
+    fn new(of: Part, whole: Budget, portion: Portion) -> Self {
+        let zero = Duration::ZERO;
+        let pace = Pace { interval: zero, ahead_max: zero, even_at: Instant::now() };
+        let (pace, places) = (Arc::new(Mutex::new(pace)), Arc::default());
+        Self { of, whole, portion, pace, places, queue: tokio::sync::Mutex::new(()) }
     }
 
     fn take(&self) -> Result<Grant, Exhausted> {
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        // A place is free as soon as an answer comes.
-        let place = place.map_err(|_| Exhausted { wait: SOON })?;
-        self.pace.lock().expect("no code panics while holding this lock").take(Instant::now())?;
-        Ok(Grant { _place: place, pace: Arc::clone(&self.pace) })
+        Ok(self.try_take()?)
     }
 
     async fn take_by(&self, deadline: Instant) -> Result<Grant, Exhausted> {
         let turn = tokio::time::timeout_at(deadline, self.queue.lock()).await;
         let _turn = turn.map_err(|_| LATE)?;
-        let place = Arc::clone(&self.places).acquire_owned();
-        let place = tokio::time::timeout_at(deadline, place).await.map_err(|_| LATE)?;
-        let place = place.expect("the places are never closed");
         loop {
-            let now = Instant::now();
-            let taken = self.pace.lock().expect("no panic holds this lock").take(now);
-            let Err(exhausted) = taken else {
-                return Ok(Grant { _place: place, pace: Arc::clone(&self.pace) });
-            };
-            if now + exhausted.wait > deadline {
-                return Err(exhausted);
+            match self.try_take() {
+                Ok(grant) => return Ok(grant),
+                Err(Short::Place) => {
+                    let freed = self.places.freed.notified();
+                    tokio::time::timeout_at(deadline, freed).await.map_err(|_| LATE)?;
+                }
+                Err(short @ (Short::Portion | Short::Pace(_))) => {
+                    let exhausted = Exhausted::from(short);
+                    if Instant::now() + exhausted.wait > deadline {
+                        return Err(exhausted);
+                    }
+                    tokio::time::sleep(exhausted.wait).await;
+                }
             }
-            tokio::time::sleep(exhausted.wait).await;
         }
+    }
+
+    fn try_take(&self) -> Result<Grant, Short> {
+        let replicas = self.portion.replicas().ok_or(Short::Portion)?;
+        let places_max = self.part(self.whole.requests_in_flight, replicas);
+        let place = self.places.take(places_max).ok_or(Short::Place)?;
+        let mut pace = self.pace.lock().expect("no code panics while holding this lock");
+        pace.set(self.part(self.whole.requests_per_second, replicas));
+        pace.take(Instant::now()).map_err(Short::Pace)?;
+        Ok(Grant { _place: place, pace: Arc::clone(&self.pace) })
     }
 }
 
@@ -236,6 +320,11 @@ impl Pace {
         let Some(room) = self.ahead_max.checked_sub(ahead) else { return 0 };
         let more = room.as_nanos().checked_div(self.interval.as_nanos()).unwrap_or_default();
         usize::try_from(more).unwrap_or(usize::MAX).saturating_add(1)
+    }
+
+    fn set(&mut self, per_second: u32) {
+        self.interval = Duration::from_secs(1) / per_second;
+        self.ahead_max = self.interval * (per_second - 1);
     }
 
     fn take(&mut self, now: Instant) -> Result<(), Exhausted> {
@@ -268,10 +357,20 @@ impl Drop for Waiting<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{Clock, Timestamp, Uptime};
 
     fn budget(requests_per_second: u32, requests_in_flight: u32) -> AppBudget {
-        let app_id = AppId::parse("tt1").unwrap();
-        AppBudget::new(app_id, Budget { requests_per_second, requests_in_flight })
+        let clock = Clock::runtime(Timestamp::from_ms(0));
+        divided(requests_per_second, requests_in_flight, &Portion::whole(clock))
+    }
+
+    fn divided(rate: u32, in_flight: u32, portion: &Portion) -> AppBudget {
+        let budget = Budget { requests_per_second: rate, requests_in_flight: in_flight };
+        AppBudget::new(AppId::parse("tt1").unwrap(), budget, portion)
+    }
+
+    fn polls(budget: &AppBudget) -> usize {
+        std::iter::from_fn(|| budget.for_poll().ok()).count()
     }
 
     #[tokio::test(start_paused = true)]
@@ -387,5 +486,57 @@ mod tests {
         assert!(budget.for_poll().is_ok());
         held.clear();
         assert!(budget.for_create(now).await.is_ok());
+    }
+
+    fn of_a_fleet() -> (Clock, Portion) {
+        let clock = Clock::runtime(Timestamp::from_ms(0));
+        (clock.clone(), Portion::nothing(clock))
+    }
+
+    fn then(clock: &Clock, secs: u64) -> Uptime {
+        clock.uptime().plus(Duration::from_secs(secs))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_of_several_processes_has_its_part_and_at_least_one_request() {
+        for (replicas, in_a_second) in [(1, 20), (2, 10), (3, 6), (7, 2), (100, 2)] {
+            let (clock, portion) = of_a_fleet();
+            portion.renew(replicas, then(&clock, 10));
+            let budget = divided(20, 1_000, &portion);
+            // Polling has a quarter, and what creates leave; of one request each has one.
+            assert_eq!(polls(&budget), in_a_second, "{replicas}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_in_flight_are_divided_too() {
+        let (clock, portion) = of_a_fleet();
+        let budget = divided(1_000, 8, &portion);
+        portion.renew(2, then(&clock, 10));
+        let in_flight: Vec<Grant> = std::iter::from_fn(|| budget.for_poll().ok()).collect();
+        assert_eq!(in_flight.len(), 4);
+        drop(in_flight);
+        portion.renew(1, then(&clock, 10));
+        let in_flight: Vec<Grant> = std::iter::from_fn(|| budget.for_poll().ok()).collect();
+        assert_eq!(in_flight.len(), 8);
+    }
+
+    /// A machine that wakes up may not use a part that others have divided among themselves.
+    #[tokio::test(start_paused = true)]
+    async fn a_part_that_is_not_renewed_ends() {
+        let (clock, portion) = of_a_fleet();
+        let budget = divided(20, 1_000, &portion);
+        assert_eq!(polls(&budget), 0, "not counted yet");
+        portion.renew(1, then(&clock, 10));
+        assert_eq!(polls(&budget), 20);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(polls(&budget), 0);
+        let create = budget.for_create(Instant::now() + Duration::from_secs(1));
+        let renewing = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            portion.renew(2, then(&clock, 10));
+        };
+        let (create, ()) = tokio::join!(create, renewing);
+        assert!(create.is_ok(), "a create waits for it");
     }
 }

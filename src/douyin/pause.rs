@@ -2,6 +2,7 @@
 //! token can be fetched. All settles of the app wait, because each call would fail the same way.
 //!
 //! Measured on the clock that never jumps, so that a wall clock set back does not lengthen a pause.
+//! All replicas keep a pause: the one that begins it tells the others through the store.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -35,6 +36,11 @@ struct State {
     /// Pauses begun since the last good answer.
     begun: u32,
     current: Option<Current>,
+    /// The other replicas do not know of the current one yet.
+    is_untold: bool,
+    /// The last number of a pause that came through the store, or went there. Each counts once, so
+    /// that one that was ended here does not come back.
+    last_number: i64,
 }
 
 struct Current {
@@ -72,7 +78,7 @@ impl Pauses {
     /// the longest pause). Calls that failed together count once.
     pub(super) fn begin(&self, failure: Failure, at_least: Duration) {
         let mut state = self.lock();
-        let left = state.current.as_ref().map_or(Duration::ZERO, |current| self.left(current));
+        let left = self.left_now(&state);
         let backoff = match left.is_zero() {
             true => self.min.saturating_mul(2_u32.saturating_pow(state.begun)),
             false => Duration::ZERO,
@@ -87,6 +93,42 @@ impl Pauses {
             let until = self.clock.now().plus(length);
             PAUSED_UNTIL.set_time([self.app_id.as_str()], until.since_epoch());
             state.current = Some(Current { since: self.clock.uptime(), length, failure });
+            state.is_untold = true;
+        }
+    }
+
+    /// The pause that the other replicas do not know of yet, and what is left of it.
+    pub(super) fn untold(&self) -> Option<(Failure, Duration)> {
+        let state = self.lock();
+        let current = state.current.as_ref().filter(|_| state.is_untold)?;
+        let left = self.left(current);
+        (!left.is_zero()).then(|| (current.failure.clone(), left))
+    }
+
+    /// The pause that [`Pauses::untold`] returned was told, with this number if it counts.
+    pub(super) fn told(&self, failure: &Failure, number: Option<i64>) {
+        let mut state = self.lock();
+        if state.current.as_ref().is_some_and(|current| current.failure == *failure) {
+            state.is_untold = false;
+        }
+        state.last_number = state.last_number.max(number.unwrap_or_default());
+    }
+
+    /// Keeps a pause that another replica told of.
+    pub(super) fn hear(&self, number: i64, failure: &Failure, left: Duration) {
+        let mut state = self.lock();
+        if number <= state.last_number {
+            return;
+        }
+        state.last_number = number;
+        let own = self.left_now(&state);
+        if own.is_zero() {
+            state.begun = state.begun.saturating_add(1);
+        }
+        let (length, failure) = (left.min(self.max), failure.clone());
+        if length > own {
+            state.current = Some(Current { since: self.clock.uptime(), length, failure });
+            state.is_untold = false;
         }
     }
 
@@ -96,7 +138,7 @@ impl Pauses {
         let mut state = self.lock();
         let running = state.current.as_ref().is_some_and(|current| !self.left(current).is_zero());
         if !running {
-            *state = State::default();
+            state.end();
         }
     }
 
@@ -104,9 +146,13 @@ impl Pauses {
     pub(super) fn end_unless_throttled(&self) {
         let mut state = self.lock();
         if state.current.as_ref().is_some_and(|current| !is_throttling(&current.failure)) {
-            *state = State::default();
+            state.end();
             PAUSED_UNTIL.set([self.app_id.as_str()], 0);
         }
+    }
+
+    fn left_now(&self, state: &State) -> Duration {
+        state.current.as_ref().map_or(Duration::ZERO, |current| self.left(current))
     }
 
     fn left(&self, current: &Current) -> Duration {
@@ -116,6 +162,12 @@ impl Pauses {
     fn lock(&self) -> MutexGuard<'_, State> {
         // No code can panic while holding this lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn end(&mut self) {
+        *self = State { last_number: self.last_number, ..State::default() };
     }
 }
 
@@ -179,6 +231,45 @@ mod tests {
         begin(&pauses, 10);
         clock.jump_ms(-3_600_000);
         tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(pauses.current(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_is_told_once_and_kept_by_those_who_hear_of_it() {
+        let ((_, there), (_, here)) = (pauses(), pauses());
+        begin(&there, 10);
+        let (failure, left) = there.untold().unwrap();
+        there.told(&failure, Some(1));
+        assert_eq!(there.untold(), None);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        here.hear(1, &failure, left - Duration::from_secs(1));
+        assert_eq!(here.current(), there.current());
+        assert_eq!(here.untold(), None, "it is known already");
+        tokio::time::advance(Duration::from_secs(9)).await;
+        here.hear(1, &failure, Duration::from_secs(9));
+        assert_eq!(here.current(), None, "an old number counts no more");
+        assert_eq!(begin(&here, 0), Some(14_000), "the next one is longer, as there");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_two_pauses_the_longer_one_counts_everywhere() {
+        let (_, pauses) = pauses();
+        begin(&pauses, 30);
+        let (failure, _) = pauses.untold().unwrap();
+        pauses.hear(5, &failure, Duration::from_secs(20));
+        assert_eq!(pauses.untold().map(|(_, left)| left), Some(Duration::from_secs(30)));
+        pauses.hear(6, &failure, Duration::from_secs(4_000));
+        assert_eq!(pauses.current().unwrap().until.as_ms(), 60_000, "bounded");
+        assert_eq!(pauses.untold(), None);
+    }
+
+    #[test]
+    fn a_pause_that_another_secret_ended_does_not_come_back() {
+        let (_, pauses) = pauses();
+        let failure = Failure::own(Reason::UpstreamCredentialsRejected);
+        pauses.hear(1, &failure, Duration::from_secs(20));
+        pauses.end_unless_throttled();
+        pauses.hear(1, &failure, Duration::from_secs(19));
         assert_eq!(pauses.current(), None);
     }
 

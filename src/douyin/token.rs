@@ -2,11 +2,14 @@
 //!
 //! Douyin keeps only the newest two tokens of an app alive, and other systems of the same company
 //! may fetch with the same key. So the token is kept in the store, which all processes share and
-//! which outlives a restart. One call at a time fetches. After a rejected token the gateway fetches
-//! only if no other call or process has replaced it, at most once per gap. If the new one is
-//! rejected too, the app pauses.
+//! which outlives a restart. One call of one process at a time fetches: it has the process's turn
+//! and the store's. After a rejected token the gateway fetches only if no other call or process has
+//! replaced it, at most once per gap. If the new one is rejected too, the app pauses. While the
+//! store is away a process goes on with the token that it has, and fetches if it has none.
 //!
 //! What it must not know: what a call is made for.
+
+mod turn;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,11 +27,12 @@ use super::outcome::counted;
 use super::pause::{Pause, Pauses};
 use super::transport::Deadline;
 use super::wire::{self, Unreadable};
-use crate::clock::{Clock, Timestamp, Uptime, duration_ms};
+use crate::clock::{Clock, Uptime, duration_ms};
 use crate::log_limit::limited;
 use crate::metrics::{TOKEN_ENDS, TOKEN_FETCHED, TOKEN_REJECTIONS, UNLISTED_ANSWERS};
 use crate::settle::{AppId, Failure, Reason};
-use crate::store::{Store, StoredToken};
+use crate::store::{Fence, SharedPause, Store, StoredToken};
+use turn::Found;
 
 const TOKEN_PATH: &str = "/oauth/client_token/";
 
@@ -46,7 +50,12 @@ pub struct Access {
 
 #[derive(Clone)]
 struct Held {
-    token: StoredToken,
+    access_token: SecretString,
+    /// When this process fetched it or read it from the store.
+    since: Uptime,
+    /// How old it was then, if that is known.
+    age: Option<Duration>,
+    ends: Uptime,
     origin: TokenOrigin,
 }
 
@@ -67,6 +76,8 @@ enum TokenOrigin {
 struct Attempts {
     fetched: Option<Uptime>,
     refetched: Option<Uptime>,
+    /// The turn that this process took last. If the caller vanished, the process still has it.
+    turn: Option<Fence>,
 }
 
 /// Gets tokens for calls.
@@ -76,6 +87,14 @@ pub(super) struct Tokens {
     clock: Clock,
     refresh_ahead: Duration,
     refetch_gap: Duration,
+    /// How long a turn to fetch lasts if its process dies.
+    turn_lease: Duration,
+}
+
+impl Held {
+    fn is_alive(&self, now: Uptime) -> bool {
+        self.ends > now
+    }
 }
 
 impl Access {
@@ -121,13 +140,29 @@ impl Access {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn hold(&self, token: StoredToken, origin: TokenOrigin) -> SecretString {
-        let (secret, app_id) = (token.access_token.clone(), self.app_id.as_str());
-        TOKEN_FETCHED.set_time([app_id], token.fetched_at.since_epoch());
-        TOKEN_ENDS.set_time([app_id], token.expires_at.since_epoch());
+    /// `now`: a moment before the token was fetched or read.
+    fn hold(&self, token: &StoredToken, origin: TokenOrigin, now: Uptime) -> SecretString {
+        let StoredToken { access_token, age, left } = token.clone();
+        let secret = access_token.clone();
+        let ends = now.plus(left);
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        *held = Some(Held { token, origin });
+        *held = Some(Held { access_token, since: now, age, ends, origin });
         secret
+    }
+
+    /// The pause that the other replicas do not know of yet, and what is left of it.
+    pub(crate) fn untold_pause(&self) -> Option<(Failure, Duration)> {
+        self.pauses.untold()
+    }
+
+    /// That pause was told, with this number if it counts.
+    pub(crate) fn told_pause(&self, failure: &Failure, number: Option<i64>) {
+        self.pauses.told(failure, number);
+    }
+
+    /// Keeps a pause that another replica told of.
+    pub(crate) fn hear_pause(&self, pause: &SharedPause) {
+        self.pauses.hear(pause.number, &pause.failure, pause.left);
     }
 }
 
@@ -138,8 +173,14 @@ impl Tokens {
         clock: Clock,
         config: &ClientConfig,
     ) -> Self {
-        let (refresh_ahead, refetch_gap) = (config.refresh_ahead, config.refetch_gap);
-        Self { exchange, store, clock, refresh_ahead, refetch_gap }
+        Self {
+            exchange,
+            store,
+            clock,
+            refresh_ahead: config.refresh_ahead,
+            refetch_gap: config.refetch_gap,
+            turn_lease: config.attempt_timeout + TURN_MARGIN,
+        }
     }
 
     /// A token to call with: the one in use, unless it has ended or is about to.
@@ -148,11 +189,11 @@ impl Tokens {
         access: &Access,
         deadline: &Deadline,
     ) -> Result<SecretString, Failed> {
-        let now = self.clock.now();
+        let now = self.clock.uptime();
         match access.held() {
-            Some(held) if self.is_fresh(&held.token, now) => Ok(held.token.access_token),
-            Some(held) if is_alive(&held.token, now) => {
-                Ok(Box::pin(self.refresh(access, held.token, deadline)).await)
+            Some(held) if self.is_fresh(&held, now) => Ok(held.access_token),
+            Some(held) if held.is_alive(now) => {
+                Ok(Box::pin(self.refresh(access, held.access_token, deadline)).await)
             }
             Some(_) | None => Box::pin(self.obtain(access, deadline)).await,
         }
@@ -168,36 +209,42 @@ impl Tokens {
     ) -> Result<SecretString, Failed> {
         TOKEN_REJECTIONS.count([access.app_id.as_str()]);
         let mut turn = self.take_turn(access, deadline).await?;
-        let now = self.clock.now();
-        let is_other = |token: &StoredToken| {
-            token.access_token.expose_secret() != failed.expose_secret() && is_alive(token, now)
-        };
+        let now = self.clock.uptime();
+        let is_other = |token: &SecretString| token.expose_secret() != failed.expose_secret();
         let held = access.held();
-        if let Some(held) = held.as_ref().filter(|held| is_other(&held.token)) {
-            return Ok(held.token.access_token.clone());
+        let other = held.as_ref().filter(|held| is_other(&held.access_token) && held.is_alive(now));
+        if let Some(held) = other {
+            return Ok(held.access_token.clone());
         }
-        if let Some(stored) = self.stored(access).await.filter(is_other) {
+        let is_usable = |token: &StoredToken| is_other(&token.access_token) && is_alive(token);
+        if let Some(stored) = self.stored(access, is_usable).await {
             debug!(app_id = %access.app_id, "using the token that another process stored");
-            return Ok(access.hold(stored, TokenOrigin::Stored));
+            return Ok(stored);
         }
         if let Some(pause) = access.pauses.current() {
             return Err(Failed::paused(pause));
         }
-        if let Some(left) = self.gap_left(*turn, held.as_ref(), now) {
+        if let Some(left) = self.gap_left(*turn, held.as_ref()) {
             access.pauses.begin(rejection.clone(), left);
             let cause = "a freshly fetched token is rejected";
             return Err(Failed::not_sent(rejection.clone(), cause));
         }
-        warn!(app_id = %access.app_id, "Douyin rejects the access token: fetching another");
-        let fetched = self.fetch(access, &mut turn, TokenOrigin::Refetched, deadline).await;
-        fetched.map_err(|failed| self.pause(access, *turn, failed))
+        match self.turn_or_token(access, &mut turn, is_usable, deadline).await? {
+            Found::Stored(token) => Ok(token),
+            Found::Turn(fence) => {
+                warn!(app_id = %access.app_id, "Douyin rejects the access token: fetching another");
+                let origin = TokenOrigin::Refetched;
+                let fetched = self.fetch(access, &mut turn, origin, fence, deadline).await;
+                fetched.map_err(|failed| self.pause(access, *turn, failed))
+            }
+        }
     }
 
     /// The token that replaced a rejected one was rejected too: the app pauses.
     pub(super) async fn give_up(&self, access: &Access, rejection: &Failure, deadline: &Deadline) {
         TOKEN_REJECTIONS.count([access.app_id.as_str()]);
         let turn = self.take_turn(access, deadline).await.map(|turn| *turn).unwrap_or_default();
-        let left = self.gap_left(turn, access.held().as_ref(), self.clock.now());
+        let left = self.gap_left(turn, access.held().as_ref());
         access.pauses.begin(rejection.clone(), left.unwrap_or_default());
     }
 
@@ -205,43 +252,71 @@ impl Tokens {
     async fn refresh(
         &self,
         access: &Access,
-        held: StoredToken,
+        in_use: SecretString,
         deadline: &Deadline,
     ) -> SecretString {
         // Another call is refreshing it.
         let Ok(mut turn) = access.turn.try_lock() else {
-            return held.access_token;
+            return in_use;
         };
-        let now = self.clock.now();
-        if let Some(newer) = access.held().filter(|held| self.is_fresh(&held.token, now)) {
-            return newer.token.access_token;
+        let now = self.clock.uptime();
+        if let Some(newer) = access.held().filter(|held| self.is_fresh(held, now)) {
+            return newer.access_token;
         }
-        if let Some(stored) = self.stored(access).await.filter(|token| self.is_fresh(token, now)) {
-            return access.hold(stored, TokenOrigin::Stored);
+        let is_fresh = |token: &StoredToken| token.left > self.refresh_ahead;
+        if let Some(stored) = self.stored(access, is_fresh).await {
+            return stored;
         }
         if self.within_gap(turn.fetched).is_some() {
-            return held.access_token;
+            return in_use;
         }
-        let fetched = self.fetch(access, &mut turn, TokenOrigin::Fetched, deadline).await;
-        fetched.unwrap_or(held.access_token)
+        // If another process is refreshing it, or the store is away, the one in use will do.
+        let fetched = match self.fleet_turn(access, &mut turn).await {
+            Ok(Some(fence)) => {
+                let origin = TokenOrigin::Fetched;
+                self.fetch(access, &mut turn, origin, Some(fence), deadline).await.ok()
+            }
+            Ok(None) | Err(_) => None,
+        };
+        fetched.unwrap_or(in_use)
     }
 
     /// There is no token in use.
     async fn obtain(&self, access: &Access, deadline: &Deadline) -> Result<SecretString, Failed> {
         let mut turn = self.take_turn(access, deadline).await?;
-        let now = self.clock.now();
-        if let Some(held) = access.held().filter(|held| is_alive(&held.token, now)) {
-            return Ok(held.token.access_token);
+        let now = self.clock.uptime();
+        if let Some(held) = access.held().filter(|held| held.is_alive(now)) {
+            return Ok(held.access_token);
         }
-        if let Some(stored) = self.stored(access).await.filter(|token| is_alive(token, now)) {
-            return Ok(access.hold(stored, TokenOrigin::Stored));
+        if let Some(stored) = self.stored(access, is_alive).await {
+            return Ok(stored);
         }
         // If the call before failed to fetch, that holds for all calls that waited.
         if let Some(pause) = access.pauses.current() {
             return Err(Failed::paused(pause));
         }
-        let fetched = self.fetch(access, &mut turn, TokenOrigin::Fetched, deadline).await;
-        fetched.map_err(|failed| self.pause(access, *turn, failed))
+        match self.turn_or_token(access, &mut turn, is_alive, deadline).await? {
+            Found::Stored(token) => Ok(token),
+            Found::Turn(fence) => {
+                let origin = TokenOrigin::Fetched;
+                let fetched = self.fetch(access, &mut turn, origin, fence, deadline).await;
+                fetched.map_err(|failed| self.pause(access, *turn, failed))
+            }
+        }
+    }
+
+    /// `since`: a moment before the token was fetched or read.
+    fn hold(
+        &self,
+        access: &Access,
+        token: &StoredToken,
+        origin: TokenOrigin,
+        since: Uptime,
+    ) -> SecretString {
+        let (app_id, now) = (access.app_id.as_str(), self.clock.now());
+        TOKEN_FETCHED.set_time([app_id], now.minus(token.age.unwrap_or_default()).since_epoch());
+        TOKEN_ENDS.set_time([app_id], now.plus(token.left).since_epoch());
+        access.hold(token, origin, since)
     }
 
     async fn take_turn<'a>(
@@ -261,6 +336,7 @@ impl Tokens {
         access: &Access,
         turn: &mut Attempts,
         origin: TokenOrigin,
+        fence: Option<Fence>,
         deadline: &Deadline,
     ) -> Result<SecretString, Failed> {
         let (before, begun) = (*turn, self.clock.uptime());
@@ -286,27 +362,41 @@ impl Tokens {
             }
             requested
         };
-        let token = token.instrument(span).await.inspect_err(|failed| {
-            if failed.effect == Effect::None {
-                *turn = before;
+        let token = match token.instrument(span).await {
+            Ok(token) => token,
+            Err(failed) => {
+                if failed.effect == Effect::None {
+                    *turn = before;
+                }
+                if let Some(fence) = fence {
+                    self.end_fleet_turn(access, fence).await;
+                }
+                return Err(failed);
             }
-        })?;
+        };
         // Kept in memory before it is stored: a caller that vanishes in between must not cause
         // another fetch.
-        let secret = access.hold(token.clone(), origin);
-        if let Err(error) = self.store.save_token(&access.app_id, token).await {
-            limited!(Peer, WARN, { app_id = %access.app_id, %error },
-                "could not store the access token");
+        let secret = self.hold(access, &token, origin, begun);
+        let Some(fence) = fence else { return Ok(secret) };
+        let elapsed = self.clock.uptime().since(begun);
+        let age = token.age.map(|age| age + elapsed);
+        let left = token.left.saturating_sub(elapsed);
+        let token = StoredToken { age, left, ..token };
+        match self.store.save_token(&access.app_id, token, fence).await {
+            Ok(true) => {}
+            // This fetch took longer than its turn, and another process fetched meanwhile.
+            Ok(false) => return Ok(self.stored(access, is_alive).await.unwrap_or(secret)),
+            Err(error) => limited!(Peer, WARN, { app_id = %access.app_id, %error },
+                "could not store the access token"),
         }
         Ok(secret)
     }
 
+    /// A token whose age and life count from the beginning of the request.
     async fn request(&self, access: &Access, deadline: &Deadline) -> Result<StoredToken, Failed> {
         let client_secret = access.client_secret.load_full();
         let body = wire::token_body(&access.app_id, &client_secret);
         let body = Bytes::copy_from_slice(body.expose_secret().as_bytes());
-        // Taken before the request, because the life of the token begins after this moment.
-        let fetched_at = self.clock.now();
         let heard = self.exchange.post(TOKEN_PATH, None, body, deadline).await?;
         tracing::Span::current().record("log_id", heard.log_id.as_deref());
         match heard.answer.err_no {
@@ -316,7 +406,7 @@ impl Tokens {
                 if http::HeaderValue::from_str(access_token.expose_secret()).is_err() {
                     return Err(heard.unusable(Unreadable("access_token")));
                 }
-                Ok(StoredToken { access_token, fetched_at, expires_at: fetched_at.plus(life) })
+                Ok(StoredToken { access_token, age: Some(Duration::ZERO), left: life })
             }
             Some(err_no) => {
                 let reason = match heard.answer.row(None) {
@@ -357,24 +447,29 @@ impl Tokens {
         Failed { effect: Effect::None, ..failed }
     }
 
-    /// If the store fails, the token is fetched.
-    async fn stored(&self, access: &Access) -> Option<StoredToken> {
-        let stored = self.store.token(&access.app_id).await;
-        stored.unwrap_or_else(|error| {
+    /// The stored token, if it is usable: from now on it is the one in use. If the store fails,
+    /// there is none.
+    async fn stored(
+        &self,
+        access: &Access,
+        is_usable: impl Fn(&StoredToken) -> bool,
+    ) -> Option<SecretString> {
+        let now = self.clock.uptime();
+        let stored = self.store.token(&access.app_id).await.unwrap_or_else(|error| {
             limited!(Peer, WARN, { app_id = %access.app_id, %error },
                 "could not read the stored access token");
             None
-        })
+        });
+        let stored = stored.filter(is_usable)?;
+        Some(self.hold(access, &stored, TokenOrigin::Stored, now))
     }
 
     /// What is left of the time in which a rejected token may not be replaced by a fetch.
-    fn gap_left(&self, turn: Attempts, held: Option<&Held>, now: Timestamp) -> Option<Duration> {
+    fn gap_left(&self, turn: Attempts, held: Option<&Held>) -> Option<Duration> {
         let own = self.within_gap(turn.refetched);
         let others = held.filter(|held| held.origin == TokenOrigin::Stored).and_then(|held| {
-            let fetched_at = held.token.fetched_at;
-            let left = self.refetch_gap.checked_sub(now.since(fetched_at))?;
-            // A time in the future: a clock jumped, and the age is not known.
-            (!left.is_zero() && fetched_at <= now.plus(self.refetch_gap)).then_some(left)
+            let age = held.age? + self.clock.uptime().since(held.since);
+            self.refetch_gap.checked_sub(age).filter(|left| !left.is_zero())
         });
         own.max(others)
     }
@@ -384,11 +479,14 @@ impl Tokens {
         self.refetch_gap.checked_sub(since).filter(|left| !left.is_zero())
     }
 
-    fn is_fresh(&self, token: &StoredToken, now: Timestamp) -> bool {
-        token.expires_at.minus(self.refresh_ahead) > now
+    fn is_fresh(&self, held: &Held, now: Uptime) -> bool {
+        held.ends > now.plus(self.refresh_ahead)
     }
 }
 
-fn is_alive(token: &StoredToken, now: Timestamp) -> bool {
-    token.expires_at > now
+fn is_alive(token: &StoredToken) -> bool {
+    !token.left.is_zero()
 }
+
+/// What the turn to fetch lasts longer than the request, so that its answer can be saved.
+const TURN_MARGIN: Duration = Duration::from_secs(2);

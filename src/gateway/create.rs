@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
+use super::elsewhere::Rest;
 use super::in_flight::{Finished, Work};
 use super::turn::{Permitted, Turn};
 use super::watch::Event;
@@ -382,14 +383,29 @@ impl Gateway {
         // The deadline ends the wait, not the work.
         let finished = tokio::time::timeout_at(create.deadline, waiter.until_idle()).await;
         // Read only now: work that has finished left its result here.
-        let record = self.recorded(&create).await?;
-        if record.state != State::Submitting || finished == Ok(Finished::Yes) {
+        let mut record = self.recorded(&create).await?;
+        let mut is_answered = finished == Ok(Finished::Yes);
+        if !is_answered && self.is_worked_on_elsewhere(&create.key).await {
+            is_answered =
+                self.until_worked_elsewhere(&create.key, create.deadline, Rest::Enough).await;
+            record = self.recorded(&create).await?;
+        }
+        if record.state != State::Submitting || is_answered {
             return answer_of(record, Replay::Yes);
         }
         if self.bring_forward(&create).await == Soon::No {
             return answer_of(record, Replay::Yes);
         }
-        let _ = tokio::time::timeout_at(create.deadline, waiter.until_finished()).await;
+        // Whichever replica takes it up.
+        let elsewhere = self.until_worked_elsewhere(&create.key, create.deadline, Rest::NotEnough);
+        let wait = async {
+            tokio::select! {
+                biased;
+                () = waiter.until_finished() => {}
+                _ = elsewhere => {}
+            }
+        };
+        let _ = tokio::time::timeout_at(create.deadline, wait).await;
         answer_of(self.recorded(&create).await?, Replay::Yes)
     }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::clock::Timestamp;
 use crate::settle::{Key, Record};
-use crate::store::{self, Store};
+use crate::store::{self, Known, Store};
 use crate::sync::{Arc, AsyncMutex, Mutex, MutexGuard, bell};
 
 /// The slots of this replica; cheap to clone.
@@ -20,13 +20,22 @@ pub(super) struct Hub(Arc<Mutex<HashMap<Key, Arc<Slot>>>>);
 struct Slot {
     /// Counts hints. Increased after each change of the record, awaited by its watchers.
     hints: bell::Sender<u64>,
-    /// The last read of the store, for the other watchers. A watcher that is alone keeps none: it
-    /// has sent what it read.
-    latest: Mutex<Option<Read>>,
+    latest: Mutex<Latest>,
     /// Held by the watcher that reads for all.
     reading: AsyncMutex<()>,
     /// When Douyin last answered about this settle, whether or not that was news.
     confirmed: Mutex<Option<Timestamp>>,
+}
+
+#[derive(Default)]
+struct Latest {
+    /// The version of the record that was read last; 0: none.
+    version: i64,
+    /// The count of hints when that read began.
+    hints: u64,
+    /// The last read of the store, for the other watchers. A watcher that is alone keeps none: it
+    /// has sent what it read.
+    read: Option<Read>,
 }
 
 #[derive(Clone)]
@@ -61,7 +70,7 @@ impl Hub {
         let slot = slots.entry(key.clone()).or_insert_with(|| {
             Arc::new(Slot {
                 hints: bell::Sender::new(0),
-                latest: Mutex::new(None),
+                latest: Mutex::new(Latest::default()),
                 reading: AsyncMutex::new(()),
                 confirmed: Mutex::new(None),
             })
@@ -90,6 +99,18 @@ impl Hub {
         self.slots().contains_key(key)
     }
 
+    /// Every settle that is watched here, with the version that was read last.
+    pub(super) fn known(&self) -> Vec<Known> {
+        let slots = self.slots();
+        let known = slots
+            .iter()
+            .map(|(key, slot)| Known { key: key.clone(), version: slot.latest().version });
+        let mut known: Vec<Known> = known.collect();
+        drop(slots);
+        known.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        known
+    }
+
     fn slots(&self) -> MutexGuard<'_, HashMap<Key, Arc<Slot>>> {
         self.0.lock().expect("no code panics while holding this lock")
     }
@@ -99,10 +120,10 @@ impl Slot {
     /// The last read, if it covers this many hints and is young enough.
     fn read(&self, hints: u64, age_max: Duration) -> Option<Read> {
         let covers = |read: &Read| read.hints >= hints && read.at.elapsed() < age_max;
-        self.latest().as_ref().filter(|read| covers(read)).cloned()
+        self.latest().read.as_ref().filter(|read| covers(read)).cloned()
     }
 
-    fn latest(&self) -> MutexGuard<'_, Option<Read>> {
+    fn latest(&self) -> MutexGuard<'_, Latest> {
         self.latest.lock().expect("no code panics while holding this lock")
     }
 }
@@ -137,7 +158,13 @@ impl Subscription {
         let record = store.get(&self.key).await?.map(Arc::new);
         // The map has the slot, and each watcher.
         let is_alone = Arc::strong_count(slot) <= 2;
-        *slot.latest() = (!is_alone).then(|| Read { hints, at, record: record.clone() });
+        let read = (!is_alone).then(|| Read { hints, at, record: record.clone() });
+        let version = record.as_ref().map_or(0, |record| record.version);
+        let before = std::mem::replace(&mut *slot.latest(), Latest { version, hints, read });
+        // A change without a hint, found by chance: the other watchers may sleep.
+        if !is_alone && before.hints == hints && ![0, version].contains(&before.version) {
+            slot.hints.send_modify(|hints| *hints += 1);
+        }
         Ok(record)
     }
 

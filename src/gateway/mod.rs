@@ -4,8 +4,9 @@
 //! through `Gateway::watch`. `create` records and submits, `poll` claims what is due, `turn` is
 //! one worker (a create or the poller) with the lease of one settle, `query` asks Douyin on request
 //! and adopts settles that were made elsewhere, `callback` records what Douyin tells by itself,
-//! `decide` what an operator decides, `stuck` says which settles do not come to their end, `show`
-//! all that is known of one.
+//! `fleet` keeps in touch with the other processes on the store, `hints` tells them of changes and
+//! hears of theirs, `elsewhere` waits for their workers, `decide` records what an operator decides,
+//! `stuck` says which settles do not come to their end, `show` all that is known of one.
 //!
 //! What it must not know: gRPC, HTTP, SQL.
 
@@ -13,6 +14,9 @@ mod alarm;
 mod callback;
 mod create;
 mod decide;
+mod elsewhere;
+mod fleet;
+mod hints;
 mod hub;
 mod in_flight;
 mod observe;
@@ -49,6 +53,8 @@ pub use stuck::{StuckReport, StuckSettle};
 pub use watch::{Ending, Event, Watch, WatchRequest};
 
 use alarm::Alarm;
+use fleet::Membership;
+use hints::Untold;
 use hub::Hub;
 use in_flight::InFlight;
 use query::Lookups;
@@ -71,7 +77,11 @@ struct Inner {
     process: ProcessId,
     /// The permissions that this process gave.
     permissions: AtomicU64,
+    /// What this process knows of the others on its store.
+    fleet: Membership,
     hub: Hub,
+    /// What the others are to be told of.
+    untold: Untold,
     in_flight: InFlight,
     lookups: Lookups,
     stuck: StuckBook,
@@ -100,12 +110,16 @@ pub struct GatewayConfig {
     pub absent_ttl: Duration,
     /// A watched settle is read again at least this often, hint or no hint.
     pub resync: Duration,
+    /// How often all watched settles are compared with a store where other processes change them.
+    pub shared_resync: Duration,
     /// The longest life of one watch stream, ± 10 %.
     pub watch_age_max: Duration,
     /// How long a create waits for its app's budget before it is turned away.
     pub budget_wait: Duration,
     /// The least time between two attempts that repeated creates bring forward.
     pub nudge_gap: Duration,
+    /// How often this process looks at the other ones on its store.
+    pub look_interval: Duration,
     /// Seed of every random choice, the name of this process among them: no two processes that work
     /// on one store may have the same.
     pub seed: u64,
@@ -124,9 +138,11 @@ impl Default for GatewayConfig {
             creates_max: 1024,
             absent_ttl: Duration::from_secs(5),
             resync: Duration::from_secs(10),
+            shared_resync: Duration::from_secs(1),
             watch_age_max: Duration::from_secs(1800),
             budget_wait: Duration::from_secs(2),
             nudge_gap: Duration::from_secs(2),
+            look_interval: Duration::from_millis(400),
             seed: 0,
             runner: Runner::Runtime,
         }
@@ -161,7 +177,9 @@ impl Gateway {
         let mut chance = fastrand::Rng::with_seed(seed);
         let process = ProcessId(chance.u64(..));
         let started = clock.now();
-        let alone_since = store.has_one_process().then_some(started);
+        let is_alone = store.has_one_process();
+        let alone_since = is_alone.then_some(started);
+        let fleet = if is_alone { Membership::alone() } else { Membership::of_several() };
         Self(Arc::new(Inner {
             config,
             apps,
@@ -172,7 +190,9 @@ impl Gateway {
             process,
             permissions: AtomicU64::new(0),
             clock,
+            fleet,
             hub: Hub::default(),
+            untold: Untold::default(),
             in_flight: InFlight::default(),
             lookups: Lookups::default(),
             stuck: StuckBook::default(),

@@ -1,8 +1,10 @@
 //! Everything learned about a settle becomes durable here, by one pure transition and one
 //! compare-and-swap.
 
+use std::sync::MutexGuard;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::{error, info};
 
 use super::Gateway;
@@ -12,13 +14,14 @@ use crate::metrics::{CHANGES, END_TIME};
 use crate::settle::merge::{Merged, can_be_merged, merge};
 use crate::settle::schedule::next;
 use crate::settle::{
-    By, Context, Due, Failure, HistoryEntry, Key, Learned, Lease, Next, Observation, Progress,
-    Reason, Record, Release, Source, Step, Terms, Transition, Watched, transition,
+    By, Context, Due, Failure, FirstSeen, HistoryEntry, Key, Learned, Lease, Next, Observation,
+    Progress, Reason, Record, Release, Source, Step, Terms, Transition, Watched, transition,
 };
 use crate::store::{self, Absorbed, Fence, Swap, Swapped};
 
-/// How long a store that fails gets to recover.
+/// How long a store that fails gets to recover, before the first try and before any later one.
 const STORE_RETRY: Duration = Duration::from_millis(100);
+const STORE_RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// A swap that loses is tried again this often; each loss means that another writer made progress.
 const TRIES_MAX: u32 = 16;
@@ -90,24 +93,32 @@ impl Gateway {
         seen: &Observation,
         mut holder: Option<Holder<'_>>,
     ) -> Result<Option<Observed>, store::Error> {
-        let mut outages = 0;
+        // A database server may fail over. A worker has something to tell as long as its lease runs.
+        let patience = match (self.0.store.has_one_process(), holder) {
+            (false, Some(_)) => self.0.config.lease,
+            (true, _) | (false, None) => Duration::ZERO,
+        };
+        let (began, mut outages) = (Instant::now(), 0);
         for _ in 0..TRIES_MAX {
             match Box::pin(self.try_record(key, known.take(), seen, holder)).await {
                 Ok(Tried::Done(observed)) => return Ok(Some(*observed)),
                 Ok(Tried::Gone) => return Ok(None),
                 Ok(Tried::Again) => {}
                 Ok(Tried::LeaseLost) => holder = None,
-                // One more try if the store fails for a moment, so that what was learned is kept.
-                Err(store::Error::Unavailable(cause)) if outages == 0 => {
+                // More tries if the store fails for a moment, so that what was learned is kept.
+                Err(store::Error::Unavailable(cause))
+                    if outages == 0 || began.elapsed() < patience =>
+                {
+                    limited!(Peer, WARN, { %key, cause }, "the store failed: trying again");
+                    let wait = STORE_RETRY.saturating_mul(2_u32.saturating_pow(outages));
                     outages += 1;
-                    limited!(Peer, WARN, { %key, cause }, "the store failed: trying once more");
-                    tokio::time::sleep(STORE_RETRY).await;
+                    tokio::time::sleep(wait.min(STORE_RETRY_MAX)).await;
                 }
                 // If the commit was kept, its answer's permission is gone from the record, so the
                 // second try does not count the answer again. Its watchers have had no hint of it.
                 Err(store::Error::InDoubt(cause)) => {
                     limited!(Peer, WARN, { %key, cause }, "a commit is in doubt: reading again");
-                    self.0.hub.hint(key);
+                    self.hint(key);
                     self.0.alarm.set(Duration::ZERO);
                 }
                 Err(error @ (store::Error::Unavailable(_) | store::Error::Unreadable(_))) => {
@@ -255,11 +266,17 @@ impl Gateway {
     }
 
     /// The latest moment, by this process's clock, at which a send that the record knows of was
-    /// permitted. Call it after the record was read.
+    /// permitted.
+    ///
+    /// Call it after the record was read. `None`: time proves nothing, because it is not known, or
+    /// because the fleet does not agree on how long the grace is.
     pub(super) fn given(&self, record: &Record) -> Option<Timestamp> {
-        let mut first_seen =
-            self.0.first_seen.lock().expect("no code panics while holding this lock");
-        first_seen.given(record, self.0.clock.now())
+        let given = self.first_seen().given(record, self.0.clock.now());
+        given.filter(|_| self.0.fleet.agrees(self.0.clock.uptime()))
+    }
+
+    pub(super) fn first_seen(&self) -> MutexGuard<'_, FirstSeen> {
+        self.0.first_seen.lock().expect("no code panics while holding this lock")
     }
 
     pub(super) fn terms(&self, key: &Key, now: Timestamp) -> Terms<'_> {
@@ -285,7 +302,7 @@ impl Gateway {
         }
         if let Some(absorbed) = absorbed {
             info!(%key, merged = %absorbed.key, "merged two records of one settle");
-            self.0.hub.hint(&absorbed.key);
+            self.hint(&absorbed.key);
         }
         if record.revision == before.revision {
             return;
@@ -302,7 +319,7 @@ impl Gateway {
         if before.state.kind() != record.state.kind() {
             self.forget_answers(key);
         }
-        self.0.hub.hint(key);
+        self.hint(key);
     }
 }
 

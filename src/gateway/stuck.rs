@@ -12,7 +12,9 @@ use tracing::{error, info};
 
 use super::Gateway;
 use crate::clock::Timestamp;
-use crate::metrics::{OLDEST_OPEN, ROUND_AT, SETTLES_OPEN, STUCK};
+use crate::metrics::{
+    FOREIGN_SENDS, FOREIGN_SENDS_OLDEST, OLDEST_OPEN, ROUND_AT, SETTLES_OPEN, STUCK,
+};
 use crate::settle::{
     AnswerKind, AppId, Circumstances, Failure, Key, LastAnswers, Learned, Reason, Record,
     StateKind, Stuck, stuck,
@@ -192,6 +194,9 @@ impl Gateway {
                     let (app_id, state) = (&record.key.app_id, record.state.kind().as_str());
                     self.0.stuck.book().current.note_open(app_id, state, record.create_time);
                 }
+                // Another process may die that sent for this settle. The sooner this one has seen
+                // that permission, the sooner it can prove something.
+                let _ = self.given(&record);
                 let kind = self.stuck_kind(&record, now);
                 (record.key, kind, Some(record.state.kind()))
             }
@@ -228,6 +233,7 @@ impl Gateway {
     /// Counts what the round found, and tells of what is new.
     fn close_round(&self) {
         let now = self.0.clock.now();
+        self.close_round_of_sights(now);
         let mut book = self.0.stuck.book();
         let round = std::mem::take(&mut book.current);
         let last = std::mem::replace(&mut book.last, round);
@@ -266,6 +272,20 @@ impl Gateway {
         if ended > 0 {
             info!(settles = ended, "settles are no longer stuck");
         }
+    }
+
+    /// Makes room where a settle has ended elsewhere, and shows how old the oldest sight is.
+    fn close_round_of_sights(&self, now: Timestamp) {
+        let (settles, oldest) = {
+            let mut first_seen = self.first_seen();
+            first_seen.end_round();
+            first_seen.remembered()
+        };
+        if self.0.store.has_one_process() {
+            return;
+        }
+        FOREIGN_SENDS.set_len([], settles);
+        FOREIGN_SENDS_OLDEST.set_time([], oldest.map_or(Duration::ZERO, |first| now.since(first)));
     }
 
     /// The answers that count begin anew when a settle changes its state or ends.

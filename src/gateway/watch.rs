@@ -103,7 +103,7 @@ impl Gateway {
         };
         let (seat, joined) = self.0.hub.subscribe(&record.key);
         if joined == Joined::First && !record.is_final() {
-            self.look_sooner(&record).await;
+            self.look_sooner(&record.key).await;
         }
         let heartbeat_interval = request.heartbeat_interval;
         Ok(Watch {
@@ -127,10 +127,10 @@ impl Gateway {
 
     /// A watched settle is looked at sooner: the next look is no further away than the schedule of
     /// a watched settle allows. If the store fails here, the schedule stays as it was.
-    async fn look_sooner(&self, record: &Record) {
+    pub(super) async fn look_sooner(&self, key: &Key) {
         let soon = self.0.config.schedule.first;
         let gap = self.0.config.schedule.watched_cap;
-        if let Ok(Some(wait)) = self.0.store.nudge(&record.key, soon, gap).await {
+        if let Ok(Some(wait)) = self.0.store.nudge(key, soon, gap).await {
             self.0.alarm.set(wait);
         }
     }

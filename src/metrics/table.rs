@@ -147,6 +147,24 @@ table! {
             "Requests that the budget did not grant in time. A settle that is refused for `poll` \
              is looked at later.";
     }
+    "Replicas" {
+        REPLICAS = Gauge("settlement_replicas", Number, [])
+            "Replicas that are alive, this one included, as this one sees it; 0 on a store for one \
+             gateway.";
+        REPLICAS_DISAGREE = Gauge("settlement_replicas_disagree", Number, [])
+            "1 while another living replica has other settings on which money hangs, so that no \
+             settle in doubt is rejected; else 0.";
+        FOREIGN_SENDS = Gauge("settlement_foreign_sends", Number, [])
+            "Settles whose last send another replica permitted and about which time can still \
+             prove something, as far as this one remembers them (at most 100,000).";
+        FOREIGN_SENDS_OLDEST = Gauge("settlement_foreign_sends_oldest_seconds", Seconds, [])
+            "How long ago this replica first saw the oldest of them.";
+        HINTS_LOST = Counter("settlement_hints_lost_total", Number, [])
+            "Hints about changes that could not be sent. The other replicas look by themselves \
+             within a second.";
+        HINTS_UNHEARD = Counter("settlement_hints_unheard_total", Number, [])
+            "Probes of LISTEN that did not come back, probably because of a pooler.";
+    }
     "Settles" {
         SETTLES_OPEN = Gauge("settlement_settles_open", Number, ["app_id", "state"])
             "Settles that are not at their end, as of the last round. `state`: `UNREADABLE` if a \

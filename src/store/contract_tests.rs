@@ -5,6 +5,7 @@
 //! may know how a backend works; what only one backend promises is tested beside it.
 
 pub(super) mod fixtures;
+mod fleet;
 mod lists;
 mod model;
 pub(super) mod records;
@@ -162,7 +163,6 @@ macro_rules! run_on {
             records::a_row_of_newer_rules_is_read_and_neither_claimed_nor_rewritten,
             records::a_row_with_an_unknown_structure_is_not_read,
             records::a_row_with_an_unknown_reason_is_read_claimed_and_rewritten,
-            records::the_token_saved_last_comes_back,
             records::a_closed_store_is_unavailable,
             swaps::a_swap_replaces_exactly_its_predecessor,
             swaps::a_swap_onto_another_version_conflicts_and_changes_nothing,
@@ -219,6 +219,17 @@ macro_rules! run_on {
             sweeps::settles_that_are_not_final_are_counted_by_app,
             unfinished::a_round_finds_everything_that_is_not_at_its_end_whatever_its_steps,
             unfinished::a_settle_that_cannot_be_read_is_not_at_its_end,
+            fleet::a_process_shows_its_last_beat_until_it_is_removed,
+            fleet::of_the_pauses_of_an_app_the_longest_is_shown_until_it_is_over,
+            fleet::the_token_saved_last_comes_back_older,
+            fleet::one_process_at_a_time_has_the_turn_to_fetch_a_token,
+            fleet::a_slow_fetch_never_replaces_a_newer_token,
+            fleet::of_concurrent_processes_one_gets_the_turn,
+            fleet::a_hint_comes_to_all_that_listen,
+            fleet::many_hints_at_once_all_come_or_are_said_to_be_lost,
+            fleet::what_changed_of_the_known_settles_is_told,
+            fleet::what_is_not_looked_at_soon_is_told_unless_a_worker_looks_now,
+            fleet::a_running_lease_shows_in_the_schedule,
             model::random_operations_end_as_in_the_model,
         );
     };

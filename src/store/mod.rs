@@ -31,10 +31,13 @@
 //!   (`app_id`, `trade_system`, `settle_id`).
 //! - **Errors tell what is durable.** [`Error::Unavailable`]: nothing of this operation.
 //!   [`Error::InDoubt`]: perhaps all of it, so the caller reads again.
+//! - **What replicas share beside settles** (tokens, pauses, who is alive, hints) has a contract of
+//!   its own, in `fleet.rs`.
 //!
 //! What it must not know: gRPC, Douyin's wire, what a transition is.
 
 mod columns;
+mod fleet;
 mod json;
 mod postgres;
 mod rows;
@@ -47,16 +50,19 @@ mod contract_tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
-
 use crate::clock::Timestamp;
 use crate::settle::{
     AppId, CallerName, Due, HistoryEntry, Key, OutOrderNo, Record, Release, SettleId, Source,
     StateKind, TradeSystem,
 };
 
+pub use fleet::{
+    Changed, Fleet, Hearing, Hint, KNOWN_MAX, Known, Replica, SharedPause, StoredToken,
+};
 pub use postgres::{BadAddress, Postgres, PostgresAddress, PostgresError, PostgresOptions};
 pub use sqlite::{Committer, Generation, Missing, OpenError, Purpose, Sqlite, SqliteOptions};
+
+use fleet::Hints;
 
 /// A handle to the store; cheap to clone.
 #[derive(Clone)]
@@ -165,6 +171,8 @@ pub struct Scheduled {
     pub wait: Duration,
     /// Calls to Douyin since the settle was created, as of the end of the last turn.
     pub attempts: u32,
+    /// What is left of the lease of the worker that looks at it now.
+    pub leased: Option<Duration>,
 }
 
 /// Which due rows to claim.
@@ -285,14 +293,6 @@ pub struct UnfinishedPage {
     pub next: Option<UnfinishedCursor>,
 }
 
-/// An app's access token, which all processes on this store share.
-#[derive(Clone, Debug)]
-pub struct StoredToken {
-    pub access_token: SecretString,
-    pub fetched_at: Timestamp,
-    pub expires_at: Timestamp,
-}
-
 impl Store {
     /// Whether this process is the only one that can work on the store. Then all other processes
     /// that records name have ended.
@@ -318,6 +318,15 @@ impl Store {
         match self {
             Store::Sqlite(sqlite) => sqlite.may_have_forgotten(),
             Store::Postgres(postgres) => postgres.may_have_forgotten(),
+        }
+    }
+
+    /// Whether hints come to other processes, as long as nothing fails.
+    #[cfg(test)]
+    fn carries_hints(&self) -> bool {
+        match self {
+            Store::Sqlite(_) => true,
+            Store::Postgres(postgres) => postgres.carries_hints(),
         }
     }
 
@@ -494,20 +503,6 @@ impl Store {
         match self {
             Store::Sqlite(sqlite) => sqlite.unfinished(cursor, rows_max).await,
             Store::Postgres(postgres) => Box::pin(postgres.unfinished(cursor, rows_max)).await,
-        }
-    }
-
-    pub async fn token(&self, app_id: &AppId) -> Result<Option<StoredToken>, Error> {
-        match self {
-            Store::Sqlite(sqlite) => sqlite.token(app_id).await,
-            Store::Postgres(postgres) => Box::pin(postgres.token(app_id)).await,
-        }
-    }
-
-    pub async fn save_token(&self, app_id: &AppId, token: StoredToken) -> Result<(), Error> {
-        match self {
-            Store::Sqlite(sqlite) => sqlite.save_token(app_id, token).await,
-            Store::Postgres(postgres) => Box::pin(postgres.save_token(app_id, token)).await,
         }
     }
 

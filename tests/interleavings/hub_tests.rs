@@ -1,6 +1,7 @@
 //! No watcher misses the last change, and no slot stays behind.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -79,6 +80,36 @@ fn a_change_between_subscribing_and_reading_leaves_a_hint() {
         let watching = thread::spawn(world.watcher(2));
         world.change(2);
         watching.join().unwrap();
+        world.assert_forgotten();
+    });
+}
+
+/// Another replica changes the settle, and its hint is lost. This one compares what it knows with
+/// the store, again and again. A watcher that comes later reads the change by itself.
+#[test]
+fn a_change_without_a_hint_reaches_all_watchers_by_comparing() {
+    play("a lost hint", || {
+        let world = World::new();
+        let done = Arc::new(AtomicUsize::new(0));
+        let watching = [1, 2, 3].map(|_| {
+            let (watch, done) = (world.watcher(2), Arc::clone(&done));
+            thread::spawn(move || {
+                watch();
+                done.fetch_add(1, Ordering::SeqCst);
+            })
+        });
+        world.store.commit(at_revision(&world.key, 2));
+        while done.load(Ordering::SeqCst) < watching.len() {
+            for known in world.hub.known() {
+                if world.store.version(&known.key) != Some(known.version) {
+                    world.hub.hint(&known.key);
+                }
+            }
+            thread::yield_now();
+        }
+        for watcher in watching {
+            watcher.join().unwrap();
+        }
         world.assert_forgotten();
     });
 }

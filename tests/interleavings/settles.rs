@@ -29,5 +29,5 @@ pub fn at_revision(key: &Key, revision: i64) -> Record {
     let request = Request::new(content, None, "{}".to_owned(), now);
     let id = PermissionId { process: ProcessId(1), number: 0 };
     let first = Permission { id, time: now, lasts: Duration::from_secs(10) };
-    Record { revision, ..Record::submitted(key.clone(), request, first) }
+    Record { revision, version: revision, ..Record::submitted(key.clone(), request, first) }
 }

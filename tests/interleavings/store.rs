@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use crate::settle::{Key, Record};
 use crate::sync::Mutex;
 
+pub use settlement_gateway::store::Known;
+
 #[derive(Default)]
 pub struct Store(Mutex<Inner>);
 
@@ -32,6 +34,10 @@ impl Store {
 
     pub fn commit(&self, record: Record) {
         self.0.lock().unwrap().records.insert(record.key.clone(), record);
+    }
+
+    pub fn version(&self, key: &Key) -> Option<i64> {
+        self.0.lock().unwrap().records.get(key).map(|record| record.version)
     }
 
     pub fn reads(&self) -> usize {

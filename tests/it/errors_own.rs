@@ -183,7 +183,7 @@ async fn provoke(reason: &str) -> Provoked {
         "REVISION_CHANGED" => ends::revision_changed().await,
         "SENDING_NOT_STOPPED" => ends::sending_not_stopped().await,
         "SERVER_DRAINING" => watches::server_draining().await,
-        "SETTLE_FINAL" => ends::settle_final().await,
+        "SETTLE_FINAL" => Box::pin(ends::settle_final()).await,
         "SETTLE_NOT_IN_DOUBT" => ends::settle_not_in_doubt().await,
         "SETTLE_NOT_FOUND" => watches::settle_not_found().await,
         "SLOW_CONSUMER" => watches::slow_consumer().await,
@@ -193,7 +193,7 @@ async fn provoke(reason: &str) -> Provoked {
         "SUBMISSION_EXPIRED" => provoked::submission_expired().await,
         "TIME_LIMIT_REACHED" => stack::time_limit_reached().await,
         "UNAUTHENTICATED" => provoked::unauthenticated().await,
-        "UPSTREAM_UNAVAILABLE" => upstream::upstream_unavailable().await,
+        "UPSTREAM_UNAVAILABLE" => Box::pin(upstream::upstream_unavailable()).await,
         "WATCH_LIMIT_REACHED" => watches::watch_limit_reached().await,
         other => panic!("no test provokes {other}: a row states what can happen"),
     }

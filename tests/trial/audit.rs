@@ -110,8 +110,9 @@ async fn hold_against_books(world: &World, listed: &[v1::Settle]) {
 }
 
 /// The tasks of an idle gateway: the poller, the one that waits for the end of the store's writer,
-/// and for each of the two the task that watches it.
-const TASKS_IDLE: usize = 4;
+/// the one that looks at the other replicas, the one that shares hints with them, and for each of
+/// the four the task that watches it.
+const TASKS_IDLE: usize = 8;
 
 /// When all is over, a gateway has nothing else to do.
 async fn idle(world: &World) {

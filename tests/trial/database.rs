@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::douyin::BEGINS_MS;
 use crate::mutations::Broken;
-use crate::plan::{Act, Knobs, Plan};
+use crate::plan::{Act, Plan};
 
 /// The file, and who has it open.
 pub struct Database {
@@ -54,12 +54,14 @@ impl Database {
     }
 
     /// The handle of a store that is open, or is opened now by the first process that needs it.
-    pub fn store(&mut self, knobs: &Knobs) -> Store {
+    pub fn store(&mut self, plan: &Plan) -> Store {
         if let Some(open) = &self.open {
             return open.store.clone();
         }
+        let Plan { knobs, loses_hints, .. } = plan;
         let options = SqliteOptions {
             readers: 1,
+            loses_hints: *loses_hints,
             queue_jobs_max: knobs.queue_jobs_max,
             batch_jobs_max: knobs.batch_jobs_max,
             busy_wait: Duration::ZERO,

@@ -53,7 +53,7 @@ pub fn start(world: &World, replica: usize) {
     };
     let clock = clock(world, replica, starts);
     let process = Process::new(world, format!("g{replica}.{starts}"));
-    let store = world.database().store(&plan.knobs);
+    let store = world.database().store(plan);
     let keys = PlatformKeys::parse(&PlatformKey::sandbox().public_pem());
     let keys = keys.expect("the simulator's own key is one");
     let mut config = Config {
@@ -86,6 +86,7 @@ pub fn start(world: &World, replica: usize) {
     }
     if plan.broken == Some(Broken::NoResync) {
         config.gateway.resync = Duration::from_secs(30 * 86_400);
+        config.gateway.shared_resync = config.gateway.resync;
     }
     let core = Core::build(config, store, Some(transport(world, &process)), clock);
     let core = core.expect("the apps are different ones");

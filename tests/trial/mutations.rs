@@ -44,7 +44,8 @@ pub enum Broken {
     NoOutcome,
     /// Heartbeats are dropped.
     StreamsFallSilent,
-    /// Streams do not look at the store by themselves: what another replica learns is not told.
+    /// Streams do not look at the store by themselves, and hints are lost: what another replica
+    /// learns is not told.
     NoResync,
     /// PROCESSING is told as FAILED now and then.
     ProcessingIsFailed,
@@ -149,6 +150,7 @@ impl Broken {
             Broken::StreamsFallSilent => plan.course_max = Duration::from_secs(3_600),
             Broken::NoResync => {
                 plan.replicas = 2;
+                plan.loses_hints = true;
                 plan.course_max = Duration::from_secs(3_600);
             }
             Broken::UnknownIsRefused

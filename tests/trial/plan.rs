@@ -52,6 +52,8 @@ pub struct Plan {
     pub clocks: Vec<(i64, i32)>,
     /// The same of the store's clock.
     pub store_clock: (i64, i32),
+    /// Hints between replicas are lost.
+    pub loses_hints: bool,
     /// A rule broken on purpose.
     pub broken: Option<Broken>,
 }
@@ -156,6 +158,7 @@ impl Plan {
             knobs,
             clocks: vec![(0, 0); replicas],
             store_clock: (0, 0),
+            loses_hints: seed.is_multiple_of(2),
             broken: None,
         };
         let plan = plan.with_long_tokens(rng.u8(..8) == 0);
@@ -212,6 +215,8 @@ impl Plan {
             lease: knobs.lease,
             creates_max: knobs.creates_max,
             resync: knobs.resync,
+            shared_resync: knobs.resync,
+            look_interval: LOOK_INTERVAL,
             watch_age_max: knobs.watch_age_max,
             submit_window_max: knobs.submit_window_max,
             ..GatewayConfig::default()
@@ -321,6 +326,9 @@ fn drawn_acts(rng: &mut fastrand::Rng, storm: Duration, replicas: usize) -> Vec<
     acts
 }
 
+/// Seldom enough for a run of a day of virtual time.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
 /// Of the grace: 2 s more may be lost in bad weather, and clocks drift.
 const LOST_MS: u64 = 2_500;
 
@@ -373,7 +381,9 @@ impl fmt::Display for Plan {
             self.broken,
         )?;
         writeln!(f, "rates: {}", self.rates)?;
-        writeln!(f, "clocks: {:?}, the store's {:?}", self.clocks, self.store_clock)?;
+        let (clocks, store_clock) = (&self.clocks, self.store_clock);
+        let loses_hints = self.loses_hints;
+        writeln!(f, "clocks: {clocks:?}, the store's {store_clock:?}, loses hints: {loses_hints}")?;
         for (at, act) in &self.acts {
             writeln!(f, "at {at:?}: {act:?}")?;
         }

@@ -26,12 +26,10 @@ impl Desk {
         let options = SqliteOptions::new(dir.path().join("settlement.db")).creating();
         let store = Store::Sqlite(Arc::new(Sqlite::open(options).unwrap()));
         let clock = Clock::system();
-        let token = StoredToken {
-            access_token: "clt.stored".into(),
-            fetched_at: clock.now(),
-            expires_at: clock.now().plus(Duration::from_secs(7_200)),
-        };
-        store.save_token(&app_id(), token).await.unwrap();
+        let (age, left) = (Some(Duration::ZERO), Duration::from_secs(7_200));
+        let token = StoredToken { access_token: "clt.stored".into(), age, left };
+        let turn = store.token_turn(&app_id(), None, left).await.unwrap().unwrap();
+        assert_eq!(store.save_token(&app_id(), token, turn).await, Ok(true));
         let caller = Caller::new(Client::new(config, None, store, clock.clone()).unwrap());
         Self { caller, clock, _dir: dir }
     }

@@ -82,7 +82,9 @@ struct Stepped {
 impl Stepped {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let options = SqliteOptions::new(dir.path().join("settlement.db")).creating();
+        let clock = Clock::runtime(Timestamp::from_ms(1_700_000_000_000));
+        let path = dir.path().join("settlement.db");
+        let options = SqliteOptions { clock: clock.clone(), ..SqliteOptions::new(path).creating() };
         let (sqlite, mut committer) = Sqlite::open_stepped(&options).unwrap();
         let mut committing = JoinSet::new();
         committing.spawn(async move {
@@ -91,12 +93,7 @@ impl Stepped {
                 tokio::task::yield_now().await;
             }
         });
-        Self {
-            clock: Clock::runtime(Timestamp::from_ms(1_700_000_000_000)),
-            store: Store::Sqlite(Arc::new(sqlite)),
-            _committing: committing,
-            _dir: dir,
-        }
+        Self { clock, store: Store::Sqlite(Arc::new(sqlite)), _committing: committing, _dir: dir }
     }
 
     /// Another process on this store.
@@ -112,9 +109,9 @@ impl Stepped {
     async fn store_token(&self, access_token: &str, age_secs: u64, life_secs: u64) {
         let age = std::time::Duration::from_secs(age_secs);
         let life = std::time::Duration::from_secs(life_secs);
-        let fetched_at = self.clock.now().minus(age);
         let access_token = SecretString::from(access_token);
-        let token = StoredToken { access_token, fetched_at, expires_at: fetched_at.plus(life) };
-        self.store.save_token(&app_id(), token).await.unwrap();
+        let token = StoredToken { access_token, age: Some(age), left: life - age };
+        let turn = self.store.token_turn(&app_id(), None, life).await.unwrap().unwrap();
+        assert_eq!(self.store.save_token(&app_id(), token, turn).await, Ok(true));
     }
 }

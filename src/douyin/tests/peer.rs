@@ -59,6 +59,14 @@ impl Peer {
         token
     }
 
+    /// The answer that hands out a token made now.
+    pub(super) fn issued(&self) -> Value {
+        json!({
+            "data": { "access_token": self.issue(), "expires_in": 7200, "error_code": 0 },
+            "message": "success",
+        })
+    }
+
     pub(super) fn kill_tokens(&self) {
         let (first, second) = (self.issue(), self.issue());
         assert_ne!(first, second);
@@ -126,13 +134,7 @@ impl Peer {
         books.token_calls += 1;
         let scripted = books.token_acts.pop_front();
         drop(books);
-        scripted.unwrap_or_else(|| {
-            let token = self.issue();
-            Act::Say(json!({
-                "data": { "access_token": token, "expires_in": 7200, "error_code": 0 },
-                "message": "success",
-            }))
-        })
+        scripted.unwrap_or_else(|| Act::Say(self.issued()))
     }
 }
 

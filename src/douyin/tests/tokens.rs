@@ -42,8 +42,7 @@ async fn a_token_is_fetched_once_stored_and_used_until_it_nears_its_end() {
     accepted_by(&world, &caller).await;
     let stored = world.stored().await.unwrap();
     assert_eq!(stored.access_token.expose_secret(), "clt.1");
-    assert_eq!(stored.fetched_at, world.clock.now());
-    assert_eq!(stored.expires_at, world.clock.now().plus(secs(7_200)));
+    assert_eq!((stored.age, stored.left), (Some(secs(0)), secs(7_200)));
     tokio::time::advance(secs(7_200 - 241)).await;
     accepted_by(&world, &caller).await;
     assert_eq!((peer.token_calls(), peer.calls()), (1, vec!["clt.1".to_owned(); 2]));
@@ -321,4 +320,93 @@ async fn a_caller_that_vanishes_while_fetching_leaves_nothing_locked() {
     }
     accepted_by(&world, &caller).await;
     assert_eq!(peer.token_calls(), 2);
+}
+
+/// As processes on one store.
+fn three(world: &Stepped, peer: &Peer) -> [Caller; 3] {
+    [(); 3].map(|()| world.caller(ClientConfig::default(), peer.transport()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn processes_that_start_together_fetch_one_token() {
+    let (world, peer) = (Stepped::new(), Peer::default());
+    peer.script_tokens([Act::After(2, Box::new(Act::Say(peer.issued())))]);
+    together(&world, &three(&world, &peer)).await;
+    assert_eq!((peer.token_calls(), peer.calls()), (1, vec!["clt.1".to_owned(); 3]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejected_token_is_replaced_by_one_fetch_for_all_processes() {
+    let (world, peer) = (Stepped::new(), Peer::default());
+    let callers = three(&world, &peer);
+    together(&world, &callers).await;
+    // One that another process fetched a moment ago would not be replaced in a hurry.
+    tokio::time::advance(secs(61)).await;
+    peer.kill_tokens();
+    peer.script_tokens([Act::After(2, Box::new(Act::Say(peer.issued())))]);
+    together(&world, &callers).await;
+    assert_eq!(peer.token_calls(), 2);
+    assert_eq!(peer.calls().iter().filter(|token| *token == "clt.4").count(), 3);
+}
+
+/// The others wait no longer than the turn lasts.
+#[tokio::test(start_paused = true)]
+async fn a_process_that_dies_while_it_fetches_keeps_no_other_from_fetching() {
+    let (world, peer) = (Stepped::new(), Peer::default());
+    let [dies, lives, _] = three(&world, &peer);
+    peer.script_tokens([Act::Hang]);
+    tokio::select! {
+        answer = create(&world, &dies) => panic!("{answer:?}"),
+        () = async {
+            while peer.token_calls() == 0 {
+                tokio::task::yield_now().await;
+            }
+        } => {}
+    }
+    let began = world.clock.uptime();
+    let passing = async {
+        loop {
+            tokio::time::advance(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        () = accepted_by(&world, &lives) => {}
+        () = passing => {}
+    }
+    let took = world.clock.uptime().since(began);
+    assert!((secs(6)..secs(8)).contains(&took), "{took:?}");
+    assert_eq!(peer.token_calls(), 2);
+}
+
+/// Another process could not fetch: those that wait for its token do not try one after the other.
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_brought_no_token_is_given_back_at_once() {
+    let (world, peer) = (Stepped::new(), Peer::default());
+    let [first, second, _] = three(&world, &peer);
+    peer.script_tokens([Act::SayWith(502, b"<html>")]);
+    assert_eq!(not_sent(&create(&world, &first).await), Reason::UpstreamHttpError);
+    accepted_by(&world, &second).await;
+    assert_eq!(peer.token_calls(), 2);
+}
+
+async fn together(world: &Stepped, callers: &[Caller]) {
+    let mut calls = JoinSet::new();
+    for caller in callers {
+        let (caller, permitted) = (caller.clone(), world.clock.uptime());
+        calls.spawn(async move { caller.create(BODY, permitted).await });
+    }
+    let all = async {
+        for answer in calls.join_all().await {
+            assert!(matches!(answer.learned, Learned::Accepted(_)), "{answer:?}");
+        }
+    };
+    let passing = async {
+        loop {
+            tokio::time::advance(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        () = all => {}
+        () = passing => {}
+    }
 }

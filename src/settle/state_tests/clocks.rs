@@ -78,12 +78,7 @@ fn every_permission_of_another_process_is_seen_anew() {
 /// Otherwise many settles would push each other out, and none would ever be proven.
 #[test]
 fn full_memory_takes_nothing_new_and_forgets_nothing_old() {
-    let numbered = |number: &str| {
-        let mut record = permitted_elsewhere(at(0));
-        record.key.out_settle_no = OutSettleNo::parse(number).unwrap();
-        record
-    };
-    let (one, two) = (numbered("one"), numbered("two"));
+    let (one, two) = (numbered_elsewhere("one"), numbered_elsewhere("two"));
     let mut first_seen = FirstSeen::new(ME, None, 1);
     assert_eq!(first_seen.given(&one, at(1)), Some(at(1)));
     for now in [at(2), at(90_000)] {
@@ -96,6 +91,48 @@ fn full_memory_takes_nothing_new_and_forgets_nothing_old() {
     ended.state = State::Rejected { rejection: no_money() };
     first_seen.given(&ended, at(90_001));
     assert_eq!(first_seen.given(&two, at(90_002)), Some(at(90_002)));
+}
+
+fn numbered_elsewhere(number: &str) -> Record {
+    let mut record = permitted_elsewhere(at(0));
+    record.key.out_settle_no = OutSettleNo::parse(number).unwrap();
+    record
+}
+
+/// Otherwise what other replicas bring to its end would fill the memory for good.
+#[test]
+fn what_a_whole_round_has_not_met_makes_room() {
+    let (met, ended) = (numbered_elsewhere("met"), numbered_elsewhere("ended"));
+    let mut first_seen = FirstSeen::new(ME, None, 2);
+    for record in [&met, &ended] {
+        assert_eq!(first_seen.given(record, at(1)), Some(at(1)));
+    }
+    first_seen.end_round();
+    assert_eq!(first_seen.remembered(), (2, Some(at(1))), "both were met in the first round");
+    let new = numbered_elsewhere("new");
+    assert_eq!(first_seen.given(&met, at(60)), Some(at(1)));
+    assert_eq!(first_seen.given(&new, at(60)), None);
+    first_seen.end_round();
+    assert_eq!(first_seen.given(&new, at(61)), Some(at(61)));
+    assert_eq!(first_seen.given(&met, at(900)), Some(at(1)), "and nothing old was forgotten");
+}
+
+/// They are most of what a replica meets, and would leave no room for those in doubt.
+#[test]
+fn settles_about_which_time_proves_nothing_take_no_room() {
+    let of_another = |mut record: Record| {
+        record.evidence.last_permission = Some(permission(OTHER, 5, at(0)));
+        record
+    };
+    let mut first_seen = FirstSeen::new(ME, None, 9);
+    for record in [processing(0), rejected()].map(of_another) {
+        assert_eq!(first_seen.given(&record, at(7)), Some(at(7)));
+        assert_eq!(first_seen.remembered(), (0, None));
+    }
+    for record in [processing(1), submitting(0), submitting(1)].map(of_another) {
+        assert_eq!(first_seen.given(&record, at(7)), Some(at(7)));
+        assert_eq!(first_seen.remembered().0, 1);
+    }
 }
 
 /// A process with a longer timeout waits longer for its answer.

@@ -1,11 +1,9 @@
 //! Inserting, reading, and rows that this version must not touch.
 
-use secrecy::ExposeSecret;
-
 use super::Subject;
 use super::fixtures::*;
 use crate::settle::*;
-use crate::store::{Error, Insert, NewDue, StoredToken, Swap, Swapped};
+use crate::store::{Error, Insert, NewDue, Swap, Swapped};
 use crate::trace::TraceParent;
 
 /// Each state, each origin, each source; everything optional once set and once not.
@@ -338,23 +336,6 @@ pub(super) async fn a_row_with_an_unknown_reason_is_read_claimed_and_rewritten(s
     assert_eq!(store.swap(fact(rewritten.clone())).await, Ok(Swapped::Done));
     assert_eq!(store.get(&record.key).await, Ok(Some(rewritten)));
     assert_eq!(claim(store, after_ms(5)).await.len(), 1);
-}
-
-pub(super) async fn the_token_saved_last_comes_back(subject: Subject) {
-    let store = &subject.store;
-    assert!(store.token(&app("tt01")).await.unwrap().is_none());
-    for (text, at) in [("clt.first", after_ms(1)), ("clt.second", after_ms(2))] {
-        let token = StoredToken {
-            access_token: text.to_owned().into(),
-            fetched_at: at,
-            expires_at: at.plus(std::time::Duration::from_secs(7_200)),
-        };
-        store.save_token(&app("tt01"), token.clone()).await.unwrap();
-        let stored = store.token(&app("tt01")).await.unwrap().unwrap();
-        assert_eq!(stored.access_token.expose_secret(), text);
-        assert_eq!((stored.fetched_at, stored.expires_at), (at, token.expires_at));
-    }
-    assert!(store.token(&app("tt02")).await.unwrap().is_none());
 }
 
 pub(super) async fn a_closed_store_is_unavailable(subject: Subject) {

@@ -22,10 +22,17 @@ struct Migration {
 }
 
 /// Version 1 is made by the first.
-const MIGRATIONS: [Migration; 1] = [Migration {
-    script: include_str!("../../../migrations/postgres/0001_settles.sql"),
-    oldest_reader: 1,
-}];
+const MIGRATIONS: [Migration; 2] = [
+    Migration {
+        script: include_str!("../../../migrations/postgres/0001_settles.sql"),
+        oldest_reader: 1,
+    },
+    // A gateway of version 1 would fetch tokens without a turn.
+    Migration {
+        script: include_str!("../../../migrations/postgres/0002_fleet.sql"),
+        oldest_reader: 2,
+    },
+];
 
 /// For as long as it takes; but it does not wait long for a lock before which others queue up.
 const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '10s'";

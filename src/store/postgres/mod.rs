@@ -12,6 +12,7 @@
 
 mod fault;
 mod generation;
+mod hints;
 mod list;
 mod migrations;
 mod options;
@@ -20,10 +21,10 @@ mod refusal;
 mod schedule;
 mod session;
 mod settles;
+mod shared;
 mod sql;
 mod sweep;
 mod tls;
-mod tokens;
 mod unfinished;
 
 #[cfg(test)]
@@ -31,19 +32,21 @@ pub(in crate::store) mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio_postgres::Row;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::columns::{Cursor, Value};
 use super::rows::read_record;
-use super::{Error, Generation};
+use super::{Error, Generation, Hearing, Hints};
 use crate::clock::Clock;
-use crate::settle::Record;
+use crate::settle::{Key, Record};
 use fault::Fault;
 use generation::{Basis, Look};
+use hints::Notifier;
 use pool::{Lent, Pool, Urgency};
 
 pub use options::{BadAddress, PostgresAddress, PostgresOptions};
@@ -65,6 +68,11 @@ pub struct Postgres {
     sends_last: Duration,
     commits: AtomicU64,
     closed: CancellationToken,
+    hints: Arc<Hints>,
+    /// `None`: nothing is told to other gateways, and nothing heard of them.
+    notifier: Option<Notifier>,
+    /// Has the connection for hints.
+    listening: TaskTracker,
 }
 
 impl Postgres {
@@ -93,6 +101,14 @@ impl Postgres {
         };
         let basis = look.look().await?;
         drop(lent);
+        let (closed, hints) = (CancellationToken::new(), Arc::new(Hints::new()));
+        let listening = TaskTracker::new();
+        let notifier = (!options.plain).then(|| {
+            let (notifier, listener) = Notifier::new(pool.dialer(), Arc::clone(&hints));
+            listening.spawn(listener.run(closed.clone()));
+            notifier
+        });
+        listening.close();
         Ok(Self {
             pool,
             basis: Mutex::new(basis),
@@ -102,7 +118,10 @@ impl Postgres {
             is_plain: options.plain,
             sends_last: options.sends_last,
             commits: AtomicU64::new(0),
-            closed: CancellationToken::new(),
+            closed,
+            hints,
+            notifier,
+            listening,
         })
     }
 
@@ -135,6 +154,11 @@ impl Postgres {
     }
 
     #[cfg(test)]
+    pub(super) fn carries_hints(&self) -> bool {
+        self.notifier.is_some()
+    }
+
+    #[cfg(test)]
     pub(super) fn clock(&self) -> &Clock {
         self.time.as_ref().expect("a test gives the time")
     }
@@ -161,8 +185,18 @@ impl Postgres {
     }
 
     pub(super) async fn close(&self) {
-        self.pool.close().await;
         self.closed.cancel();
+        self.listening.wait().await;
+        self.pool.close().await;
+    }
+
+    /// A hint that no connection takes at once is lost.
+    pub(super) fn hint(&self, keys: &[Key]) -> Result<(), Error> {
+        self.notifier.as_ref().map_or(Ok(()), |notifier| notifier.send(keys))
+    }
+
+    pub(super) fn hear(&self) -> Hearing {
+        self.hints.hear()
     }
 
     fn basis(&self) -> Basis {

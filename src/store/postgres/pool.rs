@@ -1,6 +1,6 @@
 //! The connections of one gateway: a bounded number, each lent to one operation at a time.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -16,7 +16,7 @@ use crate::clock::{Clock, Uptime};
 const RETRY_GAP: Duration = Duration::from_secs(1);
 
 pub(super) struct Pool {
-    dialer: Dialer,
+    dialer: Arc<Dialer>,
     /// The unused connections, the last one used on top.
     idle: Mutex<Vec<Session>>,
     /// One permit per connection.
@@ -51,7 +51,7 @@ impl Pool {
     pub(super) fn new(options: &PostgresOptions) -> Result<Self, String> {
         let connections_max = options.connections_max.max(1);
         Ok(Self {
-            dialer: Dialer::new(options)?,
+            dialer: Arc::new(Dialer::new(options)?),
             idle: Mutex::default(),
             turns: Semaphore::new(usize::try_from(connections_max).unwrap_or(1)),
             connections_max,
@@ -60,6 +60,11 @@ impl Pool {
             down: Mutex::default(),
             clock: options.clock.clone(),
         })
+    }
+
+    /// For connections that are not lent.
+    pub(super) fn dialer(&self) -> Arc<Dialer> {
+        Arc::clone(&self.dialer)
     }
 
     pub(super) async fn lend(&self, urgency: Urgency) -> Result<Lent<'_>, Fault> {

@@ -169,7 +169,8 @@ static NEXT_DUE: LazyLock<String> = LazyLock::new(|| {
 
 static SCHEDULED: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "WITH {HERE} SELECT due_at_ms - here.now, attempts
+        "WITH {HERE} SELECT due_at_ms - here.now, attempts,
+                            CASE WHEN {RUNS} THEN lease_until_ms - here.now END
          FROM here LEFT JOIN settle ON {KEY_IS}"
     )
 });
@@ -305,7 +306,8 @@ impl Postgres {
             let rows = self.ask(&SCHEDULED, &key_values(key)).await?;
             let mut cursor = told(&rows);
             let Some(due_in) = cursor.int_opt()? else { return Ok::<_, Fault>(None) };
-            Ok(Some(Scheduled { wait: waited(due_in), attempts: cursor.count()? }))
+            let (attempts, leased) = (cursor.count()?, cursor.int_opt()?.map(waited));
+            Ok(Some(Scheduled { wait: waited(due_in), attempts, leased }))
         };
         scheduled.await.map_err(Fault::nothing_durable)
     }

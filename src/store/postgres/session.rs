@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustls::RootCertStore;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
@@ -96,6 +97,28 @@ impl Dialer {
         self.drivers.spawn(drive(connection, Arc::clone(&doubtful)));
         let prepared = (!self.is_plain).then(HashMap::new);
         Ok(Session { client, prepared, doubtful, is_broken: false, is_looked_at: false })
+    }
+
+    /// A connection that hears notifications, whose payloads it hands on.
+    pub(super) async fn dial_to_listen(
+        &self,
+        heard: mpsc::Sender<String>,
+    ) -> Result<Client, String> {
+        let connecting = timeout(CONNECT_TIME_MAX, self.config.connect(self.tls.clone())).await;
+        let silent = |_| format!("no session within {} s", CONNECT_TIME_MAX.as_secs());
+        let (client, mut connection) =
+            connecting.map_err(silent)?.map_err(|error| chain(&error))?;
+        self.drivers.spawn(async move {
+            while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await
+            {
+                if let AsyncMessage::Notification(told) = message
+                    && heard.send(told.payload().to_owned()).await.is_err()
+                {
+                    return;
+                }
+            }
+        });
+        Ok(client)
     }
 
     /// Waits until every connection is closed.

@@ -28,6 +28,7 @@ mod refusal;
 mod rows;
 mod schedule;
 mod settles;
+mod shared;
 mod sweep;
 mod tokens;
 mod unfinished;
@@ -45,8 +46,9 @@ use rusqlite::Connection;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Claim, ClaimLimits, Error, FORGOTTEN_MAX, Fence, Insert, ListQuery, Listed, NewDue, Scheduled,
-    StoredToken, Swap, Swapped, SweepCursor, Swept, UnfinishedCursor, UnfinishedPage,
+    Changed, Claim, ClaimLimits, Error, FORGOTTEN_MAX, Fence, Hearing, Hint, Hints, Insert, Known,
+    ListQuery, Listed, NewDue, Scheduled, StoredToken, Swap, Swapped, SweepCursor, Swept,
+    UnfinishedCursor, UnfinishedPage,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::settle::{
@@ -61,6 +63,7 @@ use open::Opened;
 use place::Place;
 use queue::Queue;
 use readers::Readers;
+use shared::Shared;
 use writer::Writer;
 
 pub use generation::Generation;
@@ -87,6 +90,9 @@ pub struct Sqlite {
     /// When the store last went back to an earlier state, by its own clock.
     went_back: Option<Timestamp>,
     threads: Threads,
+    shared: Shared,
+    hints: Hints,
+    loses_hints: bool,
 }
 
 /// Which threads do the work.
@@ -184,6 +190,9 @@ impl Sqlite {
             clock: options.clock.clone(),
             went_back,
             threads,
+            shared: Shared::new(options.clock.clone()),
+            hints: Hints::new(),
+            loses_hints: options.loses_hints,
         };
         Ok((sqlite, committer, is_checked))
     }
@@ -312,10 +321,8 @@ impl Sqlite {
     }
 
     pub(super) async fn scheduled(&self, key: &Key) -> Result<Option<Scheduled>, Error> {
-        let key = key.clone();
-        let found = self.readers.read(move |db| schedule::scheduled(db, &key)).await?;
-        let now = self.now();
-        Ok(found.map(|(due_at, attempts)| Scheduled { wait: due_at.since(now), attempts }))
+        let (key, now) = (key.clone(), self.now());
+        self.readers.read(move |db| schedule::scheduled(db, &key, now)).await
     }
 
     pub(super) async fn history(
@@ -354,15 +361,48 @@ impl Sqlite {
         self.write(Urgency::Ordinary, repair).await
     }
 
-    pub(super) async fn token(&self, app_id: &AppId) -> Result<Option<StoredToken>, Error> {
-        let app_id = app_id.clone();
-        self.readers.read(move |db| tokens::token(db, &app_id)).await
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
-    pub(super) async fn save_token(&self, app_id: &AppId, token: StoredToken) -> Result<(), Error> {
-        let app_id = app_id.clone();
-        let save = move |db: &Batch<'_>| tokens::save_token(db, &app_id, &token);
-        self.write(Urgency::Ordinary, save).await
+    pub(super) fn hint(&self, hint: Hint) {
+        if !self.loses_hints {
+            self.hints.send(hint);
+        }
+    }
+
+    pub(super) fn hear(&self) -> Hearing {
+        self.hints.hear()
+    }
+
+    pub(super) async fn token(&self, app_id: &AppId) -> Result<Option<StoredToken>, Error> {
+        let (app_id, now) = (app_id.clone(), self.now());
+        self.readers.read(move |db| tokens::token(db, &app_id, now)).await
+    }
+
+    pub(super) async fn save_token(
+        &self,
+        app_id: &AppId,
+        token: StoredToken,
+        turn: Fence,
+    ) -> Result<bool, Error> {
+        if !self.shared.is_newest(app_id, turn) {
+            return Ok(false);
+        }
+        let (saved, now) = (app_id.clone(), self.now());
+        let save = move |db: &Batch<'_>| tokens::save_token(db, &saved, &token, now);
+        self.write(Urgency::Ordinary, save).await?;
+        self.shared.end_token_turn(app_id, turn);
+        Ok(true)
+    }
+
+    pub(super) async fn changed(
+        &self,
+        known: Vec<Known>,
+        due_max: Duration,
+    ) -> Result<Vec<Changed>, Error> {
+        let now = self.now();
+        self.readers.read(move |db| shared::changed(db, &known, due_max, now)).await
     }
 
     pub(super) fn path(&self) -> &Path {

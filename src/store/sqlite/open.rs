@@ -47,6 +47,8 @@ pub struct SqliteOptions {
     /// Measures the check, and spaces attempts to bring up a store that is down. Default: the
     /// machine's.
     pub clock: Clock,
+    /// Whether hints are lost on their way to other processes, in a simulation. Default: no.
+    pub loses_hints: bool,
 }
 
 impl SqliteOptions {
@@ -62,6 +64,7 @@ impl SqliteOptions {
             busy_wait: Duration::from_secs(2),
             check_time_max: Duration::from_millis(300),
             clock: Clock::system(),
+            loses_hints: false,
         }
     }
 

@@ -9,7 +9,7 @@ use rusqlite::{Connection, params};
 
 use super::super::columns::Cursor;
 use super::super::words::{Word, readable_sql};
-use super::super::{Claim, ClaimLimits, Fence};
+use super::super::{Claim, ClaimLimits, Fence, Scheduled};
 use super::columns::{Binder, Fault};
 use super::settles::find;
 use crate::clock::Timestamp;
@@ -270,14 +270,14 @@ pub(super) fn next_due(
     Ok(earliest)
 }
 
-pub(super) const SELECT_SCHEDULED: &str = "SELECT due_at_ms, attempts FROM settle
+pub(super) const SELECT_SCHEDULED: &str = "SELECT due_at_ms, attempts, lease_until_ms FROM settle
     WHERE app_id = ? AND trade_system = ? AND out_settle_no = ? AND due_at_ms IS NOT NULL";
 
-/// When the settle is due, and its attempts.
 pub(super) fn scheduled(
     connection: &Connection,
     key: &Key,
-) -> Result<Option<(Timestamp, u32)>, Fault> {
+    now: Timestamp,
+) -> Result<Option<Scheduled>, Fault> {
     let mut statement = connection.prepare_cached(SELECT_SCHEDULED)?;
     let key = params![key.app_id.as_str(), key.trade_system.word(), key.out_settle_no.as_str()];
     let mut rows = statement.query(key)?;
@@ -285,7 +285,9 @@ pub(super) fn scheduled(
         return Ok(None);
     };
     let mut cursor = Cursor::new(row);
-    Ok(Some((cursor.time()?, cursor.count()?)))
+    let (due_at, attempts) = (cursor.time()?, cursor.count()?);
+    let leased = cursor.time_opt()?.map(|until| until.since(now)).filter(|left| !left.is_zero());
+    Ok(Some(Scheduled { wait: due_at.since(now), attempts, leased }))
 }
 
 /// Reads the whole schedule in its index, and the rows of leases.

@@ -141,15 +141,15 @@ impl World {
 
     /// The access token of the app; `""` is none.
     pub fn save_token(&mut self, access_token: &str) {
-        let (store, now) = (self.store.clone(), self.within(Clock::now));
-        let life = Duration::from_secs(if access_token.is_empty() { 0 } else { 1_000_000_000 });
-        let token = StoredToken {
-            access_token: SecretString::from(access_token),
-            fetched_at: now,
-            expires_at: now.plus(life),
-        };
+        let store = self.store.clone();
+        let left = Duration::from_secs(if access_token.is_empty() { 0 } else { 1_000_000_000 });
+        let access_token = SecretString::from(access_token);
+        let token = StoredToken { access_token, age: Some(Duration::ZERO), left };
         let app_id = AppId::parse(APP).expect("it is a name");
-        let saved = self.run(async move { store.save_token(&app_id, token).await });
+        let saved = self.run(async move {
+            let turn = store.token_turn(&app_id, None, Duration::from_secs(1)).await?;
+            store.save_token(&app_id, token, turn.expect("this is the only process")).await
+        });
         saved.expect("the store is up");
     }
 
