@@ -9,7 +9,7 @@
 //! The seed fixes what is drawn, not the moment at which a kill meets a write: a failing seed is
 //! likely to fail again, and not certain to.
 
-mod callers;
+pub mod callers;
 pub mod ledger;
 mod victim;
 
@@ -71,7 +71,7 @@ struct Run {
     sim: Simulator,
     files: Files,
     ledger: Arc<Ledger>,
-    serving: watch::Sender<Option<Client>>,
+    serving: watch::Sender<Vec<Client>>,
     closing: watch::Sender<bool>,
     callers: JoinSet<()>,
     /// The callbacks that were looked at.
@@ -87,11 +87,11 @@ impl Run {
         let dir = TempDir::new().expect("the machine has a temporary folder");
         let files = Files::write(dir.path(), backend, &sim);
         let ledger = Arc::new(Ledger::default());
-        let serving = watch::Sender::new(None);
+        let serving = watch::Sender::new(Vec::new());
         let closing = watch::Sender::new(false);
         let market = Market {
             ledger: Arc::clone(&ledger),
-            gateway: serving.subscribe(),
+            gateways: serving.subscribe(),
             closing: closing.subscribe(),
             watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
         };
@@ -131,7 +131,7 @@ impl Run {
             sleep_ms(life_ms).await;
         }
         victim.kill().await;
-        self.serving.send_replace(None);
+        self.serving.send_replace(Vec::new());
         self.kills += 1;
         self.assert_books();
     }
@@ -139,7 +139,7 @@ impl Run {
     async fn serve(&mut self, victim: &mut victim::Victim) -> Client {
         let now = victim.serving().await;
         self.sim.set_callback_url(APP_ID, Some(&now.callback_url));
-        self.serving.send_replace(Some(now.client.clone()));
+        self.serving.send_replace(vec![now.client.clone()]);
         now.client
     }
 
@@ -228,7 +228,7 @@ impl Run {
 }
 
 /// A Douyin with drawn habits and weather, and times that a test can wait for.
-fn douyin(seed: u64) -> SimConfig {
+pub fn douyin(seed: u64) -> SimConfig {
     let mut choices = Choices::from_seed(seed);
     choices.visible_after_ms = choices.visible_after_ms.min(300);
     // A FAIL that turns into SUCCESS after its caller went on is Douyin's mistake, and no gateway

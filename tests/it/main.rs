@@ -55,6 +55,7 @@ mod raw;
 mod reflection;
 mod reload;
 mod repeat;
+mod replicas;
 mod requests;
 mod restored;
 mod return_when;

@@ -26,8 +26,8 @@ const TRIES: usize = 6;
 #[derive(Clone)]
 pub struct Market {
     pub ledger: Arc<Ledger>,
-    /// The process that serves now, if one does.
-    pub gateway: watch::Receiver<Option<Client>>,
+    /// The processes that serve now.
+    pub gateways: watch::Receiver<Vec<Client>>,
     /// `true`: no new intents; what was begun is finished.
     pub closing: watch::Receiver<bool>,
     pub watchers: Arc<Semaphore>,
@@ -84,6 +84,11 @@ fn first_order(rng: &mut Rng) -> &'static str {
 }
 
 impl Market {
+    fn any_gateway(&self, rng: &mut Rng) -> Option<Client> {
+        let gateways = self.gateways.borrow();
+        (!gateways.is_empty()).then(|| gateways[rng.usize(..gateways.len())].clone())
+    }
+
     fn number(&self, intent: usize) -> String {
         self.ledger.open().current(intent).request.out_settle_no.clone()
     }
@@ -109,7 +114,7 @@ impl Market {
     }
 
     async fn try_once(&self, intent: usize, rng: &mut Rng) {
-        let Some(client) = self.gateway.borrow().clone() else {
+        let Some(client) = self.any_gateway(rng) else {
             return;
         };
         let (request, accepted, recorded) = {
@@ -121,8 +126,9 @@ impl Market {
             0..=2 if recorded => self.refresh(client, &request.out_settle_no).await,
             3 if accepted => self.conflict(client, request).await,
             4 | 5 => {
-                // As a mesh retries.
-                let copy = self.create(client.clone(), request.clone(), rng.fork());
+                // As a mesh retries, perhaps at another replica.
+                let other = self.any_gateway(rng).unwrap_or_else(|| client.clone());
+                let copy = self.create(other, request.clone(), rng.fork());
                 tokio::join!(copy, self.create(client, request, rng.fork()));
             }
             6 => self.come_back_late(client, intent, rng).await,
@@ -202,7 +208,7 @@ impl Market {
 async fn watcher(market: Market, number: String, mut rng: Rng) {
     let mut told = 0;
     loop {
-        let client = market.gateway.borrow().clone();
+        let client = market.any_gateway(&mut rng);
         if let Some(mut client) = client
             && let Ok(stream) = client.watch_settle(watch_request(&number, told)).await
         {

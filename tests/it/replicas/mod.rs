@@ -1,0 +1,13 @@
+//! Several real gateway processes, one simulator and one PostgreSQL: what callers and watchers see
+//! of a fleet whose members die, stand still and lose their database.
+//!
+//! Each test plays twice: as it is, and with `store.plain = true`, where only compare-and-swap is
+//! left.
+
+mod database;
+mod deaths;
+mod fleet;
+mod load;
+mod outages;
+mod together;
+mod watchers;
