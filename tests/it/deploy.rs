@@ -40,17 +40,34 @@ fn stop_time(drain_delay_ms: u64, stop_grace_ms: u64) -> Duration {
     Duration::from_millis(drain_delay_ms + stop_grace_ms) + CLOSE_TIME_MAX + written
 }
 
-const MANIFESTS: [(&str, &str); 1] = [("kubernetes/sqlite", "stateful-set.yaml")];
+/// A way to run the gateway on Kubernetes.
+struct Way {
+    config: &'static str,
+    workload: &'static str,
+    init: &'static str,
+}
+
+const WAYS: [Way; 2] = [
+    Way {
+        config: "kubernetes/sqlite/config.yaml",
+        workload: "kubernetes/sqlite/stateful-set.yaml",
+        init: "kubernetes/sqlite/init/job.yaml",
+    },
+    Way {
+        config: "kubernetes/postgres/config/config.yaml",
+        workload: "kubernetes/postgres/deployment.yaml",
+        init: "kubernetes/postgres/init/job.yaml",
+    },
+];
 
 #[test]
 fn kubernetes_and_systemd_wait_for_the_whole_stop() {
-    for (folder, workload) in MANIFESTS {
-        let config = file(&format!("{folder}/config.yaml"));
+    for way in WAYS {
+        let config = file(way.config);
         let longest =
             stop_time(number(&config, "drain_delay_ms = "), number(&config, "stop_grace_ms = "));
-        let workload = file(&format!("{folder}/{workload}"));
-        let grace = number(&workload, "terminationGracePeriodSeconds: ");
-        assert!(Duration::from_secs(grace) > longest, "{folder}: {grace} s, {longest:?}");
+        let grace = number(&file(way.workload), "terminationGracePeriodSeconds: ");
+        assert!(Duration::from_secs(grace) > longest, "{}: {longest:?}", way.workload);
     }
     let defaults = include_str!("../../examples/gateway.toml");
     let longest = stop_time(
@@ -65,32 +82,34 @@ fn kubernetes_and_systemd_wait_for_the_whole_stop() {
 /// By whatever way a manifest names the image.
 #[test]
 fn the_manifests_are_of_this_version() {
-    for folder in ["kubernetes/sqlite", "kubernetes/sqlite/init"] {
-        let tag = format!("newTag: {:?}\n", env!("CARGO_PKG_VERSION"));
-        assert!(file(&format!("{folder}/kustomization.yaml")).contains(&tag), "{folder}: {tag}");
-    }
     let image = format!("image: settlement-gateway:{}\n", env!("CARGO_PKG_VERSION"));
-    for name in ["sqlite/stateful-set.yaml", "sqlite/init/job.yaml"] {
-        assert!(file(&format!("kubernetes/{name}")).contains(&image), "{name}: {image}");
+    let tag = format!("newTag: {:?}\n", env!("CARGO_PKG_VERSION"));
+    for name in WAYS.iter().flat_map(|way| [way.workload, way.init]) {
+        assert!(file(name).contains(&image), "{name}: {image}");
+        let folder = Path::new(name).parent().unwrap();
+        let kustomization = file(folder.join("kustomization.yaml").to_str().unwrap());
+        assert!(kustomization.contains(&tag), "{}: {tag}", folder.display());
     }
 }
 
 /// With the variables of the image, and with the files where the manifest mounts them.
 #[test]
 fn the_configurations_of_the_manifests_are_right() {
-    for (folder, _) in MANIFESTS {
+    for way in WAYS {
         let dir = TempDir::new().unwrap();
         let mounted = |name: &str| dir.path().join(name);
         for name in ["config", "tls", "secrets"] {
             fs::create_dir(mounted(name)).unwrap();
         }
         let (chain, key) = certificate(dir.path());
-        fs::copy(chain, mounted("tls/tls.crt")).unwrap();
+        fs::copy(&chain, mounted("tls/tls.crt")).unwrap();
+        fs::copy(chain, mounted("secrets/postgres-ca.pem")).unwrap();
+        fs::write(mounted("secrets/postgres-password"), "secret").unwrap();
         fs::copy(key, mounted("tls/tls.key")).unwrap();
         fs::write(mounted("secrets/client-secret"), "secret").unwrap();
         let keys = include_str!("../../tests/vectors/callback/platform-public-key.pem");
         fs::write(mounted("secrets/platform-public-keys.pem"), keys).unwrap();
-        let config = configuration(&file(&format!("{folder}/config.yaml")));
+        let config = configuration(&file(way.config));
         let here = format!("{}/", dir.path().display());
         let config = config.replace("/etc/settlement-gateway/", &here);
         fs::write(mounted("config/gateway.toml"), config).unwrap();
@@ -101,10 +120,14 @@ fn the_configurations_of_the_manifests_are_right() {
             ("SETTLEMENT_SERVER_CALLBACK_ADDR", "0.0.0.0:8080"),
         ];
         let (code, stdout, stderr) = ran(&mut gateway(&arguments, &image));
-        assert_eq!(code, 0, "{folder}: {stderr}");
-        let workload = file(&format!("{folder}/stateful-set.yaml"));
+        assert_eq!(code, 0, "{}: {stderr}", way.config);
+        let workload = file(way.workload);
         for (listener, port) in [("gRPC", 50051), ("callbacks", 8080), ("admin", 9090)] {
-            assert!(workload.contains(&format!("containerPort: {port}\n")), "{folder}: {port}");
+            assert!(
+                workload.contains(&format!("containerPort: {port}\n")),
+                "{}: {port}",
+                way.workload
+            );
             assert!(stdout.contains(&format!("0.0.0.0:{port}")), "{listener}: {stdout}");
         }
     }
