@@ -159,9 +159,6 @@ impl Call {
                 limited!(Peer of causer, INFO, { took_ms }, "its caller hung up");
             }
             (Code::Ok, Some(_)) if is_news => info!(?code, took_ms, "answered"),
-            (Code::Ok, Some(_)) => {
-                limited!(Peer of causer, INFO, { ?code, took_ms }, "answered");
-            }
             (_, _) if by == AnsweredBy::Stack => {
                 limited!(Stranger of from, INFO, { ?code, reason, outcome, took_ms, from },
                     "answered before its RPC");
