@@ -102,8 +102,8 @@ pub(super) fn complete(reading: &mut Reading, environment: &Environment) -> Vec<
     if let Ok((false, false)) = encrypted {
         let at = at(reading, URL);
         warnings.push(format!(
-            "{at}: {URL} says sslmode=disable: a peer that can change what passes between this machine \
-             and the server can forge settles"
+            "{at}: {URL} says sslmode=disable: a peer that can change what passes between this \
+             machine and the server can forge settles"
         ));
     }
     let secrets = Secrets {
