@@ -18,6 +18,9 @@ use tonic::Code;
 
 use crate::harness::{assert_create_error, create_request, number, simulator, within};
 use crate::process::{Process, Setting};
+use crate::reload::{APPLIED, REFUSED};
+use crate::tls::authority::{Authority, ended};
+use crate::tls::write;
 
 /// Douyin behind TLS. Runs until dropped.
 struct Front {
@@ -226,6 +229,18 @@ async fn a_proxy_that_refuses_has_let_nothing_out_and_is_named_in_the_log() {
     process.signal("TERM").await;
     let (_, log) = process.ended().await;
     assert!(!log.contains("old-password"), "{log}");
+}
+
+/// As with the certificates of listeners, whose test has every case.
+#[tokio::test]
+async fn authorities_that_have_ended_do_not_take_the_place_of_good_ones() {
+    let (sim, proxy, dir) = (simulator().await, Proxy::start().await, TempDir::new().unwrap());
+    let (process, _front) = behind(&proxy, &sim, dir.path(), "gateway:password").await;
+    let ca_file = dir.path().join("certificate.pem");
+    write(ca_file.to_str().unwrap(), &Authority::with(ended).pem());
+    process.logged_together(&["\"ERROR\"", "douyin.ca_file", "has ended, on 2020"]).await;
+    assert_eq!((process.counted(REFUSED).await, process.counted(APPLIED).await), (1, 0));
+    process.create(create_request(&number("as-before"))).await.unwrap();
 }
 
 /// The proxy loses a create that has left. It may have been taken, so it is no refusal; and it was
