@@ -27,8 +27,14 @@ RUN_SECONDS = 25
 SCRAPE_SECONDS = 1
 ANSWER_SECONDS_MAX = 20
 
-# What a sandbox has not: certificates.
-WITHOUT = ["settlement_certificate_end_timestamp_seconds"]
+# What a sandbox has not: certificates, and other replicas on its store.
+WITHOUT = [
+    "settlement_certificate_end_timestamp_seconds",
+    "settlement_replicas",
+    "settlement_foreign_sends",
+    "settlement_hints",
+    "settlement_probes",
+]
 # A sandbox says that it is one.
 WARNED_OF = {"SettlementRehearsal"}
 
