@@ -1,5 +1,5 @@
-//! Compiles the contract without a `protoc` on the machine, and lays what other programs need beside
-//! the executable: the descriptor set and the service config.
+//! Compiles the contract without a `protoc` on the machine, and lays what other programs need
+//! beside the executable: the descriptor set and the service config.
 
 use std::error::Error;
 use std::path::PathBuf;

@@ -2,7 +2,7 @@
 //!
 //! A change is durable before a hint of it leaves, and the hint is never a part of that write. One
 //! task of each process sends, many settles at a time. Another one hears, and compares the settles
-//! that are watched here with the store, in few reads: so a lost hint costs [`RESYNC`] at most.
+//! that are watched here with the store, in few reads: so a lost hint costs a resync interval.
 //!
 //! What it must not know: who watches, and what changed.
 

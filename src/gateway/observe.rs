@@ -93,7 +93,7 @@ impl Gateway {
         seen: &Observation,
         mut holder: Option<Holder<'_>>,
     ) -> Result<Option<Observed>, store::Error> {
-        // A database server may fail over. A worker has something to tell as long as its lease runs.
+        // A database server may fail over. A worker has something to tell while its lease runs.
         let patience = match (self.0.store.has_one_process(), holder) {
             (false, Some(_)) => self.0.config.lease,
             (true, _) | (false, None) => Duration::ZERO,

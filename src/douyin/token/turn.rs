@@ -1,5 +1,5 @@
-//! The turn to fetch a token among the processes on one store: one fetches, the others wait for what
-//! it saves.
+//! The turn to fetch a token among the processes on one store: one fetches, the others wait for
+//! what it saves.
 
 use std::time::Duration;
 

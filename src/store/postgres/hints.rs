@@ -1,6 +1,6 @@
-//! Hints over LISTEN and NOTIFY, on a connection of their own. NOTIFY commits one after the other in
-//! the whole database, so it is never a part of a write that matters; and a connection that hears
-//! cannot be lent to operations.
+//! Hints over LISTEN and NOTIFY, on a connection of their own. NOTIFY commits one after the other
+//! in the whole database, so it is never a part of a write that matters; and a connection that
+//! hears cannot be lent to operations.
 //!
 //! A pooler may take LISTEN and swallow what it is for. So each connection first sends itself a
 //! probe, and again as long as it lives: what does not come back is logged once, counted, and costs

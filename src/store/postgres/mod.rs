@@ -2,12 +2,12 @@
 //!
 //! Every operation is one statement, which is one transaction by itself, and every statement that
 //! writes names in its condition what it expects: the version, the fence, the generation of the
-//! store ([`sql::HERE`]). Nothing is decided in memory, so it does not matter which process decides.
-//! Time is the server's. [`pool`] lends connections, [`session`] sets them up and refuses servers
-//! on which a commit may not last, [`generation`] notices that commits were lost.
+//! store ([`sql::HERE`]). Nothing is decided in memory, so it does not matter which process
+//! decides. Time is the server's. [`mod@pool`] lends connections, [`session`] sets them up and
+//! refuses servers on which a commit may not last, [`generation`] notices that commits were lost.
 //!
-//! What an operation does is in [`settles`] (insert, swap), [`schedule`] (leases), [`list`] (pages),
-//! [`sweep`] (repairs) and [`unfinished`]; the columns of a settle are in
+//! What an operation does is in [`settles`] (insert, swap), [`schedule`] (leases), [`list`]
+//! (pages), [`sweep`] (repairs) and [`unfinished`]; the columns of a settle are in
 //! [`super::rows`].
 
 mod fault;

@@ -19,8 +19,8 @@ pub enum PostgresError {
     Exists { address: String },
     #[error(
         "{address} was changed by a newer gateway: its schema has version {found}, which needs a \
-         gateway that knows version {oldest_reader}, and this gateway knows versions up to {known}. \
-         Start the newer gateway"
+         gateway that knows version {oldest_reader}, and this gateway knows versions up to \
+         {known}. Start the newer gateway"
     )]
     Newer { address: String, found: i64, oldest_reader: i64, known: i64 },
     #[error("{address}: cannot {doing}: {why}")]

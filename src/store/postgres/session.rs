@@ -131,8 +131,8 @@ impl Dialer {
 /// Moves what comes and goes on a connection until it ends.
 async fn drive(mut connection: Connection<Socket, TlsStream<Socket>>, doubtful: Arc<AtomicBool>) {
     while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
-        // "canceling wait for synchronous replication": committed here and perhaps nowhere else. The
-        // server sends it before it says that the commit succeeded.
+        // "canceling wait for synchronous replication": committed here and perhaps nowhere else.
+        // The server sends it before it says that the commit succeeded.
         if let AsyncMessage::Notice(notice) = message
             && [SqlState::ADMIN_SHUTDOWN, SqlState::WARNING].contains(notice.code())
         {
@@ -177,7 +177,7 @@ impl Session {
         self.is_broken || self.client.is_closed()
     }
 
-    /// Runs one statement, which by itself is one transaction unless [`Session::begin`] began one.
+    /// Runs one statement, which by itself is one transaction unless a transaction was begun.
     pub(super) async fn run(
         &mut self,
         sql: &'static str,

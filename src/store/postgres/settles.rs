@@ -275,8 +275,8 @@ struct Change<'a> {
     lease: Option<Fence>,
 }
 
-/// History entries that do not go into the row, as a statement takes them: the revisions with commas
-/// between them, the entries with line ends.
+/// History entries that do not go into the row, as a statement takes them: the revisions with
+/// commas between them, the entries with line ends.
 struct Late {
     revisions: String,
     entries: String,

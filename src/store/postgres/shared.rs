@@ -48,8 +48,11 @@ const TELL_PAUSE: &str = concat!(
     RETURNING number"
 );
 const SELECT_TOKEN: &str = concat!(
-    "WITH ", now!(), "
-    SELECT access_token, CASE WHEN fetched_at_ms <= now.ms THEN now.ms - fetched_at_ms END AS age_ms,
+    "WITH ",
+    now!(),
+    "
+    SELECT access_token,
+           CASE WHEN fetched_at_ms <= now.ms THEN now.ms - fetched_at_ms END AS age_ms,
            expires_at_ms - now.ms AS left_ms
     FROM token, now WHERE app_id = $2"
 );

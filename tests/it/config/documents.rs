@@ -274,8 +274,8 @@ fn every_field_of_the_configuration_is_set_by_a_knob_in_the_file_and_by_its_vari
     let without: Vec<_> =
         fields(&base).into_keys().filter(|name| !reached.contains(name)).collect();
     // Those of apps, callers, certificates, the way to Douyin and passwords have tests of their
-    // own, the number is another one in each run, 64 KiB is a bound and no knob, only a command makes
-    // a database, and only a sandbox has one of its own.
+    // own, the number is another one in each run, 64 KiB is a bound and no knob, only a command
+    // makes a database, and only a sandbox has one of its own.
     let mut expected = vec![
         "Config.admin_tls.certificate_file",
         "Config.admin_tls.client_ca_file",
