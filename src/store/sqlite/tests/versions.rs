@@ -35,6 +35,7 @@ fn of_version_5() -> Vec<Record> {
         record.evidence.stop_confirmed = false;
         if let Origin::Gateway(request) = &mut record.origin {
             request.created_by = None;
+            request.trace = None;
         }
     }
     records.push(adopted(key_of("tt02", "1"), state));
