@@ -17,7 +17,9 @@ use tracing::{error, info};
 use super::Gateway;
 use crate::clock::Uptime;
 use crate::log_limit::limited;
-use crate::metrics::{REPLICAS, REPLICAS_DISAGREE};
+use crate::metrics::{
+    FOREIGN_SENDS, FOREIGN_SENDS_OLDEST, HINTS_LOST, HINTS_UNHEARD, REPLICAS, REPLICAS_DISAGREE,
+};
 use crate::settle::{Policy, ProcessId};
 use crate::store::{self, Replica};
 
@@ -43,6 +45,13 @@ struct Agreement {
     until: Option<Uptime>,
     /// The settings of another process that differ.
     others: Option<String>,
+}
+
+/// What operators watch exists from the start, on a store for one gateway too.
+pub(super) fn begin_metrics() {
+    [&HINTS_LOST, &HINTS_UNHEARD].iter().for_each(|hints| hints.begin([]));
+    [&REPLICAS, &REPLICAS_DISAGREE, &FOREIGN_SENDS].iter().for_each(|gauge| gauge.set([], 0));
+    FOREIGN_SENDS_OLDEST.set_time([], Duration::ZERO);
 }
 
 impl Membership {

@@ -179,6 +179,7 @@ impl Gateway {
         let started = clock.now();
         let is_alone = store.has_one_process();
         let alone_since = is_alone.then_some(started);
+        fleet::begin_metrics();
         let fleet = if is_alone { Membership::alone() } else { Membership::of_several() };
         Self(Arc::new(Inner {
             config,

@@ -125,7 +125,9 @@ impl Server {
 
     /// Whether commits may be missing on this server that were made on that one.
     fn may_lack_commits_of(&self, before: &Self) -> bool {
-        let differ = |now: &Option<String>, then: &Option<String>| matches!((now, then), (Some(now), Some(then)) if now != then);
+        let differ = |now: &Option<String>, then: &Option<String>| {
+            now.as_ref().zip(then.as_ref()).is_some_and(|(now, then)| now != then)
+        };
         differ(&self.cluster, &before.cluster) || differ(&self.timeline, &before.timeline)
     }
 }
