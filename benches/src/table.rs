@@ -38,7 +38,7 @@ pub fn run(programs: &Programs, peer: Option<PathBuf>, extent: Extent) -> Result
     if rows.iter().all(|row| row.name != PEER) {
         println!("missing: {PEER} (`scripts/test tools` installs Go and Debian's grpc-go)");
     }
-    println!("missing: {POSTGRES} (there is no such backend yet)");
+    println!("missing: {POSTGRES} (this bench does not start one yet)");
     targets(&rows, flush_us);
     for row in &rows {
         row.verify(&upstream)?;
