@@ -1,6 +1,6 @@
 //! The log, the audit and the export of spans. The log is text on a terminal and JSON otherwise. It
-//! goes to standard
-//! error, through a queue (`log_queue`), so that standard output has only what a command prints.
+//! goes to standard error, through a queue (`log_queue`), so that standard output has only what a
+//! command prints.
 
 pub mod audit;
 mod export;
@@ -14,9 +14,10 @@ use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 
 use opentelemetry_sdk::trace::SdkTracer;
-use tracing::{Level, warn};
+use tracing::{Level, Subscriber, warn};
 use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::FilterExt as _;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::layer::Layer as _;
@@ -88,27 +89,64 @@ pub fn start() -> &'static LogQueue {
     start_with(None)
 }
 
-/// `RUST_LOG` chooses what is logged; by default information of the gateway and warnings of
-/// everything else. What is exported does not depend on it.
+/// What is logged where `RUST_LOG` does not choose: information of the gateway, and warnings of
+/// everything else.
+const DEFAULT: &str = "warn,settlement_gateway=info,douyin_sim=info";
+
+/// Starts logging. What is exported does not depend on `RUST_LOG`.
 fn start_with(tracer: Option<SdkTracer>) -> &'static LogQueue {
     static QUEUE: OnceLock<LogQueue> = OnceLock::new();
     QUEUE.get_or_init(|| {
         let queue = LogQueue::start(StandardError, &LOG);
-        let filter = EnvFilter::try_from_default_env()
-            .unwrap_or_else(|_| EnvFilter::new("warn,settlement_gateway=info,douyin_sim=info"));
-        let lines =
-            tracing_subscriber::fmt::layer().with_writer(queue.clone()).log_internal_errors(false);
-        let lines = match std::io::stderr().is_terminal() {
-            true => lines.boxed(),
-            false => lines.fmt_fields(JsonFields::new()).event_format(Line).boxed(),
-        };
-        let spans = tracer.map(|tracer| {
-            let layer = OpenTelemetryLayer::new(tracer).with_location(false).with_threads(false);
-            layer.with_filter(Targets::new().with_target(libraries::OURS, Level::INFO))
-        });
-        let log = tracing_subscriber::registry().with(spans).with(lines.with_filter(filter));
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT));
         // If something else (a test) keeps the log of this process, that stays.
-        let _ = log.with(Libraries::default()).try_init();
+        let _ = subscriber(queue.clone(), filter, tracer).try_init();
         queue
     })
+}
+
+/// Each of its layers has a filter of its own, and none says of a place in the code that it might be
+/// wanted some day: HTTP/2 has dozens of TRACE lines for each call, and each of them would then be
+/// looked at when it is passed.
+fn subscriber(
+    queue: LogQueue,
+    filter: EnvFilter,
+    tracer: Option<SdkTracer>,
+) -> impl Subscriber + Send + Sync + 'static {
+    let lines = tracing_subscriber::fmt::layer().with_writer(queue).log_internal_errors(false);
+    let lines = match std::io::stderr().is_terminal() {
+        true => lines.boxed(),
+        false => lines.fmt_fields(JsonFields::new()).event_format(Line).boxed(),
+    };
+    let mut layers = vec![lines.with_filter(filter.and(Libraries::default())).boxed()];
+    layers.extend(tracer.map(|tracer| {
+        let spans = OpenTelemetryLayer::new(tracer).with_location(false).with_threads(false);
+        spans.with_filter(Targets::new().with_target(libraries::OURS, Level::INFO)).boxed()
+    }));
+    tracing_subscriber::registry().with(layers)
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::TracerProvider as _;
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+    use tracing::Subscriber as _;
+    use tracing::level_filters::LevelFilter;
+
+    use super::*;
+
+    /// A line that nothing reads costs a comparison of two numbers, and nothing of the subscriber's.
+    #[test]
+    fn levels_that_nothing_reads_are_not_even_looked_at() {
+        let most = |filter, tracer| {
+            let queue = LogQueue::start(std::io::sink(), &LOG);
+            subscriber(queue, EnvFilter::new(filter), tracer).max_level_hint()
+        };
+        let tracer = || Some(SdkTracerProvider::builder().build().tracer("test"));
+        assert_eq!(most(DEFAULT, None), Some(LevelFilter::INFO));
+        assert_eq!(most(DEFAULT, tracer()), Some(LevelFilter::INFO));
+        assert_eq!(most("warn", None), Some(LevelFilter::WARN));
+        assert_eq!(most("warn", tracer()), Some(LevelFilter::INFO), "spans are exported anyway");
+        assert_eq!(most("warn,h2=trace", None), Some(LevelFilter::TRACE));
+    }
 }

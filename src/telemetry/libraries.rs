@@ -5,8 +5,10 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use tracing::callsite::Identifier;
-use tracing::{Event, Level, Metadata, Subscriber};
-use tracing_subscriber::layer::{Context, Layer};
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::Interest;
+use tracing::{Event, Level, Metadata};
+use tracing_subscriber::layer::{Context, Filter};
 
 use crate::log_limit::{Cause, LogLimit};
 
@@ -17,13 +19,30 @@ pub(super) const OURS: &str = env!("CARGO_CRATE_NAME");
 #[derive(Default)]
 pub(super) struct Libraries(Mutex<HashMap<Identifier, &'static LogLimit>>);
 
-impl<S: Subscriber> Layer<S> for Libraries {
-    fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
-        let about = event.metadata();
-        // An operator who asks for a library's DEBUG lines wants all of them.
-        let talkative = *about.level() > Level::INFO;
-        talkative || about.target().starts_with(OURS) || self.of(about).admits()
+/// It turns away no place in the code for good, and no level: that is for other filters.
+impl<S> Filter<S> for Libraries {
+    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        true
     }
+
+    fn callsite_enabled(&self, about: &'static Metadata<'static>) -> Interest {
+        // Not `always` where an event may be turned away: tracing-subscriber takes that for a bug.
+        if is_limited(about) { Interest::sometimes() } else { Interest::always() }
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::TRACE)
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        let about = event.metadata();
+        !is_limited(about) || self.of(about).admits()
+    }
+}
+
+/// An operator who asks for a library's DEBUG lines wants all of them.
+fn is_limited(about: &Metadata<'_>) -> bool {
+    *about.level() <= Level::INFO && !about.target().starts_with(OURS)
 }
 
 impl Libraries {

@@ -140,7 +140,7 @@ async fn play(kind: &'static Kind, times: Times) -> Row {
             Err(ended) => Some(ended),
         }
     } else {
-        Some("the process has ended".to_owned())
+        Some(stage.ended().await)
     };
     let (kind, serves) = (kind.name, kind.serves);
     Row { kind, serves, quiet, under, after, memory, cores, unfinished, lies, ended }

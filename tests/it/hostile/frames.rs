@@ -11,7 +11,7 @@ use super::peers::{PREFACE, on_each_port};
 use super::stage::Surroundings;
 
 /// Between two batches of frames: a flood, and still the machine's other core is not needed for it.
-const REST: Duration = Duration::from_millis(40);
+const REST: Duration = Duration::from_millis(10);
 const BATCH: usize = 64;
 
 const DATA: u8 = 0;

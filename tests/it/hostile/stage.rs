@@ -98,6 +98,12 @@ impl Stage {
         }
     }
 
+    /// How the process ended without being told to.
+    pub async fn ended(self) -> String {
+        let (status, log) = self.process.ended().await;
+        format!("the process has ended: {status}, {log}")
+    }
+
     pub fn surroundings(&self) -> Surroundings {
         Surroundings {
             pid: self.process.id(),
