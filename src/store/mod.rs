@@ -24,7 +24,8 @@
 //!   ([`settle::RULES`](crate::settle::RULES)) is read, but neither claimed nor rewritten. An
 //!   unknown reason decides nothing and is kept as it was written.
 //! - **Lost commits begin a new generation.** After the store went back to an earlier state (a
-//!   restored backup), every open settle of a caller counts one more lost send and is never sent
+//!   restored backup, a standby without the last commits; if no operator says so, a store for
+//!   several processes notices what it can), every open settle of a caller counts one more lost send and is never sent
 //!   again. For [`FORGOTTEN_MAX`] a create without a record may be one whose record was lost
 //!   ([`Store::may_have_forgotten`]).
 //! - **Unique** are the key (`app_id`, `trade_system`, `out_settle_no`) and, once known,

@@ -162,7 +162,9 @@ impl Gateway {
             // A worker writes only into a row that exists.
             Due::Extend { .. } | Due::Release(_) => world.due,
         };
-        world.recorded(row, due)
+        let mut after = world.recorded(row, due);
+        after.sees_newer(world::process(worker, &self.rules), &self.rules);
+        after
     }
 
     fn decide(&self, (row, news, held, worker, turn): Known) -> (Packed, Due) {

@@ -366,6 +366,27 @@ fn nor_if_it_goes_back_under_two_processes() {
     expect_nothing_broken(Rules { goes_back: true, ..TWO_ONCE });
 }
 
+/// Its server is what it was, as after the restore of a snapshot of the disk.
+const UNSAID: Rules = Rules { goes_back: true, unsaid: true, ..ALONE };
+
+#[test]
+fn nor_if_it_goes_back_and_a_process_that_saw_newer_rows_reads_them() {
+    expect_nothing_broken(Rules { fail_frees: false, ..UNSAID });
+}
+
+#[test]
+fn a_row_that_is_older_than_the_process_saw_it_and_is_believed_is_noticed() {
+    expect_broken(Broken::OldRowsAreBelieved, UNSAID, &[Never::PaidTwice]);
+}
+
+/// So a process compares also what tells of all rows at once: the server's identity, its timeline
+/// and the position of its log.
+#[test]
+fn a_process_that_saw_nothing_newer_does_not_notice_that_the_store_went_back() {
+    let rules = Rules { goes_back: true, unsaid: true, ..TWO_ONCE };
+    expect_broken(Broken::Nothing, rules, &[Never::PaidTwice]);
+}
+
 #[test]
 fn every_rule_about_time_and_clocks_left_out_is_noticed() {
     let accident = [Never::PaidTwice, Never::RejectedButAccepted];

@@ -76,7 +76,8 @@ impl World {
                 become_(Event::Fails(settle_id), Settle { status: Status::Fail, ..settle });
             } else {
                 let news = News::Callback(settle_id, settle.owner, settle.status);
-                let world = gateway.learn(self, news, Lease::Lost, 0, Turn::POLLER);
+                let seen = self.compared(0, &rules);
+                let world = gateway.learn(&seen, news, Lease::Lost, 0, Turn::POLLER);
                 if world != *self {
                     out.push((Event::Callback(settle_id), true, world));
                 }
@@ -161,15 +162,44 @@ impl World {
         if backup == self.row {
             return;
         }
-        let mut world = World { backup: None, went_back: true, due: true, ..*self };
+        let mut world = World { row: backup, backup: None, went_back: true, due: true, ..*self };
+        if rules.unsaid {
+            out.push((Event::GoesBack, false, world));
+            return;
+        }
         world.void_leases();
-        world.row = backup.set_back(rules.broken);
         if rules.broken != Broken::GoesBackSilently {
-            world.known = [None; 2];
-            world.forget_begun();
+            world.begins_generation(rules);
         }
         out.push((Event::GoesBack, false, world));
     }
+
+    fn begins_generation(&mut self, rules: &Rules) {
+        self.void_leases();
+        self.row = self.row.set_back(rules.broken);
+        self.known = [None; 2];
+        self.forget_begun();
+        self.newer = [false; 2];
+    }
+
+    /// Notes that a process has seen a row that is newer than the one to which the store may go
+    /// back.
+    pub(super) fn sees_newer(&mut self, process: usize, rules: &Rules) {
+        let is_newer = self.backup.is_some_and(|backup| backup != self.row);
+        self.newer[process] |= rules.unsaid && is_newer;
+    }
+
+    /// What a process finds that reads the row: if it is older than the process saw it, a new
+    /// generation begins.
+    pub(super) fn compared(&self, process: usize, rules: &Rules) -> World {
+        let mut world = *self;
+        let is_older = self.went_back && self.newer[process];
+        if is_older && rules.broken != Broken::OldRowsAreBelieved {
+            world.begins_generation(rules);
+        }
+        world
+    }
+
     /// It goes back to before the settle was recorded. A caller that was told nothing final repeats
     /// the create, which then is a new one.
     fn is_gone(&self, rules: &Rules, out: &mut Vec<Step>) {
@@ -180,7 +210,7 @@ impl World {
         let process = world::process(worker, rules);
         let mut world = World { went_back: true, due: true, ..self.sent(process, rules) };
         world.void_leases();
-        world.row = Packed::recorded_again(worker, process, rules.broken);
+        world.row = Packed::recorded_again(worker, process, rules);
         (world.exists_age, world.window_left) = (0, WINDOW);
         out.push((Event::IsGoneAndRepeated, false, world.begins_to_send(worker, rules)));
     }

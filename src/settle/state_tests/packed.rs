@@ -109,9 +109,13 @@ impl Packed {
     }
 
     /// The same in a store that went back, as the store's contract says.
-    pub(super) fn recorded_again(worker: usize, process: usize, broken: Broken) -> Self {
+    pub(super) fn recorded_again(worker: usize, process: usize, rules: &Rules) -> Self {
         let record = Self::submitted(worker, process);
-        let silently = matches!(broken, Broken::GoesBackSilently | Broken::RepeatsAreNew);
+        let broken = rules.broken;
+        // The first process has recorded it, and knows that.
+        let is_unnoticed = process > 0 || broken == Broken::OldRowsAreBelieved;
+        let silently = matches!(broken, Broken::GoesBackSilently | Broken::RepeatsAreNew)
+            || rules.unsaid && is_unnoticed;
         Self::pack(&if silently { record } else { record.perhaps_forgotten() })
     }
 

@@ -47,6 +47,9 @@ pub(super) struct Rules {
     pub twice: bool,
     /// The store may go back, once, to an earlier state.
     pub goes_back: bool,
+    /// Neither the server nor an operator says that it went back. Only a process that saw a newer
+    /// row can notice it.
+    pub unsaid: bool,
     pub grace_proves: bool,
     /// An operator may stop sending, and end the settle with what is true at Douyin.
     pub operator: bool,
@@ -119,6 +122,8 @@ pub(super) enum Broken {
     OwnTimeout,
     /// The store goes back, and no operator says so.
     GoesBackSilently,
+    /// A row that is older than the process saw it is believed.
+    OldRowsAreBelieved,
     /// What was open when the store went back is sent again.
     SendsAfterGoingBack,
     /// The store goes back, and what was permitted since is not counted.
@@ -150,6 +155,7 @@ pub(super) const FULL: Rules = Rules {
     full_memory: false,
     twice: false,
     goes_back: false,
+    unsaid: false,
     grace_proves: true,
     operator: false,
     asked_early: false,
@@ -260,6 +266,8 @@ pub(super) enum Event {
     /// A state is acknowledged to which the store will go back.
     IsBackedUp,
     GoesBack,
+    /// A process reads a row that is older than it saw it, or writes on top of it.
+    FindsAnOlderRow,
     /// Back to before the settle was recorded; its caller repeats the create.
     IsGoneAndRepeated,
     CallerPaysElsewhere,

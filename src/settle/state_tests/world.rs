@@ -61,6 +61,8 @@ pub(super) struct World {
     /// The state to which the store may go back.
     pub backup: Option<Packed>,
     pub went_back: bool,
+    /// Whether each process has seen a row that is newer than that state.
+    pub newer: [bool; 2],
     /// What an operator learned about the settle at this revision.
     pub operator: Option<Word>,
 }
@@ -86,6 +88,7 @@ impl World {
             told: None,
             backup: None,
             went_back: false,
+            newer: [false; 2],
             operator: None,
         };
         world.begins_to_send(0, rules)
@@ -155,10 +158,11 @@ impl World {
 
     /// A process reads the row, and after it its clock.
     fn seen_by(&self, worker: usize, rules: &Rules) -> World {
-        let mut world = *self;
         let process = process(worker, rules);
+        let mut world = self.compared(process, rules);
+        world.sees_newer(process, rules);
         let room = !rules.full_memory || rules.broken == Broken::FullMemoryProves;
-        if room || self.row.is_own(process) {
+        if room || world.row.is_own(process) {
             let first = if rules.broken == Broken::ClockBeforeRow { rules.old() } else { 0 };
             world.known[process].get_or_insert(first);
         }
@@ -166,7 +170,15 @@ impl World {
     }
 
     fn worker_steps(&self, worker: usize, gateway: &mut Gateway, out: &mut Vec<Step>) {
-        match self.workers[worker].doing {
+        let doing = self.workers[worker].doing;
+        if matches!(doing, Doing::Deciding | Doing::Recording(_)) {
+            let compared = self.compared(process(worker, &gateway.rules), &gateway.rules);
+            if compared != *self {
+                out.push((Event::FindsAnOlderRow, true, compared));
+                return;
+            }
+        }
+        match doing {
             Doing::Nothing => {}
             Doing::Deciding => self.decides(worker, gateway, out),
             Doing::Sending { age } => {
@@ -212,7 +224,8 @@ impl World {
             && self.sends < rules.sends_max
             && let Some(row) = gateway.permit(self.row, sendable_time, worker, self.known[process])
         {
-            let world = World { row, ..self.sent(process, &rules) };
+            let mut world = World { row, ..self.sent(process, &rules) };
+            world.sees_newer(process, &rules);
             out.push((Event::Sends, true, world.with(worker, Doing::Sending { age: 0 })));
         }
         let scope = match next {

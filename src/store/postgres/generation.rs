@@ -1,6 +1,8 @@
 //! The generation of the store. A new one begins after the store went back to an earlier state: a
-//! standby that lacked the last commits was promoted, or a backup was put in the place of the
-//! database.
+//! standby that lacked the last commits was promoted, or a backup or an earlier state of the disk
+//! was put in the place of the database. Each gateway notices it by the server's identity and
+//! timeline, by the position of its log, or by what is older than the gateway has seen it
+//! ([`super::seen`]); else an operator says it.
 //!
 //! What callers were told since is lost too, for example a refusal, after which the caller paid
 //! under another number. So no settle that was open is ever sent again, each counts one more lost
@@ -20,6 +22,7 @@ use super::super::FORGOTTEN_MAX;
 use super::super::columns::{Cursor, Unreadable, Value};
 use super::super::json::Stored as _;
 use super::fault::Fault;
+use super::seen::Seen;
 use super::session::Session;
 use crate::clock::{Clock, Timestamp, Uptime};
 use crate::settle::{Origin, Permission, PermissionId, ProcessId, Record};
@@ -32,7 +35,7 @@ pub(super) const STEP: i64 = 1 << 32;
 pub(super) struct Basis {
     pub(super) generation: i64,
     /// Stands for everything that may have been sent before this generation.
-    lost: Option<Permission>,
+    pub(super) lost: Option<Permission>,
     /// Until when a create without a record may be one whose record was lost.
     forgotten_until: Option<Uptime>,
 }
@@ -74,6 +77,11 @@ const SELECT: &str = "
            coalesce($1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
     FROM store_state WHERE id = 1";
 
+/// How far the log of the server has come. It grows with every write and never gets shorter, unless
+/// what was in it is lost.
+pub(super) const POSITION: &str = "(pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint";
+const SELECT_POSITION: &str = "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint";
+
 /// Some managed servers do not allow the first of these. The timeline of the log is new after every
 /// promotion and every recovery from a backup.
 const SERVER: &str = "
@@ -88,7 +96,7 @@ const RECORD_SERVER: &str = "
 
 const BEGIN: &str = "
     UPDATE store_state
-    SET generation = generation + 1, begun_ms = $2, lost = $3,
+    SET generation = greatest(generation, $7) + 1, begun_ms = $2, lost = $3,
         server_start = pg_postmaster_start_time(), cluster = $4, timeline = $5
     WHERE id = 1 AND generation = $1 AND ($6 OR server_start <> pg_postmaster_start_time())
     RETURNING generation";
@@ -139,6 +147,8 @@ pub(super) struct Look<'a> {
     /// The store's time in a test, else `None`.
     pub(super) time: Option<&'a Clock>,
     pub(super) sends_last: Duration,
+    /// What this gateway took the store for until now, and what it has seen of it.
+    pub(super) known: Option<(Basis, &'a Seen)>,
 }
 
 /// What is in the row of the store.
@@ -156,24 +166,22 @@ struct Stored {
 const TRIES_MAX: u32 = 8;
 
 impl Look<'_> {
-    /// Begins a new generation if the server may lack commits.
+    /// Begins a new generation if commits may be lost.
     pub(super) async fn look(mut self) -> Result<Basis, Fault> {
         for _ in 0..TRIES_MAX {
             let stored = self.stored().await?;
+            if let Some(why) = self.went_back(&stored).await? {
+                self.begin_because(&stored, why, true).await?;
+                continue;
+            }
             if stored.is_known {
                 self.session.is_looked_at = true;
                 return Ok(self.basis(&stored));
             }
             let server = Server::of(self.session).await?;
             if server.may_lack_commits_of(&stored.server) {
-                let begun = self.begin(&stored, &server, false).await?;
-                if let Some(generation) = begun {
-                    tracing::error!(
-                        generation,
-                        "the database runs on another server or timeline, which may lack the last \
-                         commits: no settle that was open is ever sent again"
-                    );
-                }
+                let why = "it runs on another server or timeline";
+                self.begin_because(&stored, why, false).await?;
             } else {
                 let values = [
                     stored.generation.into(),
@@ -184,6 +192,62 @@ impl Look<'_> {
             }
         }
         Err(Fault::Down("the database changes its server again and again".to_owned()))
+    }
+
+    /// Begins a new generation because a settle is older than this gateway has seen it, unless
+    /// another gateway was first.
+    pub(super) async fn begin_after(mut self, generation: i64) -> Result<(), Fault> {
+        let stored = self.stored().await?;
+        if stored.generation == generation {
+            let why = "a settle is older than this gateway has seen it";
+            self.begin_because(&stored, why, true).await?;
+        }
+        Ok(())
+    }
+
+    async fn begin_because(
+        &mut self,
+        stored: &Stored,
+        why: &'static str,
+        whatever_server: bool,
+    ) -> Result<(), Fault> {
+        let server = Server::of(self.session).await?;
+        if let Some(generation) = self.begin(stored, &server, whatever_server).await? {
+            tracing::error!(
+                generation,
+                why,
+                "the database may lack commits that were acknowledged: no settle that was open is \
+                 ever sent again"
+            );
+        }
+        Ok(())
+    }
+
+    /// Why the store is known to be in an earlier state than the one that this gateway has seen.
+    async fn went_back(&mut self, stored: &Stored) -> Result<Option<&'static str>, Fault> {
+        let Some((known, seen)) = self.known else { return Ok(None) };
+        if stored.generation > known.generation {
+            return Ok(None);
+        }
+        if (stored.generation, stored.lost) != (known.generation, known.lost) {
+            return Ok(Some("it does not know of its last generation"));
+        }
+        let before = seen.position(known.generation);
+        let now = if before.is_some() { self.position().await? } else { None };
+        let is_shorter = before.zip(now).is_some_and(|(before, now)| now < before);
+        Ok(is_shorter.then_some("its log is shorter than this gateway has seen it"))
+    }
+
+    /// How far the log has come. `None`: this engine does not tell.
+    pub(super) async fn position(&mut self) -> Result<Option<i64>, Fault> {
+        match self.session.run(SELECT_POSITION, &[]).await {
+            Ok(rows) => {
+                let row = rows.first().ok_or_else(|| unreadable("no position"))?;
+                Ok(Cursor::new(row).int_opt()?)
+            }
+            Err(Fault::Refused { .. }) => Ok(None),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// Begins a new generation because an operator says that the store went back.
@@ -198,12 +262,12 @@ impl Look<'_> {
         Err(Fault::Down("other gateways begin generations meanwhile".to_owned()))
     }
 
-    /// `None`: another gateway was first.
+    /// `None`: another gateway was first. The number is greater than any that this gateway knows.
     async fn begin(
         &mut self,
         stored: &Stored,
         server: &Server,
-        is_told: bool,
+        whatever_server: bool,
     ) -> Result<Option<i64>, Fault> {
         let lost = Permission {
             id: PermissionId { process: ProcessId(random()), number: 0 },
@@ -218,7 +282,8 @@ impl Look<'_> {
             lost.as_str().into(),
             Value::Text(server.cluster.as_deref()),
             Value::Text(server.timeline.as_deref()),
-            is_told.into(),
+            whatever_server.into(),
+            self.known.map_or(0, |(known, _)| known.generation).into(),
         ];
         let rows = self.session.run(BEGIN, &values).await?;
         Ok(rows.first().map(|row| Cursor::new(row).int()).transpose()?)

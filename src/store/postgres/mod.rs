@@ -4,7 +4,8 @@
 //! writes names in its condition what it expects: the version, the fence, the generation of the
 //! store ([`sql::HERE`]). Nothing is decided in memory, so it does not matter which process
 //! decides. Time is the server's. [`mod@pool`] lends connections, [`session`] sets them up and
-//! refuses servers on which a commit may not last, [`generation`] notices that commits were lost.
+//! refuses servers on which a commit may not last, [`generation`] and [`seen`] notice that commits
+//! were lost.
 //!
 //! What an operation does is in [`settles`] (insert, swap), [`schedule`] (leases), [`list`]
 //! (pages), [`sweep`] (repairs) and [`unfinished`]; the columns of a settle are in
@@ -19,6 +20,7 @@ mod options;
 mod pool;
 mod refusal;
 mod schedule;
+mod seen;
 mod session;
 mod settles;
 mod shared;
@@ -32,7 +34,7 @@ pub(in crate::store) mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio_postgres::Row;
@@ -43,11 +45,12 @@ use super::columns::{Cursor, Value};
 use super::rows::read_record;
 use super::{Error, Generation, Hearing, Hints};
 use crate::clock::Clock;
-use crate::settle::{Key, Record};
+use crate::settle::{Key, Origin, Record};
 use fault::Fault;
 use generation::{Basis, Look};
 use hints::Notifier;
 use pool::{Lent, Pool, Urgency};
+use seen::{Moment, Seen};
 
 pub use options::{BadAddress, PostgresAddress, PostgresOptions};
 pub use refusal::PostgresError;
@@ -60,6 +63,10 @@ const TRIES_MAX: u32 = 8;
 pub struct Postgres {
     pool: Pool,
     basis: Mutex<Basis>,
+    /// By which it notices that the store went back.
+    seen: Seen,
+    /// Whether the engine tells how far its log has come.
+    tells_position: bool,
     /// For the operator.
     path: PathBuf,
     clock: Clock,
@@ -93,12 +100,14 @@ impl Postgres {
         let pool = pool(&options)?;
         let mut lent = pool.lend(Urgency::Probe).await?;
         migrations::migrate(lent.session(), &options.address).await?;
-        let look = Look {
+        let mut look = Look {
             session: lent.session(),
             clock: &options.clock,
             time: options.time.as_ref(),
             sends_last: options.sends_last,
+            known: None,
         };
+        let tells_position = look.position().await?.is_some();
         let basis = look.look().await?;
         drop(lent);
         let (closed, hints) = (CancellationToken::new(), Arc::new(Hints::new()));
@@ -112,6 +121,8 @@ impl Postgres {
         Ok(Self {
             pool,
             basis: Mutex::new(basis),
+            seen: Seen::new(basis.generation),
+            tells_position,
             path: options.address.to_string().into(),
             clock: options.clock,
             time: options.time,
@@ -172,11 +183,20 @@ impl Postgres {
     }
 
     pub(super) async fn ping(&self) -> Result<(), Error> {
-        const PROVE: &str = "UPDATE proof_of_write SET times = times + 1 RETURNING 1";
-        let rows = self.run(Urgency::Probe, PROVE, &[]).await.map_err(Fault::perhaps_durable)?;
+        const PROVE: &str =
+            "UPDATE proof_of_write SET times = times + 1 RETURNING NULL::bigint AS position";
+        static PROVE_AND_TELL: LazyLock<String> =
+            LazyLock::new(|| PROVE.replace("NULL::bigint", generation::POSITION));
+        let sql = if self.tells_position { PROVE_AND_TELL.as_str() } else { PROVE };
+        let generation = self.basis().generation;
+        let rows = self.run(Urgency::Probe, sql, &[]).await.map_err(Fault::perhaps_durable)?;
         self.committed();
         let lacking = || Error::Unavailable("proof_of_write has no row".to_owned());
-        rows.first().map(|_| ()).ok_or_else(lacking)
+        let position = Cursor::new(rows.first().ok_or_else(lacking)?).int_opt();
+        let position = position.map_err(|fault| Fault::from(fault).nothing_durable())?;
+        // The commit comes after it in the log, and is on disk by now.
+        position.into_iter().for_each(|position| self.seen.note_position(position, generation));
+        Ok(())
     }
 
     /// Every operation writes for itself, so this waits until the store is closed.
@@ -209,6 +229,7 @@ impl Postgres {
             clock: &self.clock,
             time: self.time.as_ref(),
             sends_last: self.sends_last,
+            known: Some((self.basis(), &self.seen)),
         }
     }
 
@@ -231,7 +252,14 @@ impl Postgres {
     async fn look(&self, lent: &mut Lent<'_>) -> Result<(), Fault> {
         match self.look_with(lent).look().await {
             Ok(basis) => {
-                *self.basis.lock().unwrap_or_else(PoisonError::into_inner) = basis;
+                let mut known = self.basis.lock().unwrap_or_else(PoisonError::into_inner);
+                // Another look may have been faster.
+                if basis.generation > known.generation {
+                    self.seen.begin(basis.generation);
+                }
+                if basis.generation >= known.generation {
+                    *known = basis;
+                }
                 Ok(())
             }
             Err(fault) => {
@@ -239,6 +267,41 @@ impl Postgres {
                 Err(fault.before_anything())
             }
         }
+    }
+
+    /// Notes what was found of a settle. `false`: it is older than this gateway has seen it, so read
+    /// again: a new generation has begun, unless an answer of another server has strayed in.
+    async fn is_sound(
+        &self,
+        key: &Key,
+        found: Option<&Record>,
+        asked: Moment,
+    ) -> Result<bool, Fault> {
+        if self.seen.is_older(key, found.map(|record| record.version), asked) {
+            self.confirm_older(key).await?;
+            return Ok(false);
+        }
+        if let Some(record) = found.filter(|record| !record.is_final()) {
+            self.note(record);
+        }
+        Ok(true)
+    }
+
+    /// Only callers' settles, because an adopted one may be merged into another one.
+    fn note(&self, record: &Record) {
+        if matches!(record.origin, Origin::Gateway(_)) {
+            self.seen.note(&record.key, record.version, self.clock.uptime());
+        }
+    }
+
+    /// Begins a new generation after this one, because the store went back.
+    async fn begin_after(&self, generation: i64) -> Result<(), Fault> {
+        let mut lent = self.lend(Urgency::Ordinary).await?;
+        if let Err(fault) = self.look_with(&mut lent).begin_after(generation).await {
+            lent.spoil();
+            return Err(fault.before_anything());
+        }
+        self.look(&mut lent).await
     }
 
     /// Runs a statement that only reads: whatever happens, nothing is in doubt.
@@ -347,6 +410,11 @@ fn pool(options: &PostgresOptions) -> Result<Pool, PostgresError> {
 
 fn again_and_again() -> Fault {
     Fault::Down("the store begins new generations again and again".to_owned())
+}
+
+fn stale() -> Fault {
+    let why = "a settle is read as it was before: does a pooler ask a standby?";
+    Fault::Down(why.to_owned())
 }
 
 /// The record of a row that [`Postgres::records`] read.

@@ -15,7 +15,7 @@ use super::super::{Absorbed, Error, Fence, Insert, NewDue, Swap, Swapped, first_
 use super::fault::Fault;
 use super::pool::{Lent, Urgency};
 use super::sql::{HERE, KEY_IS, RUNS, VERSION, wait};
-use super::{Postgres, TRIES_MAX, again_and_again, list, record, schedule};
+use super::{Postgres, TRIES_MAX, again_and_again, list, record, schedule, stale};
 use crate::settle::{
     AppId, CallerName, Due, HistoryEntry, Key, Record, SettleId, Source, TradeSystem,
 };
@@ -70,8 +70,15 @@ impl Postgres {
     }
 
     async fn by_key(&self, key: &Key) -> Result<Option<Record>, Fault> {
-        let (rows, basis) = self.records(&SELECT_BY_KEY, &key_values(key)).await?;
-        rows.first().map(|row| record(row, basis)).transpose()
+        for _ in 0..TRIES_MAX {
+            let asked = self.seen.moment();
+            let (rows, basis) = self.records(&SELECT_BY_KEY, &key_values(key)).await?;
+            let found = rows.first().map(|row| record(row, basis)).transpose()?;
+            if self.is_sound(key, found.as_ref(), asked).await? {
+                return Ok(found);
+            }
+        }
+        Err(stale())
     }
 
     async fn by_settle_id(
@@ -81,8 +88,28 @@ impl Postgres {
         settle_id: &SettleId,
     ) -> Result<Option<Record>, Fault> {
         let name = [app_id.as_str().into(), trade_system.word().into(), settle_id.as_str().into()];
-        let (rows, basis) = self.records(&SELECT_BY_SETTLE_ID, &name).await?;
-        rows.first().map(|row| record(row, basis)).transpose()
+        for _ in 0..TRIES_MAX {
+            let asked = self.seen.moment();
+            let (rows, basis) = self.records(&SELECT_BY_SETTLE_ID, &name).await?;
+            let Some(found) = rows.first().map(|row| record(row, basis)).transpose()? else {
+                return Ok(None);
+            };
+            if self.is_sound(&found.key, Some(&found), asked).await? {
+                return Ok(Some(found));
+            }
+        }
+        Err(stale())
+    }
+
+    /// Begins a new generation if the server that was looked at has an older settle than this
+    /// gateway has seen, too.
+    pub(super) async fn confirm_older(&self, key: &Key) -> Result<(), Fault> {
+        let (asked, generation) = (self.seen.moment(), self.basis().generation);
+        let found = Found::read(&self.ask(&FIND, &key_values(key)).await?)?;
+        if self.seen.is_older(key, found.map(|found| found.version), asked) {
+            self.begin_after(generation).await?;
+        }
+        Ok(())
     }
 
     pub(in crate::store) async fn insert(
@@ -114,6 +141,12 @@ impl Postgres {
         values.push(fence.0.into());
         values.extend([due_in, lease].map(|delay| delay.map_or(Value::Int(None), wait)));
         values.push(sent.into());
+        // One that this gateway has seen must be there, or the store went back.
+        if self.seen.knows(&record.key)
+            && let Some(existing) = self.by_key(&record.key).await?
+        {
+            return Ok(Insert::Existing(Box::new(existing)));
+        }
         for _ in 0..TRIES_MAX {
             if !self.basis().is_of(record.version) {
                 let why = "the store began a new generation meanwhile: try again";
@@ -122,6 +155,7 @@ impl Postgres {
             let rows = self.write(&INSERT, &values).await?;
             if done(&rows)? {
                 self.committed();
+                self.note(record);
                 return Ok(Insert::Inserted);
             }
             if let Some(existing) = self.existing(record).await? {
@@ -157,13 +191,23 @@ impl Postgres {
     }
 
     async fn replace_or_tell(&self, mut change: Change<'_>) -> Result<Swapped, Fault> {
+        let record = &change.settle.record;
         for _ in 0..TRIES_MAX {
+            let asked = self.seen.moment();
             let rows = match self.write(change.sql(), &change.values()).await {
                 Err(fault) if fault.is_unique_violation() => return Ok(Swapped::SettleIdTaken),
                 answer => answer?,
             };
             if done(&rows)? {
                 self.committed();
+                if self.seen.is_older(&record.key, Some(record.version - 1), asked) {
+                    // It is durable, on top of a state that this gateway knows to be over. If that
+                    // cannot be confirmed now, the next reader finds it too old.
+                    self.seen.note(&record.key, record.version + 1, self.clock.uptime());
+                    let _ = self.confirm_older(&record.key).await;
+                    return Err(Fault::Lost("the store went back meanwhile".to_owned()));
+                }
+                self.note(record);
                 return Ok(Swapped::Done);
             }
             let found = self.ask(&FIND, &key_values(&change.settle.record.key)).await?;
@@ -194,6 +238,7 @@ impl Postgres {
                         return Err(committed.err().unwrap_or(doubtful).perhaps_durable());
                     }
                     self.committed();
+                    self.note(&change.settle.record);
                     return Ok(Swapped::Done);
                 }
                 Ok(Some(swapped)) => {

@@ -8,11 +8,12 @@ use tokio_postgres::Row;
 use super::super::columns::Cursor;
 use super::super::words::Word as _;
 use super::super::{Error, Unfinished, UnfinishedCursor, UnfinishedPage};
-use super::Postgres;
 use super::fault::Fault;
 use super::generation::Basis;
 use super::list::{position, record_of, select};
+use super::seen::Moment;
 use super::sweep::OLDEST;
+use super::{Postgres, stale};
 use crate::settle::{AppId, Key, OutSettleNo, StateKind, TradeSystem};
 
 static SELECT_IN_STATE: LazyLock<String> = LazyLock::new(|| {
@@ -62,8 +63,10 @@ impl Postgres {
                     after.row.into(),
                     rows_max.into(),
                 ];
+                let asked = self.seen.moment();
                 let (rows, basis) = self.records(&SELECT_IN_STATE, &values).await?;
                 let settles = read(&rows, basis, |_| true)?;
+                self.note_all(&settles, asked).await?;
                 let next = match rows.last().filter(|_| rows.len() >= full) {
                     Some(last) => UnfinishedCursor::State { app_id, state, after: position(last)? },
                     None => self.next_state(app_id, &state).await?,
@@ -84,6 +87,18 @@ impl Postgres {
                 Ok(UnfinishedPage { settles, next: Some(next) })
             }
         }
+    }
+
+    /// By this round a gateway learns of settles that others work on.
+    async fn note_all(&self, settles: &[Unfinished], asked: Moment) -> Result<(), Fault> {
+        for settle in settles {
+            if let Unfinished::Settle(record) = settle
+                && !self.is_sound(&record.key, Some(record), asked).await?
+            {
+                return Err(stale());
+            }
+        }
+        Ok(())
     }
 
     /// The next state of the app that is not known to be final; after the last one the

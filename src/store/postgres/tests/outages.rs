@@ -13,7 +13,7 @@ use crate::store::postgres::Postgres;
 use crate::store::{Error, PostgresOptions, Store};
 
 /// Waits until the store works again.
-async fn recovered(store: &Store) {
+pub(super) async fn recovered(store: &Store) {
     let until = Instant::now() + Duration::from_secs(20);
     while let Err(error) = store.ping().await {
         assert!(Instant::now() < until, "{error}");

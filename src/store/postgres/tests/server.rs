@@ -98,6 +98,16 @@ impl Database {
         PostgresAddress::parse(&format!("postgres://postgres@{hosts}/{}", self.name)).unwrap()
     }
 
+    /// The address for a user that owns the database and is nothing more.
+    pub(in crate::store) async fn address_of_owner(&self) -> PostgresAddress {
+        let (user, client) = (format!("owner_of_{}", self.name), self.as_another_program().await);
+        let make =
+            format!("CREATE ROLE {user} LOGIN; ALTER DATABASE {} OWNER TO {user}", self.name);
+        client.batch_execute(&make).await.unwrap();
+        let home = self.home.display().to_string().replace('/', "%2F");
+        PostgresAddress::parse(&format!("postgres://{user}@{home}/{}", self.name)).unwrap()
+    }
+
     /// A connection as another program would open it.
     pub(in crate::store) async fn as_another_program(&self) -> Client {
         connect(&self.home, &self.name).await
