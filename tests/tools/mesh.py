@@ -9,27 +9,21 @@ CHECK_ENVOY.
 """
 
 import http.client
-import importlib
 import json
-import os
 import signal
 import ssl
-import subprocess
 import sys
-import tempfile
-import threading
 import time
 from concurrent import futures
 
 import grpc
-from google.rpc import status_pb2
 
-from harness import GATEWAY, PROTO, ROOT, SERVICE, equal, expect, run
-from harness.world import CALLER, SIDECAR, Process, World, free_port, get
+from harness import SERVICE, equal, expect, run
+from harness import envoy
+from harness.contract import call, create, create_request, failure, pb, refused, watch
+from harness.envoy import Load
+from harness.world import CALLER, get
 
-ENVOY = os.environ["CHECK_ENVOY"]
-CONFIGURATION = os.path.join(ROOT, "deploy", "envoy", "envoy.yaml")
-CONTRACT = "douyin/settlement/v1/settlement.proto"
 DRAIN_DELAY_MS = 5_000
 IDLE_SECONDS = 3
 # Calls of the check for the rate limit, in one burst.
@@ -37,83 +31,16 @@ BURST, BURST_CALLS = 200, 1_000
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
-def stubs(directory):
-    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTO}", f"--python_out={directory}"]
-    subprocess.run([*command, CONTRACT], check=True)
-    sys.path.insert(0, directory)
-    return importlib.import_module("douyin.settlement.v1.settlement_pb2")
-
-
-class Mesh(World):
-    """Two gateways with an Envoy in front of them."""
+class Mesh(envoy.Mesh):
+    """Two gateways with an Envoy in front of them, and with shorter times and limits."""
 
     def __init__(self, directory):
-        super().__init__(directory, gateways=2, drain_delay_ms=DRAIN_DELAY_MS)
-        self.port, self.admin = free_port(), f"127.0.0.1:{free_port()}"
-        self.client = self.authority.issue("client", f"URI:{SIDECAR}")
-        self.shop = self.authority.issue("shop", f"URI:{CALLER}")
-        self.stranger = self.authority.issue("stranger", "URI:spiffe://example.com/stranger")
-        described = os.path.join(directory, "settlement.binpb")
-        with open(described, "wb") as file:
-            subprocess.run([GATEWAY, "descriptor"], check=True, stdout=file)
-        config = self._configuration(described)
-        path = os.path.join(directory, "envoy.yaml")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(config)
-        options = ["--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning"]
-        self.envoy = Process([ENVOY, "-c", path, *options], directory, "envoy")
-
-    def _configuration(self, described):
-        """The published file, with this machine's files and ports, and with shorter times."""
-        with open(CONFIGURATION, encoding="utf-8") as file:
-            text = file.read()
-        endpoint = (
-            "- endpoint:\n"
-            "                  address: { socket_address: { address: %s, port_value: %d } }"
-        )
-        (first, second) = (endpoint % ("127.0.0.1", it.port) for it in self.gateways)
-        host, port = self.admin.split(":")
-        for old, new in [
-            ("127.0.0.1, port_value: 9901", f"{host}, port_value: {port}"),
-            ("0.0.0.0, port_value: 8443", f"127.0.0.1, port_value: {self.port}"),
-            (endpoint % ("settlement-gateway", 50051), f"{first}\n              {second}"),
-            ("/etc/envoy/tls/server.pem", self.server[0]),
-            ("/etc/envoy/tls/server-key.pem", self.server[1]),
-            ("/etc/envoy/tls/client.pem", self.client[0]),
-            ("/etc/envoy/tls/client-key.pem", self.client[1]),
-            ("/etc/envoy/tls/callers-ca.pem", self.authority.file),
-            ("/etc/envoy/tls/gateway-ca.pem", self.authority.file),
-            ("/etc/envoy/settlement.binpb", described),
+        changes = [
             ("stream_idle_timeout: 25s", f"stream_idle_timeout: {IDLE_SECONDS}s"),
             ("max_tokens: 2000, tokens_per_fill: 1000", f"max_tokens: {BURST}, tokens_per_fill: 100"),
-        ]:
-            equal((old, text.count(old)), (old, 1))
-            text = text.replace(old, new)
-        return text
-
-    def wait_until_serving(self):
-        super().wait_until_serving()
-        end = time.monotonic() + 15
-        while True:
-            try:
-                if self.healthy() == 2:
-                    return
-            except OSError:
-                pass
-            expect(time.monotonic() < end, f"Envoy finds no gateway: {self.envoy.printed()}")
-            time.sleep(0.1)
-
-    def healthy(self):
-        """How many gateways Envoy sends calls to."""
-        return get(f"http://{self.admin}/clusters").count("health_flags::healthy")
-
-    def channel(self, identity, port=None):
-        """A channel of the caller with this certificate, through Envoy or to a gateway's port."""
-        with open(self.authority.file, "rb") as ca, open(identity[0], "rb") as certificate:
-            with open(identity[1], "rb") as key:
-                tls = grpc.ssl_channel_credentials(ca.read(), key.read(), certificate.read())
-        options = [("grpc.enable_retries", 0)]
-        return grpc.secure_channel(f"localhost:{port or self.port}", tls, options)
+        ]
+        super().__init__(directory, changes, gateways=2, drain_delay_ms=DRAIN_DELAY_MS)
+        self.stranger = self.authority.issue("stranger", "URI:spiffe://example.com/stranger")
 
     def http(self, method, path, body=None, **headers):
         """Status, type and body of an HTTP/1.1 answer to the shop."""
@@ -127,57 +54,12 @@ class Mesh(World):
         finally:
             line.close()
 
-    def printed(self):
-        return super().printed() + self.envoy.printed()
-
-    def stop(self):
-        self.envoy.stop()
-        super().stop()
-
-
-def create_request(number, order=None):
-    return pb.CreateSettleRequest(
-        out_order_no=order or f"order-of-{number}", out_settle_no=number, settle_desc="store share"
-    )
-
-
-def call(channel, method, request, answer, **options):
-    options.setdefault("timeout", 20)
-    path = f"/{SERVICE}/{method}"
-    return channel.unary_unary(path, type(request).SerializeToString, answer.FromString)(
-        request, **options
-    )
-
-
-def create(channel, number, order=None, **options):
-    request = create_request(number, order)
-    return call(channel, "CreateSettle", request, pb.CreateSettleResponse, **options)
-
-
-def refused(code, work):
-    """The SettlementFailure of a call that ends with this code; `None` if Envoy made the error."""
-    try:
-        work()
-    except grpc.RpcError as error:
-        equal(error.code(), code)
-        return failure(error)
-    raise AssertionError("the call succeeded")
-
-
-def failure(error):
-    """`None` if the error is not the gateway's."""
-    told = pb.SettlementFailure()
-    details = dict(error.trailing_metadata()).get("grpc-status-details-bin", b"")
-    found = [it for it in status_pb2.Status.FromString(details).details if it.Unpack(told)]
-    return told if found else None
-
 
 def the_caller_is_the_one_of_the_certificate_and_its_trace_goes_through(mesh):
     with mesh.channel(mesh.shop) as channel:
         traced = [("traceparent", f"00-{TRACE}-00f067aa0ba902b7-01")]
         create(channel, "identity", metadata=traced)
-    lines = [line for it in mesh.gateways for line in it.audited()]
-    (line,) = [line for line in lines if line.get("number") == "identity"]
+    _, line = mesh.audited("identity")
     equal((line["who"], line["trace_id"]), ("shop", TRACE))
 
 
@@ -250,20 +132,13 @@ def grpc_web_and_connect_in_binary_work(mesh):
 
 
 def a_watch_outlives_the_idle_timeout_by_its_heartbeats(mesh):
-    def watch(seconds):
-        request = pb.WatchSettleRequest(out_settle_no="held")
-        request.heartbeat_interval.FromSeconds(seconds)
-        path = f"/{SERVICE}/WatchSettle"
-        encode, decode = type(request).SerializeToString, pb.WatchSettleResponse.FromString
-        return channel.unary_stream(path, encode, decode)(request, timeout=30)
-
     with mesh.channel(mesh.shop) as channel:
         create(channel, "held", "sim-hold-1")
         began = time.monotonic()
         for _ in range(8):
             # One of the gateways has it; the other says NOT_FOUND.
             try:
-                for event in watch(1):
+                for event in watch(channel, "held", 1):
                     if time.monotonic() - began > 2.5 * IDLE_SECONDS:
                         break
                 break
@@ -274,7 +149,7 @@ def a_watch_outlives_the_idle_timeout_by_its_heartbeats(mesh):
         # Without heartbeats in time Envoy cuts it, and that says nothing about the settle.
         for _ in range(8):
             try:
-                list(watch(60))
+                list(watch(channel, "held", 60))
             except grpc.RpcError as error:
                 if not failure(error):
                     return
@@ -334,50 +209,13 @@ def one_apps_trouble_ejects_no_gateway(mesh):
     equal(stat(mesh, "cluster.gateway.outlier_detection.ejections_active"), 0)
 
 
-class Load:
-    """Callers who create one settle after the other, and remember what failed."""
-
-    def __init__(self, mesh, label):
-        self._mesh, self._label, self._over = mesh, label, threading.Event()
-        self.made, self.failed = 0, []
-        self._threads = [threading.Thread(target=self._run, args=(i,)) for i in range(4)]
-
-    def _run(self, caller):
-        with self._mesh.channel(self._mesh.shop) as channel:
-            i = 0
-            while not self._over.wait(0.1):
-                i += 1
-                try:
-                    create(channel, f"{self._label}-{caller}-{i}")
-                    self.made += 1
-                except grpc.RpcError as error:
-                    self.failed.append(f"{error.code()} {error.details()}")
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-
-
-def wait_for(mesh, count):
-    end = time.monotonic() + 20
-    while mesh.healthy() != count:
-        expect(time.monotonic() < end, f"{mesh.healthy()} gateways are in use, not {count}")
-        time.sleep(0.1)
-
-
 def a_gateway_drains_and_comes_back_without_a_failed_call(mesh):
     first = mesh.gateways[0]
     with Load(mesh, "drain") as load:
         equal(first.stop(signal.SIGTERM), 0)
-        wait_for(mesh, 1)
+        mesh.wait_for(1)
         first.start()
-        wait_for(mesh, 2)
+        mesh.wait_for(2)
     expect(load.made > 50, f"{load.made} calls")
     equal(load.failed, [])
 
@@ -388,9 +226,9 @@ def a_gateway_that_dies_costs_no_caller_a_call(mesh):
     with Load(mesh, "death") as load:
         time.sleep(1)  # so that calls are on their way
         first.stop(signal.SIGKILL)
-        wait_for(mesh, 1)
+        mesh.wait_for(1)
         first.start()
-        wait_for(mesh, 2)
+        mesh.wait_for(2)
     equal(load.failed, [])
     settles = [it["out_settle_no"] for it in mesh.books()["settles"]]
     equal(len(settles), len(set(settles)))
@@ -429,6 +267,4 @@ CHECKS = [
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as generated:
-        pb = stubs(generated)
-        sys.exit(0 if run("mesh", CHECKS, Mesh) else 1)
+    sys.exit(0 if run("mesh", CHECKS, Mesh) else 1)

@@ -87,6 +87,12 @@ class Process:
             time.sleep(0.05)
         return found.group(1)
 
+    def pid(self):
+        return self._process.pid
+
+    def has_ended(self):
+        return self._process.poll() is not None
+
     def stop(self, how=signal.SIGKILL):
         """Ends it and answers its exit code."""
         self._process.send_signal(how)
@@ -96,9 +102,10 @@ class Process:
 
 
 class World:
-    """A simulator, and one gateway or several, each with a database of its own."""
+    """A simulator, and one gateway or several, each with a database of its own, or all on the
+    PostgreSQL at `url`."""
 
-    def __init__(self, directory, gateways=1, drain_delay_ms=0):
+    def __init__(self, directory, gateways=1, drain_delay_ms=0, url=None):
         self.directory = directory
         self.authority = Authority(directory)
         names = ["DNS:localhost", "DNS:settlement-gateway", "IP:127.0.0.1"]
@@ -109,8 +116,11 @@ class World:
         )
         self.url = self.simulator.named(r"address +(http://127\.0\.0\.1:\d+)")
         self.gateways = [
-            Gateway(self, f"gateway-{i}", known, drain_delay_ms) for i in range(gateways)
+            Gateway(self, f"gateway-{i}", known, drain_delay_ms, url) for i in range(gateways)
         ]
+        # One database is made once.
+        for gateway in self.gateways[: 1 if url else None]:
+            gateway.init()
         for gateway in self.gateways:
             gateway.start()
 
@@ -149,13 +159,20 @@ class World:
 class Gateway:
     """One gateway of a world."""
 
-    def __init__(self, world, name, known, drain_delay_ms):
+    def __init__(self, world, name, known, drain_delay_ms, url):
         self.directory, self.name = os.path.join(world.directory, name), name
         os.mkdir(self.directory)
         self.port, self._process, self._ca = free_port(), None, world.authority.file
         self.admin = f"127.0.0.1:{free_port()}"
         self.audit = os.path.join(self.directory, "audit")
         certificate, key = world.server
+        store, douyin = f'sqlite_path = "{self.directory}/settlement.db"', ""
+        settle, budget = "", ""
+        if url:
+            # What a dead replica worked on is taken up after the lease, which is short here.
+            store, settle = f'url = "{url}"', "lease_ms = 4_000\nvisibility_grace_ms = 2_500"
+            budget = "requests_per_second = 200"  # divided among all that live
+            douyin = "connect_timeout_ms = 500\nattempt_timeout_ms = 700\ncall_timeout_ms = 1_500"
         self._configuration = os.path.join(self.directory, "gateway.toml")
         with open(self._configuration, "w", encoding="utf-8") as file:
             file.write(
@@ -172,15 +189,18 @@ class Gateway:
                 audit_to = "{self.audit}"
                 drain_delay_ms = {drain_delay_ms}
                 [store]
-                sqlite_path = "{self.directory}/settlement.db"
+                {store}
                 [douyin]
                 base_url = "{world.url}"
+                {douyin}
                 [settle]
+                {settle}
                 poll_first_ms = 200
                 poll_watched_cap_ms = 500
                 [[apps]]
                 app_id = "{APP}"
                 client_secret_env = "DOUYIN_CLIENT_SECRET"
+                {budget}
                 [[callers]]
                 name = "shop"
                 apps = ["{APP}"]
@@ -189,10 +209,9 @@ class Gateway:
                 certificate_names = ["{CALLER}"]
                 """
             )
-        self._command("init")
 
-    def _command(self, name):
-        command = [GATEWAY, name, "--config", self._configuration]
+    def init(self):
+        command = [GATEWAY, "init", "--config", self._configuration]
         subprocess.run(command, check=True, capture_output=True, cwd=self.directory)
 
     def start(self):
@@ -217,6 +236,12 @@ class Gateway:
 
     def printed(self):
         return self._process.printed()
+
+    def pid(self):
+        return self._process.pid()
+
+    def has_ended(self):
+        return self._process.has_ended()
 
     def stop(self, how=signal.SIGKILL):
         return self._process.stop(how)
