@@ -58,13 +58,20 @@ impl Database {
 
     /// Ends every session of the gateways, and nothing else.
     pub async fn terminate_sessions(&self) {
+        self.run(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()",
+        )
+        .await;
+    }
+
+    /// Runs statements as an operator does.
+    pub async fn run(&self, statements: &str) {
         let mut config = tokio_postgres::Config::new();
         config.host_path(&self.0.home).user("postgres").dbname("postgres");
         let (client, connection) = config.connect(NoTls).await.unwrap();
         let driving = tokio::spawn(connection);
-        let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                         WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
-        client.batch_execute(terminate).await.unwrap();
+        client.batch_execute(statements).await.unwrap();
         drop(client);
         driving.await.unwrap().unwrap();
     }

@@ -4,7 +4,8 @@
 //! Each test plays twice: as it is, and with `store.plain = true`, where only compare-and-swap is
 //! left.
 
-mod database;
+mod archive;
+pub mod database;
 mod deaths;
 mod fleet;
 mod load;
