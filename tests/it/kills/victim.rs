@@ -12,31 +12,28 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::harness::{APP_ID, SECRET, within};
 use crate::process::{database, init_if_new};
+use crate::replicas::database::Database;
 
 /// Which store the process works on.
-#[derive(Clone, Copy, Debug)]
 pub enum Backend {
     Sqlite,
+    /// It lives on while the processes die.
+    Postgres(Database),
 }
 
 impl Backend {
-    pub fn parse(text: &str) -> Self {
-        match text {
-            "sqlite" => Self::Sqlite,
-            other => panic!("there is no store {other:?}; there are: sqlite"),
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Sqlite => "on SQLite",
+            Self::Postgres(_) => "on PostgreSQL",
         }
     }
 
     /// The store's table of the configuration.
-    fn section(self, dir: &Path) -> String {
+    fn section(&self, dir: &Path) -> String {
         match self {
             Self::Sqlite => format!("[store]\nsqlite_path = \"{}\"\n", database(dir).display()),
-        }
-    }
-
-    fn init_if_new(self, dir: &Path, configuration: &Path) {
-        match self {
-            Self::Sqlite => init_if_new(configuration, &database(dir)),
+            Self::Postgres(server) => format!("[store]\nurl = \"{}\"\n", server.url()),
         }
     }
 }
@@ -47,6 +44,8 @@ pub type Client = SettlementServiceClient<Channel>;
 pub struct Files {
     dir: PathBuf,
     config: PathBuf,
+    /// A server of it ends with this value.
+    _backend: Backend,
 }
 
 /// A process that may not serve yet.
@@ -87,8 +86,9 @@ impl Files {
         );
         let config = dir.join("gateway.toml");
         std::fs::write(&config, text).unwrap();
-        backend.init_if_new(dir, &config);
-        Self { dir: dir.to_owned(), config }
+        // A folder that is new has no file of this name, whatever the store.
+        init_if_new(&config, &database(dir));
+        Self { dir: dir.to_owned(), config, _backend: backend }
     }
 
     /// What all processes have logged.
