@@ -22,6 +22,8 @@ pub enum Target {
     Direct(String),
     /// A server with the gateway's contract.
     Grpc(String),
+    /// Several such servers, which share the callers evenly.
+    Replicas(Vec<String>),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -171,14 +173,19 @@ impl Lines {
                 let url = format!("{url}{CREATE_PATH}");
                 Ok(Lines::Direct(Line::Direct { client: http_client(callers)?, url }))
             }
-            Target::Grpc(url) => {
-                let mut lines = Vec::new();
-                for _ in 0..(callers / 16).clamp(1, 16) {
-                    lines.push(Line::Grpc(connect(url).await?));
-                }
-                Ok(Lines::Grpc(lines))
-            }
+            Target::Grpc(url) => Self::to(std::slice::from_ref(url), callers).await,
+            Target::Replicas(urls) => Self::to(urls, callers).await,
         }
+    }
+
+    /// As many connections to each server, 16 at most in all, or one each.
+    async fn to(urls: &[String], callers: usize) -> Result<Self, Failure> {
+        let each = (callers / 16).clamp(1, 16).div_ceil(urls.len());
+        let mut lines = Vec::new();
+        for url in urls.iter().cycle().take(each * urls.len()) {
+            lines.push(Line::Grpc(connect(url).await?));
+        }
+        Ok(Lines::Grpc(lines))
     }
 
     fn of(&self, caller: usize) -> Line {

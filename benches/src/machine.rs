@@ -55,6 +55,21 @@ pub fn cpu_of(pid: u32) -> Result<Duration, Failure> {
     Ok(ticks(fields[11])? + ticks(fields[12])?)
 }
 
+/// The processor time of a process, of its children, and of those of them that have ended.
+pub fn cpu_of_family(pid: u32) -> Result<Duration, Failure> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, fields) = stat.rsplit_once(')').ok_or("/proc/PID/stat has no name")?;
+    // utime stime cutime cstime
+    let own = fields.split_whitespace().skip(11).take(4);
+    let mut sum = own.map(ticks).sum::<Result<Duration, Failure>>()?;
+    for child in fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?.split_whitespace()
+    {
+        // It may have ended just now. Then its parent has its time from the next look on.
+        sum += cpu_of(child.parse()?).unwrap_or_default();
+    }
+    Ok(sum)
+}
+
 /// The processor time that all processes have used, and what the host took away (steal). Interrupts
 /// are left out, because those of the loopback come from the bench itself.
 pub fn cpu_of_all() -> Result<Duration, Failure> {

@@ -13,7 +13,9 @@ mod micro;
 mod numbers;
 mod paced;
 mod plot;
+mod postgres;
 mod records;
+mod replicas;
 mod rounds;
 mod scaling;
 mod secured;
@@ -59,6 +61,19 @@ enum Command {
         /// The binary of the stateless server in Go, for comparison.
         #[arg(long)]
         peer: Option<PathBuf>,
+        /// scripts/postgres, if this machine has a PostgreSQL.
+        #[arg(long)]
+        postgres: Option<PathBuf>,
+        #[command(flatten)]
+        rounds: Rounds,
+    },
+    /// What more replicas on a PostgreSQL bring.
+    Replicas {
+        #[command(flatten)]
+        at: At,
+        /// scripts/postgres.
+        #[arg(long)]
+        postgres: PathBuf,
         #[command(flatten)]
         rounds: Rounds,
     },
@@ -156,7 +171,12 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Bare { upstream } => bare::serve(&upstream),
-        Command::Table { at, peer, rounds } => table::run(&at.programs()?, peer, rounds.extent()),
+        Command::Table { at, peer, postgres, rounds } => {
+            table::run(&at.programs()?, &table::Others { peer, postgres }, rounds.extent())
+        }
+        Command::Replicas { at, postgres, rounds } => {
+            replicas::run(&at.programs()?, &postgres, rounds.extent())
+        }
         Command::Scaling { at, rounds } => scaling::run(&at.programs()?, rounds.extent()),
         Command::Curves { at, out } => curves::run(&at.programs()?, &out),
         Command::Plot { points, directory } => plot::run(&points, &directory),

@@ -7,6 +7,7 @@ use crate::Failure;
 use crate::load::{self, Plan, Target};
 use crate::machine::{cpu_of, cpu_of_all, flushes, median};
 use crate::numbers::Numbers;
+use crate::postgres::Postgres;
 use crate::servers::{Programs, Server};
 use crate::upstream::Upstream;
 use crate::verify;
@@ -27,12 +28,14 @@ pub struct Extent {
     pub threads: usize,
 }
 
-/// A server, and its measurements.
+/// A server, or several that share the calls, and their measurements.
 pub struct Row {
     pub name: String,
     pub target: Target,
-    /// `None`: the upstream, which is a thread of this process.
-    pub server: Option<Server>,
+    /// None: the upstream, which is a thread of this process.
+    pub servers: Vec<Server>,
+    /// Where they store, if that is a process of its own. It ends after them.
+    pub database: Option<Postgres>,
     pub numbers: Numbers,
     /// For each number of callers (by index), the figures of its rounds.
     rounds: Vec<Vec<Figures>>,
@@ -45,27 +48,41 @@ pub struct Figures {
     pub p50_us: f64,
     pub p99_us: f64,
     pub cpu_us: f64,
+    /// Of the process in which the server stores; 0: there is none.
+    pub database_us: f64,
 }
 
 /// Processor times, read at both ends of a round.
 struct Cpu {
     server: Duration,
+    database: Duration,
     ours: Duration,
     all: Duration,
 }
 
 impl Row {
     pub fn direct(name: &str, tag: &'static str, upstream: &Upstream) -> Self {
-        Self::new(name, tag, Target::Direct(upstream.url()), None)
+        Self::new(name, tag, Target::Direct(upstream.url()), Vec::new())
     }
 
     pub fn of(name: &str, tag: &'static str, server: Server) -> Self {
-        Self::new(name, tag, Target::Grpc(server.url.clone()), Some(server))
+        Self::new(name, tag, Target::Grpc(server.url.clone()), vec![server])
     }
 
-    fn new(name: &str, tag: &'static str, target: Target, server: Option<Server>) -> Self {
+    /// Gateways on one database.
+    pub fn replicas(
+        name: &str,
+        tag: &'static str,
+        (servers, database): (Vec<Server>, Postgres),
+    ) -> Self {
+        let urls = servers.iter().map(|server| server.url.clone()).collect();
+        let row = Self::new(name, tag, Target::Replicas(urls), servers);
+        Self { database: Some(database), ..row }
+    }
+
+    fn new(name: &str, tag: &'static str, target: Target, servers: Vec<Server>) -> Self {
         let (name, numbers) = (name.to_owned(), Numbers::new(tag));
-        Self { name, target, server, numbers, rounds: Vec::new() }
+        Self { name, target, servers, database: None, numbers, rounds: Vec::new() }
     }
 
     pub fn median(&self, level: usize) -> Figures {
@@ -77,12 +94,24 @@ impl Row {
             p50_us: of(|round| round.p50_us),
             p99_us: of(|round| round.p99_us),
             cpu_us: of(|round| round.cpu_us),
+            database_us: of(|round| round.database_us),
         }
     }
 
     /// Checks that every create is where it must be, exactly once.
     pub fn verify(&self, upstream: &Upstream) -> Result<(), Failure> {
         verify::at_the_upstream(upstream, &self.numbers)
+    }
+
+    /// Checks that every create is in the store of its gateways, exactly once. Returns how many.
+    pub fn verify_store(&self) -> Result<u64, Failure> {
+        let gateway = self.servers.first().ok_or("the upstream stores nothing")?;
+        verify::in_the_store(&gateway.url, &self.numbers)?;
+        Ok(self.numbers.count())
+    }
+
+    fn database_cpu(&self) -> Result<Duration, Failure> {
+        self.database.as_ref().map_or(Ok(Duration::ZERO), Postgres::cpu)
     }
 }
 
@@ -131,19 +160,23 @@ pub fn play(
 /// Prints all rows with each number of callers.
 pub fn print(rows: &[Row], callers: &[usize]) {
     println!(
-        "\n| callers | server | calls/s | p50 µs | p99 µs | server CPU µs per call |\n\
-         | ---: | --- | ---: | ---: | ---: | ---: |"
+        "\n| callers | server | calls/s | p50 µs | p99 µs | server CPU µs per call | \
+         of which PostgreSQL |\n\
+         | ---: | --- | ---: | ---: | ---: | ---: | ---: |"
     );
     for (level, callers) in callers.iter().enumerate() {
         for row in rows {
-            let Figures { per_second, p50_us, p99_us, cpu_us } = row.median(level);
-            let cpu = match row.server {
-                Some(_) => format!("{cpu_us:.1}"),
-                None => "–".to_owned(),
+            let Figures { per_second, p50_us, p99_us, cpu_us, database_us } = row.median(level);
+            let of = |is_there, cpu_us| match is_there {
+                true => format!("{cpu_us:.1}"),
+                false => "–".to_owned(),
             };
+            let cpu = of(!row.servers.is_empty(), cpu_us + database_us);
+            let database = of(row.database.is_some(), database_us);
             let name = &row.name;
             println!(
-                "| {callers} | {name} | {per_second:.0} | {p50_us:.0} | {p99_us:.0} | {cpu} |"
+                "| {callers} | {name} | {per_second:.0} | {p50_us:.0} | {p99_us:.0} | {cpu} | \
+                 {database} |"
             );
         }
     }
@@ -192,32 +225,31 @@ fn round(rows: &[Row], index: usize, plan: Plan) -> Result<(Figures, f64), Failu
     let Row { target, numbers, name, .. } = &rows[index];
     let ours = std::process::id();
     let ask = || {
-        let mut measured = Duration::ZERO;
+        let (mut server, mut database) = (Duration::ZERO, Duration::ZERO);
         let mut all_ours = cpu_of(ours)?;
-        for (other, server) in rows
-            .iter()
-            .enumerate()
-            .filter_map(|(i, row)| row.server.as_ref().map(|server| (i, server)))
-        {
-            let cpu = server.cpu()?;
-            all_ours += cpu;
+        for (other, row) in rows.iter().enumerate() {
+            let gateways =
+                row.servers.iter().map(Server::cpu).sum::<Result<Duration, Failure>>()?;
+            let stores = row.database_cpu()?;
+            all_ours += gateways + stores;
             if other == index {
-                measured = cpu;
+                (server, database) = (gateways, stores);
             }
         }
-        Ok(Cpu { server: measured, ours: all_ours, all: cpu_of_all()? })
+        Ok(Cpu { server, database, ours: all_ours, all: cpu_of_all()? })
     };
     let sample = load::run(target, numbers, plan, ask);
     let sample = sample.map_err(|problem| format!("{name}: {problem}"))?;
     let (before, after) = (&sample.before, &sample.after);
     let all = (after.all.saturating_sub(before.all)).as_secs_f64();
     let ours = (after.ours - before.ours).as_secs_f64();
-    let cpu = (after.server - before.server).as_secs_f64();
+    let per_call = |cpu: Duration| cpu.as_secs_f64() * 1e6 / sample.calls();
     let figures = Figures {
         per_second: sample.per_second(),
         p50_us: sample.quantile(0.5),
         p99_us: sample.quantile(0.99),
-        cpu_us: cpu * 1e6 / sample.calls(),
+        cpu_us: per_call(after.server - before.server),
+        database_us: per_call(after.database.saturating_sub(before.database)),
     };
     Ok((figures, (all - ours) / sample.seconds))
 }

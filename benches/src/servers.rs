@@ -15,6 +15,7 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::Failure;
 use crate::machine::{Cores, cpu_of, resident_of};
 use crate::numbers::{APPS, app_id};
+use crate::postgres::Postgres;
 use crate::secured::Secrets;
 
 const START_TIME_MAX: Duration = Duration::from_secs(30);
@@ -151,13 +152,40 @@ impl Programs {
 
     /// Starts the gateway on a new database of this name. It polls nothing.
     pub fn gateway(&self, name: &str, cores: &Cores, upstream: &str) -> Result<Server, Failure> {
+        let store = format!("sqlite_path = \"{}\"", self.database(name).display());
+        self.make_new(name, &store, upstream)?;
+        self.gateway_again(name, cores)
+    }
+
+    /// Starts so many gateways on a new PostgreSQL of its own, which `script` starts.
+    pub fn replicas(
+        &self,
+        name: &str,
+        replicas: usize,
+        script: &Path,
+        (cores, upstream): (&Cores, &str),
+    ) -> Result<(Vec<Server>, Postgres), Failure> {
+        let data = self.directory.join(format!("{name}-postgres"));
+        let database = Postgres::start(script, &data, &cores.server)?;
+        self.make_new(name, &format!("url = \"{}\"", database.url), upstream)?;
+        let start = |number| {
+            let server = self.serve(name, cores, &format!("log-{number}"))?;
+            server.ready()?;
+            Ok(server)
+        };
+        let servers = (0..replicas).map(start).collect::<Result<_, Failure>>()?;
+        Ok((servers, database))
+    }
+
+    /// The folder of a gateway with its configuration, and its database.
+    fn make_new(&self, name: &str, store: &str, upstream: &str) -> Result<(), Failure> {
         let directory = self.directory.join(name);
         if directory.exists() {
             fs::remove_dir_all(&directory)?;
         }
         fs::create_dir_all(&directory)?;
         let config = directory.join("gateway.toml");
-        fs::write(&config, self.config(&directory, upstream)?)?;
+        fs::write(&config, self.config(store, upstream)?)?;
         let made = Command::new(&self.gateway)
             .args(["init", "--config"])
             .arg(&config)
@@ -166,7 +194,7 @@ impl Programs {
         if !made.status.success() {
             return Err(String::from_utf8_lossy(&made.stderr).into());
         }
-        self.gateway_again(name, cores)
+        Ok(())
     }
 
     /// From its next start on it speaks TLS, and knows its caller by a certificate.
@@ -181,6 +209,10 @@ impl Programs {
 
     /// Starts the gateway on its existing database.
     pub fn gateway_again(&self, name: &str, cores: &Cores) -> Result<Server, Failure> {
+        self.serve(name, cores, "log")
+    }
+
+    fn serve(&self, name: &str, cores: &Cores, log: &str) -> Result<Server, Failure> {
         let directory = self.directory.join(name);
         let mut command = Command::new(&self.gateway);
         command
@@ -188,7 +220,7 @@ impl Programs {
             .arg(directory.join("gateway.toml"))
             .env(SECRET_VARIABLE, "secret")
             .env("RUST_LOG", "warn");
-        Server::start(&mut command, &cores.server, &directory.join("log"), "admin")
+        Server::start(&mut command, &cores.server, &directory.join(log), "admin")
     }
 
     pub fn database(&self, name: &str) -> PathBuf {
@@ -196,16 +228,14 @@ impl Programs {
     }
 
     /// Nothing is polled or swept while the bench runs, and no limit on calls slows it.
-    fn config(&self, directory: &Path, upstream: &str) -> Result<String, Failure> {
-        let database = directory.join("settlement.db");
-        let database = database.display();
+    fn config(&self, store: &str, upstream: &str) -> Result<String, Failure> {
         let keys = self.directory.join("platform-key.pem");
         fs::write(&keys, douyin_sim::PlatformKey::sandbox().public_pem())?;
         let keys = keys.display();
         let mut config = format!(
             "[server]\ngrpc_addr = \"127.0.0.1:0\"\nadmin_addr = \"127.0.0.1:0\"\n\
              callback_addr = \"127.0.0.1:0\"\ndrain_delay_ms = 0\nwatches_max = 100_000\n\
-             [store]\nsqlite_path = \"{database}\"\n\
+             [store]\n{store}\n\
              [douyin]\nbase_url = \"{upstream}\"\n\
              [settle]\npoll_first_ms = 600_000\npoll_cap_ms = 86_400_000\n\
              poll_watched_cap_ms = 3_600_000\n\

@@ -1,15 +1,13 @@
 //! The table: the servers side by side, and the targets that it can judge.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::Failure;
 use crate::judged::{Judged, at_least, at_most};
-use crate::load::Target;
 use crate::machine::Cores;
 use crate::rounds::{self, Extent, Row};
 use crate::servers::Programs;
 use crate::upstream::Upstream;
-use crate::verify;
 
 const CALLERS: [usize; 3] = [1, 64, 256];
 const DIRECT: &str = "upstream, called directly";
@@ -18,8 +16,15 @@ const GATEWAY: &str = "gateway, SQLite";
 const PEER: &str = "grpc-go + net/http, nothing stored";
 const POSTGRES: &str = "gateway, PostgreSQL";
 
-/// `peer`: the stateless server in Go, if it could be built.
-pub fn run(programs: &Programs, peer: Option<PathBuf>, extent: Extent) -> Result<(), Failure> {
+/// What may be missing on a machine.
+pub struct Others {
+    /// The stateless server in Go.
+    pub peer: Option<PathBuf>,
+    /// What starts a PostgreSQL.
+    pub postgres: Option<PathBuf>,
+}
+
+pub fn run(programs: &Programs, others: &Others, extent: Extent) -> Result<(), Failure> {
     let cores = Cores::split(1)?;
     println!("{}", cores.describe());
     let upstream = Upstream::start()?;
@@ -29,8 +34,11 @@ pub fn run(programs: &Programs, peer: Option<PathBuf>, extent: Extent) -> Result
         Row::of(BARE, "bare", programs.bare(&cores, &url)?),
         Row::of(GATEWAY, "gateway", programs.gateway("gateway", &cores, &url)?),
     ];
-    if let Some(peer) = peer {
-        rows.push(Row::of(PEER, "peer", programs.peer(&peer, &cores, &url)?));
+    if let Some(peer) = &others.peer {
+        rows.push(Row::of(PEER, "peer", programs.peer(peer, &cores, &url)?));
+    }
+    if let Some(postgres) = others.postgres.as_deref() {
+        rows.push(on_postgres(programs, postgres, &cores, &url)?);
     }
     let extent = Extent { threads: cores.load_threads, ..extent };
     let flush_us = rounds::play(&mut rows, &CALLERS, extent, programs)?;
@@ -38,19 +46,29 @@ pub fn run(programs: &Programs, peer: Option<PathBuf>, extent: Extent) -> Result
     if rows.iter().all(|row| row.name != PEER) {
         println!("missing: {PEER} (`scripts/test tools` installs Go and Debian's grpc-go)");
     }
-    println!("missing: {POSTGRES} (this bench does not start one yet)");
+    if rows.iter().all(|row| row.name != POSTGRES) {
+        println!("missing: {POSTGRES} (`apt-get install postgresql`, or POSTGRES_BIN)");
+    }
     targets(&rows, flush_us);
     for row in &rows {
         row.verify(&upstream)?;
     }
-    let gateway = find(&rows, GATEWAY).ok_or("there is always a gateway")?;
-    let Target::Grpc(url) = &gateway.target else { return Err("it speaks gRPC".into()) };
-    verify::in_the_store(url, &gateway.numbers)?;
-    let count = gateway.numbers.count();
-    println!(
-        "\nEvery create is at the upstream once, and the gateway's {count} in its store once."
-    );
+    for gateway in [GATEWAY, POSTGRES].into_iter().filter_map(|name| find(&rows, name)) {
+        let count = gateway.verify_store()?;
+        println!("\n{}: {count} creates are in its store once.", gateway.name);
+    }
+    println!("Every create is at the upstream once.");
     Ok(())
+}
+
+fn on_postgres(
+    programs: &Programs,
+    postgres: &Path,
+    cores: &Cores,
+    url: &str,
+) -> Result<Row, Failure> {
+    let gateway = programs.replicas("postgres", 1, postgres, (cores, url))?;
+    Ok(Row::replicas(POSTGRES, "postgres", gateway))
 }
 
 fn find<'a>(rows: &'a [Row], name: &str) -> Option<&'a Row> {

@@ -5,11 +5,11 @@ use std::process::Command;
 
 /// What a part of the bench printed; it fails if a create is lost.
 fn printed_by(part: &str, options: &[&str]) -> String {
-    printed_by_in(part, part, options)
+    printed_by_in(&Path::new(env!("CARGO_TARGET_TMPDIR")).join(part), part, options)
 }
 
-/// The same in a directory of this name.
-fn printed_by_in(directory: &str, part: &str, options: &[&str]) -> String {
+/// The same in another directory.
+fn printed_by_in(directory: &Path, part: &str, options: &[&str]) -> String {
     let bench = Path::new(env!("CARGO_BIN_EXE_settlement-bench"));
     // Built beside it by every command that builds the workspace's tests.
     let gateway = bench.with_file_name("settlement-gateway");
@@ -19,7 +19,7 @@ fn printed_by_in(directory: &str, part: &str, options: &[&str]) -> String {
         .arg("--gateway")
         .arg(gateway)
         .arg("--directory")
-        .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join(directory))
+        .arg(directory)
         .args(options)
         .output()
         .unwrap();
@@ -28,11 +28,38 @@ fn printed_by_in(directory: &str, part: &str, options: &[&str]) -> String {
     printed
 }
 
+const SHORT: [&str; 8] =
+    ["--rounds", "1", "--warm-up-ms", "20", "--measured-ms", "100", "--repeats", "0"];
+
+/// The user of the PostgreSQL that scripts/postgres starts must get there.
+fn printed_with_postgres(part: &str) -> String {
+    let directory = std::env::temp_dir().join(format!("settlement-{part}-{}", std::process::id()));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("scripts").join("postgres");
+    let postgres = ["--postgres", script.to_str().unwrap()];
+    let printed = printed_by_in(&directory, part, &[&SHORT[..], &postgres].concat());
+    std::fs::remove_dir_all(&directory).unwrap();
+    printed
+}
+
 #[test]
 fn a_short_table_is_printed_and_its_creates_are_found() {
-    let short = ["--rounds", "1", "--warm-up-ms", "20", "--measured-ms", "100", "--repeats", "0"];
-    let printed = printed_by("table", &short);
-    for said in ["| 1 | upstream", "| 64 | bare", "| 256 | gateway", "in its store once"] {
+    let printed = printed_with_postgres("table");
+    for said in [
+        "| 1 | upstream",
+        "| 64 | bare",
+        "| 256 | gateway, SQLite",
+        "| 256 | gateway, PostgreSQL",
+        "missing: grpc-go",
+        "in its store once",
+    ] {
+        assert!(printed.contains(said), "{said}: {printed}");
+    }
+}
+
+#[test]
+fn replicas_are_measured_beside_each_other() {
+    let printed = printed_with_postgres("replicas");
+    for said in ["| 64 | 1 gateway, SQLite", "| 256 | 3 gateways, PostgreSQL"] {
         assert!(printed.contains(said), "{said}: {printed}");
     }
 }
@@ -46,6 +73,7 @@ fn watchers_hear_of_callbacks() {
 #[test]
 fn watches_by_mtls_are_measured() {
     let options = ["--watches", "200", "--settled-ms", "0", "--mtls"];
-    let printed = printed_by_in("watches-mtls", "watches", &options);
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("watches-mtls");
+    let printed = printed_by_in(&directory, "watches", &options);
     assert!(printed.contains("connections by mTLS, each with a call"), "{printed}");
 }
