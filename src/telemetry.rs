@@ -19,7 +19,6 @@ use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::FilterExt as _;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::layer::Layer as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -27,7 +26,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::log_limit::limited;
 use export::Exporter;
 use libraries::Libraries;
-use line::Line;
+use line::{Line, Pairs};
 use log_queue::{LOG, LogQueue, StandardError};
 
 /// The log of a process, and the export of its spans. Dropped last, so that what is queued is still
@@ -116,7 +115,7 @@ fn subscriber(
     let lines = tracing_subscriber::fmt::layer().with_writer(queue).log_internal_errors(false);
     let lines = match std::io::stderr().is_terminal() {
         true => lines.boxed(),
-        false => lines.fmt_fields(JsonFields::new()).event_format(Line).boxed(),
+        false => lines.fmt_fields(Pairs).event_format(Line).boxed(),
     };
     let mut layers = vec![lines.with_filter(filter.and(Libraries::default())).boxed()];
     layers.extend(tracer.map(|tracer| {

@@ -4,85 +4,127 @@
 //! Written by hand, because the format of `tracing-subscriber` repeats the innermost span, and
 //! keeps each span in an object of its own.
 
-use std::fmt::{self, Debug};
+use std::fmt::{self, Debug, Display, Write as _};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tracing::field::{Field, Visit};
+use tracing::span::Record;
 use tracing::{Event, Subscriber};
-use tracing_subscriber::fmt::format::{JsonFields, Writer};
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormattedFields};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
 pub(super) struct Line;
 
-impl<S> FormatEvent<S, JsonFields> for Line
+/// The fields of a span or an event, each rendered once, as text in lines of the form
+/// `"name":value`. There is no line break in a value, because JSON escapes it.
+pub(super) struct Pairs;
+
+const MESSAGE: &str = "message";
+
+impl<S> FormatEvent<S, Pairs> for Line
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn format_event(
         &self,
-        context: &FmtContext<'_, S, JsonFields>,
+        context: &FmtContext<'_, S, Pairs>,
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let (mut fields, mut spans) = (Map::new(), Vec::new());
-        for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
-            spans.push(Value::from(span.name()));
+        let mut pairs = String::new();
+        Pairs.format_fields(Writer::new(&mut pairs), event)?;
+        let mut spans = Vec::new();
+        for span in context.event_scope().into_iter().flatten() {
+            spans.push(span.name());
             let extensions = span.extensions();
-            let of_span = extensions.get::<FormattedFields<JsonFields>>();
-            let of_span = of_span.and_then(|fields| serde_json::from_str(&fields.fields).ok());
-            fields.extend(of_span.unwrap_or_else(Map::new));
+            let Some(of_span) = extensions.get::<FormattedFields<Pairs>>() else { continue };
+            // What a span says of a field last counts.
+            for pair in of_span.fields.lines().rev() {
+                if !pairs.lines().any(|known| name_of(known) == name_of(pair)) {
+                    pairs.push_str(pair);
+                    pairs.push('\n');
+                }
+            }
         }
-        event.record(&mut Fields(&mut fields));
-        let message = fields.remove("message").unwrap_or_default();
         if !spans.is_empty() {
-            fields.insert("spans".to_owned(), spans.into());
+            spans.reverse();
+            writeln!(pairs, "\"spans\":{}", Value::from(spans))?;
         }
+        let mut sorted: Vec<&str> = pairs.lines().collect();
+        sorted.sort_unstable();
         let about = event.metadata();
         writer.write_str("{\"timestamp\":\"")?;
         SystemTime.format_time(&mut writer)?;
-        write!(writer, "\",\"level\":\"{}\",\"message\":{message}", about.level())?;
+        write!(writer, "\",\"level\":\"{}\"", about.level())?;
+        let (message, others): (Vec<_>, _) =
+            sorted.into_iter().partition(|pair| name_of(pair) == MESSAGE);
+        message.iter().try_for_each(|pair| write!(writer, ",{pair}"))?;
         write!(writer, ",\"target\":\"{}\"", about.target())?;
-        for (name, value) in &fields {
-            write!(writer, ",{}:{value}", Value::from(name.as_str()))?;
-        }
+        others.iter().try_for_each(|pair| write!(writer, ",{pair}"))?;
         writer.write_str("}\n")
     }
 }
 
-/// The fields of an event.
-struct Fields<'a>(&'a mut Map<String, Value>);
+/// The name in a pair. It is that of a field in the code, without anything to escape.
+fn name_of(pair: &str) -> &str {
+    pair.split('"').nth(1).unwrap_or_default()
+}
 
-impl Fields<'_> {
-    fn set(&mut self, field: &Field, value: impl Into<Value>) {
-        self.0.insert(field.name().to_owned(), value.into());
+impl<'writer> FormatFields<'writer> for Pairs {
+    fn format_fields<R: RecordFields>(&self, to: Writer<'writer>, fields: R) -> fmt::Result {
+        let mut rendering = Rendering { to, done: Ok(()) };
+        fields.record(&mut rendering);
+        rendering.done
+    }
+
+    fn add_fields(
+        &self,
+        known: &'writer mut FormattedFields<Self>,
+        fields: &Record<'_>,
+    ) -> fmt::Result {
+        self.format_fields(known.as_writer(), fields)
     }
 }
 
-impl Visit for Fields<'_> {
+struct Rendering<'writer> {
+    to: Writer<'writer>,
+    done: fmt::Result,
+}
+
+impl Rendering<'_> {
+    fn add(&mut self, field: &Field, value: impl Display) {
+        if self.done.is_ok() {
+            self.done = writeln!(self.to, "\"{}\":{value}", field.name());
+        }
+    }
+}
+
+impl Visit for Rendering<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.set(field, format!("{value:?}"));
+        self.add(field, Value::from(format!("{value:?}")));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.set(field, value);
+        self.add(field, Value::from(value));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.set(field, value);
+        self.add(field, value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.set(field, value);
+        self.add(field, value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.set(field, value);
+        self.add(field, value);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.set(field, value);
+        self.add(field, Value::from(value));
     }
 }
 
@@ -115,14 +157,15 @@ mod tests {
         let to = written.clone();
         let log = tracing_subscriber::fmt()
             .with_max_level(Level::INFO)
-            .fmt_fields(JsonFields::new())
+            .fmt_fields(Pairs)
             .event_format(Line)
             .with_writer(move || to.clone())
             .finish();
         tracing::subscriber::with_default(log, || {
             let outer =
                 info_span!("outer", app_id = "tt1", number = 1, later = tracing::field::Empty);
-            outer.record("later", "it is \"later\"");
+            outer.record("later", "it is \"late\"");
+            outer.record("later", "it is\n\"later\"");
             outer.in_scope(|| {
                 let inner = info_span!("inner", number = 2);
                 inner.in_scope(|| info!(number = 3, took_ms = 4_u64, up = true, "a \"line\""));
@@ -139,7 +182,7 @@ mod tests {
             rest,
             ":\"INFO\",\"message\":\"a \\\"line\\\"\",\
              \"target\":\"settlement_gateway::telemetry::line::tests\",\"app_id\":\"tt1\",\
-             \"later\":\"it is \\\"later\\\"\",\"number\":3,\"spans\":[\"outer\",\"inner\"],\
+             \"later\":\"it is\\n\\\"later\\\"\",\"number\":3,\"spans\":[\"outer\",\"inner\"],\
              \"took_ms\":4,\"up\":true}"
         );
         let of = |line: &str| serde_json::from_str::<Value>(line).unwrap();
