@@ -38,6 +38,8 @@ fn main() -> ExitCode {
             let _log = Log::start();
             simulate.run().await
         }),
+        #[cfg(feature = "sandbox")]
+        Ok(Command::Conformance(conformance)) => wait_for(conformance.run()),
         Err(error) => cli::explain(error),
     }
 }
@@ -53,17 +55,25 @@ fn wait_for(command: impl Future<Output = ExitCode>) -> ExitCode {
 
 async fn run(serve: Serve, log: &Log) -> ExitCode {
     let hangups = setup::outlive_signals();
+    #[cfg(feature = "sandbox")]
+    let scenario = serve.scenario;
     let setup = match setup::prepare(serve).await {
         Ok(setup) => setup,
         Err(problem) => return refuse(log, &problem, problem.exit_code()),
     };
+    #[cfg(feature = "sandbox")]
+    if let Some(scenario) = scenario {
+        let played = setup::sandbox::play(scenario, setup, setup::stop_signal());
+        let played = Box::pin(played).await;
+        return played.map_or_else(|problem| refuse(log, &problem, ExitCode::FAILURE), code_of);
+    }
     let server = match Server::build(setup.config, Clock::system()).await {
         Ok(server) => server,
         Err(problem) => return refuse(log, &problem, ExitCode::FAILURE),
     };
     #[cfg(feature = "sandbox")]
     if setup.simulator.is_some() {
-        setup::tell_of_earlier_run(&server).await;
+        setup::sandbox::tell_of_earlier_run(&server).await;
     }
     let systemd = match Systemd::of_process() {
         Ok(systemd) => systemd,
@@ -87,6 +97,10 @@ async fn run(serve: Serve, log: &Log) -> ExitCode {
         never = reloading => match never {},
         never = pulse.tell(&systemd) => match never {},
     };
+    code_of(stopped)
+}
+
+fn code_of(stopped: Stopped) -> ExitCode {
     match stopped {
         Stopped::Gracefully => ExitCode::SUCCESS,
         Stopped::Hard | Stopped::Broken { .. } => ExitCode::FAILURE,

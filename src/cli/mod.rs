@@ -3,6 +3,8 @@
 
 pub(crate) mod check_callback;
 pub(crate) mod check_config;
+#[cfg(feature = "sandbox")]
+pub(crate) mod conformance;
 mod connect;
 mod database;
 pub(crate) mod descriptor;
@@ -12,6 +14,8 @@ pub(crate) mod init;
 pub(crate) mod new_token;
 pub mod pulse;
 pub(crate) mod restored;
+#[cfg(feature = "sandbox")]
+pub mod scenario;
 pub(crate) mod settle;
 pub mod setup;
 #[cfg(feature = "sandbox")]
@@ -75,6 +79,10 @@ pub enum Command {
     /// Runs the Douyin simulator by itself: no account, no money.
     #[cfg(feature = "sandbox")]
     Simulate(simulate::Simulate),
+    /// Runs a client program through the scenarios of `serve --sandbox --scenario`, and tells
+    /// whether it pays each intent exactly once and reports the truth. Exit code 0 if so, 1 if not.
+    #[cfg(feature = "sandbox")]
+    Conformance(conformance::Conformance),
 }
 
 /// Where the configuration is.
@@ -98,6 +106,11 @@ pub struct Serve {
     #[cfg(feature = "sandbox")]
     #[arg(long, requires = "sandbox")]
     pub fresh: bool,
+    /// Makes the sandbox as unkind as the contract permits, to test clients against
+    /// (docs/testing-your-client.md). It begins anew then, as with --fresh.
+    #[cfg(feature = "sandbox")]
+    #[arg(long, value_name = "NAME", requires = "sandbox")]
+    pub scenario: Option<scenario::Scenario>,
     /// Where gRPC listens; overrides the configuration.
     #[arg(long, value_name = "ADDR")]
     pub grpc_addr: Option<SocketAddr>,

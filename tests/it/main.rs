@@ -60,6 +60,7 @@ mod requests;
 mod restored;
 mod return_when;
 mod sandbox;
+mod scenarios;
 mod signals;
 mod stop;
 mod store_faults;
