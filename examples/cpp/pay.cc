@@ -80,7 +80,8 @@ pb::Settle follow(const Gateway& gateway, pb::Settle settle) {
 pb::Settle pay(const Gateway& gateway, const pb::CreateSettleRequest& request) {
   for (;;) {
     grpc::ClientContext context;
-    prepare(context, std::chrono::seconds(25));
+    const char* seconds = std::getenv("CREATE_SECONDS");
+    prepare(context, std::chrono::seconds(seconds ? std::atoi(seconds) : 25));
     pb::CreateSettleResponse created;
     grpc::Status error = gateway->CreateSettle(&context, request, &created);
     if (error.ok()) return follow(gateway, created.settle());

@@ -12,6 +12,7 @@ import (
 	"io"
 	"log"
 	"os"
+	"strconv"
 	"time"
 
 	"google.golang.org/grpc"
@@ -39,6 +40,14 @@ func failure(err error) *settlement.SettlementFailure {
 	}
 }
 
+// createTime is the deadline of each CreateSettle.
+func createTime() time.Duration {
+	if seconds, err := strconv.Atoi(os.Getenv("CREATE_SECONDS")); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	return 25 * time.Second
+}
+
 func delay(told *settlement.SettlementFailure) time.Duration {
 	if told.RetryDelay == nil {
 		return 5 * time.Second
@@ -53,7 +62,7 @@ func pay(
 	request *settlement.CreateSettleRequest,
 ) (*settlement.Settle, error) {
 	for {
-		limited, cancel := context.WithTimeout(ctx, 25*time.Second)
+		limited, cancel := context.WithTimeout(ctx, createTime())
 		created, err := client.CreateSettle(limited, request)
 		cancel()
 		if err == nil {

@@ -32,6 +32,9 @@ import java.util.concurrent.TimeUnit;
  * file of the authorities (without it: no TLS), SERVICE_CONFIG the published service config.
  */
 public final class Pay {
+    static final long CREATE_SECONDS =
+            Long.parseLong(System.getenv().getOrDefault("CREATE_SECONDS", "25"));
+
     /** What an error says. One without details is made by a proxy or a library: nothing is known. */
     static SettlementFailure failure(StatusRuntimeException error) throws Exception {
         var status = StatusProto.fromThrowable(error);
@@ -51,7 +54,8 @@ public final class Pay {
         while (true) {
             SettlementFailure told;
             try {
-                var created = stub.withDeadlineAfter(25, TimeUnit.SECONDS).createSettle(request);
+                var limited = stub.withDeadlineAfter(CREATE_SECONDS, TimeUnit.SECONDS);
+                var created = limited.createSettle(request);
                 return follow(stub, created.getSettle());
             } catch (StatusRuntimeException error) {
                 told = failure(error);

@@ -17,6 +17,7 @@ const protos = loader.loadSync(
   { includeDirs: [path.join(ROOT, "proto")], longs: String, enums: String, defaults: true },
 );
 const { SettlementService } = grpc.loadPackageDefinition(protos).douyin.settlement.v1;
+const CREATE_SECONDS = Number(process.env.CREATE_SECONDS ?? 25);
 const NOTHING_KNOWN = { outcome: "OUTCOME_UNKNOWN", retry: "RETRY_NOW", reason: "" };
 const authorized = new grpc.Metadata();
 authorized.set("authorization", `Bearer ${process.env.GATEWAY_TOKEN}`);
@@ -37,7 +38,7 @@ const delayMs = ({ retryDelay }) =>
 async function pay(client, request) {
   for (;;) {
     const { created, error } = await new Promise((resolve) => {
-      const options = { deadline: Date.now() + 25_000 };
+      const options = { deadline: Date.now() + CREATE_SECONDS * 1000 };
       client.createSettle(request, authorized, options, (error, created) =>
         resolve({ created, error }),
       );

@@ -13,6 +13,7 @@ from grpc_status import rpc_status
 
 SERVICE_CONFIG = Path(__file__).parents[2] / "docs" / "service-config.json"
 AUTHORIZED = [("authorization", f"Bearer {os.environ.get('GATEWAY_TOKEN', '')}")]
+CREATE_SECONDS = float(os.environ.get("CREATE_SECONDS", "25"))
 
 
 def failure(error):
@@ -30,7 +31,7 @@ async def pay(stub, request):
     """The settle in its final state. Every repeat has the same number, which is stored already."""
     while True:
         try:
-            created = await stub.CreateSettle(request, timeout=25, metadata=AUTHORIZED)
+            created = await stub.CreateSettle(request, timeout=CREATE_SECONDS, metadata=AUTHORIZED)
             return await follow(stub, created.settle)
         except grpc.aio.AioRpcError as error:
             told = failure(error)

@@ -8,6 +8,7 @@ require 'grpc'
 require 'google/protobuf/well_known_types'
 require 'douyin/settlement/v1/settlement_services_pb'
 
+CREATE_SECONDS = Integer(ENV.fetch('CREATE_SECONDS', 25))
 PB = Douyin::Settlement::V1
 SERVICE_CONFIG = File.join(__dir__, '../../docs/service-config.json')
 AUTHORIZED = { 'authorization' => "Bearer #{ENV['GATEWAY_TOKEN']}" }.freeze
@@ -29,7 +30,7 @@ end
 # The settle in its final state. Every repeat has the same number, which is stored already.
 def pay(stub, request)
   begin
-    created = stub.create_settle(request, deadline: Time.now + 25, metadata: AUTHORIZED)
+    created = stub.create_settle(request, deadline: Time.now + CREATE_SECONDS, metadata: AUTHORIZED)
   rescue GRPC::BadStatus => e
     told = failure(e)
     abort "REFUSED #{told.reason}: another number may be taken" if told.outcome == :OUTCOME_REFUSED

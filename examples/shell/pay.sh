@@ -37,7 +37,7 @@ pause() { sleep "$(jq -r '.retryDelay // "5s"' <<<"$1")"; }
 request=$(jq -n --arg order "$out_order_no" --arg settle "$out_settle_no" '{
     outOrderNo: $order, outSettleNo: $settle, settleDesc: "store share",
     settleParams: [{merchantUid: "7278924576854329635", amountFen: "120"}]}')
-until created=$(call CreateSettle 25 "$request"); do
+until created=$(call CreateSettle "${CREATE_SECONDS:-25}" "$request"); do
     read -r outcome retry reason < <(jq -r '[.outcome, .retry, .reason // "-"] | @tsv' <<<"$created")
     if [[ $outcome == OUTCOME_REFUSED ]]; then
         echo "REFUSED $reason: another number may be taken" >&2

@@ -22,6 +22,7 @@ import {
   SettlementService,
 } from "./gen/douyin/settlement/v1/settlement_pb.js";
 
+const createMs = Number(process.env.CREATE_SECONDS ?? 25) * 1000;
 type Gateway = Client<typeof SettlementService>;
 
 // What an error says. One without details is made by a proxy or a library: nothing is known.
@@ -38,7 +39,7 @@ async function pay(gateway: Gateway, request: CreateSettleRequest): Promise<Sett
   let settle: Settle;
   for (;;) {
     try {
-      const created = await gateway.createSettle(request, { timeoutMs: 25_000 });
+      const created = await gateway.createSettle(request, { timeoutMs: createMs });
       settle = created.settle!;
       break;
     } catch (error) {

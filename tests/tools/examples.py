@@ -1,9 +1,11 @@
 """The programs in examples/ make payments at a gateway with TLS and tokens: payments that succeed,
 fail, are refused and lose Douyin's first answer, and one in the course of which the gateway is
-stopped and started again, and killed and started again.
+stopped and started again, and killed and started again. Then `conformance` judges them, and a naive
+client that it must find wrong.
 
 Prints a line `ok - …` or `not ok - …` per program and payment. Run by scripts/test, which sets
-CHECK_GATEWAY, CHECK_BUF, CHECK_GRPCURL, CHECK_NODE, CHECK_NODE_MODULES, CHECK_GO and CHECK_RUST.
+CHECK_GATEWAY, CHECK_BUF, CHECK_GRPCURL, CHECK_NODE, CHECK_NODE_MODULES, CHECK_GO and CHECK_RUST. With
+CONFORMANCE=all each program is judged in every scenario (scripts/soak), else in one.
 """
 
 import glob
@@ -17,13 +19,16 @@ import tempfile
 import time
 from concurrent import futures
 
-from harness import PROTO, ROOT, equal, expect, run
+import grpc
+
+from harness import PROTO, ROOT, conformance, equal, expect, run
 from harness.world import World
 
 EXAMPLES = os.path.join(ROOT, "examples")
 CONTRACT = "douyin/settlement/v1/settlement.proto"
 SERVICE_CONFIG = os.path.join(ROOT, "docs", "service-config.json")
 PAGE = os.path.join(ROOT, "docs", "calling.md")
+NAIVE = os.path.join(ROOT, "tests", "tools", "clients", "naive.py")
 
 BUILD_SECONDS_MAX = 300
 PAYMENT_SECONDS_MAX = 90
@@ -36,6 +41,8 @@ PAYMENTS = {
     "order": (0, "SUCCEEDED 100000"),
     "sim-lost": (0, "SUCCEEDED 100000"),
     "sim-fail": (0, "FAILED 100000"),
+    # Its creates have a deadline of a second, and Douyin answers after three.
+    "sim-slow": (0, "SUCCEEDED 100000"),
     "sim-err-23102-单单单单单单": (1, "REFUSED ORDER_NOT_PAID"),
 }
 HELD = (0, "SUCCEEDED 100000")
@@ -169,24 +176,49 @@ def shell(_gen):
 PROGRAMS = [cpp, java, go, typescript, python, python_asyncio, javascript, ruby, rust, shell]
 
 
+# Where each program is judged in scripts/test. Those that start slowly play what has few courses.
+JUDGED = {
+    cpp: "refuse",
+    java: "rotate",
+    go: "busy",
+    typescript: "slow",
+    python: "lost",
+    python_asyncio: "restart",
+    javascript: "slow",
+    ruby: "busy",
+    rust: "lost",
+    shell: "rotate",
+}
+# Where a naive client pays more than once. In the other one, another number happens to be allowed.
+PAID_AGAIN = ["rotate", "busy", "slow", "lost", "restart"]
+
+
 class Payment:
     """One run of a program."""
 
-    def __init__(self, world, program, order, settle, token):
+    def __init__(self, program, address, order, settle, settings):
         command, environment = built[program]
         settings = {
-            "GATEWAY_TOKEN": token,
-            "GATEWAY_CA": world.authority.file,
+            "GATEWAY_TOKEN": "",
             "SERVICE_CONFIG": SERVICE_CONFIG,
+            "CREATE_SECONDS": "1" if order.startswith("sim-slow") else "25",
+            **settings,
         }
         self._process = subprocess.Popen(
-            [*command, f"localhost:{world.gateways[0].port}", order, settle],
+            [*command, address, order, settle],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             env={**os.environ, **environment, **settings},
         )
+
+    @staticmethod
+    def at(world, program, order, settle, token=None):
+        """One at the gateway of this world."""
+        settings = {"GATEWAY_TOKEN": token or world.token, "GATEWAY_CA": world.authority.file}
+        address = f"localhost:{world.gateways[0].port}"
+        return Payment(program, address, order, settle, settings)
 
     def ended(self):
         """The exit code and what was printed."""
@@ -200,8 +232,9 @@ class Payment:
         return self._process.returncode, printed.replace("SETTLE_STATE_", "")
 
 
-# Of each program that is built: how it is run. Of each payment: how it ended.
-built, seen = {}, {}
+# Of each program that is built: how it is run. Of each payment: how it ended. Of each scenario: how
+# a program was judged.
+built, seen, judged = {}, {}, {}
 
 
 def begin_builds(gen):
@@ -221,8 +254,8 @@ def build_of(program, build):
 def the_payments_are_made(world):
     def pay(program, order):
         name = program.__name__
-        token = "a-strangers" if order == "stranger" else world.token
-        payment = Payment(world, program, f"{order}-{name}", f"分账-{order[:13]}-{name}", token)
+        token = "a-strangers" if order == "stranger" else None
+        payment = Payment.at(world, program, f"{order}-{name}", f"分账-{order[:13]}-{name}", token)
         seen[program, order] = payment.ended()
 
     pool = futures.ThreadPoolExecutor(PAYMENTS_AT_ONCE)
@@ -238,7 +271,7 @@ def the_gateway_is_stopped_and_killed_while_they_watch(world):
     payments = {}
     for program in built:
         name = program.__name__
-        payments[program] = Payment(world, program, f"sim-hold-{name}", f"held-{name}", world.token)
+        payments[program] = Payment.at(world, program, f"sim-hold-{name}", f"held-{name}")
     opened = dict.fromkeys(payments, 0)
 
     def watches_of(program):
@@ -278,6 +311,69 @@ def payment_of(program, order, wanted):
     return check
 
 
+def deadline_of(program):
+    def check(world):
+        number = f"分账-sim-slow-{program.__name__}"
+        told = ['"CreateSettle"', '"DEADLINE_REACHED"', f'"{number}"']
+        lines = world.gateways[0].printed().splitlines()
+        expect(any(all(it in line for it in told) for line in lines), "no deadline was reached")
+
+    check.__name__ = f"{program.__name__} went on after a deadline"
+    return check
+
+
+def every_program_decodes_every_detail(world):
+    """Made up with every kind of detail, and the gateway's own about 10,000 wrong receivers."""
+    sys.path.insert(0, built[python][1]["PYTHONPATH"])
+    from harness import details
+
+    wanted = {"every-kind": "REFUSED EVERY_KIND", "violations": "NOT_SENT INVALID_REQUEST"}
+    with open(world.authority.file, "rb") as authorities:
+        tls = grpc.ssl_channel_credentials(authorities.read())
+    address = f"localhost:{world.gateways[0].port}"
+    with grpc.secure_channel(address, tls) as channel:
+        violations = details.of_violations(channel, world.token)
+        statuses = {"every-kind": details.every_kind(), "violations": violations}
+        with details.served(statuses, channel) as port:
+            address = f"127.0.0.1:{port}"
+            for order in statuses:
+                payments = {it: Payment(it, address, order, f"{order}-1", {}) for it in built}
+                for program, payment in payments.items():
+                    code, printed = payment.ended()
+                    told = f"{program.__name__} of {order}: {code}: {printed}"
+                    expect(code == 1 and wanted[order] in printed, told)
+
+
+def conformance_judges(_world):
+    everything = os.environ.get("CONFORMANCE") == "all"
+    runs = [
+        (program.__name__, command, {**environment, "SERVICE_CONFIG": SERVICE_CONFIG}, scenario)
+        for program, (command, environment) in built.items()
+        for scenario in (conformance.SCENARIOS if everything else [JUDGED[program]])
+    ]
+    _, environment = built[python]
+    naive = [sys.executable, NAIVE]
+    runs += [("naive", naive, environment, scenario) for scenario in conformance.SCENARIOS]
+    began = time.monotonic()
+    judged.update(conformance.play(runs))
+    print(f"   {len(runs)} runs of conformance in {time.monotonic() - began:.0f} s", flush=True)
+
+
+def every_program_conforms(_world):
+    ours = {key: run for key, run in judged.items() if key[0] != "naive"}
+    equal({name for name, _ in ours}, {program.__name__ for program in PROGRAMS})
+    for (name, scenario), (code, printed) in ours.items():
+        expect(code == 0, f"{name} in {scenario}: {printed}")
+
+
+def a_naive_client_is_seen_to_pay_more_than_once(_world):
+    for scenario in conformance.SCENARIOS:
+        code, printed = judged["naive", scenario]
+        again = scenario in PAID_AGAIN
+        told = re.search(r"PAID \d+ TIMES", printed) is not None
+        expect((code, told) == (int(again), again), f"{scenario}: {printed}")
+
+
 def each_payment_was_made_once(world):
     """In Douyin's books there is one settle for each number, and no other."""
     settles = [it["out_settle_no"] for it in world.books()["settles"]]
@@ -309,7 +405,12 @@ def main():
                 for program in PROGRAMS
                 for order, wanted in cases.items()
             ],
+            *[deadline_of(program) for program in PROGRAMS],
             each_payment_was_made_once,
+            every_program_decodes_every_detail,
+            conformance_judges,
+            every_program_conforms,
+            a_naive_client_is_seen_to_pay_more_than_once,
             the_page_shows_what_is_in_the_program,
         ]
         return 0 if run("examples", checks, World) else 1

@@ -44,6 +44,11 @@ async fn pause(told: &SettlementFailure) {
     tokio::time::sleep(delay.unwrap_or(Duration::from_secs(5))).await;
 }
 
+/// The deadline of each create.
+fn create_seconds() -> u64 {
+    env::var("CREATE_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(25)
+}
+
 fn timed<T>(message: T, seconds: u64) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(Duration::from_secs(seconds));
@@ -53,7 +58,7 @@ fn timed<T>(message: T, seconds: u64) -> Request<T> {
 /// The settle in its final state. Every repeat has the same number, which is stored already.
 async fn pay(gateway: &mut Gateway, request: CreateSettleRequest) -> Result<Settle, String> {
     loop {
-        let told = match gateway.create_settle(timed(request.clone(), 25)).await {
+        let told = match gateway.create_settle(timed(request.clone(), create_seconds())).await {
             Ok(created) => return follow(gateway, created.into_inner().settle).await,
             Err(error) => failure(&error),
         };
