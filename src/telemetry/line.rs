@@ -22,7 +22,8 @@ pub(super) struct Line;
 /// `"name":value`. There is no line break in a value, because JSON escapes it.
 pub(super) struct Pairs;
 
-const MESSAGE: &str = "message";
+/// What happened, as the name of its pair.
+const MESSAGE: &str = "\"message\"";
 
 impl<S> FormatEvent<S, Pairs> for Line
 where
@@ -34,43 +35,36 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut pairs = String::new();
-        Pairs.format_fields(Writer::new(&mut pairs), event)?;
+        let mut text = String::new();
+        Pairs.format_fields(Writer::new(&mut text), event)?;
         let mut spans = Vec::new();
         for span in context.event_scope().into_iter().flatten() {
             spans.push(span.name());
-            let extensions = span.extensions();
-            let Some(of_span) = extensions.get::<FormattedFields<Pairs>>() else { continue };
             // What a span says of a field last counts.
-            for pair in of_span.fields.lines().rev() {
-                if !pairs.lines().any(|known| name_of(known) == name_of(pair)) {
-                    pairs.push_str(pair);
-                    pairs.push('\n');
-                }
+            if let Some(fields) = span.extensions().get::<FormattedFields<Pairs>>() {
+                let last_first = fields.fields.split_inclusive('\n').rev();
+                text.extend(last_first);
             }
         }
         if !spans.is_empty() {
             spans.reverse();
-            writeln!(pairs, "\"spans\":{}", Value::from(spans))?;
+            writeln!(text, "\"spans\":{}", Value::from(spans))?;
         }
-        let mut sorted: Vec<&str> = pairs.lines().collect();
-        sorted.sort_unstable();
+        let mut pairs: Vec<_> = text.lines().filter_map(|pair| pair.split_once(':')).collect();
+        // Of two with one name the first stays.
+        pairs.sort_by_key(|(name, _)| *name);
+        pairs.dedup_by_key(|(name, _)| *name);
+        let (message, others): (Vec<_>, _) =
+            pairs.into_iter().partition(|(name, _)| *name == MESSAGE);
         let about = event.metadata();
         writer.write_str("{\"timestamp\":\"")?;
         SystemTime.format_time(&mut writer)?;
         write!(writer, "\",\"level\":\"{}\"", about.level())?;
-        let (message, others): (Vec<_>, _) =
-            sorted.into_iter().partition(|pair| name_of(pair) == MESSAGE);
-        message.iter().try_for_each(|pair| write!(writer, ",{pair}"))?;
+        message.iter().try_for_each(|(name, text)| write!(writer, ",{name}:{text}"))?;
         write!(writer, ",\"target\":\"{}\"", about.target())?;
-        others.iter().try_for_each(|pair| write!(writer, ",{pair}"))?;
+        others.iter().try_for_each(|(name, value)| write!(writer, ",{name}:{value}"))?;
         writer.write_str("}\n")
     }
-}
-
-/// The name in a pair. It is that of a field in the code, without anything to escape.
-fn name_of(pair: &str) -> &str {
-    pair.split('"').nth(1).unwrap_or_default()
 }
 
 impl<'writer> FormatFields<'writer> for Pairs {

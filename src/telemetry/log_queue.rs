@@ -23,6 +23,9 @@ use crate::metrics::{Counter, LOG_DROPPED};
 
 /// The most bytes that wait. The writing thread may hold as many again.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long the thread gathers lines before it writes: under load it would otherwise be woken for each
+/// of them, which costs more than the line.
+const GATHER: Duration = Duration::from_millis(5);
 /// How long after a failed write the next try comes.
 const RETRY: Duration = Duration::from_secs(1);
 /// The same if a pipe that does not block has no room.
@@ -212,7 +215,12 @@ impl<W: Write> Writer<W> {
         };
         let (changed, timeout) = (&self.queue.0.changed, retry.unwrap_or(at_most));
         let woken = changed.wait_timeout_while(self.queue.state(), timeout, idle);
-        let (mut state, _) = woken.unwrap_or_else(PoisonError::into_inner);
+        let (mut state, timed_out) = woken.unwrap_or_else(PoisonError::into_inner);
+        if retry.is_none() && !timed_out.timed_out() {
+            let open = |state: &mut State| state.phase == Phase::Open;
+            let gathered = changed.wait_timeout_while(state, GATHER, open);
+            (state, _) = gathered.unwrap_or_else(PoisonError::into_inner);
+        }
         if retry.is_none() {
             // The buffers are swapped, so that neither is allocated again.
             self.batch.lines.clear();
