@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use tokio_postgres::NoTls;
+use tokio_postgres::{Client, NoTls};
 
 /// Cheap to clone; clones are the same server.
 #[derive(Clone)]
@@ -37,9 +37,10 @@ impl Database {
         starting.await.expect("it says where it listens")
     }
 
+    /// Leads to the server, and to its standby once that is promoted.
     pub fn url(&self) -> String {
         let host = self.0.home.display().to_string().replace('/', "%2F");
-        format!("postgres://postgres@{host}/postgres")
+        format!("postgres://postgres@{host},{host}%2Fsocket/postgres")
     }
 
     /// In order; sessions end.
@@ -56,6 +57,25 @@ impl Database {
         self.tell("start").await;
     }
 
+    /// Makes an asynchronous standby that follows the server.
+    pub async fn follow(&self) {
+        assert_eq!(self.ask("standby").await, self.standby().display().to_string());
+    }
+
+    /// The folder of the standby's socket.
+    pub fn standby(&self) -> PathBuf {
+        self.0.home.join("socket")
+    }
+
+    /// From now on the standby hears nothing of what is committed.
+    pub async fn cut_off_standby(&self) {
+        self.tell("cut").await;
+    }
+
+    pub async fn promote_standby(&self) {
+        self.tell("promote").await;
+    }
+
     /// Ends every session of the gateways, and nothing else.
     pub async fn terminate_sessions(&self) {
         self.run(
@@ -67,16 +87,14 @@ impl Database {
 
     /// Runs statements as an operator does.
     pub async fn run(&self, statements: &str) {
-        let mut config = tokio_postgres::Config::new();
-        config.host_path(&self.0.home).user("postgres").dbname("postgres");
-        let (client, connection) = config.connect(NoTls).await.unwrap();
-        let driving = tokio::spawn(connection);
-        client.batch_execute(statements).await.unwrap();
-        drop(client);
-        driving.await.unwrap().unwrap();
+        connect(&self.0.home).await.batch_execute(statements).await.unwrap();
     }
 
     async fn tell(&self, command: &'static str) {
+        assert_eq!(self.ask(command).await, "done");
+    }
+
+    async fn ask(&self, command: &'static str) -> String {
         let server = Arc::clone(&self.0);
         let telling = tokio::task::spawn_blocking(move || {
             let mut lines = server.lines.lock().unwrap();
@@ -84,8 +102,18 @@ impl Database {
             writeln!(input, "{command}").unwrap();
             line(output)
         });
-        assert_eq!(telling.await.unwrap(), "done");
+        telling.await.unwrap()
     }
+}
+
+/// A session on the server whose socket is in this folder.
+pub async fn connect(home: &Path) -> Client {
+    let mut config = tokio_postgres::Config::new();
+    config.host_path(home).user("postgres").dbname("postgres");
+    let (client, connection) = config.connect(NoTls).await.unwrap();
+    // It ends with the client.
+    drop(tokio::spawn(connection));
+    client
 }
 
 fn line(output: &mut BufReader<ChildStdout>) -> String {

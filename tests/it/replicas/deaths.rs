@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use douyin_sim::{Gate, Script};
 use settlement_gateway::proto::v1::SettleState;
 
-use super::fleet::{CLAIM_INTERVAL, Fleet, LEASE, MODES, Replica};
+use super::fleet::{As, CLAIM_INTERVAL, Fleet, LEASE, MODES, Replica};
 use crate::harness::{create_request, number, within};
 
 /// Where the create is when its replica dies.
@@ -129,7 +129,7 @@ async fn replicas_with_other_settings_prove_nothing_until_they_agree() {
     let fleet = Fleet::new(MODES[0]).await;
     let one = fleet.start(0).await;
     one.until_metric("settlement_replicas_disagree", 0.0).await;
-    let other = fleet.start_with(1, "visibility_grace_ms = 500\n").await;
+    let other = fleet.start_as(1, &As { settle: Some("visibility_grace_ms = 500\n") }).await;
     for replica in [&one, &other] {
         replica.until_metric("settlement_replicas_disagree", 1.0).await;
     }

@@ -1,6 +1,6 @@
 //! The processes of one fleet, and their database.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -47,6 +47,19 @@ pub struct Replica {
     _banner: JoinHandle<()>,
 }
 
+/// What is special about one gateway.
+#[derive(Default)]
+pub struct As {
+    /// More keys of `[settle]`, the grace among them.
+    pub settle: Option<&'static str>,
+}
+
+/// How far the time of day of each process is from the machine's. Replicas never compare it, and
+/// are apart by less than a submission window, whose end may end a settle.
+const APART: [&str; 3] = ["+0", "+11h", "-13h"];
+/// Debian's package `faketime`. The loader fills in the folder of the machine's libraries.
+const LIBFAKETIME: &str = "/usr/$LIB/faketime/libfaketime.so.1";
+
 /// The lease of a settle, and how often a replica looks for work at the latest.
 pub const LEASE: Duration = Duration::from_secs(4);
 pub const CLAIM_INTERVAL: Duration = Duration::from_secs(2);
@@ -62,7 +75,8 @@ impl Fleet {
         let (sim, database) = (simulator_with(tune).await, Database::start().await);
         let dir = TempDir::new().expect("the machine has a temporary folder");
         let fleet = Self { sim, database, dir, mode };
-        let file = fleet.file(0, "");
+        assert!(Path::new("/usr/lib/x86_64-linux-gnu/faketime").is_dir(), "needs faketime");
+        let file = fleet.file(0, &As::default());
         let init = Command::new(env!("CARGO_BIN_EXE_settlement-gateway"))
             .args(["init", "--config"])
             .arg(&file)
@@ -74,7 +88,7 @@ impl Fleet {
     }
 
     pub async fn start(&self, number: usize) -> Replica {
-        self.start_with(number, "").await
+        self.start_as(number, &As::default()).await
     }
 
     pub async fn start_all(&self, replicas: usize) -> Vec<Replica> {
@@ -85,13 +99,16 @@ impl Fleet {
         all
     }
 
-    /// `settle`: more keys of `[settle]`.
-    pub async fn start_with(&self, number: usize, settle: &str) -> Replica {
+    pub async fn start_as(&self, number: usize, as_what: &As) -> Replica {
         let log = std::fs::File::options().create(true).append(true).open(self.log(number));
         let mut child = Command::new(env!("CARGO_BIN_EXE_settlement-gateway"))
             .args(["serve", "--config"])
-            .arg(self.file(number, settle))
+            .arg(self.file(number, as_what))
             .env("TEST_SECRET", SECRET)
+            .env("LD_PRELOAD", LIBFAKETIME)
+            .env("FAKETIME", APART[number % APART.len()])
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .env("NO_FAKE_STAT", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log.unwrap())
@@ -129,7 +146,7 @@ impl Fleet {
         }
     }
 
-    fn file(&self, number: usize, settle: &str) -> PathBuf {
+    fn file(&self, number: usize, as_what: &As) -> PathBuf {
         let keys = self.dir.path().join("platform.pem");
         std::fs::write(&keys, self.sim.platform_public_key_pem(APP_ID)).unwrap();
         let (plain, lease_ms) = (self.mode == Mode::Plain, LEASE.as_millis());
@@ -147,10 +164,7 @@ impl Fleet {
              platform_public_keys_file = \"{keys}\"\n",
             url = self.database.url(),
             sim = self.sim.url(),
-            settle = match settle {
-                "" => "visibility_grace_ms = 2500\n",
-                more => more,
-            },
+            settle = as_what.settle.unwrap_or("visibility_grace_ms = 2500\n"),
             keys = keys.display(),
         );
         let file = self.dir.path().join(format!("gateway-{number}.toml"));
@@ -242,11 +256,17 @@ impl Replica {
 
     /// Watches to the end, coming back after a lost stream with the last revision.
     pub async fn end(&self, number: &str) -> v1::Settle {
-        let watching = async {
+        self.ending(number).await
+    }
+
+    /// The same, for a task of its own.
+    pub fn ending(&self, number: &str) -> impl Future<Output = v1::Settle> + Send + 'static {
+        let (client, number) = (self.client.clone(), number.to_owned());
+        let watching = async move {
             let mut last: Option<v1::Settle> = None;
             loop {
                 let after = last.as_ref().map_or(0, |settle| settle.revision);
-                let stream = self.client.clone().watch_settle(watch_request(number, after)).await;
+                let stream = client.clone().watch_settle(watch_request(&number, after)).await;
                 let Ok(stream) = stream else {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
@@ -264,7 +284,7 @@ impl Replica {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), watching).await.expect("it ends")
+        async move { tokio::time::timeout(Duration::from_secs(60), watching).await.expect("it ends") }
     }
 
     /// A line of the metrics, as a number.

@@ -7,6 +7,7 @@
 mod archive;
 pub mod database;
 mod deaths;
+mod failover;
 mod fleet;
 mod load;
 mod outages;
