@@ -1,6 +1,6 @@
 //! The scenarios of the sandbox: a gateway, and a Douyin behind it, that are as unkind as the
-//! contract permits. What is Douyin's doing is a script of the simulator; what a gateway, a proxy
-//! or a network does is done by the [`front`], which stands before a gateway that knows nothing of it.
+//! contract permits. What is Douyin's doing is a script of the simulator. What a gateway, a proxy
+//! or a network does is done by the front, which stands before a gateway that knows nothing of it.
 //!
 //! ```text
 //!   client ──► front ──► gateway, as in production ──► simulator

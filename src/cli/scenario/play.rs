@@ -53,8 +53,8 @@ impl Play {
             starts += 1;
             // Each second end is that of a gateway that is killed: its callers hear nothing of it.
             let is_kill = starts.is_multiple_of(2);
-            started(Addrs { grpc: addr, ..addrs });
             front.open(addrs.grpc);
+            started(Addrs { grpc: addr, ..addrs });
             let mut is_last = false;
             let until = async {
                 tokio::select! {

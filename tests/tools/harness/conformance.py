@@ -10,7 +10,7 @@ from . import GATEWAY
 SCENARIOS = ["rotate", "busy", "slow", "refuse", "lost", "restart"]
 SECONDS_MAX = 900
 # Each is a gateway with its clients, most of which wait.
-AT_ONCE = 4
+AT_ONCE = 6
 
 
 def _run(command, environment, scenario):
