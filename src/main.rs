@@ -33,6 +33,8 @@ fn main() -> ExitCode {
         Ok(Command::CheckCallback(check_callback)) => check_callback.run(),
         Ok(Command::Settle(settle)) => wait_for(settle.run()),
         Ok(Command::Restored(restored)) => wait_for(restored.run()),
+        Ok(Command::Export(export)) => wait_for(export.run()),
+        Ok(Command::Import(import)) => wait_for(import.run()),
         #[cfg(feature = "sandbox")]
         Ok(Command::Simulate(simulate)) => wait_for(async {
             let _log = Log::start();

@@ -9,9 +9,12 @@ mod connect;
 mod database;
 pub(crate) mod descriptor;
 pub(crate) mod errors;
+pub(crate) mod export;
 pub(crate) mod healthcheck;
+pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod new_token;
+mod progress;
 pub mod pulse;
 pub(crate) mod restored;
 #[cfg(feature = "sandbox")]
@@ -76,6 +79,13 @@ pub enum Command {
     /// Tells a restored database that it is a backup, before a gateway opens it: what is open in it
     /// is never sent again, because what was committed after the backup is not known any more.
     Restored(restored::Restored),
+    /// Writes all settles of a database into a file, for `import` into another database, and closes
+    /// the database: `serve` refuses it from then on. Exit code 0 if the file is complete, 1 if
+    /// not.
+    Export(export::Export),
+    /// Puts all settles of a file that `export` wrote into an empty database, or none of them. Exit
+    /// code 0 if all are in it, 1 if not.
+    Import(import::Import),
     /// Runs the Douyin simulator by itself: no account, no money.
     #[cfg(feature = "sandbox")]
     Simulate(simulate::Simulate),

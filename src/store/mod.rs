@@ -28,6 +28,9 @@
 //!   several processes notices what it can), every open settle of a caller counts one more lost send and is never sent
 //!   again. For [`FORGOTTEN_MAX`] a create without a record may be one whose record was lost
 //!   ([`Store::may_have_forgotten`]).
+//! - **A closed store is not worked on.** A store whose settles were moved to another one, or into
+//!   which an import has not run to its end, is refused at start, and every write in a process that
+//!   has it open is [`Error::Unavailable`] (`moving.rs`).
 //! - **Unique** are the key (`app_id`, `trade_system`, `out_settle_no`) and, once known,
 //!   (`app_id`, `trade_system`, `settle_id`).
 //! - **Errors tell what is durable.** [`Error::Unavailable`]: nothing of this operation.
@@ -40,6 +43,7 @@
 mod columns;
 mod fleet;
 mod json;
+mod moving;
 mod postgres;
 mod rows;
 mod sqlite;
@@ -60,6 +64,7 @@ use crate::settle::{
 pub use fleet::{
     Changed, Fleet, Hearing, Hint, KNOWN_MAX, Known, Replica, SharedPause, StoredToken,
 };
+pub use moving::{Closed, MoveError, Reader, Writer};
 pub use postgres::{BadAddress, Postgres, PostgresAddress, PostgresError, PostgresOptions};
 pub use sqlite::{Committer, Generation, Missing, OpenError, Purpose, Sqlite, SqliteOptions};
 
@@ -93,6 +98,9 @@ pub struct Fence(pub i64);
 
 /// How long after the store went back a caller may repeat a create whose record was lost.
 pub const FORGOTTEN_MAX: Duration = Duration::from_hours(30 * 24);
+
+/// More than any version or fence can grow in one generation.
+const STEP: i64 = 1 << 32;
 
 /// The fence of the lease that an insert gives to the creator of this record.
 pub fn first_fence(record: &Record) -> Fence {

@@ -4,6 +4,7 @@
 //! word that this version does not know makes its row unreadable, in Rust and (by [`readable_sql`])
 //! in SQL. It must not know the other columns.
 
+use super::moving::Closed;
 use crate::settle::{RULES, Source, StateKind, TradeSystem};
 
 /// An enum that is stored as a word.
@@ -38,6 +39,7 @@ pub(super) enum OriginKind {
     Platform,
 }
 
+words!(Closed { Moved = "MOVED", Importing = "IMPORTING", });
 words!(TradeSystem { General = "GENERAL", });
 words!(OriginKind { Gateway = "GATEWAY", Platform = "PLATFORM", });
 words!(StateKind {

@@ -67,7 +67,7 @@ async fn a_database_from_a_newer_version_is_refused_at_start() {
     refused(&sim, dir.path(), &["newer gateway", "version 99"]).await;
     // Untouched: the version that it came from goes on with it.
     let older = Connection::open(database(dir.path())).unwrap();
-    older.execute_batch("PRAGMA user_version = 7").unwrap();
+    older.execute_batch("PRAGMA user_version = 8").unwrap();
     older.close().unwrap();
     let gateway = Process::start(&sim, dir.path(), Setting::default()).await;
     let mut client = gateway.client.clone();

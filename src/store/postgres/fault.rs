@@ -4,6 +4,7 @@ use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use super::super::Error;
 use super::super::columns::Unreadable;
+use super::super::moving::Closed;
 
 /// Why one statement, or one transaction, failed.
 #[derive(Debug)]
@@ -14,6 +15,8 @@ pub(super) enum Fault {
     Refused { code: SqlState, text: String },
     /// The connection was lost, or no answer came in time.
     Lost(String),
+    /// No gateway may work on the store. Nothing was changed.
+    Closed(Closed),
     /// Names the column and never the value, which may be a caller's.
     Unreadable(String),
 }
@@ -34,7 +37,9 @@ impl Fault {
     pub(super) fn before_anything(self) -> Self {
         match self {
             Fault::Lost(why) => Fault::Down(why),
-            fault @ (Fault::Down(_) | Fault::Refused { .. } | Fault::Unreadable(_)) => fault,
+            Fault::Down(_) | Fault::Refused { .. } | Fault::Closed(_) | Fault::Unreadable(_) => {
+                self
+            }
         }
     }
 
@@ -58,7 +63,7 @@ impl Fault {
                 SqlState::FEATURE_NOT_SUPPORTED,
             ]
             .contains(code),
-            Fault::Down(_) | Fault::Unreadable(_) => false,
+            Fault::Down(_) | Fault::Closed(_) | Fault::Unreadable(_) => false,
         }
     }
 
@@ -72,6 +77,7 @@ impl Fault {
         match self {
             Fault::Down(why) | Fault::Lost(why) => Error::Unavailable(why),
             Fault::Refused { code, text } => Error::Unavailable(advised(&code, text)),
+            Fault::Closed(closed) => Error::Unavailable(closed.to_string()),
             Fault::Unreadable(what) => Error::Unreadable(what),
         }
     }
@@ -80,7 +86,9 @@ impl Fault {
     pub(super) fn perhaps_durable(self) -> Error {
         match self {
             Fault::Lost(why) => Error::InDoubt(why),
-            Fault::Down(_) | Fault::Refused { .. } | Fault::Unreadable(_) => self.nothing_durable(),
+            Fault::Down(_) | Fault::Refused { .. } | Fault::Closed(_) | Fault::Unreadable(_) => {
+                self.nothing_durable()
+            }
         }
     }
 }

@@ -18,17 +18,15 @@ use std::time::Duration;
 
 use tokio_postgres::Row;
 
-use super::super::FORGOTTEN_MAX;
 use super::super::columns::{Cursor, Unreadable, Value};
 use super::super::json::Stored as _;
+use super::super::moving::{Closed, Task};
+use super::super::{FORGOTTEN_MAX, STEP};
 use super::fault::Fault;
 use super::seen::Seen;
 use super::session::Session;
 use crate::clock::{Clock, Timestamp, Uptime};
 use crate::settle::{Origin, Permission, PermissionId, ProcessId, Record};
-
-/// More than any version or fence can grow in one generation.
-pub(super) const STEP: i64 = 1 << 32;
 
 /// What a gateway takes the store for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +34,8 @@ pub(super) struct Basis {
     pub(super) generation: i64,
     /// Stands for everything that may have been sent before this generation.
     pub(super) lost: Option<Permission>,
+    /// How long before this look the last generation began, if it is not the first one.
+    pub(super) went_back: Option<Duration>,
     /// Until when a create without a record may be one whose record was lost.
     forgotten_until: Option<Uptime>,
 }
@@ -74,7 +74,7 @@ impl Basis {
 const SELECT: &str = "
     SELECT generation, begun_ms, lost, cluster, timeline,
            server_start = pg_postmaster_start_time(),
-           coalesce($1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
+           coalesce($1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint), closed
     FROM store_state WHERE id = 1";
 
 /// How far the log of the server has come. It grows with every write and never gets shorter, unless
@@ -149,6 +149,7 @@ pub(super) struct Look<'a> {
     pub(super) sends_last: Duration,
     /// What this gateway took the store for until now, and what it has seen of it.
     pub(super) known: Option<(Basis, &'a Seen)>,
+    pub(super) task: Task,
 }
 
 /// What is in the row of the store.
@@ -160,16 +161,20 @@ struct Stored {
     /// Whether the process of the server is the one that was looked at last.
     is_known: bool,
     now: Timestamp,
+    closed: Option<Closed>,
 }
 
 /// Other gateways notice the same at the same time.
 const TRIES_MAX: u32 = 8;
 
 impl Look<'_> {
-    /// Begins a new generation if commits may be lost.
+    /// Refuses a store that is closed. Begins a new generation if commits may be lost.
     pub(super) async fn look(mut self) -> Result<Basis, Fault> {
         for _ in 0..TRIES_MAX {
             let stored = self.stored().await?;
+            if let (Some(closed), Task::Work) = (stored.closed, self.task) {
+                return Err(Fault::Closed(closed));
+            }
             if let Some(why) = self.went_back(&stored).await? {
                 self.begin_because(&stored, why, true).await?;
                 continue;
@@ -301,7 +306,9 @@ impl Look<'_> {
             let left = begun.plus(FORGOTTEN_MAX).since(stored.now);
             self.clock.uptime().plus(left)
         });
-        Basis { generation: stored.generation, lost: stored.lost, forgotten_until }
+        let Stored { generation, lost, begun, .. } = *stored;
+        let went_back = begun.map(|begun| stored.now.since(begun));
+        Basis { generation, lost, went_back, forgotten_until }
     }
 }
 
@@ -315,6 +322,7 @@ impl Stored {
             server: Server { cluster: cursor.text_opt()?, timeline: cursor.text_opt()? },
             is_known: cursor.flag_opt()? == Some(true),
             now: cursor.time()?,
+            closed: cursor.word_opt()?,
         })
     }
 }

@@ -15,10 +15,13 @@ use super::{Postgres, record};
 use crate::clock::Timestamp;
 use crate::settle::{AppId, HistoryEntry, Key, StateKind};
 
-/// The columns of a record, its row, and the generation of the store.
+/// The columns of a record, its row, and the generation of the store, which is null if that is
+/// closed.
 fn columns() -> String {
-    format!("{}, id, (SELECT generation FROM store_state) AS generation", READ.join(", "))
+    format!("{}, id, {GENERATION} AS generation", READ.join(", "))
 }
+
+const GENERATION: &str = "(SELECT generation FROM store_state WHERE closed IS NULL)";
 
 /// A statement for [`Postgres::records`].
 pub(super) fn select(condition: &str) -> String {

@@ -22,7 +22,7 @@ struct Migration {
 }
 
 /// Version 1 is made by the first.
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration {
         script: include_str!("../../../migrations/postgres/0001_settles.sql"),
         oldest_reader: 1,
@@ -31,6 +31,11 @@ const MIGRATIONS: [Migration; 2] = [
     Migration {
         script: include_str!("../../../migrations/postgres/0002_fleet.sql"),
         oldest_reader: 2,
+    },
+    // A gateway of version 2 would go on with a store whose settles were moved.
+    Migration {
+        script: include_str!("../../../migrations/postgres/0003_closed.sql"),
+        oldest_reader: 3,
     },
 ];
 

@@ -16,6 +16,7 @@ mod generation;
 mod hints;
 mod list;
 mod migrations;
+mod moving;
 mod options;
 mod pool;
 mod refusal;
@@ -42,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::columns::{Cursor, Value};
+use super::moving::Task;
 use super::rows::read_record;
 use super::{Error, Generation, Hearing, Hints};
 use crate::clock::Clock;
@@ -73,6 +75,7 @@ pub struct Postgres {
     time: Option<Clock>,
     is_plain: bool,
     sends_last: Duration,
+    task: Task,
     commits: AtomicU64,
     closed: CancellationToken,
     hints: Arc<Hints>,
@@ -97,6 +100,10 @@ impl Postgres {
 
     /// Opens the database, after its schema was brought up to date.
     pub async fn open(options: PostgresOptions) -> Result<Self, PostgresError> {
+        Self::open_for(options, Task::Work).await
+    }
+
+    async fn open_for(options: PostgresOptions, task: Task) -> Result<Self, PostgresError> {
         let pool = pool(&options)?;
         let mut lent = pool.lend(Urgency::Probe).await?;
         migrations::migrate(lent.session(), &options.address).await?;
@@ -106,13 +113,20 @@ impl Postgres {
             time: options.time.as_ref(),
             sends_last: options.sends_last,
             known: None,
+            task,
         };
         let tells_position = look.position().await?.is_some();
-        let basis = look.look().await?;
+        let basis = match look.look().await {
+            Err(Fault::Closed(closed)) => {
+                let address = options.address.to_string();
+                return Err(PostgresError::Closed { address, closed });
+            }
+            looked => looked?,
+        };
         drop(lent);
         let (closed, hints) = (CancellationToken::new(), Arc::new(Hints::new()));
         let listening = TaskTracker::new();
-        let notifier = (!options.plain).then(|| {
+        let notifier = (!options.plain && task == Task::Work).then(|| {
             let (notifier, listener) = Notifier::new(pool.dialer(), Arc::clone(&hints));
             listening.spawn(listener.run(closed.clone()));
             notifier
@@ -128,6 +142,7 @@ impl Postgres {
             time: options.time,
             is_plain: options.plain,
             sends_last: options.sends_last,
+            task,
             commits: AtomicU64::new(0),
             closed,
             hints,
@@ -183,13 +198,17 @@ impl Postgres {
     }
 
     pub(super) async fn ping(&self) -> Result<(), Error> {
-        const PROVE: &str =
-            "UPDATE proof_of_write SET times = times + 1 RETURNING NULL::bigint AS position";
+        const PROVE: &str = "UPDATE proof_of_write SET times = times + 1
+            WHERE EXISTS (SELECT FROM store_state WHERE closed IS NULL)
+            RETURNING NULL::bigint AS position";
         static PROVE_AND_TELL: LazyLock<String> =
             LazyLock::new(|| PROVE.replace("NULL::bigint", generation::POSITION));
         let sql = if self.tells_position { PROVE_AND_TELL.as_str() } else { PROVE };
         let generation = self.basis().generation;
         let rows = self.run(Urgency::Probe, sql, &[]).await.map_err(Fault::perhaps_durable)?;
+        if rows.is_empty() {
+            self.look_again().await.map_err(Fault::nothing_durable)?;
+        }
         self.committed();
         let lacking = || Error::Unavailable("proof_of_write has no row".to_owned());
         let position = Cursor::new(rows.first().ok_or_else(lacking)?).int_opt();
@@ -230,6 +249,7 @@ impl Postgres {
             time: self.time.as_ref(),
             sends_last: self.sends_last,
             known: Some((self.basis(), &self.seen)),
+            task: self.task,
         }
     }
 
@@ -323,9 +343,9 @@ impl Postgres {
         for _ in 0..TRIES_MAX {
             let rows = self.read(sql, values).await?;
             let basis = self.basis();
-            let told = rows.first().map(|row| row.try_get::<_, i64>("generation"));
+            let told = rows.first().map(|row| row.try_get::<_, Option<i64>>("generation"));
             match told {
-                Some(Ok(generation)) if basis.generation != generation => self.look_again().await?,
+                Some(Ok(told)) if told != Some(basis.generation) => self.look_again().await?,
                 Some(_) | None => return Ok((rows, basis)),
             }
         }

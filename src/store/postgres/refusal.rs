@@ -1,5 +1,6 @@
 //! Why a database is not opened, with what to do.
 
+use super::super::moving::Closed;
 use super::fault::Fault;
 
 /// Why the database was not opened. Each message says what to do.
@@ -23,6 +24,8 @@ pub enum PostgresError {
          {known}. Start the newer gateway"
     )]
     Newer { address: String, found: i64, oldest_reader: i64, known: i64 },
+    #[error("{address} is closed: {closed}")]
+    Closed { address: String, closed: Closed },
     #[error("{address}: cannot {doing}: {why}")]
     Failed { address: String, doing: &'static str, why: String },
 }
@@ -38,6 +41,7 @@ pub(super) fn told(fault: Fault) -> String {
     match fault {
         Fault::Down(why) | Fault::Lost(why) => why,
         Fault::Refused { text, .. } => text,
+        Fault::Closed(closed) => closed.to_string(),
         Fault::Unreadable(what) => what,
     }
 }

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::generation::STEP;
+use super::super::STEP;
 use crate::clock::Uptime;
 use crate::settle::Key;
 

@@ -35,7 +35,8 @@ const OLDEST_SERVER: i32 = 130_000;
 const SET_UP: &str = "
     SET statement_timeout = '4s';
     SET lock_timeout = '3s';
-    SET idle_in_transaction_session_timeout = '8s'";
+    SET idle_in_transaction_session_timeout = '8s';
+    SET default_transaction_isolation = 'read committed'";
 
 const LOOK: &str = "
     SELECT current_setting('server_version_num')::bigint, current_setting('server_encoding'),

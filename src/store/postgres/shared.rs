@@ -26,8 +26,10 @@ macro_rules! now {
 }
 
 const BEAT: &str = "
-    INSERT INTO replica (process, beats, settings) VALUES ($1, $2, $3)
-    ON CONFLICT (process) DO UPDATE SET beats = excluded.beats, settings = excluded.settings";
+    INSERT INTO replica (process, beats, settings)
+    SELECT $1, $2, $3 FROM store_state WHERE closed IS NULL
+    ON CONFLICT (process) DO UPDATE SET beats = excluded.beats, settings = excluded.settings
+    RETURNING 1";
 const REMOVE: &str = "DELETE FROM replica WHERE process = $1 AND beats = $2";
 const SELECT_REPLICAS: &str = "SELECT process, beats, settings FROM replica ORDER BY process";
 const SELECT_PAUSES: &str = concat!(
@@ -113,7 +115,10 @@ impl Postgres {
     pub(in crate::store) async fn beat(&self, replica: &Replica) -> Result<(), Error> {
         let Replica { process, beats, settings } = replica;
         let values = [bits(process.0).into(), bits(*beats).into(), settings.as_str().into()];
-        self.tell(BEAT, &values).await
+        if self.write_shared(BEAT, &values).await?.is_empty() {
+            self.look_again().await.map_err(Fault::nothing_durable)?;
+        }
+        Ok(())
     }
 
     pub(in crate::store) async fn remove_replica(&self, replica: &Replica) -> Result<(), Error> {
@@ -246,7 +251,7 @@ impl Postgres {
     }
 
     /// The time in a test, else null.
-    fn time(&self) -> Value<'static> {
+    pub(super) fn time(&self) -> Value<'static> {
         Value::Int(self.time.as_ref().map(|time| time.now().as_ms()))
     }
 

@@ -10,19 +10,33 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use super::super::columns::{Cells, Value, WrongCell};
 use crate::clock::duration_ms;
 
+/// Makes what the transaction commits last, whatever the session was told.
+macro_rules! lasting {
+    () => {
+        "set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+                      WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)"
+    };
+}
+
+pub(super) const LASTING: &str = lasting!();
+
 /// Of every statement that writes: one row if the store is what the gateway takes it for, else
 /// none, and then the statement changes nothing. Its parameters are the first two: the store's time
 /// in a test, else null, and the generation.
 ///
 /// The process of the server is compared too, because a pooler may have gone on to another server
-/// unseen. And what is committed is on disk, whatever the session was told.
-pub(super) const HERE: &str = "here AS MATERIALIZED (
+/// unseen.
+pub(super) const HERE: &str = concat!(
+    "here AS MATERIALIZED (
     SELECT coalesce($1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint) AS now,
            generation * 4294967296 AS base,
-           set_config('synchronous_commit', CASE current_setting('synchronous_commit')
-                      WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true) AS lasting
-    FROM store_state WHERE generation = $2 AND server_start = pg_postmaster_start_time()
-)";
+           ",
+    lasting!(),
+    " AS lasting
+    FROM store_state
+    WHERE generation = $2 AND closed IS NULL AND server_start = pg_postmaster_start_time()
+)"
+);
 
 /// The settle with the key in the parameters 3 to 5.
 pub(super) const KEY_IS: &str =

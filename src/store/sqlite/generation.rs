@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior, params};
 
+use super::super::STEP;
 use super::super::json::Stored as _;
 use super::super::words::{OriginKind, Word, readable_sql, state_in_sql};
 use super::{Purpose, Sqlite, SqliteOptions, open};
 use crate::clock::Timestamp;
 use crate::settle::{Permission, PermissionId, ProcessId, RULES, StateKind};
 use crate::store::OpenError;
+use crate::store::moving::Task;
 
 /// What a new generation began with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,9 +28,6 @@ pub struct Generation {
     /// Open settles of callers, none of which is ever sent again.
     pub open_settles: usize,
 }
-
-/// More than any version or fence can grow in one generation.
-const STEP: i64 = 1 << 32;
 
 impl Sqlite {
     /// Begins a new generation of a database that no gateway has open. `process`: a number that no
@@ -42,7 +41,7 @@ impl Sqlite {
             let error = std::io::Error::from(std::io::ErrorKind::NotFound);
             return Err(OpenError::Io { path, doing: "find it", error });
         }
-        let mut opened = open::open(options, &Purpose::ALL)?;
+        let mut opened = open::open(options, &Purpose::ALL, Task::Work)?;
         let begun = begin(&mut opened.connection, process, options.clock.now());
         begun.map_err(|error| OpenError::Sqlite { path, doing: "begin its generation", error })
     }

@@ -19,6 +19,7 @@ mod list;
 mod lock;
 mod log;
 mod migrations;
+mod moving;
 mod open;
 mod place;
 mod purpose;
@@ -45,6 +46,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio_util::sync::CancellationToken;
 
+use super::moving::Task;
 use super::{
     Changed, Claim, ClaimLimits, Error, FORGOTTEN_MAX, Fence, Hearing, Hint, Hints, Insert, Known,
     ListQuery, Listed, NewDue, Scheduled, StoredToken, Swap, Swapped, SweepCursor, Swept,
@@ -153,7 +155,7 @@ impl Sqlite {
         threads: Threads,
     ) -> Result<(Self, Committer, bool), OpenError> {
         let Opened { place, connection, tables, went_back, is_checked } =
-            open::open(options, &[options.purpose])?;
+            open::open(options, &[options.purpose], Task::Work)?;
         let path = || place.path().to_owned();
         let readers = Readers::open(Arc::clone(&place), options, threads).map_err(|error| {
             OpenError::Sqlite { path: path(), doing: "open it for reading", error }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use super::super::moving::Task;
 use super::check::{Checked, check};
 use super::connect::{close_last, connect_reader, connect_writer, prove_write, tables};
 use super::disk;
@@ -15,6 +16,7 @@ use super::files::{self, Header};
 use super::generation::went_back;
 use super::lock::{Lock, NoLock};
 use super::migrations;
+use super::moving;
 use super::place::Place;
 use super::purpose::Purpose;
 use super::refusal::{OpenError, refusal};
@@ -96,7 +98,11 @@ pub enum Missing {
 }
 
 /// Opens the database if it is for one of these purposes.
-pub(super) fn open(options: &SqliteOptions, purposes: &[Purpose]) -> Result<Opened, OpenError> {
+pub(super) fn open(
+    options: &SqliteOptions,
+    purposes: &[Purpose],
+    task: Task,
+) -> Result<Opened, OpenError> {
     let place = Arc::new(take(options)?);
     let path = place.path();
     let at = |doing| move |error| OpenError::Io { path: path.to_owned(), doing, error };
@@ -104,7 +110,7 @@ pub(super) fn open(options: &SqliteOptions, purposes: &[Purpose]) -> Result<Open
     if files::log_is_lost(path).map_err(at("look at its log"))? {
         return Err(OpenError::LogLost { path: path.to_owned() });
     }
-    let is_checked = look_at(&place, options)?;
+    let is_checked = look_at(&place, options, task)?;
     files::keep_private(path);
     let told = |doing| refusal(path, options.busy_wait, doing);
     let mut connection =
@@ -223,7 +229,7 @@ fn create(path: &Path, options: &SqliteOptions) -> Result<(), OpenError> {
 
 /// Looks at an existing database without writing. If a killed process left a log, that is read too,
 /// and stays as it is. Returns whether the whole file was checked.
-fn look_at(place: &Place, options: &SqliteOptions) -> Result<bool, OpenError> {
+fn look_at(place: &Place, options: &SqliteOptions, task: Task) -> Result<bool, OpenError> {
     let path = place.path();
     let told = || refusal(path, options.busy_wait, "check it");
     let mut connection = connect_reader(path, options.busy_wait).map_err(told())?;
@@ -231,6 +237,11 @@ fn look_at(place: &Place, options: &SqliteOptions) -> Result<bool, OpenError> {
         (migrations::version(&connection).map_err(told())?, migrations::newest_version());
     if found > known {
         return Err(OpenError::Newer { path: path.to_owned(), found, known });
+    }
+    if task == Task::Work
+        && let Some(closed) = moving::closed(&connection, found).map_err(told())?
+    {
+        return Err(OpenError::Closed { path: path.to_owned(), closed });
     }
     let (clock, time_max) = (options.clock.clone(), options.check_time_max);
     let begun = clock.uptime();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rusqlite::ErrorCode;
 
+use super::super::moving::Closed;
 use super::disk::{hint_of_io, hint_of_sqlite, in_mib};
 use super::files::{beside, open_mark};
 use super::lock::lock_path;
@@ -81,6 +82,8 @@ pub enum OpenError {
          -wal file", .path.display()
     )]
     PerhapsReal { path: PathBuf },
+    #[error("{} is closed: {closed}", .path.display())]
+    Closed { path: PathBuf, closed: Closed },
     #[error(
         "{} is damaged ({detail}): keep a copy of it and of its -wal file, then restore a backup",
         .path.display()

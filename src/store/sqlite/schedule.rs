@@ -22,6 +22,8 @@ pub(super) struct NewRow {
     pub(super) lease_until: Option<Timestamp>,
     pub(super) fence: Fence,
     pub(super) attempted_at: Option<Timestamp>,
+    pub(super) attempts: u32,
+    pub(super) backoff: u32,
 }
 
 impl NewRow {
@@ -32,8 +34,8 @@ impl NewRow {
         binder.put(self.lease_until)?;
         binder.put(None::<Timestamp>)?;
         binder.put(self.attempted_at)?;
-        binder.put(0_u32)?;
-        binder.put(0_u32)
+        binder.put(self.attempts)?;
+        binder.put(self.backoff)
     }
 }
 

@@ -40,6 +40,8 @@ impl NewSettle {
             // A send that the insert permits counts as an attempt, from which nudges keep their
             // gap.
             attempted_at: sent.map(|_| now),
+            attempts: 0,
+            backoff: 0,
         };
         let (history, _) = spelled(Some(first));
         Self { settle: Spelled::new(record, history), due }

@@ -90,6 +90,12 @@ impl Database {
         connect(&self.0.home).await.batch_execute(statements).await.unwrap();
     }
 
+    /// The first text that a statement returns.
+    pub async fn text(&self, statement: &str) -> Option<String> {
+        let rows = connect(&self.0.home).await.query(statement, &[]).await.unwrap();
+        rows.first().and_then(|row| row.get(0))
+    }
+
     async fn tell(&self, command: &'static str) {
         assert_eq!(self.ask(command).await, "done");
     }

@@ -146,6 +146,11 @@ impl Fleet {
         }
     }
 
+    /// The configuration of the first replica.
+    pub fn configuration(&self) -> PathBuf {
+        self.file(0, &As::default())
+    }
+
     fn file(&self, number: usize, as_what: &As) -> PathBuf {
         let keys = self.dir.path().join("platform.pem");
         std::fs::write(&keys, self.sim.platform_public_key_pem(APP_ID)).unwrap();

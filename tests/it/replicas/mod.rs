@@ -10,6 +10,7 @@ mod deaths;
 mod failover;
 mod fleet;
 mod load;
+mod moves;
 mod outages;
 mod together;
 mod watchers;
