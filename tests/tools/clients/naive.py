@@ -1,5 +1,5 @@
-"""A client that pays twice, kept so that `conformance` is seen to notice it: after any error it tries
-again under a new number. Do not copy it.
+"""A client that pays twice, kept so that `conformance` is seen to notice it: after any error it
+tries again under a new number. Do not copy it.
 
     naive.py ADDRESS OUT_ORDER_NO OUT_SETTLE_NO
 """

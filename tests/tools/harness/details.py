@@ -28,13 +28,15 @@ def _packed(message):
     return packed
 
 
-def _field(name):
-    return rpc.BadRequest.FieldViolation(field=name, description="must not be empty " * 4)
+def _bad_fields():
+    text = "must not be empty " * 5
+    names = [f"settle_params[{i}].merchant_uid" for i in range(20)]
+    return rpc.BadRequest(field_violations=[{"field": it, "description": text} for it in names])
 
 
 def every_kind():
-    """A status with every kind of detail, the one that counts behind all others, as large as the
-    gateway's can be, and texts that need UTF-8."""
+    """A status with every kind of detail, the one that counts behind all others, nearly as large
+    as the gateway's can be, and with texts that need UTF-8."""
     unknown = any_pb2.Any(type_url="type.googleapis.com/of.a.later.Version", value=b"\xff\x00")
     failure = pb.SettlementFailure(
         outcome=pb.OUTCOME_REFUSED, retry=pb.RETRY_AFTER_CHANGE, reason="EVERY_KIND"
@@ -46,7 +48,7 @@ def every_kind():
         _packed(rpc.DebugInfo(detail="debug", stack_entries=["one", "two"])),
         _packed(rpc.QuotaFailure(violations=[{"subject": "app", "description": "创建"}])),
         _packed(rpc.PreconditionFailure(violations=[{"type": "ORDER", "subject": "order-1"}])),
-        _packed(rpc.BadRequest(field_violations=[_field(f"settle_params[{i}]") for i in range(20)])),
+        _packed(_bad_fields()),
         _packed(rpc.RequestInfo(request_id="2026112805000000000000000000000001")),
         _packed(rpc.ResourceInfo(resource_type="order", resource_name="order-1")),
         _packed(rpc.Help(links=[{"description": "docs", "url": "docs/ERRORS.md#order_not_paid"}])),
@@ -100,7 +102,8 @@ class _Reflecting(grpc.GenericRpcHandler):
 
 @contextlib.contextmanager
 def served(statuses, channel):
-    """A server that answers with these statuses, by order; its port. The channel leads to a gateway."""
+    """A server that answers with these statuses, by order; its port. The channel leads to a
+    gateway, which is asked for the contract."""
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=16))
     settlement_pb2_grpc.add_SettlementServiceServicer_to_server(_Answering(statuses), server)
     server.add_generic_rpc_handlers([_Reflecting(channel)])
