@@ -23,6 +23,7 @@ mod servers;
 mod stored;
 mod sustained;
 mod table;
+mod telemetry;
 mod upstream;
 mod verify;
 mod watches;
@@ -74,6 +75,13 @@ enum Command {
         /// scripts/postgres.
         #[arg(long)]
         postgres: PathBuf,
+        #[command(flatten)]
+        rounds: Rounds,
+    },
+    /// What the log, spans and metrics cost.
+    Telemetry {
+        #[command(flatten)]
+        at: At,
         #[command(flatten)]
         rounds: Rounds,
     },
@@ -177,6 +185,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Replicas { at, postgres, rounds } => {
             replicas::run(&at.programs()?, &postgres, rounds.extent())
         }
+        Command::Telemetry { at, rounds } => telemetry::run(&at.programs()?, rounds.extent()),
         Command::Scaling { at, rounds } => scaling::run(&at.programs()?, rounds.extent()),
         Command::Curves { at, out } => curves::run(&at.programs()?, &out),
         Command::Plot { points, directory } => plot::run(&points, &directory),

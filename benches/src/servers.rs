@@ -21,6 +21,8 @@ use crate::secured::Secrets;
 const START_TIME_MAX: Duration = Duration::from_secs(30);
 const STOP_TIME_MAX: Duration = Duration::from_secs(60);
 const SECRET_VARIABLE: &str = "BENCH_CLIENT_SECRET";
+/// What a gateway tells unless it is measured what that costs.
+const QUIET: &[(&str, &str)] = &[("RUST_LOG", "warn")];
 
 /// A running server. It ends when this value is dropped, and when this process ends.
 pub struct Server {
@@ -29,6 +31,8 @@ pub struct Server {
     pub url: String,
     /// Where Douyin's callbacks go. Only the gateway has one.
     pub callbacks: Option<String>,
+    /// Where the metrics are. Only the gateway has them.
+    pub admin: Option<String>,
 }
 
 /// Where the binaries are, and a directory for the databases.
@@ -72,7 +76,7 @@ impl Server {
             .stderr(File::create(log)?)
             .spawn()?;
         let printed = child.stdout.take().ok_or("no standard output")?;
-        let mut server = Self { child, started, url: String::new(), callbacks: None };
+        let mut server = Self { child, started, url: String::new(), callbacks: None, admin: None };
         let (tell, told) = mpsc::sync_channel(1);
         // Reads the output to its end, because a server blocks if its output is not read.
         std::thread::Builder::new().name("output".to_owned()).spawn(move || {
@@ -92,6 +96,7 @@ impl Server {
         };
         server.url = format!("http://{}", addrs.get("gRPC").ok_or("it does not say gRPC")?);
         server.callbacks = addrs.get("callbacks").map(|addr| format!("http://{addr}"));
+        server.admin = addrs.get("admin").cloned();
         Ok(server)
     }
 
@@ -152,9 +157,19 @@ impl Programs {
 
     /// Starts the gateway on a new database of this name. It polls nothing.
     pub fn gateway(&self, name: &str, cores: &Cores, upstream: &str) -> Result<Server, Failure> {
+        self.gateway_telling(name, (cores, upstream), QUIET)
+    }
+
+    /// The same; `variables` say what it tells of what it does.
+    pub fn gateway_telling(
+        &self,
+        name: &str,
+        (cores, upstream): (&Cores, &str),
+        variables: &[(&str, &str)],
+    ) -> Result<Server, Failure> {
         let store = format!("sqlite_path = \"{}\"", self.database(name).display());
         self.make_new(name, &store, upstream)?;
-        self.gateway_again(name, cores)
+        self.serve(name, cores, "log", variables)
     }
 
     /// Starts so many gateways on a new PostgreSQL of its own, which `script` starts.
@@ -169,7 +184,7 @@ impl Programs {
         let database = Postgres::start(script, &data, &cores.server)?;
         self.make_new(name, &format!("url = \"{}\"", database.url), upstream)?;
         let start = |number| {
-            let server = self.serve(name, cores, &format!("log-{number}"))?;
+            let server = self.serve(name, cores, &format!("log-{number}"), QUIET)?;
             server.ready()?;
             Ok(server)
         };
@@ -209,17 +224,24 @@ impl Programs {
 
     /// Starts the gateway on its existing database.
     pub fn gateway_again(&self, name: &str, cores: &Cores) -> Result<Server, Failure> {
-        self.serve(name, cores, "log")
+        self.serve(name, cores, "log", QUIET)
     }
 
-    fn serve(&self, name: &str, cores: &Cores, log: &str) -> Result<Server, Failure> {
+    fn serve(
+        &self,
+        name: &str,
+        cores: &Cores,
+        log: &str,
+        variables: &[(&str, &str)],
+    ) -> Result<Server, Failure> {
         let directory = self.directory.join(name);
         let mut command = Command::new(&self.gateway);
         command
             .args(["serve", "--config"])
             .arg(directory.join("gateway.toml"))
             .env(SECRET_VARIABLE, "secret")
-            .env("RUST_LOG", "warn");
+            .env_remove("RUST_LOG")
+            .envs(variables.iter().copied());
         Server::start(&mut command, &cores.server, &directory.join(log), "admin")
     }
 

@@ -65,6 +65,14 @@ fn replicas_are_measured_beside_each_other() {
 }
 
 #[test]
+fn what_telemetry_costs_is_measured() {
+    let printed = printed_by("telemetry", &SHORT);
+    for said in ["| 64 | no log", "| 256 | and spans exported, and metrics read", "spans arrived"] {
+        assert!(printed.contains(said), "{said}: {printed}");
+    }
+}
+
+#[test]
 fn watchers_hear_of_callbacks() {
     let printed = printed_by("watches", &["--watches", "200", "--settled-ms", "0"]);
     assert!(printed.contains("one change to 200 watchers"), "{printed}");
