@@ -37,17 +37,23 @@ pub fn run(programs: &Programs, extent: Extent) -> Result<(), Failure> {
     let url = upstream.url();
     let gateway =
         |tag, variables: &[_]| programs.gateway_telling(tag, (&cores, url.as_str()), variables);
-    let exported = [
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url.as_str()),
-        // Its own default of 5 s would leave most spans of a full load to be lost unsent.
-        ("OTEL_BSP_SCHEDULE_DELAY", "200"),
-    ];
+    let exported = |sampler| {
+        [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url.as_str()),
+            // By its default of 5 s most spans of a full load would find no room.
+            ("OTEL_BSP_SCHEDULE_DELAY", "200"),
+            ("OTEL_TRACES_SAMPLER", sampler),
+            ("OTEL_TRACES_SAMPLER_ARG", "0.01"),
+        ]
+    };
+    let (few, all) = (exported("parentbased_traceidratio"), exported("parentbased_always_on"));
     let mut rows = [
         Row::of("no log", "silent", gateway("silent", &[("RUST_LOG", "off")])?),
         Row::of("the log as it is by default", "logged", gateway("logged", &[])?),
-        Row::of("and spans exported, and metrics read", "told", gateway("told", &exported)?),
+        Row::of("the log, and one trace in a hundred", "few", gateway("few", &few)?),
+        Row::of("the log, all traces, metrics read", "all", gateway("all", &all)?),
     ];
-    let told = rows[2].servers.first().and_then(|server| server.admin.clone());
+    let told = rows[3].servers.first().and_then(|server| server.admin.clone());
     let scraper = Scraper::start(told.ok_or("a gateway has metrics")?)?;
     let extent = Extent { threads: cores.load_threads, ..extent };
     rounds::play(&mut rows, &CALLERS, extent, programs)?;

@@ -67,7 +67,7 @@ fn replicas_are_measured_beside_each_other() {
 #[test]
 fn what_telemetry_costs_is_measured() {
     let printed = printed_by("telemetry", &SHORT);
-    for said in ["| 64 | no log", "| 256 | and spans exported, and metrics read", "spans arrived"] {
+    for said in ["| 64 | no log", "| 256 | the log, all traces, metrics read", "spans arrived"] {
         assert!(printed.contains(said), "{said}: {printed}");
     }
 }
