@@ -104,9 +104,9 @@ fn start_with(tracer: Option<SdkTracer>) -> &'static LogQueue {
     })
 }
 
-/// Each of its layers has a filter of its own, and none says of a place in the code that it might be
-/// wanted some day: HTTP/2 has dozens of TRACE lines for each call, and each of them would then be
-/// looked at when it is passed.
+/// Each of its layers has a filter of its own, and none says of a place in the code that it might
+/// be wanted some day: HTTP/2 has dozens of TRACE lines for each call, and each of them would then
+/// be looked at when it is passed.
 fn subscriber(
     queue: LogQueue,
     filter: EnvFilter,
@@ -134,7 +134,7 @@ mod tests {
 
     use super::*;
 
-    /// A line that nothing reads costs a comparison of two numbers, and nothing of the subscriber's.
+    /// A line that nothing reads costs a comparison of two numbers and nothing of the subscriber's.
     #[test]
     fn levels_that_nothing_reads_are_not_even_looked_at() {
         let most = |filter, tracer| {

@@ -25,9 +25,9 @@
 //!   unknown reason decides nothing and is kept as it was written.
 //! - **Lost commits begin a new generation.** After the store went back to an earlier state (a
 //!   restored backup, a standby without the last commits; if no operator says so, a store for
-//!   several processes notices what it can), every open settle of a caller counts one more lost send and is never sent
-//!   again. For [`FORGOTTEN_MAX`] a create without a record may be one whose record was lost
-//!   ([`Store::may_have_forgotten`]).
+//!   several processes notices what it can), every open settle of a caller counts one more lost
+//!   send and is never sent again. For [`FORGOTTEN_MAX`] a create without a record may be one whose
+//!   record was lost ([`Store::may_have_forgotten`]).
 //! - **A closed store is not worked on.** A store whose settles were moved to another one, or into
 //!   which an import has not run to its end, is refused at start, and every write in a process that
 //!   has it open is [`Error::Unavailable`] (`moving.rs`).

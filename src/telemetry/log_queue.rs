@@ -23,8 +23,8 @@ use crate::metrics::{Counter, LOG_DROPPED};
 
 /// The most bytes that wait. The writing thread may hold as many again.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
-/// How long the thread gathers lines before it writes: under load it would otherwise be woken for each
-/// of them, which costs more than the line.
+/// How long the thread gathers lines before it writes: under load it would otherwise be woken for
+/// each of them, which costs more than the line.
 const GATHER: Duration = Duration::from_millis(5);
 /// How long after a failed write the next try comes.
 const RETRY: Duration = Duration::from_secs(1);

@@ -289,8 +289,8 @@ impl Postgres {
         }
     }
 
-    /// Notes what was found of a settle. `false`: it is older than this gateway has seen it, so read
-    /// again: a new generation has begun, unless an answer of another server has strayed in.
+    /// Notes what was found of a settle. `false`: it is older than this gateway has seen it, so
+    /// read again: a new generation has begun, unless an answer of another server has strayed in.
     async fn is_sound(
         &self,
         key: &Key,
