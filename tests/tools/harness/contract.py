@@ -46,12 +46,13 @@ def create(channel, number, order=None, **options):
     return call(channel, "CreateSettle", request, pb.CreateSettleResponse, **options)
 
 
-def watch(channel, number, heartbeat_seconds):
+def watch(channel, number, heartbeat_seconds=1, after_revision=0, **options):
     """A stream of what becomes of a settle."""
-    request = pb.WatchSettleRequest(out_settle_no=number)
+    options.setdefault("timeout", 30)
+    request = pb.WatchSettleRequest(out_settle_no=number, after_revision=after_revision)
     request.heartbeat_interval.FromSeconds(heartbeat_seconds)
     encode, decode = type(request).SerializeToString, pb.WatchSettleResponse.FromString
-    return channel.unary_stream(f"/{SERVICE}/WatchSettle", encode, decode)(request, timeout=30)
+    return channel.unary_stream(f"/{SERVICE}/WatchSettle", encode, decode)(request, **options)
 
 
 def refused(code, work):
