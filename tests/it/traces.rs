@@ -15,14 +15,17 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::Server;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 use crate::harness::{APP_ID, create_request, number, simulator, within};
 use crate::process::{Process, Setting};
+use crate::tls::authority::{Authority, Issued};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
+
+type Variables = &'static [(&'static str, &'static str)];
 
 /// Keeps the spans that it gets.
 #[derive(Clone, Default)]
@@ -51,17 +54,35 @@ impl TraceService for Collector {
 impl Collector {
     /// Serves for as long as the test lives; returns the variables of a gateway that exports to it
     /// from a runtime with one worker.
-    async fn serve(&self) -> &'static [(&'static str, &'static str)] {
+    async fn serve(&self) -> Variables {
+        self.serve_by(Server::builder(), "http://127.0.0.1", &[]).await
+    }
+
+    /// By TLS, for clients with a certificate of this authority only.
+    async fn serve_securely(
+        &self,
+        own: &Issued,
+        clients: &Authority,
+        more: Variables,
+    ) -> Variables {
+        let tls = ServerTlsConfig::new()
+            .identity(Identity::from_pem(&own.certificate, &own.key))
+            .client_ca_root(Certificate::from_pem(clients.pem()));
+        let server = Server::builder().tls_config(tls).unwrap();
+        self.serve_by(server, "https://localhost", more).await
+    }
+
+    async fn serve_by(&self, mut server: Server, host: &str, more: Variables) -> Variables {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let service = TraceServiceServer::new(self.clone());
-        let serving = Server::builder().add_service(service);
+        let url = format!("{host}:{}", listener.local_addr().unwrap().port());
+        let serving = server.add_service(TraceServiceServer::new(self.clone()));
         tokio::spawn(serving.serve_with_incoming(TcpListenerStream::new(listener)));
-        Box::leak(Box::new([
+        let variables: [(&'static str, &'static str); 3] = [
             ("OTEL_EXPORTER_OTLP_ENDPOINT", &*url.leak()),
             ("OTEL_BSP_SCHEDULE_DELAY", "100"),
             ("TOKIO_WORKER_THREADS", "1"),
-        ]))
+        ];
+        [&variables[..], more].concat().leak()
     }
 
     fn find(&self, wanted: impl Fn(&Span) -> bool) -> Option<Span> {
@@ -149,5 +170,55 @@ async fn a_receiver_that_hangs_or_is_not_there_delays_no_call_and_no_stop() {
         let (status, log) = gateway.ended().await;
         assert!(status.success() && log.contains("stopped gracefully"), "{log}");
         assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    }
+}
+
+/// A file of the test, as a value of a variable.
+fn file(dir: &TempDir, name: &str, text: &str) -> &'static str {
+    let path = dir.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned().leak()
+}
+
+#[tokio::test]
+async fn a_receiver_by_tls_gets_spans_if_it_is_the_one_and_knows_the_gateway() {
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let (servers, clients) = (Authority::new(), Authority::new());
+    let (own, gateways) = (servers.issue(&["localhost"]), clients.issue(&["gateway.example"]));
+    let trusted = ("OTEL_EXPORTER_OTLP_CERTIFICATE", file(&dir, "ca.pem", &servers.pem()));
+    let shown = [
+        ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", file(&dir, "own.pem", &gateways.certificate)),
+        ("OTEL_EXPORTER_OTLP_CLIENT_KEY", file(&dir, "own.key", &gateways.key)),
+    ];
+    let of_others = ("OTEL_EXPORTER_OTLP_CERTIFICATE", file(&dir, "x.pem", &clients.pem()));
+    let empty = ("OTEL_EXPORTER_OTLP_CERTIFICATE", file(&dir, "empty.pem", ""));
+    let lost = "spans were lost: the receiver did not take them";
+    let none = "spans are not exported: the exporter cannot be built";
+    for (variables, says) in [
+        (vec![trusted, shown[0], shown[1]], None),
+        // Another receiver than the one that is trusted, and a gateway that shows no certificate.
+        (vec![of_others, shown[0], shown[1]], Some(lost)),
+        (vec![trusted], Some(lost)),
+        // What cannot be used is said at the start.
+        (vec![trusted, shown[0]], Some(none)),
+        (vec![empty], Some(none)),
+        (vec![("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere.pem")], Some(none)),
+    ] {
+        let collector = Collector::default();
+        let variables = collector.serve_securely(&own, &clients, variables.leak()).await;
+        let setting = Setting { variables, ..Setting::default() };
+        let gateway = Process::start(&sim, dir.path(), setting).await;
+        gateway.create(create_request(&number("traced"))).await.unwrap();
+        match says {
+            None => {
+                collector.until("the call", |span| span.name == "rpc").await;
+            }
+            Some(line) => gateway.logged(line).await,
+        }
+        gateway.signal("TERM").await;
+        let (status, log) = gateway.ended().await;
+        assert!(status.success(), "{log}");
+        assert_eq!(says.is_none(), !log.contains("spans "), "{log}");
+        assert_eq!(says.is_none(), !collector.spans.lock().unwrap().is_empty());
     }
 }
