@@ -226,12 +226,18 @@ impl Gateway {
             log_id,
             by: decision.by.clone(),
         };
-        let record = turn.observe_last(&seen).await.map_err(EndError::Store)?;
-        let record = record.ok_or(EndError::NotFound)?;
+        let observed = turn.observe_last(&seen).await.map_err(EndError::Store)?;
+        let (record, was_held) = observed.ok_or(EndError::NotFound)?;
         if record.decision.as_ref() == Some(&decision) && is_end(&record, &word.end) {
             return Ok(record);
         }
         self.check_settle_id(key, &word.end).await?;
+        if !was_held {
+            // Another worker took the settle over while Douyin was asked, so the word did not
+            // count, whatever Douyin said.
+            self.check_end(&record, word.revision, Heard::Answer)?;
+            return Err(EndError::TooEarly { wait: WORKER_WAIT });
+        }
         Err(EndError::Shown(Box::new(record)))
     }
 

@@ -38,6 +38,8 @@ pub(super) struct Observed {
     pub(super) record: Record,
     /// What its observer does next. `Rest`: nothing, and it holds no lease any more.
     pub(super) step: Step,
+    /// Whether the observer held the lease until this was recorded.
+    pub(super) was_held: bool,
 }
 
 /// What one observation does to one record.
@@ -236,7 +238,8 @@ impl Gateway {
         }
         self.expect_look(&record.key, due);
         self.tell(change);
-        Ok(Some(Tried::Done(Box::new(Observed { record: record.clone(), step }))))
+        let (record, was_held) = (record.clone(), holder.is_some());
+        Ok(Some(Tried::Done(Box::new(Observed { record, step, was_held }))))
     }
 
     /// Ends a lease without changing the record. `false`: the lease was not this one any more.

@@ -114,11 +114,12 @@ impl Turn {
         &self.record
     }
 
-    /// Has an operator's end recorded, and ends. `None`: the record is gone.
+    /// Has an operator's end recorded, and ends. Tells whether the lease was held until then.
+    /// `None`: the record is gone.
     pub(super) async fn observe_last(
         mut self,
         seen: &Observation,
-    ) -> Result<Option<Record>, store::Error> {
+    ) -> Result<Option<(Record, bool)>, store::Error> {
         let holder = Holder { fence: self.fence, progress: &self.progress };
         let observed = self.gateway.observe_held(&self.record, seen, holder).await?;
         let Some(observed) = observed else { return Ok(None) };
@@ -126,7 +127,7 @@ impl Turn {
         if observed.step != Step::Rest {
             self.give_back().await?;
         }
-        Ok(Some(self.record))
+        Ok(Some((self.record, observed.was_held)))
     }
 
     /// Decides, acts, observes, and again. `None`: the record is gone, merged into another one.

@@ -9,7 +9,7 @@ use settlement_gateway::settle::{
     AppId, CallerName, End, Key, OutSettleNo, Record, Source, State, StateKind, TradeSystem, Why,
 };
 
-use super::world::Fault::{LostAnswer, LostRequest, Refuse};
+use super::world::Fault::{Late, LostAnswer, LostRequest, Refuse};
 use super::world::World;
 use super::{HOUR, REFUSED, UNKNOWN, app_id, request};
 
@@ -131,6 +131,27 @@ async fn what_douyin_shows_at_last_stands_against_the_operator() {
     let last = history.iter().find(|entry| entry.revision == shown.revision).unwrap();
     assert_eq!((last.source, &last.why), (Source::Query, &None), "Douyin decided");
     assert_eq!(last.by.as_ref().map(CallerName::as_str), Some("ops"), "who asked");
+}
+
+/// Between the question to Douyin and the operator's word another worker claims the settle.
+#[tokio::test(start_paused = true)]
+async fn an_operator_whose_settle_another_worker_took_over_meanwhile_comes_back() {
+    const NAME: &str = "taken";
+    let world = World::new(vec![app_id(NAME)]).await;
+    world.script(NAME, &[Refuse(23000), Refuse(23000)], &[]);
+    assert_eq!(world.create(request(NAME), None).await, UNKNOWN);
+    let seen = record(&world, NAME).await;
+    let Stopping { record: stopped, wait } = stop(&world, NAME, seen.revision).await.unwrap();
+    world.pass(wait).await;
+    world.script(NAME, &[], &[Late(1_000)]);
+    let (ended, ()) = tokio::join!(end(&world, NAME, stopped.revision), async {
+        world.pass(Duration::from_millis(500)).await;
+        world.take_over(NAME);
+    });
+    assert_eq!(ended, Err(EndError::TooEarly { wait: Duration::from_secs(2) }));
+    assert_eq!(record(&world, NAME).await, stopped, "the word did not count");
+    let ended = end_at_last(&world, NAME, stopped.revision, End::Rejected, IfUnanswered::Refuse);
+    assert_eq!(ended.await.unwrap().state.kind(), StateKind::Rejected);
 }
 
 #[tokio::test(start_paused = true)]

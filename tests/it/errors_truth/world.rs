@@ -209,6 +209,13 @@ impl World {
         self.rename("hidden", "settle");
     }
 
+    /// Another worker claims the settle.
+    pub fn take_over(&self, number: &str) {
+        let other = Connection::open(&self.database).unwrap();
+        let claim = "UPDATE settle SET fence = fence + 1 WHERE out_settle_no = ?";
+        assert_eq!(other.execute(claim, [number]).unwrap(), 1);
+    }
+
     fn rename(&self, from: &str, to: &str) {
         let other = Connection::open(&self.database).unwrap();
         other.execute_batch(&format!("ALTER TABLE {from} RENAME TO {to}")).unwrap();
