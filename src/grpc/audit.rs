@@ -19,7 +19,11 @@ use super::time;
 use crate::callers::Callers;
 use crate::clock::Clock;
 use crate::gateway::OnRecord;
+use crate::http::peer::At;
 use crate::log_limit::{Cause, Each, HeldBack};
+
+/// What stands for the call where a connection did not come to one.
+const HANDSHAKE: &str = "TLS";
 
 /// Takes one line with its newline, and waits for nothing.
 type Sink = dyn Fn(&[u8]) + Send + Sync;
@@ -80,7 +84,7 @@ pub(crate) struct Told<'a> {
     /// The promise about the money, or the state that was answered.
     pub outcome: Option<&'a str>,
     pub replayed: bool,
-    /// An operator's words.
+    /// An operator's words, or what is wrong with a certificate.
     pub why: Option<&'a str>,
 }
 
@@ -96,7 +100,7 @@ impl<'a> Told<'a> {
 struct Line<'a> {
     time: String,
     what: &'static str,
-    /// The method of the contract.
+    /// The method of the contract, or [`HANDSHAKE`].
     call: &'a str,
     /// The caller; null if none is known.
     who: Option<&'a str>,
@@ -154,6 +158,30 @@ impl Audit {
         if limit.admits(&identity.causer()) {
             let reason = Some(denied.reason().as_str());
             (inner.sink)(&inner.line(What::Refusal, call, identity, told, (code, reason)));
+        }
+    }
+
+    /// A connection whose client certificate is not believed, and why not. It comes to no call.
+    pub(crate) fn unbelieved(&self, at: At, why: &str) {
+        let Some(inner) = &self.0 else { return };
+        if inner.limits.strangers.admits(&at.network()) {
+            (inner.sink)(&ended_by_newline(&Line {
+                time: time::rfc3339(inner.clock.now()),
+                what: What::Refusal.as_str(),
+                call: HANDSHAKE,
+                who: None,
+                from: Some(at.to_string()),
+                app: None,
+                number: None,
+                outcome: None,
+                replayed: false,
+                code: format!("{:?}", Code::Unauthenticated),
+                reason: Some(Denied::Unauthenticated.reason().as_str()),
+                why: Some(why),
+                trace_id: None,
+                // Nothing proves the names in it.
+                shown: Vec::new(),
+            }));
         }
     }
 
@@ -320,7 +348,7 @@ mod tests {
 
     use super::*;
     use crate::callers::Known;
-    use crate::http::peer::{At, Peer};
+    use crate::http::peer::Peer;
 
     /// An audit and what is written.
     fn audit() -> (Audit, Arc<Mutex<Vec<Value>>>) {
@@ -361,10 +389,18 @@ mod tests {
         };
         refuse(1, 25);
         refuse(2, 1);
-        assert_eq!(lines.lock().unwrap().len(), 11);
+        // A handshake counts like a call.
+        let at = |last: u8| At::Address(([10, 0, 0, last], 1).into());
+        (0..2).for_each(|_| audit.unbelieved(at(1), "it has ended"));
+        audit.unbelieved(at(2), "it has ended");
+        assert_eq!(lines.lock().unwrap().len(), 12);
         assert_eq!(lines.lock().unwrap()[10]["from"], "10.0.0.2:1");
+        let handshake = lines.lock().unwrap()[11].clone();
+        let fields = ["call", "from", "who", "why"].map(|field| &handshake[field]);
+        let wanted = ["TLS".into(), "10.0.0.2:1".into(), Value::Null, "it has ended".into()];
+        assert_eq!(fields, [&wanted[0], &wanted[1], &wanted[2], &wanted[3]]);
         audit.sum_up();
-        assert_eq!(held_back(&lines.lock().unwrap()), [("refusal", "10.0.0.1", 15)]);
+        assert_eq!(held_back(&lines.lock().unwrap()), [("refusal", "10.0.0.1", 17)]);
         lines.lock().unwrap().clear();
         refuse(1, 1);
         audit.sum_up();

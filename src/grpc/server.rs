@@ -33,6 +33,7 @@ use tower::{Layer as _, Service as _};
 use tracing::debug;
 
 use super::arriving::{REQUEST_BYTES_MAX, STREAM_BYTES};
+use super::audit::Audit;
 use super::bounds::{Bound, Connection, Kind, Process};
 use super::shape::{Answering, Shaped};
 use super::{Service, answers, call};
@@ -108,6 +109,7 @@ pub(crate) async fn serve(
     stop: CancellationToken,
 ) {
     let (process, config) = (Arc::clone(&service.process), Arc::clone(&service.config));
+    let audit = service.admission.audit.clone();
     let cut = CancellationToken::new();
     let _cut = cut.clone().drop_guard();
     let tasks = TaskTracker::new();
@@ -120,15 +122,18 @@ pub(crate) async fn serve(
         stop: stop.clone(),
         cut,
         tls,
+        audit,
     };
     // Behind a mesh all callers have one address, so this limit is off unless it is configured.
     let per_peer_max = Some(config.connections_per_peer_max).filter(|peer_max| *peer_max > 0);
     let seats = Seats::new("grpc", config.connections_max, per_peer_max);
-    ["peer", "silent"].iter().for_each(|why| CONNECTIONS_REFUSED.begin(["grpc", why]));
+    for why in ["peer", SILENT, UNBELIEVED, UNSHAKEN] {
+        CONNECTIONS_REFUSED.begin(["grpc", why]);
+    }
     WATCHES_ALLOWED.set_len([], config.watches_max);
     let is_plain = server.tls.is_none();
     // What is not TLS would not be understood.
-    let turn_away = |socket: &TcpStream, full| {
+    let turn_away = |socket: &TcpStream, _, full| {
         if is_plain {
             turn_away(socket, full);
         }
@@ -161,7 +166,7 @@ pub(crate) async fn serve(
         if let Some(sidecar) = sidecar {
             let (seats, tasks, stop) = (Arc::clone(&seats), tasks.clone(), stop.clone());
             // A sidecar that is turned away sees that the connection closes.
-            accept(sidecar, seats, tasks, stop, |_, _| {}, talk_to_sidecar).await;
+            accept(sidecar, seats, tasks, stop, |_, _, _| {}, talk_to_sidecar).await;
         }
     };
     let of_peers =
@@ -224,6 +229,7 @@ struct Serving {
     cut: CancellationToken,
     /// `None`: plain text.
     tls: Option<Tls>,
+    audit: Audit,
 }
 
 impl Serving {
@@ -238,11 +244,12 @@ impl Serving {
                 let peer = Peer::certified(at, chain);
                 self.talk(stream, peer, activity).await
             }
-            Err(Unshaken::Silent) => {
-                count_silent();
-                "silent"
+            Err(Unshaken::Silent) => refused(SILENT),
+            Err(Unshaken::Unbelieved(why)) => {
+                self.audit.unbelieved(at, &why);
+                refused(UNBELIEVED)
             }
-            Err(Unshaken::Failed) => "not shaken",
+            Err(Unshaken::Failed) => refused(UNSHAKEN),
             Err(Unshaken::Over) => "over",
         }
     }
@@ -292,10 +299,7 @@ impl Serving {
                 _ = look.tick() => match watch.look() {
                     Checked::Fine => {}
                     Checked::Idle => serving.as_mut().graceful_shutdown(),
-                    Checked::Silent => {
-                        count_silent();
-                        return "silent";
-                    }
+                    Checked::Silent => return refused(SILENT),
                     Checked::Over(why) => return why,
                 },
             }
@@ -345,8 +349,14 @@ impl<F: Future> Future for AfterOthers<'_, F> {
     }
 }
 
-fn count_silent() {
-    CONNECTIONS_REFUSED.count(["grpc", "silent"]);
+// Why a connection ended that never came to a call, as the metrics have it.
+const SILENT: &str = "silent";
+const UNBELIEVED: &str = "certificate";
+const UNSHAKEN: &str = "handshake";
+
+fn refused(why: &'static str) -> &'static str {
+    CONNECTIONS_REFUSED.count(["grpc", why]);
+    why
 }
 
 /// What each call of a connection is told of it.

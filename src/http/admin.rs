@@ -13,6 +13,7 @@ use http::{Method, StatusCode};
 
 use crate::apps::Apps;
 use crate::http::listener::{Answer, Handler, Limits, Request};
+use crate::http::peer::At;
 use crate::metrics::{self, READY};
 
 pub use hosts::Hosts;
@@ -76,7 +77,7 @@ impl Handler for Admin {
         "admin"
     }
 
-    fn busy(&self) -> Answer {
+    fn busy(&self, _: At) -> Answer {
         text(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once")
     }
 }

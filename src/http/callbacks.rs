@@ -15,6 +15,7 @@ use crate::douyin::callback::{Heard, Rejected, hear, log_id};
 use crate::douyin::signature::{LOG_ID_HEADER, NONCE_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use crate::gateway::{Callback, Gateway};
 use crate::http::listener::{Answer, Handler, Request, Unread};
+use crate::http::peer::At;
 use crate::log_limit::limited;
 use crate::metrics::{CALLBACK_DELAY, CALLBACKS};
 use crate::settle::AppId;
@@ -79,15 +80,22 @@ impl Callbacks {
         Self(Arc::new(Inner { gateway, apps, other_types }))
     }
 
-    /// Receives one delivery to an app. It depends on the bytes only, not on the connection.
-    pub async fn receive(&self, app: &App, headers: &HeaderMap, body: &[u8]) -> Received {
+    /// Receives one delivery to an app. The verdict depends on the bytes only; `network`, where it
+    /// comes from, has a limit of its own for the lines about what is refused.
+    pub async fn receive(
+        &self,
+        app: &App,
+        network: &str,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Received {
         let span = info_span!("callback", trace_id = field::Empty);
-        let verdict = self.hear(app, headers, body).instrument(span).await;
+        let verdict = self.hear(app, network, headers, body).instrument(span).await;
         count(app.id().as_str(), verdict);
         verdict
     }
 
-    async fn hear(&self, app: &App, headers: &HeaderMap, body: &[u8]) -> Received {
+    async fn hear(&self, app: &App, network: &str, headers: &HeaderMap, body: &[u8]) -> Received {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let signed = Signed {
             timestamp: text(TIMESTAMP_HEADER).unwrap_or_default(),
@@ -99,7 +107,7 @@ impl Callbacks {
         let log = log_id.as_deref().unwrap_or_default();
         let app_id = app.id();
         let Some(keys) = app.platform_keys() else {
-            limited!(Stranger, WARN, { %app_id, log_id = log },
+            limited!(Stranger of network, WARN, { %app_id, log_id = log, from = network },
                 "callback refused: the app has no platform public key");
             return Received::NoKey;
         };
@@ -120,7 +128,8 @@ impl Callbacks {
                 };
             }
             Err(error @ Rejected::Signature(_)) => {
-                limited!(Stranger, WARN, { %app_id, log_id = log, %error },
+                limited!(Stranger of network, WARN,
+                    { %app_id, log_id = log, %error, from = network },
                     "callback refused: it is not Douyin's");
                 return Received::BadSignature;
             }
@@ -147,24 +156,28 @@ impl Callbacks {
     }
 
     async fn request(&self, request: Request) -> Received {
+        let network = &request.at.network();
         let app_id = request.path.strip_prefix(PATH).filter(|_| request.method == Method::POST);
         let Some(app_id) = app_id else {
-            limited!(Stranger, WARN, "callback refused: no POST to /callbacks/douyin/<app_id>");
+            limited!(Stranger of network, WARN, { from = network },
+                "callback refused: no POST to /callbacks/douyin/<app_id>");
             count(NO_APP, Received::NotACallback);
             return Received::NotACallback;
         };
         let app_id = AppId::parse(app_id).ok();
         let Some(app) = app_id.and_then(|app_id| self.0.apps.get(&app_id)) else {
-            limited!(Stranger, WARN, "callback refused: the app of its path is not configured");
+            limited!(Stranger of network, WARN, { from = network },
+                "callback refused: the app of its path is not configured");
             count(NO_APP, Received::UnknownApp);
             return Received::UnknownApp;
         };
         let headers = request.headers.clone();
         match request.body().await {
-            Ok(body) => self.receive(app, &headers, &body).await,
-            Err(Unread::Busy) => too_many(),
+            Ok(body) => self.receive(app, network, &headers, &body).await,
+            Err(Unread::Busy) => too_many(network),
             Err(unread) => {
-                limited!(Stranger, WARN, { app_id = %app.id(), ?unread },
+                limited!(Stranger of network, WARN,
+                    { app_id = %app.id(), ?unread, from = network },
                     "callback refused: its body could not be read");
                 count(app.id().as_str(), Received::Unread(unread));
                 Received::Unread(unread)
@@ -197,13 +210,13 @@ impl Handler for Callbacks {
         "callbacks"
     }
 
-    fn busy(&self) -> Answer {
-        too_many().answer()
+    fn busy(&self, at: At) -> Answer {
+        too_many(&at.network()).answer()
     }
 }
 
-fn too_many() -> Received {
-    limited!(Stranger, WARN, "callback refused: too many at once");
+fn too_many(network: &str) -> Received {
+    limited!(Stranger of network, WARN, { from = network }, "callback refused: too many at once");
     count(NO_APP, Received::Busy);
     Received::Busy
 }

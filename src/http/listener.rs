@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::http::peer::At;
 use crate::http::seats::{Activity, AtWork, Seat, Seats};
 use crate::http::tls::Tls;
 use crate::log_limit::limited;
@@ -82,6 +83,8 @@ pub(crate) struct Request {
     /// The host in its URI. HTTP/2 always has one, HTTP/1.1 only through a proxy.
     pub authority: Option<String>,
     pub headers: HeaderMap,
+    /// Where it comes from.
+    pub at: At,
     body: Incoming,
     arrival: Arrival,
 }
@@ -179,8 +182,8 @@ pub struct Answer {
 pub(crate) trait Handler: Clone + Send + Sync + 'static {
     fn handle(&self, request: Request) -> impl Future<Output = Answer> + Send;
 
-    /// The answer to one connection too many.
-    fn busy(&self) -> Answer;
+    /// The answer to one connection too many, from there.
+    fn busy(&self, at: At) -> Answer;
 
     /// The listener's name, as a label.
     fn name(&self) -> &'static str;
@@ -207,15 +210,15 @@ pub(crate) async fn serve(
     };
     let plain = tls.is_none();
     let handler = edge.handler.clone();
-    let turn_away = |socket: &TcpStream, _| {
-        let busy = handler.busy();
+    let turn_away = |socket: &TcpStream, at, _| {
+        let busy = handler.busy(at);
         if plain {
             turn_away(socket, &busy);
         }
     };
-    let talk = |socket, _, seat: Seat| {
+    let talk = |socket, at, seat: Seat| {
         let (edge, tls) = (edge.clone(), tls.clone());
-        async move { edge.connection(socket, tls, seat.activity()).await }
+        async move { edge.connection((socket, at), tls, seat.activity()).await }
     };
     accept(listener, seats, tasks, stop, turn_away, talk).await;
 }
@@ -243,23 +246,35 @@ struct Edge<H> {
 }
 
 impl<H: Handler> Edge<H> {
-    async fn connection(self, socket: TcpStream, tls: Option<Tls>, activity: &Arc<Activity>) {
+    async fn connection(
+        self,
+        (socket, at): (TcpStream, At),
+        tls: Option<Tls>,
+        activity: &Arc<Activity>,
+    ) {
         let Some(tls) = tls else {
-            return self.talk(TokioIo::new(socket), activity).await;
+            return self.talk(TokioIo::new(socket), at, activity).await;
         };
         let time_max = self.limits.idle_time_max;
         if let Ok(stream) = tls.handshake(socket, time_max, activity, &self.stop).await {
-            self.talk(TokioIo::new(stream), activity).await;
+            self.talk(TokioIo::new(stream), at, activity).await;
         }
     }
 
-    async fn talk(self, io: impl Read + Write + Unpin + Send + 'static, activity: &Arc<Activity>) {
+    async fn talk(
+        self,
+        io: impl Read + Write + Unpin + Send + 'static,
+        at: At,
+        activity: &Arc<Activity>,
+    ) {
         let builder = builder(&self.limits, self.tasks.clone());
         let (limits, stop) = (self.limits.clone(), self.stop.clone());
         let peer = Connection::new(Arc::clone(&self.arriving));
         let service = service_fn({
             let (edge, peer, activity) = (self, Arc::clone(&peer), Arc::clone(activity));
-            move |request| edge.clone().exchange(request, Arc::clone(&peer), Arc::clone(&activity))
+            move |request| {
+                edge.clone().exchange((request, at), Arc::clone(&peer), Arc::clone(&activity))
+            }
         });
         let mut connection = pin!(builder.serve_connection(io, service));
         let over = async {
@@ -303,7 +318,7 @@ impl<H: Handler> Edge<H> {
     /// Never fails: an error in a request becomes an answer.
     async fn exchange(
         self,
-        request: http::Request<Incoming>,
+        (request, at): (http::Request<Incoming>, At),
         peer: Arc<Connection>,
         activity: Arc<Activity>,
     ) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
@@ -322,6 +337,7 @@ impl<H: Handler> Edge<H> {
             path: head.uri.path().to_owned(),
             authority: head.uri.authority().map(ToString::to_string),
             headers: head.headers,
+            at,
             body,
             arrival,
         };

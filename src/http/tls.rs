@@ -24,11 +24,14 @@ use crate::log_limit::limited;
 pub(crate) struct Tls(Arc<ArcSwap<ServerConfig>>);
 
 /// Why there is no connection after a handshake.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Unshaken {
     /// The peer took too long.
     Silent,
-    /// The two do not understand or trust each other.
+    /// The peer has shown a certificate that is not good, and why: it has ended, for example, or
+    /// comes from another authority.
+    Unbelieved(String),
+    /// The two do not understand each other, or the peer does not trust this one.
     Failed,
     /// The connection made room for another one, or the listener stops.
     Over,
@@ -66,13 +69,14 @@ impl Tls {
             Ok(Ok(stream)) => Ok(Box::new(stream)),
             Ok(Err(error)) => {
                 let network = peer.as_ref().map_or(String::new(), |at| at.network());
-                match is_of_certificate(&error) {
-                    true => limited!(Stranger of &network, WARN, { %error, from = network },
-                        "a client certificate is not believed"),
-                    // Also each probe that only connects.
-                    false => limited!(Stranger of &network, DEBUG, { %error, from = network },
-                        "a TLS handshake failed"),
+                if is_of_certificate(&error) {
+                    limited!(Stranger of &network, WARN, { %error, from = network },
+                        "a client certificate is not believed");
+                    return Err(Unshaken::Unbelieved(error.to_string()));
                 }
+                // Also each probe that only connects.
+                limited!(Stranger of &network, DEBUG, { %error, from = network },
+                    "a TLS handshake failed");
                 Err(Unshaken::Failed)
             }
             Err(_) => {
@@ -83,8 +87,7 @@ impl Tls {
     }
 }
 
-/// Whether a handshake failed because the peer has sent a certificate that is not good: it has
-/// ended, for example, or comes from another authority.
+/// Whether a handshake failed because the peer has sent a certificate that is not good.
 fn is_of_certificate(error: &io::Error) -> bool {
     let error = error.get_ref().and_then(|error| error.downcast_ref());
     matches!(error, Some(rustls::Error::InvalidCertificate(_)))

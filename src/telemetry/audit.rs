@@ -3,13 +3,14 @@
 //!
 //! What it must not know: what a line says.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::fs::OFlags;
 use tracing::warn;
 
 use super::log_queue::{LogQueue, Purpose};
@@ -93,9 +94,23 @@ impl AuditFile {
     }
 }
 
-/// Only its owner may read who called.
+/// Only its owner may read who called. Nothing is waited for: to open a pipe without a reader would
+/// take until it has one.
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let opened =
+        OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(path);
+    let file = opened.map_err(|error| match fs::metadata(path) {
+        Ok(found) if found.file_type().is_fifo() => {
+            io::Error::new(error.kind(), "it is a pipe, and no program reads it")
+        }
+        Ok(_) | Err(_) => error,
+    })?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() || kind.is_fifo() || kind.is_char_device() {
+        return Ok(file);
+    }
+    Err(io::Error::other("it is no file, no pipe and no character device"))
 }
 
 impl Write for AuditFile {

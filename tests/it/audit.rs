@@ -1,6 +1,7 @@
 //! The audit: one line for each create, each decision and each refusal of identity, in a file or on
 //! standard output, and nothing in it that is secret.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::time::Instant;
 
@@ -247,6 +248,37 @@ async fn on_standard_output_it_follows_the_banner() {
     let lines: Vec<&str> = text.lines().filter(|line| line.starts_with('{')).collect();
     assert_eq!(lines.len(), 1, "{text}");
     assert_eq!(serde_json::from_str::<Value>(lines[0]).unwrap()["number"], "n-1");
+}
+
+/// A pipe is opened at once or not at all, and so is whatever else the path leads to.
+#[tokio::test]
+async fn a_pipe_is_an_audit_while_a_program_reads_it_and_delays_no_start_otherwise() {
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let pipe = dir.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let setting = || Setting { server: audited(pipe.to_str().unwrap()), ..Setting::default() };
+    // A reader that is there from the start.
+    let reader = std::fs::File::options().read(true).write(true).open(&pipe).unwrap();
+    let gateway = Process::start(&sim, dir.path(), setting()).await;
+    let mut client = gateway.client.clone();
+    client.create_settle(bearing(create_request("n-1"), SHOP)).await.unwrap();
+    gateway.signal("TERM").await;
+    assert!(gateway.ended().await.0.success());
+    let mut line = String::new();
+    BufReader::new(&reader).read_line(&mut line).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["number"], "n-1");
+    drop(reader);
+    let (code, said) = Process::refused_with(&sim, dir.path(), setting()).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("/pipe: it is a pipe, and no program reads it"), "{said}");
+    let socket = dir.path().join("socket");
+    let _listening = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    for path in [dir.path(), &socket] {
+        let setting = Setting { server: audited(path.to_str().unwrap()), ..Setting::default() };
+        let (code, said) = Process::refused_with(&sim, dir.path(), setting).await;
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(&format!("{}: ", path.display())), "{said}");
+    }
 }
 
 /// How often lines were held back of this kind, and whose.

@@ -2,6 +2,7 @@
 //! that are gone, disks that are full.
 
 use std::io::{BufRead as _, BufReader};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Instant;
@@ -150,17 +151,22 @@ async fn a_flood_of_forged_callbacks_is_summed_up_and_counted() {
     for _ in 0..3_000 {
         assert_eq!(forge(&client, &gateway).await, 401);
     }
+    // The flood hides no other stranger.
+    let elsewhere = reqwest::Client::builder().local_address(IpAddr::from([127, 0, 0, 2]));
+    assert_eq!(forge(&elsewhere.build().unwrap(), &gateway).await, 401);
     let counter = "settlement_callbacks_total";
     let labels = format!("{counter}{{app_id=\"{APP_ID}\",result=\"bad_signature\"}}");
-    assert_eq!(gateway.counted(&labels).await, 3_000);
+    assert_eq!(gateway.counted(&labels).await, 3_001);
     // While it lasts, not only at the end.
     gateway.logged("held back more lines like this one").await;
     assert!(gateway.counted("settlement_log_lines_held_back_total").await > 0);
     gateway.signal("TERM").await;
     let (_, log) = gateway.ended().await;
     let (said, held_back) = told(&log, "callback refused: it is not Douyin's");
-    assert!((10..=budget(10, begun)).contains(&said), "{said} lines: {log}");
-    assert_eq!(said + held_back, 3_000);
+    assert!((11..=budget(10, begun)).contains(&said), "{said} lines: {log}");
+    assert_eq!(said + held_back, 3_001);
+    assert_eq!(log.matches("\"from\":\"127.0.0.2\"").count(), 1);
+    assert!(log.contains("\"who\":\"127.0.0.1\""), "{log}");
 }
 
 #[tokio::test]

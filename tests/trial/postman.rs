@@ -97,7 +97,7 @@ async fn arrive(world: &World, delivery: &Delivery, body: Bytes) -> CallbackAnsw
     } else {
         process.spawn(async move {
             let app = core.apps.get(&app_id).expect("all apps of a run are served");
-            let _ = answer.send(core.callbacks.receive(app, &headers, &body).await);
+            let _ = answer.send(core.callbacks.receive(app, "nowhere", &headers, &body).await);
         });
     }
     let Ok(verdict) = answered.await else {

@@ -50,7 +50,7 @@ pub(crate) async fn accept<L, T>(
     seats: Arc<Seats>,
     tasks: TaskTracker,
     stop: CancellationToken,
-    turn_away: impl Fn(&L::Socket, Full),
+    turn_away: impl Fn(&L::Socket, At, Full),
     talk: impl Fn(L::Socket, At, Seat) -> T,
 ) where
     L: Accepting,
@@ -74,7 +74,7 @@ pub(crate) async fn accept<L, T>(
             Ok(seat) => {
                 tasks.spawn(talk(socket, at, seat));
             }
-            Err(full) => turn_away(&socket, full),
+            Err(full) => turn_away(&socket, at, full),
         }
         // A connection that made room closes before the next one is accepted.
         tokio::task::yield_now().await;

@@ -86,7 +86,7 @@ impl Handler for Slow {
         "test"
     }
 
-    fn busy(&self) -> Answer {
+    fn busy(&self, _: At) -> Answer {
         Answer { status: StatusCode::SERVICE_UNAVAILABLE, ..broken() }
     }
 }

@@ -50,7 +50,7 @@ pub fn hold(data: &[u8]) {
         }
         let Some((world, site)) = place.as_mut() else { return };
         let app = site.core.apps.get(&app_id).expect("it is served");
-        let verdict = world.run(site.core.callbacks.receive(app, &headers, body));
+        let verdict = world.run(site.core.callbacks.receive(app, "nowhere", &headers, body));
         match heard {
             Err(Rejected::Signature(_)) => assert_eq!(verdict, Received::BadSignature),
             Err(Rejected::Malformed(_) | Rejected::OtherApp) => {

@@ -68,8 +68,9 @@ async fn a_client_that_speaks_another_protocol_or_doubts_the_name_gets_no_connec
 /// None is as good: callers without a certificate bring a token, and probes bring nothing.
 #[tokio::test]
 async fn a_client_certificate_is_good_or_the_connection_ends() {
-    let sim = simulator().await;
-    let gateway = Secured::start(&sim, "").await;
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let audit = dir.path().join("audit");
+    let gateway = Secured::start(&sim, &format!("audit_to = {audit:?}\n")).await;
     let addr = gateway.process.grpc_addr();
     let (clients, names) = (&gateway.clients, ["spiffe://corp/shop"]);
     let good = clients.issue(&names);
@@ -97,6 +98,20 @@ async fn a_client_certificate_is_good_or_the_connection_ends() {
     }
     let line = ["\"WARN\"", "is not believed", "certificate expired", "127.0.0.1"];
     gateway.process.logged_together(&line).await;
+    // All of them from one network, which has ten lines in ten seconds; the others are counted.
+    let refused = bad.len() * ALL_VERSIONS.len();
+    assert_eq!(refused, 10);
+    let audited = crate::audit::lines(&audit, refused).await;
+    for line in &audited {
+        let told = ["what", "call", "who", "code", "reason"].map(|field| line[field].as_str());
+        let wanted = ["refusal", "TLS", "", "Unauthenticated", "UNAUTHENTICATED"];
+        assert_eq!(told, wanted.map(|word| Some(word).filter(|word| !word.is_empty())));
+        assert!(line["from"].as_str().unwrap().starts_with("127.0.0.1:"), "{line}");
+    }
+    let ended = audited.iter().filter(|line| line["why"].as_str().unwrap().contains("expired"));
+    assert_eq!(ended.count(), ALL_VERSIONS.len());
+    let counted = "settlement_connections_refused_total{listener=\"grpc\",why=\"certificate\"}";
+    assert_eq!(gateway.process.counted(counted).await, 10);
 }
 
 #[tokio::test]
