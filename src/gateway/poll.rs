@@ -15,7 +15,7 @@ use super::Gateway;
 use crate::apps::{App, Grant};
 use crate::clock::Timestamp;
 use crate::log_limit::limited;
-use crate::metrics::{CLAIMS, DUE_SINCE, TURNS_OPEN};
+use crate::metrics::{CLAIMS, CLAIMS_LATE, DUE_SINCE, TURNS_OPEN};
 use crate::store::{self, ClaimLimits, SweepCursor, UnfinishedCursor};
 use crate::tasks::Tasks;
 
@@ -82,6 +82,7 @@ impl Poller {
             TURNS_OPEN.set(app_id, 0);
             DUE_SINCE.set(app_id, 0);
             CLAIMS.begin(app_id);
+            CLAIMS_LATE.begin(app_id);
         }
         tokio::join!(self.poll(&stop), self.sweep(&stop), self.look_for_stuck(&stop));
         self.turns.ended().await;
@@ -240,6 +241,7 @@ impl Poller {
             let (gateway, app) = (self.gateway.clone(), Arc::clone(app));
             let number = claim.key.out_settle_no.clone();
             let (app_id, trace_id) = (app.id(), tracing::field::Empty);
+            CLAIMS_LATE.add_time([app_id.as_str()], claim.late);
             let span =
                 tracing::info_span!("turn", %app_id, out_settle_no = %number, trace_id = trace_id);
             let open = TurnOpen::begin(Arc::clone(&app));

@@ -13,7 +13,7 @@ use tracing::{error, info};
 use super::Gateway;
 use crate::clock::Timestamp;
 use crate::metrics::{
-    FOREIGN_SENDS, FOREIGN_SENDS_OLDEST, OLDEST_OPEN, ROUND_AT, SETTLES_OPEN, STUCK,
+    FOREIGN_SENDS, FOREIGN_SENDS_OLDEST, OLDEST_OPEN, ROUND_AT, SETTLES_DUE, SETTLES_OPEN, STUCK,
 };
 use crate::settle::{
     AnswerKind, AppId, Circumstances, Failure, Key, LastAnswers, Learned, Reason, Record,
@@ -25,6 +25,8 @@ use crate::store::{self, Unfinished, UnfinishedCursor};
 const ANSWERS_MAX: usize = 20_000;
 /// Settles that are listed; more are only counted.
 const LISTED_MAX: usize = 10_000;
+/// Settles of one app that are counted as due.
+const DUE_MAX: u32 = 10_000;
 /// Lines of one round about single settles; one more line counts the rest.
 const LINES_MAX: usize = 100;
 
@@ -152,9 +154,19 @@ impl Gateway {
             self.judge(settle);
         }
         if page.next.is_none() {
+            self.count_due().await?;
             self.close_round();
         }
         Ok(page.next)
+    }
+
+    /// Counts what waits for the poller.
+    async fn count_due(&self) -> Result<(), store::Error> {
+        for app in self.0.apps.iter() {
+            let due = self.0.store.due(app.id(), DUE_MAX).await?;
+            SETTLES_DUE.set([app.id().as_str()], u64::from(due));
+        }
+        Ok(())
     }
 
     /// What the last complete round found, as far as it is still so.
@@ -179,6 +191,7 @@ impl Gateway {
                 count_open(app.id(), state.as_str(), 0, Duration::ZERO);
             }
             count_open(app.id(), UNREADABLE, 0, Duration::ZERO);
+            SETTLES_DUE.set([app.id().as_str()], 0);
         }
     }
 

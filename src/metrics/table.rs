@@ -85,6 +85,9 @@ const LONG_TIMES: &[u64] = &[
     24 * HOUR,
     72 * HOUR,
 ];
+/// What a settle that is due waits for the poller.
+const LATE_TIMES: &[u64] =
+    &[10 * MS, 100 * MS, SECOND, 5 * SECOND, 15 * SECOND, MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR];
 const BATCH_SIZES: &[u64] = &[1, 2, 4, 8, 16, 32, 64];
 
 table! {
@@ -189,8 +192,14 @@ table! {
         DUE_SINCE = Gauge("settlement_due_since_timestamp_seconds", Seconds, ["app_id"])
             "Since when there has always been a settle that is due and waits for the poller; 0 if \
              none waits.";
+        SETTLES_DUE = Gauge("settlement_settles_due", Number, ["app_id"])
+            "Settles that were due and waited for the poller at the end of the last round, counted \
+             up to 10,000.";
         CLAIMS = Counter("settlement_claims_total", Number, ["app_id"])
             "Due settles that the poller took up.";
+        CLAIMS_LATE = Histogram("settlement_claim_late_seconds", Seconds, ["app_id"], LATE_TIMES)
+            "How long each of them had been due, or free again after a worker that did not come \
+             back.";
     }
     "Callbacks" {
         CALLBACKS = Counter("settlement_callbacks_total", Number, ["app_id", "result"])
@@ -224,7 +233,7 @@ table! {
             ["listener", "why"])
             "Connections that the gateway turned away or closed to make room, see [Too many \
              peers](runbook.md#too-many-peers). `why`: `full`, `rested`; for `grpc` also `peer`, \
-             `silent`.";
+             `silent`, `certificate` and `handshake`.";
         STREAMS_OPEN = Gauge("settlement_streams_open", Number, [])
             "Open streams of health and reflection.";
         CERTIFICATE_ENDS = Gauge("settlement_certificate_end_timestamp_seconds", Seconds, ["key"])
@@ -293,7 +302,7 @@ mod tests {
 
     #[test]
     fn bounds_grow() {
-        for bounds in [CALL_TIMES, COMMIT_TIMES, LONG_TIMES, BATCH_SIZES] {
+        for bounds in [CALL_TIMES, COMMIT_TIMES, LONG_TIMES, LATE_TIMES, BATCH_SIZES] {
             assert!(bounds.is_sorted_by(|a, b| a < b), "{bounds:?}");
         }
     }

@@ -192,6 +192,7 @@ macro_rules! run_on {
             schedule::only_the_holder_removes_the_due_row,
             schedule::a_wish_outlives_the_removal_of_the_row_while_a_query_is_owed,
             schedule::next_due_is_the_earliest_moment_of_a_claim,
+            schedule::a_claim_tells_how_late_it_is_and_what_is_due_is_counted,
             schedule::a_nudge_brings_forward_but_keeps_the_gap,
             schedule::a_nudge_never_postpones,
             schedule::a_nudge_while_a_lease_runs_is_heard_when_it_is_given_back,

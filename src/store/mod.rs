@@ -171,6 +171,9 @@ pub struct Claim {
     pub fence: Fence,
     pub attempts: u32,
     pub backoff: u32,
+    /// How long it was due, and held by no worker, before. Of [`Store::claim`], which waits for no
+    /// moment, zero.
+    pub late: Duration,
 }
 
 /// When a settle is looked at next.
@@ -449,6 +452,14 @@ impl Store {
         match self {
             Store::Sqlite(sqlite) => sqlite.next_due(app_id).await,
             Store::Postgres(postgres) => Box::pin(postgres.next_due(app_id)).await,
+        }
+    }
+
+    /// How many rows of the app can be claimed now, counted up to `rows_max`.
+    pub async fn due(&self, app_id: &AppId, rows_max: u32) -> Result<u32, Error> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.due(app_id, rows_max).await,
+            Store::Postgres(postgres) => Box::pin(postgres.due(app_id, rows_max)).await,
         }
     }
 

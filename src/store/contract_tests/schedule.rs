@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Subject;
 use super::fixtures::*;
 use crate::settle::*;
-use crate::store::{ClaimLimits, Fence, NewDue, Store, Swap, Swapped};
+use crate::store::{Claim, ClaimLimits, Fence, NewDue, Store, Swap, Swapped};
 
 async fn due(store: &Store, number: &str, due_at: crate::clock::Timestamp) -> Record {
     let mut record = submitted(key(number));
@@ -219,6 +219,27 @@ pub(super) async fn next_due_is_the_earliest_moment_of_a_claim(subject: Subject)
     assert_eq!(next_due().await, Some(after_ms(50)));
     assert_eq!(numbers(&claim(store, after_ms(50)).await), ["leased"]);
     assert_eq!(next_due().await, Some(after_ms(60_010)));
+}
+
+/// Since it was due, or since the lease of a worker that did not come back.
+pub(super) async fn a_claim_tells_how_late_it_is_and_what_is_due_is_counted(subject: Subject) {
+    let store = &subject.store;
+    due(store, "1", after_ms(1_000)).await;
+    due(store, "2", after_ms(3_000)).await;
+    due(store, "3", after_ms(9_000)).await;
+    insert(store, &submitted(key_of("tt02", "1")), due_now()).await;
+    let counted = async |now, rows_max| at(store, now, store.due(&app("tt01"), rows_max)).await;
+    assert_eq!(counted(after_ms(999), 10).await, Ok(0));
+    assert_eq!(counted(after_ms(3_500), 10).await, Ok(2));
+    assert_eq!(counted(after_ms(3_500), 1).await, Ok(1), "no further than asked for");
+    let late = |claims: Vec<Claim>| claims.iter().map(|claim| claim.late).collect::<Vec<_>>();
+    let ms = Duration::from_millis;
+    assert_eq!(late(claim(store, after_ms(3_500)).await), [ms(2_500), ms(500)]);
+    assert_eq!(counted(after_ms(3_600), 10).await, Ok(0), "both are held");
+    let ended = after_ms(63_500);
+    assert_eq!(counted(ended, 10).await, Ok(3));
+    let claims = at(store, ended.plus(ms(7)), store.claim_due(&app("tt01"), claims(9))).await;
+    assert_eq!(late(claims.unwrap()), [ms(7), ms(7), ms(54_507)]);
 }
 
 pub(super) async fn a_nudge_brings_forward_but_keeps_the_gap(subject: Subject) {

@@ -73,7 +73,7 @@ fn claim_sql(lock: &str) -> String {
     // Without a join, so that the index is walked in its order and no further than needed.
     let free = |due_at: &str, limit: &str| {
         format!(
-            "SELECT id, fence FROM settle
+            "SELECT id, fence, greatest(due_at_ms, lease_until_ms) AS free_at FROM settle
              WHERE app_id = $3 AND due_at_ms {due_at}
                AND (lease_until_ms > {NOW} AND fence >= (SELECT base FROM here)
                     AND lease_until_ms <= {NOW} + $6) IS NOT TRUE AND {}
@@ -91,8 +91,8 @@ fn claim_sql(lock: &str) -> String {
              UPDATE settle SET lease_until_ms = here.now + $5, {SET_LEASED} FROM free, here
              WHERE settle.id = ANY (ARRAY(SELECT id FROM free)) AND settle.id = free.id
                AND settle.fence = free.fence
-             RETURNING settle.due_at_ms, settle.id, trade_system, out_settle_no, settle.fence,
-                       attempts, backoff
+             RETURNING settle.due_at_ms, settle.id, here.now - free.free_at, trade_system,
+                       out_settle_no, settle.fence, attempts, backoff
          ) SELECT (SELECT count(*) FROM free), done.* FROM here LEFT JOIN done ON TRUE"
     )
 }
@@ -167,6 +167,18 @@ static NEXT_DUE: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
+static COUNT_DUE: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "WITH {HERE} SELECT count(*) FROM (
+             SELECT 1 FROM settle
+             WHERE app_id = $3 AND due_at_ms <= {NOW}
+               AND (lease_until_ms > {NOW} AND fence >= (SELECT base FROM here)) IS NOT TRUE
+               AND {}
+             ORDER BY due_at_ms LIMIT $4) AS found",
+        readable_sql(),
+    )
+});
+
 static SCHEDULED: LazyLock<String> = LazyLock::new(|| {
     format!(
         "WITH {HERE} SELECT due_at_ms - here.now, attempts,
@@ -227,8 +239,8 @@ impl Postgres {
         let rows = self.write(&CLAIM, &values).await?;
         let mut cursor = told(&rows);
         let Some(fence) = cursor.int_opt()? else { return Ok(None) };
-        let (key, fence, attempts) = (key.clone(), Fence(fence), cursor.count()?);
-        Ok(Some(Claim { key, fence, attempts, backoff: cursor.count()? }))
+        let (fence, attempts, backoff) = (Fence(fence), cursor.count()?, cursor.count()?);
+        Ok(Some(Claim { key: key.clone(), fence, attempts, backoff, late: Duration::ZERO }))
     }
 
     pub(in crate::store) async fn release(
@@ -301,6 +313,14 @@ impl Postgres {
         next.await.map_err(Fault::nothing_durable)
     }
 
+    pub(in crate::store) async fn due(&self, app_id: &AppId, rows_max: u32) -> Result<u32, Error> {
+        let due = async {
+            let rows = self.ask(&COUNT_DUE, &[app_id.as_str().into(), rows_max.into()]).await?;
+            Ok::<_, Fault>(told(&rows).count()?)
+        };
+        due.await.map_err(Fault::nothing_durable)
+    }
+
     pub(in crate::store) async fn scheduled(&self, key: &Key) -> Result<Option<Scheduled>, Error> {
         let scheduled = async {
             let rows = self.ask(&SCHEDULED, &key_values(key)).await?;
@@ -333,13 +353,14 @@ fn read_claim(row: &Row, app_id: &AppId) -> Result<(i64, Option<Claimed>), Fault
     let mut cursor = Cursor::new(row);
     let free = cursor.int()?;
     let Some(due_at) = cursor.int_opt()? else { return Ok((free, None)) };
-    let id = cursor.int()?;
+    let (id, late) = (cursor.int()?, waited(cursor.int()?));
     let (trade_system, out_settle_no) = (cursor.word()?, cursor.name(OutSettleNo::reported)?);
     let claim = Claim {
         key: Key { app_id: app_id.clone(), trade_system, out_settle_no },
         fence: Fence(cursor.int()?),
         attempts: cursor.count()?,
         backoff: cursor.count()?,
+        late,
     };
     Ok((free, Some((due_at, id, claim))))
 }

@@ -322,6 +322,11 @@ impl Sqlite {
         Ok(due_at.map(|due_at| due_at.since(self.now())))
     }
 
+    pub(super) async fn due(&self, app_id: &AppId, rows_max: u32) -> Result<u32, Error> {
+        let (app_id, now) = (app_id.clone(), self.now());
+        self.readers.read(move |db| schedule::due(db, &app_id, now, rows_max)).await
+    }
+
     pub(super) async fn scheduled(&self, key: &Key) -> Result<Option<Scheduled>, Error> {
         let (key, now) = (key.clone(), self.now());
         self.readers.read(move |db| schedule::scheduled(db, &key, now)).await

@@ -91,7 +91,8 @@ static DUE_OF_APP: LazyLock<String> = LazyLock::new(|| {
 /// The condition on `due_at` decides which part of the schedule is walked.
 fn select_claims(due_at: &str) -> String {
     format!(
-        "SELECT id, trade_system, out_settle_no, fence, attempts, backoff
+        "SELECT id, max(due_at_ms, coalesce(lease_until_ms, due_at_ms)), trade_system,
+                out_settle_no, fence, attempts, backoff
          {} AND due_at_ms {due_at}
          AND (lease_until_ms <= ?2 OR lease_until_ms > ?3) IS NOT FALSE
          ORDER BY due_at_ms, id LIMIT ?4",
@@ -153,8 +154,8 @@ pub(super) fn claim(
     ])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let mut cursor = Cursor::new(row);
-    let (fence, attempts) = (Fence(cursor.int()?), cursor.count()?);
-    Ok(Some(Claim { key: key.clone(), fence, attempts, backoff: cursor.count()? }))
+    let (fence, attempts, backoff) = (Fence(cursor.int()?), cursor.count()?, cursor.count()?);
+    Ok(Some(Claim { key: key.clone(), fence, attempts, backoff, late: Duration::ZERO }))
 }
 
 /// The claims to make, with the ids of their rows.
@@ -166,18 +167,19 @@ fn select_free(
     rows_max: u32,
 ) -> Result<Vec<(i64, Claim)>, Fault> {
     let mut statement = connection.prepare_cached(select)?;
-    let (now, horizon) = (now.as_ms(), horizon.as_ms());
-    let mut rows = statement.query(params![app_id.as_str(), now, horizon, rows_max])?;
+    let moments = (now.as_ms(), horizon.as_ms());
+    let mut rows = statement.query(params![app_id.as_str(), moments.0, moments.1, rows_max])?;
     let mut free = Vec::new();
     while let Some(row) = rows.next()? {
         let mut cursor = Cursor::new(row);
-        let id = cursor.int()?;
+        let (id, late) = (cursor.int()?, now.since(cursor.time()?));
         let (trade_system, out_settle_no) = (cursor.word()?, cursor.name(OutSettleNo::reported)?);
         let claim = Claim {
             key: Key { app_id: app_id.clone(), trade_system, out_settle_no },
             fence: Fence(cursor.int()? + 1),
             attempts: cursor.count()?,
             backoff: cursor.count()?,
+            late,
         };
         free.push((id, claim));
     }
@@ -270,6 +272,29 @@ pub(super) fn next_due(
         earliest = Some(earliest.map_or(claimable, |earliest| earliest.min(claimable)));
     }
     Ok(earliest)
+}
+
+pub(super) static SELECT_WAITING: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT id {} AND due_at_ms <= ?2 AND (lease_until_ms <= ?2) IS NOT FALSE
+         ORDER BY due_at_ms LIMIT ?3",
+        *DUE_OF_APP,
+    )
+});
+
+pub(super) fn due(
+    connection: &Connection,
+    app_id: &AppId,
+    now: Timestamp,
+    rows_max: u32,
+) -> Result<u32, Fault> {
+    let mut statement = connection.prepare_cached(&SELECT_WAITING)?;
+    let mut rows = statement.query(params![app_id.as_str(), now.as_ms(), rows_max])?;
+    let mut waiting = 0;
+    while rows.next()?.is_some() {
+        waiting += 1;
+    }
+    Ok(waiting)
 }
 
 pub(super) const SELECT_SCHEDULED: &str = "SELECT due_at_ms, attempts, lease_until_ms FROM settle

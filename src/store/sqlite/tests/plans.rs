@@ -127,6 +127,7 @@ fn every_statement_finds_its_rows_by_an_index_in_the_order_it_needs() {
         &schedule::SELECT_DUE,
         &schedule::SELECT_BEYOND_HORIZON,
         &schedule::SELECT_SCHEDULE,
+        &schedule::SELECT_WAITING,
         &list::SELECT_OF_STATE,
         &list::SELECT_OF_ORDER,
         &sweep::SELECT_DUE_ROWS,
