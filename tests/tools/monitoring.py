@@ -1,7 +1,9 @@
 """A real Prometheus scrapes the gateway through a mixed run, and answers what the dashboard asks.
 
-Prints a line `ok - …` or `not ok - …` per check; fails on anything unexpected. Run by scripts/test,
-which sets CHECK_GATEWAY, with a Python that has grpcio, where Debian's Prometheus is installed.
+Prints a line `ok - …` or `not ok - …` per check; fails on anything unexpected. Run by scripts/test
+and, for longer, by scripts/soak, which set CHECK_GATEWAY, with a Python that has grpcio, where
+Debian's Prometheus is installed. MIXED_SECONDS is how long the run takes; what the gateway shows at
+its end goes into the file that MIXED_METRICS names.
 """
 
 import contextlib
@@ -23,7 +25,8 @@ from harness import ROOT, SERVICE, equal, expect, run
 
 # The app of a sandbox.
 APP = "ttsandbox0000000001"
-RUN_SECONDS = 25
+RUN_SECONDS = int(os.environ.get("MIXED_SECONDS", "25"))
+METRICS_FILE = os.environ.get("MIXED_METRICS")
 SCRAPE_SECONDS = 1
 ANSWER_SECONDS_MAX = 20
 
@@ -110,7 +113,7 @@ def ask(address, path, **query):
 
 
 def mixed_run(gateway):
-    """What callers, Douyin and a stranger do in a usual minute, in less time."""
+    """What callers, Douyin and a stranger do in a usual minute."""
     end, turn = time.monotonic() + RUN_SECONDS, 0
     callback = f"http://{gateway.callbacks}/callbacks/douyin/{APP}"
     with grpc.insecure_channel(gateway.address) as channel:
@@ -141,6 +144,7 @@ def mixed_run(gateway):
                 urllib.request.urlopen(forged, timeout=10).close()
             time.sleep(0.05)
     expect(turn > 7, f"only {turn} turns")
+    return turn
 
 
 def queries():
@@ -157,7 +161,7 @@ def queries():
 def the_dashboard_and_the_rules_are_answered(gateway):
     with prometheus(gateway) as address:
         ask(address, "query", query="up")
-        mixed_run(gateway)
+        turns = mixed_run(gateway)
         asked, empty = 0, []
         for title, query in queries():
             expect("$" not in query, query)
@@ -173,6 +177,12 @@ def the_dashboard_and_the_rules_are_answered(gateway):
         equal([rule for rule in rules if rule["health"] != "ok"], [])
         alerts = {alert["labels"]["alertname"] for alert in ask(address, "alerts")["alerts"]}
         equal(alerts - WARNED_OF, set())
+        print(f"   {turns} turns in {RUN_SECONDS} s, {asked} queries answered", flush=True)
+    if METRICS_FILE:
+        with urllib.request.urlopen(f"http://{gateway.admin}/metrics") as shown:
+            text = shown.read()
+        with open(METRICS_FILE, "wb") as file:
+            file.write(text)
 
 
 if __name__ == "__main__":
