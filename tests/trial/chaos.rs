@@ -92,6 +92,10 @@ fn perform(world: &World, act: Act) {
         }
         Act::Stranger => stranger(world),
         Act::Restore => world.restore(),
+        Act::StoreClock { by_ms } => {
+            world.count(Fault::StoreClockSet);
+            world.database().set_clock(by_ms);
+        }
     }
 }
 

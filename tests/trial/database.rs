@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use crate::douyin::BEGINS_MS;
 use crate::mutations::Broken;
 use crate::plan::{Act, Plan};
+use crate::rogue::Rogue;
 
 /// The file, and who has it open.
 pub struct Database {
@@ -32,6 +33,8 @@ pub struct Database {
     commits: u32,
     /// The store's own: no replica has it.
     clock: Clock,
+    rogue: Rogue,
+    lease: Duration,
 }
 
 struct Open {
@@ -49,8 +52,19 @@ impl Database {
         let backs_up = plan.acts.iter().any(|(_, act)| *act == Act::Restore);
         let dir = tempfile::Builder::new().prefix("trial").tempdir_in("/dev/shm");
         let dir = dir.or_else(|_| TempDir::new()).expect("the machine has a temporary folder");
-        let (open, outage) = (None, None);
-        Self { dir, lives: 0, open, outage, expected: false, broken, backs_up, commits: 0, clock }
+        Self {
+            dir,
+            lives: 0,
+            open: None,
+            outage: None,
+            expected: false,
+            broken,
+            backs_up,
+            commits: 0,
+            clock,
+            rogue: Rogue::default(),
+            lease: plan.knobs.lease,
+        }
     }
 
     /// The handle of a store that is open, or is opened now by the first process that needs it.
@@ -142,7 +156,22 @@ impl Database {
         if backs_up && self.open.is_some() && self.commits.is_multiple_of(8) {
             copy(&self.path(), &self.backup());
         }
+        self.trespass();
         self.open.as_mut().map_or(0, |open| open.committer.commit_queued())
+    }
+
+    fn trespass(&mut self) {
+        let Some(broken @ (Broken::BlindReplica | Broken::EndlessLeases)) = self.broken else {
+            return;
+        };
+        if self.open.is_some() && self.outage.is_none() {
+            let other = Connection::open(self.path()).expect("the file is there");
+            self.rogue.trespass(broken, &other, self.clock.now(), self.lease);
+        }
+    }
+
+    pub fn set_clock(&self, by_ms: i64) {
+        self.clock.jump_ms(by_ms);
     }
 
     pub fn commit_unheard(&mut self) -> usize {

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::faults::Fault;
 use crate::mutations;
+use crate::pace::Pace;
 use crate::plan::Plan;
 use crate::process::Process;
 use crate::rules::Rule;
@@ -40,6 +41,8 @@ pub struct Douyin {
     orders: Vec<(String, String, u32)>,
     /// Requests that wait for their answer, by process.
     pub in_flight: Vec<(String, usize)>,
+    /// Of all processes together.
+    pace: Pace,
 }
 
 impl Douyin {
@@ -58,7 +61,7 @@ impl Douyin {
         config.late_ms_max = u64::try_from(plan.hidden_max.as_millis()).expect("minutes");
         let core = Core::new(&config);
         let (known, orders, in_flight) = (Vec::new(), Vec::new(), Vec::new());
-        Self { core, known, unreachable: false, orders, in_flight }
+        Self { core, known, unreachable: false, orders, in_flight, pace: Pace::default() }
     }
 
     /// An order with one card, of which one use can be settled.
@@ -284,6 +287,10 @@ impl InFlight {
         let most = world.plan().knobs.budget.requests_in_flight;
         if app_id != "token" && now > usize::try_from(most.max(2)).expect("a small number") {
             world.violation(Rule::Limits, &format!("{now} requests of {key} in flight"));
+        }
+        let left = world.douyin().pace.leaves(world.plan(), app_id, world.elapsed());
+        if let Some(left) = left.filter(|_| app_id != "token") {
+            world.violation(Rule::Limits, &format!("{left} requests of {app_id} in a minute"));
         }
         Self { world: world.clone(), key }
     }

@@ -79,6 +79,7 @@ faults! {
     Restart = "restart in order",
     ClockSet = "clock set between starts",
     Restored = "store back to a backup",
+    StoreClockSet = "clock of the store set",
 }
 
 /// How often each kind happened.

@@ -75,6 +75,7 @@ pub fn start(world: &World, replica: usize) {
         let app_id = AppId::parse(app_id(app)).expect("a name like any other");
         let budget = match plan.broken {
             Some(Broken::OverBudget) => Budget::default(),
+            Some(Broken::WholeBudgets) => times(plan.knobs.budget, plan.replicas),
             Some(_) | None => plan.knobs.budget,
         };
         let platform_keys = Some(keys.clone());
@@ -95,6 +96,12 @@ pub fn start(world: &World, replica: usize) {
     }
     world.say(process.name(), || "starts".to_owned());
     world.slots()[replica].running = Some(Running { process, core, stopping: false });
+}
+
+/// What is this budget again, once it is divided among so many replicas.
+fn times(budget: Budget, replicas: usize) -> Budget {
+    let replicas = u32::try_from(replicas).expect("a few");
+    Budget { requests_per_second: budget.requests_per_second * replicas, ..budget }
 }
 
 /// Each replica has a clock of its own, which may be set between two starts.

@@ -67,6 +67,12 @@ pub enum Broken {
     SilentRestore,
     /// Operators end what Douyin does not answer about, and ask no person there.
     BlindOperator,
+    /// One of several gateways writes what it had read, and does not compare versions.
+    BlindReplica,
+    /// The lease of a gateway that died never ends.
+    EndlessLeases,
+    /// Each of several gateways takes the whole budget for its own.
+    WholeBudgets,
 }
 
 impl Broken {
@@ -95,6 +101,9 @@ impl Broken {
         (Broken::OneName, Rule::PaidOnce),
         (Broken::SilentRestore, Rule::RefusedStays),
         (Broken::BlindOperator, Rule::PaidOnce),
+        (Broken::BlindReplica, Rule::OneState),
+        (Broken::EndlessLeases, Rule::Ends),
+        (Broken::WholeBudgets, Rule::Limits),
     ];
 }
 
@@ -152,6 +161,23 @@ impl Broken {
                 plan.replicas = 2;
                 plan.loses_hints = true;
                 plan.course_max = Duration::from_secs(3_600);
+            }
+            Broken::BlindReplica => plan.replicas = 3,
+            Broken::EndlessLeases => {
+                plan.replicas = 2;
+                let crash = |nth| (plan.storm * nth / 10, Act::Crash { replica: 0, polls: 10 });
+                plan.acts = (1..10).map(crash).collect();
+            }
+            Broken::WholeBudgets => {
+                plan.replicas = 3;
+                plan.acts = Vec::new();
+                plan.intents = 200;
+                plan.storm = Duration::from_secs(600);
+                plan.course_max = Duration::from_secs(3_600);
+                plan.knobs.budget.requests_per_second = 8;
+                plan.knobs.schedule.cap = Duration::from_secs(20);
+                plan.knobs.schedule.watched_cap = Duration::from_secs(2);
+                plan.knobs.poller.turns_max = 32;
             }
             Broken::UnknownIsRefused
             | Broken::NoOutcome

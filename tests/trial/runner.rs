@@ -16,6 +16,8 @@ use crate::world::{Ran, run};
 #[derive(Default)]
 pub struct Totals {
     pub seeds: u64,
+    /// Those with several gateways on the store.
+    pub of_several: u64,
     pub counts: Counts,
     pub settles: usize,
     pub commits: u64,
@@ -63,8 +65,11 @@ pub fn many(first: u64, seeds: u64, longest: Duration) -> Totals {
                     if seed >= first + seeds || began.elapsed() > longest {
                         return;
                     }
-                    let ran = one(Plan::of(seed), Keep::Nothing);
+                    let plan = Plan::of(seed);
+                    let several = plan.replicas > 1;
+                    let ran = one(plan, Keep::Nothing);
                     let mut totals = totals.lock().expect("no code panics while holding this");
+                    totals.of_several += u64::from(several);
                     totals.add(seed, &ran);
                     if totals.failures.len() >= FAILURES_MAX {
                         enough.store(true, Ordering::Relaxed);
@@ -105,9 +110,10 @@ impl Totals {
     pub fn print(&self) {
         let took_ms = self.took.as_millis().max(1);
         println!(
-            "{} seeds in {} s, {} per second; {} settles, {} commits, {} crashes, {} hours of \
-             virtual time, {} settles left to a person; faults:",
+            "{} seeds ({} with several gateways) in {} s, {} per second; {} settles, {} commits, {} \
+             crashes, {} hours of virtual time, {} settles left to a person; faults:",
             self.seeds,
+            self.of_several,
             took_ms / 1_000,
             u128::from(self.seeds) * 1_000 / took_ms,
             self.settles,
