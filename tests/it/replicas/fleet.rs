@@ -289,7 +289,10 @@ impl Replica {
                 }
             }
         };
-        async move { tokio::time::timeout(Duration::from_secs(60), watching).await.expect("it ends") }
+        async move {
+            let ended = tokio::time::timeout(Duration::from_secs(60), watching).await;
+            ended.expect("it ends")
+        }
     }
 
     /// A line of the metrics, as a number.
