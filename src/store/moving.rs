@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use super::columns::{Cursor, Unreadable};
 use super::rows::{READ, read_record};
-use super::words::readable_sql;
+use super::words::{Word, readable_sql, words};
 use super::{OpenError, PostgresError};
 use crate::settle::{HistoryEntry, Record, Release};
 
@@ -45,6 +45,8 @@ pub enum Closed {
     )]
     Importing,
 }
+
+words!(Closed { Moved = "MOVED", Importing = "IMPORTING", });
 
 /// What a store is opened for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,7 +4,6 @@
 //! word that this version does not know makes its row unreadable, in Rust and (by [`readable_sql`])
 //! in SQL. It must not know the other columns.
 
-use super::moving::Closed;
 use crate::settle::{RULES, Source, StateKind, TradeSystem};
 
 /// An enum that is stored as a word.
@@ -32,6 +31,8 @@ macro_rules! words {
     };
 }
 
+pub(super) use words;
+
 /// An `Origin` without its data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum OriginKind {
@@ -39,7 +40,6 @@ pub(super) enum OriginKind {
     Platform,
 }
 
-words!(Closed { Moved = "MOVED", Importing = "IMPORTING", });
 words!(TradeSystem { General = "GENERAL", });
 words!(OriginKind { Gateway = "GATEWAY", Platform = "PLATFORM", });
 words!(StateKind {
