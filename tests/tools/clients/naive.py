@@ -12,7 +12,7 @@ import grpc
 from douyin.settlement.v1 import settlement_pb2 as pb
 from douyin.settlement.v1 import settlement_pb2_grpc
 
-TRIES_MAX = 20
+TRIES_MAX = 25
 FINAL = [pb.SETTLE_STATE_SUCCEEDED, pb.SETTLE_STATE_FAILED, pb.SETTLE_STATE_REJECTED]
 SECONDS = float(os.environ.get("CREATE_SECONDS", 25))
 
@@ -39,7 +39,7 @@ def main(address, out_order_no, out_settle_no):
                 settle = pay(stub, out_order_no, f"{out_settle_no}-{nth}" if nth else out_settle_no)
             except grpc.RpcError as error:
                 print(error.code(), flush=True)
-                time.sleep(0.2)
+                time.sleep(0.5)
                 continue
             if settle.state in FINAL:
                 print(pb.SettleState.Name(settle.state))
