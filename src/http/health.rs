@@ -125,11 +125,8 @@ impl Health {
     }
 
     fn hanging(&self) -> String {
-        let path = self.store.path().display();
-        format!(
-            "nothing became durable in {path} for {PROOF_TIME_MAX:?}: does its disk hang, or does \
-             another program lock it?"
-        )
+        let (path, cause) = (self.store.path().display(), self.store.why_it_may_hang());
+        format!("nothing became durable in {path} for {PROOF_TIME_MAX:?}: {cause}")
     }
 
     /// Reports a result if it is news; `false`: the stop has begun.

@@ -534,6 +534,16 @@ impl Store {
         }
     }
 
+    /// What an operator should look at if nothing becomes durable. As a question.
+    pub fn why_it_may_hang(&self) -> &'static str {
+        match self {
+            Store::Sqlite(_) => "does its disk hang, or does another program lock it?",
+            Store::Postgres(_) => {
+                "does the server or the way to it hang, or does a commit wait for a standby?"
+            }
+        }
+    }
+
     /// How many batches became durable. It grows as long as the disk answers.
     pub fn commits(&self) -> u64 {
         match self {
