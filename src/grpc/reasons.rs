@@ -220,8 +220,8 @@ pub static TABLE: &[Row] = &[
         about: About::Gateway,
         rpcs: Rpc::ALL,
         outcomes: NOT_SENT_OR_UNKNOWN,
-        meaning: "The gateway met a defect of its own.",
-        meaning_zh: "网关内部错误。",
+        meaning: "The gateway met a defect of its own, or a record of a newer version.",
+        meaning_zh: "网关内部错误，或者遇到了由更新版本的网关写入的记录。",
         advice: "Report it to the gateway's operator, with the time of the call.",
     },
     Row {

@@ -67,6 +67,12 @@ impl Fault {
         }
     }
 
+    /// Whether a statement that was planned is not there, or another one is.
+    pub(super) fn is_of_pooler(&self) -> bool {
+        let codes = [SqlState::UNDEFINED_PSTATEMENT, SqlState::DUPLICATE_PSTATEMENT];
+        matches!(self, Fault::Refused { code, .. } if codes.contains(code))
+    }
+
     pub(super) fn is_unique_violation(&self) -> bool {
         matches!(self, Fault::Refused { code, .. } if *code == SqlState::UNIQUE_VIOLATION)
     }

@@ -331,7 +331,7 @@ fn unreadable(what: &str) -> Fault {
     Fault::Unreadable(what.to_owned())
 }
 
-/// A number that no gateway has.
-fn random() -> u64 {
+/// A number that nothing else has.
+pub(super) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }

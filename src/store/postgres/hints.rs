@@ -1,25 +1,26 @@
-//! Hints over LISTEN and NOTIFY, on a connection of their own. NOTIFY commits one after the other
-//! in the whole database, so it is never a part of a write that matters; and a connection that
-//! hears cannot be lent to operations.
+//! Hints over LISTEN and NOTIFY. NOTIFY commits one after the other in the whole database, so it is
+//! never a part of a write that matters; and a connection that hears cannot be lent to operations.
 //!
-//! A pooler may take LISTEN and swallow what it is for. So each connection first sends itself a
-//! probe, and again as long as it lives: what does not come back is logged once, counted, and costs
-//! nothing but the time until replicas look by themselves.
+//! A pooler may take LISTEN and swallow what it is for. So a probe is sent to each connection that
+//! hears, and again as long as it lives: what does not arrive is logged once and counted. It costs
+//! the time until replicas look by themselves, and statements that are planned each time
+//! ([`super::session`]). Probes and hints are sent on other connections, because behind a pooler a
+//! connection may hear itself and no other one.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_postgres::Client;
-use tokio_postgres::types::{ToSql, Type};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::super::words::Word as _;
 use super::super::{Error, Hint, Hints};
-use super::fault::chain;
-use super::session::Dialer;
+use super::fault::{Fault, chain};
+use super::generation::random;
+use super::pool::{Pool, Urgency};
+use super::refusal::told;
 use crate::clock;
 use crate::log_limit::limited;
 use crate::metrics::HINTS_UNHEARD;
@@ -45,9 +46,9 @@ pub(super) struct Notifier {
     unsent: mpsc::Sender<String>,
 }
 
-/// The task that has the connection.
+/// The task that hears and sends.
 pub(super) struct Listener {
-    dialer: Arc<Dialer>,
+    pool: Arc<Pool>,
     hints: Arc<Hints>,
     unsent: mpsc::Receiver<String>,
     is_deaf: bool,
@@ -61,9 +62,9 @@ enum Ended {
 }
 
 impl Notifier {
-    pub(super) fn new(dialer: Arc<Dialer>, hints: Arc<Hints>) -> (Self, Listener) {
+    pub(super) fn new(pool: Arc<Pool>, hints: Arc<Hints>) -> (Self, Listener) {
         let (sender, unsent) = mpsc::channel(UNSENT_MAX);
-        (Self { unsent: sender }, Listener { dialer, hints, unsent, is_deaf: false })
+        (Self { unsent: sender }, Listener { pool, hints, unsent, is_deaf: false })
     }
 
     pub(super) fn send(&self, keys: &[Key]) -> Result<(), Error> {
@@ -99,6 +100,7 @@ impl Listener {
                 }
                 Ended::Deaf => {
                     HINTS_UNHEARD.count([]);
+                    self.pool.dialer().keep_no_statements();
                     if !self.is_deaf {
                         warn!(
                             "hints do not arrive, probably because of a pooler: replicas look by \
@@ -117,7 +119,7 @@ impl Listener {
     /// One connection until it is of no more use.
     async fn listen(&mut self) -> Ended {
         let (heard, mut hearing) = mpsc::channel(UNSENT_MAX);
-        let client = match self.dialer.dial_to_listen(heard).await {
+        let client = match self.pool.dialer().dial_to_listen(heard).await {
             Ok(client) => client,
             Err(why) => return Ended::Lost(why),
         };
@@ -127,19 +129,17 @@ impl Listener {
             Ok(Err(error)) => return Ended::Lost(chain(&error)),
             Err(_) => return Ended::Lost("no answer to LISTEN".to_owned()),
         }
-        let backend = match notify(&client, "SELECT pg_backend_pid()::text", &[]).await {
-            Ok(backend) => backend,
-            Err(why) => return Ended::Lost(why),
-        };
+        let name = random();
         let (mut probes, mut probe_at, mut answer_by) = (0_u64, Instant::now(), None);
         loop {
-            let probe = format!("probe {backend} {probes}");
+            let probe = format!("probe {name} {probes}");
             let payload = tokio::select! {
                 biased;
                 payload = hearing.recv() => match payload {
                     None => return Ended::Lost("the connection ended".to_owned()),
                     Some(payload) if payload == probe => {
                         answer_by = None;
+                        self.pool.dialer().keep_statements();
                         if std::mem::take(&mut self.is_deaf) {
                             info!("hints arrive again");
                         }
@@ -157,25 +157,24 @@ impl Listener {
                     probes += 1;
                     probe_at = Instant::now() + PROBE_INTERVAL;
                     answer_by = Some(Instant::now() + PROBE_TIME_MAX);
-                    format!("probe {backend} {probes}")
+                    format!("probe {name} {probes}")
                 }
                 Some(payload) = self.unsent.recv() => payload,
             };
-            if let Err(why) = notify(&client, NOTIFY, &[CHANNEL, &payload]).await {
-                return Ended::Lost(why);
+            if let Err(fault) = self.send(&payload).await {
+                return Ended::Lost(told(fault));
             }
         }
     }
-}
 
-/// Runs a statement with texts; its first cell, if that is text.
-async fn notify(client: &Client, sql: &str, values: &[&str]) -> Result<String, String> {
-    let values: Vec<_> =
-        values.iter().map(|value| (value as &(dyn ToSql + Sync), Type::TEXT)).collect();
-    let answer = timeout(PROBE_TIME_MAX, client.query_typed(sql, &values)).await;
-    let rows = answer.map_err(|_| "no answer from the server".to_owned())?;
-    let rows = rows.map_err(|error| chain(&error))?;
-    Ok(rows.first().and_then(|row| row.try_get(0).ok()).unwrap_or_default())
+    async fn send(&self, payload: &str) -> Result<(), Fault> {
+        let mut lent = self.pool.lend(Urgency::Ordinary).await?;
+        let sent = lent.session().run(NOTIFY, &[CHANNEL.into(), payload.into()]).await;
+        if sent.as_ref().is_err_and(Fault::is_of_session) {
+            lent.spoil();
+        }
+        sent.map(drop)
+    }
 }
 
 /// As many keys in each as fit.

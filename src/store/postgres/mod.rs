@@ -63,7 +63,7 @@ const TRIES_MAX: u32 = 8;
 
 /// The open database.
 pub struct Postgres {
-    pool: Pool,
+    pool: Arc<Pool>,
     basis: Mutex<Basis>,
     /// By which it notices that the store went back.
     seen: Seen,
@@ -104,7 +104,7 @@ impl Postgres {
     }
 
     async fn open_for(options: PostgresOptions, task: Task) -> Result<Self, PostgresError> {
-        let pool = pool(&options)?;
+        let pool = Arc::new(pool(&options)?);
         let mut lent = pool.lend(Urgency::Probe).await?;
         migrations::migrate(lent.session(), &options.address).await?;
         let mut look = Look {
@@ -127,7 +127,7 @@ impl Postgres {
         let (closed, hints) = (CancellationToken::new(), Arc::new(Hints::new()));
         let listening = TaskTracker::new();
         let notifier = (!options.plain && task == Task::Work).then(|| {
-            let (notifier, listener) = Notifier::new(pool.dialer(), Arc::clone(&hints));
+            let (notifier, listener) = Notifier::new(Arc::clone(&pool), Arc::clone(&hints));
             listening.spawn(listener.run(closed.clone()));
             notifier
         });
@@ -433,7 +433,7 @@ fn again_and_again() -> Fault {
 }
 
 fn stale() -> Fault {
-    let why = "a settle is read as it was before: does a pooler ask a standby?";
+    let why = "a settle is as it was before: the store went back, or a pooler asks a standby";
     Fault::Down(why.to_owned())
 }
 

@@ -1,6 +1,6 @@
 //! The connections of one gateway: a bounded number, each lent to one operation at a time.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -16,7 +16,7 @@ use crate::clock::{Clock, Uptime};
 const RETRY_GAP: Duration = Duration::from_secs(1);
 
 pub(super) struct Pool {
-    dialer: Arc<Dialer>,
+    dialer: Dialer,
     /// The unused connections, the last one used on top.
     idle: Mutex<Vec<Session>>,
     /// One permit per connection.
@@ -51,7 +51,7 @@ impl Pool {
     pub(super) fn new(options: &PostgresOptions) -> Result<Self, String> {
         let connections_max = options.connections_max.max(1);
         Ok(Self {
-            dialer: Arc::new(Dialer::new(options)?),
+            dialer: Dialer::new(options)?,
             idle: Mutex::default(),
             turns: Semaphore::new(usize::try_from(connections_max).unwrap_or(1)),
             connections_max,
@@ -63,8 +63,8 @@ impl Pool {
     }
 
     /// For connections that are not lent.
-    pub(super) fn dialer(&self) -> Arc<Dialer> {
-        Arc::clone(&self.dialer)
+    pub(super) fn dialer(&self) -> &Dialer {
+        &self.dialer
     }
 
     pub(super) async fn lend(&self, urgency: Urgency) -> Result<Lent<'_>, Fault> {
@@ -130,14 +130,20 @@ impl Lent<'_> {
         self.session.as_mut().expect("it is spoilt only at the end")
     }
 
-    /// Closes the connection: what is under way on it is rolled back.
+    /// Closes the connection: what is under way on it is rolled back. If it fell silent, the unused
+    /// ones lead to the same place, and are not tried one after the other.
     pub(super) fn spoil(&mut self) {
-        self.session = None;
+        if self.session.take().is_some_and(|session| session.is_silent()) {
+            self.pool.idle().clear();
+        }
     }
 }
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
+        if self.session.as_ref().is_some_and(Session::is_silent) {
+            self.spoil();
+        }
         if let Some(session) = self.session.take().filter(|session| !session.is_closed()) {
             self.pool.idle().push(session);
         }

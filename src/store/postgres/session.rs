@@ -46,12 +46,14 @@ const LOOK: &str = "
 /// A connection that is set up.
 pub(super) struct Session {
     client: Client,
-    /// Statements that the server has planned, by their text; `None`: it must not keep any.
-    prepared: Option<HashMap<&'static str, Statement>>,
+    /// Statements that the server has planned, by their text.
+    prepared: HashMap<&'static str, Statement>,
+    /// Whether what a session is told stays with it.
+    is_direct: Arc<AtomicBool>,
     /// Set once the server has told that a commit may be lost although it succeeds.
     doubtful: Arc<AtomicBool>,
     /// An answer did not come in time: what comes later must not be taken for another one.
-    is_broken: bool,
+    is_silent: bool,
     /// Whether the server was looked at that is at the other end.
     pub(super) is_looked_at: bool,
 }
@@ -60,7 +62,10 @@ pub(super) struct Session {
 pub(super) struct Dialer {
     config: tokio_postgres::Config,
     tls: Tls,
-    is_plain: bool,
+    /// Whether this gateway is known to talk to the server itself, and not to a pooler that gives
+    /// each transaction another connection. There a statement that was planned can be gone, or be
+    /// another gateway's of the same name.
+    is_direct: Arc<AtomicBool>,
     /// Each drives a connection.
     drivers: TaskTracker,
 }
@@ -73,7 +78,7 @@ impl Dialer {
                 true => Tls::new(options.authorities.clone())?,
                 false => Tls::new(Some(Arc::new(RootCertStore::empty())))?,
             },
-            is_plain: options.plain,
+            is_direct: Arc::default(),
             drivers: TaskTracker::new(),
         })
     }
@@ -96,8 +101,24 @@ impl Dialer {
         })?;
         let doubtful = Arc::new(AtomicBool::new(false));
         self.drivers.spawn(drive(connection, Arc::clone(&doubtful)));
-        let prepared = (!self.is_plain).then(HashMap::new);
-        Ok(Session { client, prepared, doubtful, is_broken: false, is_looked_at: false })
+        Ok(Session {
+            client,
+            prepared: HashMap::new(),
+            is_direct: Arc::clone(&self.is_direct),
+            doubtful,
+            is_silent: false,
+            is_looked_at: false,
+        })
+    }
+
+    /// From now on each session plans a statement once.
+    pub(super) fn keep_statements(&self) {
+        self.is_direct.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on a statement is planned each time.
+    pub(super) fn keep_no_statements(&self) {
+        self.is_direct.store(false, Ordering::Relaxed);
     }
 
     /// A connection that hears notifications, whose payloads it hands on.
@@ -175,7 +196,12 @@ impl Session {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.is_broken || self.client.is_closed()
+        self.is_silent || self.client.is_closed()
+    }
+
+    /// Whether an answer did not come in time.
+    pub(super) fn is_silent(&self) -> bool {
+        self.is_silent
     }
 
     /// Runs one statement, which by itself is one transaction unless a transaction was begun.
@@ -184,19 +210,19 @@ impl Session {
         sql: &'static str,
         values: &[Value<'_>],
     ) -> Result<Vec<Row>, Fault> {
-        let Some(prepared) = &self.prepared else {
+        if !self.is_direct.load(Ordering::Relaxed) {
             let typed = values.iter().map(|value| (value as &(dyn ToSql + Sync), value.kind()));
             let typed = typed.collect::<Vec<_>>();
             return self.answered(|client| client.query_typed(sql, &typed)).await;
-        };
-        let statement = match prepared.get(sql) {
+        }
+        let statement = match self.prepared.get(sql) {
             Some(statement) => statement.clone(),
             None => {
                 let kinds: Vec<Type> = values.iter().map(Value::kind).collect();
                 let planned = self.answered(|client| client.prepare_typed(sql, &kinds)).await;
                 // So far it only was to be planned.
                 let statement = planned.map_err(Fault::before_anything)?;
-                self.prepared.as_mut().map(|prepared| prepared.insert(sql, statement.clone()));
+                self.prepared.insert(sql, statement.clone());
                 statement
             }
         };
@@ -221,10 +247,14 @@ impl Session {
     {
         let answer = timeout(ANSWER_TIME_MAX, ask(&self.client)).await;
         let Ok(answer) = answer else {
-            self.is_broken = true;
+            self.is_silent = true;
             return Err(Fault::Lost(format!("no answer within {} s", ANSWER_TIME_MAX.as_secs())));
         };
-        answer.map_err(|error| Fault::of(&error))
+        let answer = answer.map_err(|error| Fault::of(&error));
+        if answer.as_ref().is_err_and(Fault::is_of_pooler) {
+            self.is_direct.store(false, Ordering::Relaxed);
+        }
+        answer
     }
 
     /// Whether the last commit may be lost although it succeeded.
