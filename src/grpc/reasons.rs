@@ -198,7 +198,8 @@ pub static TABLE: &[Row] = &[
         about: About::Settle,
         rpcs: ENDS,
         outcomes: &[],
-        meaning: "Something of ours may still be on its way to Douyin, or a worker is on the settle.",
+        meaning: "Something of ours may still be on its way to Douyin, or a worker is on the \
+                  settle.",
         meaning_zh: "网关此前发出的请求可能仍在途中，或网关正在处理该分账。",
         advice: "Repeat the same call after the delay in RetryInfo.",
     },
