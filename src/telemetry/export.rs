@@ -94,7 +94,8 @@ impl SpanExporter for Told {
         let spans = batch.len();
         let exported = self.0.export(batch).await;
         if let Err(error) = &exported {
-            limited!(Stranger, WARN, { spans, %error }, "spans were lost: the receiver did not take them");
+            limited!(Stranger, WARN, { spans, %error },
+                "spans were lost: the receiver did not take them");
         }
         exported
     }
