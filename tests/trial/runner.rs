@@ -110,8 +110,8 @@ impl Totals {
     pub fn print(&self) {
         let took_ms = self.took.as_millis().max(1);
         println!(
-            "{} seeds ({} with several gateways) in {} s, {} per second; {} settles, {} commits, {} \
-             crashes, {} hours of virtual time, {} settles left to a person; faults:",
+            "{} seeds ({} with several gateways) in {} s, {} per second; {} settles, {} commits, \
+             {} crashes, {} hours of virtual time, {} settles left to a person; faults:",
             self.seeds,
             self.of_several,
             took_ms / 1_000,
