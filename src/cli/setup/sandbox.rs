@@ -44,13 +44,15 @@ impl Sandbox {
         sim.processing_ms = processing_ms.unwrap_or(sim.processing_ms);
         let simulator = Simulator::start(sim).await.map_err(SetupError::Simulator)?;
         let url = simulator.url();
-        // No balancer has to notice that a sandbox goes away.
+        // No balancer has to notice that a sandbox goes away, and the simulator shows at once what it
+        // took.
         let file = format!(
             "rehearsal = true\ndefault_app = \"{APP_ID}\"\n\
              [server]\ndrain_delay_ms = 0\n\
              callback_addr = \"127.0.0.1:0\"\nadmin_addr = \"127.0.0.1:0\"\n\
              [store]\nsqlite_path = \"data/{DATABASE}\"\n\
              [douyin]\nbase_url = \"{url}\"\n\
+             [settle]\nvisibility_grace_ms = 30_000\n\
              [[apps]]\napp_id = \"{APP_ID}\"\nclient_secret_env = \"{CLIENT_SECRET_VARIABLE}\"\n"
         );
         let environment = environment.with(CLIENT_SECRET_VARIABLE, CLIENT_SECRET);

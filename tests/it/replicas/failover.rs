@@ -187,6 +187,7 @@ async fn fail_over_under_load(seed: u64) {
         replicas: replicas.iter().map(|replica| replica.client.clone()).collect(),
         closing: closing.subscribe(),
     });
+    market.ledger.open().forgets = true;
     let mut callers: JoinSet<()> =
         (0..CALLERS).map(|_| Arc::clone(&market).caller(rng.fork())).collect();
     let mut some = async || tokio::time::sleep(Duration::from_millis(rng.u64(300..2_000))).await;
