@@ -427,7 +427,8 @@ fn no_option_of_serve_takes_a_secret() {
     let (_, help, _) = ran(&mut gateway(&["serve", "--help"], &[]));
     let options: Vec<_> = help.lines().map(str::trim).filter(|l| l.starts_with("--")).collect();
     let names: Vec<_> = options.iter().map(|option| option.split(' ').next().unwrap()).collect();
-    assert_eq!(names, ["--config", "--sandbox", "--fresh", "--grpc-addr", "--data-dir"]);
+    let known = ["--config", "--sandbox", "--fresh", "--scenario", "--grpc-addr", "--data-dir"];
+    assert_eq!(names, known);
 }
 
 #[test]
