@@ -44,7 +44,7 @@ impl Sandbox {
         sim.processing_ms = processing_ms.unwrap_or(sim.processing_ms);
         let simulator = Simulator::start(sim).await.map_err(SetupError::Simulator)?;
         let url = simulator.url();
-        // No balancer has to notice that a sandbox goes away, and the simulator shows at once what it
+        // No balancer has to notice that a sandbox goes away, and the simulator soon shows what it
         // took.
         let file = format!(
             "rehearsal = true\ndefault_app = \"{APP_ID}\"\n\
