@@ -91,9 +91,7 @@ pub fn start(world: &World, replica: usize) {
     }
     let core = Core::build(config, store, Some(transport(world, &process)), clock);
     let core = core.expect("the apps are different ones");
-    if plan.broken != Some(Broken::NoPoller) {
-        core.drive();
-    }
+    core.drive();
     world.say(process.name(), || "starts".to_owned());
     world.slots()[replica].running = Some(Running { process, core, stopping: false });
 }

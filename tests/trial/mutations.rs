@@ -185,13 +185,14 @@ impl Broken {
             | Broken::UnknownIsNotSent
             | Broken::OkForNothing
             | Broken::OtherContent
-            | Broken::NoPoller
             | Broken::StreamRepeats
             | Broken::StreamEndsEarly
             | Broken::StreamInvents
             | Broken::FinalChanges
             | Broken::LeakyStreams
             | Broken::Panics => {}
+            // All else goes on: without its beats a gateway has no budget, and nothing begins.
+            Broken::NoPoller => plan.knobs.poller.turns_max = 0,
             Broken::ForgottenCallbacks => plan.callbacks = true,
         }
         plan
