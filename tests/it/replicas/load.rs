@@ -9,7 +9,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use douyin_sim::NumberFate;
 use fastrand::Rng;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -41,13 +40,7 @@ async fn play(mode: Mode) {
     let seed: u64 = number("KILL_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     println!("REPLICA_KILLS={kills} KILL_SEED={seed} {mode:?}");
     let (began, mut rng) = (Instant::now(), Rng::with_seed(seed));
-    let fleet = Fleet::with(mode, |config| {
-        *config = douyin(seed);
-        // A known defect: where a failed number is free again, one run in three (KILL_SEED=29909,
-        // plain) has a second settle under it, which a late send made some seconds after FAILED.
-        config.choices.number_after_fail = NumberFate::Burned;
-    });
-    let fleet = fleet.await;
+    let fleet = Fleet::with(mode, |config| *config = douyin(seed)).await;
     let ledger = Arc::new(Ledger::default());
     let serving = watch::Sender::new(Vec::new());
     let closing = watch::Sender::new(false);
