@@ -43,6 +43,11 @@ impl Database {
         format!("postgres://postgres@{host},{host}%2Fsocket/postgres")
     }
 
+    /// The folder of its socket.
+    pub fn home(&self) -> &Path {
+        &self.0.home
+    }
+
     /// In order; sessions end.
     pub async fn stop(&self) {
         self.tell("stop").await;
@@ -76,6 +81,11 @@ impl Database {
         self.tell("promote").await;
     }
 
+    /// A PgBouncer in transaction mode; the folder of its socket.
+    pub async fn pooler(&self) -> PathBuf {
+        self.ask("pooler").await.into()
+    }
+
     /// Ends every session of the gateways, and nothing else.
     pub async fn terminate_sessions(&self) {
         self.run(
@@ -94,6 +104,11 @@ impl Database {
     pub async fn text(&self, statement: &str) -> Option<String> {
         let rows = connect(&self.0.home).await.query(statement, &[]).await.unwrap();
         rows.first().and_then(|row| row.get(0))
+    }
+
+    /// A session as another program would open it.
+    pub async fn as_another_program(&self) -> Client {
+        connect(&self.0.home).await
     }
 
     async fn tell(&self, command: &'static str) {

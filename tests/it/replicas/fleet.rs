@@ -52,6 +52,8 @@ pub struct Replica {
 pub struct As {
     /// More keys of `[settle]`, the grace among them.
     pub settle: Option<&'static str>,
+    /// Its way to the database.
+    pub url: Option<String>,
 }
 
 /// How far the time of day of each process is from the machine's. Replicas never compare it, and
@@ -151,6 +153,15 @@ impl Fleet {
         self.file(0, &As::default())
     }
 
+    /// What a gateway says that does not start.
+    pub async fn refused(&self, number: usize) -> String {
+        let mut serve = Command::new(env!("CARGO_BIN_EXE_settlement-gateway"));
+        serve.args(["serve", "--config"]).arg(self.file(number, &As::default()));
+        let ended = serve.env("TEST_SECRET", SECRET).output().await.unwrap();
+        assert!(!ended.status.success());
+        String::from_utf8_lossy(&ended.stderr).into_owned()
+    }
+
     fn file(&self, number: usize, as_what: &As) -> PathBuf {
         let keys = self.dir.path().join("platform.pem");
         std::fs::write(&keys, self.sim.platform_public_key_pem(APP_ID)).unwrap();
@@ -167,7 +178,7 @@ impl Fleet {
              [[apps]]\napp_id = \"{APP_ID}\"\nclient_secret_env = \"TEST_SECRET\"\n\
              requests_per_second = 10_000\nrequests_in_flight = 1_000\n\
              platform_public_keys_file = \"{keys}\"\n",
-            url = self.database.url(),
+            url = as_what.url.clone().unwrap_or_else(|| self.database.url()),
             sim = self.sim.url(),
             settle = as_what.settle.unwrap_or("visibility_grace_ms = 2500\n"),
             keys = keys.display(),
@@ -301,6 +312,21 @@ impl Replica {
             reqwest::get(format!("{}/metrics", self.admin_url)).await.ok()?.text().await.ok()?;
         let line = text.lines().find(|line| line.split(['{', ' ']).next() == Some(name))?;
         line.rsplit(' ').next()?.parse().ok()
+    }
+
+    /// Waits until `/readyz` says so.
+    pub async fn until_ready(&self, ready: bool) {
+        let url = format!("{}/readyz", self.admin_url);
+        let waiting = async {
+            loop {
+                let answer = reqwest::get(&url).await;
+                if answer.is_ok_and(|answer| answer.status().is_success() == ready) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        within(&format!("readiness {ready}"), waiting).await;
     }
 
     pub async fn until_metric(&self, name: &str, value: f64) -> Duration {

@@ -12,5 +12,8 @@ mod fleet;
 mod load;
 mod moves;
 mod outages;
+mod pooler;
+mod proxy;
 mod together;
+mod upgrade;
 mod watchers;

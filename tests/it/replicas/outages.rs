@@ -1,11 +1,13 @@
 //! The database goes away, and comes back.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use douyin_sim::{Gate, Script};
 use settlement_gateway::proto::v1::SettleState;
+use tokio::task::JoinSet;
 
-use super::fleet::{Fleet, MODES};
+use super::fleet::{As, Fleet, MODES, Mode};
+use super::proxy::Proxy;
 use crate::harness::{create_request, details, number, within};
 
 /// How the database goes away.
@@ -84,5 +86,73 @@ async fn an_answer_that_cannot_be_recorded_is_recorded_when_the_database_is_back
         assert_ne!(created.unwrap().state(), SettleState::Submitting);
         assert_eq!(replica.end(&number).await.state(), SettleState::Succeeded);
         fleet.assert_paid_once(&number);
+    }
+}
+
+/// How long a gateway may take to notice that its connections lead nowhere.
+const NOTICED: Duration = Duration::from_secs(10);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_lead_nowhere_are_noticed_and_replaced() {
+    let play = |mode| tokio::spawn(lead_nowhere(mode));
+    for played in MODES.map(play) {
+        played.await.unwrap();
+    }
+}
+
+async fn lead_nowhere(mode: Mode) {
+    let fleet = Fleet::new(mode).await;
+    let proxy = Proxy::before(fleet.database.home()).await;
+    let cut_off = fleet.start_as(0, &As { url: Some(proxy.url()), ..As::default() }).await;
+    let fine = fleet.start(1).await;
+    let deadline = Duration::from_secs(15);
+    // All its connections are in use, and idle after that.
+    let mut many = JoinSet::new();
+    for _ in 0..40 {
+        many.spawn(cut_off.creating(create_request(&number("before")), deadline));
+    }
+    assert!(many.join_all().await.iter().all(Result::is_ok));
+    cut_off.until_ready(true).await;
+    let (sent, gate) = (number("sent"), Gate::new());
+    fleet.sim.script(&sent, vec![Script::Hold(gate.clone())]);
+    cut_off.create_unheard(create_request(&sent));
+    within("the send to arrive", gate.arrived()).await;
+
+    let swallowed = proxy.swallow().await;
+    let began = Instant::now();
+    gate.open();
+    // What was on its way when it began may be in doubt.
+    let first = number("first");
+    let status = cut_off.create(create_request(&first), deadline).await.unwrap_err();
+    let outcome = &details(&status).info.metadata["outcome"];
+    assert!(["not_sent", "unknown"].contains(&outcome.as_str()), "{status:?}");
+    println!("{mode:?}: the first create was answered after {:?}: {outcome}", began.elapsed());
+    assert!(began.elapsed() < NOTICED, "{:?}", began.elapsed());
+    cut_off.until_ready(false).await;
+    println!("{mode:?}: not ready after {:?}", began.elapsed());
+    assert!(began.elapsed() < NOTICED, "{:?}", began.elapsed());
+    for _ in 0..5 {
+        let began = Instant::now();
+        let away = number("away");
+        let status = cut_off.create(create_request(&away), deadline).await.unwrap_err();
+        let info = details(&status).info;
+        assert_eq!(info.metadata["outcome"], "not_sent", "{status:?}");
+        assert_eq!(info.reason, "STORE_UNAVAILABLE", "{status:?}");
+        assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+        assert_eq!(fleet.sim.books().sends(&away), 0);
+    }
+    let beside = number("beside");
+    assert!(fine.create(create_request(&beside), deadline).await.is_ok(), "the other goes on");
+
+    drop(swallowed);
+    let began = Instant::now();
+    cut_off.until_ready(true).await;
+    println!("{mode:?}: ready again after {:?}", began.elapsed());
+    let after = number("after");
+    assert!(cut_off.create(create_request(&after), deadline).await.is_ok());
+    assert!(cut_off.create(create_request(&first), deadline).await.is_ok());
+    for number in [&sent, &first, &beside, &after] {
+        assert_eq!(cut_off.end(number).await.state(), SettleState::Succeeded);
+        fleet.assert_paid_once(number);
     }
 }
