@@ -156,7 +156,7 @@ fn agrees(before: &Record, record: &Record, ending: &Ending) -> bool {
             | Learned::Ended(_),
         ) => return false,
     };
-    let failed = record.evidence.fail_seen.as_ref();
+    let evidence = &record.evidence;
     let fails = |id: &SettleId| {
         shown.iter().any(|it| it.settle_id == *id && it.status == ReportedStatus::Fail)
     };
@@ -164,13 +164,14 @@ fn agrees(before: &Record, record: &Record, ending: &Ending) -> bool {
     let disputed = record.open_contradiction().is_some_and(|claim| !fails(&claim.settle_id));
     let recorded = record.state.settle_id();
     // A settle that Douyin accepted is left only if it failed.
-    let left = |id: &SettleId| recorded.is_none_or(|known| known == id || failed == Some(known));
+    let left =
+        |id: &SettleId| recorded.is_none_or(|known| known == id || evidence.has_failed(known));
     match &ending.end {
         End::Rejected => {
             let unseen = |it: &Report| is_unproven(it) && !is_judged;
             let is_other = |it: &Report| !is_ours(record, it) && !unseen(it);
             // Only a settle of ours leaves Douyin's word for its status in a record like this.
-            let was_shown = failed.is_some() || record.facts.settle_status.is_some();
+            let was_shown = !evidence.failed.is_empty() || record.facts.settle_status.is_some();
             recorded.is_none() && !was_shown && shown.iter().all(is_other)
         }
         End::Succeeded { settle_id } => {
@@ -180,7 +181,7 @@ fn agrees(before: &Record, record: &Record, ending: &Ending) -> bool {
                 ReportedStatus::Init | ReportedStatus::Processing => false,
             };
             let all = all_fit(record, shown, settle_id, is_judged, fits);
-            left(settle_id) && failed != Some(settle_id) && all
+            left(settle_id) && !evidence.has_failed(settle_id) && all
         }
         End::Failed { settle_id } => {
             let fits = |it: &Report| match it.status {

@@ -7,6 +7,9 @@ use super::ids::SettleId;
 use super::permission::{Permission, PermissionId};
 use crate::clock::Timestamp;
 
+/// How many failed settles of one number are remembered.
+const FAILED_MAX: usize = 16;
+
 /// What decides whether a refusal, a FAIL or an empty answer may be believed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Evidence {
@@ -31,8 +34,9 @@ pub struct Evidence {
     /// The last refusal, which did not end the settle because another send was unanswered. In a
     /// record that became another system's: Douyin's answer that the number is taken.
     pub refused: Option<Failure>,
-    /// A settle of ours that Douyin reported as FAIL while another send was unanswered.
-    pub fail_seen: Option<SettleId>,
+    /// Settles of ours that Douyin reported as FAIL while a send was unanswered, the newest last.
+    /// Each may have freed the number for the next one, and has nothing more to say.
+    pub failed: Vec<SettleId>,
     /// The same unlisted number, and how often it came in a row.
     pub unlisted: Option<Unlisted>,
     /// How many empty queries began after the submission window and after the grace.
@@ -51,6 +55,17 @@ impl Evidence {
     /// Whether a send may have taken effect unseen.
     pub fn in_doubt(&self) -> bool {
         !self.open.is_empty() || self.lost > 0
+    }
+
+    /// Whether Douyin reported this settle as FAIL. What it says of it besides is from before.
+    pub fn has_failed(&self, settle_id: &SettleId) -> bool {
+        self.failed.contains(settle_id)
+    }
+
+    pub(super) fn note_failed(&mut self, settle_id: &SettleId) {
+        if !self.has_failed(settle_id) && self.failed.len() < FAILED_MAX {
+            self.failed.push(settle_id.clone());
+        }
     }
 
     /// How long after the last permission a send may leave or be answered.

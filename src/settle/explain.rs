@@ -125,7 +125,7 @@ fn existing(record: &Record, since: Timestamp, known: &Situation<'_>) -> Said {
             .to_owned(),
     ];
     words.extend(unanswered(record));
-    let failed = evidence.fail_seen.is_some();
+    let failed = !evidence.failed.is_empty();
     if !evidence.in_doubt() {
         let end = if failed { "FAILED" } else { "REJECTED" };
         words.push(format!("If no query shows a settle of ours then or later, it becomes {end}."));
@@ -160,7 +160,7 @@ fn processing(record: &Record, known: &Situation<'_>) -> Said {
         );
     }
     let visible = visible_from(evidence, given, policy);
-    let has_failed = evidence.fail_seen.as_ref() == record.state.settle_id();
+    let has_failed = record.state.settle_id().is_some_and(|id| evidence.has_failed(id));
     if !evidence.in_doubt() {
         words.push("The gateway asks until Douyin says SUCCESS or FAIL.".to_owned());
         return (words, None);

@@ -14,7 +14,7 @@ use crate::trace::TraceParent;
 
 /// The version of the rules in this folder. A record written by newer rules is read, and neither
 /// claimed nor rewritten: it may hold evidence that this version would drop.
-pub const RULES: u32 = 3;
+pub const RULES: u32 = 4;
 
 /// One settle, as the store keeps it.
 ///

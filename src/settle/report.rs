@@ -5,7 +5,7 @@ use super::change::{enter, fill, follow, in_doubt, keep_status, stop_sending, ta
 use super::dispute::contradict;
 use super::observation::{Alert, Context, Observation, Scope};
 use super::proof::{Proof, pick, proof};
-use super::record::{Record, Report, ReportedStatus, Source, State, StateKind};
+use super::record::{Contradiction, Record, Report, ReportedStatus, Source, State, StateKind};
 
 /// Judges the settles that Douyin reports, and follows the right one.
 pub(super) fn reported(
@@ -14,7 +14,18 @@ pub(super) fn reported(
     seen: &Observation,
     context: &Context<'_>,
 ) -> Option<Alert> {
-    note_recorded_failure(after, reports);
+    note_failures(after, reports, seen);
+    let alert = judge(after, reports, seen, context);
+    drop_what_failed(after);
+    alert
+}
+
+fn judge(
+    after: &mut Record,
+    reports: &[Report],
+    seen: &Observation,
+    context: &Context<'_>,
+) -> Option<Alert> {
     let report = pick(after, reports)?;
     let proven = proof(after, report);
     let recorded = after.state.settle_id() == Some(&report.settle_id);
@@ -25,11 +36,12 @@ pub(super) fn reported(
         }
         StateKind::Processing => reported_other_settle(after, report, proven),
         StateKind::Succeeded | StateKind::Failed => {
-            let alive = proven == Proof::Ours && report.status != ReportedStatus::Fail;
+            let stale = is_stale(after, report);
+            let alive = proven == Proof::Ours && report.status != ReportedStatus::Fail && !stale;
             match (recorded, alive) {
                 (true, _) => reported_when_final(after, report, seen, context),
                 (false, true) => contradict(after, &report.state(), seen.source, context.now),
-                (false, false) if failed_before(after, report, proven) => None,
+                (false, false) if is_explained(after, report, proven) => None,
                 (false, false) => Some(Alert::ForeignSettle),
             }
         }
@@ -88,17 +100,51 @@ fn is_marked(record: &Record, report: &Report) -> bool {
     sent.is_some() && report.facts.cp_extra.as_deref() == sent
 }
 
-/// Remembers a FAIL of the recorded settle that may not end it yet: a second settle of ours may
-/// have taken the freed number.
-fn note_recorded_failure(after: &mut Record, reports: &[Report]) {
-    let State::Processing { settle_id } = &after.state else {
-        return;
-    };
-    let failed =
-        |report: &Report| report.settle_id == *settle_id && report.status == ReportedStatus::Fail;
-    if after.evidence.in_doubt() && reports.iter().any(failed) {
-        after.evidence.fail_seen = Some(settle_id.clone());
+/// Remembers which settles of ours have failed: a FAIL of the recorded one may not end it yet,
+/// because a second one may have taken the freed number, and words from before the FAIL may still
+/// come.
+fn note_failures(after: &mut Record, reports: &[Report], seen: &Observation) {
+    for report in reports.iter().filter(|report| report.status == ReportedStatus::Fail) {
+        let claim = after.open_contradiction();
+        let is_claimed = claim.is_some_and(|claim| claim.settle_id == report.settle_id);
+        if !after.evidence.in_doubt() && !is_claimed {
+            continue;
+        }
+        let is_noted = match (&after.state, after.state.settle_id() == Some(&report.settle_id)) {
+            (State::Processing { .. }, true) => true,
+            (_, true) => false,
+            // What a callback shows without our mark, a query decides.
+            (_, false) => {
+                let is_told = seen.source != Source::Callback || is_marked(after, report);
+                is_told && proof(after, report) == Proof::Ours
+            }
+        };
+        if is_noted {
+            after.evidence.note_failed(&report.settle_id);
+        }
     }
+}
+
+/// A second settle that was alive and has failed contradicts the end of the recorded one no more.
+fn drop_what_failed(after: &mut Record) {
+    let recorded = after.state.settle_id();
+    let is_over = |claim: &Contradiction| {
+        claim.claimed == StateKind::Processing
+            && recorded != Some(&claim.settle_id)
+            && after.evidence.has_failed(&claim.settle_id)
+    };
+    if after.is_final() && after.open_contradiction().is_some_and(is_over) {
+        after.contradiction = None;
+    }
+}
+
+/// Whether the settle is known to have failed, and this is a word from before.
+fn is_stale(record: &Record, report: &Report) -> bool {
+    let is_final = match report.status {
+        ReportedStatus::Init | ReportedStatus::Processing | ReportedStatus::Unlisted => false,
+        ReportedStatus::Success | ReportedStatus::Fail => true,
+    };
+    !is_final && record.evidence.has_failed(&report.settle_id)
 }
 
 fn reported_while_submitting(
@@ -112,7 +158,6 @@ fn reported_while_submitting(
         ReportedStatus::Fail if !in_doubt(after, seen, context) => {}
         ReportedStatus::Fail => {
             stop_sending(after, context.now);
-            after.evidence.fail_seen = Some(report.settle_id.clone());
             return None;
         }
         ReportedStatus::Unlisted => {
@@ -142,26 +187,26 @@ fn reported_while_processing(
 /// A report of another settle than the recorded one. It is followed only if the recorded one failed
 /// and this one is proven ours.
 fn reported_other_settle(after: &mut Record, report: &Report, proven: Proof) -> Option<Alert> {
-    let failed = after.evidence.fail_seen.as_ref() == after.state.settle_id();
+    let failed = after.state.settle_id().is_some_and(|id| after.evidence.has_failed(id));
     let alive = match report.status {
-        ReportedStatus::Init | ReportedStatus::Processing | ReportedStatus::Success => true,
+        ReportedStatus::Init | ReportedStatus::Processing => !is_stale(after, report),
+        ReportedStatus::Success => true,
         ReportedStatus::Fail | ReportedStatus::Unlisted => false,
     };
     if failed && alive && proven == Proof::Ours {
         follow(after, report.state());
         return fill(after, &report.lasting_facts());
     }
-    // The failed settle that the record left is known.
-    let left = after.evidence.fail_seen.as_ref() == Some(&report.settle_id) && !alive;
-    let ours = left || failed_before(after, report, proven);
-    if ours { None } else { Some(Alert::ForeignSettle) }
+    if is_explained(after, report, proven) { None } else { Some(Alert::ForeignSettle) }
 }
 
-/// Whether an unanswered send of ours explains this settle: it failed and freed the number for the
-/// recorded one.
-fn failed_before(after: &Record, report: &Report, proven: Proof) -> bool {
-    let failed = report.status == ReportedStatus::Fail;
-    failed && proven == Proof::Ours && after.evidence.in_doubt()
+/// Whether no person need look at this settle, which does not live: an unanswered send of ours
+/// explains it, or it is known.
+fn is_explained(after: &Record, report: &Report, proven: Proof) -> bool {
+    let fails = report.status == ReportedStatus::Fail;
+    let ours = proven == Proof::Ours && after.evidence.in_doubt();
+    let known = after.evidence.has_failed(&report.settle_id);
+    fails && (ours || known) || is_stale(after, report)
 }
 
 fn reported_when_final(

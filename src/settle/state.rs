@@ -154,12 +154,13 @@ fn accepted(
         {
             fill(after, &facts)
         }
-        State::Processing { settle_id } if after.evidence.fail_seen.as_ref() == Some(settle_id) => {
+        // A late acceptance of a settle that failed.
+        _ if after.evidence.has_failed(&ids.settle_id) => None,
+        // The recorded one has failed, or this would be a second acceptance.
+        State::Processing { .. } => {
             follow(after, accepted);
             fill(after, &facts)
         }
-        // A late acceptance of the settle that failed. The record follows the other one already.
-        State::Processing { .. } => None,
         State::Succeeded { .. } | State::Failed { .. } => {
             contradict(after, &accepted, seen.source, context.now)
         }
@@ -173,8 +174,8 @@ fn is_second_acceptance(record: &Record, ids: &AcceptedIds) -> bool {
     let State::Processing { settle_id } = &record.state else {
         return false;
     };
-    let failed = record.evidence.fail_seen.as_ref();
-    *settle_id != ids.settle_id && failed != Some(settle_id) && failed != Some(&ids.settle_id)
+    let failed = |id| record.evidence.has_failed(id);
+    *settle_id != ids.settle_id && !failed(settle_id) && !failed(&ids.settle_id)
 }
 
 /// A refusal ends the settle only if no other send is unanswered: 23112 to a re-send may mean that
@@ -298,7 +299,7 @@ fn elsewhere(after: &mut Record, seen: &Observation, context: &Context<'_>) -> O
 /// refusal, else the taken number. Otherwise it stays for an operator.
 fn exists_but_absent(after: &mut Record, after_grace: bool) -> Option<Alert> {
     if !after.evidence.in_doubt() && after_grace {
-        if let Some(settle_id) = after.evidence.fail_seen.clone() {
+        if let Some(settle_id) = after.evidence.failed.last().cloned() {
             enter(after, State::Failed { settle_id });
         } else {
             let taken = after.last_error.take().filter(says_taken);

@@ -185,7 +185,7 @@ fn waits_for_its_operator(record: &Record, known: &Circumstances<'_>) -> bool {
 /// A doubt that the grace would end, if the grace proved anything.
 fn lasting_doubt(record: &Record, known: &Circumstances<'_>) -> Option<Stuck> {
     let evidence = &record.evidence;
-    let waits = evidence.refused.is_some() || evidence.fail_seen.is_some();
+    let waits = evidence.refused.is_some() || !evidence.failed.is_empty();
     let proves = known.policy.grace_proves;
     let is_stuck = !proves && evidence.in_doubt() && waits && known.is_visible(record);
     is_stuck.then_some(Stuck::Doubt)

@@ -180,8 +180,11 @@ struct EvidenceJson<'a> {
     exists_seen_ms: Option<i64>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     refused: Option<FailureJson<'a>>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    /// Rules before 4 remembered one.
+    #[serde(borrow, default, skip_serializing)]
     fail_seen: Text<'a>,
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    failed: Vec<Cow<'a, str>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     unlisted: Option<UnlistedJson<'a>>,
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -209,7 +212,8 @@ impl Stored for Evidence {
             stop_confirmed: self.stop_confirmed,
             exists_seen_ms: self.exists_seen.map(Timestamp::as_ms),
             refused: self.refused.as_ref().map(FailureJson::from),
-            fail_seen: self.fail_seen.as_ref().and_then(|id| text(id.as_str())),
+            fail_seen: None,
+            failed: self.failed.iter().map(|id| Cow::Borrowed(id.as_str())).collect(),
             unlisted: self.unlisted.as_ref().map(|unlisted| UnlistedJson {
                 failure: FailureJson::from(&unlisted.failure),
                 times: unlisted.times,
@@ -230,7 +234,9 @@ impl Stored for Evidence {
             stop_confirmed: stored.stop_confirmed,
             exists_seen: stored.exists_seen_ms.map(Timestamp::from_ms),
             refused: stored.refused.map(Failure::from),
-            fail_seen: name(stored.fail_seen, SettleId::parse)?,
+            failed: (stored.fail_seen.into_iter().chain(stored.failed))
+                .map(|id| SettleId::parse(&*id).ok())
+                .collect::<Option<_>>()?,
             unlisted: stored.unlisted.map(|unlisted| Unlisted {
                 failure: Failure::from(unlisted.failure),
                 times: unlisted.times,
@@ -467,5 +473,19 @@ impl Stored for HistoryEntry {
             why: name(stored.why, Why::parse)?,
             time: Timestamp::from_ms(stored.time_ms),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_of_rules_before_4_names_one_failed_settle() {
+        let failed = SettleId::parse("ots1").unwrap();
+        let read = Evidence::from_json(r#"{"lost":1,"fail_seen":"ots1"}"#).unwrap();
+        assert_eq!(read, Evidence { lost: 1, failed: vec![failed], ..Evidence::default() });
+        let json = r#"{"failed":["ots1","ots2"]}"#;
+        assert_eq!(Evidence::from_json(json).unwrap().to_json(), json);
     }
 }

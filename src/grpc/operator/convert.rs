@@ -223,7 +223,7 @@ fn evidence(record: &Record, attempts: u32) -> v1::SettleEvidence {
         last_send_time: evidence.last_permission.map(|permission| time(permission.time)),
         exists_since: evidence.exists_seen.map(time),
         refused: evidence.refused.as_ref().map(|failure| settle_error(failure, Outcome::Unknown)),
-        failed_settle_id: evidence.fail_seen.as_ref().map(SettleId::to_string),
+        failed_settle_id: evidence.failed.last().map(SettleId::to_string),
         unlisted: unlisted.map(|seen| settle_error(&seen.failure, Outcome::Unknown)),
         unlisted_times: unlisted.map_or(0, |seen| count(seen.times)),
         set_back: evidence.set_back,

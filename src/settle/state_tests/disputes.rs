@@ -293,3 +293,42 @@ fn only_a_record_under_douyins_own_number_can_be_merged() {
     let named = Record::adopted(Play::recorded().record.key, &report, at(0));
     assert!(!can_be_merged(&named));
 }
+
+/// Our first send was accepted unseen and failed; the second one took the freed number.
+#[test]
+fn words_from_before_a_known_fail_contradict_nothing() {
+    let both =
+        |first, second| query(GRACE_OVER, found([ours("ots1", first), ours("ots2", second)]));
+    for end in [ReportedStatus::Success, ReportedStatus::Fail] {
+        let mut play = Play::of(&submitting(2));
+        play.sees(&[both(ReportedStatus::Fail, end)]);
+        assert!(play.record.is_final(), "{end:?}");
+        for late in [ReportedStatus::Init, ReportedStatus::Processing, ReportedStatus::Fail] {
+            let before = play.record.clone();
+            let other =
+                if play.record.state.settle_id() == Some(&id("ots1")) { "ots2" } else { "ots1" };
+            assert_eq!(play.see(&callback(ours(other, late))), None, "{end:?} {late:?}");
+            assert_eq!(play.record, before);
+        }
+        // That money moved after a FAIL is another matter.
+        let paid = callback(ours("ots1", ReportedStatus::Success));
+        assert_eq!(play.see(&paid), Some(Alert::Contradiction), "{end:?}");
+    }
+}
+
+/// No query had shown the first one before its late word came.
+#[test]
+fn a_contradiction_is_over_when_douyin_shows_that_the_other_settle_failed() {
+    let mut play = Play::of(&processing(1));
+    play.sees(&[callback(ours("ots1", ReportedStatus::Success))]);
+    let late = callback(ours("ots0", ReportedStatus::Processing));
+    assert_eq!(play.see(&late), Some(Alert::Contradiction));
+    assert!(play.record.owes_a_query());
+    let revision = play.record.revision;
+    let both = [ours("ots0", ReportedStatus::Fail), ours("ots1", ReportedStatus::Success)];
+    play.sees(&[query(0, found(both))]);
+    assert_eq!(play.record.contradiction, None);
+    assert_eq!(play.record.revision, revision + 1, "its watchers learn it");
+    assert!(!play.record.owes_a_query());
+    assert_eq!(play.see(&late), None);
+}

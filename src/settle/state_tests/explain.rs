@@ -22,10 +22,10 @@ fn refused_in_doubt() -> Record {
 }
 
 /// Submitting, and Douyin reported a FAIL while a send had no answer.
-fn fail_seen() -> Record {
+fn one_failed() -> Record {
     let mut play = Play::of(&submitting(1));
     play.sees(&[query(1, found([ours("ots1", ReportedStatus::Fail)]))]);
-    assert_eq!(play.record.evidence.fail_seen, Some(id("ots1")));
+    assert_eq!(play.record.evidence.failed, [id("ots1")]);
     play.record
 }
 
@@ -46,7 +46,7 @@ fn the_moment_that_is_told_is_the_one_from_which_a_query_decides() {
         (refused_in_doubt(), at(1), Learned::Absent, StateKind::Rejected),
         (submitting_exists(0), at(1), Learned::Absent, StateKind::Rejected),
         (over, at(WINDOW_END), Learned::Absent, StateKind::Rejected),
-        (fail_seen(), at(1), fail(), StateKind::Failed),
+        (one_failed(), at(1), fail(), StateKind::Failed),
         (processing(1), at(1), fail(), StateKind::Failed),
         (perhaps_failed(), at(1), fail(), StateKind::Failed),
     ];

@@ -27,6 +27,8 @@ enum Never {
     ShownForAnother,
     /// I5: a state in which no settle at Douyin is.
     Misreported,
+    /// I5F: FAILED contradicts a settle that has failed too.
+    FalselyDisputed,
     /// I6: a final state was left.
     FinalLeft,
     /// I7: a settle that is not final has no due row.
@@ -203,6 +205,7 @@ fn broken(world: &World) -> Vec<Never> {
         At::Succeeded(_) => settle.is_none_or(|settle| settle.status != Status::Success),
         At::Failed(_) => settle.is_none_or(|settle| settle.status != Status::Fail),
     };
+    let is_failed = matches!(row.state, At::Failed(_));
     let strangers = settle.is_some_and(|settle| settle.owner == Owner::Stranger);
     let rejected = row.state == At::Rejected || world.told == Some(Told::Rejected);
     [
@@ -212,6 +215,7 @@ fn broken(world: &World) -> Vec<Never> {
         (Never::StrangersButAlive, world.told == Some(Told::OtherSystems) && alive_ours),
         (Never::ShownForAnother, !row.platform && strangers),
         (Never::Misreported, misreported),
+        (Never::FalselyDisputed, is_failed && row.contradicted.is_some()),
         (Never::Forgotten, row.is_open() && !world.due),
     ]
     .into_iter()
@@ -397,6 +401,17 @@ fn every_rule_about_time_and_clocks_left_out_is_noticed() {
     expect_broken(Broken::FullMemoryProves, Rules { full_memory: true, ..TWO }, &accident);
     let timeouts = [TIMEOUT, LONG_TIMEOUT];
     expect_broken(Broken::OwnTimeout, Rules { timeouts, ..TWO_ONCE }, &accident);
+}
+
+#[test]
+fn nor_with_callbacks_that_come_after_the_end_of_what_they_tell() {
+    expect_nothing_broken(Rules { stale: true, ..ALONE });
+}
+
+#[test]
+fn a_fail_that_is_forgotten_at_the_end_is_noticed() {
+    let rules = Rules { stale: true, ..ALONE };
+    expect_broken(Broken::FailuresAreForgotten, rules, &[Never::FalselyDisputed]);
 }
 
 #[test]

@@ -76,11 +76,13 @@ impl World {
                 become_(Event::Fails(settle_id), Settle { status: Status::Fail, ..settle });
             } else {
                 let news = News::Callback(settle_id, settle.owner, settle.status);
-                let seen = self.compared(0, &rules);
-                let world = gateway.learn(&seen, news, Lease::Lost, 0, Turn::POLLER);
-                if world != *self {
-                    out.push((Event::Callback(settle_id), true, world));
-                }
+                self.calls_back(news, gateway, out);
+            }
+        }
+        if rules.stale {
+            for (settle, settle_id) in self.settles.iter().flatten().zip(0..) {
+                let news = News::Callback(settle_id, settle.owner, Status::Processing);
+                self.calls_back(news, gateway, out);
             }
         }
         let failed = |settle: &Settle| rules.fail_frees && settle.status == Status::Fail;
@@ -94,6 +96,14 @@ impl World {
             let (mut world, _) = self.taken_by(place, Owner::Stranger);
             world.stranger_came = true;
             out.push((Event::StrangerTakesTheNumber, false, world));
+        }
+    }
+
+    fn calls_back(&self, news: News, gateway: &mut Gateway, out: &mut Vec<Step>) {
+        let seen = self.compared(0, &gateway.rules);
+        let world = gateway.learn(&seen, news, Lease::Lost, 0, Turn::POLLER);
+        if world != *self {
+            out.push((Event::Callback(news), true, world));
         }
     }
 

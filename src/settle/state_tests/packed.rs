@@ -3,7 +3,7 @@
 
 use super::super::step::Last;
 use super::decisions::{NOT_BEGUN, given_by, milliseconds, place, process_id};
-use super::setting::{Apart, Begun, Broken, EXISTS_ABSENT, GRACE, Rules, Told};
+use super::setting::{Apart, Begun, Broken, EXISTS_ABSENT, GRACE, Rules, SETTLES, Told};
 use super::world;
 use super::*;
 
@@ -25,10 +25,11 @@ pub(super) struct Packed {
     pub confirmed: bool,
     pub exists: bool,
     pub refused: bool,
-    fail_seen: Option<u8>,
+    failed: [bool; SETTLES],
     unlisted: u8,
     pub empties: u8,
-    contradicted: bool,
+    /// Another settle that Douyin calls alive.
+    pub contradicted: Option<u8>,
 }
 
 /// A state with the id of its settle.
@@ -211,8 +212,19 @@ impl Packed {
         }
     }
 
+    /// Whether a worker looks at it.
+    pub(super) fn is_asked_about(&self) -> bool {
+        self.is_open() || self.contradicted.is_some()
+    }
+
     /// Drops evidence that no rule reads any more.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn forget(&mut self, rules: &Rules) {
+        if !self.is_open() && !rules.stale {
+            (self.failed, self.contradicted) = ([false; SETTLES], None);
+        }
+        if self.is_final() && rules.broken == Broken::FailuresAreForgotten {
+            self.failed = [false; SETTLES];
+        }
         if !self.is_submitting() {
             self.exists = false;
             self.refused = false;
@@ -220,7 +232,6 @@ impl Packed {
             self.empties = 0;
         }
         if !self.is_open() {
-            self.fail_seen = None;
             self.lost = self.state == At::Rejected && self.in_doubt();
             (self.open, self.stale) = ([false; 2], [false; 2]);
             self.set_back = false;
@@ -268,13 +279,13 @@ impl Packed {
             confirmed: evidence.stop_confirmed,
             exists: evidence.exists_seen.is_some(),
             refused: evidence.refused.is_some(),
-            fail_seen: evidence.fail_seen.as_ref().map(number),
+            failed: [0, 1].map(|id| evidence.has_failed(&numbered(id))),
             unlisted: evidence
                 .unlisted
                 .as_ref()
                 .map_or(0, |last| u8::try_from(last.times).unwrap()),
             empties: u8::try_from(evidence.empties_after_expiry).unwrap(),
-            contradicted: record.contradiction.is_some(),
+            contradicted: record.contradiction.as_ref().map(|claim| number(&claim.settle_id)),
         }
     }
 
@@ -291,20 +302,20 @@ impl Packed {
         };
         let mut request = request(rules.mark);
         request.submit_before = moment(NOW + i64::from(!begun.after_window));
-        let contradiction = Contradiction {
+        let contradiction = self.contradicted.map(|settle_id| Contradiction {
             claimed: StateKind::Processing,
-            settle_id: numbered(0),
+            settle_id: numbered(settle_id),
             source: Source::Create,
             time: moment(NOW),
             resolved: None,
-        };
+        });
         let first = permission(process_id(0), 0, moment(NOW));
         let mut record = Record::submitted(key(), request, first);
         if self.platform {
             record.origin = Origin::Platform;
         }
         record.state = state;
-        record.contradiction = self.contradicted.then_some(contradiction);
+        record.contradiction = contradiction;
         let evidence = &mut record.evidence;
         evidence.open.clear();
         for (number, whose) in self.permissions(rules) {
@@ -328,7 +339,8 @@ impl Packed {
         }
         evidence.exists_seen = self.exists.then(|| past(EXISTS_ABSENT, begun.after_exists));
         evidence.refused = self.refused.then(no_money);
-        evidence.fail_seen = self.fail_seen.map(numbered);
+        let failed = (0_u8..).zip(self.failed).filter_map(|(id, failed)| failed.then_some(id));
+        evidence.failed = failed.map(numbered).collect();
         let failure = failure(Reason::DouyinError, 99);
         let times = self.unlisted.into();
         evidence.unlisted = (self.unlisted > 0).then_some(Unlisted { failure, times });

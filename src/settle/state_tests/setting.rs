@@ -50,6 +50,8 @@ pub(super) struct Rules {
     /// Neither the server nor an operator says that it went back. Only a process that saw a newer
     /// row can notice it.
     pub unsaid: bool,
+    /// A callback may tell of a settle as it was before its end.
+    pub stale: bool,
     pub grace_proves: bool,
     /// An operator may stop sending, and end the settle with what is true at Douyin.
     pub operator: bool,
@@ -130,6 +132,8 @@ pub(super) enum Broken {
     GoesBackWithoutALostSend,
     /// After the store went back, a create that is not recorded counts as never sent.
     RepeatsAreNew,
+    /// Only the last settle that failed is remembered, and only until the end.
+    FailuresAreForgotten,
     /// An operator ends a settle that may still be sent.
     EndsUnstopped,
     /// An operator ends a settle before the grace is over.
@@ -156,6 +160,7 @@ pub(super) const FULL: Rules = Rules {
     twice: false,
     goes_back: false,
     unsaid: false,
+    stale: false,
     grace_proves: true,
     operator: false,
     asked_early: false,
@@ -258,7 +263,7 @@ pub(super) enum Event {
     BecomesVisible(u8),
     Succeeds(u8),
     Fails(u8),
-    Callback(u8),
+    Callback(News),
     StrangerTakesTheNumber,
     AMomentPasses,
     /// The first process's clock stands still.

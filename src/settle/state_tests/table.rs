@@ -205,7 +205,7 @@ fn reported_fail_ends_it_only_if_no_send_is_unanswered() {
     on(submitting_exists(1), seen).gives(In::Submitting, Quietly, None);
     on(processing(0), seen).gives(In::Failed, Visible, None);
     let after = on(processing(1), seen).gives(In::Processing, Quietly, None);
-    assert_eq!(after.evidence.fail_seen, Some(id("ots1")));
+    assert_eq!(after.evidence.failed, [id("ots1")]);
     let after = on(succeeded(), seen).gives(In::Succeeded, Visible, Some(Alert::Contradiction));
     assert_eq!(after.contradiction.unwrap().claimed, In::Failed);
     on(failed(), seen).gives(In::Failed, Nothing, None);

@@ -138,7 +138,7 @@ impl World {
 
     /// A lease may run out at any moment. Then its worker has lost it.
     fn claims(&self, rules: &Rules, out: &mut Vec<Step>) {
-        if !self.row.is_open() || !self.due {
+        if !self.row.is_asked_about() || !self.due {
             return;
         }
         let free = (0..2).filter(|worker| self.workers[*worker].doing == Doing::Nothing);
@@ -406,10 +406,10 @@ impl World {
                 }
             }
         }
-        self.row.forget();
+        self.row.forget(rules);
         let row = &self.row;
         for worker in &mut self.workers {
-            let over = !row.is_open() || !worker.leased && !fenceless;
+            let over = !row.is_asked_about() || !worker.leased && !fenceless;
             if worker.doing == Doing::Nothing || worker.doing == Doing::Deciding && over {
                 *worker = IDLE;
             }
@@ -439,7 +439,7 @@ impl World {
             }
         }
         if !row.is_open() {
-            self.due = false;
+            self.due &= row.is_asked_about();
             self.operator = None;
         }
     }
@@ -453,7 +453,8 @@ impl World {
     /// An end: the caller knows what to do, or the settle waits for an operator as documented.
     pub(super) fn has_ended(&self, rules: &Rules) -> bool {
         if !self.row.is_open() {
-            return !self.row.platform || self.told.is_some();
+            let is_told = !self.row.platform || self.told.is_some();
+            return is_told && self.row.contradicted.is_none();
         }
         let known = self.known.contains(&Some(rules.old()));
         let in_doubt = self.row.in_doubt() && known && self.is_quiet();

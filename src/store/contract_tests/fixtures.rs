@@ -142,7 +142,7 @@ pub(in crate::store) fn full_evidence() -> Evidence {
         stop_confirmed: true,
         exists_seen: Some(after_ms(2)),
         refused: Some(failure(23112)),
-        fail_seen: Some(settle_id("ots-failed")),
+        failed: vec![settle_id("ots-failed")],
         unlisted: Some(Unlisted { failure: failure(99_999), times: u32::MAX }),
         empties_after_expiry: 2,
         last_counted: Some(after_ms(4)),
