@@ -18,7 +18,7 @@ use tracing::{Level, Subscriber, warn};
 use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::FilterExt as _;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::layer::Layer as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -119,8 +119,18 @@ fn subscriber(
     };
     let mut layers = vec![lines.with_filter(filter.and(Libraries::default())).boxed()];
     layers.extend(tracer.map(|tracer| {
-        let spans = OpenTelemetryLayer::new(tracer).with_location(false).with_threads(false);
-        spans.with_filter(Targets::new().with_target(libraries::OURS, Level::INFO)).boxed()
+        // What would be done each time that a span is entered: a create enters its spans dozens of
+        // times, and nothing here reads the context or the times.
+        let spans = OpenTelemetryLayer::new(tracer)
+            .with_context_activation(false)
+            .with_tracked_inactivity(false)
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false);
+        let ours = Targets::new().with_target(libraries::OURS, Level::INFO);
+        // What happens in a span is in the log, with the id of the trace.
+        let is_span = filter_fn(|about| about.is_span()).with_max_level_hint(Level::INFO);
+        spans.with_filter(ours.and(is_span)).boxed()
     }));
     tracing_subscriber::registry().with(layers)
 }

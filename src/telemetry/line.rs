@@ -22,6 +22,10 @@ pub(super) struct Line;
 /// `"name":value`. There is no line break in a value, because JSON escapes it.
 pub(super) struct Pairs;
 
+/// Room for most lines and their pairs.
+const LINE_BYTES: usize = 1024;
+const PAIRS: usize = 24;
+
 /// What happened, as the name of its pair.
 const MESSAGE: &str = "\"message\"";
 
@@ -35,7 +39,7 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut text = String::new();
+        let mut text = String::with_capacity(LINE_BYTES);
         Pairs.format_fields(Writer::new(&mut text), event)?;
         let mut spans = Vec::new();
         for span in context.event_scope().into_iter().flatten() {
@@ -50,19 +54,25 @@ where
             spans.reverse();
             writeln!(text, "\"spans\":{}", Value::from(spans))?;
         }
-        let mut pairs: Vec<_> = text.lines().filter_map(|pair| pair.split_once(':')).collect();
+        let mut pairs = Vec::with_capacity(PAIRS);
+        pairs.extend(text.lines().filter_map(|pair| pair.split_once(':')));
         // Of two with one name the first stays.
         pairs.sort_by_key(|(name, _)| *name);
         pairs.dedup_by_key(|(name, _)| *name);
-        let (message, others): (Vec<_>, _) =
-            pairs.into_iter().partition(|(name, _)| *name == MESSAGE);
+        let is_message = |(name, _): &&(&str, &str)| *name == MESSAGE;
         let about = event.metadata();
         writer.write_str("{\"timestamp\":\"")?;
         SystemTime.format_time(&mut writer)?;
-        write!(writer, "\",\"level\":\"{}\"", about.level())?;
-        message.iter().try_for_each(|(name, text)| write!(writer, ",{name}:{text}"))?;
-        write!(writer, ",\"target\":\"{}\"", about.target())?;
-        others.iter().try_for_each(|(name, value)| write!(writer, ",{name}:{value}"))?;
+        writer.write_str("\",\"level\":\"")?;
+        writer.write_str(about.level().as_str())?;
+        writer.write_char('"')?;
+        let mut add = |(name, value): &(&str, &str)| {
+            [",", name, ":", value].into_iter().try_for_each(|part| writer.write_str(part))
+        };
+        pairs.iter().filter(is_message).try_for_each(&mut add)?;
+        let target = quoted(about.target()).to_string();
+        add(&("\"target\"", &target))?;
+        pairs.iter().filter(|pair| !is_message(pair)).try_for_each(add)?;
         writer.write_str("}\n")
     }
 }
@@ -83,6 +93,19 @@ impl<'writer> FormatFields<'writer> for Pairs {
     }
 }
 
+/// A text as JSON. Most have nothing to escape.
+fn quoted(text: &str) -> impl Display {
+    let is_plain = text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\');
+    fmt::from_fn(move |to| match is_plain {
+        true => {
+            to.write_char('"')?;
+            to.write_str(text)?;
+            to.write_char('"')
+        }
+        false => Display::fmt(&Value::from(text), to),
+    })
+}
+
 struct Rendering<'writer> {
     to: Writer<'writer>,
     done: fmt::Result,
@@ -98,11 +121,11 @@ impl Rendering<'_> {
 
 impl Visit for Rendering<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.add(field, Value::from(format!("{value:?}")));
+        self.add(field, quoted(&format!("{value:?}")));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.add(field, Value::from(value));
+        self.add(field, quoted(value));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
