@@ -6,8 +6,10 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::choices::{Choices, Envelope, Informing, LogIdPlace};
+use super::choices::{Choices, Envelope, GuaranteedNames, Informing, LogIdPlace};
+use super::endpoint::{Endpoint, Route};
 use super::odd;
+use super::systems::Shell;
 
 /// A complete HTTP answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,15 +27,17 @@ pub(super) struct Refusal {
     pub(super) err_no: i64,
     /// Follows the documented text, for a person who reads the answer.
     pub(super) detail: String,
+    /// The fields that stand beside the error, if there are any.
+    pub(super) beside: Option<Value>,
 }
 
 impl Refusal {
     pub(super) fn new(err_no: i64) -> Self {
-        Self { err_no, detail: String::new() }
+        Self { err_no, detail: String::new(), beside: None }
     }
 
     pub(super) fn with(err_no: i64, detail: impl Into<String>) -> Self {
-        Self { err_no, detail: detail.into() }
+        Self { err_no, detail: detail.into(), beside: None }
     }
 
     /// The documented text, and the detail.
@@ -46,15 +50,16 @@ impl Refusal {
 /// Turns results into answers. One per request, because each answer has a log id of its own.
 pub(super) struct Writer<'a> {
     pub(super) choices: &'a Choices,
+    pub(super) route: Route,
     pub(super) log_id: String,
     pub(super) now_ms: u64,
 }
 
 impl Writer<'_> {
-    /// The answer of settle_create or settle_query: `data`, or why it is refused.
+    /// The answer of any other call: what it carries, or why it is refused.
     pub(super) fn settlement(self, result: Result<Value, Refusal>) -> Answer {
         match result {
-            Ok(data) => self.success(data),
+            Ok(data) => self.success(Some(data)),
             Err(refusal) => self.refusal(&refusal),
         }
     }
@@ -75,62 +80,102 @@ impl Writer<'_> {
         self.json(StatusCode::OK, &body)
     }
 
-    /// Success always has trade_basic's own form, which is documented. Only its text key varies.
-    fn success(self, data: Value) -> Answer {
-        let mut body = json!({ "err_no": 0, "data": data });
-        let text_key = match self.choices.business_envelope {
-            Envelope::ErrTips => "err_tips",
-            Envelope::ErrMsg | Envelope::Extra | Envelope::DataMessage | Envelope::ErrorMessage => {
-                "err_msg"
-            }
+    /// Success always has the system's own form, which is documented. Only the general system's
+    /// text key varies. `None`: without the thing that was asked for.
+    pub(super) fn success(self, data: Option<Value>) -> Answer {
+        let shell = self.route.reading().shell;
+        let mut body = match (shell, data) {
+            (Shell::Beside, Some(fields)) => fields,
+            (Shell::Beside, None) => json!({}),
+            (Shell::ErrMsg | Shell::ErrTips | Shell::Extra, Some(data)) => json!({ "data": data }),
+            (Shell::ErrMsg | Shell::ErrTips | Shell::Extra, None) => json!({}),
         };
-        body[text_key] = json!("");
-        self.put_log_id(&mut body, "log_id");
+        match shell {
+            Shell::ErrMsg => {
+                let err_tips = self.choices.business_envelope == Envelope::ErrTips;
+                body[if err_tips { "err_tips" } else { "err_msg" }] = json!("");
+                body["err_no"] = json!(0);
+                self.put_log_id(&mut body, "log_id");
+            }
+            Shell::ErrTips | Shell::Beside => {
+                let [number, text] = self.flat_names();
+                body[text] = json!("success");
+                body[number] = json!(0);
+            }
+            Shell::Extra => body["extra"] = self.extra_of((0, "success"), (0, "success")),
+        }
         self.json(StatusCode::OK, &body)
     }
 
     pub(super) fn refusal(self, refusal: &Refusal) -> Answer {
+        let shell = self.route.reading().shell;
         let (status, envelope) = match Layer::of(refusal.err_no) {
             Layer::Settlement => (self.choices.business_status, self.choices.business_envelope),
             Layer::Platform => (self.choices.platform_status, self.choices.platform_envelope),
         };
+        // The other systems' pages leave less open: 200, and those of the older host one form.
+        let (status, envelope) = match shell {
+            Shell::ErrMsg => (status, envelope),
+            Shell::Extra => (StatusCode::OK, envelope),
+            Shell::ErrTips | Shell::Beside => (StatusCode::OK, Envelope::Own),
+        };
         let (err_no, text) = (refusal.err_no, refusal.text());
-        let body = match envelope {
-            Envelope::ErrMsg => {
-                let mut body = json!({ "err_no": err_no, "err_msg": text });
-                self.put_log_id(&mut body, "log_id");
-                body
+        let flat = |number: &str, key: &str| {
+            let mut body = json!({ number: err_no, key: text });
+            self.put_log_id(&mut body, "log_id");
+            body
+        };
+        let mut body = match (envelope, shell) {
+            (Envelope::Own, Shell::ErrMsg) => flat("err_no", "err_msg"),
+            (Envelope::Own, Shell::ErrTips | Shell::Beside) => {
+                let [number, key] = self.flat_names();
+                flat(number, key)
             }
-            Envelope::ErrTips => {
-                let mut body = json!({ "err_no": err_no, "err_tips": text });
-                self.put_log_id(&mut body, "log_id");
-                body
-            }
-            Envelope::Extra => self.extra(err_no, &text),
-            Envelope::DataMessage => json!({
+            (Envelope::ErrTips, _) => flat("err_no", "err_tips"),
+            (Envelope::Own, Shell::Extra) | (Envelope::Extra, _) => self.extra(err_no, &text),
+            (Envelope::DataMessage, _) => json!({
                 "data": { "error_code": err_no, "description": text }, "message": "error",
             }),
-            Envelope::ErrorMessage => json!({ "error": err_no, "message": text }),
+            (Envelope::ErrorMessage, _) => json!({ "error": err_no, "message": text }),
         };
+        for (name, value) in refusal.beside.iter().filter_map(Value::as_object).flatten() {
+            body[name] = value.clone();
+        }
         self.json(status, &body)
+    }
+
+    /// The table of one page has other names than its sample.
+    fn flat_names(&self) -> [&'static str; 2] {
+        let by_the_table = self.choices.guaranteed_query_names == GuaranteedNames::Table;
+        match (self.route.reading().shell, self.route.endpoint) {
+            (Shell::Beside, Endpoint::Query) if by_the_table => ["error_no", "error_tips"],
+            _ => ["err_no", "err_tips"],
+        }
     }
 
     /// The two-level envelope: a sub code appears below its parent class.
     fn extra(&self, err_no: i64, text: &str) -> Value {
-        let (code, description, sub_code, sub_description) = if is_sub_code(err_no) {
-            (self.choices.parent_err_no, "business failed", err_no, text)
+        let (parent, sub) = if is_sub_code(err_no) {
+            ((self.choices.parent_err_no, "business failed"), (err_no, text))
         } else {
-            (err_no, text, 0, "")
+            ((err_no, text), (0, ""))
         };
+        json!({
+            "data": { "error_code": parent.0, "description": parent.1 },
+            "extra": self.extra_of(parent, sub),
+        })
+    }
+
+    fn extra_of(&self, parent: (i64, &str), sub: (i64, &str)) -> Value {
         let mut extra = json!({
-            "error_code": code,
-            "description": description,
-            "sub_error_code": sub_code,
-            "sub_description": sub_description,
-            "now": self.now_ms / 1000,
+            "error_code": parent.0,
+            "description": parent.1,
+            "sub_error_code": sub.0,
+            "sub_description": sub.1,
+            "now": self.now_ms,
         });
         self.put_log_id(&mut extra, "logid");
-        json!({ "data": { "error_code": code, "description": description }, "extra": extra })
+        extra
     }
 
     fn put_log_id(&self, body: &mut Value, key: &str) {
@@ -166,7 +211,7 @@ enum Layer {
 impl Layer {
     fn of(err_no: i64) -> Self {
         match err_no {
-            10_000 | 23_000..=23_999 => Self::Settlement,
+            1_000..=2_999 | 10_000 | 23_000..=23_999 => Self::Settlement,
             _ => Self::Platform,
         }
     }
@@ -180,16 +225,30 @@ fn is_sub_code(err_no: i64) -> bool {
 /// The documented text of a number.
 fn text(err_no: i64) -> &'static str {
     match err_no {
-        10_000 => "param error",
+        1_000 => "system error",
+        2_000 => "no such record",
+        2_008 => "sign error",
+        2_010 | 10_000 => "param error",
+        2_014 => "分账超过授权比例,或已无可分账金额",
+        2_020 => "app_id error",
         10_002 => "parameter error",
         10_003 => "client_key not exist",
         10_008 => "access_token invalid or expired",
         10_013 => "client_key or client_secret error",
         10_020 => "request too frequently",
         11_002 => "AccessToken illegal",
+        11_004 => "signature check failed",
         12_001 => "too frequent, please retry later",
         23_000 => "system error",
         23_002 => "at least one of order id and settle id needed",
+        23_003 => "out_order_no is empty",
+        23_004 => "out_settle_no is empty",
+        23_005 => "settle_desc is empty",
+        23_006 => "cp_extra is too long",
+        23_007 => "settle_params is too long",
+        23_008 => "receiver id is empty",
+        23_009 => "receiver amount is less than 1",
+        23_010 => "settle_desc is too long",
         23_024 => "item_order_id not exist",
         23_025 => "item_order_id not match out_order_no",
         23_101 => "order does not exist",

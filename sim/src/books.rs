@@ -2,21 +2,25 @@
 //!
 //! Pure state. Time comes in as `now_ms` (unix time in milliseconds), only values go out, and the
 //! same calls give the same books. It does not know HTTP, JSON or tokens. `books/orders.rs` has
-//! what happens to orders and what the platform does by itself.
+//! what happens to orders and what the platform does by itself, `books/find.rs` how settles are
+//! found.
 
+mod find;
 mod orders;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 
 use super::SimConfig;
-use super::choices::{Choices, NumberFate};
+use super::answers::Refusal;
+use super::choices::Choices;
 use super::faults::Word;
 use super::ids;
 use super::orders::Orders;
 use super::rules::{AppRules, Settled, commission_fen, left_fen};
-use super::settles::{Accepted, AppliedSettle, Key, Status, StrangerSettle};
+use super::settles::{Accepted, AppliedSettle, Status, StrangerSettle};
+use super::system::{Account, System};
 use super::weather::Weather;
 
 /// A bound on memory: the create after this many settles answers 23000.
@@ -37,12 +41,13 @@ pub(super) struct Books {
     orders: Orders,
     /// In order of acceptance; an index is a settle's name within this module.
     settles: Vec<Entry>,
-    /// By (`app_id`, `out_settle_no`). Several, if a FAIL frees its number.
-    by_number: HashMap<(String, String), Vec<usize>>,
-    by_order_id: HashMap<String, Vec<usize>>,
+    /// Several, if a FAIL frees its number.
+    by_number: HashMap<Number, Vec<usize>>,
+    /// By system and `order_id`.
+    by_order_id: HashMap<(System, String), Vec<usize>>,
     by_settle_id: HashMap<String, usize>,
     /// Numbers that a refusal used up.
-    burned: HashSet<(String, String)>,
+    burned: HashMap<Number, Refusal>,
     /// What will happen, by time, then in the order of scheduling.
     timeline: BTreeMap<(u64, u64), Event>,
     scheduled: u64,
@@ -51,6 +56,9 @@ pub(super) struct Books {
     /// Whether a create has named an address of its own.
     has_notify_url: bool,
 }
+
+/// A developer's number: the system, the app and the `out_settle_no`.
+type Number = (System, String, String);
 
 /// A settle took a step.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +108,7 @@ impl Books {
             by_number: HashMap::new(),
             by_order_id: HashMap::new(),
             by_settle_id: HashMap::new(),
-            burned: HashSet::new(),
+            burned: HashMap::new(),
             timeline: BTreeMap::new(),
             scheduled: 0,
             news: Vec::new(),
@@ -146,23 +154,14 @@ impl Books {
         self.has_notify_url
     }
 
-    /// Whether this number is used up, so that a create gets 23111.
-    pub(super) fn number_taken(&self, app_id: &str, out_settle_no: &str) -> bool {
-        let number = (app_id.to_owned(), out_settle_no.to_owned());
-        let frees = self.choices.number_after_fail == NumberFate::Free;
-        let held = |&index: &usize| !(frees && self.settles[index].facts.status == Status::Fail);
-        self.burned.contains(&number)
-            || self.by_number.get(&number).is_some_and(|indexes| indexes.iter().any(held))
-    }
-
     /// Uses a number up without a settle.
-    pub(super) fn burn(&mut self, app_id: &str, out_settle_no: &str) {
-        self.burned.insert((app_id.to_owned(), out_settle_no.to_owned()));
+    pub(super) fn burn(&mut self, account: Account<'_>, out_settle_no: &str, refusal: &Refusal) {
+        self.burned.insert(account.number(out_settle_no), refusal.clone());
     }
 
     /// Ends the invisibility of the settles under a number.
-    pub(super) fn show(&mut self, app_id: &str, out_settle_no: &str) {
-        let number = (app_id.to_owned(), out_settle_no.to_owned());
+    pub(super) fn show(&mut self, account: Account<'_>, out_settle_no: &str) {
+        let number = account.number(out_settle_no);
         for &index in self.by_number.get(&number).into_iter().flatten() {
             let entry = &mut self.settles[index];
             entry.visible_at_ms = entry.visible_at_ms.min(self.now_ms);
@@ -175,14 +174,15 @@ impl Books {
 
     /// Adds a settle and plans its course.
     pub(super) fn accept(&mut self, accepted: Accepted) -> &AppliedSettle {
-        let nth = self.under_number(&accepted.app_id, &accepted.out_settle_no);
-        let name = &accepted.out_settle_no;
-        let settle_id = ids::settle_id(self.seed, &accepted.app_id, name, nth);
+        let account = Account { system: accepted.system, app_id: &accepted.app_id };
+        let nth = self.under(&account.number(&accepted.out_settle_no)).count();
+        let settle_id = ids::settle_id(self.seed, account, &accepted.out_settle_no, nth);
         self.has_notify_url |= accepted.notify_url.is_some();
         let index = self.enter(AppliedSettle {
             wallet_settle_id: ids::wallet_settle_id(self.seed, &settle_id),
             order_id: self.order_id(&accepted.app_id, &accepted.out_order_no),
             commission_fen: commission_fen(accepted.amount_fen, accepted.promotion),
+            system: accepted.system,
             app_id: accepted.app_id,
             out_settle_no: accepted.out_settle_no,
             settle_id,
@@ -206,22 +206,25 @@ impl Books {
         &self.settles[index].facts
     }
 
-    /// Adds another system's settle. It stays as it is until a test moves it.
+    /// Adds a settle of another party. It stays as it is until a test moves it.
     pub(super) fn accept_stranger(
         &mut self,
         app_id: &str,
         out_settle_no: Option<&str>,
         stranger: StrangerSettle,
     ) -> String {
-        let nth = out_settle_no.map_or(self.settles.len(), |no| self.under_number(app_id, no));
+        let account = Account { system: stranger.system, app_id };
+        let nth =
+            out_settle_no.map_or(self.settles.len(), |no| self.under(&account.number(no)).count());
         let name = out_settle_no.unwrap_or(&stranger.out_order_no);
-        let settle_id = ids::settle_id(self.seed, app_id, name, nth);
+        let settle_id = ids::settle_id(self.seed, account, name, nth);
         let order_id = self.order_id(app_id, &stranger.out_order_no);
-        let order = self.order_on_the_fly(app_id, &stranger.out_order_no);
-        let left_fen =
-            left_fen(order.setup.total_fen, &self.settled(app_id, &stranger.out_order_no));
+        let order = self.order_on_the_fly(account, &stranger.out_order_no);
+        let settled = self.settled(account, &stranger.out_order_no);
+        let left_fen = left_fen(order.setup.total_fen, &settled);
         let amount_fen = stranger.amount_fen.unwrap_or(left_fen);
         let index = self.enter(AppliedSettle {
+            system: stranger.system,
             app_id: app_id.to_owned(),
             // The platform fills its own number in.
             out_settle_no: out_settle_no.unwrap_or(&settle_id).to_owned(),
@@ -272,70 +275,15 @@ impl Books {
         true
     }
 
-    /// The settles of an app that a query by this key finds, oldest first.
-    pub(super) fn visible(&self, app_id: &str, key: &Key) -> Vec<&AppliedSettle> {
-        let none: &[usize] = &[];
-        let indexes = match key {
-            Key::SettleId(id) => self.by_settle_id.get(id).map_or(none, std::slice::from_ref),
-            Key::OrderId(id) => self.by_order_id.get(id).map_or(none, Vec::as_slice),
-            Key::OutSettleNo(no) => {
-                self.by_number.get(&(app_id.to_owned(), no.clone())).map_or(none, Vec::as_slice)
-            }
-            Key::OutOrderNo(no) => {
-                self.by_order_id.get(&self.order_id(app_id, no)).map_or(none, Vec::as_slice)
-            }
-        };
-        let seen =
-            |entry: &&Entry| entry.facts.app_id == app_id && entry.visible_at_ms <= self.now_ms;
-        indexes.iter().map(|&i| &self.settles[i]).filter(seen).map(|e| &e.facts).collect()
-    }
-
-    /// All settles, in order of acceptance.
-    pub(super) fn settles(
-        &self,
-    ) -> impl DoubleEndedIterator<Item = &AppliedSettle> + ExactSizeIterator {
-        self.settles.iter().map(|entry| &entry.facts)
-    }
-
-    pub(super) fn settle(&self, settle_id: &str) -> Option<&AppliedSettle> {
-        self.by_settle_id.get(settle_id).map(|&index| &self.settles[index].facts)
-    }
-
-    /// The developer's number of a settle.
-    pub(super) fn number_of(&self, settle_id: &str) -> Option<&str> {
-        let index = *self.by_settle_id.get(settle_id)?;
-        Some(&self.settles[index].facts.out_settle_no)
-    }
-
-    /// The settles of an order that did not fail.
-    pub(super) fn settled(&self, app_id: &str, out_order_no: &str) -> Vec<Settled> {
-        self.of_order(app_id, out_order_no)
-            .filter(|facts| facts.status != Status::Fail)
-            .map(|facts| Settled {
-                item_order_id: facts.item_order_id.clone(),
-                amount_fen: facts.amount_fen,
-            })
-            .collect()
-    }
-
-    fn of_order(&self, app_id: &str, out_order_no: &str) -> impl Iterator<Item = &AppliedSettle> {
-        let indexes = self.by_order_id.get(&self.order_id(app_id, out_order_no));
-        indexes.into_iter().flatten().map(|&index| &self.settles[index].facts)
-    }
-
     fn enter(&mut self, facts: AppliedSettle) -> usize {
         let index = self.settles.len();
-        let number = (facts.app_id.clone(), facts.out_settle_no.clone());
+        let number = facts.account().number(&facts.out_settle_no);
         self.by_number.entry(number).or_default().push(index);
-        self.by_order_id.entry(facts.order_id.clone()).or_default().push(index);
+        let order = (facts.system, facts.order_id.clone());
+        self.by_order_id.entry(order).or_default().push(index);
         self.by_settle_id.insert(facts.settle_id.clone(), index);
         self.settles.push(Entry { facts, visible_at_ms: self.now_ms, generation: 0 });
         index
-    }
-
-    fn under_number(&self, app_id: &str, out_settle_no: &str) -> usize {
-        let number = (app_id.to_owned(), out_settle_no.to_owned());
-        self.by_number.get(&number).map_or(0, Vec::len)
     }
 
     fn order_id(&self, app_id: &str, out_order_no: &str) -> String {
@@ -400,8 +348,8 @@ impl Books {
     /// Whatever else it does, Douyin does not pay the same money twice.
     fn money_is_still_there(&mut self, index: usize) -> bool {
         let facts = self.settles[index].facts.clone();
-        let settled = self.settled(&facts.app_id, &facts.out_order_no);
-        let order = self.order_on_the_fly(&facts.app_id, &facts.out_order_no);
+        let settled = self.settled(facts.account(), &facts.out_order_no);
+        let order = self.order_on_the_fly(facts.account(), &facts.out_order_no);
         let same_item = |other: &Settled| other.item_order_id == facts.item_order_id;
         let left_fen = left_fen(order.setup.total_fen, &settled);
         !settled.iter().any(same_item) && facts.amount_fen <= left_fen

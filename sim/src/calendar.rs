@@ -28,6 +28,13 @@ pub(super) fn text(at_ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{ms:03}")
 }
 
+/// `2023-11-15 06:13:20` in China.
+pub(super) fn second(at_ms: u64) -> String {
+    let mut text = text(at_ms);
+    text.truncate("2023-11-15 06:13:20".len());
+    text
+}
+
 /// Year, month and day of the nth day since 1970-01-01.
 fn date(days: u64) -> (u64, u64, u64) {
     // Years begin in March here, so that the leap day is the last one of its year; an era is the

@@ -10,6 +10,7 @@
 //! ```
 
 mod attempt;
+mod by_token;
 mod forged;
 mod ladder;
 mod message;
@@ -30,7 +31,7 @@ use super::choices::Choices;
 use super::keys::PlatformKey;
 use super::settles::{AppliedSettle, Status};
 use super::weather::Weather;
-use super::{SimApp, SimConfig};
+use super::{SANDBOX_CALLBACK_TOKEN, SimApp, SimConfig};
 
 /// Bounds on memory.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +77,8 @@ pub(super) struct Outbox {
 struct Console {
     url: Option<String>,
     key: PlatformKey,
+    /// For the callbacks of guaranteed payment.
+    token: String,
 }
 
 #[derive(Debug)]
@@ -152,7 +155,11 @@ impl Outbox {
 
     /// Gives a new app its address and its key. An app that exists keeps its own.
     pub(super) fn add_app(&mut self, app: &SimApp) {
-        let new = || Console { url: app.callback_url.clone(), key: app.platform_key.clone() };
+        let new = || Console {
+            url: app.callback_url.clone(),
+            key: app.platform_key.clone(),
+            token: app.callback_token.clone(),
+        };
         self.consoles.entry(app.app_id.clone()).or_insert_with(new);
     }
 
@@ -176,12 +183,21 @@ impl Outbox {
         self.consoles.get(app_id).map_or_else(PlatformKey::sandbox, |console| console.key.clone())
     }
 
+    pub(super) fn token(&self, app_id: &str) -> String {
+        let token = self.consoles.get(app_id).map(|console| console.token.as_str());
+        token.unwrap_or(SANDBOX_CALLBACK_TOKEN).to_owned()
+    }
+
     pub(super) fn set_key(&mut self, app_id: &str, key: PlatformKey) {
         self.console_mut(app_id).key = key;
     }
 
     fn console_mut(&mut self, app_id: &str) -> &mut Console {
-        let unset = || Console { url: None, key: PlatformKey::sandbox() };
+        let unset = || Console {
+            url: None,
+            key: PlatformKey::sandbox(),
+            token: SANDBOX_CALLBACK_TOKEN.to_owned(),
+        };
         self.consoles.entry(app_id.to_owned()).or_insert_with(unset)
     }
 
@@ -205,6 +221,7 @@ impl Outbox {
         self.enter(
             Callback {
                 id: 0,
+                system: settle.system,
                 app_id: settle.app_id.clone(),
                 settle_id: settle.settle_id.clone(),
                 out_settle_no: settle.out_settle_no.clone(),

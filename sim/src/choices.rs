@@ -18,11 +18,12 @@ type Separator = &'static str;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Choices {
-    /// Is 23111 checked before or after the rules of §1.5?
+    /// Is 23111 checked before or after the rules of §1.5? Guaranteed payment, which answers a
+    /// repeat like the first, looks before.
     pub number_check: NumberCheck,
     /// What a refusal by the rules does to its `out_settle_no`.
     pub number_after_refusal: NumberFate,
-    /// What a FAIL does to its `out_settle_no`.
+    /// What a FAIL does to its `out_settle_no`. In guaranteed payment it never frees it.
     pub number_after_fail: NumberFate,
     /// How long after its acceptance a settle stays invisible to queries, in milliseconds.
     pub visible_after_ms: u64,
@@ -31,6 +32,7 @@ pub struct Choices {
     /// A FAIL turns into SUCCESS this long after, if its money is still there. In milliseconds.
     pub fail_turns_success_after_ms: Option<u64>,
     /// HTTP status of refusals by the settlement system: 400 (PAGE) or 200 (sibling pages), §1.7.
+    /// This and the next are about the general system; the others answer 200.
     #[serde(with = "status")]
     pub business_status: StatusCode,
     /// HTTP status of refusals by the platform in front of it (tokens, quotas). Undocumented.
@@ -59,16 +61,16 @@ pub struct Choices {
     /// What stands between two receivers in `settle_detail` (§2.1: unknown).
     #[serde(deserialize_with = "detail_separator")]
     pub detail_separator: Separator,
-    /// More receivers than this are a parameter error. Guaranteed payment has 4; none is
-    /// documented for trade_basic.
+    /// More receivers than this are a parameter error. Guaranteed payment always has 4; none is
+    /// documented for the others.
     pub receivers_max: Option<usize>,
-    /// Further settles of one order get 23113 (a guess). Guaranteed payment has 50; none is
-    /// documented for trade_basic.
+    /// Further settles of one order get 23113 (a guess). Guaranteed payment always has 50; none is
+    /// documented for the others.
     pub settles_per_order_max: Option<usize>,
     /// Does a create's `notify_url` work while the console has no address? For payments the
     /// documents say no (§3.6).
     pub notify_url_alone: bool,
-    /// `version` of a callback (§3.1).
+    /// `version` of a callback of the general system (§3.1); in its siblings it is 2.0.
     pub callback_version: CallbackVersion,
     /// How callbacks write amounts and times.
     pub callback_amounts: AmountForm,
@@ -89,6 +91,8 @@ pub struct Choices {
     /// What is in the fields that decide nothing. Their types are documented, so no seed draws odd
     /// ones.
     pub informing: Informing,
+    /// How guaranteed payment's query names an error: the table of its page and its sample differ.
+    pub guaranteed_query_names: GuaranteedNames,
 }
 
 impl Default for Choices {
@@ -102,8 +106,8 @@ impl Default for Choices {
             fail_turns_success_after_ms: None,
             business_status: StatusCode::BAD_REQUEST,
             platform_status: StatusCode::OK,
-            business_envelope: Envelope::ErrMsg,
-            platform_envelope: Envelope::ErrMsg,
+            business_envelope: Envelope::Own,
+            platform_envelope: Envelope::Own,
             parent_err_no: 2_191_009,
             token_invalid_err_no: 28_001_003,
             token_expired_err_no: 28_001_008,
@@ -122,10 +126,11 @@ impl Default for Choices {
             callback_fields: CallbackFields::Captured,
             auto_out_settle_no: AutoNumber::SettleId,
             callback_processing: false,
-            callback_ladder: Ladder::General,
+            callback_ladder: Ladder::Own,
             callback_retry_signs_anew: true,
             callback_deadline_ms: 5_000,
             informing: Informing::AsDocumented,
+            guaranteed_query_names: GuaranteedNames::Sample,
         }
     }
 }
@@ -174,6 +179,10 @@ impl Choices {
             callback_retry_signs_anew: one_of.bool(),
             callback_deadline_ms: pick(one_of, &[2_000, 5_000, 15_000]),
             informing: Informing::AsDocumented,
+            guaranteed_query_names: pick(
+                one_of,
+                &[GuaranteedNames::Sample, GuaranteedNames::Table],
+            ),
         }
     }
 }
@@ -206,9 +215,9 @@ impl NumberFate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Envelope {
-    /// `{err_no, err_msg, log_id}`, the one of trade_basic.
-    ErrMsg,
-    /// The same with `err_tips`.
+    /// The system's own; the general system's is `{err_no, err_msg, log_id}`.
+    Own,
+    /// The general system's with `err_tips`.
     ErrTips,
     /// `{data: {error_code, description}, extra: {…, sub_error_code, …, logid, now}}`.
     Extra,
@@ -221,7 +230,7 @@ pub enum Envelope {
 impl Envelope {
     /// Every envelope, for tests that try them all.
     pub const ALL: [Self; 5] =
-        [Self::ErrMsg, Self::ErrTips, Self::Extra, Self::DataMessage, Self::ErrorMessage];
+        [Self::Own, Self::ErrTips, Self::Extra, Self::DataMessage, Self::ErrorMessage];
 }
 
 /// Where an answer carries its log id. The header `x-tt-logid` is always there.
@@ -307,6 +316,16 @@ pub enum AutoNumber {
 
 impl AutoNumber {
     pub(super) const ALL: [Self; 3] = [Self::SettleId, Self::Blank, Self::Absent];
+}
+
+/// The two spellings of an error in guaranteed payment's query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GuaranteedNames {
+    /// `err_no`, `err_tips`.
+    Sample,
+    /// `error_no`, `error_tips`.
+    Table,
 }
 
 /// What is in the fields that decide nothing: amounts, times, texts.

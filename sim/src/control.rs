@@ -9,7 +9,9 @@
 //! GET  /sim/books                 all that there is to see, of settles, orders and callbacks the
 //!                                 newest
 //! GET  /sim/books?find={text}     the same, of those that have this text in a number or status
-//! GET  /sim/platform-key/{app_id} the public key in PEM
+//! GET  /sim/platform-key/{app_id} the public key in PEM that verifies callbacks
+//! GET  /sim/app-key               the private key in PEM that signs the requests of every app
+//!                                 without a key of its own
 //! POST /sim/clock                 {"advance_ms": 1, "advance_days": 3}: moves it forward
 //! POST /sim/orders                {"app_id": …, "out_order_no": …, "order": OrderSetup}
 //! POST /sim/apps                  {"app_id": …, "callback_url": …, "rules": AppRules}
@@ -43,6 +45,7 @@ use super::core::Core;
 use super::endpoint::Endpoint;
 use super::faults::Script;
 use super::http::BODY_BYTES_MAX;
+use super::keys::SANDBOX_APP_PRIVATE_KEY_PEM;
 use super::orders::OrderSetup;
 use super::rules::AppRules;
 use super::settles::Status;
@@ -76,6 +79,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .fold(Router::new(), with_file)
         .route("/sim/books", get(found))
         .route("/sim/platform-key/{app_id}", get(platform_key))
+        .route("/sim/app-key", get(app_key))
         .route("/sim/clock", post(clock))
         .route("/sim/orders", post(order))
         .route("/sim/apps", post(app))
@@ -150,6 +154,10 @@ async fn platform_key(State(shared): Control, Path(app_id): Path<String>) -> Ans
         let app_id = known_app(core, &app_id)?;
         Ok(shown("application/x-pem-file", core.outbox.key(app_id).public_pem()))
     })
+}
+
+async fn app_key() -> Response {
+    shown("application/x-pem-file", SANDBOX_APP_PRIVATE_KEY_PEM)
 }
 
 #[derive(Default, Deserialize)]
@@ -264,8 +272,7 @@ async fn choices(State(shared): Control, Change(some): Change<Map<String, Value>
 }
 
 fn known_app<'a>(core: &Core, app_id: &'a str) -> Result<&'a str, Refused> {
-    let known = core.tokens.app_ids().iter().any(|known| known == app_id);
-    if known { Ok(app_id) } else { Err(unknown("app", app_id)) }
+    if core.tokens.knows(app_id) { Ok(app_id) } else { Err(unknown("app", app_id)) }
 }
 
 fn shown(content_type: &'static str, body: impl IntoResponse) -> Response {

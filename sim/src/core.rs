@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::SimConfig;
@@ -16,14 +16,17 @@ use super::answers::{Answer, Refusal, Writer};
 use super::books::Books;
 use super::callbacks::{self, CallbackAnswer, Delivery, Outbox};
 use super::create::settle_create;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Route};
 use super::faults::{Gate, Script, Scripts, Word};
-use super::fields::{PARAM_ERROR, peek};
+use super::fields::{Problem, peek};
 use super::forged;
 use super::ids;
 use super::query::{peek_key, settle_query};
 use super::received::{Received, Snapshot};
 use super::settles::Status;
+use super::signed::{SignedRequest, Signers};
+use super::system::{Account, System};
+use super::systems::{Guard, Reading, amount_left, platform_order};
 use super::token::Tokens;
 
 /// The longest answer that a script can have.
@@ -34,13 +37,14 @@ const HUGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub struct Core {
     pub(super) books: Books,
     pub(super) tokens: Tokens,
+    pub(super) signers: Signers,
     pub(super) scripts: Scripts,
     pub(super) outbox: Outbox,
     seed: u64,
     slow_ms: u64,
     received: Received,
     /// The `sim-lost` numbers whose first answer was lost.
-    lost: HashSet<String>,
+    lost: HashSet<(System, String)>,
     answers_total: u64,
     /// Ends the requests that hang. It is replaced each time it is used.
     release: CancellationToken,
@@ -50,6 +54,7 @@ pub struct Core {
 #[derive(Clone, Debug)]
 pub struct Request {
     pub method: Method,
+    /// With what follows a question mark, if anything does.
     pub path: String,
     pub headers: HeaderMap,
     pub body: Bytes,
@@ -79,11 +84,11 @@ pub struct Pending {
     script: Script,
 }
 
-/// A request whose token was accepted.
+/// A request whose token or signature was accepted.
 #[derive(Debug)]
 struct Call {
-    endpoint: Endpoint,
-    /// Of the token. Empty for a token call.
+    route: Route,
+    /// Of the token or the signature. Empty for a token call.
     app_id: String,
     content_type_is_json: bool,
     body: Bytes,
@@ -106,6 +111,7 @@ impl Core {
         Self {
             books: Books::new(config),
             tokens: Tokens::new(config),
+            signers: Signers::new(&config.apps),
             scripts: Scripts::default(),
             outbox: Outbox::new(config),
             seed: config.seed,
@@ -120,19 +126,20 @@ impl Core {
     /// Treats one request at this time (unix, in milliseconds).
     pub fn handle(&mut self, now_ms: u64, request: Request) -> Reply {
         self.advance(now_ms);
-        let Some(endpoint) = Endpoint::of(&request.path) else {
+        let path = request.path.split('?').next().unwrap_or_default();
+        let Some(route) = Route::of(path) else {
             return self.page(StatusCode::NOT_FOUND, "404 page not found");
         };
         if request.method != Method::POST {
             return self.page(StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed");
         }
-        let marks = self.note(endpoint, &request.body);
-        let app_id = match self.admit(endpoint, &request.headers) {
+        let marks = self.note(route, &request.body);
+        let app_id = match self.admit(route, &request) {
             Ok(app_id) => app_id,
-            Err(refusal) => return Reply::Answer(self.writer().refusal(&refusal)),
+            Err(refusal) => return Reply::Answer(self.writer(route).refusal(&refusal)),
         };
         let call = Call {
-            endpoint,
+            route,
             app_id,
             // Exactly this, without a charset.
             content_type_is_json: header_text(&request.headers, header::CONTENT_TYPE.as_str())
@@ -140,7 +147,7 @@ impl Core {
             body: request.body,
             truth: None,
         };
-        let script = self.script_for(endpoint, &marks);
+        let script = self.script_for(route, &marks);
         self.perform(call, script)
     }
 
@@ -198,6 +205,7 @@ impl Core {
                 Status::Init => false,
             };
             let settle = self.books.settle_at(news.index);
+            let announced = announced && Reading::of(settle.system).callback.is_some();
             if announced && Word::of(&settle.out_order_no) != Word::Quiet {
                 self.outbox.announce(settle, news.status, news.at_ms, &self.books.choices);
             }
@@ -238,43 +246,62 @@ impl Core {
     }
 
     /// Counts the request and finds its keys for scripts. The body may be anything.
-    fn note(&mut self, endpoint: Endpoint, body: &Bytes) -> Marks {
+    fn note(&mut self, route: Route, body: &Bytes) -> Marks {
         let value: Value = serde_json::from_slice(body).unwrap_or_default();
-        match endpoint {
+        match route.endpoint {
             Endpoint::Token => {
                 let nth = self.received.token_call();
                 Marks { keys: vec![String::new()], out_order_no: String::new(), nth }
             }
             Endpoint::Create => {
                 let out_settle_no = peek(&value, "out_settle_no");
-                let nth = self.received.create(&out_settle_no, body);
+                let nth = self.received.create(route.system, &out_settle_no, body);
                 let out_order_no = peek(&value, "out_order_no");
                 Marks { keys: vec![out_settle_no], out_order_no, nth }
             }
             Endpoint::Query => {
-                let key = peek_key(&value);
+                let key = peek_key(route.reading(), &value);
                 let nth = self.received.query(&key);
                 // A script for a number also applies to queries by the id of its settle.
                 let number = self.books.number_of(&key).map(str::to_owned);
                 let keys = std::iter::once(key).chain(number).collect();
                 Marks { keys, out_order_no: String::new(), nth }
             }
-        }
-    }
-
-    /// The platform in front of the settlement system checks the token first.
-    fn admit(&self, endpoint: Endpoint, headers: &HeaderMap) -> Result<String, Refusal> {
-        match endpoint {
-            Endpoint::Token => Ok(String::new()),
-            Endpoint::Create | Endpoint::Query => {
-                let token = header_text(headers, "access-token");
-                self.tokens.owner(self.books.now_ms(), token, &self.books.choices)
+            Endpoint::AmountLeft | Endpoint::PlatformOrder => {
+                let key = peek(&value, "out_order_no");
+                let nth = self.received.query(&key);
+                Marks { keys: vec![key], out_order_no: String::new(), nth }
             }
         }
     }
 
+    /// The platform in front of the settlement system first looks who calls.
+    fn admit(&mut self, route: Route, request: &Request) -> Result<String, Refusal> {
+        if route.endpoint == Endpoint::Token {
+            return Ok(String::new());
+        }
+        let now_ms = self.books.now_ms();
+        match route.reading().guard {
+            Guard::AccessToken => {
+                let token = header_text(&request.headers, "access-token");
+                self.tokens.owner(now_ms, token, &self.books.choices)
+            }
+            Guard::ByteAuthorization => self.signers.of_header(
+                now_ms,
+                &SignedRequest {
+                    method: &request.method,
+                    uri: &request.path,
+                    headers: &request.headers,
+                    body: &request.body,
+                },
+            ),
+            Guard::SignField => self.signers.of_body(&request.body),
+        }
+    }
+
     /// The four sources of `faults.rs`, in their order.
-    fn script_for(&mut self, endpoint: Endpoint, marks: &Marks) -> Script {
+    fn script_for(&mut self, route: Route, marks: &Marks) -> Script {
+        let Route { system, endpoint } = route;
         let scripts = &mut self.scripts;
         if let Some(script) = marks.keys.iter().find_map(|key| scripts.next_once(endpoint, key)) {
             return script;
@@ -289,12 +316,12 @@ impl Core {
                 let answer_late = Script::delay(self.slow_ms, Script::Normal);
                 return Script::apply_then(answer_late);
             }
-            Word::Lost if self.lost.insert(name.to_owned()) => {
+            Word::Lost if self.lost.insert((system, name.to_owned())) => {
                 return Script::apply_then(Script::Drop);
             }
             Word::Lost | Word::Fail | Word::Hold | Word::Quiet | Word::None => {}
         }
-        self.books.weather.fault(endpoint, name, marks.nth).unwrap_or(Script::Normal)
+        self.books.weather.fault(route, name, marks.nth).unwrap_or(Script::Normal)
     }
 
     fn perform(&mut self, mut call: Call, script: Script) -> Reply {
@@ -324,23 +351,27 @@ impl Core {
             }
             Script::Refuse(err_no) => {
                 let refusal = Refusal::new(err_no);
-                Reply::Answer(match call.endpoint {
-                    Endpoint::Token => self.writer().token(Err(refusal)),
-                    Endpoint::Create | Endpoint::Query => self.writer().refusal(&refusal),
-                })
+                Reply::Answer(self.written(call.route, Err(refusal)))
             }
             Script::Answer { status, body } => {
                 let status =
                     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                Reply::Answer(self.writer().raw(status, "application/json", body))
+                Reply::Answer(self.writer(call.route).raw(status, "application/json", body))
             }
             Script::Html => self.page(StatusCode::BAD_GATEWAY, forged::BAD_GATEWAY_PAGE),
             Script::Empty => self.ok_json(Bytes::new()),
             Script::WrongTypes => self.ok_json(forged::wrong_types().to_string().into()),
-            Script::FindNothing => Reply::Answer(self.writer().settlement(Ok(json!([])))),
-            Script::AcceptWithoutId => {
-                self.ok_json(forged::without_the_thing(call.endpoint).to_string().into())
+            Script::FindNothing => {
+                let nothing = (call.route.reading().report)(&[], &self.books.choices);
+                Reply::Answer(self.writer(call.route).settlement(nothing))
             }
+            Script::AcceptWithoutId => Reply::Answer(match call.route.endpoint {
+                Endpoint::Token => self.writer(call.route).token(Ok(forged::without_the_token())),
+                Endpoint::Create
+                | Endpoint::Query
+                | Endpoint::AmountLeft
+                | Endpoint::PlatformOrder => self.writer(call.route).success(None),
+            }),
         }
     }
 
@@ -350,29 +381,28 @@ impl Core {
             return answer;
         }
         let books = &mut self.books;
-        match call.endpoint {
-            Endpoint::Token => {
-                let now_ms = books.now_ms();
-                let result = if call.content_type_is_json {
-                    self.tokens.fetch(now_ms, &call.body, &books.choices)
-                } else {
-                    Err(Refusal::with(10_002, "content-type is not exactly application/json"))
-                };
-                self.writer().token(result)
-            }
-            Endpoint::Create | Endpoint::Query if !call.content_type_is_json => {
+        let account = Account { system: call.route.system, app_id: &call.app_id };
+        let result = match call.route.endpoint {
+            _ if !call.content_type_is_json => {
                 let detail = "content-type is not exactly application/json";
-                self.writer().refusal(&Refusal::with(PARAM_ERROR, detail))
+                let number = match call.route.endpoint {
+                    Endpoint::Token => 10_002,
+                    Endpoint::Create
+                    | Endpoint::Query
+                    | Endpoint::AmountLeft
+                    | Endpoint::PlatformOrder => {
+                        (call.route.reading().field_number)("content-type", Problem::Bad)
+                    }
+                };
+                Err(Refusal::with(number, detail))
             }
-            Endpoint::Create => {
-                let result = settle_create(books, &call.app_id, &call.body);
-                self.writer().settlement(result)
-            }
-            Endpoint::Query => {
-                let result = settle_query(books, &call.app_id, &call.body);
-                self.writer().settlement(result)
-            }
-        }
+            Endpoint::Token => self.tokens.fetch(books.now_ms(), &call.body, &books.choices),
+            Endpoint::Create => settle_create(books, account, &call.body),
+            Endpoint::Query => settle_query(books, account, &call.body),
+            Endpoint::AmountLeft => amount_left(books, account, &call.body),
+            Endpoint::PlatformOrder => platform_order(books, account, &call.body),
+        };
+        self.written(call.route, result)
     }
 
     /// The true answer if the request was applied, else one that only looks true.
@@ -380,26 +410,37 @@ impl Core {
         if let Some(answer) = call.truth {
             return answer;
         }
-        let data = forged::good_data(call.endpoint, self.seed, &call.app_id);
-        match call.endpoint {
-            Endpoint::Token => self.writer().token(Ok(data)),
-            Endpoint::Create | Endpoint::Query => self.writer().settlement(Ok(data)),
+        let choices = &self.books.choices;
+        let data = forged::good_data(call.route, choices, self.seed, &call.app_id);
+        self.written(call.route, Ok(data))
+    }
+
+    fn written(&mut self, route: Route, result: Result<Value, Refusal>) -> Answer {
+        match route.endpoint {
+            Endpoint::Token => self.writer(route).token(result),
+            Endpoint::Create | Endpoint::Query | Endpoint::AmountLeft | Endpoint::PlatformOrder => {
+                self.writer(route).settlement(result)
+            }
         }
     }
 
     fn page(&mut self, status: StatusCode, text: &'static str) -> Reply {
-        Reply::Answer(self.writer().raw(status, "text/html", Bytes::from_static(text.as_bytes())))
+        Reply::Answer(self.writer(Route::TOKEN).raw(
+            status,
+            "text/html",
+            Bytes::from_static(text.as_bytes()),
+        ))
     }
 
     fn ok_json(&mut self, body: Bytes) -> Reply {
-        Reply::Answer(self.writer().raw(StatusCode::OK, "application/json", body))
+        Reply::Answer(self.writer(Route::TOKEN).raw(StatusCode::OK, "application/json", body))
     }
 
-    fn writer(&mut self) -> Writer<'_> {
+    fn writer(&mut self, route: Route) -> Writer<'_> {
         self.answers_total += 1;
         let now_ms = self.books.now_ms();
         let log_id = ids::log_id(self.seed, now_ms, self.answers_total);
-        Writer { choices: &self.books.choices, log_id, now_ms }
+        Writer { choices: &self.books.choices, route, log_id, now_ms }
     }
 }
 

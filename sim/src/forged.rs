@@ -4,24 +4,33 @@
 
 use serde_json::{Value, json};
 
-use super::endpoint::Endpoint;
+use super::choices::Choices;
+use super::endpoint::{Endpoint, Route};
 use super::ids;
+use super::settles::AppliedSettle;
+use super::system::Account;
 
 /// An error page as a gateway in front of Douyin would send it.
 pub(super) const BAD_GATEWAY_PAGE: &str =
     "<html><body><center><h1>502 Bad Gateway</h1></center></body></html>";
 
 /// The `data` of a good answer, naming things that do not exist.
-pub(super) fn good_data(endpoint: Endpoint, seed: u64, app_id: &str) -> Value {
-    let id = ids::settle_id(seed, app_id, "forged", 0);
-    match endpoint {
+pub(super) fn good_data(route: Route, choices: &Choices, seed: u64, app_id: &str) -> Value {
+    let account = Account { system: route.system, app_id };
+    let settle_id = ids::settle_id(seed, account, "forged", 0);
+    let settle = AppliedSettle {
+        wallet_settle_id: ids::wallet_settle_id(seed, &settle_id),
+        amount_fen: 1,
+        ..AppliedSettle::nothing(account, settle_id)
+    };
+    match route.endpoint {
         Endpoint::Token => json!({ "access_token": "clt.forged", "expires_in": 7200 }),
-        Endpoint::Create => {
-            json!({ "settle_id": id, "wallet_settle_id": ids::wallet_settle_id(seed, &id) })
-        }
-        Endpoint::Query => json!([
-            { "settle_id": id, "settle_status": "SUCCESS", "settle_amount": 1 },
-        ]),
+        Endpoint::Create => route.reading().create.as_ref().map_or(Value::Null, |form| {
+            (form.accepted)(&settle.settle_id, &settle.wallet_settle_id)
+        }),
+        Endpoint::Query => (route.reading().report)(&[&settle], choices).unwrap_or_default(),
+        Endpoint::AmountLeft => json!({ "data": { "unsettle_amount": 1 } }),
+        Endpoint::PlatformOrder => json!({ "platform_order": { "settle_info_list": [] } }),
     }
 }
 
@@ -33,13 +42,7 @@ pub(super) fn wrong_types() -> Value {
     })
 }
 
-/// `err_no` 0, without what it should carry.
-pub(super) fn without_the_thing(endpoint: Endpoint) -> Value {
-    match endpoint {
-        Endpoint::Token => json!({
-            "data": { "error_code": 0, "description": "", "expires_in": 7200 },
-            "message": "success",
-        }),
-        Endpoint::Create | Endpoint::Query => json!({ "err_no": 0, "err_msg": "" }),
-    }
+/// A good answer to a token call, without the token.
+pub(super) fn without_the_token() -> Value {
+    json!({ "expires_in": 7200 })
 }

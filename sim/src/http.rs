@@ -120,7 +120,7 @@ async fn exchange(
     };
     let request = Request {
         method: head.method,
-        path: head.uri.path().to_owned(),
+        path: head.uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
         headers: head.headers,
         body,
     };

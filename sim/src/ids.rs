@@ -3,6 +3,9 @@
 //! They do not depend on the order of arrival, so that a repeated run of a seed gives the same
 //! numbers in any interleaving. It does not know what they name.
 
+use super::system::{Account, System};
+use super::systems::Reading;
+
 /// A generator that depends on the seed and on every part, and on nothing else.
 pub(super) fn draw(seed: u64, parts: &[&str]) -> fastrand::Rng {
     // FNV-1a: stable across Rust releases, which the standard hasher does not promise to be.
@@ -15,10 +18,17 @@ pub(super) fn draw(seed: u64, parts: &[&str]) -> fastrand::Rng {
     fastrand::Rng::with_seed(hash)
 }
 
-/// `ots` and 23 digits, as in Douyin's samples.
-pub(super) fn settle_id(seed: u64, app_id: &str, name: &str, nth: usize) -> String {
-    let nth = nth.to_string();
-    format!("ots{}", platform_digits(seed, app_id, &["settle", app_id, name, &nth]))
+/// As in Douyin's samples: `ots` and 23 digits in the general system, `ot` or nothing and 19 digits
+/// in the others.
+pub(super) fn settle_id(seed: u64, account: Account<'_>, name: &str, nth: usize) -> String {
+    let (Account { system, app_id }, nth) = (account, nth.to_string());
+    let digits = match system {
+        System::General => platform_digits(seed, app_id, &["settle", app_id, name, &nth]),
+        System::SelfOperated | System::Industry | System::Agency | System::Guaranteed => {
+            nineteen_digits(&mut draw(seed, &["settle", system.word(), app_id, name, &nth]))
+        }
+    };
+    format!("{}{digits}", Reading::of(system).id_prefix)
 }
 
 /// 19 digits (§1.6, `wallet_settle_id`).
@@ -42,6 +52,11 @@ pub(super) fn token(seed: u64, app_id: &str, nth: u64) -> String {
 pub(super) fn nonce(seed: u64, name: &[&str]) -> String {
     let mut rng = draw(seed, &[&["nonce"], name].concat());
     (0..32).map(|_| rng.alphanumeric()).collect()
+}
+
+/// Up to four digits, as in the samples of guaranteed payment.
+pub(super) fn short_nonce(seed: u64, name: &[&str]) -> String {
+    draw(seed, &[&["nonce"], name].concat()).u16(1..10_000).to_string()
 }
 
 /// This many hex digits without meaning.

@@ -9,6 +9,7 @@ use super::endpoint::Endpoint;
 use super::faults::Script;
 use super::orders::OrderSetup;
 use super::settles::{AppliedSettle, Status, StrangerSettle};
+use super::system::{Account, System};
 
 impl Core {
     /// Every settle in the books, in order of acceptance.
@@ -16,9 +17,14 @@ impl Core {
         self.books.settles()
     }
 
-    /// Whether a create under this number would find it used up.
+    /// Whether a create under this number would find it used up in the general system.
     pub fn number_taken(&self, app_id: &str, out_settle_no: &str) -> bool {
-        self.books.number_taken(app_id, out_settle_no)
+        self.number_taken_in(System::General, app_id, out_settle_no)
+    }
+
+    /// The same in any system.
+    pub fn number_taken_in(&self, system: System, app_id: &str, out_settle_no: &str) -> bool {
+        self.books.number_taken(Account { system, app_id }, out_settle_no)
     }
 
     /// Makes an order what a test needs, from now on; what it was before keeps its time.
@@ -33,7 +39,7 @@ impl Core {
         self.books.finish(settle_id, status)
     }
 
-    /// Puts another system's settle under a number and returns its `settle_id`.
+    /// Puts another party's settle under a number and returns its `settle_id`.
     pub fn stranger_settle(
         &mut self,
         now_ms: u64,

@@ -4,9 +4,9 @@
 //! that a misreading on either side shows up as a failing test. Real money never passes here.
 //!
 //! ```text
-//!   http ──► core ──► create ──► rules ◄── calendar
-//!    │        │         └──────► books (settles, orders) ◄── query
-//!    │        ├──► token              │ news
+//!   http ──► core ──► create ──► rules ◄── calendar          systems: how each trade system
+//!    │        │         └──────► books (settles, orders) ◄── query     speaks, for all of these
+//!    │        ├──► token, signed      │ news
 //!    │        ├──► faults             ▼
 //!    │        └──► callbacks (outbox, ladder, message) ◄── keys
 //!    │                 │ deliveries, answers
@@ -16,9 +16,10 @@
 //!
 //! Read `core.rs` first: there a request becomes a [`Reply`], and the end of a settle becomes a
 //! [`Delivery`]. Below it everything is pure state over `now_ms`; above it `http.rs` and
-//! `deliver.rs` are the only I/O. What the documents leave open is a field of [`Choices`]; what a
-//! test wants to go wrong is a [`Script`], or for callbacks a [`CallbackScript`]; what happened is
-//! a [`Snapshot`].
+//! `deliver.rs` are the only I/O. Each trade system is a [`System`] with books of its own over the
+//! same orders; how it speaks is in `systems/`. What the documents leave open is a field of
+//! [`Choices`]; what a test wants to go wrong is a [`Script`], or for callbacks a
+//! [`CallbackScript`]; what happened is a [`Snapshot`].
 
 // So that the compiler finds what is not used any more.
 #![warn(unreachable_pub)]
@@ -48,8 +49,11 @@ mod query;
 mod received;
 mod rules;
 mod settles;
+mod signed;
 mod simulator;
 mod standalone;
+mod system;
+mod systems;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -65,18 +69,19 @@ pub use self::callbacks::{
     ForgedSignature, Ladder, Outcome, Sent, check_callback_url,
 };
 pub use self::choices::{
-    AmountForm, AutoNumber, CallbackFields, CallbackVersion, Choices, Envelope, Informing,
-    LogIdPlace, NumberCheck, NumberFate, QueryNames,
+    AmountForm, AutoNumber, CallbackFields, CallbackVersion, Choices, Envelope, GuaranteedNames,
+    Informing, LogIdPlace, NumberCheck, NumberFate, QueryNames,
 };
 pub use self::core::{Core, Pending, Reply, Request};
 pub use self::faults::{Gate, Script};
-pub use self::keys::PlatformKey;
+pub use self::keys::{AppKey, PlatformKey, SANDBOX_APP_PRIVATE_KEY_PEM};
 pub use self::orders::{ItemSetup, OrderSetup, OrderStage, Promotion};
 pub use self::received::Snapshot;
 pub use self::rules::{AppRules, Timing};
 pub use self::settles::{AppliedSettle, Receiver, Status, StrangerSettle};
 pub use self::simulator::Simulator;
 pub use self::standalone::{banner, run};
+pub use self::system::System;
 pub use self::tls::{Authorities, Certificate};
 
 /// How to run a simulator.
@@ -135,6 +140,11 @@ impl SimConfig {
     }
 }
 
+/// The salt of every app without one of its own. It is not secret.
+pub const SANDBOX_SALT: &str = "sandbox-salt";
+/// The token of every app without one of its own. It is not secret.
+pub const SANDBOX_CALLBACK_TOKEN: &str = "sandbox-token";
+
 /// An app of the platform. As text, `APP_ID=SECRET`.
 #[derive(Clone)]
 pub struct SimApp {
@@ -145,10 +155,18 @@ pub struct SimApp {
     pub callback_url: Option<String>,
     /// What callbacks are signed with.
     pub platform_key: PlatformKey,
+    /// What its signed requests are verified with, in the industry system.
+    pub app_key: AppKey,
+    /// The version that the console shows for this key.
+    pub key_version: String,
+    /// What its requests in guaranteed payment are signed with.
+    pub salt: String,
+    /// What the callbacks of guaranteed payment are signed with.
+    pub callback_token: String,
 }
 
 impl SimApp {
-    /// An app without an address for callbacks and with the simulator's own key.
+    /// An app without an address for callbacks and with the simulator's own keys.
     #[must_use]
     pub fn new(app_id: impl Into<String>, client_secret: impl Into<String>) -> Self {
         Self {
@@ -156,6 +174,10 @@ impl SimApp {
             client_secret: client_secret.into(),
             callback_url: None,
             platform_key: PlatformKey::sandbox(),
+            app_key: AppKey::sandbox(),
+            key_version: "1".to_owned(),
+            salt: SANDBOX_SALT.to_owned(),
+            callback_token: SANDBOX_CALLBACK_TOKEN.to_owned(),
         }
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! It keeps facts and times. `rules.rs` says what may be settled because of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
+
+use super::system::{Account, System};
 
 /// The key under which an order without items says when it was fulfilled. No item has this id.
 const WHOLE: &str = "";
@@ -144,6 +146,14 @@ pub(super) struct OrderFacts {
     pub(super) paid_at_ms: Option<u64>,
     /// When more of it falls due, if that is known.
     pub(super) due_next_at_ms: Option<u64>,
+    /// In each system that has seen it.
+    pub(super) in_systems: Vec<Standing>,
+}
+
+/// How an order stands in the books of one system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Standing {
+    pub(super) system: System,
     /// What is left of it. In fen.
     pub(super) left_fen: i64,
     /// What a settle of the whole order would be answered now; 0: it would be accepted.
@@ -167,6 +177,8 @@ pub(super) struct Order {
     pub(super) paid_at_ms: Option<u64>,
     /// By item, and under [`WHOLE`] for an order without items.
     uses: BTreeMap<String, Vec<Uses>>,
+    /// The systems in which it was made or named.
+    pub(super) seen_in: BTreeSet<System>,
     /// When the platform will look at it next, to settle by itself.
     pub(super) visit_at_ms: Option<u64>,
 }
@@ -180,6 +192,7 @@ impl Order {
             setup: OrderSetup { stage: OrderStage::Missing, ..OrderSetup::default() },
             paid_at_ms: None,
             uses: BTreeMap::new(),
+            seen_in: BTreeSet::new(),
             visit_at_ms: None,
         };
         order.shape(setup, now_ms);
@@ -206,6 +219,11 @@ impl Order {
             None => note(WHOLE, u32::from(setup.stage == OrderStage::Fulfilled)),
         }
         self.setup = setup;
+    }
+
+    /// Its app, in a system.
+    pub(super) fn account(&self, system: System) -> Account<'_> {
+        Account { system, app_id: &self.app_id }
     }
 
     /// The uses of an item so far, oldest first. Without items, every one is used with the order.

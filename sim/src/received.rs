@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::callbacks::Callback;
 use super::settles::AppliedSettle;
+use super::system::System;
 
 /// Bounds on memory: past them requests are still counted in total, but no longer one by one.
 const KEYS_MAX: usize = 1_000_000;
@@ -51,10 +52,17 @@ impl Snapshot {
         self.callbacks.iter().filter(of).map(|callback| &**callback).collect()
     }
 
-    /// How many create requests arrived with this number.
+    /// How many create requests arrived with this number, in all systems together.
     #[must_use]
     pub fn sends(&self, out_settle_no: &str) -> usize {
         self.received.creates.get(out_settle_no).map_or(0, |creates| creates.count)
+    }
+
+    /// How many of them arrived in this system.
+    #[must_use]
+    pub fn sends_in(&self, system: System, out_settle_no: &str) -> usize {
+        let creates = self.received.creates.get(out_settle_no);
+        creates.and_then(|creates| creates.by_system.get(&system).copied()).unwrap_or(0)
     }
 
     /// The exact bytes of each create request that arrived with this number, in order.
@@ -109,6 +117,7 @@ pub(super) struct Received {
 #[derive(Clone, Debug, Default)]
 struct Creates {
     count: usize,
+    by_system: BTreeMap<System, usize>,
     bodies: Vec<Bytes>,
 }
 
@@ -118,13 +127,14 @@ impl Received {
     }
 
     /// Notes a create; the answer is how many there have been with this number.
-    pub(super) fn create(&mut self, out_settle_no: &str, body: &Bytes) -> usize {
+    pub(super) fn create(&mut self, system: System, out_settle_no: &str, body: &Bytes) -> usize {
         self.creates_total += 1;
         if self.creates.len() >= KEYS_MAX && !self.creates.contains_key(out_settle_no) {
             return 1;
         }
         let creates = self.creates.entry(out_settle_no.to_owned()).or_default();
         creates.count += 1;
+        *creates.by_system.entry(system).or_default() += 1;
         if self.bodies_bytes + body.len() <= BODIES_BYTES_MAX {
             self.bodies_bytes += body.len();
             creates.bodies.push(body.clone());

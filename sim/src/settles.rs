@@ -4,20 +4,24 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::orders::Promotion;
+use super::system::{Account, System};
 
 /// A settle in Douyin's books, ours or another system's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AppliedSettle {
+    pub system: System,
     pub app_id: String,
     pub out_settle_no: String,
+    /// The platform's id; guaranteed payment calls it `settle_no`.
     pub settle_id: String,
+    /// `inner_settle_id` in the systems that call it so.
     pub wallet_settle_id: String,
     pub order_id: String,
     pub out_order_no: String,
     /// `None`: the whole order.
     pub item_order_id: Option<String>,
     pub settle_params: Vec<Receiver>,
-    /// What came as `ext`, or empty.
+    /// What came as `ext` or `cp_extra`, or empty.
     pub cp_extra: String,
     pub notify_url: Option<String>,
     /// What it took from the order. In fen.
@@ -33,6 +37,37 @@ pub struct AppliedSettle {
     /// The exact bytes of the create; empty if there was none.
     #[serde(skip)]
     pub body: Bytes,
+}
+
+impl AppliedSettle {
+    /// A settle of an app about which nothing is said.
+    pub(super) fn nothing(account: Account<'_>, settle_id: String) -> Self {
+        Self {
+            system: account.system,
+            app_id: account.app_id.to_owned(),
+            out_settle_no: String::new(),
+            settle_id,
+            wallet_settle_id: String::new(),
+            order_id: String::new(),
+            out_order_no: String::new(),
+            item_order_id: None,
+            settle_params: Vec::new(),
+            cp_extra: String::new(),
+            notify_url: None,
+            amount_fen: 0,
+            commission_fen: 0,
+            status: Status::Success,
+            by_gateway: false,
+            is_auto_settle: false,
+            accepted_at_ms: 0,
+            finished_at_ms: None,
+            body: Bytes::new(),
+        }
+    }
+
+    pub(super) fn account(&self) -> Account<'_> {
+        Account { system: self.system, app_id: &self.app_id }
+    }
 }
 
 /// `settle_status`.
@@ -79,6 +114,8 @@ pub struct Receiver {
 /// A settle that did not come from the gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StrangerSettle {
+    /// In whose books it is. By default, the general system's.
+    pub system: System,
     pub out_order_no: String,
     pub item_order_id: Option<String>,
     pub settle_params: Vec<Receiver>,
@@ -91,6 +128,7 @@ pub struct StrangerSettle {
 
 /// A create that passed the rules.
 pub(super) struct Accepted {
+    pub(super) system: System,
     pub(super) app_id: String,
     pub(super) out_settle_no: String,
     pub(super) out_order_no: String,
@@ -104,7 +142,7 @@ pub(super) struct Accepted {
     pub(super) body: Bytes,
 }
 
-/// The four keys of settle_query.
+/// The keys of settle_query. Each system has some of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Key {
     SettleId(String),

@@ -23,10 +23,11 @@ use super::deliver;
 use super::endpoint::Endpoint;
 use super::faults::Script;
 use super::http;
-use super::keys::PlatformKey;
+use super::keys::{AppKey, PlatformKey};
 use super::orders::OrderSetup;
 use super::received::Snapshot;
 use super::settles::{Status, StrangerSettle};
+use super::signed::sha1_sign;
 use super::tls::{Authorities, Certificate};
 
 /// A running simulator. Clones are the same one; the last one dropped stops it.
@@ -192,8 +193,20 @@ impl Simulator {
         key.sign(&signed_text(timestamp, nonce, body))
     }
 
+    /// The signature that the platform would put into a callback of guaranteed payment.
+    #[must_use]
+    pub fn sign_with_token(&self, app_id: &str, timestamp: &str, nonce: &str, msg: &str) -> String {
+        let token = self.shared.locked(|core, _| core.outbox.token(app_id));
+        sha1_sign(&[timestamp, nonce, msg], &token)
+    }
+
+    /// Changes the public key that the console has for an app's signed requests.
+    pub fn set_app_key(&self, app_id: &str, key: AppKey, key_version: &str) {
+        self.shared.with(|core, _| core.signers.set_key(app_id, key, key_version));
+    }
+
     /// The body with which the platform would announce that a settle has this status, even if it
-    /// has not. `None`: no such settle.
+    /// has not; in guaranteed payment, before it is signed. `None`: no such settle.
     #[must_use]
     pub fn callback_body(&self, settle_id: &str, status: Status) -> Option<Bytes> {
         self.shared.locked(|core, _| core.callback_body(settle_id, status))
@@ -225,7 +238,7 @@ impl Simulator {
         self.shared.with(|core, _| core.books.set_order(app_id, out_order_no, order));
     }
 
-    /// Puts another system's settle under a number and returns its `settle_id`.
+    /// Puts another party's settle under a number and returns its `settle_id`.
     pub fn stranger_settle(
         &self,
         app_id: &str,

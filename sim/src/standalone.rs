@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::choices::Choices;
 use super::simulator::Simulator;
-use super::{SimApp, SimConfig};
+use super::{SANDBOX_CALLBACK_TOKEN, SANDBOX_SALT, SimApp, SimConfig};
 
 /// Runs a simulator until `stop` is ready. Calls `started` once it answers; that may print the
 /// [`banner`].
@@ -40,6 +40,8 @@ pub fn banner(simulator: &Simulator) -> String {
          address    {url}\n\
          page       {}\n\
          apps       {apps}\n\
+         systems    all of Douyin's, each at its own paths\n\
+         signing    salt {SANDBOX_SALT}, callback token {SANDBOX_CALLBACK_TOKEN}, key_version 1\n\
          seed       {} (the same seed makes the same numbers and faults)\n\
          faults     {} of 10 000\n",
         simulator.page_url(),
@@ -64,6 +66,7 @@ pub fn banner(simulator: &Simulator) -> String {
          {curl} -d '{{\"advance_days\": 3}}' {url}/sim/clock\n\
          {curl} -d '{{\"create\": {{\"apply-then\": \"drop\"}}}}' {url}/sim/faults\n\
          {curl} -o platform-key.pem {url}/sim/platform-key/{first}\n\
+         {curl} -o app-key.pem {url}/sim/app-key\n\
          \n\
          An out_order_no that begins with sim- chooses an outcome: sim-fail-1 fails,\n\
          sim-err-23102-1 is refused, sim-slow-1 takes seconds, sim-lost-1 loses the answer,\n\

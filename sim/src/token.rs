@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::SimConfig;
 use super::answers::Refusal;
 use super::choices::Choices;
+use super::endpoint::Route;
 use super::fields::Fields;
 use super::ids;
 use super::weather::Weather;
@@ -135,6 +136,10 @@ impl Tokens {
         }
     }
 
+    pub(super) fn knows(&self, app_id: &str) -> bool {
+        self.apps.contains_key(app_id)
+    }
+
     pub(super) fn app_ids(&self) -> Vec<String> {
         self.apps.keys().cloned().collect()
     }
@@ -184,9 +189,9 @@ impl App {
 
 /// The key and the secret. Any error in the body itself is a parameter error.
 fn read(body: &[u8]) -> Result<(String, String), Refusal> {
+    let listed = ["client_key", "client_secret", "grant_type"];
     let as_parameter = |refusal: Refusal| Refusal::with(PARAMETER, refusal.detail);
-    let fields =
-        Fields::read(body, &["client_key", "client_secret", "grant_type"]).map_err(as_parameter)?;
+    let fields = Fields::read(body, &listed, Route::TOKEN.reading()).map_err(as_parameter)?;
     let client_key = fields.required("client_key", 64).map_err(as_parameter)?;
     let client_secret = fields.required("client_secret", 256).map_err(as_parameter)?;
     let grant_type = fields.required("grant_type", 64).map_err(as_parameter)?;

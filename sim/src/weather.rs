@@ -5,7 +5,7 @@
 
 use super::SimConfig;
 use super::callbacks::CallbackScript;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Route};
 use super::faults::Script;
 use super::ids;
 
@@ -29,8 +29,8 @@ impl Weather {
     }
 
     /// What the nth request with this key gets.
-    pub(super) fn fault(self, endpoint: Endpoint, key: &str, nth: usize) -> Option<Script> {
-        let mut rng = self.hit(&["weather", endpoint.name(), key, &nth.to_string()])?;
+    pub(super) fn fault(self, route: Route, key: &str, nth: usize) -> Option<Script> {
+        let mut rng = self.hit(&["weather", route.endpoint.name(), key, &nth.to_string()])?;
         let fault = match rng.u8(..9) {
             // Closed before a byte of the answer, and in its middle.
             0 => Script::Drop,
@@ -41,9 +41,12 @@ impl Weather {
             4 => Script::WrongTypes,
             5 => server_error(&mut rng),
             // Douyin's own way to say that it does not know.
-            6 => Script::Refuse(match endpoint {
-                Endpoint::Create | Endpoint::Query => 23_000,
+            6 => Script::Refuse(match route.endpoint {
                 Endpoint::Token => 28_001_005,
+                Endpoint::Create
+                | Endpoint::Query
+                | Endpoint::AmountLeft
+                | Endpoint::PlatformOrder => (route.reading().rule_number)(23_000),
             }),
             // No answer ever, though the connection stands.
             7 => Script::Hang,

@@ -377,11 +377,8 @@ async fn who_created_and_who_asked_stands_in_the_settle_and_its_history() {
     succeeds(&wire, bearing(create, OURS), "CreateSettle").await;
     let stranger = StrangerSettle {
         out_order_no: "order".to_owned(),
-        item_order_id: None,
-        settle_params: Vec::new(),
-        cp_extra: String::new(),
         status: Status::Success,
-        amount_fen: None,
+        ..StrangerSettle::default()
     };
     gateway.sim.stranger_settle(APP_ID, "found", stranger);
     for (number, created_by, first_by) in

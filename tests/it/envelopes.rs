@@ -76,7 +76,7 @@ async fn a_settle_ends_with_the_same_facts_in_either_spelling_and_form() {
     let mut all = Vec::new();
     for query_names in [QueryNames::New, QueryNames::Of2023] {
         for amounts in [AmountForm::Number, AmountForm::Text] {
-            for business_envelope in [Envelope::ErrMsg, Envelope::ErrTips] {
+            for business_envelope in [Envelope::Own, Envelope::ErrTips] {
                 let form = format!("{query_names:?} {amounts:?} {business_envelope:?}");
                 gateway.sim.set_choices(Choices {
                     query_names,

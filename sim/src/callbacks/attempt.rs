@@ -4,10 +4,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::HeaderValue;
 use serde_json::Value;
 
-use super::message::{self, Letterhead, SIGNATURE, Sent};
+use super::message::{self, Letterhead, Secrets, Sent};
 use super::record::{Attempt, CallbackAnswer, CallbackState, Delivery, Outcome};
 use super::scripts::CallbackScript;
 use super::{Due, Heard, InFlight, Letter, Outbox};
@@ -220,7 +219,9 @@ impl Outbox {
         choices: &Choices,
     ) -> Option<Arc<Sent>> {
         let seed = self.seed;
-        let key = self.key(&self.entries.get(&id)?.seen.app_id);
+        let seen = &self.entries.get(&id)?.seen;
+        let (key, token) = (self.key(&seen.app_id), self.token(&seen.app_id));
+        let (secrets, form) = (Secrets { key: &key, token: &token }, message::form_of(seen.system));
         let entry = self.entries.get_mut(&id)?;
         let seen = &entry.seen;
         let (nth, at) = (seen.attempts.len().to_string(), now_ms.to_string());
@@ -230,7 +231,7 @@ impl Outbox {
             event_id: &seen.event_id,
             url,
             timestamp: (now_ms / 1_000).to_string(),
-            nonce: ids::nonce(seed, &name),
+            nonce: message::nonce(form, seed, &name),
             log_id: ids::callback_log_id(seed, now_ms, &name),
         };
         let good = match &mut entry.letter {
@@ -239,7 +240,7 @@ impl Outbox {
                 Arc::clone(first)
             }
             Letter::Event { first } => {
-                let signed = message::sent(&head, &key, seen.body.clone());
+                let signed = message::sent(&head, form, &secrets, seen.body.clone());
                 first.get_or_insert_with(|| Arc::clone(&signed));
                 signed
             }
@@ -247,8 +248,7 @@ impl Outbox {
         let mut bad = (*good).clone();
         match script {
             CallbackScript::WrongSignature => {
-                let of_other_bytes = key.sign(b"another callback");
-                bad.headers.insert(SIGNATURE, HeaderValue::try_from(of_other_bytes).ok()?);
+                bad = message::with_signature(bad, form, &secrets.sign_another(form));
             }
             CallbackScript::Truncate => bad.body.truncate(good.body.len() / 2),
             CallbackScript::Normal
@@ -322,7 +322,9 @@ impl Outbox {
         };
         entry.set_outcome(outcome);
         let next = match entry.letter {
-            Letter::Event { .. } => choices.callback_ladder.wait_ms(entry.seen.attempts.len()),
+            Letter::Event { .. } => {
+                choices.callback_ladder.wait_ms(entry.seen.system, entry.seen.attempts.len())
+            }
             Letter::Once(_) => None,
         };
         match next {

@@ -3,20 +3,23 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::HeaderValue;
 
-use super::message::{self, Letterhead, SIGNATURE};
+use super::message::{self, Letterhead, Secrets};
 use super::record::{Callback, CallbackState, Outcome};
 use super::{Letter, Outbox};
 use crate::ids;
+use crate::system::System;
 
 /// A made-up callback. It is sent once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Forged {
+    /// As whose callback it is written and signed.
+    pub system: System,
     pub app_id: String,
     /// `None`: the address of the app's console.
     pub url: Option<String>,
-    /// The exact bytes.
+    /// The exact bytes; in guaranteed payment without a time, a nonce and a signature, which are
+    /// put in.
     pub body: Bytes,
     /// In seconds; `None`: now.
     pub timestamp: Option<String>,
@@ -45,7 +48,7 @@ impl Outbox {
         let name = ["forged", nth.as_str()];
         let event_id = format!("forged_{nth}");
         let now = (now_ms / 1_000).to_string();
-        let nonce = ids::nonce(self.seed, &name);
+        let nonce = message::nonce(message::form_of(forged.system), self.seed, &name);
         let head = Letterhead {
             app_id: &forged.app_id,
             event_id: &event_id,
@@ -54,22 +57,23 @@ impl Outbox {
             nonce: forged.nonce.clone().unwrap_or(nonce),
             log_id: ids::callback_log_id(self.seed, now_ms, &name),
         };
-        let key = self.key(&forged.app_id);
-        let mut sent = (*message::sent(&head, &key, forged.body.clone())).clone();
+        let form = message::form_of(forged.system);
+        let (key, token) = (self.key(&forged.app_id), self.token(&forged.app_id));
+        let secrets = Secrets { key: &key, token: &token };
+        let good = message::sent(&head, form, &secrets, forged.body.clone());
         let instead = match &forged.signature {
             ForgedSignature::Good => None,
-            ForgedSignature::Wrong => Some(key.sign(b"another callback")),
+            ForgedSignature::Wrong => Some(secrets.sign_another(form)),
             ForgedSignature::Missing => Some(String::new()),
             ForgedSignature::Exactly(text) => Some(text.clone()),
         };
-        if let Some(text) = instead {
-            sent.headers.remove(SIGNATURE);
-            if let Some(value) = HeaderValue::try_from(text).ok().filter(|text| !text.is_empty()) {
-                sent.headers.insert(SIGNATURE, value);
-            }
-        }
+        let sent = match instead {
+            None => good,
+            Some(text) => Arc::new(message::with_signature((*good).clone(), form, &text)),
+        };
         let callback = Callback {
             id: 0,
+            system: forged.system,
             app_id: forged.app_id.clone(),
             settle_id: String::new(),
             out_settle_no: String::new(),
@@ -81,7 +85,7 @@ impl Outbox {
             attempts: Vec::new(),
             state: CallbackState::Waiting { next_at_ms: now_ms },
         };
-        self.enter(callback, Letter::Once(Arc::new(sent)))
+        self.enter(callback, Letter::Once(sent))
     }
 
     /// Sends the acknowledged bytes again, else those of the last attempt, as an attacker could who

@@ -4,10 +4,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::system::System;
+use crate::systems::Reading;
+
 /// The schedules in the documents. Which one applies to trade_basic is undocumented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ladder {
+    /// Each system has the one of its own page.
+    Own,
     /// General system, payment, current page: ten retries within about 29 minutes.
     General,
     /// The same page in 2024, and the one of self-operated settles, which speaks of 20 retries but
@@ -23,19 +28,21 @@ pub enum Ladder {
 }
 
 impl Ladder {
-    /// Every ladder.
+    /// Every ladder that is one by itself.
     pub(crate) const ALL: [Self; 5] =
         [Self::General, Self::General2024, Self::Industry, Self::Guaranteed, Self::Once];
 
-    /// How long after the nth failure it is sent again. `None`: never.
-    pub(crate) fn wait_ms(self, failures: usize) -> Option<u64> {
-        let rungs = self.rungs_s();
+    /// How long after the nth failure a callback of this system is sent again. `None`: never.
+    pub(crate) fn wait_ms(self, system: System, failures: usize) -> Option<u64> {
+        let rungs = self.rungs_s(system);
         rungs.get(failures.checked_sub(1)?).map(|seconds| seconds * 1_000)
     }
 
     /// In seconds.
-    fn rungs_s(self) -> &'static [u64] {
+    fn rungs_s(self, system: System) -> &'static [u64] {
         match self {
+            // That of a page, never this one again.
+            Self::Own => Reading::of(system).ladder.rungs_s(system),
             Self::General => &[12, 12, 33, 60, 120, 180, 240, 300, 360, 420],
             Self::General2024 => &[15, 30, 60, 120, 240, 480, 960, 1_920, 3_840, 7_680],
             Self::Industry => &[
@@ -58,7 +65,8 @@ mod tests {
     #[test]
     fn the_ladders_are_as_long_as_the_pages_say() {
         let length = |ladder: Ladder| {
-            let waits_ms = (1..100).map_while(|failures| ladder.wait_ms(failures));
+            let wait_ms = |failures| ladder.wait_ms(System::General, failures);
+            let waits_ms = (1..100).map_while(wait_ms);
             let (count, sum_ms) = waits_ms.fold((0, 0), |(n, sum), wait_ms| (n + 1, sum + wait_ms));
             (count, sum_ms / 1_000)
         };
@@ -67,6 +75,11 @@ mod tests {
         assert_eq!(length(Ladder::Industry), (20, 16_382 + 7 * 5 * 3_600));
         assert_eq!(length(Ladder::Guaranteed), (15, 86_640));
         assert_eq!(length(Ladder::Once), (0, 0));
-        assert_eq!(Ladder::General.wait_ms(0), None);
+        assert_eq!(Ladder::General.wait_ms(System::General, 0), None);
+        let own = |system, failures| Ladder::Own.wait_ms(system, failures);
+        assert_eq!(own(System::General, 1), Some(12_000));
+        assert_eq!(own(System::SelfOperated, 1), Some(15_000));
+        assert_eq!(own(System::Industry, 1), Some(2_000));
+        assert_eq!(own(System::Guaranteed, 3), Some(30_000));
     }
 }

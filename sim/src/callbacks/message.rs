@@ -1,4 +1,5 @@
-//! What a callback says and how it is signed (§3.1 to §3.3).
+//! What a callback says and how it is signed (§3.1 to §3.3), but for those that are signed with a
+//! token (`by_token.rs`).
 //!
 //! It writes bytes and headers, and does not know when they are sent or what follows.
 
@@ -9,6 +10,7 @@ use http::uri::Uri;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::Serialize;
 
+use super::by_token;
 use crate::choices::{AmountForm, AutoNumber, CallbackFields, Choices, Informing, QueryNames};
 use crate::ids;
 use crate::keys::PlatformKey;
@@ -16,10 +18,13 @@ use crate::odd;
 use crate::query::detail;
 use crate::rules::rake_fen;
 use crate::settles::{AppliedSettle, Status};
+use crate::signed::sha1_sign;
+use crate::system::System;
+use crate::systems::{CallbackForm, Reading};
 
 pub(crate) const TIMESTAMP: HeaderName = HeaderName::from_static("byte-timestamp");
 pub(crate) const NONCE: HeaderName = HeaderName::from_static("byte-nonce-str");
-pub(crate) const SIGNATURE: HeaderName = HeaderName::from_static("byte-signature");
+const SIGNATURE: HeaderName = HeaderName::from_static("byte-signature");
 
 /// A callback as it leaves the platform.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,12 +43,43 @@ pub(super) struct Letterhead<'a> {
     pub(super) log_id: String,
 }
 
+/// What an app's callbacks are signed with.
+pub(super) struct Secrets<'a> {
+    pub(super) key: &'a PlatformKey,
+    pub(super) token: &'a str,
+}
+
+impl Secrets<'_> {
+    /// A signature of other bytes, as it would stand in a callback of this form.
+    pub(super) fn sign_another(&self, form: CallbackForm) -> String {
+        match form {
+            CallbackForm::Byte(_) => self.key.sign(b"another callback"),
+            CallbackForm::Token => sha1_sign(&["another callback"], self.token),
+        }
+    }
+}
+
+/// How the callbacks of a system are written. One that a test forges for a system without any is
+/// written as most are.
+pub(super) fn form_of(system: System) -> CallbackForm {
+    Reading::of(system).callback.unwrap_or(CallbackForm::Byte(None))
+}
+
 /// Signs a body and adds all headers.
-pub(super) fn sent(head: &Letterhead<'_>, key: &PlatformKey, body: Bytes) -> Arc<Sent> {
-    let signature = key.sign(&signed_text(&head.timestamp, &head.nonce, &body));
+pub(super) fn sent(
+    head: &Letterhead<'_>,
+    form: CallbackForm,
+    secrets: &Secrets<'_>,
+    body: Bytes,
+) -> Arc<Sent> {
     let mut headers = HeaderMap::new();
     let content_type = HeaderValue::from_static("application/json");
     headers.insert(header::CONTENT_TYPE, content_type);
+    if form == CallbackForm::Token {
+        let body = by_token::signed(&body, &head.timestamp, &head.nonce, secrets.token);
+        return Arc::new(Sent { headers, body });
+    }
+    let signature = secrets.key.sign(&signed_text(&head.timestamp, &head.nonce, &body));
     let mut put = |name: HeaderName, text: &str| {
         if let Ok(value) = HeaderValue::try_from(text) {
             headers.insert(name, value);
@@ -59,6 +95,29 @@ pub(super) fn sent(head: &Letterhead<'_>, key: &PlatformKey, body: Bytes) -> Arc
     // Undocumented, seen in captures, and unusable for verification: 40 hex digits.
     put(HeaderName::from_static("signature"), &ids::hex_digits(40, &[head.app_id, &head.nonce]));
     Arc::new(Sent { headers, body })
+}
+
+/// 32 letters and digits, or up to four digits as in the samples of guaranteed payment.
+pub(super) fn nonce(form: CallbackForm, seed: u64, name: &[&str]) -> String {
+    match form {
+        CallbackForm::Byte(_) => ids::nonce(seed, name),
+        CallbackForm::Token => ids::short_nonce(seed, name),
+    }
+}
+
+/// Puts another signature into a callback; empty: none.
+pub(super) fn with_signature(mut sent: Sent, form: CallbackForm, signature: &str) -> Sent {
+    match form {
+        CallbackForm::Token => sent.body = by_token::with_signature(&sent.body, signature),
+        CallbackForm::Byte(_) => {
+            sent.headers.remove(SIGNATURE);
+            let value = HeaderValue::try_from(signature).ok().filter(|text| !text.is_empty());
+            if let Some(value) = value {
+                sent.headers.insert(SIGNATURE, value);
+            }
+        }
+    }
+    sent
 }
 
 /// Three lines, each ended by LF.
@@ -104,23 +163,40 @@ pub fn check_callback_url(url: &str) -> Result<(), String> {
 
 /// The body that announces that a settle has this status since then.
 pub(crate) fn body(settle: &AppliedSettle, status: Status, at_ms: u64, choices: &Choices) -> Bytes {
-    let msg = msg(settle, status, at_ms, choices);
+    let (version, msg, kind) = match form_of(settle.system) {
+        CallbackForm::Byte(version) => {
+            let version = version.unwrap_or(choices.callback_version).text();
+            (
+                Some(version),
+                written(&msg(settle, status, at_ms, choices), settle, choices),
+                "settle",
+            )
+        }
+        CallbackForm::Token => {
+            let (msg, kind) = by_token::msg(settle, status, at_ms, choices);
+            (None, written(&msg, settle, choices), kind)
+        }
+    };
+    let envelope = Envelope { version, msg, kind };
+    serde_json::to_vec(&envelope).expect("texts can be written").into()
+}
+
+fn written(msg: &impl Serialize, settle: &AppliedSettle, choices: &Choices) -> String {
     let msg = match choices.informing {
-        Informing::AsDocumented => serde_json::to_string(&msg),
-        Informing::Odd => serde_json::to_value(&msg).map(|mut msg| {
+        Informing::AsDocumented => serde_json::to_string(msg),
+        Informing::Odd => serde_json::to_value(msg).map(|mut msg| {
             odd::make_odd(&mut msg, &settle.settle_id);
             String::from_utf8_lossy(&odd::written(&msg)).into_owned()
         }),
     };
-    let msg = msg.expect("texts and numbers can be written");
-    let envelope = Envelope { version: choices.callback_version.text(), msg, kind: "settle" };
-    serde_json::to_vec(&envelope).expect("texts can be written").into()
+    msg.expect("texts and numbers can be written")
 }
 
 /// The body of the request. `msg` is JSON inside a string.
 #[derive(Serialize)]
 struct Envelope {
-    version: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'static str>,
     msg: String,
     #[serde(rename = "type")]
     kind: &'static str,
@@ -202,7 +278,7 @@ fn msg<'a>(settle: &'a AppliedSettle, status: Status, at_ms: u64, choices: &Choi
 }
 
 /// The reason. That of a success is captured, the others are made up.
-fn message(status: Status) -> &'static str {
+pub(super) fn message(status: Status) -> &'static str {
     match status {
         Status::Success => "SUCCESS",
         Status::Fail => "分账失败",

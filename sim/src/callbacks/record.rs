@@ -11,12 +11,14 @@ use serde::Serialize;
 use super::message::Sent;
 use crate::faults::{Gate, as_text};
 use crate::settles::Status;
+use crate::system::System;
 
 /// Something that the platform tells a developer, with its attempts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Callback {
     /// 1, 2, … in the order in which the callbacks came up.
     pub id: u64,
+    pub system: System,
     pub app_id: String,
     /// Empty for a forged one; so are the two below.
     pub settle_id: String,
@@ -26,6 +28,8 @@ pub struct Callback {
     pub status: Option<Status>,
     /// The address of the create. It wins over the app's own.
     pub notify_url: Option<String>,
+    /// As it is before anything is signed; a signature of guaranteed payment is part of what is
+    /// sent.
     #[serde(serialize_with = "as_text")]
     pub body: Bytes,
     /// When the event happened.

@@ -114,13 +114,14 @@ impl Find {
             &settle.order_id,
             item_order_id,
             settle.status.word(),
+            settle.system.word(),
         ]) || settle.settle_params.iter().any(|receiver| self.is_in(&[&receiver.merchant_uid]))
     }
 
     /// An order is found by its settles too.
     fn in_order(&self, core: &Core, order: &Order) -> bool {
         self.is_in(&[&order.out_order_no])
-            || core.books.settles_of(order).any(|settle| self.in_settle(settle))
+            || core.books.all_settles_of(order).any(|settle| self.in_settle(settle))
     }
 
     /// A callback is found by its settle too.

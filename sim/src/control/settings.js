@@ -64,7 +64,7 @@ export const WORDS = {
   "sim-quiet-": "The settle ends, and no callback tells it.",
 };
 
-const ENVELOPES = ["err-msg", "err-tips", "extra", "data-message", "error-message"];
+const ENVELOPES = ["own", "err-tips", "extra", "data-message", "error-message"];
 const STATUSES = [200, 400, 401, 500];
 const AMOUNTS = ["number", "text"];
 const NAMES = ["new", "of-2023"];
@@ -81,7 +81,7 @@ export const CHOICES = {
   fail_turns_success_after_ms: ["How long after it a FAIL turns into SUCCESS, in milliseconds; empty: never.", null],
   business_status: ["The HTTP status of refusals by the settlement system.", STATUSES],
   platform_status: ["The HTTP status of refusals by the platform in front of it (tokens, quotas).", STATUSES],
-  business_envelope: ["The fields around a refusal by the settlement system.", ENVELOPES],
+  business_envelope: ["The fields around a refusal by the settlement system; own: as its trade system documents.", ENVELOPES],
   platform_envelope: ["The fields around a refusal by the platform.", ENVELOPES],
   parent_err_no: ["The error_code over a sub code in the envelope extra.", [2191009, 2190004]],
   token_invalid_err_no: ["The number of an unknown token.", [28001003, 2190002, 10008, 11002]],
@@ -101,8 +101,9 @@ export const CHOICES = {
   callback_fields: ["Which fields a callback has that have nothing to say.", ["captured", "sparse", "padded"]],
   auto_out_settle_no: ["What the callback of an automatic settlement has as out_settle_no.", ["settle-id", "blank", "absent"]],
   callback_processing: ["Whether PROCESSING is told by a callback too.", [true, false]],
-  callback_ladder: ["How often and when a callback is sent again that was not acknowledged.", ["general", "general-2024", "industry", "guaranteed", "once"]],
+  callback_ladder: ["How often and when a callback is sent again that was not acknowledged.", ["own", "general", "general-2024", "industry", "guaranteed", "once"]],
   callback_retry_signs_anew: ["Whether a repeated callback has a time and a signature of its own.", [true, false]],
   callback_deadline_ms: ["How long the platform waits for the answer to a callback, in milliseconds.", 0],
+  guaranteed_query_names: ["How guaranteed payment's query names an error.", ["sample", "table"]],
   informing: ["Whether fields that only inform are as documented, or of any type and broken.", ["as-documented", "odd"]],
 };

@@ -46,7 +46,7 @@ function settle(it, post) {
   if (it.item_order_id !== null) {
     name.append(named("item", it.item_order_id));
   }
-  name.append(named("settle_id", it.settle_id));
+  name.append(named("settle_id", it.settle_id), named("system", it.system));
   if (!it.by_gateway) {
     name.append(made("div", "minor", it.is_auto_settle ? "settled by Douyin itself" : "by another"));
   }
@@ -91,11 +91,17 @@ function order(it, edit) {
   if (it.due_next_at_ms !== null) {
     state.append(made("div", "minor", `due ${time(it.due_next_at_ms)}`));
   }
-  const whole = it.whole_err_no === 0
-    ? made("td", "", "accepted")
-    : made("td", "", made("div", "", `refused: ${it.whole_err_no}`),
-      made("div", "minor prose", it.whole_err_msg));
-  return [name, amount(it.setup.total_fen), amount(it.left_fen), state, whole,
+  // An order is usually in one system only.
+  const systems = it.in_systems;
+  const inEach = (cells) => systems.map((one, nth) =>
+    made("div", "", ...(systems.length > 1 ? [made("div", "minor", one.system)] : []), ...cells[nth]));
+  const left = made("td", "amount", ...inEach(systems.map((one) =>
+    [made("div", "", yuan(one.left_fen)), made("div", "minor", fen(one.left_fen))])));
+  const whole = made("td", "", ...inEach(systems.map((one) => one.whole_err_no === 0
+    ? ["accepted"]
+    : [made("div", "", `refused: ${one.whole_err_no}`),
+      made("div", "minor prose", one.whole_err_msg)])));
+  return [name, amount(it.setup.total_fen), left, state, whole,
     made("td", "", button("Change", () => edit(it)))];
 }
 
@@ -128,7 +134,8 @@ function callback(it) {
   if (it.settle_id === "") {
     about.append("forged");
   } else {
-    about.append(made("div", "", number(it.out_settle_no)), named("settle_id", it.settle_id));
+    about.append(made("div", "", number(it.out_settle_no)), named("settle_id", it.settle_id),
+      named("system", it.system));
   }
   const [stands, at] = standing(it.state);
   const state = made("td", "", made("div", "", stands));

@@ -8,7 +8,7 @@ use super::{APP, Desk, config, edited, good_create, item_create};
 use crate::{
     AmountForm, AppRules, AutoNumber, CallbackAnswer, CallbackFields, CallbackScript,
     CallbackState, CallbackVersion, Choices, Delivery, ItemSetup, Ladder, OrderSetup, QueryNames,
-    SimConfig, Status, StrangerSettle,
+    SimConfig, Status, StrangerSettle, System,
 };
 
 pub(super) const URL: &str = "http://developer.example/callbacks/a";
@@ -53,7 +53,7 @@ fn each_ladder_is_climbed_to_its_end() {
             // The rung begins with the failure, whenever that was.
             desk.now_ms += 700;
             answer(&mut desk, &deliveries[0], &CallbackAnswer::TimedOut);
-            let Some(wait_ms) = ladder.wait_ms(failures) else {
+            let Some(wait_ms) = ladder.wait_ms(System::General, failures) else {
                 break;
             };
             assert_eq!(desk.core.next_event_at_ms(), Some(desk.now_ms + wait_ms));

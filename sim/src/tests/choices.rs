@@ -63,7 +63,7 @@ fn an_answer_that_it_exists_may_make_it_visible() {
 #[test]
 fn refusals_come_in_the_chosen_envelope_and_status() {
     let number = |envelope, body: &Value| match envelope {
-        Envelope::ErrMsg => (body["err_no"].clone(), body["err_msg"].clone()),
+        Envelope::Own => (body["err_no"].clone(), body["err_msg"].clone()),
         Envelope::ErrTips => (body["err_no"].clone(), body["err_tips"].clone()),
         Envelope::Extra => {
             assert_eq!(body["data"]["error_code"], 2_191_009);

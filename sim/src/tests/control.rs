@@ -70,7 +70,10 @@ async fn settles_are_listed_with_the_newest_first() {
     assert_eq!(settle["settle_params"][0]["amount_fen"], 400);
     assert_eq!(settle["settle_id"], client.sim.books().settles[2].settle_id);
     let order = &all["orders"][0];
-    assert_eq!((&order["out_order_no"], &order["left_fen"]), (&json!("o2"), &json!(0)));
+    assert_eq!(
+        (&order["out_order_no"], &order["in_systems"][0]["left_fen"]),
+        (&json!("o2"), &json!(0))
+    );
     assert_eq!(order["setup"]["stage"], "fulfilled");
     client.sim.stop().await;
 }
@@ -220,7 +223,7 @@ async fn an_order_can_be_made_and_changed() {
     let client = Client::start().await;
     let of = |order: Value| json!({ "app_id": APP, "out_order_no": "o1", "order": order });
     let made = change(&client, "/sim/orders", of(json!({ "stage": "unpaid" }))).await;
-    assert_eq!(made["orders"][0]["whole_err_no"], 23_102);
+    assert_eq!(made["orders"][0]["in_systems"][0]["whole_err_no"], 23_102);
     assert_eq!(client.create_err_no().await, 23_102);
     let card = json!({
         "item_order_id": "card", "amount_fen": 900, "uses_done": 1, "uses_total": 3,
@@ -286,6 +289,8 @@ async fn an_app_can_be_changed() {
     let pem = client.sim.platform_public_key_pem(APP);
     assert_eq!(get(&client, &format!("/sim/platform-key/{APP}")).await, (200, pem));
     assert_eq!(get(&client, "/sim/platform-key/ttnone").await.0, 404);
+    let private_pem = crate::SANDBOX_APP_PRIVATE_KEY_PEM.to_owned();
+    assert_eq!(get(&client, "/sim/app-key").await, (200, private_pem));
     client.sim.stop().await;
 }
 

@@ -15,6 +15,7 @@ mod query;
 mod receiver;
 mod scripts;
 mod standalone;
+mod systems;
 mod timing;
 mod tls;
 mod token;

@@ -5,18 +5,23 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::{APP, CREATE, Desk, QUERY, TOKEN, config, good_create, json_of, request, token_body};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Route};
 use crate::weather::Weather;
-use crate::{Choices, Core, Reply, Script, SimConfig};
+use crate::{Choices, Core, Reply, Script, SimConfig, System};
 
 const ENDPOINTS: [Endpoint; 3] = [Endpoint::Token, Endpoint::Create, Endpoint::Query];
+
+fn general(endpoint: Endpoint) -> Route {
+    Route { system: System::General, endpoint }
+}
 
 /// How often each script occurs in a storm, whatever else is drawn.
 fn kinds(endpoint: Endpoint) -> BTreeMap<String, usize> {
     let storm = weather(10_000);
     let mut kinds = BTreeMap::new();
     for n in 0..2_000 {
-        let script = storm.fault(endpoint, &format!("s{n}"), 1).expect("a storm misses no request");
+        let script =
+            storm.fault(general(endpoint), &format!("s{n}"), 1).expect("a storm misses no request");
         *kinds.entry(name(&script)).or_default() += 1;
     }
     kinds
@@ -76,11 +81,15 @@ fn a_storm_has_every_kind_of_fault_before_and_after_the_effect() {
 #[test]
 fn douyins_own_excuse_is_the_one_of_the_endpoint() {
     let storm = weather(10_000);
-    for (endpoint, err_no) in
-        [(Endpoint::Create, 23_000), (Endpoint::Query, 23_000), (Endpoint::Token, 28_001_005)]
-    {
+    let guaranteed = Route { system: System::Guaranteed, endpoint: Endpoint::Create };
+    for (route, err_no) in [
+        (general(Endpoint::Create), 23_000),
+        (general(Endpoint::Query), 23_000),
+        (general(Endpoint::Token), 28_001_005),
+        (guaranteed, 1_000),
+    ] {
         let numbers: Vec<String> = (0..200)
-            .filter_map(|nth| storm.fault(endpoint, "s1", nth))
+            .filter_map(|nth| storm.fault(route, "s1", nth))
             .map(|script| json!(script).to_string())
             .filter(|text| text.contains("refuse"))
             .collect();
@@ -95,25 +104,26 @@ fn fair_weather_does_nothing() {
     let fair = weather(0);
     for n in 0..1_000 {
         let key = format!("s{n}");
-        assert!(ENDPOINTS.iter().all(|endpoint| fair.fault(*endpoint, &key, 1).is_none()));
+        assert!(ENDPOINTS.iter().all(|endpoint| fair.fault(general(*endpoint), &key, 1).is_none()));
         assert_eq!((fair.late_ms(APP, &key), fair.token_life_ms(APP, n, 5_000)), (0, 5_000));
     }
 }
 
 #[test]
 fn as_many_meet_a_fault_as_were_chosen() {
-    let showers = weather(1_000);
-    let hits = (0..10_000).filter(|n| showers.fault(Endpoint::Query, "s1", *n).is_some()).count();
+    let (showers, query) = (weather(1_000), general(Endpoint::Query));
+    let hits = (0..10_000).filter(|n| showers.fault(query, "s1", *n).is_some()).count();
     assert!((800..1_200).contains(&hits), "{hits}");
 }
 
 #[test]
 fn a_seed_is_the_same_weather_again_and_another_seed_is_not() {
+    let create = general(Endpoint::Create);
     let text = |seed| -> Vec<String> {
         let config = SimConfig::loopback(seed, Vec::new());
         let weather = Weather::new(&SimConfig { faults_per_10_000: 5_000, ..config });
         (0..100)
-            .map(|nth| format!("{:?}", weather.fault(Endpoint::Create, "s1", nth)))
+            .map(|nth| format!("{:?}", weather.fault(create, "s1", nth)))
             .chain((0..100).map(|nth| weather.token_life_ms(APP, nth, 7_200_000).to_string()))
             .chain((0..100).map(|nth| weather.late_ms(APP, &format!("ots{nth}")).to_string()))
             .collect()

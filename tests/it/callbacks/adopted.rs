@@ -31,11 +31,8 @@ async fn listed(gateway: &Gateway) -> Vec<v1::Settle> {
 fn elsewhere(order: &str) -> StrangerSettle {
     StrangerSettle {
         out_order_no: order.to_owned(),
-        item_order_id: None,
-        settle_params: Vec::new(),
-        cp_extra: String::new(),
         status: Status::Processing,
-        amount_fen: None,
+        ..StrangerSettle::default()
     }
 }
 

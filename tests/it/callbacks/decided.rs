@@ -100,11 +100,8 @@ async fn a_mistyped_settle_id_does_not_take_over_a_settle_that_is_adopted_meanwh
     gateway.sim.set_callback_url(APP_ID, None);
     let settle = StrangerSettle {
         out_order_no: number("order"),
-        item_order_id: None,
-        settle_params: Vec::new(),
-        cp_extra: String::new(),
         status: Status::Success,
-        amount_fen: None,
+        ..StrangerSettle::default()
     };
     let (ours, theirs) = (number("mistyped"), number("theirs"));
     let settle_id = gateway.sim.stranger_settle(APP_ID, &theirs, settle);

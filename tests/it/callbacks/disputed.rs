@@ -96,11 +96,8 @@ async fn a_contradiction_of_an_adopted_settle_is_resolved_too() {
     gateway.sim.set_callback_url(APP_ID, None);
     let settle = StrangerSettle {
         out_order_no: number("order"),
-        item_order_id: None,
-        settle_params: Vec::new(),
-        cp_extra: String::new(),
         status: Status::Success,
-        amount_fen: None,
+        ..StrangerSettle::default()
     };
     let theirs = number("theirs");
     let settle_id = gateway.sim.stranger_settle(APP_ID, &theirs, settle);
