@@ -15,7 +15,7 @@ use secrecy::SecretString;
 use tokio::sync::Semaphore;
 
 use crate::douyin::{Access, Client, PlatformKeys};
-use crate::settle::{AppId, NotifyUrl};
+use crate::settle::{AppId, NotifyUrl, TradeSystem};
 
 pub use budget::Budget;
 
@@ -29,6 +29,8 @@ pub struct AppConfig {
     pub app_id: AppId,
     pub client_secret: SecretString,
     pub budget: Budget,
+    /// Those that it settles in, each once, in the order of the configuration.
+    pub trade_systems: Vec<TradeSystem>,
     /// The callback address that is sent when a create names none.
     pub notify_url: Option<NotifyUrl>,
     /// What callbacks are signed with; `None`: they are refused.
@@ -60,12 +62,13 @@ pub struct Apps {
 pub struct Twice(pub AppId);
 
 impl AppConfig {
-    /// An app with the default budget and without anything optional.
+    /// An app of the general trading system with the default budget and nothing optional.
     pub fn new(app_id: AppId, client_secret: SecretString) -> Self {
         Self {
             app_id,
             client_secret,
             budget: Budget::default(),
+            trade_systems: vec![TradeSystem::General],
             notify_url: None,
             platform_keys: None,
         }
@@ -75,6 +78,10 @@ impl AppConfig {
 impl App {
     pub(crate) fn id(&self) -> &AppId {
         &self.config.app_id
+    }
+
+    pub(crate) fn has(&self, trade_system: TradeSystem) -> bool {
+        self.config.trade_systems.contains(&trade_system)
     }
 
     /// What callbacks are signed with now; `None`: they are refused.

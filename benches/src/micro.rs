@@ -76,6 +76,7 @@ fn call_and_parse(bencher: Bencher) {
     let access = client.access(app_id, "secret".into());
     let (key, content) = (records::key(APP, "micro-1".to_owned()), records::content(1));
     let body = create_body(&key, &content, None, None);
+    let body = body.expect("the general system has a create");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("there are threads and timers");
     bencher.bench_local(|| {
@@ -97,7 +98,7 @@ fn verify_signature(bencher: Bencher) {
 fn verify_and_read_callback(bencher: Bencher) {
     let (keys, signature, body) = callback();
     let signed = signed(&signature, &body);
-    bencher.bench_local(|| hear(None, &keys, black_box(&signed)).is_ok());
+    bencher.bench_local(|| hear(None, &[TradeSystem::General], &keys, black_box(&signed)).is_ok());
 }
 
 fn callback() -> (PlatformKeys, String, Vec<u8>) {

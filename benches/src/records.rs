@@ -42,7 +42,7 @@ pub fn content(number: u64) -> Content {
 pub fn submitted(key: Key, number: u64, now: Timestamp) -> Record {
     let content = content(number);
     let ext = Some(content.mark());
-    let body = create_body(&key, &content, ext.as_deref(), None);
+    let body = create_body(&key, &content, ext.as_deref(), None).expect("general has a create");
     let request = Request::new(content, ext, body, now.plus(Duration::from_hours(72)));
     let id = PermissionId { process: ProcessId(1), number };
     Record::submitted(key, request, Permission { id, time: now, lasts: Duration::from_secs(10) })
@@ -53,6 +53,7 @@ pub fn acceptance(before: &Record, number: u64) -> Observation {
     let ids = AcceptedIds {
         settle_id: SettleId::parse(format!("ots{number:020}")).expect("it is short"),
         wallet_settle_id: WalletSettleId::parse(format!("wal{number:020}")).ok(),
+        inner_settle_id: None,
     };
     Observation {
         learned: Learned::Accepted(ids),

@@ -11,7 +11,7 @@ use super::{EX_USAGE, complain, print};
 use crate::douyin::callback::{Heard, Rejected, hear};
 use crate::douyin::signature::{NONCE_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use crate::douyin::{PlatformKeys, Signed};
-use crate::settle::{AppId, Facts, Fen, Report};
+use crate::settle::{AppId, Facts, Fen, Report, TradeSystem};
 
 #[derive(Debug, Args)]
 pub struct CheckCallback {
@@ -47,7 +47,7 @@ impl CheckCallback {
             signature: value(&headers, SIGNATURE_HEADER),
             body: &body,
         };
-        match hear(app_id.as_ref(), &keys, &signed) {
+        match hear(app_id.as_ref(), &TradeSystem::ALL, &keys, &signed) {
             Ok(Heard::Settle { report, .. }) => {
                 print(&format!("signature: good\nmessage: settle\n{}", shown(&report)));
                 ExitCode::SUCCESS

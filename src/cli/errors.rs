@@ -55,6 +55,8 @@ struct Table<T> {
 #[derive(Serialize)]
 struct DouyinError {
     err_no: i32,
+    /// The trade systems whose calls it can answer.
+    trade_systems: Vec<&'static str>,
     /// Whether the same number can be an answer to a send that took effect.
     handling: &'static str,
     field: Option<&'static str>,
@@ -89,8 +91,9 @@ struct Common {
 }
 
 fn tables() -> Tables {
-    let douyin = codes::rows(TradeSystem::General).into_iter().map(|row| DouyinError {
+    let douyin = codes::table().into_iter().map(|(row, systems)| DouyinError {
         err_no: row.err_no,
+        trade_systems: systems.into_iter().map(TradeSystem::as_str).collect(),
         handling: handling(row.handling),
         field: row.field,
         common: of_douyin(row),

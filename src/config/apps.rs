@@ -14,12 +14,12 @@ use super::reading::Reading;
 use super::token_files;
 use crate::apps::{AppConfig, Budget};
 use crate::douyin::PlatformKeys;
-use crate::settle::{AppId, NotifyUrl};
+use crate::settle::{AppId, NotifyUrl, TradeSystem};
 
 /// One block, as far as it was read.
-#[derive(Default)]
 pub(super) struct AppDraft {
     pub app_id: Option<AppId>,
+    pub trade_systems: Vec<String>,
     pub client_secret_env: Option<String>,
     pub client_secret_file: Option<String>,
     pub platform_public_keys_file: Option<String>,
@@ -28,6 +28,22 @@ pub(super) struct AppDraft {
     pub budget: Budget,
 }
 
+impl Default for AppDraft {
+    fn default() -> Self {
+        Self {
+            app_id: None,
+            trade_systems: vec![TradeSystem::General.as_str().to_owned()],
+            client_secret_env: None,
+            client_secret_file: None,
+            platform_public_keys_file: None,
+            callback_url: None,
+            caller_tokens_file: None,
+            budget: Budget::default(),
+        }
+    }
+}
+
+const SYSTEMS: &str = "systems";
 const ENV: &str = "client_secret_env";
 const FILE: &str = "client_secret_file";
 /// Every key in which a person may have put a secret.
@@ -61,6 +77,14 @@ pub(super) fn complete(
             let at = at(reading, "app_id");
             reading.problem(&at, format!("{} is {app_id} a second time", path("app_id")));
         }
+        let trade_systems = match trade_systems(&block.draft) {
+            Ok(trade_systems) => trade_systems,
+            Err(why) => {
+                let at = at(reading, SYSTEMS);
+                reading.problem(&at, format!("{} {why}", path(SYSTEMS)));
+                Vec::new()
+            }
+        };
         let client_secret = match client_secret(&block.draft, environment) {
             Ok((client_secret, warning)) => {
                 let (at, path) = (at(reading, FILE), path(FILE));
@@ -111,6 +135,7 @@ pub(super) fn complete(
                 app_id,
                 client_secret,
                 budget,
+                trade_systems,
                 notify_url,
                 platform_keys,
             });
@@ -122,6 +147,21 @@ pub(super) fn complete(
         reading.problem_of_all(missing);
     }
     (warnings, files)
+}
+
+/// The trade systems of an app. A name that is none was refused.
+fn trade_systems(app: &AppDraft) -> Result<Vec<TradeSystem>, String> {
+    let mut all = Vec::new();
+    for system in app.trade_systems.iter().filter_map(|name| TradeSystem::parse(name)) {
+        if all.contains(&system) {
+            return Err(format!("names {} a second time", system.as_str()));
+        }
+        all.push(system);
+    }
+    match all.is_empty() {
+        true => Err("names no trade system: the app settles in at least one".to_owned()),
+        false => Ok(all),
+    }
 }
 
 /// A secret, and a warning that follows the key of its file.

@@ -10,7 +10,7 @@
 use serde_json::Value;
 
 use super::signature::{BadSignature, PlatformKeys, Signed};
-use super::trade_basic;
+use super::system::{self, Callbacks};
 use super::wire::values::{Fields, parsed, text};
 use super::wire::{self, Unreadable, json, lenient};
 use crate::settle::{AppId, Report, TradeSystem};
@@ -19,14 +19,14 @@ use crate::settle::{AppId, Report, TradeSystem};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Heard {
     Settle {
-        trade_system: TradeSystem,
+        /// The one system that it is of, or those that it may be of. Which of them has the settle
+        /// is asked in this order; if none has it, the first one is taken.
+        trade_systems: Vec<TradeSystem>,
         report: Box<Report>,
     },
     /// Douyin sends other events to the same address, which the gateway ignores: payments, refunds,
     /// withdrawals.
-    Other {
-        kind: String,
-    },
+    Other { kind: String },
 }
 
 /// Why a callback is refused.
@@ -46,27 +46,34 @@ pub fn log_id(header: &str) -> String {
 }
 
 /// Reads a callback to `app_id`, or to the app that it names if that is `None`. Nothing of the body
-/// is read before one of the app's keys fits its signature.
+/// is read before one of the app's keys fits its signature. `trade_systems`: those of the app, in
+/// the order of its configuration.
 pub fn hear(
     app_id: Option<&AppId>,
+    trade_systems: &[TradeSystem],
     keys: &PlatformKeys,
     signed: &Signed<'_>,
 ) -> Result<Heard, Rejected> {
     keys.verify(signed)?;
-    read(app_id, signed.body)
+    read(app_id, trade_systems, signed.body)
 }
 
 /// What is kept of the name of another type. Douyin's names are short.
 const KIND_BYTES_MAX: usize = 64;
 
-pub(super) fn read(app_id: Option<&AppId>, body: &[u8]) -> Result<Heard, Rejected> {
+pub(super) fn read(
+    app_id: Option<&AppId>,
+    trade_systems: &[TradeSystem],
+    body: &[u8],
+) -> Result<Heard, Rejected> {
     let envelope = object(body, "the body is not a JSON object")?;
     let kind = text(&envelope, &["type"])?.ok_or(Unreadable("type is missing"))?;
     if kind != "settle" {
         let kind = kind.chars().filter(|c| !c.is_control()).take(KIND_BYTES_MAX / 4).collect();
         return Ok(Heard::Other { kind });
     }
-    let trade_system = trade_system(&envelope)?;
+    let trade_systems = possible(version(&envelope)?, trade_systems);
+    let first = trade_systems.first().copied().unwrap_or(TradeSystem::General);
     let msg = match envelope.get("msg") {
         Some(Value::String(msg)) => object(msg.as_bytes(), "msg is not a JSON object")?,
         // No page shows it so, but the meaning is clear.
@@ -76,25 +83,34 @@ pub(super) fn read(app_id: Option<&AppId>, body: &[u8]) -> Result<Heard, Rejecte
         }
     };
     let named = parsed(text(&msg, &["app_id"])?, AppId::parse, "app_id")?;
-    let report = match trade_system {
-        TradeSystem::General => trade_basic::report(&msg)?,
-    };
+    // The systems of one version describe a settle alike.
+    let report = (system::of(first).report)(&msg)?;
     if named.is_some() && app_id.is_some() && named.as_ref() != app_id {
         return Err(Rejected::OtherApp);
     }
-    Ok(Heard::Settle { trade_system, report: Box::new(report) })
+    Ok(Heard::Settle { trade_systems, report: Box::new(report) })
 }
 
-/// 3.0 is the general trading system's. Its sibling systems have 2.0 on their pages, in the same
-/// form. 2.0 is taken for the general system too, because no sibling is served (a guess: the page
-/// of the settle notification was not readable). Without a version it is guaranteed payment's
-/// callback, which has another signature and other names.
-fn trade_system(envelope: &Fields) -> Result<TradeSystem, Unreadable> {
+/// 3.0 is the general trading system's, 2.0 that of its sibling systems. Without a version it is
+/// guaranteed payment's callback, which has another signature and other names.
+fn version(envelope: &Fields) -> Result<Callbacks, Unreadable> {
     let version = lenient::text(envelope, "version").ok_or(Unreadable("version is missing"))?;
     match version.as_str() {
-        "3.0" | "3" | "2.0" | "2" => Ok(TradeSystem::General),
+        "3.0" | "3" => Ok(Callbacks::Version3),
+        "2.0" | "2" => Ok(Callbacks::Version2),
         _ => Err(Unreadable("version is neither 3.0 nor 2.0")),
     }
+}
+
+/// The systems that a callback of this version may be of. 2.0 may also be the general system's (a
+/// guess: the page of its settle notification was not readable).
+fn possible(version: Callbacks, configured: &[TradeSystem]) -> Vec<TradeSystem> {
+    let has = |system: &TradeSystem| system::of(*system).callbacks == Some(version);
+    let siblings = configured.iter().copied().filter(|system| match version {
+        Callbacks::Version2 => has(system),
+        Callbacks::Version3 => false,
+    });
+    siblings.chain([TradeSystem::General]).collect()
 }
 
 fn object(bytes: &[u8], wrong: &'static str) -> Result<Fields, Unreadable> {
@@ -130,7 +146,7 @@ mod tests {
             body: BODY,
         };
         let app_id = app_id.map(|app_id| AppId::parse(app_id).unwrap());
-        hear(app_id.as_ref(), &keys, &signed)
+        hear(app_id.as_ref(), &[TradeSystem::General], &keys, &signed)
     }
 
     #[test]
@@ -150,17 +166,32 @@ mod tests {
         json!({ "status": "SUCCESS", "settle_id": "ots1" })
     }
 
+    /// A 3.0 is the general system's. A 2.0 is that of a sibling that the app settles in, or the
+    /// general one's.
     #[test]
-    fn a_settle_is_told_in_each_version_with_and_without_an_app() {
+    fn a_settle_is_of_a_system_that_its_version_and_the_app_allow() {
+        use TradeSystem::{Agency, General, SelfOperated};
         let app_id = AppId::parse("tt1").unwrap();
-        for version in [json!("3.0"), json!(3), json!("2.0"), json!("2")] {
-            for named in [json!("tt1"), json!(null)] {
-                let mut msg = shortest();
-                msg["app_id"] = named;
-                let heard = read(Some(&app_id), &body(version.clone(), msg));
-                let general =
-                    matches!(heard, Ok(Heard::Settle { trade_system: TradeSystem::General, .. }));
-                assert!(general, "{version}: {heard:?}");
+        let three = [json!("3.0"), json!(3), json!("3")];
+        let two = [json!("2.0"), json!("2"), json!(2)];
+        let cases: [(&[Value], &[TradeSystem], &[TradeSystem]); 5] = [
+            (&three, &[General], &[General]),
+            (&three, &[SelfOperated, General], &[General]),
+            (&two, &[General, Agency], &[General]),
+            (&two, &[General, SelfOperated], &[SelfOperated, General]),
+            (&two, &[SelfOperated], &[SelfOperated, General]),
+        ];
+        for (versions, configured, possible) in cases {
+            for version in versions {
+                for named in [json!("tt1"), json!(null)] {
+                    let mut msg = shortest();
+                    msg["app_id"] = named;
+                    let heard = read(Some(&app_id), configured, &body(version.clone(), msg));
+                    let Ok(Heard::Settle { trade_systems, .. }) = heard else {
+                        panic!("{version}: {heard:?}")
+                    };
+                    assert_eq!(trade_systems, possible, "{version} {configured:?}");
+                }
             }
         }
     }
@@ -169,7 +200,7 @@ mod tests {
     fn a_message_of_another_type_is_only_named() {
         for kind in ["payment", "refund", "settle_finish", "a\nb"] {
             let body = json!({ "type": kind, "msg": "no JSON at all", "version": "9.9" });
-            let heard = read(None, &serde_json::to_vec(&body).unwrap());
+            let heard = read(None, &[], &serde_json::to_vec(&body).unwrap());
             assert_eq!(heard, Ok(Heard::Other { kind: kind.replace('\n', "") }));
         }
     }
@@ -179,7 +210,7 @@ mod tests {
     fn of_the_name_of_another_type_only_the_beginning_is_kept() {
         for letter in ["x", "分", "\u{1f4b0}"] {
             let body = json!({ "type": letter.repeat(99) }).to_string();
-            let kept = read(None, body.as_bytes());
+            let kept = read(None, &[], body.as_bytes());
             assert_eq!(kept, Ok(Heard::Other { kind: letter.repeat(16) }));
         }
     }
@@ -203,7 +234,7 @@ mod tests {
             format!("{}1{}", "[".repeat(500), "]".repeat(500)).into_bytes(),
         ];
         for case in cases {
-            let heard = read(None, &case);
+            let heard = read(None, &[], &case);
             let case = String::from_utf8_lossy(&case);
             assert!(matches!(heard, Err(Rejected::Malformed(_))), "{case}: {heard:?}");
         }

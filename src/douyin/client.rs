@@ -14,16 +14,16 @@ use tracing::{Instrument as _, field, info_span};
 use super::codes::Handling;
 use super::config::{BuildError, ClientConfig};
 use super::exchange::{Exchange, Failed};
-use super::outcome::{CreateAnswer, Line, QueryAnswer, QueryFailure, Said, created, found};
+use super::outcome::{Called, CreateAnswer, Line, QueryAnswer, QueryFailure, Said, created, found};
 use super::pause::is_throttling;
+use super::system;
 use super::token::{Access, Tokens};
-use super::trade_basic;
 use super::transport::{Deadline, HttpTransport, Transport};
 use super::way::Way;
 use super::wire::{INFORMING_FIELDS, QueryBy};
 use crate::clock::{Clock, Uptime};
 use crate::metrics::{UNLISTED_ANSWERS, UNREADABLE_FIELDS};
-use crate::settle::{AppId, Content, Key, NotifyUrl, TradeSystem};
+use crate::settle::{AppId, Content, Failure, Key, NotifyUrl, Reason, TradeSystem};
 use crate::store::Store;
 
 /// Calls Douyin, for any app. Cheap to clone.
@@ -77,25 +77,30 @@ impl Client {
         body: &str,
         permitted: Uptime,
     ) -> CreateAnswer {
-        let path = match trade_system {
-            TradeSystem::General => trade_basic::CREATE_PATH,
-        };
         let span = info_span!(
             "douyin",
             call = "settle_create",
             app_id = %access.app_id,
+            trade_system = trade_system.as_str(),
             log_id = field::Empty,
             outcome = field::Empty,
             elapsed_ms = field::Empty,
         );
+        let called_for = Called { app_id: &access.app_id, trade_system: Some(trade_system) };
         let call = async {
             let begun = self.0.clock.uptime();
             let body = Bytes::copy_from_slice(body.as_bytes());
-            let called = self.call(access, trade_system, path, body, permitted).await;
+            let called = match &system::of(trade_system).create {
+                Some(create) => self.call(access, trade_system, create.path, body, permitted).await,
+                None => {
+                    let failure = Failure::own(Reason::SystemHasNoCreate);
+                    Err(Failed::not_sent(failure, "the trade system has no create"))
+                }
+            };
             let cause = called.as_ref().err().map(|failed| failed.cause.clone());
             let answer = created(called);
             let took = self.0.clock.uptime().since(begun);
-            Line::of_create(&answer).write(&access.app_id, took, cause.as_deref());
+            Line::of_create(&answer).write(&called_for, took, cause.as_deref());
             answer
         };
         call.instrument(span).await
@@ -108,22 +113,22 @@ impl Client {
         trade_system: TradeSystem,
         by: QueryBy<'_>,
     ) -> Result<QueryAnswer, QueryFailure> {
-        let (path, body) = match trade_system {
-            TradeSystem::General => {
-                (trade_basic::QUERY_PATH, trade_basic::query_body(&access.app_id, by))
-            }
-        };
+        let system = system::of(trade_system);
+        let body = (system.query_body)(&access.app_id, by);
         let span = info_span!(
             "douyin",
             call = "settle_query",
             app_id = %access.app_id,
+            trade_system = trade_system.as_str(),
             out_settle_no = by.out_settle_no().map(field::display),
             log_id = field::Empty,
             outcome = field::Empty,
             elapsed_ms = field::Empty,
         );
+        let called_for = Called { app_id: &access.app_id, trade_system: Some(trade_system) };
         let call = async {
             let begun = self.0.clock.uptime();
+            let path = system.query_path;
             let called = self.call(access, trade_system, path, body.into(), begun).await;
             let called = called.and_then(|said| found(said, by));
             let cause = called.as_ref().err().map(|failed| failed.cause.clone());
@@ -133,7 +138,7 @@ impl Client {
                 log_id,
             });
             let took = self.0.clock.uptime().since(begun);
-            Line::of_query(&answer).write(&access.app_id, took, cause.as_deref());
+            Line::of_query(&answer).write(&called_for, took, cause.as_deref());
             answer
         };
         call.instrument(span).await
@@ -184,16 +189,20 @@ impl Client {
     }
 }
 
+/// Whether callers can settle in this system. If not, Douyin settles there by itself.
+pub fn has_create(trade_system: TradeSystem) -> bool {
+    system::of(trade_system).create.is_some()
+}
+
 /// The JSON of a create, as the settle's trade system wants it. It is stored, and sent as the same
 /// bytes every time, so a change of its form takes effect for new settles only. `ext` is the
-/// caller's or the mark.
+/// caller's or the mark. `None`: the system has no create.
 pub fn create_body(
     key: &Key,
     content: &Content,
     ext: Option<&str>,
     notify_url_default: Option<&NotifyUrl>,
-) -> String {
-    match key.trade_system {
-        TradeSystem::General => trade_basic::create_body(key, content, ext, notify_url_default),
-    }
+) -> Option<String> {
+    let create = system::of(key.trade_system).create.as_ref()?;
+    Some((create.body)(key, content, ext, notify_url_default))
 }

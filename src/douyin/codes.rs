@@ -1,7 +1,7 @@
 //! THE ERROR TABLE: what every number of Douyin's means for money, for the caller and for the next
 //! try. A new number is one row, and a new reason a variant of [`Reason`].
 //!
-//! Each trade system has numbers of its own (`trade_basic/codes.rs`), and all share those of the
+//! Each trade system has numbers of its own (`family/codes.rs`), and all share those of the
 //! platform (`codes/platform.rs`). Numbers that share a reason mean the same in every table.
 //!
 //! What it must not know: how an answer is transported or parsed. `tonic::Code` is the only part of
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 pub use named::named_fields;
 
-use super::trade_basic;
+use super::system;
 use crate::settle::{DouyinError, Reason, TradeSystem};
 
 /// One number of Douyin's.
@@ -79,9 +79,23 @@ pub enum About {
 
 /// The numbers that a trade system does not share with the others.
 fn own(trade_system: TradeSystem) -> &'static [Row] {
-    match trade_system {
-        TradeSystem::General => trade_basic::codes::TABLE,
+    system::of(trade_system).codes
+}
+
+/// Every number with the trade systems whose calls may be answered with it, sorted by number. Rows
+/// of two systems that differ in anything are two.
+pub fn table() -> Vec<(&'static Row, Vec<TradeSystem>)> {
+    let mut table: Vec<(&'static Row, Vec<TradeSystem>)> = Vec::new();
+    for trade_system in TradeSystem::ALL {
+        for row in rows(trade_system) {
+            match table.iter_mut().find(|(known, _)| *known == row) {
+                Some((_, systems)) => systems.push(trade_system),
+                None => table.push((row, vec![trade_system])),
+            }
+        }
     }
+    table.sort_by_key(|(row, _)| row.err_no);
+    table
 }
 
 /// Every number that a call of a trade system may be answered with, sorted.
@@ -169,18 +183,22 @@ mod tests {
     const GENERAL: Option<TradeSystem> = Some(TradeSystem::General);
 
     fn all() -> Vec<&'static Row> {
-        rows(TradeSystem::General)
+        table().into_iter().map(|(row, _)| row).collect()
     }
 
     #[test]
     fn numbers_are_sorted_and_unique() {
-        for table in [platform::TABLE, own(TradeSystem::General)] {
+        let tables = TradeSystem::ALL.map(own).into_iter().chain([platform::TABLE]);
+        for table in tables {
             assert!(table.windows(2).all(|pair| pair[0].err_no < pair[1].err_no));
         }
-        assert!(all().windows(2).all(|pair| pair[0].err_no < pair[1].err_no));
-        assert_eq!(row(GENERAL, 0), None, "0 is no error");
-        for each in all() {
-            assert_eq!(row(GENERAL, each.err_no), Some(each));
+        for system in TradeSystem::ALL {
+            let rows = rows(system);
+            assert!(rows.windows(2).all(|pair| pair[0].err_no < pair[1].err_no), "{system:?}");
+            assert_eq!(row(Some(system), 0), None, "0 is no error");
+            for each in rows {
+                assert_eq!(row(Some(system), each.err_no), Some(each));
+            }
         }
     }
 

@@ -12,25 +12,30 @@
 //! Callbacks take another way: `callback` ──► `signature`, then `wire`.
 //!
 //! All this is common to Douyin's platform. What is special to a trade system is in a module of its
-//! own, which `client`, `outcome` and `callback` choose by the system: `trade_basic` for the
-//! general trading system.
+//! own (`trade_basic` for the general one, `self_operated`, `agency`), which `system` has as one
+//! value; what several systems share is in `family`.
 //!
 //! Read in this order: [`client`] (what a call is), `outcome` (what its outcome means), [`codes`]
-//! (what a number of Douyin's means), `trade_basic` (what is sent and received), [`wire`] (how JSON
-//! is read), `token` (who fetches an access token and when), [`transport`] (when a request has left
-//! this machine), [`way`] (by which way), [`callback`] (what Douyin sends by itself).
+//! (what a number of Douyin's means), `system` and `trade_basic` (what a trade system has of its
+//! own), `family` (what is sent and received), [`wire`] (how JSON is read), `token` (who fetches an
+//! access token and when), [`transport`] (when a request has left this machine), [`way`] (by which
+//! way), [`callback`] (what Douyin sends by itself).
 //!
 //! What it must not know: gRPC (except `tonic::Code` in the error table), when to call, and what
 //! becomes of a settle because of an answer.
 
+mod agency;
 pub mod callback;
 pub(crate) mod client;
 pub mod codes;
 mod config;
 mod exchange;
+mod family;
 mod outcome;
 mod pause;
+mod self_operated;
 pub(crate) mod signature;
+mod system;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -39,13 +44,13 @@ pub mod transport;
 pub mod way;
 pub(crate) mod wire;
 
-pub use client::{Client, create_body};
+pub use client::{Client, create_body, has_create};
 pub use config::{BuildError, ClientConfig};
+pub use family::settle_params_text;
 pub use outcome::{CreateAnswer, QueryAnswer, QueryFailure};
 pub use pause::Pause;
 pub use signature::{PlatformKeys, Signed};
 pub use token::Access;
-pub use trade_basic::settle_params_text;
 pub use transport::{Call, HttpTransport, Reply, SendError, Transport};
 pub use way::Way;
 pub use wire::{INFORMING_FIELDS, QueryBy};

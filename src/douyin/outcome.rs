@@ -11,7 +11,7 @@ use tracing::{Span, debug};
 use super::codes::{self, Handling, Retry, Row};
 use super::exchange::{Effect, Failed, Heard};
 use super::pause::is_throttling;
-use super::trade_basic;
+use super::system;
 use super::wire::{QueryBy, Unreadable};
 use crate::log_limit::limited;
 use crate::metrics::{DOUYIN_CALLS, DOUYIN_TIME, OTHER};
@@ -124,9 +124,8 @@ pub(super) fn created(called: Result<Said, Failed>) -> CreateAnswer {
     };
     let throttled = said.handling() == Some(Handling::Throttled);
     let (learned, answers) = if said.err_no == 0 {
-        let ids = match said.trade_system {
-            TradeSystem::General => trade_basic::accepted_ids(&said.heard.answer.data),
-        };
+        let create = system::of(said.trade_system).create.as_ref();
+        let ids = create.and_then(|create| (create.accepted_ids)(&said.heard.answer.data));
         match ids {
             Some(ids) => (Learned::Accepted(ids), Answers::OneSend),
             None => {
@@ -161,9 +160,7 @@ pub(super) fn found(said: Said, by: QueryBy<'_>) -> Result<QueryAnswer, Failed> 
         let (effect, log_id) = (Effect::None, said.heard.log_id);
         return Err(Failed { effect, failure, log_id, cause: format!("Douyin answers {err_no}") });
     }
-    let reports = match said.trade_system {
-        TradeSystem::General => trade_basic::reports(&said.heard.answer.data),
-    };
+    let reports = (system::of(said.trade_system).reports)(&said.heard.answer.data);
     let reports = reports.map_err(|why| said.heard.unusable(why))?;
     if !answer_to(by, &reports) {
         return Err(said.heard.unusable(Unreadable("it answers another question")));
@@ -248,8 +245,8 @@ impl<'a> Line<'a> {
     }
 
     /// Counts the call and logs it. Call it within the span of the call.
-    pub(super) fn write(self, app_id: &AppId, took: Duration, cause: Option<&str>) {
-        counted(app_id, self.endpoint, self.outcome, self.failure, took);
+    pub(super) fn write(self, called: &Called<'_>, took: Duration, cause: Option<&str>) {
+        called.count(self.endpoint, self.outcome, self.failure, took);
         let span = Span::current();
         span.record("log_id", self.log_id);
         span.record("outcome", self.outcome);
@@ -270,27 +267,42 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Counts a call, whatever became of it. Douyin chooses its numbers, so only those of the error
-/// table are labels.
-pub(super) fn counted(
-    app_id: &AppId,
-    endpoint: &str,
-    outcome: &str,
-    failure: Option<&Failure>,
-    took: Duration,
-) {
-    let said = failure.and_then(|failure| failure.douyin.as_ref());
-    let number = said.and_then(|said| said.err_no);
-    let shown = number.map(|number| number.to_string());
-    let err_no = match (failure, number) {
-        (None, _) => "0",
-        (Some(_), None) => "",
-        (Some(_), Some(number)) if codes::is_listed(number) => shown.as_deref().unwrap_or(OTHER),
-        (Some(_), Some(_)) => OTHER,
-    };
-    DOUYIN_CALLS.count([app_id.as_str(), endpoint, outcome, err_no]);
-    DOUYIN_TIME.add_time([endpoint, outcome], took);
+/// Whose call it was.
+pub(super) struct Called<'a> {
+    pub(super) app_id: &'a AppId,
+    /// `None`: a call of the platform itself.
+    pub(super) trade_system: Option<TradeSystem>,
 }
+
+impl Called<'_> {
+    /// Counts the call, whatever became of it. Douyin chooses its numbers, so only those of the
+    /// error table are labels.
+    pub(super) fn count(
+        &self,
+        endpoint: &str,
+        outcome: &str,
+        failure: Option<&Failure>,
+        took: Duration,
+    ) {
+        let said = failure.and_then(|failure| failure.douyin.as_ref());
+        let number = said.and_then(|said| said.err_no);
+        let shown = number.map(|number| number.to_string());
+        let err_no = match (failure, number) {
+            (None, _) => "0",
+            (Some(_), None) => "",
+            (Some(_), Some(number)) if codes::is_listed(number) => {
+                shown.as_deref().unwrap_or(OTHER)
+            }
+            (Some(_), Some(_)) => OTHER,
+        };
+        let system = self.trade_system.map_or(PLATFORM, TradeSystem::as_str);
+        DOUYIN_CALLS.count([self.app_id.as_str(), system, endpoint, outcome, err_no]);
+        DOUYIN_TIME.add_time([endpoint, outcome], took);
+    }
+}
+
+/// In place of a trade system, the label of the calls that all of them share.
+const PLATFORM: &str = "platform";
 
 impl Tone {
     fn raised(self, failure: Option<&Failure>) -> Self {

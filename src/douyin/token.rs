@@ -23,7 +23,7 @@ use tracing::{Instrument as _, debug, field, info, info_span, warn};
 use super::codes::{Handling, Retry, row_for_reason};
 use super::config::ClientConfig;
 use super::exchange::{Effect, Exchange, Failed};
-use super::outcome::counted;
+use super::outcome::Called;
 use super::pause::{Pause, Pauses};
 use super::transport::Deadline;
 use super::wire::{self, Unreadable};
@@ -352,7 +352,8 @@ impl Tokens {
             let elapsed_ms = duration_ms(took);
             let failure = requested.as_ref().err().map(|failed| &*failed.failure);
             let outcome = if failure.is_none() { "fetched" } else { "failed" };
-            counted(&access.app_id, "client_token", outcome, failure, took);
+            let called = Called { app_id: &access.app_id, trade_system: None };
+            called.count("client_token", outcome, failure, took);
             match &requested {
                 Ok(_) => info!(elapsed_ms, "fetched an access token"),
                 Err(Failed { failure, cause, .. }) => {

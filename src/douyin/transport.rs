@@ -41,7 +41,7 @@ pub enum Transport {
 /// One POST.
 #[derive(Clone)]
 pub struct Call {
-    /// Begins and ends with a slash.
+    /// Begins with a slash.
     pub path: &'static str,
     /// Complete; the access token in it is marked as sensitive.
     pub headers: HeaderMap,

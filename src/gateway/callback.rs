@@ -14,7 +14,8 @@ use crate::trace;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Callback {
     pub app_id: AppId,
-    pub trade_system: TradeSystem,
+    /// Those that it may be of, at least one. If none of them has the settle, it is the first one's.
+    pub trade_systems: Vec<TradeSystem>,
     pub report: Report,
     pub log_id: Option<String>,
 }
@@ -26,7 +27,8 @@ impl Gateway {
     /// adopted, under Douyin's own number if the callback names no other.
     pub async fn hear(&self, callback: Callback) -> Result<(), store::Error> {
         let begun = self.0.clock.now();
-        let Callback { app_id, trade_system, report, log_id } = callback;
+        let trade_system = self.trade_system_of(&callback).await?;
+        let Callback { app_id, report, log_id, trade_systems: _ } = callback;
         let known = self.0.store.get_by_settle_id(&app_id, trade_system, &report.settle_id).await?;
         let number = report.out_settle_no.clone();
         let (event, of) = (report.facts.settle_time, app_id.clone());
@@ -57,6 +59,32 @@ impl Gateway {
             self.ask_soon(record).await;
         }
         Ok(())
+    }
+
+    /// The trade system that a callback is of: the one in which its settle is recorded. The systems
+    /// number their settles by themselves, so the caller's number decides if there is one.
+    async fn trade_system_of(&self, callback: &Callback) -> Result<TradeSystem, store::Error> {
+        let Callback { app_id, trade_systems, report, .. } = callback;
+        let first = trade_systems.first().copied().unwrap_or(TradeSystem::General);
+        if trade_systems.len() < 2 {
+            return Ok(first);
+        }
+        for trade_system in trade_systems.iter().copied() {
+            let known = match &report.out_settle_no {
+                Some(number) => {
+                    let (app_id, out_settle_no) = (app_id.clone(), number.clone());
+                    self.0.store.get(&Key { app_id, trade_system, out_settle_no }).await?
+                }
+                None => {
+                    let id = &report.settle_id;
+                    self.0.store.get_by_settle_id(app_id, trade_system, id).await?
+                }
+            };
+            if known.is_some() {
+                return Ok(trade_system);
+            }
+        }
+        Ok(first)
     }
 
     /// A callback that did not end its settle brings the next query forward, at most once per gap

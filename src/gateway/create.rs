@@ -33,6 +33,8 @@ pub struct Create {
     /// The one of `key`.
     pub app: Arc<App>,
     pub key: Key,
+    /// The caller named no app, and so means the default one.
+    pub by_default_app: bool,
     pub content: Content,
     /// `None`: the longest window.
     pub submit_before: Option<Timestamp>,
@@ -98,6 +100,9 @@ pub enum CreateError {
     NumberTaken { settle_id: Option<SettleId>, proven: Proof, taken: Failure },
     /// The number holds another content. Names the differing fields.
     Conflict { fields: Vec<&'static str>, recorded: Box<Recorded> },
+    /// A caller's create has the number in another trade system of the app, or had it in the app
+    /// that was the default one then. This request was not sent and will not be.
+    Elsewhere { key: Key, recorded: Box<Recorded> },
     /// The settle is recorded, or may be. If it is, the gateway goes on with it.
     Unknown(Unknown),
 }
@@ -112,6 +117,7 @@ impl CreateError {
             | CreateError::Unknown(Unknown::Douyin { failure, .. }) => failure,
             CreateError::NotSent(_)
             | CreateError::Conflict { .. }
+            | CreateError::Elsewhere { .. }
             | CreateError::Unknown(Unknown::Deadline | Unknown::Store) => return None,
         };
         failure.douyin.as_ref().map(|said| said.log_id.as_str())
@@ -136,6 +142,8 @@ impl From<&Record> for Recorded {
 /// Why a create was turned away.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum NotSent {
+    /// Callers cannot settle in this trade system.
+    NoCreate,
     Draining,
     Overloaded,
     /// The window that the caller asks for is over, too short, or too long.
@@ -173,6 +181,9 @@ pub enum Unknown {
 impl Gateway {
     /// Records and submits a settle, or finds the recorded one. Answers by `create.deadline`.
     pub(crate) async fn create(&self, create: Create) -> Result<Created, CreateError> {
+        if !douyin::has_create(create.key.trade_system) {
+            return Err(CreateError::NotSent(NotSent::NoCreate));
+        }
         if Instant::now() >= create.deadline {
             return Err(CreateError::NotSent(NotSent::Deadline));
         }
@@ -201,13 +212,23 @@ impl Gateway {
     /// Looks whether a create would be taken now; writes and sends nothing. Answers with what is
     /// recorded under the number, and with nothing if the number is new.
     pub(crate) async fn check(&self, create: &Create) -> Result<Option<Record>, CreateError> {
+        if !douyin::has_create(create.key.trade_system) {
+            return Err(CreateError::NotSent(NotSent::NoCreate));
+        }
         if self.0.drain.is_cancelled() {
             return Err(CreateError::NotSent(NotSent::Draining));
         }
         let recorded = tokio::time::timeout_at(create.deadline, self.0.store.get(&create.key));
         let recorded = recorded.await.map_err(|_| CreateError::NotSent(NotSent::Deadline))?;
         let Some(record) = recorded.map_err(unread)? else {
-            return self.fits(create).map(|()| None).map_err(CreateError::NotSent);
+            self.fits(create).map_err(CreateError::NotSent)?;
+            let elsewhere = self.0.store.elsewhere(&create.key, create.by_default_app);
+            let elsewhere = tokio::time::timeout_at(create.deadline, elsewhere).await;
+            let elsewhere = elsewhere.map_err(|_| CreateError::NotSent(NotSent::Deadline))?;
+            return match elsewhere.map_err(unread)? {
+                Some(elsewhere) => Err(taken_by(&elsewhere)),
+                None => Ok(None),
+            };
         };
         self.compare(&create.content, &record)?;
         match record.state {
@@ -298,7 +319,9 @@ impl Gateway {
         match inserted {
             Ok(Insert::Inserted) => {
                 let source = Source::Gateway.as_str();
-                CHANGES.count([record.key.app_id.as_str(), "SUBMITTING", source]);
+                let Key { app_id, trade_system, .. } = &record.key;
+                let (app_id, trade_system) = (app_id.as_str(), trade_system.as_str());
+                CHANGES.count([app_id, trade_system, "SUBMITTING", source]);
                 let mut answer = Some(answer);
                 if early && let Some(answer) = answer.take() {
                     // The send fails if the caller is gone, which changes nothing.
@@ -341,10 +364,12 @@ impl Gateway {
             sent_ext.as_deref(),
             create.app.config.notify_url.as_ref(),
         );
+        let body = body.expect("a create of a system that has none is turned away");
         let longest = first.permission.time.plus(config.submit_window_max);
         let submit_before = create.submit_before.unwrap_or(longest);
         let request = Request::new(create.content.clone(), sent_ext, body, submit_before);
-        let request = Request { created_by: create.by.clone(), trace, ..request };
+        let (by_default_app, created_by) = (create.by_default_app, create.by.clone());
+        let request = Request { by_default_app, created_by, trace, ..request };
         let version = self.0.store.first_version();
         let record = Record::submitted(create.key.clone(), request, first.permission);
         let record = Record { version, ..record };
@@ -371,6 +396,9 @@ impl Gateway {
         work: Work,
     ) -> Result<Created, CreateError> {
         work.cancel();
+        if existing.key != create.key {
+            return Err(taken_by(&existing));
+        }
         self.compare(&create.content, &existing)?;
         if existing.state != State::Submitting {
             return answer_of(existing, Replay::Yes);
@@ -512,6 +540,11 @@ enum Soon {
 enum Replay {
     Yes,
     No,
+}
+
+/// The number is another settle's.
+fn taken_by(other: &Record) -> CreateError {
+    CreateError::Elsewhere { key: other.key.clone(), recorded: Box::new(other.into()) }
 }
 
 /// What is recorded under a number cannot be read.

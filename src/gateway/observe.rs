@@ -313,7 +313,7 @@ impl Gateway {
         let (state, revision) = (record.state.kind().as_str(), record.revision);
         info!(%key, state, revision, ?source, log_id, "settle changed");
         let app_id = key.app_id.as_str();
-        CHANGES.count([app_id, state, source.as_str()]);
+        CHANGES.count([app_id, key.trade_system.as_str(), state, source.as_str()]);
         // One that was not created here began at a time that is not known.
         if record.is_final() && !before.is_final() && record.request().is_some() {
             let took = record.update_time.since(record.create_time);

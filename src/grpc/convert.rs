@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::enums::{retry, state};
+use super::enums::{self, retry, state};
 use super::page;
 use super::reasons::Outcome;
 use super::status;
@@ -36,6 +36,8 @@ pub enum DuplicateReceivers {
 #[derive(Clone, Debug)]
 pub struct ParsedCreate {
     pub key: Key,
+    /// The request names no app, and so means the default one.
+    pub by_default_app: bool,
     pub content: Content,
     pub submit_before: Option<Timestamp>,
     pub return_when: ReturnWhen,
@@ -69,6 +71,7 @@ pub fn create(
     duplicates: DuplicateReceivers,
 ) -> Result<ParsedCreate, Violations> {
     let mut bad = Violations::default();
+    let by_default_app = request.app_id.is_empty();
     let app_id = app_id(&mut bad, request.app_id, default_app);
     let trade_system = trade_system(&mut bad, request.trade_system);
     let out_order_no = bad.text("out_order_no", OutOrderNo::parse(request.out_order_no));
@@ -99,7 +102,7 @@ pub fn create(
     let key = Key { app_id, trade_system, out_settle_no };
     let content =
         Content { out_order_no, item_order_id, settle_desc, settle_params, ext, notify_url };
-    Ok(ParsedCreate { key, content, submit_before, return_when })
+    Ok(ParsedCreate { key, by_default_app, content, submit_before, return_when })
 }
 
 fn settle_params(
@@ -152,6 +155,8 @@ pub(super) fn app_id(
 pub(super) fn trade_system(bad: &mut Violations, value: i32) -> Option<TradeSystem> {
     match bad.enumeration("trade_system", value)? {
         v1::TradeSystem::Unspecified | v1::TradeSystem::General => Some(TradeSystem::General),
+        v1::TradeSystem::SelfOperated => Some(TradeSystem::SelfOperated),
+        v1::TradeSystem::Agency => Some(TradeSystem::Agency),
     }
 }
 
@@ -393,7 +398,7 @@ pub fn settle(record: &Record) -> v1::Settle {
     let submit_before = record.request().map(|request| time(request.submit_before));
     v1::Settle {
         app_id: own(record.key.app_id.as_str()),
-        trade_system: trade_system_of(record.key.trade_system).into(),
+        trade_system: enums::trade_system(record.key.trade_system).into(),
         out_settle_no: own(record.key.out_settle_no.as_str()),
         out_order_no,
         settle_desc: content.map(|content| own(content.settle_desc.as_str())),
@@ -407,6 +412,7 @@ pub fn settle(record: &Record) -> v1::Settle {
         revision: record.revision,
         settle_id: record.state.settle_id().map(|id| own(id.as_str())),
         wallet_settle_id: facts.wallet_settle_id.as_ref().map(|id| own(id.as_str())),
+        inner_settle_id: facts.inner_settle_id.as_ref().map(|id| own(id.as_str())),
         order_id: facts.order_id.as_ref().map(|id| own(id.as_str())),
         origin: match record.request() {
             Some(_) => v1::SettleOrigin::Gateway.into(),
@@ -423,12 +429,6 @@ pub fn settle(record: &Record) -> v1::Settle {
         update_time: Some(time(record.update_time)),
         created_by: record.request().and_then(|request| caller(request.created_by.as_ref())),
         decision: record.decision.as_ref().map(decision),
-    }
-}
-
-pub(super) fn trade_system_of(trade_system: TradeSystem) -> v1::TradeSystem {
-    match trade_system {
-        TradeSystem::General => v1::TradeSystem::General,
     }
 }
 

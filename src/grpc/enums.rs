@@ -4,7 +4,7 @@
 
 use crate::douyin::codes::Retry;
 use crate::proto::v1;
-use crate::settle::StateKind;
+use crate::settle::{StateKind, TradeSystem};
 
 pub(super) fn retry(retry: Retry) -> v1::Retry {
     match retry {
@@ -21,5 +21,13 @@ pub(super) fn state(kind: StateKind) -> v1::SettleState {
         StateKind::Succeeded => v1::SettleState::Succeeded,
         StateKind::Failed => v1::SettleState::Failed,
         StateKind::Rejected => v1::SettleState::Rejected,
+    }
+}
+
+pub(crate) fn trade_system(trade_system: TradeSystem) -> v1::TradeSystem {
+    match trade_system {
+        TradeSystem::General => v1::TradeSystem::General,
+        TradeSystem::SelfOperated => v1::TradeSystem::SelfOperated,
+        TradeSystem::Agency => v1::TradeSystem::Agency,
     }
 }

@@ -10,7 +10,7 @@ mod call;
 mod config;
 pub mod convert;
 pub(crate) mod deadline;
-mod enums;
+pub(crate) mod enums;
 mod forwarded;
 pub(crate) mod identity;
 mod operator;
@@ -35,7 +35,7 @@ use crate::apps::{App, Apps};
 use crate::gateway::{Create, Ending, Gateway, Name, OnRecord, QueryError, WatchRequest};
 use crate::proto::v1;
 use crate::proto::v1::settlement_service_server::SettlementService;
-use crate::settle::AppId;
+use crate::settle::{AppId, TradeSystem};
 use crate::store::ListQuery;
 use crate::tasks::Tasks;
 use audit::{Admission, Audit, Begun, Told, What};
@@ -125,9 +125,11 @@ impl Service {
         name_span(&parsed.key.app_id, parsed.key.out_settle_no.as_str());
         let names = Names::of_create(&parsed.key, &parsed.content);
         let app = self.admit(&mut identity, &parsed.key.app_id, &names, Rpc::CreateSettle)?;
+        in_system(app, parsed.key.trade_system, &names, Rpc::CreateSettle)?;
         let mut create = Create {
             app: Arc::clone(app),
             key: parsed.key,
+            by_default_app: parsed.by_default_app,
             content: parsed.content,
             submit_before: parsed.submit_before,
             return_when: parsed.return_when,
@@ -260,6 +262,7 @@ impl Service {
         name_span(&app_id, "");
         let names = Names::of_question(&app_id, &question);
         let app = self.admit(&mut identity, &app_id, &names, Rpc::QuerySettles)?;
+        in_system(app, trade_system, &names, Rpc::QuerySettles)?;
         let records = self.gateway.query(app, trade_system, &question, identity.name());
         let records = by(deadline, &names, records).await?;
         let failed = |error| status::of_query(error, &names, Rpc::QuerySettles);
@@ -334,6 +337,9 @@ impl Service {
         name_span(app_id, number);
         let names = Names::of(&name);
         let app = self.admit(identity, app_id, &names, rpc)?;
+        if Rpc::ASKING.contains(&rpc) {
+            in_system(app, name.trade_system(), &names, rpc)?;
+        }
         Ok((app, name, names))
     }
 
@@ -426,6 +432,14 @@ struct Asked {
     trade_system: i32,
     key: NameKey,
     after_revision: i64,
+}
+
+/// Whether the app settles in this system.
+fn in_system(app: &App, system: TradeSystem, names: &Names, rpc: Rpc) -> Result<(), Status> {
+    match app.has(system) {
+        true => Ok(()),
+        false => Err(status::system_not_configured(&app.config.trade_systems, names, rpc)),
+    }
 }
 
 fn name_span(app_id: &AppId, out_settle_no: &str) {

@@ -10,7 +10,7 @@ use tracing::info;
 use super::audit::{Told, What};
 use super::rpc::Rpc;
 use super::status::{self, Names};
-use super::{Asked, Service, by, convert as contract, denied_by, name_span};
+use super::{Asked, Service, by, convert as contract, denied_by, in_system, name_span};
 use crate::gateway::{Decided, Word};
 use crate::proto::v1;
 use crate::proto::v1::operator_service_server::OperatorService;
@@ -130,6 +130,7 @@ impl Service {
         name_span(&key.app_id, key.out_settle_no.as_str());
         let names = Names::of_key(&key);
         let app = self.admit(&mut identity, &key.app_id, &names, RPC)?;
+        in_system(app, key.trade_system, &names, RPC)?;
         let decided = Decided { by: identity.name().cloned(), why: why.clone() };
         let told = Told { why: Some(why.as_str()), ..Told::about(&names) };
         let begun = self.begun(What::Decision, RPC, &identity, told);

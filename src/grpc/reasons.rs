@@ -254,9 +254,10 @@ pub static TABLE: &[Row] = &[
         about: About::Settle,
         rpcs: CREATES,
         outcomes: &[Outcome::NotSent, Outcome::Refused],
-        meaning: "The number is recorded here with other content.",
-        meaning_zh: "该 out_settle_no 已用于内容不同的分账。",
-        advice: "Read the recorded settle with GetSettle; another intent needs its own number.",
+        meaning: "The number is recorded here with other content, or in another trade system or app.",
+        meaning_zh: "该 out_settle_no 已用于内容不同的分账，或已用于其他交易系统或小程序。",
+        advice: "Read the recorded settle with GetSettle, in the app and system that the metadata \
+                 names if any; another intent needs its own number.",
     },
     Row {
         reason: Reason::Overloaded,
@@ -444,6 +445,17 @@ pub static TABLE: &[Row] = &[
         advice: "Pay the intent under another out_settle_no if it is still wanted.",
     },
     Row {
+        reason: Reason::SystemHasNoCreate,
+        code: Code::FailedPrecondition,
+        retry: Retry::Never,
+        about: About::App,
+        rpcs: CREATES,
+        outcomes: NOT_SENT,
+        meaning: "Douyin settles by itself in this trade system and takes no creates there.",
+        meaning_zh: "该交易系统由抖音自动分账，不支持发起分账。",
+        advice: "Do not settle there; find its settles with QuerySettles.",
+    },
+    Row {
         reason: Reason::TimeLimitReached,
         code: Code::Unavailable,
         retry: SOON,
@@ -453,6 +465,18 @@ pub static TABLE: &[Row] = &[
         meaning: "The gateway's own time limit came before an answer was known.",
         meaning_zh: "在网关的时间限制内未得到结果。",
         advice: "Repeat the same call after the delay in RetryInfo.",
+    },
+    Row {
+        reason: Reason::TradeSystemNotConfigured,
+        code: Code::FailedPrecondition,
+        retry: Retry::AfterChange,
+        about: About::App,
+        rpcs: Rpc::ASKING,
+        outcomes: NOT_SENT,
+        meaning: "The app does not settle in this trade system, as the gateway is configured.",
+        meaning_zh: "网关未为该小程序配置该交易系统。",
+        advice: "Take a trade system that configured_trade_systems names, or have this one added \
+                 to the gateway's configuration.",
     },
     Row {
         reason: Reason::Unauthenticated,

@@ -28,7 +28,7 @@ use crate::gateway::{
 };
 use crate::proto::v1;
 use crate::settle::proof::Proof;
-use crate::settle::{DouyinError, Failure, Reason, Record, StateKind};
+use crate::settle::{DouyinError, Failure, Reason, Record, StateKind, TradeSystem};
 use crate::store;
 
 pub(crate) use details::{Fitting, anchor, douyin_error, fitting, link, retry_word};
@@ -71,6 +71,13 @@ pub(crate) fn invalid(violations: Violations, rpc: Rpc) -> Status {
 /// An app that the gateway does not serve.
 pub(crate) fn app_not_configured(names: &Names, rpc: Rpc) -> Status {
     Problem::own(Reason::AppNotConfigured).not_sent_by(rpc).about(names).status()
+}
+
+/// A trade system in which the app does not settle; `configured` are those in which it does.
+pub(crate) fn system_not_configured(configured: &[TradeSystem], names: &Names, rpc: Rpc) -> Status {
+    let configured: Vec<&str> = configured.iter().map(|system| system.as_str()).collect();
+    let problem = Problem::own(Reason::TradeSystemNotConfigured).not_sent_by(rpc).about(names);
+    problem.with("configured_trade_systems", &configured.join(",")).status()
 }
 
 /// A call that is not its caller's right.
@@ -127,6 +134,20 @@ pub(crate) fn of_create(error: CreateError, names: &Names, limit: Limit) -> Stat
             problem.failure.differing_fields = fields.iter().map(|&it| it.to_owned()).collect();
             problem.with("differing_fields", &fields.join(","))
         }
+        CreateError::Elsewhere { key, recorded } => {
+            let field = match names.get("app_id") == Some(key.app_id.as_str()) {
+                true => "trade_system",
+                false => "app_id",
+            };
+            let mut problem = Problem::own(Reason::OutSettleNoConflict).recorded(*recorded);
+            problem.failure.differing_fields = vec![field.to_owned()];
+            problem.failure.recorded_app_id = key.app_id.as_str().to_owned();
+            problem.failure.set_recorded_trade_system(enums::trade_system(key.trade_system));
+            problem
+                .with("differing_fields", field)
+                .with("recorded_app_id", key.app_id.as_str())
+                .with("recorded_trade_system", key.trade_system.as_str())
+        }
         CreateError::Unknown(Unknown::Douyin { failure, recorded }) => {
             Problem::of(&failure, outcome).recorded(*recorded)
         }
@@ -147,19 +168,27 @@ pub(crate) fn outcome(error: &CreateError) -> Outcome {
             Proof::Foreign => Outcome::Refused,
             Proof::Ours | Proof::Unproven => Outcome::Unknown,
         },
-        CreateError::Conflict { recorded, .. } => match recorded.state {
-            StateKind::Rejected => Outcome::Refused,
-            StateKind::Submitting
-            | StateKind::Processing
-            | StateKind::Succeeded
-            | StateKind::Failed => Outcome::NotSent,
-        },
+        CreateError::Conflict { recorded, .. } | CreateError::Elsewhere { recorded, .. } => {
+            of_conflict(recorded.state)
+        }
         CreateError::Unknown(_) => Outcome::Unknown,
+    }
+}
+
+/// A number that holds a settle at its end, of which nothing is alive, is used up.
+fn of_conflict(recorded: StateKind) -> Outcome {
+    match recorded {
+        StateKind::Rejected => Outcome::Refused,
+        StateKind::Submitting
+        | StateKind::Processing
+        | StateKind::Succeeded
+        | StateKind::Failed => Outcome::NotSent,
     }
 }
 
 fn of_not_sent(not_sent: NotSent, limit: Limit) -> Problem {
     match not_sent {
+        NotSent::NoCreate => Problem::own(Reason::SystemHasNoCreate),
         NotSent::Draining => Problem::own(Reason::ServerDraining),
         NotSent::Overloaded => Problem::own(Reason::Overloaded),
         NotSent::OverBudget { wait } => Problem::own(Reason::BudgetExhausted).after(wait),

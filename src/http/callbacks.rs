@@ -111,8 +111,9 @@ impl Callbacks {
                 "callback refused: the app has no platform public key");
             return Received::NoKey;
         };
-        let (trade_system, report) = match hear(Some(app_id), &keys, &signed) {
-            Ok(Heard::Settle { trade_system, report }) => (trade_system, *report),
+        let heard = hear(Some(app_id), &app.config.trade_systems, &keys, &signed);
+        let (trade_systems, report) = match heard {
+            Ok(Heard::Settle { trade_systems, report }) => (trade_systems, *report),
             Ok(Heard::Other { kind }) => {
                 return match self.0.other_types {
                     OtherTypes::Acknowledge => {
@@ -141,7 +142,7 @@ impl Callbacks {
         };
         let settle_id = report.settle_id.clone();
         let log_id = log_id.clone();
-        let callback = Callback { app_id: app_id.clone(), trade_system, report, log_id };
+        let callback = Callback { app_id: app_id.clone(), trade_systems, report, log_id };
         match self.0.gateway.hear(callback).await {
             Ok(()) => {
                 debug!(%settle_id, log_id = log, "callback acknowledged");

@@ -115,8 +115,9 @@ table! {
     }
     "Calls to Douyin" {
         DOUYIN_CALLS = Counter("settlement_douyin_calls_total", Number,
-            ["app_id", "endpoint", "outcome", "err_no"])
-            "Calls to Douyin. `endpoint`: `settle_create`, `settle_query` or `client_token`. \
+            ["app_id", "trade_system", "endpoint", "outcome", "err_no"])
+            "Calls to Douyin. `trade_system`: as in the configuration, or `platform` for the fetch \
+             of a token. `endpoint`: `settle_create`, `settle_query` or `client_token`. \
              `outcome`: of a create `accepted`, `refused`, `unknown`, `unlisted`, `not_sent` or \
              `exists`; of a query `found`, `absent` or `failed`; of a token `fetched` or `failed`. \
              `err_no`: Douyin's number if the error table has it, `other` if not, empty if the \
@@ -181,9 +182,10 @@ table! {
         ROUND_AT = Gauge("settlement_round_timestamp_seconds", Seconds, [])
             "When the last round over the settles that are not at their end was complete; 0: none \
              was yet.";
-        CHANGES = Counter("settlement_settle_changes_total", Number, ["app_id", "state", "source"])
-            "Changes that callers can see. `state`: the new one. `source`: who told it: `create`, \
-             `query`, `callback`, `gateway` or `operator`.";
+        CHANGES = Counter("settlement_settle_changes_total", Number,
+            ["app_id", "trade_system", "state", "source"])
+            "Changes that callers can see. `trade_system`: as in the configuration. `state`: the new \
+             one. `source`: who told it: `create`, `query`, `callback`, `gateway` or `operator`.";
         END_TIME = Histogram("settlement_settle_duration_seconds", Seconds, ["app_id", "state"],
             LONG_TIMES)
             "Time from the creation of a settle to its end. `state`: the final one.";

@@ -92,6 +92,7 @@ pub(super) fn fill(after: &mut Record, new: &Facts) -> Option<Alert> {
         one(&mut old.cp_extra, &new.cp_extra, &mut differs);
     }
     one(&mut old.wallet_settle_id, &new.wallet_settle_id, &mut differs);
+    one(&mut old.inner_settle_id, &new.inner_settle_id, &mut differs);
     one(&mut old.order_id, &new.order_id, &mut differs);
     one(&mut old.settle_amount, &new.settle_amount, &mut differs);
     one(&mut old.rake, &new.rake, &mut differs);

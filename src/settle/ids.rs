@@ -109,6 +109,11 @@ text!(
     WalletSettleId, 128, printable
 );
 text!(
+    /// Douyin's number of a settle within its payment system, which some trade systems show. The
+    /// bound is ours.
+    InnerSettleId, 128, printable
+);
+text!(
     /// Douyin's number of an order (`mot…`). The bound is ours.
     OrderId, 128, printable
 );
@@ -129,10 +134,28 @@ fn https(text: &str) -> Result<(), Invalid> {
 pub enum TradeSystem {
     /// 通用交易系统, `trade_basic/v1`.
     General,
+    /// 生活服务交易系统 (账号融合版), `apps/trade/v2`.
+    SelfOperated,
+    /// 全融合版 or 金融融合版, where Douyin settles by itself: its settles can be read only.
+    Agency,
 }
 
 impl TradeSystem {
-    pub const ALL: [Self; 1] = [Self::General];
+    pub const ALL: [Self; 3] = [Self::General, Self::SelfOperated, Self::Agency];
+
+    /// Its name in the configuration, in logs, metrics and errors.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::General => "general",
+            Self::SelfOperated => "self_operated",
+            Self::Agency => "agency",
+        }
+    }
+
+    /// `None`: no system has this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|system| system.as_str() == name)
+    }
 }
 
 /// Names one settle.
@@ -165,7 +188,13 @@ impl OutSettleNo {
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.app_id, self.out_settle_no)
+        match self.trade_system {
+            TradeSystem::General => write!(f, "{}/{}", self.app_id, self.out_settle_no),
+            TradeSystem::SelfOperated | TradeSystem::Agency => {
+                let trade_system = self.trade_system.as_str();
+                write!(f, "{}/{trade_system}/{}", self.app_id, self.out_settle_no)
+            }
+        }
     }
 }
 
@@ -181,6 +210,8 @@ mod tests {
             out_settle_no: OutSettleNo::parse("s-1").unwrap(),
         };
         assert_eq!(key.to_string(), "tt1/s-1");
+        let elsewhere = Key { trade_system: TradeSystem::SelfOperated, ..key };
+        assert_eq!(elsewhere.to_string(), "tt1/self_operated/s-1");
     }
 
     #[test]

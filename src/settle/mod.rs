@@ -39,8 +39,8 @@ pub use explain::{Explanation, Situation, explain};
 pub use failure::{DouyinError, Failure};
 pub use first_seen::FirstSeen;
 pub use ids::{
-    AppId, CallerName, Ext, Invalid, ItemOrderId, Key, MerchantUid, NotifyUrl, OrderId, OutOrderNo,
-    OutSettleNo, SettleDesc, SettleId, TradeSystem, WalletSettleId, Why,
+    AppId, CallerName, Ext, InnerSettleId, Invalid, ItemOrderId, Key, MerchantUid, NotifyUrl,
+    OrderId, OutOrderNo, OutSettleNo, SettleDesc, SettleId, TradeSystem, WalletSettleId, Why,
 };
 pub use merge::{Merged, merge};
 pub use money::Fen;

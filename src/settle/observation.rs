@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::failure::Failure;
-use super::ids::{CallerName, SettleId, WalletSettleId};
+use super::ids::{CallerName, InnerSettleId, SettleId, WalletSettleId};
 use super::permission::PermissionId;
 use super::record::{Decision, Record, Report, Source};
 use crate::clock::Timestamp;
@@ -125,6 +125,7 @@ pub enum Verdict {
 pub struct AcceptedIds {
     pub settle_id: SettleId,
     pub wallet_settle_id: Option<WalletSettleId>,
+    pub inner_settle_id: Option<InnerSettleId>,
 }
 
 /// Whether the observation can have seen every settle under the number.

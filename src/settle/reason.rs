@@ -124,7 +124,9 @@ reasons! {
     StreamRotated = "STREAM_ROTATED",
     /// Only as a rejection: the window ended, and Douyin had never accepted the settle.
     SubmissionExpired = "SUBMISSION_EXPIRED",
+    SystemHasNoCreate = "SYSTEM_HAS_NO_CREATE",
     TimeLimitReached = "TIME_LIMIT_REACHED",
+    TradeSystemNotConfigured = "TRADE_SYSTEM_NOT_CONFIGURED",
     Unauthenticated = "UNAUTHENTICATED",
     UpstreamUnavailable = "UPSTREAM_UNAVAILABLE",
     WatchLimitReached = "WATCH_LIMIT_REACHED",

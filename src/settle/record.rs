@@ -4,8 +4,8 @@ use super::content::Content;
 use super::evidence::Evidence;
 use super::failure::Failure;
 use super::ids::{
-    CallerName, Ext, ItemOrderId, Key, OrderId, OutOrderNo, OutSettleNo, SettleId, WalletSettleId,
-    Why,
+    CallerName, Ext, InnerSettleId, ItemOrderId, Key, OrderId, OutOrderNo, OutSettleNo, SettleId,
+    WalletSettleId, Why,
 };
 use super::money::Fen;
 use super::permission::Permission;
@@ -62,6 +62,9 @@ pub struct Request {
     pub body: String,
     /// The end of the submission window.
     pub submit_before: Timestamp,
+    /// Its caller named no app, and so meant the default one. If the default becomes another app,
+    /// a repeat must not become a settle of that one.
+    pub by_default_app: bool,
     /// Who created it; `None`: the gateway was open to anyone.
     pub created_by: Option<CallerName>,
     /// The trace of the call that created it. It decides nothing.
@@ -130,6 +133,7 @@ impl StateKind {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Facts {
     pub wallet_settle_id: Option<WalletSettleId>,
+    pub inner_settle_id: Option<InnerSettleId>,
     pub order_id: Option<OrderId>,
     /// Only for `Origin::Platform`: a caller's own settle has them in its content.
     pub out_order_no: Option<OutOrderNo>,
@@ -342,7 +346,8 @@ impl Request {
         body: String,
         submit_before: Timestamp,
     ) -> Self {
-        Self { content, sent_ext, body, submit_before, created_by: None, trace: None }
+        let (by_default_app, created_by, trace) = (false, None, None);
+        Self { content, sent_ext, body, submit_before, by_default_app, created_by, trace }
     }
 
     /// What is sent as `ext` for this content: the caller's own, else the mark if it is on.

@@ -136,7 +136,11 @@ fn accepted(
         return contradict(after, &accepted, seen.source, context.now);
     }
     answered(after, seen);
-    let facts = Facts { wallet_settle_id: ids.wallet_settle_id.clone(), ..Facts::default() };
+    let facts = Facts {
+        wallet_settle_id: ids.wallet_settle_id.clone(),
+        inner_settle_id: ids.inner_settle_id.clone(),
+        ..Facts::default()
+    };
     match &after.state {
         State::Submitting => {
             enter(after, accepted);

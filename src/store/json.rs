@@ -12,9 +12,9 @@ use super::words::Word;
 use crate::clock::Timestamp;
 use crate::settle::{
     CallerName, Content, Decision, DouyinError, Evidence, Ext, Facts, Failure, Fen, HistoryEntry,
-    Invalid, ItemOrderId, MerchantUid, NotifyUrl, OrderId, OutOrderNo, Permission, PermissionId,
-    ProcessId, RecordedReason, Request, SettleDesc, SettleId, SettleParam, Source, StateKind,
-    Unlisted, WalletSettleId, Why,
+    InnerSettleId, Invalid, ItemOrderId, MerchantUid, NotifyUrl, OrderId, OutOrderNo, Permission,
+    PermissionId, ProcessId, RecordedReason, Request, SettleDesc, SettleId, SettleParam, Source,
+    StateKind, Unlisted, WalletSettleId, Why,
 };
 use crate::trace::TraceParent;
 
@@ -253,6 +253,8 @@ struct FactsJson<'a> {
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     wallet_settle_id: Text<'a>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    inner_settle_id: Text<'a>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     order_id: Text<'a>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     out_order_no: Text<'a>,
@@ -284,6 +286,7 @@ impl Stored for Facts {
     fn to_json(&self) -> String {
         write(&FactsJson {
             wallet_settle_id: self.wallet_settle_id.as_ref().and_then(|id| text(id.as_str())),
+            inner_settle_id: self.inner_settle_id.as_ref().and_then(|id| text(id.as_str())),
             order_id: self.order_id.as_ref().and_then(|id| text(id.as_str())),
             out_order_no: self.out_order_no.as_ref().and_then(|no| text(no.as_str())),
             item_order_id: self.item_order_id.as_ref().and_then(|id| text(id.as_str())),
@@ -304,6 +307,7 @@ impl Stored for Facts {
         let stored: FactsJson<'_> = serde_json::from_str(json).ok()?;
         Some(Self {
             wallet_settle_id: name(stored.wallet_settle_id, WalletSettleId::parse)?,
+            inner_settle_id: name(stored.inner_settle_id, InnerSettleId::parse)?,
             order_id: name(stored.order_id, OrderId::parse)?,
             out_order_no: name(stored.out_order_no, OutOrderNo::parse)?,
             item_order_id: name(stored.item_order_id, ItemOrderId::parse)?,

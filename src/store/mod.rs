@@ -32,7 +32,10 @@
 //!   which an import has not run to its end, is refused at start, and every write in a process that
 //!   has it open is [`Error::Unavailable`] (`moving.rs`).
 //! - **Unique** are the key (`app_id`, `trade_system`, `out_settle_no`) and, once known,
-//!   (`app_id`, `trade_system`, `settle_id`).
+//!   (`app_id`, `trade_system`, `settle_id`). Of what callers created, also (`app_id`,
+//!   `out_settle_no`), whatever the trade system, and the `out_settle_no` of all whose callers named
+//!   no app, whatever the app: the configuration may change, and a repeat of an old create must
+//!   never become a second settle. Settles that callers did not create are in no such rule.
 //! - **Errors tell what is durable.** [`Error::Unavailable`]: nothing of this operation.
 //!   [`Error::InDoubt`]: perhaps all of it, so the caller reads again.
 //! - **What replicas share beside settles** (tokens, pauses, who is alive, hints) has a contract of
@@ -111,7 +114,8 @@ pub fn first_fence(record: &Record) -> Fence {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Insert {
     Inserted,
-    /// The key (or, for an adopted settle, its `settle_id`) existed already: this is its record.
+    /// The key (or, for an adopted settle, its `settle_id`) existed already: this is its record. Or
+    /// the settle that a caller created under this number elsewhere ([`Store::elsewhere`]).
     Existing(Box<Record>),
 }
 
@@ -384,6 +388,20 @@ impl Store {
             Store::Postgres(postgres) => {
                 Box::pin(postgres.get_by_settle_id(app_id, trade_system, settle_id)).await
             }
+        }
+    }
+
+    /// The settle that keeps a caller's create with this key from being inserted although the key is
+    /// free: one that a caller created under the same number in another trade system of the app or,
+    /// `by_default_app`, in another app that was the default one then.
+    pub async fn elsewhere(
+        &self,
+        key: &Key,
+        by_default_app: bool,
+    ) -> Result<Option<Record>, Error> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.elsewhere(key, by_default_app).await,
+            Store::Postgres(postgres) => Box::pin(postgres.elsewhere(key, by_default_app)).await,
         }
     }
 

@@ -6,14 +6,15 @@ use super::json::{Stored as _, request_from_json, request_json};
 use super::words::{OriginKind, Word};
 use crate::settle::{
     AppId, Contradiction, Decision, Evidence, Facts, Failure, HistoryEntry, Key, Origin,
-    OutOrderNo, OutSettleNo, RULES, Record, SettleId, State, StateKind,
+    OutOrderNo, OutSettleNo, RULES, Record, Request, SettleId, State, StateKind,
 };
 
 /// What an insert writes once.
 pub(super) const FIXED: [&str; 4] = ["app_id", "trade_system", "out_settle_no", "create_time_ms"];
 
 /// What depends on the origin, which hardly ever changes.
-pub(super) const OF_ORIGIN: [&str; 4] = ["origin", "request", "body", "listed_order_no"];
+pub(super) const OF_ORIGIN: [&str; 5] =
+    ["origin", "request", "body", "by_default_app", "listed_order_no"];
 
 /// What every write of a settle writes.
 pub(super) const CHANGING: [&str; 18] = [
@@ -49,7 +50,7 @@ pub(super) const SCHEDULE: [&str; 7] = [
 ];
 
 /// The columns from which a record is read.
-pub(super) const READ: [&str; 22] = [
+pub(super) const READ: [&str; 23] = [
     "app_id",
     "trade_system",
     "out_settle_no",
@@ -70,9 +71,15 @@ pub(super) const READ: [&str; 22] = [
     "evidence",
     "facts",
     "origin",
+    "by_default_app",
     "body",
     "request",
 ];
+
+/// The conditions under which a caller's create is found by its number alone: in all trade systems
+/// of its app, and in all apps if its caller named none. Each is that of a unique index.
+pub(super) const CREATED: &str = "origin = 'GATEWAY'";
+pub(super) const CREATED_BY_DEFAULT: &str = "origin = 'GATEWAY' AND by_default_app IS NOT NULL";
 
 /// A record as the table stores it. The task that calls the store makes it.
 pub(super) struct Spelled {
@@ -128,6 +135,8 @@ impl Spelled {
             origin_kind(&record.origin).word().into(),
             request.into(),
             record.request().map(|request| request.body.as_str()).into(),
+            // A number and not a boolean, as all that is read.
+            Value::Int(record.request().and_then(|request| request.by_default_app.then_some(1))),
             listed_order_no(record).into(),
         ]
     }
@@ -268,12 +277,15 @@ fn read_contradiction(cursor: &mut Cursor<'_>) -> Result<Option<Contradiction>, 
 }
 
 fn read_origin(cursor: &mut Cursor<'_>) -> Result<Origin, Unreadable> {
-    match cursor.word()? {
+    let kind = cursor.word()?;
+    let by_default_app = cursor.int_opt()?.is_some();
+    match kind {
         OriginKind::Platform => Ok(Origin::Platform),
         OriginKind::Gateway => {
             let body = cursor.text()?;
             let request = request_from_json(&cursor.text()?, body);
-            Ok(Origin::Gateway(request.ok_or_else(|| cursor.unknown())?))
+            let request = request.ok_or_else(|| cursor.unknown())?;
+            Ok(Origin::Gateway(Request { by_default_app, ..request }))
         }
     }
 }

@@ -40,7 +40,11 @@ pub(super) enum OriginKind {
     Platform,
 }
 
-words!(TradeSystem { General = "GENERAL", });
+words!(TradeSystem {
+    General = "GENERAL",
+    SelfOperated = "SELF_OPERATED",
+    Agency = "AGENCY",
+});
 words!(OriginKind { Gateway = "GATEWAY", Platform = "PLATFORM", });
 words!(StateKind {
     Submitting = "SUBMITTING",

@@ -10,7 +10,6 @@ use settlement_gateway::douyin::codes;
 use settlement_gateway::grpc::reasons;
 use settlement_gateway::grpc::rpc::Rpc;
 use settlement_gateway::proto::DESCRIPTOR_SET;
-use settlement_gateway::settle::TradeSystem;
 
 use crate::config::{gateway, ran};
 use crate::printed::assert_printed;
@@ -38,8 +37,9 @@ fn the_page_has_an_anchor_for_each_reason_and_no_link_leads_nowhere() {
 /// Every reason, with its gRPC code as the contract spells it.
 fn all_reasons() -> BTreeMap<&'static str, String> {
     let own = reasons::TABLE.iter().map(|row| (row.reason, row.code));
-    let douyin = codes::rows(TradeSystem::General)
+    let douyin = codes::table()
         .into_iter()
+        .map(|(row, _)| row)
         .chain([codes::other()])
         .map(|row| (row.reason, row.code));
     own.chain(douyin).map(|(reason, code)| (reason.as_str(), snake(&format!("{code:?}")))).collect()
@@ -64,8 +64,9 @@ fn reasons_of(rpc: Rpc) -> BTreeSet<&'static str> {
     let mut reasons: BTreeSet<_> = own.collect();
     if Rpc::ASKING.contains(&rpc) {
         reasons.extend(
-            codes::rows(TradeSystem::General)
+            codes::table()
                 .into_iter()
+                .map(|(row, _)| row)
                 .chain([codes::other()])
                 .map(|row| row.reason.as_str()),
         );
@@ -196,7 +197,7 @@ fn whatever_the_service_config_retries_may_be_retried() {
     use settlement_gateway::douyin::codes::Retry;
     let own = reasons::TABLE.iter().map(|row| (row.reason, row.code, row.retry));
     let douyin =
-        codes::rows(TradeSystem::General).into_iter().map(|row| (row.reason, row.code, row.retry));
+        codes::table().into_iter().map(|(row, _)| row).map(|row| (row.reason, row.code, row.retry));
     for (reason, code, retry) in own.chain(douyin) {
         if code == tonic::Code::Unavailable {
             assert!(matches!(retry, Retry::Now(_)), "{reason:?}");

@@ -70,6 +70,7 @@ mod tls;
 mod tokens;
 mod told;
 mod traces;
+mod trade_systems;
 mod trailers;
 mod undocumented;
 mod validate_only;

@@ -11,7 +11,7 @@ use settlement_gateway::douyin::codes;
 use settlement_gateway::grpc::reasons;
 use settlement_gateway::grpc::rpc::Rpc;
 use settlement_gateway::proto::{DESCRIPTOR_SET, v1};
-use settlement_gateway::settle::{Reason, TradeSystem};
+use settlement_gateway::settle::Reason;
 use tonic::{Code, Status};
 use tonic_types::pb;
 
@@ -234,8 +234,9 @@ impl Told {
         assert!(advice.ends_with('.') && !advice.contains(". "), "{text}");
         let happened = format!("{happened}.");
         let own = reasons::TABLE.iter().map(|row| row.meaning);
-        let douyin = codes::rows(TradeSystem::General)
+        let douyin = codes::table()
             .into_iter()
+            .map(|(row, _)| row)
             .chain([codes::other()])
             .map(|row| row.meaning);
         assert!(own.chain(douyin).any(|meaning| meaning == happened), "{happened}");

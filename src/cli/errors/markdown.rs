@@ -7,17 +7,19 @@ use std::fmt::Write as _;
 
 use super::{Common, DouyinError, OwnError, Tables};
 use crate::grpc::rpc::Rpc;
+use crate::settle::TradeSystem;
 
 pub(super) fn page(tables: &Tables) -> String {
     let Tables { douyin, douyin_unlisted, gateway } = tables;
     let mut page = INTRO.to_owned();
     page += &format!("## Douyin's numbers (domain `{}`)\n\n{HANDLING}", douyin.domain);
-    page += "| err_no | reason | code | handling | retry | field | meaning | 含义 |\n";
-    page += "| --- | --- | --- | --- | --- | --- | --- | --- |\n";
-    for DouyinError { err_no, handling, field, common } in &douyin.errors {
-        number_row(&mut page, &err_no.to_string(), handling, field.unwrap_or("–"), common);
+    page += "| err_no | systems | reason | code | handling | retry | field | meaning | 含义 |\n";
+    page += "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
+    for DouyinError { err_no, trade_systems, handling, field, common } in &douyin.errors {
+        let number = format!("{err_no} | {}", systems_in_words(trade_systems));
+        number_row(&mut page, &number, handling, field.unwrap_or("–"), common);
     }
-    number_row(&mut page, "any other", "unknown", "–", douyin_unlisted);
+    number_row(&mut page, "any other | all", "unknown", "–", douyin_unlisted);
     page += &format!("\n## The gateway's own reasons (domain `{}`)\n\n", gateway.domain);
     page += "| reason | code | retry | RPCs | outcomes | meaning | 含义 |\n";
     page += "| --- | --- | --- | --- | --- | --- | --- |\n";
@@ -105,6 +107,13 @@ fn rpcs_in_words(rpcs: &[&str]) -> String {
     }
 }
 
+fn systems_in_words(systems: &[&str]) -> String {
+    match systems.len() {
+        every if every == TradeSystem::ALL.len() => "all".to_owned(),
+        _ => systems.join(", "),
+    }
+}
+
 fn linked(reason: &str) -> String {
     format!("[{reason}](#{})", crate::grpc::status::anchor(reason))
 }
@@ -139,10 +148,12 @@ Every error of the gateway is a `google.rpc.Status` in `grpc-status-details-bin`
 | `google.rpc.Help` | always | the link to the reason on this page |
 
 The metadata of `ErrorInfo` has `retry`, from CreateSettle `outcome`, and where known `app_id`,
-`out_settle_no`, `settle_id`, `out_order_no`, `item_order_id`, `order_id`, `err_no`, `err_msg`,
-`log_id`, and `cause` (which of several causes of one reason it was). An answer without a number
-adds its `http_status`, OUT_SETTLE_NO_CONFLICT `differing_fields`, REVISION_FROM_FUTURE `revision`,
-a repeat of a refused create `replayed`.
+`out_settle_no`, `settle_id`, `out_order_no`, `item_order_id`, `order_id`, `trade_system` (if it is
+not `general`), `err_no`, `err_msg`, `log_id`, and `cause` (which of several causes of one reason it
+was). An answer without a number adds its `http_status`, OUT_SETTLE_NO_CONFLICT `differing_fields`
+and, if the number is recorded elsewhere, `recorded_app_id` and `recorded_trade_system`;
+TRADE_SYSTEM_NOT_CONFIGURED adds `configured_trade_systems`, REVISION_FROM_FUTURE `revision`, a repeat
+of a refused create `replayed`.
 
 **May money have moved?** Only `outcome` says it, and every error of CreateSettle has it.
 `not_sent`: this request was not sent and will not be; repeat it with the same number. `unknown`:
@@ -169,6 +180,7 @@ const HANDLING: &str = "\
 `unknown` may have taken effect, `exists` found something under its number, `reauthenticate` took no
 effect because of the access token, `throttled` is as `unknown` and slows the whole app down. Any of
 them can be the answer to each RPC that asks Douyin: CreateSettle, QuerySettles, GetSettle with
-`refresh`, and WatchSettle and WaitSettle for a settle that is not recorded here.
+`refresh`, and WatchSettle and WaitSettle for a settle that is not recorded here. `systems` are the
+trade systems that answer with it; where a system answers with two numbers, the second one decides.
 
 ";

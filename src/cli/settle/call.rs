@@ -10,8 +10,11 @@ use tonic_types::StatusExt as _;
 use super::super::connect::Line;
 use super::super::print;
 use super::{Format, json};
+use crate::grpc::enums;
+use crate::proto::v1;
 use crate::proto::v1::operator_service_client::OperatorServiceClient;
 use crate::proto::v1::settlement_service_client::SettlementServiceClient;
+use crate::settle::TradeSystem;
 
 /// Longer than the gateway's own limit of a call, so that the gateway's answer is seen.
 const TIME_MAX: Duration = Duration::from_secs(30);
@@ -22,6 +25,7 @@ const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub(super) struct Caller {
     line: Line,
     pub(super) app_id: String,
+    pub(super) trade_system: v1::TradeSystem,
     pub(super) format: Format,
 }
 
@@ -36,8 +40,14 @@ pub(super) enum Failed {
 }
 
 impl Caller {
-    pub(super) fn new(line: Line, app_id: String, format: Format) -> Self {
-        Self { line, app_id, format }
+    pub(super) fn new(
+        line: Line,
+        app_id: String,
+        trade_system: TradeSystem,
+        format: Format,
+    ) -> Self {
+        let trade_system = enums::trade_system(trade_system);
+        Self { line, app_id, trade_system, format }
     }
 
     pub(super) fn settles(&self) -> SettlementServiceClient<Line> {

@@ -58,6 +58,7 @@ impl Create {
         };
         let request = v1::CreateSettleRequest {
             app_id: caller.app_id.clone(),
+            trade_system: caller.trade_system.into(),
             out_order_no: self.out_order_no,
             out_settle_no: self.out_settle_no,
             settle_desc: self.settle_desc,

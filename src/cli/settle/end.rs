@@ -89,6 +89,7 @@ impl End {
         };
         let request = v1::EndSettleRequest {
             app_id: caller.app_id.clone(),
+            trade_system: caller.trade_system.into(),
             out_settle_no: number.clone(),
             revision,
             // The person typed it.
@@ -97,7 +98,6 @@ impl End {
             settle_id: self.settle_id.clone(),
             why: self.why.clone(),
             although_unanswered: self.although_unanswered,
-            ..Default::default()
         };
         let ended = self.end(caller, request).await?;
         caller.tell("EndSettleResponse", &ended, |ended| {

@@ -94,8 +94,8 @@ impl Query {
         let key = out_settle_no.map(Key::OutSettleNo);
         let key = key.or(settle_id.map(Key::SettleId));
         let key = key.or(out_order_no.map(Key::OutOrderNo)).or(order_id.map(Key::OrderId));
-        let request =
-            v1::QuerySettlesRequest { app_id: caller.app_id.clone(), key, ..Default::default() };
+        let (app_id, trade_system) = (caller.app_id.clone(), caller.trade_system.into());
+        let request = v1::QuerySettlesRequest { app_id, trade_system, key };
         let found = caller.settles().query_settles(timed(request)).await?.into_inner();
         caller.tell("QuerySettlesResponse", &found, |found| table::settles(&found.settles, false));
         Ok(())

@@ -24,6 +24,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::connect::{Own, Reach};
 use super::{complain, complain_to_programs};
+use crate::settle::TradeSystem;
 use call::{Caller, Failed};
 
 #[derive(Debug, Args)]
@@ -39,6 +40,9 @@ pub struct Settle {
         global = true
     )]
     app_id: String,
+    /// The trade system of the settle at Douyin, as the configuration names it.
+    #[arg(long, value_name = "SYSTEM", default_value = "general", value_parser = system, global = true)]
+    trade_system: TradeSystem,
     /// How answers and errors are printed. Default: tables on a terminal, JSON otherwise, with the
     /// names of protobuf's JSON.
     #[arg(long, value_enum, global = true)]
@@ -75,6 +79,11 @@ enum Format {
     Json,
 }
 
+fn system(name: &str) -> Result<TradeSystem, String> {
+    let names = || TradeSystem::ALL.map(TradeSystem::as_str).join(", ");
+    TradeSystem::parse(name).ok_or_else(|| format!("is none of {}", names()))
+}
+
 impl Settle {
     pub async fn run(self) -> ExitCode {
         let is_terminal = std::io::stdout().is_terminal();
@@ -92,7 +101,7 @@ impl Settle {
 
     async fn act(self, format: Format) -> Result<(), Failed> {
         let line = self.reach.connect(Own::ItsCertificate).await.map_err(Failed::Here)?;
-        let caller = Caller::new(line, self.app_id, format);
+        let caller = Caller::new(line, self.app_id, self.trade_system, format);
         match self.action {
             Action::Show(which) => show::run(&caller, which).await,
             Action::Watch(watch) => watch.run(&caller).await,

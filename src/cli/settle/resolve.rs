@@ -54,11 +54,11 @@ impl Resolve {
         let seen = self.sight.agree(caller, self.keep.does()).await?;
         let request = v1::ResolveContradictionRequest {
             app_id: caller.app_id.clone(),
+            trade_system: caller.trade_system.into(),
             out_settle_no: self.sight.out_settle_no,
             revision: seen.revision,
             keep: self.keep.of_the_contract().into(),
             why: self.why,
-            ..Default::default()
         };
         let resolved = caller.operator().resolve_contradiction(timed(request)).await?.into_inner();
         caller.tell("ResolveContradictionResponse", &resolved, |resolved| {

@@ -9,8 +9,8 @@ use crate::proto::v1::show_settle_request::Key;
 pub(super) async fn run(caller: &Caller, which: Which) -> Result<(), Failed> {
     let request = v1::ShowSettleRequest {
         app_id: caller.app_id.clone(),
+        trade_system: caller.trade_system.into(),
         key: which.key(Key::OutSettleNo, Key::SettleId),
-        ..Default::default()
     };
     let shown = caller.operator().show_settle(timed(request)).await?.into_inner();
     caller.tell("ShowSettleResponse", &shown, table::shown);

@@ -100,8 +100,8 @@ impl Sight {
 async fn show(caller: &Caller, out_settle_no: &str) -> Result<v1::ShowSettleResponse, Failed> {
     let request = v1::ShowSettleRequest {
         app_id: caller.app_id.clone(),
+        trade_system: caller.trade_system.into(),
         key: Some(Key::OutSettleNo(out_settle_no.to_owned())),
-        ..Default::default()
     };
     Ok(caller.operator().show_settle(timed(request)).await?.into_inner())
 }

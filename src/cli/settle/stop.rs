@@ -36,10 +36,10 @@ pub(super) async fn stop(
 ) -> Result<v1::StopSendingResponse, Failed> {
     let request = v1::StopSendingRequest {
         app_id: caller.app_id.clone(),
+        trade_system: caller.trade_system.into(),
         out_settle_no: out_settle_no.to_owned(),
         revision,
         why: why.to_owned(),
-        ..Default::default()
     };
     Ok(caller.operator().stop_sending(timed(request)).await?.into_inner())
 }

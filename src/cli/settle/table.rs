@@ -48,12 +48,13 @@ impl Lines {
 /// One settle, a line for each thing that is known.
 pub(super) fn settle(settle: &v1::Settle) -> String {
     let mut lines = Lines::default();
-    lines.add("settle", named(&settle.app_id, &settle.out_settle_no));
+    lines.add("settle", named(&settle.app_id, settle.trade_system(), &settle.out_settle_no));
     let (state, revision) = (state(settle.state()), settle.revision);
     let douyins = settle.settle_status.as_ref();
     let douyins = douyins.map_or(String::new(), |word| format!(", {word} at Douyin"));
     lines.add("state", format!("{state}, revision {revision}{douyins}"));
     lines.add_some("settle_id", settle.settle_id.as_ref());
+    lines.add_some("inner id", settle.inner_settle_id.as_ref());
     lines.add_some("out_order_no", settle.out_order_no.as_ref());
     lines.add_some("order_id", settle.order_id.as_ref());
     lines.add_some("item_order_id", settle.item_order_id.as_ref());
@@ -181,7 +182,7 @@ pub(super) fn settles(settles: &[v1::Settle], more: bool) -> String {
         rows.push([
             settle.create_time.as_ref().map(time).unwrap_or_default(),
             state(settle.state()),
-            named(&settle.app_id, &settle.out_settle_no),
+            named(&settle.app_id, settle.trade_system(), &settle.out_settle_no),
             settle.out_order_no().to_owned(),
             settle.settle_id().to_owned(),
         ]);
@@ -209,7 +210,7 @@ pub(super) fn stuck(told: &v1::ListStuckSettlesResponse) -> String {
                 settle.since_time.as_ref().map(time).unwrap_or_default(),
                 settle.kind.clone(),
                 state(settle.state()),
-                named(&settle.app_id, &settle.out_settle_no),
+                named(&settle.app_id, settle.trade_system(), &settle.out_settle_no),
             ]);
         }
         text.push('\n');
@@ -246,8 +247,17 @@ fn error(error: &v1::SettleError) -> String {
     format!("{}{}: {text}", error.reason, number.unwrap_or_default())
 }
 
-fn named(app_id: &str, out_settle_no: &str) -> String {
-    format!("{app_id}/{out_settle_no}")
+/// As the log names a settle.
+fn named(app_id: &str, trade_system: v1::TradeSystem, out_settle_no: &str) -> String {
+    match trade_system {
+        v1::TradeSystem::Unspecified | v1::TradeSystem::General => {
+            format!("{app_id}/{out_settle_no}")
+        }
+        v1::TradeSystem::SelfOperated | v1::TradeSystem::Agency => {
+            let system = name(trade_system.as_str_name(), "TRADE_SYSTEM_").to_lowercase();
+            format!("{app_id}/{system}/{out_settle_no}")
+        }
+    }
 }
 
 fn state(state: v1::SettleState) -> String {

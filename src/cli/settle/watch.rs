@@ -65,10 +65,10 @@ impl Watch {
         let heartbeat_interval = prost_types::Duration::try_from(HEARTBEAT).ok();
         let request = v1::WatchSettleRequest {
             app_id: caller.app_id.clone(),
+            trade_system: caller.trade_system.into(),
             key: self.which.key(Key::OutSettleNo, Key::SettleId),
             after_revision,
             heartbeat_interval,
-            ..Default::default()
         };
         // A stream has no deadline.
         let opened = caller.settles().watch_settle(Request::new(request)).await;

@@ -2,7 +2,7 @@
 
 use super::super::apps::AppDraft;
 use super::super::knobs::{Example, Knob, Rule, Slot};
-use crate::settle::NotifyUrl;
+use crate::settle::{NotifyUrl, TradeSystem};
 
 pub(super) const APP: &[Knob<AppDraft>] = &[
     Knob {
@@ -14,6 +14,31 @@ pub(super) const APP: &[Knob<AppDraft>] = &[
         },
         meaning: "Required. The mini-program at Douyin. It is also the `client_key` with which \
                   tokens are fetched.",
+    },
+    Knob {
+        key: "systems",
+        slot: Slot::Texts {
+            of: |app| &mut app.trade_systems,
+            rule: &Rule {
+                unit: "names",
+                bounds: "one or more of `general`, `self_operated`, `agency`, each once",
+                check: |name| {
+                    let must = || {
+                        let names = TradeSystem::ALL.map(TradeSystem::as_str).join(", ");
+                        format!("must be one of {names}")
+                    };
+                    TradeSystem::parse(name).map(drop).ok_or_else(must)
+                },
+            },
+            example: &["general"],
+        },
+        meaning: "The trade systems (交易系统) in which the app settles, as it was agreed with Douyin: \
+                  `general` (通用交易系统), `self_operated` (生活服务交易系统, 账号融合版), `agency` (全融合版 or \
+                  金融融合版, where Douyin settles by itself, so that its settles can only be read). A \
+                  request names one of them, and means `general` if it names none. A callback of \
+                  version 2.0 does not say of which system it is: that in which its settle is \
+                  recorded, else the first one here that has such callbacks. A system that is \
+                  taken out gets no new settles; its open ones are followed to their end.",
     },
     Knob {
         key: "client_secret_env",

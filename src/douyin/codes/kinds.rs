@@ -89,7 +89,7 @@ pub(in crate::douyin) const PERMISSION: Row = Row {
     field: None,
     meaning: "The app lacks the capability or the scope at Douyin.",
     meaning_zh: "该小程序未获得所需的能力或权限。",
-    advice: "Have the capability for general-trading settlement granted in Douyin's console.",
+    advice: "Have the capability for settlement granted to the app in Douyin's console.",
 };
 
 /// platform: "banned, disabled or offline".

@@ -343,13 +343,13 @@ async fn answers_with_an_unlisted_number_are_counted_by_app_and_never_by_number(
     }
     desk.query(Act::Say(refused(77))).await.unwrap_err();
     assert_eq!(UNLISTED_ANSWERS.so_far(["tt9"]), 3);
-    for (endpoint, outcome, err_no, calls) in [
-        ("settle_create", "unlisted", "other", 2),
-        ("settle_create", "unknown", "23000", 1),
-        ("settle_query", "failed", "other", 1),
-        ("client_token", "fetched", "0", 1),
+    for (system, endpoint, outcome, err_no, calls) in [
+        ("general", "settle_create", "unlisted", "other", 2),
+        ("general", "settle_create", "unknown", "23000", 1),
+        ("general", "settle_query", "failed", "other", 1),
+        ("platform", "client_token", "fetched", "0", 1),
     ] {
-        let counted = DOUYIN_CALLS.so_far(["tt9", endpoint, outcome, err_no]);
+        let counted = DOUYIN_CALLS.so_far(["tt9", system, endpoint, outcome, err_no]);
         assert_eq!(counted, calls, "{endpoint} {outcome} {err_no}");
     }
 }

@@ -18,7 +18,7 @@ use crate::metrics::UNREADABLE_FIELDS;
 use crate::settle::{Fen, Invalid};
 
 /// Every field that is read here; they are the labels of the count.
-pub const INFORMING_FIELDS: [&str; 21] = [
+pub const INFORMING_FIELDS: [&str; 22] = [
     "commission",
     "cp_extra",
     "description",
@@ -26,6 +26,7 @@ pub const INFORMING_FIELDS: [&str; 21] = [
     "err_tips",
     "event_time",
     "expires_in",
+    "inner_settle_id",
     "is_auto_settle",
     "log_id",
     "logid",

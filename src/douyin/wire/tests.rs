@@ -4,7 +4,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::douyin::trade_basic::accepted_ids;
+use crate::douyin::family::accepted_ids;
 use crate::settle::TradeSystem;
 
 const GENERAL: Option<TradeSystem> = Some(TradeSystem::General);

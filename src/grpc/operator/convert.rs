@@ -1,9 +1,7 @@
 //! Between the operators' contract and the domain.
 
-use super::super::convert::{
-    app_id, history_entry, settle, settle_error, trade_system, trade_system_of,
-};
-use super::super::enums::state;
+use super::super::convert::{app_id, history_entry, settle, settle_error, trade_system};
+use super::super::enums::{self, state};
 use super::super::reasons::Outcome;
 use super::super::time::time;
 use super::super::violations::Violations;
@@ -261,7 +259,7 @@ pub(super) fn stuck(
 fn stuck_settle(settle: &StuckSettle) -> v1::StuckSettle {
     v1::StuckSettle {
         app_id: settle.key.app_id.to_string(),
-        trade_system: trade_system_of(settle.key.trade_system).into(),
+        trade_system: enums::trade_system(settle.key.trade_system).into(),
         out_settle_no: settle.key.out_settle_no.to_string(),
         kind: settle.kind.as_str().to_owned(),
         state: settle.state.map_or(v1::SettleState::Unspecified, state).into(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::gateway::{Name, Question};
-use crate::settle::{AppId, Content, Key};
+use crate::settle::{AppId, Content, Key, TradeSystem};
 
 /// Names of the contract's fields, and what the call gave for them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -23,14 +23,16 @@ impl Names {
     }
 
     pub(crate) fn of_key(key: &Key) -> Self {
-        Self::of_app(&key.app_id).with("out_settle_no", key.out_settle_no.as_str())
+        let names = Self::of_app(&key.app_id).with("out_settle_no", key.out_settle_no.as_str());
+        names.in_system(key.trade_system)
     }
 
     pub(crate) fn of(name: &Name) -> Self {
         match name {
             Name::Key(key) => Self::of_key(key),
-            Name::SettleId(app_id, _, settle_id) => {
-                Self::of_app(app_id).with("settle_id", settle_id.as_str())
+            Name::SettleId(app_id, trade_system, settle_id) => {
+                let names = Self::of_app(app_id).with("settle_id", settle_id.as_str());
+                names.in_system(*trade_system)
             }
         }
     }
@@ -52,6 +54,16 @@ impl Names {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.0.iter().map(|(name, text)| (*name, text.as_str()))
+    }
+
+    /// The general system is the one of a call that names none.
+    fn in_system(self, trade_system: TradeSystem) -> Self {
+        match trade_system {
+            TradeSystem::General => self,
+            TradeSystem::SelfOperated | TradeSystem::Agency => {
+                self.with("trade_system", trade_system.as_str())
+            }
+        }
     }
 
     fn with(mut self, name: &'static str, text: &str) -> Self {

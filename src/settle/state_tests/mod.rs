@@ -92,7 +92,11 @@ fn id(text: &str) -> SettleId {
 }
 
 fn accepted(settle_id: &str) -> Learned {
-    Learned::Accepted(AcceptedIds { settle_id: id(settle_id), wallet_settle_id: None })
+    Learned::Accepted(AcceptedIds {
+        settle_id: id(settle_id),
+        wallet_settle_id: None,
+        inner_settle_id: None,
+    })
 }
 
 fn failure(reason: Reason, err_no: i32) -> Failure {

@@ -102,6 +102,7 @@ fn an_adopted_settle_is_the_creates_own_only_by_its_mark_or_the_callers_text() {
 fn before_the_end_no_amount_is_taken_for_the_last_word() {
     let whole = Facts {
         wallet_settle_id: Some(WalletSettleId::parse("7273").unwrap()),
+        inner_settle_id: Some(InnerSettleId::parse("7274").unwrap()),
         order_id: None,
         out_order_no: order("order-1"),
         item_order_id: item("item-1"),

@@ -63,7 +63,12 @@ fn reports() -> impl Strategy<Value = Report> {
 fn learned() -> impl Strategy<Value = Learned> {
     let wallet = |settle_id| {
         let wallet_settle_id = Some(WalletSettleId::parse("w").unwrap());
-        Learned::Accepted(AcceptedIds { settle_id: id(settle_id), wallet_settle_id })
+        let inner_settle_id = Some(InnerSettleId::parse("i").unwrap());
+        Learned::Accepted(AcceptedIds {
+            settle_id: id(settle_id),
+            wallet_settle_id,
+            inner_settle_id,
+        })
     };
     let plain = vec![
         accepted("ots1"),
@@ -333,6 +338,7 @@ proptest! {
 fn all_facts(status: ReportedStatus) -> Facts {
     Facts {
         wallet_settle_id: Some(WalletSettleId::parse("w").unwrap()),
+        inner_settle_id: Some(InnerSettleId::parse("i").unwrap()),
         order_id: Some(OrderId::parse("mot1").unwrap()),
         out_order_no: Some(content().out_order_no),
         item_order_id: None,
@@ -354,8 +360,9 @@ fn partial(status: ReportedStatus, shown: &[usize]) -> Report {
     let mut report = ours("ots1", status);
     report.facts = all_facts(status);
     let facts = &mut report.facts;
-    let hide: [fn(&mut Facts); 10] = [
+    let hide: [fn(&mut Facts); 11] = [
         |facts| facts.wallet_settle_id = None,
+        |facts| facts.inner_settle_id = None,
         |facts| facts.order_id = None,
         |facts| facts.out_order_no = None,
         |facts| facts.settle_amount = None,
@@ -377,13 +384,14 @@ fn partial(status: ReportedStatus, shown: &[usize]) -> Report {
 /// Reports of one settle in any order, each perhaps twice, and Douyin's last report. The reports
 /// that can be recorded show every fact together.
 fn consistent_news() -> impl Strategy<Value = (Vec<Observation>, Report)> {
-    let shown = || subsequence((0..10).collect::<Vec<_>>(), 0..=10);
+    let shown = || subsequence((0..11).collect::<Vec<_>>(), 0..=11);
     let middle = (shown(), shown(), select(vec![Success, Fail]), any::<[bool; 6]>());
     middle.prop_flat_map(|(first, second, last, flags)| {
-        let everything: Vec<usize> = (0..10).collect();
+        let everything: Vec<usize> = (0..11).collect();
         let end = partial(last, &everything);
         let wallet_settle_id = flags[0].then(|| WalletSettleId::parse("w").unwrap());
-        let ids = AcceptedIds { settle_id: id("ots1"), wallet_settle_id };
+        let inner_settle_id = flags[1].then(|| InnerSettleId::parse("i").unwrap());
+        let ids = AcceptedIds { settle_id: id("ots1"), wallet_settle_id, inner_settle_id };
         let mut news = vec![
             callback(end.clone()),
             query(0, found([partial(Processing, &second)])),

@@ -56,10 +56,15 @@ fn accepted_makes_it_processing_or_fills_in_or_contradicts() {
 }
 
 #[test]
-fn an_acceptance_fills_in_the_wallet_id_wherever_the_settle_is() {
-    let wallet = WalletSettleId::parse("7273").unwrap();
-    let with_wallet = AcceptedIds { settle_id: id("ots1"), wallet_settle_id: Some(wallet.clone()) };
-    let seen = &again(answer(Learned::Accepted(with_wallet)));
+fn an_acceptance_fills_in_the_other_ids_wherever_the_settle_is() {
+    let wallet = Some(WalletSettleId::parse("7273").unwrap());
+    let inner = Some(InnerSettleId::parse("7274").unwrap());
+    let with_all = AcceptedIds {
+        settle_id: id("ots1"),
+        wallet_settle_id: wallet.clone(),
+        inner_settle_id: inner.clone(),
+    };
+    let seen = &again(answer(Learned::Accepted(with_all)));
     for (before, state) in [
         (submitting(1), In::Processing),
         (processing(0), In::Processing),
@@ -67,7 +72,10 @@ fn an_acceptance_fills_in_the_wallet_id_wherever_the_settle_is() {
         (failed(), In::Failed),
     ] {
         let after = on(before, seen).gives(state, Visible, None);
-        assert_eq!(after.facts.wallet_settle_id, Some(wallet.clone()));
+        assert_eq!(
+            (&after.facts.wallet_settle_id, &after.facts.inner_settle_id),
+            (&wallet, &inner)
+        );
     }
 }
 

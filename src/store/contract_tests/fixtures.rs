@@ -115,6 +115,7 @@ pub(in crate::store) fn adopted(key: Key, state: State) -> Record {
 pub(in crate::store) fn full_facts() -> Facts {
     Facts {
         wallet_settle_id: Some(WalletSettleId::parse("wallet-1").unwrap()),
+        inner_settle_id: Some(InnerSettleId::parse("inner-1").unwrap()),
         order_id: Some(OrderId::parse("mot1").unwrap()),
         out_order_no: Some(OutOrderNo::parse("fact-order").unwrap()),
         item_order_id: Some(ItemOrderId::parse("fact-item").unwrap()),

@@ -3,7 +3,7 @@
 use super::Subject;
 use super::fixtures::*;
 use crate::settle::*;
-use crate::store::{Error, Insert, NewDue, Swap, Swapped};
+use crate::store::{Error, Insert, NewDue, Store, Swap, Swapped};
 use crate::trace::TraceParent;
 
 /// Each state, each origin, each source; everything optional once set and once not.
@@ -60,6 +60,7 @@ pub(in crate::store) fn all_kinds_of_records() -> Vec<Record> {
             request.content.notify_url = None;
             request.content.settle_params.clear();
             request.sent_ext = None;
+            request.by_default_app = true;
             request.created_by = Some(caller("shop"));
             let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
             request.trace = TraceParent::parse(trace);
@@ -190,6 +191,106 @@ pub(super) async fn the_same_numbers_in_another_trade_system_are_another_settle(
     assert_eq!(by_settle_id(store, &here.key, &settle_id("ots1")).await, Ok(Some(here)));
     let (swapped, _) = accepted(submitted(key("2"))).await;
     assert_eq!(swapped, Ok(Swapped::SettleIdTaken), "in one system a number is one settle's");
+}
+
+/// A caller's create, of a trade system and perhaps by the default app.
+fn created(key: Key, trade_system: TradeSystem, by_default_app: bool) -> Record {
+    let request = Request { by_default_app, ..request() };
+    Record::submitted(Key { trade_system, ..key }, request, permission(0))
+}
+
+/// Whether it is inserted; if not, what is there.
+async fn answer(store: &Store, record: &Record) -> Insert {
+    let answer = store.insert(record.clone(), Source::Gateway, None, due_now()).await.unwrap();
+    let by_default_app = record.request().is_some_and(|request| request.by_default_app);
+    let elsewhere = store.elsewhere(&record.key, by_default_app).await.unwrap();
+    match &answer {
+        Insert::Inserted => assert_eq!(elsewhere, None),
+        Insert::Existing(existing) if existing.key == record.key => {}
+        Insert::Existing(existing) => assert_eq!(elsewhere.as_ref(), Some(&**existing)),
+    }
+    answer
+}
+
+pub(super) async fn the_number_of_a_create_is_taken_in_every_trade_system_of_its_app(
+    subject: Subject,
+) {
+    use TradeSystem::{Agency, General, SelfOperated};
+    let store = &subject.store;
+    let first = created(key("1"), SelfOperated, false);
+    assert_eq!(answer(store, &first).await, Insert::Inserted);
+    for system in [General, SelfOperated] {
+        let repeat = created(key("1"), system, false);
+        let existing = Insert::Existing(Box::new(first.clone()));
+        assert_eq!(answer(store, &repeat).await, existing, "{system:?}");
+    }
+    assert_eq!(
+        answer(store, &created(key_of("tt02", "1"), General, false)).await,
+        Insert::Inserted
+    );
+    // What callers did not create is in nothing's way, and nothing is in its.
+    let learned = |system| {
+        let state = State::Processing { settle_id: settle_id("ots1") };
+        adopted(Key { trade_system: system, ..key("1") }, state)
+    };
+    insert(store, &learned(Agency), due_now()).await;
+    insert(store, &learned(General), due_now()).await;
+    let existing = Insert::Existing(Box::new(learned(General)));
+    assert_eq!(answer(store, &created(key("1"), General, false)).await, existing);
+    // Nor what turns out not to be the caller's.
+    let theirs = next(&first, |record| {
+        record.origin = Origin::Platform;
+        record.state = State::Processing { settle_id: settle_id("ots2") };
+    });
+    assert_eq!(store.swap(fact(theirs)).await, Ok(Swapped::Done));
+    assert_eq!(answer(store, &created(key("1"), Agency, false)).await, {
+        Insert::Existing(Box::new(learned(Agency)))
+    });
+    assert_eq!(store.elsewhere(&key("1"), true).await, Ok(None));
+}
+
+pub(super) async fn the_number_of_a_create_without_an_app_is_taken_for_every_default_app(
+    subject: Subject,
+) {
+    use TradeSystem::{General, SelfOperated};
+    let store = &subject.store;
+    let first = created(key_of("tt01", "1"), General, true);
+    assert_eq!(answer(store, &first).await, Insert::Inserted);
+    for system in [General, SelfOperated] {
+        let repeat = created(key_of("tt02", "1"), system, true);
+        let existing = Insert::Existing(Box::new(first.clone()));
+        assert_eq!(answer(store, &repeat).await, existing, "{system:?}");
+    }
+    // A create that names its app means that one.
+    assert_eq!(
+        answer(store, &created(key_of("tt02", "1"), General, false)).await,
+        Insert::Inserted
+    );
+    let named = created(key_of("tt02", "2"), General, false);
+    assert_eq!(answer(store, &named).await, Insert::Inserted);
+    assert_eq!(answer(store, &created(key_of("tt01", "2"), General, true)).await, Insert::Inserted);
+}
+
+pub(super) async fn of_concurrent_creates_of_a_number_in_several_places_one_is_inserted(
+    subject: Subject,
+) {
+    let mut inserts = tokio::task::JoinSet::new();
+    for place in 0..12 {
+        let store = subject.store.clone();
+        let system = TradeSystem::ALL[place % 3];
+        let app_id = if place % 2 == 0 { "tt01" } else { "tt02" };
+        let record = created(key_of(app_id, "1"), system, true);
+        inserts.spawn(async move {
+            (record.clone(), store.insert(record, Source::Gateway, None, due_now()).await.unwrap())
+        });
+    }
+    let answers = inserts.join_all().await;
+    let inserted = answers.iter().filter(|(_, answer)| *answer == Insert::Inserted);
+    let [(winner, _)] = inserted.collect::<Vec<_>>()[..] else { panic!("{answers:?}") };
+    for (_, answer) in &answers {
+        let existing = Insert::Existing(Box::new(winner.clone()));
+        assert!(*answer == Insert::Inserted || *answer == existing, "{answer:?}");
+    }
 }
 
 pub(super) async fn of_a_hundred_concurrent_inserts_of_a_key_one_is_inserted(subject: Subject) {

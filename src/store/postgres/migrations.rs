@@ -22,7 +22,7 @@ struct Migration {
 }
 
 /// Version 1 is made by the first.
-const MIGRATIONS: [Migration; 3] = [
+const MIGRATIONS: [Migration; 4] = [
     Migration {
         script: include_str!("../../../migrations/postgres/0001_settles.sql"),
         oldest_reader: 1,
@@ -35,6 +35,11 @@ const MIGRATIONS: [Migration; 3] = [
     // A gateway of version 2 would go on with a store whose settles were moved.
     Migration {
         script: include_str!("../../../migrations/postgres/0003_closed.sql"),
+        oldest_reader: 3,
+    },
+    // A gateway of version 3 knows one trade system only, so the numbers that it records are unique.
+    Migration {
+        script: include_str!("../../../migrations/postgres/0004_numbers.sql"),
         oldest_reader: 3,
     },
 ];

@@ -7,8 +7,8 @@ use tokio_postgres::Row;
 
 use super::super::columns::{Cursor, Value};
 use super::super::rows::{
-    CHANGING, FIXED, LateEntry, OF_ORIGIN, SCHEDULE, Spelled, key_values, listed_order_no,
-    origin_kind, spelled,
+    CHANGING, CREATED, CREATED_BY_DEFAULT, FIXED, LateEntry, OF_ORIGIN, SCHEDULE, Spelled,
+    key_values, listed_order_no, origin_kind, spelled,
 };
 use super::super::words::{OriginKind, Word as _, readable_sql};
 use super::super::{Absorbed, Error, Fence, Insert, NewDue, Swap, Swapped, first_fence};
@@ -24,6 +24,15 @@ static SELECT_BY_KEY: LazyLock<String> =
     LazyLock::new(|| list::select("app_id = $1 AND trade_system = $2 AND out_settle_no = $3"));
 static SELECT_BY_SETTLE_ID: LazyLock<String> =
     LazyLock::new(|| list::select("app_id = $1 AND trade_system = $2 AND settle_id = $3"));
+
+static SELECT_ELSEWHERE: LazyLock<String> = LazyLock::new(|| {
+    list::select(&format!(
+        "{CREATED} AND app_id = $1 AND out_settle_no = $2 AND trade_system <> $3"
+    ))
+});
+static SELECT_OF_DEFAULT_APP: LazyLock<String> = LazyLock::new(|| {
+    list::select(&format!("{CREATED_BY_DEFAULT} AND out_settle_no = $1 AND app_id <> $2"))
+});
 
 /// After the values of the columns come the fence, the delay until it is due, the delay until the
 /// lease ends, and whether a send is permitted.
@@ -88,9 +97,39 @@ impl Postgres {
         settle_id: &SettleId,
     ) -> Result<Option<Record>, Fault> {
         let name = [app_id.as_str().into(), trade_system.word().into(), settle_id.as_str().into()];
+        self.sound(&SELECT_BY_SETTLE_ID, &name).await
+    }
+
+    pub(in crate::store) async fn elsewhere(
+        &self,
+        key: &Key,
+        by_default_app: bool,
+    ) -> Result<Option<Record>, Error> {
+        self.record_elsewhere(key, by_default_app).await.map_err(Fault::nothing_durable)
+    }
+
+    async fn record_elsewhere(
+        &self,
+        key: &Key,
+        by_default_app: bool,
+    ) -> Result<Option<Record>, Fault> {
+        let [app_id, trade_system, number] = key_values(key);
+        let found = self.sound(&SELECT_ELSEWHERE, &[app_id, number, trade_system]).await?;
+        match found {
+            None if by_default_app => self.sound(&SELECT_OF_DEFAULT_APP, &[number, app_id]).await,
+            found => Ok(found),
+        }
+    }
+
+    /// The record that a statement finds, if there is one.
+    async fn sound(
+        &self,
+        select: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<Option<Record>, Fault> {
         for _ in 0..TRIES_MAX {
             let asked = self.seen.moment();
-            let (rows, basis) = self.records(&SELECT_BY_SETTLE_ID, &name).await?;
+            let (rows, basis) = self.records(select, values).await?;
             let Some(found) = rows.first().map(|row| record(row, basis)).transpose()? else {
                 return Ok(None);
             };
@@ -167,14 +206,21 @@ impl Postgres {
     }
 
     /// The record that prevented the insert: the one with its key, else the one with its
-    /// `settle_id`.
+    /// `settle_id`, else the one that a caller created under its number elsewhere.
     async fn existing(&self, record: &Record) -> Result<Option<Record>, Fault> {
-        let same_key = self.by_key(&record.key).await?;
-        let (None, Some(settle_id)) = (&same_key, record.state.settle_id()) else {
-            return Ok(same_key);
-        };
+        if let Some(same_key) = self.by_key(&record.key).await? {
+            return Ok(Some(same_key));
+        }
         let Key { app_id, trade_system, .. } = &record.key;
-        self.by_settle_id(app_id, *trade_system, settle_id).await
+        if let Some(settle_id) = record.state.settle_id()
+            && let Some(same_id) = self.by_settle_id(app_id, *trade_system, settle_id).await?
+        {
+            return Ok(Some(same_id));
+        }
+        match record.request() {
+            Some(request) => self.record_elsewhere(&record.key, request.by_default_app).await,
+            None => Ok(None),
+        }
     }
 
     pub(in crate::store) async fn swap(&self, swap: Swap) -> Result<Swapped, Error> {

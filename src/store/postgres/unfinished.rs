@@ -139,11 +139,12 @@ fn read(
     Ok(settles)
 }
 
-/// The key of a row that cannot be read. Its trade system may be what is new in it.
+/// The key of a row that cannot be read. If its trade system is what is new in it, it is shown in
+/// the general one.
 fn key(row: &Row) -> Result<Key, Fault> {
     let mut cursor = Cursor::new(row);
     let app_id = cursor.name(AppId::parse)?;
-    cursor.text()?;
+    let trade_system = TradeSystem::from_word(&cursor.text()?).unwrap_or(TradeSystem::General);
     let out_settle_no = cursor.name(OutSettleNo::reported)?;
-    Ok(Key { app_id, trade_system: TradeSystem::General, out_settle_no })
+    Ok(Key { app_id, trade_system, out_settle_no })
 }

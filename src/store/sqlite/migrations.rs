@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// In order; the first one leads to version 1. A released one is never edited.
-const MIGRATIONS: [Migration; 8] = [
+const MIGRATIONS: [Migration; 9] = [
     Migration::Script(include_str!("../../../migrations/sqlite/0001_settles.sql")),
     Migration::Script(include_str!("../../../migrations/sqlite/0002_resolved_contradictions.sql")),
     Migration::Script(include_str!("../../../migrations/sqlite/0003_open_contradictions.sql")),
@@ -19,6 +19,7 @@ const MIGRATIONS: [Migration; 8] = [
     },
     Migration::Script(include_str!("../../../migrations/sqlite/0007_decisions.sql")),
     Migration::Script(include_str!("../../../migrations/sqlite/0008_closed.sql")),
+    Migration::Script(include_str!("../../../migrations/sqlite/0009_numbers.sql")),
 ];
 
 /// One step from a version of the schema to the next.

@@ -265,6 +265,15 @@ impl Sqlite {
         self.readers.read(find).await
     }
 
+    pub(super) async fn elsewhere(
+        &self,
+        key: &Key,
+        by_default_app: bool,
+    ) -> Result<Option<Record>, Error> {
+        let key = key.clone();
+        self.readers.read(move |db| rows::record_elsewhere(db, &key, by_default_app)).await
+    }
+
     pub(super) async fn swap(&self, swap: Swap) -> Result<Swapped, Error> {
         let replacement = settles::Replacement::new(swap, self.now());
         self.write(Urgency::Ordinary, move |db| replacement.swap(db)).await

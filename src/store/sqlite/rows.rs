@@ -6,7 +6,8 @@ use rusqlite::{Connection, Row, params};
 
 use super::super::columns::Cursor;
 use super::super::rows::{
-    CHANGING, FIXED, OF_ORIGIN, READ, SCHEDULE, Spelled, key_values, read_record,
+    CHANGING, CREATED, CREATED_BY_DEFAULT, FIXED, OF_ORIGIN, READ, SCHEDULE, Spelled, key_values,
+    read_record,
 };
 use super::super::words::Word;
 use super::columns::{Binder, Fault};
@@ -21,7 +22,8 @@ pub(super) static INSERT_SETTLE: LazyLock<String> = LazyLock::new(|| {
 
 /// A statement of its own, so that no other write has to update this index.
 const UPDATE_ORIGIN: &str =
-    "UPDATE settle SET origin = ?, request = ?, body = ?, listed_order_no = ? WHERE id = ?";
+    "UPDATE settle SET origin = ?, request = ?, body = ?, by_default_app = ?, listed_order_no = ?
+     WHERE id = ?";
 
 fn select_record(condition: &str) -> String {
     format!("SELECT {} FROM settle WHERE {condition}", READ.join(", "))
@@ -50,6 +52,34 @@ pub(super) fn record_by_settle_id(
 ) -> Result<Option<Record>, Fault> {
     let mut statement = connection.prepare_cached(&SELECT_BY_SETTLE_ID)?;
     let mut rows = statement.query([app_id.as_str(), trade_system.word(), settle_id.as_str()])?;
+    rows.next()?.map(read).transpose()
+}
+
+pub(super) static SELECT_ELSEWHERE: LazyLock<String> = LazyLock::new(|| {
+    select_record(&format!("{CREATED} AND app_id = ? AND out_settle_no = ? AND trade_system <> ?"))
+});
+
+pub(super) static SELECT_OF_DEFAULT_APP: LazyLock<String> = LazyLock::new(|| {
+    select_record(&format!("{CREATED_BY_DEFAULT} AND out_settle_no = ? AND app_id <> ?"))
+});
+
+/// See [`Store::elsewhere`](crate::store::Store::elsewhere).
+pub(super) fn record_elsewhere(
+    connection: &Connection,
+    key: &Key,
+    by_default_app: bool,
+) -> Result<Option<Record>, Fault> {
+    let (app_id, number) = (key.app_id.as_str(), key.out_settle_no.as_str());
+    let mut statement = connection.prepare_cached(&SELECT_ELSEWHERE)?;
+    let mut rows = statement.query([app_id, number, key.trade_system.word()])?;
+    if let Some(row) = rows.next()? {
+        return read(row).map(Some);
+    }
+    if !by_default_app {
+        return Ok(None);
+    }
+    let mut statement = connection.prepare_cached(&SELECT_OF_DEFAULT_APP)?;
+    let mut rows = statement.query([number, app_id])?;
     rows.next()?.map(read).transpose()
 }
 

@@ -13,7 +13,8 @@ use super::batch::Batch;
 use super::columns::{Binder, Fault};
 use super::history::insert_late;
 use super::rows::{
-    INSERT_SETTLE, bind_key, bind_new, record_by_key, record_by_settle_id, update_origin,
+    INSERT_SETTLE, bind_key, bind_new, record_by_key, record_by_settle_id, record_elsewhere,
+    update_origin,
 };
 use super::schedule::{self, NewRow};
 use crate::clock::Timestamp;
@@ -61,16 +62,24 @@ impl NewSettle {
     }
 }
 
-/// The row that prevented the insert: the one with its key, else the one with its `settle_id`.
+/// The row that prevented the insert: the one with its key, else the one with its `settle_id`, else
+/// the one that a caller created under its number elsewhere.
 fn existing(connection: &Connection, record: &Record) -> Result<Insert, Fault> {
     if let Some(same_key) = record_by_key(connection, &record.key)? {
         return Ok(Insert::Existing(Box::new(same_key)));
     }
-    let settle_id = record.state.settle_id().expect("without an id only the key can be taken");
     let Key { app_id, trade_system, .. } = &record.key;
-    let same_id = record_by_settle_id(connection, app_id, *trade_system, settle_id)?;
-    let same_id = same_id.expect("the index that refused the row holds the other one");
-    Ok(Insert::Existing(Box::new(same_id)))
+    let same_id = match record.state.settle_id() {
+        Some(settle_id) => record_by_settle_id(connection, app_id, *trade_system, settle_id)?,
+        None => None,
+    };
+    let by_default_app = record.request().is_some_and(|request| request.by_default_app);
+    let existing = match same_id {
+        None => record_elsewhere(connection, &record.key, by_default_app)?,
+        same_id => same_id,
+    };
+    let existing = existing.expect("the index that refused the row holds the other one");
+    Ok(Insert::Existing(Box::new(existing)))
 }
 
 /// A [`Swap`] as the table stores it.

@@ -24,7 +24,7 @@ pub(super) const SELECT_DISPUTED: &str = "
     WHERE app_id = ?1 AND id > ?2
         AND contradiction_claimed IS NOT NULL AND contradiction_resolved_ms IS NULL
     ORDER BY id LIMIT ?3";
-const SELECT_KEY: &str = "SELECT app_id, out_settle_no FROM settle WHERE id = ?";
+const SELECT_KEY: &str = "SELECT app_id, trade_system, out_settle_no FROM settle WHERE id = ?";
 
 pub(super) fn unfinished(
     connection: &Connection,
@@ -144,7 +144,8 @@ fn read(
     Ok(settles)
 }
 
-/// The key of a row that cannot be read. Its trade system may be what is new in it.
+/// The key of a row that cannot be read. If its trade system is what is new in it, it is shown in
+/// the general one.
 fn key(connection: &Connection, row: i64) -> Result<Key, Fault> {
     let mut statement = connection.prepare_cached(SELECT_KEY)?;
     let mut rows = statement.query([row])?;
@@ -152,7 +153,7 @@ fn key(connection: &Connection, row: i64) -> Result<Key, Fault> {
     let mut cursor = Cursor::new(found);
     Ok(Key {
         app_id: cursor.name(AppId::parse)?,
-        trade_system: TradeSystem::General,
+        trade_system: TradeSystem::from_word(&cursor.text()?).unwrap_or(TradeSystem::General),
         out_settle_no: cursor.name(OutSettleNo::reported)?,
     })
 }

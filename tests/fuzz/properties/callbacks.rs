@@ -11,7 +11,7 @@ use settlement_gateway::douyin::callback::{Heard, Rejected, hear};
 use settlement_gateway::douyin::{PlatformKeys, Signed};
 use settlement_gateway::gateway::Name;
 use settlement_gateway::http::callbacks::Received;
-use settlement_gateway::settle::{AppId, Key, OutSettleNo};
+use settlement_gateway::settle::{AppId, Key, OutSettleNo, TradeSystem};
 
 use super::world::{APP, Douyin, Site, World};
 
@@ -38,7 +38,7 @@ pub fn hold(data: &[u8]) {
     let app_id = AppId::parse(APP).unwrap();
     let keys = PlatformKeys::parse(&PlatformKey::sandbox().public_pem()).unwrap();
     let signed = Signed { timestamp: &timestamp, nonce: &nonce, signature: &signature, body };
-    let heard = hear(Some(&app_id), &keys, &signed);
+    let heard = hear(Some(&app_id), &[TradeSystem::General], &keys, &signed);
     let is_refused = matches!(heard, Err(Rejected::Signature(_)));
     assert_eq!(is_refused, !is_good, "nothing but the signature decides: {heard:?}");
 
@@ -60,7 +60,8 @@ pub fn hold(data: &[u8]) {
                 assert_eq!(verdict, Received::OtherType);
                 assert!(kind != "settle" && kind.len() <= 64, "{kind:?}");
             }
-            Ok(Heard::Settle { trade_system, report }) => {
+            Ok(Heard::Settle { trade_systems, report }) => {
+                let trade_system = trade_systems[0];
                 assert_eq!(verdict, Received::Acknowledged, "the store is up");
                 let mut get =
                     |name| world.run(site.core.gateway.get(&name)).expect("the store is up");

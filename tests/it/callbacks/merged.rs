@@ -60,7 +60,7 @@ fn submitted(clock: &Clock) -> Record {
 
 /// The same, accepted under the id that the callback named.
 fn accepted(before: &Record, clock: &Clock) -> Record {
-    let ids = AcceptedIds { settle_id: settle_id(), wallet_settle_id: None };
+    let ids = AcceptedIds { settle_id: settle_id(), wallet_settle_id: None, inner_settle_id: None };
     let seen = Observation {
         learned: Learned::Accepted(ids),
         source: Source::Create,
@@ -125,7 +125,7 @@ async fn a_callback_for_a_record_that_goes_up_in_another_is_kept_there() {
 
     let callback = Callback {
         app_id,
-        trade_system: TradeSystem::General,
+        trade_systems: vec![TradeSystem::General],
         report: nameless(ReportedStatus::Success, "SUCCESS"),
         log_id: None,
     };

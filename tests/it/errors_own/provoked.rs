@@ -5,6 +5,7 @@ use std::time::Duration;
 use douyin_sim::Script;
 use settlement_gateway::grpc::rpc::Rpc;
 use settlement_gateway::proto::v1::{self, SettleState};
+use settlement_gateway::settle::TradeSystem;
 
 use super::{
     Edge, Provoked, asking, end_request, get, list_request, query_request, resolve_request,
@@ -53,6 +54,62 @@ pub async fn app_not_configured() -> Provoked {
         }
     })
     .await
+}
+
+/// A gateway whose app settles in two of the three systems.
+async fn without_self_operated() -> Edge {
+    Edge::spawn(|config| {
+        config.apps[0].trade_systems = vec![TradeSystem::General, TradeSystem::Agency];
+    })
+    .await
+}
+
+pub async fn trade_system_not_configured() -> Provoked {
+    let edge = without_self_operated().await;
+    let trade_system = v1::TradeSystem::SelfOperated.into();
+    let provoked = edge.each(Rpc::ASKING, |rpc| match rpc {
+        Rpc::CreateSettle => {
+            Call::of(rpc, &v1::CreateSettleRequest { trade_system, ..create_request("n") })
+        }
+        Rpc::WatchSettle => {
+            Call::of(rpc, &v1::WatchSettleRequest { trade_system, ..watch_request("n", 0) })
+        }
+        Rpc::WaitSettle => {
+            Call::of(rpc, &v1::WaitSettleRequest { trade_system, ..wait_request("n", 0) })
+        }
+        Rpc::GetSettle => Call::of(rpc, &v1::GetSettleRequest { trade_system, ..get("n") }),
+        Rpc::QuerySettles => {
+            Call::of(rpc, &v1::QuerySettlesRequest { trade_system, ..query_request("n") })
+        }
+        Rpc::EndSettle => {
+            Call::of(rpc, &v1::EndSettleRequest { trade_system, ..end_request("n", 1) })
+        }
+        Rpc::ListSettles
+        | Rpc::ShowSettle
+        | Rpc::ListStuckSettles
+        | Rpc::ResolveContradiction
+        | Rpc::StopSending => panic!("{rpc:?} asks Douyin nothing"),
+    });
+    let provoked = provoked.await;
+    for (rpc, told) in &provoked {
+        let configured = told.metadata("configured_trade_systems");
+        assert_eq!(configured, "general,agency", "{rpc:?}");
+    }
+    provoked
+}
+
+/// Neither the create nor its check records anything.
+pub async fn system_has_no_create() -> Provoked {
+    let edge = without_self_operated().await;
+    let trade_system = v1::TradeSystem::Agency.into();
+    let mut provoked = Vec::new();
+    for validate_only in [true, false] {
+        let asked = v1::CreateSettleRequest { trade_system, validate_only, ..create_request("n") };
+        provoked.push(edge.told(Rpc::CreateSettle, Call::of(Rpc::CreateSettle, &asked)).await);
+    }
+    let listed = edge.gateway.client.clone().list_settles(list_request()).await.unwrap();
+    assert_eq!(listed.into_inner().settles, []);
+    provoked
 }
 
 pub async fn unauthenticated() -> Provoked {
@@ -134,6 +191,15 @@ pub async fn out_settle_no_conflict() -> Provoked {
         assert_eq!(told.1.metadata("differing_fields"), "settle_desc,ext");
         provoked.push(told);
     }
+    // In another trade system.
+    let edge = Edge::spawn(|config| {
+        config.apps[0].trade_systems.push(TradeSystem::SelfOperated);
+    })
+    .await;
+    edge.gateway.create(create_on("accepted", "sim-hold-1")).await.unwrap();
+    let trade_system = v1::TradeSystem::SelfOperated.into();
+    let other = v1::CreateSettleRequest { trade_system, ..create_on("accepted", "sim-hold-1") };
+    provoked.push(edge.told(Rpc::CreateSettle, Call::of(Rpc::CreateSettle, &other)).await);
     provoked
 }
 

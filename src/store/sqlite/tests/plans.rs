@@ -123,6 +123,8 @@ fn every_statement_finds_its_rows_by_an_index_in_the_order_it_needs() {
         &rows::SELECT_BY_KEY,
         &rows::SELECT_BY_SETTLE_ID,
         &rows::SELECT_BY_ROW,
+        &rows::SELECT_ELSEWHERE,
+        &rows::SELECT_OF_DEFAULT_APP,
         &settles::SELECT_FOUND,
         &schedule::SELECT_DUE,
         &schedule::SELECT_BEYOND_HORIZON,

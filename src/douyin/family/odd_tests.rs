@@ -95,7 +95,7 @@ fn settle(status: &str) -> Value {
 }
 
 fn heard(body: &[u8]) -> Report {
-    match callback::read(None, body).unwrap() {
+    match callback::read(None, &[], body).unwrap() {
         Heard::Settle { report, .. } => *report,
         other @ Heard::Other { .. } => panic!("{other:?}"),
     }

@@ -1,4 +1,4 @@
-//! How the general trading system describes a settle in a callback (通知分账结果, 3.2).
+//! How a callback describes a settle (通知分账结果, 3.2).
 
 use super::items::{facts, settle_id, status};
 use crate::douyin::wire::values::{Fields, parsed, shown, text};

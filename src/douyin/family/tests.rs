@@ -11,6 +11,9 @@ use crate::settle::{
     Fen, ItemOrderId, NotifyUrl, OrderId, OutOrderNo, OutSettleNo, ReportedStatus, TradeSystem,
 };
 
+const GENERAL: Spelling = Spelling { app_id: true, passed_through: PassedThrough::Ext };
+const SIBLING: Spelling = Spelling { app_id: false, passed_through: PassedThrough::CpExtra };
+
 fn key() -> Key {
     Key {
         app_id: AppId::parse("tt1").unwrap(),
@@ -41,14 +44,14 @@ fn four_words_are_known_to_say_where_a_settle_is() {
 fn a_create_leaves_out_what_is_unset_and_sends_the_receivers_as_a_string() {
     let mut content = content();
     assert_eq!(
-        create_body(&key(), &content, None, None),
+        create_body(&GENERAL, &key(), &content, None, None),
         r#"{"app_id":"tt1","out_order_no":"order-1","out_settle_no":"no-1","#.to_owned()
             + r#""settle_desc":"store share","settle_params":"[{\"merchant_uid\":\"7001\","#
             + r#"\"amount\":120},{\"merchant_uid\":\"7002\",\"amount\":30}]"}"#
     );
     content.settle_params.clear();
     assert_eq!(
-        create_body(&key(), &content, None, None),
+        create_body(&GENERAL, &key(), &content, None, None),
         r#"{"app_id":"tt1","out_order_no":"order-1","out_settle_no":"no-1","#.to_owned()
             + r#""settle_desc":"store share"}"#
     );
@@ -60,7 +63,7 @@ fn a_create_with_everything_sends_everything() {
     content.item_order_id = Some(ItemOrderId::parse("motb1").unwrap());
     content.settle_params.truncate(1);
     let ours = NotifyUrl::parse("https://a.example/").unwrap();
-    let body = create_body(&key(), &content, Some("sg1:x\"y"), Some(&ours));
+    let body = create_body(&GENERAL, &key(), &content, Some("sg1:x\"y"), Some(&ours));
     let body: Value = serde_json::from_str(&body).unwrap();
     let expected = json!({
         "app_id": "tt1", "out_order_no": "order-1", "out_settle_no": "no-1",
@@ -70,8 +73,22 @@ fn a_create_with_everything_sends_everything() {
     });
     assert_eq!(body, expected);
     content.notify_url = Some(NotifyUrl::parse("https://own.example/").unwrap());
-    let body = create_body(&key(), &content, None, Some(&ours));
+    let body = create_body(&GENERAL, &key(), &content, None, Some(&ours));
     assert!(body.ends_with(r#","notify_url":"https://own.example/"}"#), "{body}");
+}
+
+#[test]
+fn a_sibling_gets_cp_extra_and_no_app() {
+    let mut content = content();
+    content.settle_params.clear();
+    assert_eq!(
+        create_body(&SIBLING, &key(), &content, Some("sg1:x"), None),
+        r#"{"out_order_no":"order-1","out_settle_no":"no-1","#.to_owned()
+            + r#""settle_desc":"store share","cp_extra":"sg1:x"}"#
+    );
+    let number = OutSettleNo::parse("no-1").unwrap();
+    let query = query_body(&SIBLING, &key().app_id, QueryBy::OutSettleNo(&number));
+    assert_eq!(query, r#"{"out_settle_no":"no-1"}"#);
 }
 
 /// The arithmetic that the contract tells callers: 2 bytes, and per receiver 29, its id and its
@@ -97,7 +114,7 @@ fn a_query_sends_exactly_one_key() {
         (QueryBy::OutSettleNo(&out_settle_no), "out_settle_no", "no-1"),
     ];
     for (by, name, value) in cases {
-        let body: Value = serde_json::from_str(&query_body(&app_id, by)).unwrap();
+        let body: Value = serde_json::from_str(&query_body(&GENERAL, &app_id, by)).unwrap();
         assert_eq!(body, json!({ "app_id": "tt1", name: value }));
     }
 }

@@ -1,4 +1,4 @@
-//! The settles in an answer to settle_query (2), as the reports of the life cycle.
+//! The settles in an answer to a query (2, 6.1), as the reports of the life cycle.
 
 use serde_json::Value;
 
@@ -6,8 +6,8 @@ use crate::douyin::wire::json::is_damaged;
 use crate::douyin::wire::values::{Fields, names_something, parsed, shown, text};
 use crate::douyin::wire::{Unreadable, lenient};
 use crate::settle::{
-    Facts, ItemOrderId, OrderId, OutOrderNo, OutSettleNo, Report, ReportedStatus, SettleId,
-    WalletSettleId,
+    Facts, InnerSettleId, ItemOrderId, OrderId, OutOrderNo, OutSettleNo, Report, ReportedStatus,
+    SettleId, WalletSettleId,
 };
 
 /// The settles that a query found, all of them or none.
@@ -78,6 +78,7 @@ pub(super) fn facts(
     };
     Ok(Facts {
         wallet_settle_id: lenient::id(fields, "wallet_settle_id", WalletSettleId::parse),
+        inner_settle_id: lenient::id(fields, "inner_settle_id", InnerSettleId::parse),
         order_id: lenient::id(fields, "order_id", OrderId::parse),
         out_order_no: parsed(out_order_no, OutOrderNo::parse, "out_order_no")?,
         item_order_id: item_order_id.and_then(|item| ItemOrderId::parse(item).ok()),
@@ -89,7 +90,7 @@ pub(super) fn facts(
         platform_ticket: lenient::fen(fields, "platform_ticket"),
         settle_detail: lenient::text(fields, "settle_detail"),
         message: lenient::text(fields, "message"),
-        // `settle_at` here, `settle_time` in the sibling systems.
+        // `settle_at` in the general system, `settle_time` in the others.
         settle_time: lenient::time(fields, "settle_at")
             .or_else(|| lenient::time(fields, "settle_time")),
         auto_settle: lenient::flag(fields, "is_auto_settle"),

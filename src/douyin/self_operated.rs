@@ -1,0 +1,24 @@
+//! The self-operated system of life services (生活服务交易系统, 账号融合版, `apps/trade/v2/settle`).
+//! What went wrong stands in two numbers, of which the second one decides (6.1, `codes::decisive`).
+
+use super::family::{self, PassedThrough, Spelling};
+use super::system::{Callbacks, Create, System};
+
+const SPELLING: Spelling = Spelling { app_id: false, passed_through: PassedThrough::CpExtra };
+
+/// The pages print the paths without a slash at the end.
+pub(super) static SYSTEM: System = System {
+    create: Some(Create {
+        path: "/api/apps/trade/v2/settle/create_settle",
+        body: |key, content, ext, notify_url| {
+            family::create_body(&SPELLING, key, content, ext, notify_url)
+        },
+        accepted_ids: family::accepted_ids,
+    }),
+    query_path: "/api/apps/trade/v2/settle/query_settle",
+    query_body: |app_id, by| family::query_body(&SPELLING, app_id, by),
+    reports: family::reports,
+    report: family::report,
+    callbacks: Some(Callbacks::Version2),
+    codes: family::codes::TABLE,
+};
