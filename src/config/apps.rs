@@ -189,30 +189,36 @@ pub(super) fn secret(
     Secrets { env: (env, name), file: (file, path) }: &Secrets<'_>,
     environment: &Environment,
 ) -> Result<Option<Secret>, (&'static str, String)> {
-    let (key, text, warning) = match (path, name) {
-        (Some(path), None) => {
-            let (text, warning) = super::read_secret(Path::new(path), SECRET_BYTES_MAX)
-                .map_err(|why| (*file, format!("names a file that {why}")))?;
-            (*file, text, warning)
-        }
+    match (path, name) {
+        (Some(path), None) => secret_in(path).map(Some).map_err(|why| (*file, why)),
         (None, Some(name)) => {
             let why = if environment.is_garbled(name) { "UTF-8" } else { "set" };
-            let text = environment.get(name).map(str::to_owned);
             let lost = || (*env, format!("names a variable that is not {why}"));
-            (*env, text.ok_or_else(lost)?, None)
+            let text = environment.get(name).ok_or_else(lost)?;
+            sound(text).map(|secret| Some((secret, None))).map_err(|why| (*env, why))
         }
         (Some(_), Some(_)) => {
             let one = format!("must stand alone: {env} and {file} exclude each other");
-            return Err((file, one));
+            Err((file, one))
         }
-        (None, None) => return Ok(None),
-    };
+        (None, None) => Ok(None),
+    }
+}
+
+/// The secret in a file; on an error what is wrong, in words that follow the key.
+pub(super) fn secret_in(path: &str) -> Result<Secret, String> {
+    let read = super::read_secret(Path::new(path), SECRET_BYTES_MAX);
+    let (text, warning) = read.map_err(|why| format!("names a file that {why}"))?;
+    Ok((sound(&text)?, warning))
+}
+
+fn sound(text: &str) -> Result<SecretString, String> {
     match text.trim() {
-        "" => Err((key, "names an empty secret".to_owned())),
+        "" => Err("names an empty secret".to_owned()),
         text if text.chars().any(char::is_control) => {
-            Err((key, "names a secret that contains a control character".to_owned()))
+            Err("names a secret that contains a control character".to_owned())
         }
-        text => Ok(Some((SecretString::from(text.to_owned()), warning))),
+        text => Ok(SecretString::from(text.to_owned())),
     }
 }
 

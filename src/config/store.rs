@@ -4,13 +4,13 @@
 
 use secrecy::SecretString;
 
-use super::apps::{Secrets, secret};
+use super::apps::{Secrets, secret, secret_in};
 use super::certificates::Certificates;
 use super::environment::Environment;
 use super::reading::Reading;
 use super::{Config, way};
 use crate::douyin::way::Authorities;
-use crate::store::{PostgresAddress, PostgresOptions, SqliteOptions};
+use crate::store::{Password, PostgresAddress, PostgresOptions, SqliteOptions};
 
 /// What the file says of a PostgreSQL database; without a URL there is none.
 #[derive(Clone, Debug)]
@@ -48,13 +48,27 @@ pub enum Database {
     Postgres(Box<PostgresOptions>),
 }
 
+impl StoreConfig {
+    /// A file is read again for each session.
+    fn password(&self) -> Option<Password> {
+        let known = self.password.clone()?;
+        Some(match self.password_file.clone() {
+            None => Password::fixed(known),
+            Some(path) => Password::changing(known, move || {
+                let read = secret_in(&path).map(|(password, _)| password);
+                read.map_err(|why| format!("{PASSWORD_FILE} {why}"))
+            }),
+        })
+    }
+}
+
 impl Config {
     pub fn database(&self) -> Database {
         // A value that is no address was refused.
         let address = self.store.url.as_deref().and_then(|url| PostgresAddress::parse(url).ok());
         let Some(address) = address else { return Database::Sqlite(self.sqlite.clone()) };
         Database::Postgres(Box::new(PostgresOptions {
-            password: self.store.password.clone(),
+            password: self.store.password(),
             authorities: self.store.authorities.as_ref().map(Authorities::store),
             connections_max: self.store.connections_max,
             plain: self.store.plain,

@@ -215,11 +215,13 @@ table! {
     "The store" {
         COMMIT_TIME = Histogram("settlement_store_commit_duration_seconds", Seconds, ["result"],
             COMMIT_TIMES)
-            "How long batches of writes took, flush included. `result`: `durable` or `failed`.";
+            "How long batches of writes took, flush included. With PostgreSQL each write is one, \
+             and its wait for a connection is included. `result`: `durable` or `failed`.";
         COMMIT_SIZE = Histogram("settlement_store_commit_jobs", Number, [], BATCH_SIZES)
-            "Writes in one batch.";
+            "Writes in one batch. With PostgreSQL there are none.";
         STORE_QUEUE = Gauge("settlement_store_queue_jobs", Number, [])
-            "Writes that waited when the last batch began.";
+            "Writes that waited when the last batch began. With PostgreSQL: reads and writes that \
+             waited for a connection when the last one came.";
         STORE_BYTES = Gauge("settlement_store_bytes", Bytes, [])
             "Size of the database file at the last write by which health tested the database.";
         STORE_LOG_BYTES = Gauge("settlement_store_log_bytes", Bytes, [])

@@ -50,6 +50,7 @@ mod moving;
 mod postgres;
 mod rows;
 mod sqlite;
+mod sweep;
 mod words;
 
 #[cfg(test)]
@@ -68,7 +69,9 @@ pub use fleet::{
     Changed, Fleet, Hearing, Hint, KNOWN_MAX, Known, Replica, SharedPause, StoredToken,
 };
 pub use moving::{Closed, MoveError, Reader, Writer};
-pub use postgres::{BadAddress, Postgres, PostgresAddress, PostgresError, PostgresOptions};
+pub use postgres::{
+    BadAddress, Password, Postgres, PostgresAddress, PostgresError, PostgresOptions,
+};
 pub use sqlite::{Committer, Generation, Missing, OpenError, Purpose, Sqlite, SqliteOptions};
 
 use fleet::Hints;

@@ -54,8 +54,8 @@ pub(super) const STORE: &[Knob<Config>] = &[
             },
             example: Example::Inactive("/run/secrets/postgres-password"),
         },
-        meaning: "The file that holds the password for `url`. A file that others may read gets a \
-                  warning.",
+        meaning: "The file that holds the password for `url`. It is read again for each new \
+                  connection. A file that others may read gets a warning.",
     },
     Knob {
         key: "ca_file",

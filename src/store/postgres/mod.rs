@@ -47,6 +47,7 @@ use super::moving::Task;
 use super::rows::read_record;
 use super::{Error, Generation, Hearing, Hints};
 use crate::clock::Clock;
+use crate::metrics::COMMIT_TIME;
 use crate::settle::{Key, Origin, Record};
 use fault::Fault;
 use generation::{Basis, Look};
@@ -54,7 +55,7 @@ use hints::Notifier;
 use pool::{Lent, Pool, Urgency};
 use seen::{Moment, Seen};
 
-pub use options::{BadAddress, PostgresAddress, PostgresOptions};
+pub use options::{BadAddress, Password, PostgresAddress, PostgresOptions};
 pub use refusal::PostgresError;
 
 /// How often an operation is tried that other writers were in the way of, or that met a new
@@ -104,6 +105,7 @@ impl Postgres {
     }
 
     async fn open_for(options: PostgresOptions, task: Task) -> Result<Self, PostgresError> {
+        ["durable", "failed"].iter().for_each(|result| COMMIT_TIME.begin([result]));
         let pool = Arc::new(pool(&options)?);
         let mut lent = pool.lend(Urgency::Probe).await?;
         migrations::migrate(lent.session(), &options.address).await?;
@@ -205,7 +207,7 @@ impl Postgres {
             LazyLock::new(|| PROVE.replace("NULL::bigint", generation::POSITION));
         let sql = if self.tells_position { PROVE_AND_TELL.as_str() } else { PROVE };
         let generation = self.basis().generation;
-        let rows = self.run(Urgency::Probe, sql, &[]).await.map_err(Fault::perhaps_durable)?;
+        let rows = self.commit(Urgency::Probe, sql, &[]).await.map_err(Fault::perhaps_durable)?;
         if rows.is_empty() {
             self.look_again().await.map_err(Fault::nothing_durable)?;
         }
@@ -357,7 +359,7 @@ impl Postgres {
     async fn write(&self, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<Row>, Fault> {
         for _ in 0..TRIES_MAX {
             let all = self.with_here(values);
-            let rows = self.run(Urgency::Ordinary, sql, &all).await?;
+            let rows = self.commit(Urgency::Ordinary, sql, &all).await?;
             if !rows.is_empty() {
                 return Ok(rows);
             }
@@ -366,7 +368,22 @@ impl Postgres {
         Err(again_and_again())
     }
 
-    /// The same for a statement that only reads.
+    /// Runs a statement that commits, and measures how long that takes.
+    async fn commit(
+        &self,
+        urgency: Urgency,
+        sql: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<Vec<Row>, Fault> {
+        let begun = self.clock.uptime();
+        let answer = self.run(urgency, sql, values).await;
+        let is_refused = answer.as_ref().is_err_and(|fault| !fault.is_unique_violation());
+        let result = if is_refused { "failed" } else { "durable" };
+        COMMIT_TIME.add_time([result], self.clock.uptime().since(begun));
+        answer
+    }
+
+    /// As [`Postgres::write`], for a statement that only reads.
     async fn ask(&self, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<Row>, Fault> {
         for _ in 0..TRIES_MAX {
             let rows = self.read(sql, &self.with_here(values)).await?;

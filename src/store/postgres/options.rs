@@ -2,20 +2,26 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustls::RootCertStore;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
+use tokio::time::timeout;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::log_limit::limited;
+
+/// How long a session waits for its password.
+const PASSWORD_TIME_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
 pub struct PostgresOptions {
     pub address: PostgresAddress,
-    pub password: Option<SecretString>,
+    pub password: Option<Password>,
     /// Who may have signed the server's certificate. Default: the authorities that the operating
     /// system trusts.
     pub authorities: Option<Arc<RootCertStore>>,
@@ -51,6 +57,69 @@ impl PostgresOptions {
             clock: Clock::system(),
             time: None,
         }
+    }
+}
+
+/// The password of the moment. Each session asks for it, because it may be changed while the
+/// gateway runs.
+#[derive(Clone)]
+pub struct Password {
+    last: Arc<Mutex<SecretString>>,
+    /// One thread at a time asks, so that a disk that hangs holds up no more than one.
+    again: Option<Arc<tokio::sync::Mutex<Again>>>,
+}
+
+/// Tells the password of the moment, or why it cannot.
+type Again = Box<dyn Fn() -> Result<SecretString, String> + Send>;
+
+impl Password {
+    pub fn fixed(password: SecretString) -> Self {
+        Self { last: Arc::new(Mutex::new(password)), again: None }
+    }
+
+    /// `again` is asked before each session. If it cannot tell, the last password goes on to count.
+    pub fn changing(
+        password: SecretString,
+        again: impl Fn() -> Result<SecretString, String> + Send + 'static,
+    ) -> Self {
+        let again: Again = Box::new(again);
+        Self { again: Some(Arc::new(tokio::sync::Mutex::new(again))), ..Self::fixed(password) }
+    }
+
+    pub(super) async fn now(&self) -> SecretString {
+        if let Some(again) = &self.again {
+            match ask(Arc::clone(again)).await {
+                Ok(password) => *self.last() = password,
+                Err(why) => limited!(Peer, WARN, { %why },
+                    "cannot read the password of the database again: using the last one"),
+            }
+        }
+        self.last().clone()
+    }
+
+    fn last(&self) -> MutexGuard<'_, SecretString> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn ask(again: Arc<tokio::sync::Mutex<Again>>) -> Result<SecretString, String> {
+    let asking = async {
+        let again = again.lock_owned().await;
+        let asked = move || {
+            let again: &Again = &again;
+            again()
+        };
+        TaskTracker::new().spawn_blocking(asked).await
+    };
+    match timeout(PASSWORD_TIME_MAX, asking).await {
+        Ok(told) => told.unwrap_or_else(|panic| Err(panic.to_string())),
+        Err(_) => Err(format!("no answer within {} s", PASSWORD_TIME_MAX.as_secs())),
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password")
     }
 }
 
@@ -120,12 +189,9 @@ impl PostgresAddress {
         self.config.get_hosts().iter().all(is_on_this_machine)
     }
 
-    /// With everything that a connection needs.
-    pub(super) fn config(&self, password: Option<&SecretString>) -> Config {
+    /// With everything that a connection needs but a password.
+    pub(super) fn config(&self) -> Config {
         let mut config = self.config.clone();
-        if let Some(password) = password {
-            config.password(password.expose_secret());
-        }
         if config.get_hosts().len() > 1 {
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }

@@ -10,6 +10,7 @@ use super::PostgresOptions;
 use super::fault::Fault;
 use super::session::{Dialer, Session};
 use crate::clock::{Clock, Uptime};
+use crate::metrics::STORE_QUEUE;
 
 /// A server that cannot be reached is tried again at most this often, unless an operation asks for
 /// it.
@@ -24,6 +25,7 @@ pub(super) struct Pool {
     connections_max: u32,
     /// One permit per operation, waiting or running.
     places: Semaphore,
+    operations_max: usize,
     wait_max: Duration,
     /// When the server could not be reached, and why; `None` as soon as it can.
     down: Mutex<Option<(Uptime, String)>>,
@@ -56,6 +58,7 @@ impl Pool {
             turns: Semaphore::new(usize::try_from(connections_max).unwrap_or(1)),
             connections_max,
             places: Semaphore::new(options.operations_max.max(1)),
+            operations_max: options.operations_max.max(1),
             wait_max: options.connection_wait,
             down: Mutex::default(),
             clock: options.clock.clone(),
@@ -71,6 +74,13 @@ impl Pool {
         let down = |why: &str| Fault::Down(why.to_owned());
         let place = self.places.try_acquire();
         let place = place.map_err(|_| down("too many operations wait, or the store is closed"))?;
+        if self.turns.available_permits() == 0 {
+            let all = self.operations_max.saturating_sub(self.places.available_permits());
+            let running = usize::try_from(self.connections_max).unwrap_or(usize::MAX);
+            STORE_QUEUE.set_len([], all.saturating_sub(running));
+        } else {
+            STORE_QUEUE.set_len([], 0);
+        }
         let turn = timeout(self.wait_max, self.turns.acquire()).await;
         let turn = turn.map_err(|_| down("all connections are in use"))?;
         let turn = turn.map_err(|_| down("the store is closed"))?;

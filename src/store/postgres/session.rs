@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustls::RootCertStore;
+use secrecy::ExposeSecret as _;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
@@ -15,9 +16,9 @@ use tokio_postgres::{AsyncMessage, Client, Connection, Row, Socket, Statement};
 use tokio_util::task::TaskTracker;
 
 use super::super::columns::Value;
-use super::PostgresOptions;
 use super::fault::{Fault, chain, text};
 use super::tls::{Tls, TlsStream};
+use super::{Password, PostgresOptions};
 
 /// How long it may take until a connection can be used.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
@@ -61,6 +62,7 @@ pub(super) struct Session {
 /// Makes connections.
 pub(super) struct Dialer {
     config: tokio_postgres::Config,
+    password: Option<Password>,
     tls: Tls,
     /// Whether this gateway is known to talk to the server itself, and not to a pooler that gives
     /// each transaction another connection. There a statement that was planned can be gone, or be
@@ -73,7 +75,8 @@ pub(super) struct Dialer {
 impl Dialer {
     pub(super) fn new(options: &PostgresOptions) -> Result<Self, String> {
         Ok(Self {
-            config: options.address.config(options.password.as_ref()),
+            config: options.address.config(),
+            password: options.password.clone(),
             tls: match options.address.is_encrypted() {
                 true => Tls::new(options.authorities.clone())?,
                 false => Tls::new(Some(Arc::new(RootCertStore::empty())))?,
@@ -94,7 +97,7 @@ impl Dialer {
     }
 
     async fn connect(&self) -> Result<Session, String> {
-        let connected = self.config.connect(self.tls.clone()).await;
+        let connected = self.config().await.connect(self.tls.clone()).await;
         let (client, connection) = connected.map_err(|error| match error.as_db_error() {
             Some(told) => text(told),
             None => chain(&error),
@@ -121,12 +124,22 @@ impl Dialer {
         self.is_direct.store(false, Ordering::Relaxed);
     }
 
+    /// With the password of the moment.
+    async fn config(&self) -> tokio_postgres::Config {
+        let mut config = self.config.clone();
+        if let Some(password) = &self.password {
+            config.password(password.now().await.expose_secret());
+        }
+        config
+    }
+
     /// A connection that hears notifications, whose payloads it hands on.
     pub(super) async fn dial_to_listen(
         &self,
         heard: mpsc::Sender<String>,
     ) -> Result<Client, String> {
-        let connecting = timeout(CONNECT_TIME_MAX, self.config.connect(self.tls.clone())).await;
+        let config = self.config().await;
+        let connecting = timeout(CONNECT_TIME_MAX, config.connect(self.tls.clone())).await;
         let silent = |_| format!("no session within {} s", CONNECT_TIME_MAX.as_secs());
         let (client, mut connection) =
             connecting.map_err(silent)?.map_err(|error| chain(&error))?;

@@ -264,7 +264,7 @@ impl Postgres {
         sql: &'static str,
         values: &[Value<'_>],
     ) -> Result<Vec<Row>, Error> {
-        let rows = self.run(Urgency::Ordinary, sql, values).await;
+        let rows = self.commit(Urgency::Ordinary, sql, values).await;
         let rows = rows.map_err(Fault::perhaps_durable)?;
         self.committed();
         Ok(rows)

@@ -4,13 +4,15 @@
 
 use std::sync::LazyLock;
 
+use tokio_postgres::Row;
+
 use super::super::columns::{Cursor, Value};
+use super::super::sweep::{Found, swept};
 use super::super::words::{Word as _, readable_sql, state_in_sql};
 use super::super::{DuePosition, Error, Position, SweepCursor, Swept};
 use super::fault::Fault;
 use super::sql::{HERE, RUNS};
 use super::{Postgres, schedule};
-use crate::clock::Timestamp;
 use crate::settle::{AppId, StateKind};
 
 /// The condition that the due row is not needed. A running lease is left to its holder.
@@ -65,17 +67,6 @@ fn repair_sql(sets: &str, condition: &str) -> String {
     )
 }
 
-/// The state of one sweep while it looks. Each step begins where the last one ended, and says where
-/// the next one begins.
-struct Walk<'a> {
-    store: &'a Postgres,
-    rows_left: u32,
-    /// Settles that seem to need a due row.
-    missing: Vec<i64>,
-    /// Settles that seem not to need theirs.
-    superfluous: Vec<i64>,
-}
-
 impl Postgres {
     pub(in crate::store) async fn sweep(
         &self,
@@ -86,22 +77,25 @@ impl Postgres {
     }
 
     async fn walk(&self, from: SweepCursor, rows_max: u32) -> Result<Swept, Fault> {
-        let (missing, superfluous) = (Vec::new(), Vec::new());
-        let mut walk = Walk { store: self, rows_left: rows_max, missing, superfluous };
+        let mut found = Found::nothing(rows_max);
         let mut next = Some(from);
-        while let Some(from) = next.take_if(|_| walk.rows_left > 0) {
+        while let Some(from) = next.take_if(|_| found.rows_left > 0) {
+            let rows_max = found.rows_left;
             next = match from {
-                SweepCursor::App { after } => walk.next_app(after.as_ref()).await?,
-                SweepCursor::Due { app_id, after } => Some(walk.due_rows(app_id, after).await?),
+                SweepCursor::App { after } => found.app(self.next_app(after.as_ref()).await?),
+                SweepCursor::Due { app_id, after } => {
+                    let rows = self.due_rows(&app_id, after, rows_max).await?;
+                    Some(found.due_rows(app_id, &rows))
+                }
                 SweepCursor::Open { app_id, state, after } => {
-                    Some(walk.open(app_id, state, after).await?)
+                    let rows = self.open_rows(&app_id, state, after, rows_max).await?;
+                    Some(found.open(app_id, state, &rows))
                 }
             };
         }
-        let missing = self.repair(&SCHEDULE, &walk.missing).await?;
-        let superfluous = self.repair(&REMOVE, &walk.superfluous).await?;
-        let wrapped = next.is_none();
-        Ok(Swept { missing, superfluous, next: next.unwrap_or_default(), wrapped })
+        let missing = self.repair(&SCHEDULE, &found.missing).await?;
+        let superfluous = self.repair(&REMOVE, &found.superfluous).await?;
+        Ok(swept(missing, superfluous, next))
     }
 
     /// Repairs what is still wrong, one row in one transaction.
@@ -122,87 +116,46 @@ impl Postgres {
         let next = rows.first().map(|row| Cursor::new(row).name_opt(AppId::parse)).transpose()?;
         Ok(next.flatten())
     }
-}
 
-impl Walk<'_> {
-    /// Finding an app counts as a row.
-    async fn next_app(&mut self, after: Option<&AppId>) -> Result<Option<SweepCursor>, Fault> {
-        self.rows_left -= 1;
-        let app_id = self.store.next_app(after).await?;
-        let after = DuePosition { due_at: OLDEST.create_time, row: OLDEST.row };
-        Ok(app_id.map(|app_id| SweepCursor::Due { app_id, after }))
-    }
-
-    async fn due_rows(&mut self, app_id: AppId, after: DuePosition) -> Result<SweepCursor, Fault> {
-        let values = [
-            app_id.as_str().into(),
-            after.due_at.into(),
-            after.row.into(),
-            Value::from(self.rows_left),
-        ];
-        let rows = self.store.ask(&SELECT_DUE, &values).await?;
-        let mut last = None;
+    async fn due_rows(
+        &self,
+        app_id: &AppId,
+        after: DuePosition,
+        rows_max: u32,
+    ) -> Result<Vec<(DuePosition, bool)>, Fault> {
+        let (due_at, row) = (after.due_at.into(), after.row.into());
+        let values = [app_id.as_str().into(), due_at, row, Value::from(rows_max)];
+        let rows = self.ask(&SELECT_DUE, &values).await?;
+        let mut found = Vec::new();
         for row in &rows {
             let mut cursor = Cursor::new(row);
             let Some(due_at) = cursor.time_opt()? else { break };
             let position = DuePosition { due_at, row: cursor.int()? };
-            if cursor.flag_opt()? == Some(true) {
-                self.superfluous.push(position.row);
-            }
-            self.rows_left -= 1;
-            last = Some(position);
+            found.push((position, cursor.flag_opt()? == Some(true)));
         }
-        if let (Some(after), 0) = (last, self.rows_left) {
-            return Ok(SweepCursor::Due { app_id, after });
-        }
-        let first = next_open(None).expect("a settle is not final when it begins");
-        Ok(SweepCursor::Open { app_id, state: first, after: OLDEST })
+        Ok(found)
     }
 
-    async fn open(
-        &mut self,
-        app_id: AppId,
+    async fn open_rows(
+        &self,
+        app_id: &AppId,
         state: StateKind,
         after: Position,
-    ) -> Result<SweepCursor, Fault> {
+        rows_max: u32,
+    ) -> Result<Vec<(Position, bool)>, Fault> {
         let values = [
             app_id.as_str().into(),
             state.word().into(),
             after.create_time.into(),
             after.row.into(),
-            Value::from(self.rows_left),
+            Value::from(rows_max),
         ];
-        let rows = self.store.read(SELECT_OPEN, &values).await?;
-        let mut last = None;
-        for row in &rows {
+        let rows = self.read(SELECT_OPEN, &values).await?;
+        let read = |row: &Row| {
             let mut cursor = Cursor::new(row);
             let position = Position { create_time: cursor.time()?, row: cursor.int()? };
-            if cursor.flag_opt()? == Some(true) {
-                self.missing.push(position.row);
-            }
-            self.rows_left -= 1;
-            last = Some(position);
-        }
-        if let (Some(after), 0) = (last, self.rows_left) {
-            return Ok(SweepCursor::Open { app_id, state, after });
-        }
-        Ok(match next_open(Some(state)) {
-            Some(state) => SweepCursor::Open { app_id, state, after: OLDEST },
-            None => SweepCursor::App { after: Some(app_id) },
-        })
-    }
-}
-
-/// Before every settle of an app in a state.
-pub(super) const OLDEST: Position =
-    Position { create_time: Timestamp::from_ms(i64::MIN), row: i64::MIN };
-
-/// The states that are not final, in the order in which a settle passes through them, so that no
-/// settle escapes a sweep by changing its state.
-fn next_open(after: Option<StateKind>) -> Option<StateKind> {
-    let mut open = StateKind::ALL.iter().copied().filter(|state| !state.is_final());
-    match after {
-        None => open.next(),
-        Some(after) => open.skip_while(|state| *state != after).nth(1),
+            Ok((position, cursor.flag_opt()? == Some(true)))
+        };
+        rows.iter().map(read).collect()
     }
 }

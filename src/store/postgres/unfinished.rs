@@ -6,13 +6,13 @@ use std::sync::LazyLock;
 use tokio_postgres::Row;
 
 use super::super::columns::Cursor;
+use super::super::sweep::OLDEST;
 use super::super::words::Word as _;
 use super::super::{Error, Unfinished, UnfinishedCursor, UnfinishedPage};
 use super::fault::Fault;
 use super::generation::Basis;
 use super::list::{position, record_of, select};
 use super::seen::Moment;
-use super::sweep::OLDEST;
 use super::{Postgres, stale};
 use crate::settle::{AppId, Key, OutSettleNo, StateKind, TradeSystem};
 

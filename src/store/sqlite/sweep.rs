@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use rusqlite::{Connection, params};
 
 use super::super::columns::Cursor;
+use super::super::sweep::{Found, swept};
 use super::super::words::{Word, readable_sql, state_in_sql};
 use super::super::{DuePosition, Position, SweepCursor, Swept};
 use super::columns::Fault;
@@ -62,23 +63,19 @@ pub(super) static UPDATE_MISSING: LazyLock<String> = LazyLock::new(|| {
 
 /// What a sweep found, and where it stopped.
 pub(super) struct Looked {
-    /// Settles that seem to need a due row.
-    missing: Vec<i64>,
-    /// Settles that seem not to need theirs.
-    superfluous: Vec<i64>,
+    found: Found,
     /// `None`: the round is complete.
     next: Option<SweepCursor>,
 }
 
 impl Looked {
     pub(super) fn is_clean(&self) -> bool {
-        self.missing.is_empty() && self.superfluous.is_empty()
+        self.found.missing.is_empty() && self.found.superfluous.is_empty()
     }
 
     /// What to answer if this many were really repaired.
     pub(super) fn swept(&self, missing: u32, superfluous: u32) -> Swept {
-        let next = self.next.clone().unwrap_or_default();
-        Swept { missing, superfluous, next, wrapped: self.next.is_none() }
+        swept(missing, superfluous, self.next.clone())
     }
 }
 
@@ -88,106 +85,62 @@ pub(super) fn look(
     from: SweepCursor,
     rows_max: u32,
 ) -> Result<Looked, Fault> {
-    let (missing, superfluous) = (Vec::new(), Vec::new());
-    let mut walk = Walk { connection, now, rows_left: rows_max, missing, superfluous };
+    let mut found = Found::nothing(rows_max);
     let mut next = Some(from);
-    while let Some(from) = next.take_if(|_| walk.rows_left > 0) {
+    while let Some(from) = next.take_if(|_| found.rows_left > 0) {
+        let rows_max = found.rows_left;
         next = match from {
-            SweepCursor::App { after } => walk.next_app(after.as_ref())?,
-            SweepCursor::Due { app_id, after } => Some(walk.due_rows(app_id, after)?),
-            SweepCursor::Open { app_id, state, after } => Some(walk.open(app_id, state, after)?),
+            SweepCursor::App { after } => found.app(next_app(connection, after.as_ref())?),
+            SweepCursor::Due { app_id, after } => {
+                let rows = due_rows(connection, now, &app_id, after, rows_max)?;
+                Some(found.due_rows(app_id, &rows))
+            }
+            SweepCursor::Open { app_id, state, after } => {
+                let rows = open(connection, &app_id, state, after, rows_max)?;
+                Some(found.open(app_id, state, &rows))
+            }
         };
     }
-    Ok(Looked { missing: walk.missing, superfluous: walk.superfluous, next })
+    Ok(Looked { found, next })
 }
 
-/// The state of one sweep while it looks. Each step begins where the last one ended, and says where
-/// the next one begins.
-struct Walk<'a> {
-    connection: &'a Connection,
+fn due_rows(
+    connection: &Connection,
     now: Timestamp,
-    rows_left: u32,
-    missing: Vec<i64>,
-    superfluous: Vec<i64>,
+    app_id: &AppId,
+    after: DuePosition,
+    rows_max: u32,
+) -> Result<Vec<(DuePosition, bool)>, Fault> {
+    let mut statement = connection.prepare_cached(&SELECT_DUE_ROWS)?;
+    let (now, due_at) = (now.as_ms(), after.due_at.as_ms());
+    let mut rows = statement.query(params![app_id.as_str(), now, due_at, after.row, rows_max])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let mut cursor = Cursor::new(row);
+        let position = DuePosition { due_at: cursor.time()?, row: cursor.int()? };
+        found.push((position, cursor.flag_opt()? == Some(true)));
+    }
+    Ok(found)
 }
 
-impl Walk<'_> {
-    /// Finding an app counts as a row.
-    fn next_app(&mut self, after: Option<&AppId>) -> Result<Option<SweepCursor>, Fault> {
-        self.rows_left -= 1;
-        let app_id = next_app(self.connection, after)?;
-        let after = DuePosition { due_at: OLDEST.create_time, row: OLDEST.row };
-        Ok(app_id.map(|app_id| SweepCursor::Due { app_id, after }))
+fn open(
+    connection: &Connection,
+    app_id: &AppId,
+    state: StateKind,
+    after: Position,
+    rows_max: u32,
+) -> Result<Vec<(Position, bool)>, Fault> {
+    let mut statement = connection.prepare_cached(&SELECT_OPEN)?;
+    let created = after.create_time.as_ms();
+    let values = params![app_id.as_str(), state.word(), created, after.row, rows_max];
+    let mut rows = statement.query(values)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let mut cursor = Cursor::new(row);
+        let position = Position { create_time: cursor.time()?, row: cursor.int()? };
+        found.push((position, cursor.flag_opt()? == Some(true)));
     }
-
-    fn due_rows(&mut self, app_id: AppId, after: DuePosition) -> Result<SweepCursor, Fault> {
-        let mut statement = self.connection.prepare_cached(&SELECT_DUE_ROWS)?;
-        let (now, due_at) = (self.now.as_ms(), after.due_at.as_ms());
-        let values = params![app_id.as_str(), now, due_at, after.row, self.rows_left];
-        let mut rows = statement.query(values)?;
-        let mut last = None;
-        while let Some(row) = rows.next()? {
-            let mut cursor = Cursor::new(row);
-            let position = DuePosition { due_at: cursor.time()?, row: cursor.int()? };
-            if cursor.flag_opt()? == Some(true) {
-                self.superfluous.push(position.row);
-            }
-            self.rows_left -= 1;
-            last = Some(position);
-        }
-        if let (Some(after), 0) = (last, self.rows_left) {
-            return Ok(SweepCursor::Due { app_id, after });
-        }
-        let first = next_open(None).expect("a settle is not final when it begins");
-        Ok(SweepCursor::Open { app_id, state: first, after: OLDEST })
-    }
-
-    fn open(
-        &mut self,
-        app_id: AppId,
-        state: StateKind,
-        after: Position,
-    ) -> Result<SweepCursor, Fault> {
-        let mut statement = self.connection.prepare_cached(&SELECT_OPEN)?;
-        let mut rows = statement.query(params![
-            app_id.as_str(),
-            state.word(),
-            after.create_time.as_ms(),
-            after.row,
-            self.rows_left,
-        ])?;
-        let mut last = None;
-        while let Some(row) = rows.next()? {
-            let mut cursor = Cursor::new(row);
-            let position = Position { create_time: cursor.time()?, row: cursor.int()? };
-            if cursor.flag_opt()? == Some(true) {
-                self.missing.push(position.row);
-            }
-            self.rows_left -= 1;
-            last = Some(position);
-        }
-        if let (Some(after), 0) = (last, self.rows_left) {
-            return Ok(SweepCursor::Open { app_id, state, after });
-        }
-        Ok(match next_open(Some(state)) {
-            Some(state) => SweepCursor::Open { app_id, state, after: OLDEST },
-            None => SweepCursor::App { after: Some(app_id) },
-        })
-    }
-}
-
-/// Before every settle of an app in a state.
-pub(super) const OLDEST: Position =
-    Position { create_time: Timestamp::from_ms(i64::MIN), row: i64::MIN };
-
-/// The states that are not final, in the order in which a settle passes through them, so that no
-/// settle escapes a sweep by changing its state.
-fn next_open(after: Option<StateKind>) -> Option<StateKind> {
-    let mut open = StateKind::ALL.iter().copied().filter(|state| !state.is_final());
-    match after {
-        None => open.next(),
-        Some(after) => open.skip_while(|state| *state != after).nth(1),
-    }
+    Ok(found)
 }
 
 /// Repairs what is still wrong.
@@ -198,13 +151,13 @@ pub(super) fn repair(
 ) -> Result<Swept, Fault> {
     let (mut missing, mut superfluous) = (0, 0);
     let mut schedule = connection.prepare_cached(&UPDATE_MISSING)?;
-    for row in &looked.missing {
+    for row in &looked.found.missing {
         if schedule.execute([*row, now.as_ms()])? > 0 {
             missing += 1;
         }
     }
     let mut still = connection.prepare_cached(&SELECT_SUPERFLUOUS)?;
-    for row in &looked.superfluous {
+    for row in &looked.found.superfluous {
         if still.exists([*row, now.as_ms()])? {
             remove(connection, *row)?;
             superfluous += 1;

@@ -4,12 +4,12 @@
 use rusqlite::{Connection, params};
 
 use super::super::columns::Cursor;
+use super::super::sweep::OLDEST;
 use super::super::words::Word;
 use super::super::{Position, Unfinished, UnfinishedCursor, UnfinishedPage};
 use super::columns::Fault;
 use super::list::{next_app, states_of};
 use super::rows::record_by_row;
-use super::sweep::OLDEST;
 use crate::settle::{AppId, Key, OutSettleNo, StateKind, TradeSystem};
 
 pub(super) const SELECT_IN_STATE: &str = "

@@ -20,7 +20,7 @@ use settlement_gateway::config::{Config, Environment, Flags, Loaded, Problems, S
 use tempfile::TempDir;
 
 const SECRET: &str = "not-to-be-seen-anywhere";
-const ONE_APP: &str = "[[apps]]\napp_id = \"tt1\"\nclient_secret_env = \"SECRET\"\n";
+pub const ONE_APP: &str = "[[apps]]\napp_id = \"tt1\"\nclient_secret_env = \"SECRET\"\n";
 
 /// The binary with these variables and no others.
 pub fn gateway(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
@@ -49,7 +49,7 @@ fn problems(stderr: &str) -> Vec<&str> {
     stderr.lines().skip(1).map(str::trim).collect()
 }
 
-fn load(text: &str, environment: &[(&str, &str)]) -> Result<Loaded, Problems> {
+pub fn load(text: &str, environment: &[(&str, &str)]) -> Result<Loaded, Problems> {
     let environment = environment.iter().copied().chain([("SECRET", SECRET)]).collect();
     let source = Source::Text { name: "gateway.toml", text };
     Config::load(source, &environment, Flags::default())

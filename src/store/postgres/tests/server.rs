@@ -108,6 +108,13 @@ impl Database {
         PostgresAddress::parse(&format!("postgres://{user}@{home}/{}", self.name)).unwrap()
     }
 
+    /// Where the server must show a certificate.
+    pub(in crate::store) fn encrypted_address_at(&self, host: &str) -> PostgresAddress {
+        let name = &self.name;
+        let url = format!("postgres://postgres@{host}/{name}?sslmode=verify-full");
+        PostgresAddress::parse(&url).unwrap()
+    }
+
     /// A connection as another program would open it.
     pub(in crate::store) async fn as_another_program(&self) -> Client {
         connect(&self.home, &self.name).await
