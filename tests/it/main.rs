@@ -65,6 +65,7 @@ mod signals;
 mod stop;
 mod store_faults;
 mod systemd;
+mod terminal;
 mod tidy;
 mod tls;
 mod tokens;

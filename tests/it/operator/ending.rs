@@ -1,13 +1,9 @@
 //! An operator ends a settle in doubt: from the stop to what its caller and its watcher are told.
 
-use std::fs::File;
 use std::io::Write as _;
-use std::process::Stdio;
 use std::time::Duration;
 
 use douyin_sim::Script;
-use rustix::fs::{Mode, OFlags};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use settlement_gateway::callers::{Known, Right};
 use settlement_gateway::proto::v1::{self, SettleState};
 use tonic::Request;
@@ -17,6 +13,7 @@ use crate::callers::caller;
 use crate::errors_own::ends::soon;
 use crate::errors_own::{end_request, stop_request};
 use crate::harness::{Gateway, create_request, details, number, simulator, watch_request, within};
+use crate::terminal::terminal;
 
 const SHOP: &str = "of-the-shop";
 const ALICE: &str = "of-alice";
@@ -179,18 +176,6 @@ async fn a_person_ends_a_settle_with_one_command() {
     }
     let (code, _, stderr) = settle(&gateway, "table", &confirmed).await;
     assert_eq!((code, stderr.contains("SETTLE_FINAL")), (1, true), "{stderr}");
-}
-
-/// A terminal: the end of the person, and that of the command.
-fn terminal() -> (File, Stdio) {
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
-    let person = openpt(flags).unwrap();
-    grantpt(&person).unwrap();
-    unlockpt(&person).unwrap();
-    let name = ptsname(&person, Vec::new()).unwrap();
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let command = rustix::fs::open(&name, flags, Mode::empty()).unwrap();
-    (File::from(person), Stdio::from(command))
 }
 
 /// What a command says to a person who types this: exit code, standard output, standard error.

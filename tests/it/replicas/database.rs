@@ -4,8 +4,11 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio_postgres::{Client, NoTls};
+
+use crate::harness::within;
 
 /// Cheap to clone; clones are the same server.
 #[derive(Clone)]
@@ -109,6 +112,28 @@ impl Database {
     /// A session as another program would open it.
     pub async fn as_another_program(&self) -> Client {
         connect(&self.0.home).await
+    }
+
+    /// A session that holds a lock on the table of settles until it commits.
+    pub async fn lock(&self, mode: &str) -> Client {
+        let client = self.as_another_program().await;
+        client.batch_execute(&format!("BEGIN; LOCK TABLE settle IN {mode} MODE")).await.unwrap();
+        client
+    }
+
+    /// Waits until a statement with this text waits for a lock. (Within the transaction that has
+    /// the lock the answer would stay what it was at first.)
+    pub async fn until_waits(&self, text: &str) {
+        let client = self.as_another_program().await;
+        let waits = format!(
+            "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{text}%'"
+        );
+        let waiting = async {
+            while client.query(&waits, &[]).await.unwrap().is_empty() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        within(&format!("{text} to wait"), waiting).await;
     }
 
     async fn tell(&self, command: &'static str) {

@@ -6,7 +6,7 @@ use douyin_sim::{Gate, Script};
 use settlement_gateway::proto::v1::SettleState;
 use tokio::task::JoinSet;
 
-use super::fleet::{As, CLAIM_INTERVAL, Fleet, LEASE, MODES, Mode, Replica};
+use super::fleet::{As, CLAIM_INTERVAL, Fleet, LEASE, MODES, Mode, Replica, in_each_mode};
 use crate::harness::{create_request, number, within};
 
 /// Where the create is when its replica dies.
@@ -106,36 +106,27 @@ async fn killed_in(phase: Phase, mode: Mode) {
 /// The server may still commit it, or not: only the caller's repeat tells.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_while_the_insert_waits_the_repeat_at_another_replica_is_true() {
-    for mode in MODES {
+    in_each_mode(|mode| async move {
         let fleet = Fleet::new(mode).await;
         let (dies, lives) = (fleet.start(0).await, fleet.start(1).await);
         let number = number("inserting");
-        let locks = fleet.database.as_another_program().await;
-        locks.batch_execute("BEGIN; LOCK TABLE settle IN EXCLUSIVE MODE").await.unwrap();
+        let locked = fleet.database.lock("EXCLUSIVE").await;
         dies.create_unheard(create_request(&number));
-        // Asked outside of that transaction, in which the answer would stay what it was at first.
-        let looks = fleet.database.as_another_program().await;
-        let waits = "SELECT FROM pg_stat_activity
-                     WHERE wait_event_type = 'Lock' AND query LIKE '%INSERT INTO settle%'";
-        let waiting = async {
-            while looks.query(waits, &[]).await.unwrap().is_empty() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        within("the insert to wait", waiting).await;
+        fleet.database.until_waits("INSERT INTO settle").await;
         dies.kill().await;
-        locks.batch_execute("COMMIT").await.unwrap();
+        locked.batch_execute("COMMIT").await.unwrap();
         let repeated = lives.create(create_request(&number), Duration::from_secs(15)).await;
         assert_ne!(repeated.unwrap().state(), SettleState::Submitting);
         assert_eq!(lives.end(&number).await.state(), SettleState::Succeeded);
         fleet.assert_paid_once(&number);
-    }
+    })
+    .await;
 }
 
 /// A caller that repeats at another replica waits for the take-over within its deadline.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_at_another_replica_outlives_the_death_of_the_first() {
-    for mode in MODES {
+    in_each_mode(|mode| async move {
         let fleet = Fleet::new(mode).await;
         let (dies, lives) = (fleet.start(0).await, fleet.start(1).await);
         let number = number("repeats");
@@ -144,13 +135,14 @@ async fn a_repeat_at_another_replica_outlives_the_death_of_the_first() {
         let repeated = lives.create(create_request(&number), Duration::from_secs(15)).await;
         assert_ne!(repeated.unwrap().state(), SettleState::Submitting);
         assert_eq!(fleet.sim.books().sends(&number), 1, "found by query, not sent again");
-    }
+    })
+    .await;
 }
 
 /// The fence holds: what it believes to be its own by then is another replica's.
 #[tokio::test(flavor = "multi_thread")]
 async fn frozen_past_its_lease_and_woken_up_a_replica_changes_nothing() {
-    for mode in MODES {
+    in_each_mode(|mode| async move {
         let fleet = Fleet::new(mode).await;
         let (frozen, lives) = (fleet.start(0).await, fleet.start(1).await);
         let number = number("frozen");
@@ -167,13 +159,14 @@ async fn frozen_past_its_lease_and_woken_up_a_replica_changes_nothing() {
         let after = crate::harness::number("after");
         let created = frozen.create(create_request(&after), LEASE).await;
         assert!(created.is_ok(), "{created:?}");
-    }
+    })
+    .await;
 }
 
 /// The permission that it was about to use is over by the time of its machine.
 #[tokio::test(flavor = "multi_thread")]
 async fn frozen_with_a_permission_and_woken_up_a_replica_sends_nothing() {
-    for mode in MODES {
+    in_each_mode(|mode| async move {
         let fleet = Fleet::new(mode).await;
         let (frozen, lives) = (fleet.start(0).await, fleet.start(1).await);
         let (number, token) = (number("late"), Gate::new());
@@ -190,12 +183,13 @@ async fn frozen_with_a_permission_and_woken_up_a_replica_sends_nothing() {
         assert_eq!(settle.state(), SettleState::Succeeded);
         assert_eq!(fleet.sim.books().sends(&number), sends);
         fleet.assert_paid_once(&number);
-    }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_part_of_a_dead_replica_comes_back() {
-    let fleet = Fleet::new(MODES[0]).await;
+    let fleet = Fleet::new(Mode::Whole).await;
     let (dies, lives) = (fleet.start(0).await, fleet.start(1).await);
     lives.until_metric("settlement_replicas", 2.0).await;
     dies.until_metric("settlement_replicas", 2.0).await;
@@ -207,7 +201,7 @@ async fn the_part_of_a_dead_replica_comes_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_with_other_settings_prove_nothing_until_they_agree() {
-    let fleet = Fleet::new(MODES[0]).await;
+    let fleet = Fleet::new(Mode::Whole).await;
     let one = fleet.start(0).await;
     one.until_metric("settlement_replicas_disagree", 0.0).await;
     let settle = Some("visibility_grace_ms = 500\n");
@@ -227,7 +221,7 @@ async fn replicas_with_other_settings_prove_nothing_until_they_agree() {
         let said = fleet.said(number);
         assert_eq!(said.matches("other settings on which money hangs").count(), 1, "{said}");
     }
-    other.kill().await;
+    other.stop().await;
     one.until_metric("settlement_replicas_disagree", 0.0).await;
     assert_eq!(one.end(&number).await.state(), SettleState::Rejected);
 }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::database::connect;
-use super::fleet::{Client, Fleet, MODES, Mode, Replica};
+use super::fleet::{Client, Fleet, Mode, Replica, in_each_mode};
 use crate::harness::{create_request, details, number, within};
 use crate::kills::douyin;
 use crate::kills::ledger::{End, Ledger};
@@ -61,7 +61,7 @@ async fn repeat(replicas: &[Replica], number: &str) -> SettleState {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_without_the_last_commits_makes_no_gateway_pay_again() {
-    for mode in MODES {
+    in_each_mode(|mode| async move {
         let fleet = Fleet::new(mode).await;
         fleet.database.follow().await;
         let replicas = fleet.start_all(2).await;
@@ -107,7 +107,8 @@ async fn a_standby_without_the_last_commits_makes_no_gateway_pay_again() {
         let said = [0, 1].map(|number| fleet.said(number)).concat();
         let begun = "the database may lack commits that were acknowledged";
         assert_eq!(said.matches(begun).count(), 1, "{said}");
-    }
+    })
+    .await;
 }
 
 const CALLERS: usize = 60;

@@ -11,7 +11,7 @@ use settlement_gateway::proto::v1::{self, SettleState};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tonic::transport::{Channel, Endpoint};
 
 use super::database::Database;
@@ -27,6 +27,14 @@ pub enum Mode {
 }
 
 pub const MODES: [Mode; 2] = [Mode::Whole, Mode::Plain];
+
+/// Plays something in both of them, at once because most of it is waiting.
+pub async fn in_each_mode<Play>(play: impl Fn(Mode) -> Play)
+where
+    Play: Future<Output = ()> + Send + 'static,
+{
+    MODES.map(play).into_iter().collect::<JoinSet<()>>().join_all().await;
+}
 
 /// What the processes have in common.
 pub struct Fleet {
@@ -54,6 +62,10 @@ pub struct As {
     pub settle: Option<&'static str>,
     /// Its way to the database.
     pub url: Option<String>,
+    /// The longest pause of the app.
+    pub pause_max_ms: Option<u32>,
+    /// The budget of the app.
+    pub requests_per_second: Option<u32>,
 }
 
 /// How far the time of day of each process is from the machine's. Replicas never compare it, and
@@ -172,15 +184,17 @@ impl Fleet {
              callback_addr = \"127.0.0.1:0\"\ndrain_delay_ms = 0\n\
              [store]\nurl = \"{url}\"\nplain = {plain}\n\
              [douyin]\nbase_url = \"{sim}\"\nconnect_timeout_ms = 500\nattempt_timeout_ms = 700\n\
-             call_timeout_ms = 1500\nrefetch_gap_ms = 100\npause_max_ms = 1000\n\
+             call_timeout_ms = 1500\nrefetch_gap_ms = 100\npause_max_ms = {pause_max_ms}\n\
              [settle]\npoll_first_ms = 50\npoll_cap_ms = 1000\nexists_absent_max_ms = 1000\n\
              poll_watched_cap_ms = 300\nlease_ms = {lease_ms}\n{settle}\
              [[apps]]\napp_id = \"{APP_ID}\"\nclient_secret_env = \"TEST_SECRET\"\n\
-             requests_per_second = 10_000\nrequests_in_flight = 1_000\n\
+             requests_per_second = {budget}\nrequests_in_flight = 1_000\n\
              platform_public_keys_file = \"{keys}\"\n",
             url = as_what.url.clone().unwrap_or_else(|| self.database.url()),
             sim = self.sim.url(),
             settle = as_what.settle.unwrap_or("visibility_grace_ms = 2500\n"),
+            pause_max_ms = as_what.pause_max_ms.unwrap_or(1_000),
+            budget = as_what.requests_per_second.unwrap_or(10_000),
             keys = keys.display(),
         );
         let file = self.dir.path().join(format!("gateway-{number}.toml"));
@@ -218,6 +232,13 @@ impl Replica {
     /// SIGKILL: no handler runs, nothing is flushed.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
+    }
+
+    /// In order, by SIGTERM.
+    pub async fn stop(mut self) {
+        self.signal(rustix::process::Signal::TERM);
+        let ended = within("the replica to stop", self.child.wait()).await.unwrap();
+        assert!(ended.success(), "{ended}");
     }
 
     /// SIGSTOP, and SIGCONT.

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tonic::Code;
 
-use super::fleet::{Client, Fleet, LEASE, MODES, Mode};
+use super::fleet::{Client, Fleet, LEASE, Mode};
 use crate::harness::{SECRET, assert_create_error, create_request, number, within};
 use crate::kills::callers::{Market, caller};
 use crate::kills::douyin;
@@ -34,7 +34,7 @@ fn setting() -> Setting {
     Setting { douyin: douyin.to_owned(), more: more.to_owned(), ..Setting::default() }
 }
 
-fn gateway(arguments: &[&str], config: &Path) -> Command {
+pub(super) fn gateway(arguments: &[&str], config: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_settlement-gateway"));
     command.args(arguments).arg("--config").arg(config).env("TEST_SECRET", SECRET);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -87,6 +87,18 @@ impl Trade {
         self.serving.send_replace(clients);
     }
 
+    /// Until so much was begun that settles are in every state.
+    async fn goes_on(&self) {
+        let begun = || self.ledger.open().intents.len();
+        let enough = begun() + 2 * CALLERS;
+        let trading = async {
+            while begun() < enough {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        within("trade", trading).await;
+    }
+
     /// Every intent is paid, once, and all that was told is true.
     async fn end(mut self, fleet: &Fleet) {
         fleet.sim.set_faults_per_10_000(0);
@@ -105,11 +117,6 @@ impl Trade {
     }
 }
 
-/// Until so many settles are recorded and not at their end, or for a while.
-async fn trades() {
-    tokio::time::sleep(Duration::from_secs(4)).await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_moves_to_postgres_and_back_while_callers_repeat_and_each_intent_is_paid_once() {
     let seed = u64::from(std::process::id());
@@ -120,7 +127,7 @@ async fn a_store_moves_to_postgres_and_back_while_callers_repeat_and_each_intent
     let before = Process::start(&fleet.sim, dir.path(), setting()).await;
     let from = dir.path().join("gateway.toml");
     trade.goes_to(vec![before.client.clone()]);
-    trades().await;
+    trade.goes_on().await;
     let file = dir.path().join("settles.ndjson");
     let name = file.to_str().unwrap();
     refused(&["export", name], &from, "in use by another gateway").await;
@@ -135,7 +142,7 @@ async fn a_store_moves_to_postgres_and_back_while_callers_repeat_and_each_intent
     let lines = std::fs::read_to_string(&file).unwrap();
     let settles = lines.lines().count() - 2;
     let open = lines.matches("\"state\":\"SUBMITTING\"").count();
-    println!("moved {settles} settles, {open} of them SUBMITTING");
+    println!("moved {settles} settles in {} bytes, {open} of them SUBMITTING", lines.len());
     assert!(said.contains(&format!("all {settles} settles")), "{said}");
     refused(&["export", name], &from, "File exists").await;
     refused(&["serve"], &from, "moved to another store").await;
@@ -144,7 +151,7 @@ async fn a_store_moves_to_postgres_and_back_while_callers_repeat_and_each_intent
 
     let replicas = fleet.start_all(2).await;
     trade.goes_to(replicas.iter().map(|replica| replica.client.clone()).collect());
-    trades().await;
+    trade.goes_on().await;
 
     // And back, with replicas that are not stopped before.
     let back = dir.path().join("back.ndjson");
@@ -173,12 +180,12 @@ async fn a_store_moves_to_postgres_and_back_while_callers_repeat_and_each_intent
     done(&["import", back.to_str().unwrap()], &last).await;
     let after = Process::start_as_it_is(&fleet.sim, other.path(), setting()).await;
     trade.goes_to(vec![after.client.clone()]);
-    trades().await;
+    trade.goes_on().await;
     trade.end(&fleet).await;
 }
 
 /// Nothing but what the import has read so far comes out of this file.
-async fn pipe(dir: &Path) -> PathBuf {
+pub(super) async fn pipe(dir: &Path) -> PathBuf {
     let pipe = dir.join("pipe");
     let made = Command::new("mkfifo").arg(&pipe).status().await.unwrap();
     assert!(made.success());
@@ -196,9 +203,18 @@ async fn mark(database: Option<&Path>, fleet: &Fleet) -> Option<String> {
     }
 }
 
+pub(super) async fn until_importing(database: Option<&Path>, fleet: &Fleet) {
+    let marked = async {
+        while mark(database, fleet).await.as_deref() != Some("IMPORTING") {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within("the mark", marked).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_that_is_killed_leaves_a_closed_and_empty_store_that_takes_the_import_again() {
-    let fleet = Fleet::new(MODES[0]).await;
+    let fleet = Fleet::new(Mode::Whole).await;
     let dir = TempDir::new().unwrap();
     let before = Process::start(&fleet.sim, dir.path(), setting()).await;
     let numbers: Vec<String> = (0..3).map(|_| number("moves")).collect();
@@ -230,12 +246,7 @@ async fn an_import_that_is_killed_leaves_a_closed_and_empty_store_that_takes_the
         });
         let (end, pipe) = within("the import to begin", writer).await.unwrap();
         // Its database is marked before it waits for the rest.
-        let marked = async {
-            while mark(database.as_deref(), &fleet).await.as_deref() != Some("IMPORTING") {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        within("the mark", marked).await;
+        until_importing(database.as_deref(), &fleet).await;
         import.kill().await.unwrap();
         drop(end);
         std::fs::remove_file(pipe).unwrap();
@@ -246,6 +257,8 @@ async fn an_import_that_is_killed_leaves_a_closed_and_empty_store_that_takes_the
         done(&["import", file.to_str().unwrap()], &config).await;
     }
     let replica = fleet.start(0).await;
+    let commits = replica.metric("settlement_store_commit_duration_seconds_count").await;
+    assert!(commits > Some(0.0), "{commits:?}");
     for number in &numbers {
         assert_eq!(replica.end(number).await.state(), SettleState::Succeeded);
         fleet.assert_paid_once(number);

@@ -6,7 +6,7 @@ use douyin_sim::{Gate, Script};
 use settlement_gateway::proto::v1::SettleState;
 use tokio::task::JoinSet;
 
-use super::fleet::{As, Fleet, MODES, Mode};
+use super::fleet::{As, Fleet, LEASE, Mode, in_each_mode};
 use super::proxy::Proxy;
 use crate::harness::{create_request, details, number, within};
 
@@ -21,7 +21,7 @@ enum Outage {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_database_is_away_nothing_is_sent_and_afterwards_all_goes_on() {
-    for mode in MODES {
+    in_each_mode(|mode| async move {
         let fleet = Fleet::new(mode).await;
         let replicas = fleet.start_all(2).await;
         for outage in [Outage::Terminated, Outage::Stopped, Outage::Killed] {
@@ -62,13 +62,14 @@ async fn while_the_database_is_away_nothing_is_sent_and_afterwards_all_goes_on()
                 fleet.assert_paid_once(number);
             }
         }
-    }
+    })
+    .await;
 }
 
 /// It is retried for as long as the lease runs.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_cannot_be_recorded_is_recorded_when_the_database_is_back() {
-    for mode in MODES {
+    in_each_mode(|mode| async move {
         let fleet = Fleet::new(mode).await;
         let replica = fleet.start(0).await;
         let (number, gate) = (number("answered"), Gate::new());
@@ -86,18 +87,45 @@ async fn an_answer_that_cannot_be_recorded_is_recorded_when_the_database_is_back
         assert_ne!(created.unwrap().state(), SettleState::Submitting);
         assert_eq!(replica.end(&number).await.state(), SettleState::Succeeded);
         fleet.assert_paid_once(&number);
-    }
+    })
+    .await;
 }
 
+/// Then only a query tells.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_cannot_be_recorded_while_the_lease_runs_is_found_again_by_a_query() {
+    in_each_mode(|mode| async move {
+        let fleet = Fleet::new(mode).await;
+        let replica = fleet.start(0).await;
+        let (number, gate) = (number("answered"), Gate::new());
+        fleet.sim.script(&number, vec![Script::Hold(gate.clone())]);
+        let creating = replica.create(create_request(&number), LEASE);
+        let away = async {
+            within("the send to arrive", gate.arrived()).await;
+            fleet.database.stop().await;
+            gate.open();
+            within("the effect", fleet.sim.until(|books| books.only(&number).is_some())).await;
+            tokio::time::sleep(LEASE).await;
+            fleet.database.resume().await;
+        };
+        let (created, ()) = tokio::join!(creating, away);
+        let status = created.unwrap_err();
+        assert_eq!(details(&status).info.metadata["outcome"], "unknown", "{status:?}");
+        assert_eq!(replica.end(&number).await.state(), SettleState::Succeeded);
+        fleet.assert_paid_once(&number);
+        assert_eq!(fleet.sim.books().sends(&number), 1, "it is not sent again");
+    })
+    .await;
+}
+
+/// Connections of one gateway (the default of `store.connections_max`).
+const CONNECTIONS: usize = 16;
 /// How long a gateway may take to notice that its connections lead nowhere.
 const NOTICED: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_lead_nowhere_are_noticed_and_replaced() {
-    let play = |mode| tokio::spawn(lead_nowhere(mode));
-    for played in MODES.map(play) {
-        played.await.unwrap();
-    }
+    in_each_mode(lead_nowhere).await;
 }
 
 async fn lead_nowhere(mode: Mode) {
@@ -131,14 +159,18 @@ async fn lead_nowhere(mode: Mode) {
     cut_off.until_ready(false).await;
     println!("{mode:?}: not ready after {:?}", began.elapsed());
     assert!(began.elapsed() < NOTICED, "{:?}", began.elapsed());
-    for _ in 0..5 {
-        let began = Instant::now();
+    // As many at once as there were unused connections, of which each would try another one.
+    let mut many = JoinSet::new();
+    for _ in 0..CONNECTIONS {
         let away = number("away");
-        let status = cut_off.create(create_request(&away), deadline).await.unwrap_err();
+        let (began, creating) = (Instant::now(), cut_off.creating(create_request(&away), deadline));
+        many.spawn(async move { (away, creating.await.unwrap_err(), began.elapsed()) });
+    }
+    for (away, status, took) in many.join_all().await {
         let info = details(&status).info;
         assert_eq!(info.metadata["outcome"], "not_sent", "{status:?}");
         assert_eq!(info.reason, "STORE_UNAVAILABLE", "{status:?}");
-        assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+        assert!(took < Duration::from_secs(6), "{took:?}");
         assert_eq!(fleet.sim.books().sends(&away), 0);
     }
     let beside = number("beside");

@@ -1,47 +1,20 @@
 //! A pooler between the gateways and their database takes LISTEN and swallows what it is for: that
 //! is found, at the start and later, and costs watchers the resync interval at most.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use douyin_sim::Status;
-use settlement_gateway::proto::v1::SettleState;
-use settlement_gateway::proto::v1::watch_settle_response::Event;
 use tokio::task::JoinSet;
 
-use super::fleet::{As, Fleet, Mode, Replica, is_final, quantiles};
+use super::fleet::{As, Fleet, Mode, quantiles};
 use super::proxy::Proxy;
-use crate::harness::{create_on, create_request, number, watch_request, within};
+use super::watchers::until_heard;
+use crate::harness::{create_request, number};
 
 /// The interval at which a replica reads what is watched there, and what a busy machine takes.
 const HEARD_WITHIN: Duration = Duration::from_millis(2_500);
 const DEADLINE: Duration = Duration::from_secs(10);
 const UNHEARD: &str = "settlement_hints_unheard_total";
 const LINE: &str = "hints do not arrive, probably because of a pooler";
-
-/// How long a watcher of one replica waits for what a callback told another one.
-async fn until_heard(fleet: &Fleet, here: &Replica, there: &Replica) -> Duration {
-    fleet.calls_back(there);
-    let number = number("heard");
-    let order = format!("sim-hold-{number}");
-    let created = there.create(create_on(&number, &order), DEADLINE).await.unwrap();
-    let watch = here.client.clone().watch_settle(watch_request(&number, 0)).await;
-    let mut stream = watch.unwrap().into_inner();
-    stream.message().await.unwrap().unwrap();
-    let told = Instant::now();
-    assert!(fleet.sim.finish(created.settle_id(), Status::Success));
-    let ending = async {
-        loop {
-            let message = stream.message().await.unwrap().expect("the end comes first");
-            if let Some(Event::Settle(settle)) = message.event
-                && is_final(settle.state())
-            {
-                return settle.state();
-            }
-        }
-    };
-    assert_eq!(within("the end", ending).await, SettleState::Succeeded);
-    told.elapsed()
-}
 
 /// PgBouncer in transaction mode, without `store.plain`: what it does to statements that were
 /// planned must not hurt either.

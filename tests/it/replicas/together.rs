@@ -8,12 +8,12 @@ use settlement_gateway::proto::v1::SettleState;
 
 use tokio::task::JoinSet;
 
-use super::fleet::{Fleet, MODES};
+use super::fleet::{Fleet, in_each_mode};
 use crate::harness::{create_on, create_request, details, number, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_number_created_everywhere_at_once_is_one_settle_with_equal_answers() {
-    for mode in MODES {
+    in_each_mode(|mode| async move {
         let fleet = Fleet::new(mode).await;
         let replicas = fleet.start_all(3).await;
         for _ in 0..20 {
@@ -31,12 +31,13 @@ async fn a_number_created_everywhere_at_once_is_one_settle_with_equal_answers() 
             fleet.assert_paid_once(&number);
         }
         assert_eq!(fleet.sim.books().token_calls_total(), 1, "one replica fetches for all");
-    }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_on_another_replica_waits_for_the_answer_to_the_first() {
-    for mode in MODES {
+    in_each_mode(|mode| async move {
         let fleet = Fleet::new(mode).await;
         let replicas = fleet.start_all(2).await;
         let [first, second] = &replicas[..] else { unreachable!() };
@@ -61,12 +62,13 @@ async fn a_repeat_on_another_replica_waits_for_the_answer_to_the_first() {
         assert_eq!(created.settle_id, repeated.settle_id);
         assert_ne!(repeated.state(), SettleState::Submitting);
         assert_eq!(fleet.sim.books().sends(&number), 1);
-    }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_hears_the_refusal_that_another_replica_got() {
-    for mode in MODES {
+    in_each_mode(|mode| async move {
         let fleet = Fleet::new(mode).await;
         let replicas = fleet.start_all(2).await;
         let (number, gate) = (number("refused"), Gate::new());
@@ -89,5 +91,6 @@ async fn a_repeat_hears_the_refusal_that_another_replica_got() {
             assert_eq!(info.reason, "ORDER_NOT_PAID", "{status:?}");
         }
         assert_eq!(fleet.sim.books().sends(&number), 1);
-    }
+    })
+    .await;
 }
