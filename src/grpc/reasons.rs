@@ -221,8 +221,8 @@ pub static TABLE: &[Row] = &[
         about: About::Gateway,
         rpcs: Rpc::ALL,
         outcomes: NOT_SENT_OR_UNKNOWN,
-        meaning: "The gateway met a defect of its own, or a record of a newer version.",
-        meaning_zh: "网关内部错误，或者遇到了由更新版本的网关写入的记录。",
+        meaning: "The gateway met a defect of its own.",
+        meaning_zh: "网关内部错误。",
         advice: "Report it to the gateway's operator, with the time of the call.",
     },
     Row {
@@ -246,6 +246,18 @@ pub static TABLE: &[Row] = &[
         meaning: "The gateway has no service, file or symbol of this name.",
         meaning_zh: "网关没有该名称的服务、文件或符号。",
         advice: "Ask reflection for what there is.",
+    },
+    Row {
+        reason: Reason::NewerVersion,
+        code: Code::Unavailable,
+        retry: LATER,
+        about: About::Gateway,
+        rpcs: USING_THE_STORE,
+        outcomes: NOT_SENT,
+        meaning: "A newer version of the gateway wrote the record, and this one leaves it alone.",
+        meaning_zh: "该记录由更新版本的网关写入，当前网关不予处理。",
+        advice: "Repeat the same call after the delay in RetryInfo: a gateway of the newer version \
+                 answers it.",
     },
     Row {
         reason: Reason::OutSettleNoConflict,

@@ -463,6 +463,7 @@ impl http_body::Body for ShapedBody {
 
 #[cfg(test)]
 mod tests {
+    use tonic_types::StatusExt as _;
     use tower::ServiceExt as _;
     use tower::service_fn;
 
@@ -473,7 +474,7 @@ mod tests {
 
     /// What the layer makes of a call to a service like this.
     async fn answer<F>(
-        path: &'static str,
+        path: &str,
         handler: impl FnMut(Request<Body>) -> F + Clone + Send + 'static,
     ) -> Status
     where
@@ -494,24 +495,37 @@ mod tests {
 
     const CREATE: &str = "/douyin.settlement.v1.SettlementService/CreateSettle";
 
-    fn message_of(status: &Status) -> (Code, bool, bool) {
-        let text = String::from_utf8_lossy(status.details()).into_owned();
-        (status.code(), text.contains("INTERNAL_ERROR"), text.contains("unknown"))
+    /// The reason of an error, and the outcome that it promises.
+    fn told(status: &Status) -> (Reason, Option<Outcome>) {
+        let info = status.get_details_error_info().expect("each error has one");
+        let outcomes = [Outcome::NotSent, Outcome::Refused, Outcome::Unknown];
+        let outcome = info.metadata.get("outcome").map(|word| {
+            outcomes.into_iter().find(|it| it.as_str() == word).expect("there is no other outcome")
+        });
+        (Reason::parse(&info.reason).expect("it is in a table"), outcome)
     }
 
+    /// The row of INTERNAL_ERROR, each RPC and each outcome of it.
     #[tokio::test]
     async fn a_panic_is_an_error_like_any_other() {
-        let before = answer(CREATE, async |_| panic!("a bug before the code of the RPC")).await;
-        assert_eq!(message_of(&before), (Code::Internal, true, false), "not sent");
-        let after = answer(CREATE, async |request| {
-            Entered::mark(&tonic::Request::from_parts(
-                tonic::metadata::MetadataMap::new(),
-                request.into_parts().0.extensions,
-                (),
-            ));
-            panic!("a bug in the code of the RPC")
-        });
-        assert_eq!(message_of(&after.await), (Code::Internal, true, true), "outcome unknown");
+        for rpc in Rpc::ALL {
+            let path = format!("/{}", rpc.method());
+            let outcome = |outcome| (*rpc == Rpc::CreateSettle).then_some(outcome);
+            let before = answer(&path, async |_| panic!("a bug before the code of the RPC")).await;
+            assert_eq!(before.code(), Code::Internal);
+            assert_eq!(told(&before), (Reason::InternalError, outcome(Outcome::NotSent)));
+            let after = answer(&path, async |request| {
+                Entered::mark(&tonic::Request::from_parts(
+                    tonic::metadata::MetadataMap::new(),
+                    request.into_parts().0.extensions,
+                    (),
+                ));
+                panic!("a bug in the code of the RPC")
+            });
+            let after = after.await;
+            assert_eq!(after.code(), Code::Internal);
+            assert_eq!(told(&after), (Reason::InternalError, outcome(Outcome::Unknown)));
+        }
     }
 
     /// Whatever code a service answers without details, it leaves with some.

@@ -193,7 +193,7 @@ fn of_not_sent(not_sent: NotSent, limit: Limit) -> Problem {
         NotSent::Overloaded => Problem::own(Reason::Overloaded),
         NotSent::OverBudget { wait } => Problem::own(Reason::BudgetExhausted).after(wait),
         NotSent::StoreUnavailable => Problem::own(Reason::StoreUnavailable),
-        NotSent::Unreadable => Problem::own(Reason::InternalError),
+        NotSent::Unreadable => Problem::own(Reason::NewerVersion),
         NotSent::Deadline => Problem::of_limit(limit),
         NotSent::Window { earliest, latest } => {
             let mut problem = Problem::own(Reason::InvalidRequest);
@@ -330,7 +330,7 @@ impl Problem {
             store::Error::Unavailable(_) | store::Error::InDoubt(_) => {
                 Self::own(Reason::StoreUnavailable)
             }
-            store::Error::Unreadable(_) => Self::own(Reason::InternalError),
+            store::Error::Unreadable(_) => Self::own(Reason::NewerVersion),
         }
     }
 

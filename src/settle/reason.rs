@@ -106,6 +106,7 @@ reasons! {
     InternalError = "INTERNAL_ERROR",
     InvalidRequest = "INVALID_REQUEST",
     NameNotFound = "NAME_NOT_FOUND",
+    NewerVersion = "NEWER_VERSION",
     OutSettleNoConflict = "OUT_SETTLE_NO_CONFLICT",
     Overloaded = "OVERLOADED",
     RequestMalformed = "REQUEST_MALFORMED",

@@ -173,8 +173,8 @@ async fn provoke(reason: &str) -> Provoked {
         "FORBIDDEN" => provoked::forbidden().await,
         // See ELSEWHERE.
         "ENDED_BY_OPERATOR" => Vec::new(),
-        "INTERNAL_ERROR" => store::internal_error().await,
         "INVALID_REQUEST" => provoked::invalid_request().await,
+        "NEWER_VERSION" => store::newer_version().await,
         "OUT_SETTLE_NO_CONFLICT" => provoked::out_settle_no_conflict().await,
         "OVERLOADED" => stack::overloaded().await,
         "REQUEST_MALFORMED" => stack::request_malformed().await,
@@ -201,7 +201,7 @@ async fn provoke(reason: &str) -> Provoked {
     }
 }
 
-/// Reasons that no RPC answers, or that need a bug put in by hand.
+/// Reasons that no RPC answers, or that another test provokes.
 const ELSEWHERE: &[(&str, &str)] = &[
     // `an_error_of_what_the_contract_does_not_have_has_the_shape_too` in errors_stack.rs.
     ("NAME_NOT_FOUND", "no RPC"),
@@ -210,10 +210,11 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("ENDED_BY_OPERATOR", "CreateSettle refused"),
     // `a_contradiction_is_named_in_the_history`, below.
     ("CONTRADICTION", "no RPC"),
-    // `a_panic_is_an_error_like_any_other` in src/grpc/shape.rs.
-    ("INTERNAL_ERROR", "CreateSettle unknown"),
-    ("INTERNAL_ERROR", "ListStuckSettles"),
 ];
+
+/// Needs a bug put in by hand. `a_panic_is_an_error_like_any_other` in src/grpc/shape.rs goes
+/// through its row.
+const BUG: Reason = Reason::InternalError;
 
 /// The cells of a row: who answers it, and with which outcome.
 fn cells(row: &Row) -> BTreeSet<String> {
@@ -235,7 +236,8 @@ fn cells(row: &Row) -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_reason_comes_from_each_of_its_rpcs_with_each_of_its_outcomes() {
     let mut tasks = Vec::new();
-    for row in reasons::TABLE.iter().filter(|row| !row.rpcs.is_empty()) {
+    let answered = reasons::TABLE.iter().filter(|row| !row.rpcs.is_empty());
+    for row in answered.filter(|row| row.reason != BUG) {
         tasks.push((row, tokio::spawn(provoke(row.reason.as_str()))));
     }
     let mut text = String::new();

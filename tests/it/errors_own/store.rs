@@ -15,14 +15,13 @@ fn open(edge: &Edge) -> Connection {
     Connection::open(edge.gateway.database()).unwrap()
 }
 
-pub async fn internal_error() -> Provoked {
+pub async fn newer_version() -> Provoked {
     let edge = Edge::spawn(|_| {}).await;
     // Douyin still knows it, so that QuerySettles comes to the record, too.
     edge.gateway.create(create_on("unreadable", "sim-hold-1")).await.unwrap();
     let written = open(&edge).execute("UPDATE settle SET state = 'ON_THE_MOON'", []);
     assert_eq!(written.unwrap(), 1);
-    let reading_it = Rpc::ALL.iter().copied().filter(|rpc| *rpc != Rpc::ListStuckSettles);
-    edge.each(&reading_it.collect::<Vec<_>>(), |rpc| {
+    edge.each(reasons::row(Reason::NewerVersion).unwrap().rpcs, |rpc| {
         let again = create_on("unreadable", "sim-hold-1");
         if rpc == Rpc::CreateSettle { Call::of(rpc, &again) } else { reading(rpc, "unreadable") }
     })
