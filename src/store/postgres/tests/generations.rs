@@ -39,7 +39,12 @@ async fn a_standby_that_lacks_commits_begins_a_new_generation() {
     let store = open(PostgresOptions::new(database.address_at(&hosts))).await;
     let kept = create(&store, key("kept")).await.unwrap();
     let standby = database.as_another_program_at(Path::new(&socket)).await;
-    while standby.query("SELECT FROM settle", &[]).await.unwrap().is_empty() {
+    // It may not have the table yet.
+    let follows = async || {
+        let found = standby.query("SELECT FROM settle", &[]).await;
+        found.is_ok_and(|rows| !rows.is_empty())
+    };
+    while !follows().await {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     server.tell("cut");
