@@ -318,7 +318,7 @@ impl Shared {
     /// Moves the clock forward. Everything happens that becomes due.
     pub(super) fn advance(&self, by: Duration) {
         self.clock.advance(by);
-        self.with(|_, _| {});
+        self.with(|core, _| core.signers.ahead_ms = self.clock.ahead_ms());
         // The same moment is sooner in real time now.
         self.something_is_due.notify_one();
     }

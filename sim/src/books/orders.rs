@@ -56,6 +56,13 @@ impl Books {
         order
     }
 
+    /// An order as it is, or as it would be made on the fly.
+    pub(crate) fn look_at_order(&self, app_id: &str, out_order_no: &str) -> Order {
+        let known = self.orders.find(app_id, out_order_no).map(|index| self.orders.at(index));
+        let new = || Order::new(app_id, out_order_no, OrderSetup::default(), self.now_ms);
+        known.cloned().unwrap_or_else(new)
+    }
+
     /// In the order in which they were first seen.
     pub(crate) fn orders(&self) -> impl DoubleEndedIterator<Item = &Order> + ExactSizeIterator {
         self.orders.iter()

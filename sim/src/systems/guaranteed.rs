@@ -107,14 +107,14 @@ pub(crate) fn seconds(ms: u64) -> i64 {
 /// What of an order can still be settled, less fees. The page is linked from other systems too;
 /// that their settles count is a guess.
 pub(crate) fn amount_left(
-    books: &mut Books,
+    books: &Books,
     account: Account<'_>,
     body: &[u8],
 ) -> Result<Value, Refusal> {
     let listed = ["app_id", "thirdparty_id", "out_order_no", "out_item_order_no", "sign"];
     let fields = Fields::read(body, &listed, &READING)?;
     fields.blankable("out_item_order_no", 64)?;
-    let order = books.see_order(account, &fields.required("out_order_no", 64)?);
+    let order = books.look_at_order(account.app_id, &fields.required("out_order_no", 64)?);
     if order.setup.stage == OrderStage::Missing {
         return Err(Refusal::new(MISSING));
     }
@@ -135,7 +135,7 @@ pub(crate) fn amount_left(
 
 /// What the platform has settled of an order by itself.
 pub(crate) fn platform_order(
-    books: &mut Books,
+    books: &Books,
     account: Account<'_>,
     body: &[u8],
 ) -> Result<Value, Refusal> {

@@ -7,6 +7,7 @@ mod guaranteed;
 mod settling;
 mod siblings;
 mod signatures;
+mod storms;
 mod vectors;
 
 use bytes::Bytes;

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Whether a developer would believe a callback.
-fn is_genuine(system: System, headers: &HeaderMap, body: &Bytes) -> bool {
+pub(super) fn is_genuine(system: System, headers: &HeaderMap, body: &Bytes) -> bool {
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
     if system == System::Guaranteed {
         let Ok(body) = serde_json::from_slice::<Value>(body) else {

@@ -4,6 +4,7 @@ use http::HeaderValue;
 use serde_json::json;
 
 use super::{Developer, edited, in_each};
+use crate::tests::wire::{Client, read};
 use crate::tests::{APP, START_MS};
 use crate::{AppKey, PlatformKey, System};
 
@@ -152,4 +153,21 @@ fn every_field_of_a_signed_body_counts() {
     let mut developer = Developer::new(System::Guaranteed);
     let body = edited(developer.body("s1", "o1"), "app_id", json!("ttunknown"));
     assert_eq!(developer.ask(developer.create_path(), body).number, 2_020);
+}
+
+#[tokio::test]
+async fn a_clock_that_a_test_moves_leaves_the_developers_timestamps_good() {
+    let client = Client::start().await;
+    client.sim.advance(std::time::Duration::from_hours(72));
+    let mut developer = Developer::new(System::Industry);
+    let books = client.http.get(format!("{}/sim/books", client.sim.url())).send().await;
+    let books = read(books.expect("an answer")).await;
+    let ms = |name: &str| books[name].as_u64().expect("a number");
+    developer.desk.now_ms = ms("now_ms") - ms("ahead_ms");
+    let (path, body) = (developer.create_path(), developer.body("s1", "o1"));
+    let request = developer.request(path, body);
+    let sent = client.http.post(format!("{}{path}", client.sim.url()));
+    let sent = sent.headers(request.headers).body(request.body).send().await;
+    assert_eq!(read(sent.expect("an answer")).await["err_no"], 0);
+    client.sim.stop().await;
 }
