@@ -77,7 +77,7 @@ pub(super) const READ: [&str; 23] = [
 ];
 
 /// The conditions under which a caller's create is found by its number alone: in all trade systems
-/// of its app, and in all apps if its caller named none. Each is that of a unique index.
+/// of its app, and in all apps if its caller named none.
 pub(super) const CREATED: &str = "origin = 'GATEWAY'";
 pub(super) const CREATED_BY_DEFAULT: &str = "origin = 'GATEWAY' AND by_default_app IS NOT NULL";
 

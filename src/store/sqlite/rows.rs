@@ -13,11 +13,29 @@ use super::super::words::Word;
 use super::columns::{Binder, Fault};
 use crate::settle::{AppId, Key, Record, SettleId, TradeSystem};
 
+/// A caller's create is not inserted if one has its number elsewhere. There is one writer, so this
+/// needs no unique index, which every insert would have to write.
 pub(super) static INSERT_SETTLE: LazyLock<String> = LazyLock::new(|| {
     let columns = FIXED.iter().chain(&OF_ORIGIN).chain(&CHANGING).chain(&SCHEDULE);
     let columns: Vec<&str> = columns.copied().collect();
-    let (marks, columns) = (vec!["?"; columns.len()].join(", "), columns.join(", "));
-    format!("INSERT INTO settle ({columns}) VALUES ({marks}) ON CONFLICT DO NOTHING")
+    let marks: Vec<String> = (1..=columns.len()).map(|place| format!("?{place}")).collect();
+    let new = |name| {
+        let place = columns.iter().position(|column| *column == name);
+        marks[place.expect("it is one of the columns")].as_str()
+    };
+    format!(
+        "INSERT INTO settle ({})
+         SELECT {} WHERE {} <> 'GATEWAY' OR NOT EXISTS (
+             SELECT 1 FROM settle WHERE out_settle_no = {} AND {CREATED}
+             AND (app_id = {} OR {} IS NOT NULL AND by_default_app IS NOT NULL))
+         ON CONFLICT DO NOTHING",
+        columns.join(", "),
+        marks.join(", "),
+        new("origin"),
+        new("out_settle_no"),
+        new("app_id"),
+        new("by_default_app"),
+    )
 });
 
 /// A statement of its own, so that no other write has to update this index.

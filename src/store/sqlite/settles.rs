@@ -78,7 +78,7 @@ fn existing(connection: &Connection, record: &Record) -> Result<Insert, Fault> {
         None => record_elsewhere(connection, &record.key, by_default_app)?,
         same_id => same_id,
     };
-    let existing = existing.expect("the index that refused the row holds the other one");
+    let existing = existing.expect("what kept the row out is there");
     Ok(Insert::Existing(Box::new(existing)))
 }
 
