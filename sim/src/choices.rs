@@ -93,6 +93,8 @@ pub struct Choices {
     pub informing: Informing,
     /// How guaranteed payment's query names an error: the table of its page and its sample differ.
     pub guaranteed_query_names: GuaranteedNames,
+    /// Is a signed request refused whose `nonce_str` was used before? No document says so.
+    pub nonce_counts_once: bool,
 }
 
 impl Default for Choices {
@@ -131,6 +133,7 @@ impl Default for Choices {
             callback_deadline_ms: 5_000,
             informing: Informing::AsDocumented,
             guaranteed_query_names: GuaranteedNames::Sample,
+            nonce_counts_once: true,
         }
     }
 }
@@ -183,6 +186,7 @@ impl Choices {
                 one_of,
                 &[GuaranteedNames::Sample, GuaranteedNames::Table],
             ),
+            nonce_counts_once: one_of.bool(),
         }
     }
 }

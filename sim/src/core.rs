@@ -290,6 +290,7 @@ impl Core {
                     headers: &request.headers,
                     body: &request.body,
                 },
+                &self.books.choices,
             ),
             Guard::SignField => self.signers.of_body(&request.body),
         }

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::SimApp;
 use super::answers::Refusal;
+use super::choices::Choices;
 use super::fields::peek;
 use super::keys::AppKey;
 
@@ -31,7 +32,7 @@ const UNSIGNED: [&str; 4] = ["sign", "app_id", "thirdparty_id", "other_settle_pa
 #[derive(Debug)]
 pub(super) struct Signers {
     apps: BTreeMap<String, Signer>,
-    /// The nonces of `Byte-Authorization` so far. That one counts once only is a guess.
+    /// The nonces of `Byte-Authorization` so far.
     nonces: HashSet<(String, String)>,
     nonces_by_age: VecDeque<(String, String)>,
     /// How far tests have moved the clock ahead. A developer's machine, whose time is signed, does
@@ -87,6 +88,7 @@ impl Signers {
         &mut self,
         now_ms: u64,
         request: &SignedRequest<'_>,
+        choices: &Choices,
     ) -> Result<String, Refusal> {
         let bad = |why: &str| Refusal::with(BAD_SIGNATURE, why);
         let header = request.headers.get("byte-authorization");
@@ -106,10 +108,11 @@ impl Signers {
             return Err(bad("the signature is of another text or by another key"));
         }
         let nonce = (fields.app_id.to_owned(), fields.nonce.to_owned());
-        if !self.nonces.insert(nonce.clone()) {
+        if self.nonces.insert(nonce.clone()) {
+            self.nonces_by_age.push_back(nonce);
+        } else if choices.nonce_counts_once {
             return Err(bad("the nonce_str was used before"));
         }
-        self.nonces_by_age.push_back(nonce);
         while self.nonces_by_age.len() > NONCES_MAX {
             if let Some(oldest) = self.nonces_by_age.pop_front() {
                 self.nonces.remove(&oldest);

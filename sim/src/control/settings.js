@@ -105,5 +105,6 @@ export const CHOICES = {
   callback_retry_signs_anew: ["Whether a repeated callback has a time and a signature of its own.", [true, false]],
   callback_deadline_ms: ["How long the platform waits for the answer to a callback, in milliseconds.", 0],
   guaranteed_query_names: ["How guaranteed payment's query names an error.", ["sample", "table"]],
+  nonce_counts_once: ["Whether a signed request is refused whose nonce_str was used before.", [true, false]],
   informing: ["Whether fields that only inform are as documented, or of any type and broken.", ["as-documented", "odd"]],
 };
