@@ -14,7 +14,7 @@ use arc_swap::ArcSwapOption;
 use secrecy::SecretString;
 use tokio::sync::Semaphore;
 
-use crate::douyin::{Access, Client, PlatformKeys};
+use crate::douyin::{Access, Client, PlatformKeys, SigningKey};
 use crate::settle::{AppId, NotifyUrl, TradeSystem};
 
 pub use budget::Budget;
@@ -35,6 +35,8 @@ pub struct AppConfig {
     pub notify_url: Option<NotifyUrl>,
     /// What callbacks are signed with; `None`: they are refused.
     pub platform_keys: Option<PlatformKeys>,
+    /// With what the requests of some systems are signed; `None`: it has no such system.
+    pub signing_key: Option<SigningKey>,
 }
 
 /// One mini-program that is served, with what its calls share.
@@ -71,6 +73,7 @@ impl AppConfig {
             trade_systems: vec![TradeSystem::General],
             notify_url: None,
             platform_keys: None,
+            signing_key: None,
         }
     }
 }
@@ -115,9 +118,11 @@ impl Apps {
     ) -> Result<Self, Twice> {
         let mut apps = BTreeMap::new();
         for mut config in configs {
+            let access = douyin.access(config.app_id.clone(), config.client_secret.clone());
+            access.sign_with(config.signing_key.as_ref());
             let app = App {
                 platform_keys: ArcSwapOption::from_pointee(config.platform_keys.take()),
-                access: douyin.access(config.app_id.clone(), config.client_secret.clone()),
+                access,
                 budget: AppBudget::new(config.app_id.clone(), config.budget, &portion),
                 creates: Arc::new(Semaphore::new(creates_max)),
                 config,
@@ -129,11 +134,12 @@ impl Apps {
         Ok(Self { apps: Arc::new(apps), portion })
     }
 
-    /// From now on the apps that are served have these secrets and platform public keys.
+    /// From now on the apps that are served have these secrets and keys.
     pub(crate) fn renew(&self, configs: &[AppConfig]) {
         for config in configs {
             if let Some(app) = self.get(&config.app_id) {
                 app.access.renew(&config.client_secret);
+                app.access.sign_with(config.signing_key.as_ref());
                 app.platform_keys.store(config.platform_keys.clone().map(Arc::new));
             }
         }

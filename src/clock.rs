@@ -95,6 +95,14 @@ impl Clock {
         }
     }
 
+    /// The machine's time of day, read anew: for what another machine compares with its own.
+    pub fn time_of_day(&self) -> Timestamp {
+        match &*self.0 {
+            Source::System { .. } => time_of_day(),
+            Source::Runtime { .. } => self.now(),
+        }
+    }
+
     /// A clock that starts at `start` and runs with the runtime's timer (tests, simulation).
     pub fn runtime(start: Timestamp) -> Self {
         Self::drifting(start, 0)

@@ -11,7 +11,7 @@ use crate::apps::{Apps, Portion, Twice};
 use crate::callers::Callers;
 use crate::clock::Clock;
 use crate::config::{Config, Database};
-use crate::douyin::{self, Client, Transport};
+use crate::douyin::{self, Client, ClientConfig, Transport};
 use crate::gateway::{Gateway, Poller};
 use crate::grpc::Service;
 use crate::grpc::audit::Admission;
@@ -85,7 +85,8 @@ impl Core {
     ) -> Result<Self, BuildError> {
         let runner = config.gateway.runner.clone();
         let (essentials, streams) = (Essentials::new(runner.clone()), Tasks::new(runner));
-        let douyin = Client::new(config.douyin, transport, store.clone(), clock.clone())?;
+        let douyin = ClientConfig { seed: config.gateway.seed, ..config.douyin };
+        let douyin = Client::new(douyin, transport, store.clone(), clock.clone())?;
         let portion = match store.has_one_process() {
             true => Portion::whole(clock.clone()),
             false => Portion::nothing(clock.clone()),

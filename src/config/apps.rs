@@ -13,7 +13,7 @@ use super::environment::Environment;
 use super::reading::Reading;
 use super::token_files;
 use crate::apps::{AppConfig, Budget};
-use crate::douyin::PlatformKeys;
+use crate::douyin::{PlatformKeys, SigningKey, is_signed};
 use crate::settle::{AppId, NotifyUrl, TradeSystem};
 
 /// One block, as far as it was read.
@@ -22,6 +22,8 @@ pub(super) struct AppDraft {
     pub trade_systems: Vec<String>,
     pub client_secret_env: Option<String>,
     pub client_secret_file: Option<String>,
+    pub private_key_file: Option<String>,
+    pub key_version: Option<String>,
     pub platform_public_keys_file: Option<String>,
     pub callback_url: Option<String>,
     pub caller_tokens_file: Option<String>,
@@ -35,6 +37,8 @@ impl Default for AppDraft {
             trade_systems: vec![TradeSystem::General.as_str().to_owned()],
             client_secret_env: None,
             client_secret_file: None,
+            private_key_file: None,
+            key_version: None,
             platform_public_keys_file: None,
             callback_url: None,
             caller_tokens_file: None,
@@ -44,6 +48,8 @@ impl Default for AppDraft {
 }
 
 const SYSTEMS: &str = "systems";
+const PRIVATE_KEY: &str = "private_key_file";
+const KEY_VERSION: &str = "key_version";
 const ENV: &str = "client_secret_env";
 const FILE: &str = "client_secret_file";
 /// Every key in which a person may have put a secret.
@@ -99,6 +105,27 @@ pub(super) fn complete(
                 None
             }
         };
+        let signing_key = match signing_key(&block.draft, &trade_systems) {
+            Ok(None) => None,
+            Ok(Some((signing_key, warning))) => {
+                let (at, path) = (at(reading, PRIVATE_KEY), path(PRIVATE_KEY));
+                warnings.extend(warning.map(|warning| format!("{at}: {path} {warning}")));
+                Some(signing_key)
+            }
+            // A key whose value was refused has been reported.
+            Err(_)
+                if [SYSTEMS, PRIVATE_KEY, KEY_VERSION]
+                    .iter()
+                    .any(|key| reading.bad.contains(&path(key))) =>
+            {
+                None
+            }
+            Err((key, why)) => {
+                let at = at(reading, key);
+                reading.problem(&at, format!("{} {why}", path(key)));
+                None
+            }
+        };
         let (platform_keys, notify_url) = match callbacks(&block.draft) {
             Ok(parts) => parts,
             // A key whose value was refused has been reported.
@@ -138,6 +165,7 @@ pub(super) fn complete(
                 trade_systems,
                 notify_url,
                 platform_keys,
+                signing_key,
             });
         }
         reading.apps.push(block);
@@ -161,6 +189,39 @@ fn trade_systems(app: &AppDraft) -> Result<Vec<TradeSystem>, String> {
     match all.is_empty() {
         true => Err("names no trade system: the app settles in at least one".to_owned()),
         false => Ok(all),
+    }
+}
+
+/// A key that signs requests, and a warning that follows the key of its file.
+type Key = (SigningKey, Option<&'static str>);
+
+/// The key that signs requests, if a trade system of the app needs one; on an error
+/// the key at fault, and why.
+fn signing_key(
+    app: &AppDraft,
+    trade_systems: &[TradeSystem],
+) -> Result<Option<Key>, (&'static str, String)> {
+    let signed = trade_systems.iter().find(|system| is_signed(**system));
+    match (signed, &app.private_key_file, &app.key_version) {
+        (None, None, None) => Ok(None),
+        (None, set, _) => {
+            let key = if set.is_some() { PRIVATE_KEY } else { KEY_VERSION };
+            let needing = TradeSystem::ALL.into_iter().filter(|system| is_signed(*system));
+            let names: Vec<_> = needing.map(TradeSystem::as_str).collect();
+            let (names, are) = (names.join(", "), "is set, and no system of the app needs it");
+            Err((key, format!("{are}: add one of these to {SYSTEMS} ({names}), or remove it")))
+        }
+        (Some(_), Some(path), Some(version)) => {
+            let names = |why: String| (PRIVATE_KEY, format!("names a file that {why}"));
+            let (text, warning) =
+                super::read_secret(Path::new(path), KEYS_BYTES_MAX).map_err(names)?;
+            let key = SigningKey::parse(&text.into(), version);
+            Ok(Some((key.map_err(|bad| names(bad.to_string()))?, warning)))
+        }
+        (Some(system), file, _) => {
+            let key = if file.is_none() { PRIVATE_KEY } else { KEY_VERSION };
+            Err((key, format!("is missing: calls of the system {} are signed", system.as_str())))
+        }
     }
 }
 

@@ -33,12 +33,16 @@ impl Config {
                 .saturating_add(3)
                 .saturating_mul(DESCRIPTORS_PER_SQLITE_CONNECTION),
         };
+        // To each of Douyin's hosts that an app needs.
+        let signs = self.apps.iter().any(|app| app.signing_key.is_some());
+        let hosts = if signs { 2 } else { 1 };
+        let idle = count(self.douyin.idle_connections_max).saturating_mul(hosts);
         vec![
             ("server.connections_max", count(self.grpc.connections_max)),
             ("server.callback_connections_max", callbacks),
             ("admin", count(crate::http::admin::limits().connections_max)),
             ("requests_in_flight of the apps", in_flight.fold(0, u64::saturating_add)),
-            ("douyin.idle_connections_max", count(self.douyin.idle_connections_max)),
+            ("douyin.idle_connections_max", idle),
             ("store", store),
             ("kept for the rest", DESCRIPTORS_RESERVED),
         ]

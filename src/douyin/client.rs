@@ -1,22 +1,24 @@
 //! The two calls to Douyin. Each trade system says where they go and what they send.
 //!
-//! A call takes a token, sends, and after a token error sends once more with another token. All its
-//! requests share one permission and one deadline.
+//! A call takes a token, sends, and after a token error sends once more with another token; or it is
+//! signed, and sends once. All its requests share one permission and one deadline.
 //!
 //! What it must not know: when to call, and what becomes of a settle because of the answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use http::HeaderName;
 use secrecy::SecretString;
 use tracing::{Instrument as _, field, info_span};
 
 use super::codes::Handling;
 use super::config::{BuildError, ClientConfig};
-use super::exchange::{Exchange, Failed};
+use super::exchange::{ACCESS_TOKEN, BYTE_AUTHORIZATION, Exchange, Failed};
 use super::outcome::{Called, CreateAnswer, Line, QueryAnswer, QueryFailure, Said, created, found};
 use super::pause::is_throttling;
-use super::system;
+use super::signing::ToSign;
+use super::system::{self, Credentials};
 use super::token::{Access, Tokens};
 use super::transport::{Deadline, HttpTransport, Transport};
 use super::way::Way;
@@ -35,10 +37,12 @@ struct Inner {
     clock: Clock,
     exchange: Exchange,
     tokens: Tokens,
+    /// Of nonces.
+    chance: Mutex<fastrand::Rng>,
 }
 
 impl Client {
-    /// `transport`: `None` means HTTP to `config.base_url`.
+    /// `transport`: `None` means HTTP to the hosts of `config`.
     pub fn new(
         config: ClientConfig,
         transport: Option<Transport>,
@@ -52,7 +56,8 @@ impl Client {
         let exchange = Exchange { transport, attempt_timeout: config.attempt_timeout };
         let tokens = Tokens::new(exchange.clone(), store, clock.clone(), &config);
         INFORMING_FIELDS.iter().for_each(|field| UNREADABLE_FIELDS.begin([field]));
-        Ok(Self(Arc::new(Inner { config, clock, exchange, tokens })))
+        let chance = Mutex::new(fastrand::Rng::with_seed(config.seed));
+        Ok(Self(Arc::new(Inner { config, clock, exchange, tokens, chance })))
     }
 
     /// Every request that begins from now on goes over a connection that was made by this way; one
@@ -144,7 +149,7 @@ impl Client {
         call.instrument(span).await
     }
 
-    /// Douyin's answer to a call, unless it turned the token away.
+    /// Douyin's answer to a call, unless it turned the credentials away.
     async fn call(
         &self,
         access: &Access,
@@ -153,45 +158,100 @@ impl Client {
         body: Bytes,
         from: Uptime,
     ) -> Result<Said, Failed> {
-        let Inner { config, clock, exchange, tokens } = &*self.0;
+        let Inner { config, clock, .. } = &*self.0;
         if let Some(pause) = access.pauses.current() {
             return Err(Failed::paused(pause));
         }
         let deadline = Deadline { clock: clock.clone(), from, within: config.call_timeout };
-        let send = async |token| {
-            let heard = exchange.post(path, Some(&token), body.clone(), &deadline).await?;
-            let said = Said::new(heard, trade_system, token)?;
-            if said.is_unlisted() {
-                UNLISTED_ANSWERS.count([access.app_id.as_str()]);
-            }
-            Ok(said)
+        let asked = Asked { access, trade_system, path, body, deadline };
+        let said = match system::of(trade_system).credentials {
+            Credentials::Token => self.call_with_token(&asked).await?,
+            Credentials::Signature => self.call_signed(&asked).await?,
         };
-        let mut said = send(tokens.current(access, &deadline).await?).await?;
+        if said.handling() == Some(Handling::Throttled) {
+            access.pauses.begin(said.failure(), said.delay());
+        } else {
+            access.pauses.answered();
+        }
+        Ok(said)
+    }
+
+    async fn call_with_token(&self, asked: &Asked<'_>) -> Result<Said, Failed> {
+        let (tokens, Asked { access, deadline, .. }) = (&self.0.tokens, asked);
+        let token = tokens.current(access, deadline).await?;
+        let mut said = self.send(asked, ACCESS_TOKEN, token).await?;
         if said.handling() == Some(Handling::Reauthenticate) {
             let rejection = said.failure();
-            let replaced = tokens.replace(access, &said.token, &rejection, &deadline);
-            said = send(Box::pin(replaced).await?).await?;
+            let replaced = tokens.replace(access, &said.sent, &rejection, deadline);
+            let token = Box::pin(replaced).await?;
+            said = self.send(asked, ACCESS_TOKEN, token).await?;
         }
-        match said.handling() {
-            Some(Handling::Reauthenticate) => {
-                tokens.give_up(access, &said.failure(), &deadline).await;
-                Err(said.turned_away())
-            }
-            Some(Handling::Throttled) => {
-                access.pauses.begin(said.failure(), said.delay());
-                Ok(said)
-            }
-            Some(Handling::Refused | Handling::Unknown | Handling::Exists) | None => {
-                access.pauses.answered();
-                Ok(said)
-            }
+        if said.handling() == Some(Handling::Reauthenticate) {
+            tokens.give_up(access, &said.failure(), deadline).await;
+            return Err(said.turned_away("the token that replaced a rejected one is rejected, too"));
+        }
+        Ok(said)
+    }
+
+    /// Signed with the machine's time of day, read now: Douyin refuses one that is an hour away, and
+    /// the clock of the process does not follow the machine's.
+    async fn call_signed(&self, asked: &Asked<'_>) -> Result<Said, Failed> {
+        let Some(key) = asked.access.signing_key() else {
+            let failure = Failure::own(Reason::TradeSystemNotConfigured);
+            return Err(Failed::not_sent(failure, "the app has no key to sign its requests with"));
+        };
+        let (time, nonce) = (self.0.clock.time_of_day(), self.nonce());
+        let request = ToSign { path: asked.path, time, nonce: &nonce, body: &asked.body };
+        let authorization = key.authorization(&asked.access.app_id, &request);
+        let said = self.send(asked, BYTE_AUTHORIZATION, authorization).await?;
+        // No pause: the app's other systems may need no key.
+        match said.handling() == Some(Handling::Reauthenticate) {
+            true => Err(said.turned_away("the signature is rejected")),
+            false => Ok(said),
         }
     }
+
+    async fn send(
+        &self,
+        Asked { access, trade_system, path, body, deadline }: &Asked<'_>,
+        header: HeaderName,
+        credentials: SecretString,
+    ) -> Result<Said, Failed> {
+        let to = (system::of(*trade_system).site, *path);
+        let shown = Some((header, &credentials));
+        let heard = self.0.exchange.post(to, shown, body.clone(), deadline).await?;
+        let said = Said::new(heard, *trade_system, credentials)?;
+        if said.is_unlisted() {
+            UNLISTED_ANSWERS.count([access.app_id.as_str()]);
+        }
+        Ok(said)
+    }
+
+    /// 32 letters and digits, another one for each request.
+    fn nonce(&self) -> String {
+        // No code can panic while holding this lock.
+        let mut chance = self.0.chance.lock().unwrap_or_else(PoisonError::into_inner);
+        format!("{:032X}", chance.u128(..))
+    }
+}
+
+/// One call, of one request or of two.
+struct Asked<'a> {
+    access: &'a Access,
+    trade_system: TradeSystem,
+    path: &'static str,
+    body: Bytes,
+    deadline: Deadline,
 }
 
 /// Whether callers can settle in this system. If not, Douyin settles there by itself.
 pub fn has_create(trade_system: TradeSystem) -> bool {
     system::of(trade_system).create.is_some()
+}
+
+/// Whether its calls are signed with a key of the app's own.
+pub fn is_signed(trade_system: TradeSystem) -> bool {
+    system::of(trade_system).credentials == Credentials::Signature
 }
 
 /// The JSON of a create, as the settle's trade system wants it. It is stored, and sent as the same

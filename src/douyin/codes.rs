@@ -11,6 +11,7 @@ pub(super) mod kinds;
 mod named;
 mod platform;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub use named::named_fields;
@@ -77,8 +78,9 @@ pub enum About {
     Douyin,
 }
 
-/// The numbers that a trade system does not share with the others.
-fn own(trade_system: TradeSystem) -> &'static [Row] {
+/// The numbers that a trade system does not share with the platform: tables, of which the last one
+/// that lists a number decides about it.
+fn own(trade_system: TradeSystem) -> &'static [&'static [Row]] {
     system::of(trade_system).codes
 }
 
@@ -100,16 +102,17 @@ pub fn table() -> Vec<(&'static Row, Vec<TradeSystem>)> {
 
 /// Every number that a call of a trade system may be answered with, sorted.
 pub fn rows(trade_system: TradeSystem) -> Vec<&'static Row> {
-    let mut rows: Vec<_> = own(trade_system).iter().chain(platform::TABLE).collect();
-    rows.sort_by_key(|row| row.err_no);
-    rows
+    let tables = [platform::TABLE].into_iter().chain(own(trade_system).iter().copied());
+    let numbers = tables.flatten().map(|row| row.err_no).collect::<BTreeSet<_>>();
+    numbers.into_iter().filter_map(|err_no| row(Some(trade_system), err_no)).collect()
 }
 
 /// The row of a number that answers a call of this trade system, or a call of the platform's own;
 /// `None` if no document lists it.
 pub fn row(trade_system: Option<TradeSystem>, err_no: i32) -> Option<&'static Row> {
-    let tables = [trade_system.map_or(&[][..], own), platform::TABLE];
-    tables.into_iter().find_map(|table| {
+    let tables =
+        [platform::TABLE].into_iter().chain(trade_system.map_or(&[][..], own).iter().copied());
+    tables.rev().find_map(|table| {
         let found = table.binary_search_by_key(&err_no, |row| row.err_no).ok()?;
         table.get(found)
     })
@@ -136,7 +139,8 @@ pub fn row_of(reason: Reason, said: Option<&DouyinError>) -> Option<&'static Row
 }
 
 fn rows_for_reason(reason: Reason) -> impl Iterator<Item = &'static Row> {
-    let tables = [platform::TABLE].into_iter().chain(TradeSystem::ALL.map(own));
+    let own = TradeSystem::ALL.into_iter().flat_map(|system| own(system).iter().copied());
+    let tables = [platform::TABLE].into_iter().chain(own);
     tables.flatten().chain([other()]).filter(move |row| row.reason == reason)
 }
 
@@ -188,7 +192,8 @@ mod tests {
 
     #[test]
     fn numbers_are_sorted_and_unique() {
-        let tables = TradeSystem::ALL.map(own).into_iter().chain([platform::TABLE]);
+        let own = TradeSystem::ALL.into_iter().flat_map(|system| own(system).iter().copied());
+        let tables = own.chain([platform::TABLE]);
         for table in tables {
             assert!(table.windows(2).all(|pair| pair[0].err_no < pair[1].err_no));
         }
@@ -207,6 +212,17 @@ mod tests {
         assert!(platform::TABLE.iter().all(|each| row(None, each.err_no) == Some(each)));
         assert_eq!(row(None, 23112), None);
         assert_eq!(decisive(None, 2191009, Some(23112)), None);
+    }
+
+    /// What is wrong with the credentials proves nothing about the order.
+    #[test]
+    fn a_rejected_signature_refuses_nothing_where_calls_are_signed() {
+        for system in TradeSystem::ALL {
+            let row = row(Some(system), 11004).unwrap();
+            let is_signed = system == TradeSystem::Industry;
+            let handling = if is_signed { Handling::Reauthenticate } else { Handling::Refused };
+            assert_eq!(row.handling, handling, "{system:?}");
+        }
     }
 
     #[test]

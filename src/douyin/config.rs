@@ -9,7 +9,9 @@ use super::way::Way;
 pub struct ClientConfig {
     /// Scheme and host of Douyin's platform, perhaps with a path in front of Douyin's own paths.
     pub base_url: String,
-    /// How that is reached. Default: directly.
+    /// The same of the host on which calls are signed.
+    pub developer_base_url: String,
+    /// How both are reached. Default: directly.
     pub way: Way,
     /// The time to connect, a proxy's tunnel and TLS included. Default 2 s.
     pub connect_timeout: Duration,
@@ -23,7 +25,7 @@ pub struct ClientConfig {
     /// How long an unused connection is kept. Shorter than most servers keep it, because a request
     /// that meets the server's close has an unknown outcome. Default 20 s.
     pub idle_timeout: Duration,
-    /// The most unused connections that are kept. Default 768.
+    /// The most unused connections that are kept to each host. Default 768.
     pub idle_connections_max: usize,
     /// How long before its end a token is replaced. Default 4 min: Douyin keeps the token before
     /// the newest one alive for 5 min, so calls that still use the old one succeed.
@@ -36,12 +38,15 @@ pub struct ClientConfig {
     pub pause_min: Duration,
     /// The longest pause of an app. Default 10 min.
     pub pause_max: Duration,
+    /// Of the nonces of signed requests. No two processes have the same.
+    pub seed: u64,
 }
 
 impl Default for ClientConfig {
     fn default() -> Self {
         Self {
             base_url: "https://open.douyin.com".to_owned(),
+            developer_base_url: "https://developer.toutiao.com".to_owned(),
             way: Way::default(),
             connect_timeout: Duration::from_secs(2),
             attempt_timeout: Duration::from_secs(5),
@@ -53,6 +58,7 @@ impl Default for ClientConfig {
             refetch_gap: Duration::from_secs(60),
             pause_min: Duration::from_secs(1),
             pause_max: Duration::from_secs(600),
+            seed: 0,
         }
     }
 }

@@ -9,12 +9,14 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::pause::Pause;
-use super::transport::{Call, Deadline, Reply, SendError, Transport};
+use super::transport::{Call, Deadline, Reply, SendError, Site, Transport};
 use super::wire::{self, Answer};
 use crate::settle::{DouyinError, Failure, Reason};
 use crate::trace;
 
-const ACCESS_TOKEN: HeaderName = HeaderName::from_static("access-token");
+/// The headers by which a request shows which app it is of.
+pub(super) const ACCESS_TOKEN: HeaderName = HeaderName::from_static("access-token");
+pub(super) const BYTE_AUTHORIZATION: HeaderName = HeaderName::from_static("byte-authorization");
 /// Exactly this text: one client notes that Douyin takes no charset behind it.
 const APPLICATION_JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -53,21 +55,22 @@ pub(super) enum Effect {
 impl Exchange {
     pub(super) async fn post(
         &self,
-        path: &'static str,
-        token: Option<&SecretString>,
+        (site, path): (Site, &'static str),
+        credentials: Option<(HeaderName, &SecretString)>,
         body: Bytes,
         deadline: &Deadline,
     ) -> Result<Heard, Failed> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, APPLICATION_JSON);
-        if let Some(token) = token {
-            let value = HeaderValue::from_str(token.expose_secret());
+        if let Some((name, value)) = credentials {
+            let value = HeaderValue::from_str(value.expose_secret());
             let mut value = value.map_err(|_| {
                 let failure = Failure::own(Reason::UpstreamBadAnswer);
-                Failed::not_sent(failure, "the access token cannot be a header")
+                let cause = "the access token, or the app's id in a signature, cannot be a header";
+                Failed::not_sent(failure, cause)
             })?;
             value.set_sensitive(true);
-            headers.insert(ACCESS_TOKEN, value);
+            headers.insert(name, value);
         }
         // Parsed, so it fits into a header.
         let trace = trace::current().and_then(|it| HeaderValue::from_str(it.as_str()).ok());
@@ -75,7 +78,7 @@ impl Exchange {
             headers.insert(trace::HEADER, trace);
         }
         let timeout = self.attempt_timeout.min(deadline.left());
-        let call = Call { path, headers, body, timeout, deadline: deadline.clone() };
+        let call = Call { site, path, headers, body, timeout, deadline: deadline.clone() };
         let answered = self.transport.send(call).await;
         let mut answered = answered.map_err(|error| failed(&error))?;
         let heard = heard(&answered.reply);

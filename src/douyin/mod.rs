@@ -12,7 +12,7 @@
 //! Callbacks take another way: `callback` ──► `signature`, then `wire`.
 //!
 //! All this is common to Douyin's platform. What is special to a trade system is in a module of its
-//! own (`trade_basic` for the general one, `self_operated`, `agency`), which `system` has as one
+//! own (`trade_basic` for the general one, `self_operated`, `industry`, `agency`), which `system` has as one
 //! value; what several systems share is in `family`.
 //!
 //! Read in this order: [`client`] (what a call is), `outcome` (what its outcome means), [`codes`]
@@ -31,10 +31,13 @@ pub mod codes;
 mod config;
 mod exchange;
 mod family;
+mod industry;
+mod key_text;
 mod outcome;
 mod pause;
 mod self_operated;
 pub(crate) mod signature;
+mod signing;
 mod system;
 #[cfg(test)]
 mod tests;
@@ -44,13 +47,14 @@ pub mod transport;
 pub mod way;
 pub(crate) mod wire;
 
-pub use client::{Client, create_body, has_create};
+pub use client::{Client, create_body, has_create, is_signed};
 pub use config::{BuildError, ClientConfig};
 pub use family::settle_params_text;
 pub use outcome::{CreateAnswer, QueryAnswer, QueryFailure};
 pub use pause::Pause;
 pub use signature::{PlatformKeys, Signed};
+pub use signing::{BadPrivateKey, SigningKey};
 pub use token::Access;
-pub use transport::{Call, HttpTransport, Reply, SendError, Transport};
+pub use transport::{Call, HttpTransport, Reply, SendError, Site, Transport};
 pub use way::Way;
 pub use wire::{INFORMING_FIELDS, QueryBy};

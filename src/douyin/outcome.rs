@@ -54,15 +54,15 @@ pub(super) struct Said {
     err_no: i32,
     /// `None` for success, and for a number that the table does not list.
     row: Option<&'static Row>,
-    /// The token of the request.
-    pub(super) token: SecretString,
+    /// The token or the signature of the request.
+    pub(super) sent: SecretString,
 }
 
 impl Said {
     pub(super) fn new(
         heard: Heard,
         trade_system: TradeSystem,
-        token: SecretString,
+        sent: SecretString,
     ) -> Result<Self, Failed> {
         let (err_no, row) = (heard.err_no()?, heard.answer.row(Some(trade_system)));
         // 23111 may name the settle that exists. Any other error together with a settle's id
@@ -71,7 +71,7 @@ impl Said {
         if err_no != 0 && !exists && heard.answer.names_a_settle {
             return Err(heard.unusable(Unreadable("an error together with a settle")));
         }
-        Ok(Self { heard, trade_system, err_no, row, token })
+        Ok(Self { heard, trade_system, err_no, row, sent })
     }
 
     /// The error table does not list the number.
@@ -92,16 +92,16 @@ impl Said {
     }
 
     pub(super) fn failure(&self) -> Failure {
-        self.heard.failure(self.row.map_or(Reason::DouyinError, |row| row.reason), &self.token)
+        self.heard.failure(self.row.map_or(Reason::DouyinError, |row| row.reason), &self.sent)
     }
 
-    /// Turns this answer into a call without effect, because the token was turned away.
-    pub(super) fn turned_away(self) -> Failed {
+    /// Turns this answer into a call without effect, because the credentials were turned away.
+    pub(super) fn turned_away(self, cause: &str) -> Failed {
         Failed {
             effect: Effect::None,
             failure: Box::new(self.failure()),
             log_id: self.heard.log_id,
-            cause: "the token that replaced a rejected one is rejected, too".to_owned(),
+            cause: cause.to_owned(),
         }
     }
 }
@@ -129,7 +129,7 @@ pub(super) fn created(called: Result<Said, Failed>) -> CreateAnswer {
         match ids {
             Some(ids) => (Learned::Accepted(ids), Answers::OneSend),
             None => {
-                let nameless = said.heard.failure(Reason::AcceptedWithoutId, &said.token);
+                let nameless = said.heard.failure(Reason::AcceptedWithoutId, &said.sent);
                 (Learned::Exists(nameless), Answers::Nothing)
             }
         }

@@ -2,12 +2,14 @@
 //! What went wrong stands in two numbers, of which the second one decides (6.1, `codes::decisive`).
 
 use super::family::{self, PassedThrough, Spelling};
-use super::system::{Callbacks, Create, System};
+use super::system::{Callbacks, Create, Credentials, Site, System};
 
 const SPELLING: Spelling = Spelling { app_id: false, passed_through: PassedThrough::CpExtra };
 
 /// The pages print the paths without a slash at the end.
 pub(super) static SYSTEM: System = System {
+    site: Site::Open,
+    credentials: Credentials::Token,
     create: Some(Create {
         path: "/api/apps/trade/v2/settle/create_settle",
         body: |key, content, ext, notify_url| {
@@ -20,5 +22,5 @@ pub(super) static SYSTEM: System = System {
     reports: family::reports,
     report: family::report,
     callbacks: Some(Callbacks::Version2),
-    codes: family::codes::TABLE,
+    codes: &[family::codes::TABLE],
 };

@@ -7,13 +7,16 @@
 use serde_json::Value;
 
 use super::codes::Row;
+pub(super) use super::transport::Site;
 use super::wire::values::Fields;
 use super::wire::{QueryBy, Unreadable};
-use super::{agency, self_operated, trade_basic};
+use super::{agency, industry, self_operated, trade_basic};
 use crate::settle::{AcceptedIds, AppId, Content, Key, NotifyUrl, Report, TradeSystem};
 
 /// A trade system at Douyin.
 pub(super) struct System {
+    pub(super) site: Site,
+    pub(super) credentials: Credentials,
     /// `None`: Douyin settles its orders by itself, and has no call for that.
     pub(super) create: Option<Create>,
     pub(super) query_path: &'static str,
@@ -24,8 +27,18 @@ pub(super) struct System {
     pub(super) report: fn(&Fields) -> Result<Report, Unreadable>,
     /// `None`: it has none.
     pub(super) callbacks: Option<Callbacks>,
-    /// The numbers that it does not share with the platform, sorted.
-    pub(super) codes: &'static [Row],
+    /// Tables of the numbers that it does not share with the platform, each sorted. One that several
+    /// list, the platform's included, is as the last of these has it.
+    pub(super) codes: &'static [&'static [Row]],
+}
+
+/// How its calls show which app they are of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Credentials {
+    /// By an access token.
+    Token,
+    /// By a signature of the app's own key.
+    Signature,
 }
 
 /// The call that makes a settle.
@@ -49,6 +62,7 @@ pub(super) fn of(trade_system: TradeSystem) -> &'static System {
     match trade_system {
         TradeSystem::General => &trade_basic::SYSTEM,
         TradeSystem::SelfOperated => &self_operated::SYSTEM,
+        TradeSystem::Industry => &industry::SYSTEM,
         TradeSystem::Agency => &agency::SYSTEM,
     }
 }

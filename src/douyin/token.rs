@@ -14,7 +14,7 @@ mod turn;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::MutexGuard;
@@ -25,7 +25,8 @@ use super::config::ClientConfig;
 use super::exchange::{Effect, Exchange, Failed};
 use super::outcome::Called;
 use super::pause::{Pause, Pauses};
-use super::transport::Deadline;
+use super::signing::SigningKey;
+use super::transport::{Deadline, Site};
 use super::wire::{self, Unreadable};
 use crate::clock::{Clock, Uptime, duration_ms};
 use crate::log_limit::limited;
@@ -41,6 +42,8 @@ pub struct Access {
     pub(super) app_id: AppId,
     /// The one of the configuration that was read last.
     client_secret: ArcSwap<SecretString>,
+    /// The one of the configuration that was read last; `None`: no system of the app needs one.
+    signing_key: ArcSwapOption<SigningKey>,
     pub(super) pauses: Pauses,
     /// The token in use. Never locked across an await.
     held: Mutex<Option<Held>>,
@@ -112,7 +115,8 @@ impl Access {
         let pauses = Pauses::new(app_id.clone(), clock, config);
         let client_secret = ArcSwap::from_pointee(client_secret);
         let (held, turn) = (Mutex::default(), tokio::sync::Mutex::default());
-        Self { app_id, client_secret, pauses, held, turn }
+        let signing_key = ArcSwapOption::empty();
+        Self { app_id, client_secret, signing_key, pauses, held, turn }
     }
 
     /// Why and until when the app is not called: Douyin limits it, rejects its credentials, or
@@ -133,6 +137,15 @@ impl Access {
             self.client_secret.store(Arc::new(client_secret.clone()));
             self.pauses.end_unless_throttled();
         }
+    }
+
+    /// From now on requests are signed with this key.
+    pub fn sign_with(&self, key: Option<&SigningKey>) {
+        self.signing_key.store(key.cloned().map(Arc::new));
+    }
+
+    pub(super) fn signing_key(&self) -> Option<Arc<SigningKey>> {
+        self.signing_key.load_full()
     }
 
     fn held(&self) -> Option<Held> {
@@ -398,7 +411,8 @@ impl Tokens {
         let client_secret = access.client_secret.load_full();
         let body = wire::token_body(&access.app_id, &client_secret);
         let body = Bytes::copy_from_slice(body.expose_secret().as_bytes());
-        let heard = self.exchange.post(TOKEN_PATH, None, body, deadline).await?;
+        let to = (Site::Open, TOKEN_PATH);
+        let heard = self.exchange.post(to, None, body, deadline).await?;
         tracing::Span::current().record("log_id", heard.log_id.as_deref());
         match heard.answer.err_no {
             None | Some(0) => {

@@ -1,7 +1,7 @@
 //! The general trading system (通用交易系统, `trade_basic/v1`).
 
 use super::family::{self, PassedThrough, Spelling};
-use super::system::{Callbacks, Create, System};
+use super::system::{Callbacks, Create, Credentials, Site, System};
 
 const SPELLING: Spelling = Spelling {
     // Not on the page, but the official SDK requires it and three SDKs of four send it.
@@ -12,6 +12,8 @@ const SPELLING: Spelling = Spelling {
 /// The paths have the slash at the end: every known client sends it, and a redirect would lose the
 /// POST (settle_create, 1.9).
 pub(super) static SYSTEM: System = System {
+    site: Site::Open,
+    credentials: Credentials::Token,
     create: Some(Create {
         path: "/api/trade_basic/v1/developer/settle_create/",
         body: |key, content, ext, notify_url| {
@@ -24,5 +26,5 @@ pub(super) static SYSTEM: System = System {
     reports: family::reports,
     report: family::report,
     callbacks: Some(Callbacks::Version3),
-    codes: family::codes::TABLE,
+    codes: &[family::codes::TABLE],
 };

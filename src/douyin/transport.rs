@@ -38,12 +38,22 @@ pub enum Transport {
     InProcess(Arc<dyn Fn(Call) -> BoxFuture<Result<Reply, SendError>> + Send + Sync>),
 }
 
+/// One of Douyin's two hosts for its platform.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Site {
+    /// `open.douyin.com`.
+    Open,
+    /// `developer.toutiao.com`, where calls are signed.
+    Developer,
+}
+
 /// One POST.
 #[derive(Clone)]
 pub struct Call {
+    pub site: Site,
     /// Begins with a slash.
     pub path: &'static str,
-    /// Complete; the access token in it is marked as sensitive.
+    /// Complete; the access token or the signature in it is marked as sensitive.
     pub headers: HeaderMap,
     /// May hold the client secret.
     pub body: Bytes,
@@ -67,7 +77,7 @@ pub struct Reply {
 pub(super) struct Answered {
     pub(super) reply: Reply,
     /// `None` within the process.
-    line: Option<(HttpTransport, Line)>,
+    line: Option<(HttpTransport, Site, Line)>,
 }
 
 /// Why there is no answer. The texts are for operators and hold nothing secret.
@@ -111,7 +121,9 @@ impl Transport {
     /// Nothing changes within the process.
     pub(super) fn go_by(&self, way: &Way) -> Result<(), BuildError> {
         match self {
-            Transport::Http(HttpTransport(http)) => http.pool.go_by(way),
+            Transport::Http(HttpTransport(http)) => [Site::Open, Site::Developer]
+                .into_iter()
+                .try_for_each(|site| http.host(site).pool.go_by(way)),
             Transport::InProcess(_) => Ok(()),
         }
     }
@@ -122,8 +134,9 @@ impl Transport {
         }
         match self {
             Transport::Http(http) => {
+                let site = call.site;
                 let (reply, line) = http.send(call).await?;
-                Ok(Answered { reply, line: Some((http.clone(), line)) })
+                Ok(Answered { reply, line: Some((http.clone(), site, line)) })
             }
             Transport::InProcess(answer) => {
                 let reply = tokio::time::timeout(call.timeout, answer(call)).await;
@@ -138,7 +151,7 @@ impl Answered {
     /// wrongly would be dangerous, the connection is watched for a moment longer: the true answer
     /// would follow.
     pub(super) async fn nothing_follows(&mut self) -> Result<(), SendError> {
-        if let Some((_, line)) = &mut self.line
+        if let Some((.., line)) = &mut self.line
             && line.is_kept()
             && !line.is_silent_for(QUIET).await
         {
@@ -149,8 +162,8 @@ impl Answered {
 
     /// The answer is believed: its connection may get another request.
     pub(super) async fn keep_line(self) {
-        if let Some((HttpTransport(http), line)) = self.line {
-            http.pool.put(line).await;
+        if let Some((HttpTransport(http), site, line)) = self.line {
+            http.host(site).pool.put(line).await;
         }
     }
 }
@@ -162,24 +175,47 @@ impl Answered {
 pub struct HttpTransport(Arc<Http>);
 
 struct Http {
+    open: Host,
+    developer: Host,
+    answer_bytes_max: usize,
+}
+
+/// One of the hosts, with the connections to it.
+struct Host {
     pool: Pool,
-    /// The host of every request, perhaps with a port.
-    host: HeaderValue,
+    /// Its name in every request, perhaps with a port.
+    name: HeaderValue,
     /// The path in front of Douyin's own paths, without a slash at the end.
     path: String,
-    answer_bytes_max: usize,
+}
+
+impl Http {
+    fn host(&self, site: Site) -> &Host {
+        match site {
+            Site::Open => &self.open,
+            Site::Developer => &self.developer,
+        }
+    }
+}
+
+impl Host {
+    fn new(address: &str, config: &ClientConfig) -> Result<Self, BuildError> {
+        let url = base_url(address)?;
+        let wrong = || BuildError::BaseUrl { base_url: address.to_owned() };
+        let name = HeaderValue::try_from(authority(&url)).map_err(|_| wrong())?;
+        let path = url.path().trim_end_matches('/').to_owned();
+        let connector = Connector::new(url, config.way.clone(), config.connect_timeout)?;
+        let pool = Pool::new(connector, config.idle_timeout, config.idle_connections_max);
+        Ok(Self { pool, name, path })
+    }
 }
 
 impl HttpTransport {
     pub fn new(config: &ClientConfig) -> Result<Self, BuildError> {
-        let url = base_url(&config.base_url)?;
-        let wrong = || BuildError::BaseUrl { base_url: config.base_url.clone() };
-        let host = HeaderValue::try_from(authority(&url)).map_err(|_| wrong())?;
-        let path = url.path().trim_end_matches('/').to_owned();
-        let connector = Connector::new(url, config.way.clone(), config.connect_timeout)?;
-        let pool = Pool::new(connector, config.idle_timeout, config.idle_connections_max);
+        let open = Host::new(&config.base_url, config)?;
+        let developer = Host::new(&config.developer_base_url, config)?;
         let answer_bytes_max = config.answer_bytes_max;
-        Ok(Self(Arc::new(Http { pool, host, path, answer_bytes_max })))
+        Ok(Self(Arc::new(Http { open, developer, answer_bytes_max })))
     }
 
     /// `NotSent` rests on the gate around the body. Until hyper takes the body out of it, at most a
@@ -192,15 +228,16 @@ impl HttpTransport {
     /// Another connection does.
     async fn send(&self, call: Call) -> Result<(Reply, Line), SendError> {
         let until = Instant::now() + call.timeout;
+        let host = self.0.host(call.site);
         loop {
-            let connected = timeout_at(until, self.0.pool.take()).await;
+            let connected = timeout_at(until, host.pool.take()).await;
             let connected = connected.unwrap_or_else(|_| Err("no connection in time".to_owned()));
             let mut line = connected.map_err(|cause| match call.deadline.passed() {
                 true => SendError::TooLate,
                 false => SendError::NotSent(cause),
             })?;
             let gate = Arc::new(Gate::new(call.deadline.clone(), line.probe()));
-            let request = self.request(&call, GatedBody::new(call.body.clone(), gate.clone()));
+            let request = host.request(&call, GatedBody::new(call.body.clone(), gate.clone()));
             let answer = line.exchange(request, self.0.answer_bytes_max);
             let answer = timeout_at(until, answer).await.unwrap_or(Err(SendError::Timeout));
             let sent = gate.close();
@@ -224,15 +261,17 @@ impl HttpTransport {
             });
         }
     }
+}
 
+impl Host {
     fn request(&self, call: &Call, body: GatedBody) -> Request<GatedBody> {
         let mut request = Request::new(body);
         *request.method_mut() = Method::POST;
-        let path = format!("{}{}", self.0.path, call.path);
+        let path = format!("{}{}", self.path, call.path);
         *request.uri_mut() = path.parse().expect("the paths of both are sound");
         *request.headers_mut() = call.headers.clone();
         let headers = request.headers_mut();
-        headers.insert(header::HOST, self.0.host.clone());
+        headers.insert(header::HOST, self.name.clone());
         headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(GZIP));
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
@@ -285,6 +324,7 @@ fn causes(error: &dyn std::error::Error) -> String {
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call")
+            .field("site", &self.site)
             .field("path", &self.path)
             .field("body_bytes", &self.body.len())
             .field("timeout", &self.timeout)

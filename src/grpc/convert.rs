@@ -153,11 +153,7 @@ pub(super) fn app_id(
 }
 
 pub(super) fn trade_system(bad: &mut Violations, value: i32) -> Option<TradeSystem> {
-    match bad.enumeration("trade_system", value)? {
-        v1::TradeSystem::Unspecified | v1::TradeSystem::General => Some(TradeSystem::General),
-        v1::TradeSystem::SelfOperated => Some(TradeSystem::SelfOperated),
-        v1::TradeSystem::Agency => Some(TradeSystem::Agency),
-    }
+    bad.enumeration("trade_system", value).map(enums::asked)
 }
 
 fn return_when(bad: &mut Violations, value: i32) -> Option<ReturnWhen> {

@@ -28,6 +28,17 @@ pub(crate) fn trade_system(trade_system: TradeSystem) -> v1::TradeSystem {
     match trade_system {
         TradeSystem::General => v1::TradeSystem::General,
         TradeSystem::SelfOperated => v1::TradeSystem::SelfOperated,
+        TradeSystem::Industry => v1::TradeSystem::Industry,
         TradeSystem::Agency => v1::TradeSystem::Agency,
+    }
+}
+
+/// The system that a request means.
+pub(crate) fn asked(trade_system: v1::TradeSystem) -> TradeSystem {
+    match trade_system {
+        v1::TradeSystem::Unspecified | v1::TradeSystem::General => TradeSystem::General,
+        v1::TradeSystem::SelfOperated => TradeSystem::SelfOperated,
+        v1::TradeSystem::Industry => TradeSystem::Industry,
+        v1::TradeSystem::Agency => TradeSystem::Agency,
     }
 }

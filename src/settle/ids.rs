@@ -136,18 +136,21 @@ pub enum TradeSystem {
     General,
     /// 生活服务交易系统 (账号融合版), `apps/trade/v2`.
     SelfOperated,
+    /// 行业交易系统, `apps/trade/v2` of the developer host.
+    Industry,
     /// 全融合版 or 金融融合版, where Douyin settles by itself: its settles can be read only.
     Agency,
 }
 
 impl TradeSystem {
-    pub const ALL: [Self; 3] = [Self::General, Self::SelfOperated, Self::Agency];
+    pub const ALL: [Self; 4] = [Self::General, Self::SelfOperated, Self::Industry, Self::Agency];
 
     /// Its name in the configuration, in logs, metrics and errors.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::General => "general",
             Self::SelfOperated => "self_operated",
+            Self::Industry => "industry",
             Self::Agency => "agency",
         }
     }
@@ -190,7 +193,7 @@ impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.trade_system {
             TradeSystem::General => write!(f, "{}/{}", self.app_id, self.out_settle_no),
-            TradeSystem::SelfOperated | TradeSystem::Agency => {
+            TradeSystem::SelfOperated | TradeSystem::Industry | TradeSystem::Agency => {
                 let trade_system = self.trade_system.as_str();
                 write!(f, "{}/{trade_system}/{}", self.app_id, self.out_settle_no)
             }

@@ -43,6 +43,7 @@ pub(super) enum OriginKind {
 words!(TradeSystem {
     General = "GENERAL",
     SelfOperated = "SELF_OPERATED",
+    Industry = "INDUSTRY",
     Agency = "AGENCY",
 });
 words!(OriginKind { Gateway = "GATEWAY", Platform = "PLATFORM", });

@@ -13,13 +13,13 @@ use settlement_gateway::apps::{AppConfig, Budget};
 use settlement_gateway::callers::Callers;
 use settlement_gateway::clock::{Clock, Timestamp, duration_ms};
 use settlement_gateway::config::Config;
-use settlement_gateway::douyin::PlatformKeys;
+use settlement_gateway::douyin::{PlatformKeys, SigningKey};
 use settlement_gateway::proto::v1;
 use settlement_gateway::proto::v1::operator_service_client::OperatorServiceClient;
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
 use settlement_gateway::proto::v1::watch_settle_response::Event;
 use settlement_gateway::server::{Addrs, Server, Stopped};
-use settlement_gateway::settle::AppId;
+use settlement_gateway::settle::{AppId, TradeSystem};
 use settlement_gateway::store::Missing;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -72,7 +72,8 @@ pub fn config(sim_url: String, sqlite_path: PathBuf) -> Config {
     config.callback.addr = free;
     config.sqlite.path = sqlite_path;
     config.sqlite.missing = Missing::Create;
-    config.douyin.base_url = sim_url;
+    config.douyin.base_url.clone_from(&sim_url);
+    config.douyin.developer_base_url = sim_url;
     config.douyin.connect_timeout = Duration::from_millis(500);
     config.douyin.attempt_timeout = Duration::from_millis(700);
     config.douyin.call_timeout = Duration::from_millis(1_500);
@@ -97,6 +98,14 @@ pub fn config(sim_url: String, sqlite_path: PathBuf) -> Config {
 /// An app with only what it needs.
 pub fn app(app_id: &str, secret: &str) -> AppConfig {
     AppConfig::new(AppId::parse(app_id).unwrap(), SecretString::from(secret))
+}
+
+/// Lets the app of the tests settle in every trade system, with the key that the simulator knows.
+pub fn in_every_system(config: &mut Config) {
+    let key = douyin_sim::SANDBOX_APP_PRIVATE_KEY_PEM.to_owned();
+    let app = &mut config.apps[0];
+    app.trade_systems = TradeSystem::ALL.to_vec();
+    app.signing_key = Some(SigningKey::parse(&key.into(), "1").unwrap());
 }
 
 /// Waits for Douyin's answers longer than any of them takes, however busy the machine is.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use douyin_sim::{CallbackScript, OrderSetup, Script, Status};
+use douyin_sim::{CallbackScript, OrderSetup, SANDBOX_APP_PRIVATE_KEY_PEM, Script, Status};
 use settlement_gateway::proto::v1;
 use settlement_gateway::proto::v1::operator_service_client::OperatorServiceClient;
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
@@ -45,6 +45,8 @@ async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount()
     listener.present(first);
     let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let (client_ca, credentials) = (file("client-ca.pem"), file("proxy-credentials"));
+    let signing_key = file("app-private-key.pem");
+    write(&signing_key, SANDBOX_APP_PRIVATE_KEY_PEM);
     write(&client_ca, &clients.pem());
     write(&credentials, PROXY);
     let setting = Setting {
@@ -60,6 +62,10 @@ async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount()
             audited(audit.to_str().unwrap()),
             block("operator", OPERATOR)
         ),
+        more: format!(
+            "systems = [\"general\", \"industry\"]\nprivate_key_file = {signing_key:?}\n\
+             key_version = \"1\"\n"
+        ),
         platform_keys: Some(keys),
         stdout,
         stderr: Outlet::Read,
@@ -69,7 +75,7 @@ async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount()
     sim.set_callback_url(APP_ID, Some(&gateway.callback_url()));
     sim.script_callback("s-1", vec![CallbackScript::Twice]);
     sim.script("s-7", vec![Script::Refuse(23000); 99]);
-    for order in ["sim-hold-1", "sim-lost-1", "doubtful"] {
+    for order in ["sim-hold-1", "sim-lost-1", "doubtful", "o-8"] {
         let rich = OrderSetup { total_fen: 2 * AMOUNT_FEN, ..OrderSetup::default() };
         sim.set_order(APP_ID, order, rich);
     }
@@ -98,6 +104,10 @@ async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount()
         let call = client.create_settle(bearing(create(number, order), token));
         created.push(within("CreateSettle", call).await.map(tonic::Response::into_inner));
     }
+    let trade_system = v1::TradeSystem::Industry.into();
+    let signed = v1::CreateSettleRequest { trade_system, ..create("s-8", "o-8") };
+    let signed = client.create_settle(bearing(signed, SHOP));
+    within("CreateSettle", signed).await.unwrap();
     let settle = created[0].as_ref().unwrap().settle.clone().unwrap();
     let failed = |at: usize| created[at].as_ref().unwrap_err().message().to_owned();
     assert!(failed(6).contains(&AMOUNT_FEN.to_string()), "{}", failed(6));
@@ -188,6 +198,8 @@ async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount()
     }
     secrets.extend([AMOUNT_FEN.to_string().into(), "73_519_846".into()]);
     secrets.extend(tokens.into_iter().map(String::into_bytes));
+    let lines = SANDBOX_APP_PRIVATE_KEY_PEM.lines().filter(|line| !line.starts_with("--"));
+    secrets.extend(lines.map(Vec::from));
     for issued in own.iter().chain([&shown]) {
         secrets.extend(parts_of_key(&issued.key));
     }

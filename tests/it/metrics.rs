@@ -38,7 +38,7 @@ async fn every_row_of_the_table_is_shown_and_what_happens_is_counted() {
     }
     let of_create = "settlement_calls_total{rpc=\"CreateSettle\"";
     let method = "rpc_method=\"douyin.settlement.v1.SettlementService/CreateSettle\"";
-    let to_douyin = format!("settlement_douyin_calls_total{{app_id=\"{APP_ID}\"");
+    let to_douyin = format!("settlement_douyin_calls_total{{app_id=\"{APP_ID}\",trade_system=");
     let settles = format!("{{app_id=\"{APP_ID}\",state=\"SUCCEEDED\"}}");
     for (series, value) in [
         (format!("{of_create},code=\"OK\",reason=\"\",outcome=\"\"}}"), 1.0),
@@ -51,10 +51,19 @@ async fn every_row_of_the_table_is_shown_and_what_happens_is_counted() {
         ),
         (format!("rpc_server_call_duration_seconds_count{{{method},rpc_status_code=\"OK\"}}"), 1.0),
         (
-            format!("{to_douyin},endpoint=\"settle_create\",outcome=\"accepted\",err_no=\"0\"}}"),
+            format!(
+                "{to_douyin}\"general\",endpoint=\"settle_create\",outcome=\"accepted\",\
+                 err_no=\"0\"}}"
+            ),
             1.0,
         ),
-        (format!("{to_douyin},endpoint=\"client_token\",outcome=\"fetched\",err_no=\"0\"}}"), 1.0),
+        (
+            format!(
+                "{to_douyin}\"platform\",endpoint=\"client_token\",outcome=\"fetched\",\
+                 err_no=\"0\"}}"
+            ),
+            1.0,
+        ),
         ("settlement_watches_ended_total{ending=\"FINAL\"}".to_owned(), 1.0),
         ("settlement_watches_ended_total{ending=\"SETTLE_NOT_FOUND\"}".to_owned(), 1.0),
         (format!("settlement_settle_duration_seconds_count{settles}"), 1.0),

@@ -392,7 +392,7 @@ fn configuration(sim: &Simulator, dir: &Path, setting: &Setting) -> PathBuf {
          callback_addr = \"127.0.0.1:0\"\n\
          drain_delay_ms = {}\n{}\
          [store]\nsqlite_path = \"{}\"\n\
-         [douyin]\nbase_url = \"{}\"\nrefetch_gap_ms = 100\n{}\
+         [douyin]\nbase_url = \"{}\"\ndeveloper_base_url = \"{}\"\nrefetch_gap_ms = 100\n{}\
          [settle]\n{grace}poll_first_ms = 50\npoll_cap_ms = 300\n\
          poll_watched_cap_ms = 100\n\
          [[apps]]\napp_id = \"{APP_ID}\"\nclient_secret_env = \"TEST_SECRET\"\n{}",
@@ -400,6 +400,7 @@ fn configuration(sim: &Simulator, dir: &Path, setting: &Setting) -> PathBuf {
         setting.server,
         setting.database(dir).display(),
         base_url,
+        sim.url(),
         setting.douyin,
         setting.more,
     );

@@ -1,7 +1,7 @@
-//! Several trade systems under one contract: a number is one settle's in all of them, whatever the
-//! configuration becomes.
+//! Several trade systems under one contract: what a caller does in one it does in each, and a number
+//! is one settle's in all of them, whatever the configuration becomes.
 
-use douyin_sim::SimApp;
+use douyin_sim::{AppKey, PlatformKey, Script, SimApp, StrangerSettle, System};
 use settlement_gateway::config::Config;
 use settlement_gateway::grpc::rpc::Rpc;
 use settlement_gateway::proto::v1::{self, CreateSettleRequest, SettleState};
@@ -9,12 +9,203 @@ use settlement_gateway::settle::{AppId, TradeSystem};
 use tonic::{Code, Status};
 
 use crate::harness::{
-    APP_ID, Gateway, app, assert_create_error, create_on, create_request, number, simulator,
-    simulator_with,
+    APP_ID, Gateway, app, assert_create_error, create_on, create_request, in_every_system, number,
+    simulator, simulator_with, within,
 };
 use crate::told::told_status;
 
 const OTHER: &str = "ttother";
+
+/// Those in which callers settle, as the contract and as the simulator name them.
+const WITH_CREATES: [(v1::TradeSystem, System); 3] = [
+    (v1::TradeSystem::General, System::General),
+    (v1::TradeSystem::SelfOperated, System::SelfOperated),
+    (v1::TradeSystem::Industry, System::Industry),
+];
+
+async fn everywhere() -> Gateway {
+    Gateway::spawn_with(simulator().await, in_every_system).await
+}
+
+fn within_system(system: v1::TradeSystem, request: CreateSettleRequest) -> CreateSettleRequest {
+    CreateSettleRequest { trade_system: system.into(), ..request }
+}
+
+/// Follows a settle of a system to its end.
+async fn end(gateway: &Gateway, system: v1::TradeSystem, out_settle_no: &str) -> v1::Settle {
+    let mut revision = 0;
+    loop {
+        let request = v1::WaitSettleRequest {
+            app_id: APP_ID.to_owned(),
+            trade_system: system.into(),
+            key: Some(v1::wait_settle_request::Key::OutSettleNo(out_settle_no.to_owned())),
+            after_revision: revision,
+        };
+        let mut client = gateway.client.clone();
+        let answer = within("WaitSettle", client.wait_settle(request)).await.unwrap();
+        let settle = answer.into_inner().settle.unwrap();
+        match settle.state() {
+            SettleState::Succeeded | SettleState::Failed | SettleState::Rejected => return settle,
+            SettleState::Unspecified | SettleState::Submitting | SettleState::Processing => {}
+        }
+        revision = settle.revision;
+    }
+}
+
+async fn query(
+    gateway: &Gateway,
+    system: v1::TradeSystem,
+    key: v1::query_settles_request::Key,
+) -> Vec<v1::Settle> {
+    let (app_id, key) = (APP_ID.to_owned(), Some(key));
+    let request = v1::QuerySettlesRequest { app_id, trade_system: system.into(), key };
+    let mut client = gateway.client.clone();
+    within("QuerySettles", client.query_settles(request)).await.unwrap().into_inner().settles
+}
+
+#[tokio::test]
+async fn a_settle_is_made_followed_and_found_in_each_system() {
+    use v1::query_settles_request::Key;
+    let gateway = everywhere().await;
+    for (system, there) in WITH_CREATES {
+        let number = number("each");
+        let made = gateway.create(within_system(system, create_request(&number))).await.unwrap();
+        assert_eq!((made.trade_system(), made.state()), (system, SettleState::Processing));
+        let ended = end(&gateway, system, &number).await;
+        assert_eq!(ended.state(), SettleState::Succeeded, "{system:?}");
+        let books = gateway.sim.books();
+        assert_eq!((books.sends(&number), books.sends_in(there, &number)), (1, 1), "{system:?}");
+        let applied = books.only(&number).unwrap();
+        assert_eq!(ended.settle_id(), applied.settle_id);
+        assert!(applied.cp_extra.starts_with("sg1:"), "{}", applied.cp_extra);
+        let (wallet, inner) = (ended.wallet_settle_id.clone(), ended.inner_settle_id.clone());
+        let id = Some(applied.wallet_settle_id.clone());
+        let shown = if system == v1::TradeSystem::General { (id, None) } else { (None, id) };
+        assert_eq!((wallet, inner), shown, "{system:?}");
+        let result = ended.result.as_ref().unwrap();
+        assert_eq!(result.settle_amount_fen, Some(applied.amount_fen));
+        assert!(result.settle_time.is_some(), "{system:?}");
+        for key in [
+            Key::OutSettleNo(number.clone()),
+            Key::SettleId(ended.settle_id().to_owned()),
+            Key::OutOrderNo(ended.out_order_no().to_owned()),
+            Key::OrderId(ended.order_id().to_owned()),
+        ] {
+            let found = query(&gateway, system, key.clone()).await;
+            let found: Vec<_> = found.iter().map(|settle| &settle.out_settle_no).collect();
+            assert_eq!(found, [&number], "{system:?} {key:?}");
+        }
+    }
+}
+
+/// In the self-operated system the number stands below that of a class, and decides.
+#[tokio::test]
+async fn a_refusal_means_the_same_in_each_system() {
+    let gateway = everywhere().await;
+    for (system, _) in WITH_CREATES {
+        for (err_no, code, reason) in [
+            (23102, Code::FailedPrecondition, "ORDER_NOT_PAID"),
+            (23112, Code::FailedPrecondition, "NO_MONEY_TO_SETTLE"),
+            (23101, Code::NotFound, "ORDER_NOT_FOUND"),
+        ] {
+            let number = number("refused");
+            let request = create_on(&number, &format!("sim-err-{err_no}-1"));
+            let request = within_system(system, request);
+            let status = gateway.create(request.clone()).await.unwrap_err();
+            let details = assert_create_error(&status, code, reason, "refused");
+            let said = details.douyin.unwrap();
+            let decided = said.sub_err_no.or(said.err_no);
+            assert_eq!(decided, Some(err_no), "{system:?}");
+            let again = gateway.create(request).await.unwrap_err();
+            assert_create_error(&again, code, reason, "refused");
+            assert_eq!(gateway.sim.books().sends(&number), 1, "{system:?}");
+        }
+    }
+}
+
+/// The repeat has the same bytes. Where calls are signed, the simulator takes no nonce twice.
+#[tokio::test]
+async fn a_lost_answer_is_found_again_in_each_system() {
+    let gateway = everywhere().await;
+    for (system, there) in WITH_CREATES {
+        let number = number("lost");
+        gateway.sim.script(&number, vec![Script::apply_then(Script::Drop)]);
+        let made = gateway.create(within_system(system, create_request(&number))).await.unwrap();
+        let books = gateway.sim.books();
+        assert_eq!(books.sends_in(there, &number), 2, "{system:?}: the repeat met 23111");
+        assert_eq!(books.only(&number).unwrap().settle_id, made.settle_id());
+        assert_eq!(end(&gateway, system, &number).await.state(), SettleState::Succeeded);
+    }
+}
+
+#[tokio::test]
+async fn a_strangers_number_is_refused_in_each_system() {
+    let gateway = everywhere().await;
+    for (system, there) in WITH_CREATES {
+        let number = number("theirs");
+        let stranger = StrangerSettle {
+            system: there,
+            out_order_no: "another-order".to_owned(),
+            cp_extra: "theirs".to_owned(),
+            ..Default::default()
+        };
+        let theirs = gateway.sim.stranger_settle(APP_ID, &number, stranger);
+        let request = within_system(system, create_request(&number));
+        let status = gateway.create(request).await.unwrap_err();
+        let code = Code::AlreadyExists;
+        let details = assert_create_error(&status, code, "OUT_SETTLE_NO_EXISTS", "refused");
+        assert_eq!(details.info.metadata["settle_id"], theirs, "{system:?}");
+    }
+}
+
+/// Douyin settles there by itself, and tells nothing of it.
+#[tokio::test]
+async fn settles_of_the_agency_system_are_found_and_followed() {
+    use v1::query_settles_request::Key;
+    let gateway = everywhere().await;
+    let agency = v1::TradeSystem::Agency;
+    let settle = StrangerSettle {
+        system: System::Agency,
+        out_order_no: "of-the-agency".to_owned(),
+        status: douyin_sim::Status::Processing,
+        ..Default::default()
+    };
+    let id = gateway.sim.platform_settle(APP_ID, settle);
+    let found = query(&gateway, agency, Key::OutOrderNo("of-the-agency".to_owned())).await;
+    let [found] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((found.settle_id(), found.trade_system()), (id.as_str(), agency));
+    assert_eq!(found.origin(), v1::SettleOrigin::Platform);
+    assert!(gateway.sim.finish(&id, douyin_sim::Status::Success));
+    let ended = end(&gateway, agency, &found.out_settle_no).await;
+    assert_eq!(ended.state(), SettleState::Succeeded);
+}
+
+/// It proves nothing about the order, and a person must act: no number is used up by it.
+#[tokio::test]
+async fn a_rejected_signature_refuses_no_settle() {
+    let gateway = everywhere().await;
+    let pem = crate::callbacks::openssl(&[
+        "genpkey",
+        "-quiet",
+        "-algorithm",
+        "RSA",
+        "-pkeyopt",
+        "rsa_keygen_bits:2048",
+    ]);
+    let another = PlatformKey::from_pem(&pem).unwrap().public_pem();
+    gateway.sim.set_app_key(APP_ID, AppKey::from_text(&another).unwrap(), "1");
+    let number = number("unsigned");
+    let request = within_system(v1::TradeSystem::Industry, create_request(&number));
+    let status = gateway.create(request.clone()).await.unwrap_err();
+    let (code, reason) = (Code::FailedPrecondition, "UPSTREAM_CREDENTIALS_REJECTED");
+    assert_create_error(&status, code, reason, "unknown");
+    // Other systems of the app go on.
+    gateway.create(create_request(&crate::harness::number("general"))).await.unwrap();
+    gateway.sim.set_app_key(APP_ID, AppKey::sandbox(), "1");
+    let ended = end(&gateway, v1::TradeSystem::Industry, &number).await;
+    assert_eq!(ended.state(), SettleState::Succeeded);
+    assert_eq!(gateway.sim.books().under(&number).len(), 1);
+}
 
 fn with_self_operated(config: &mut Config) {
     config.apps[0].trade_systems.push(TradeSystem::SelfOperated);

@@ -152,8 +152,8 @@ The metadata of `ErrorInfo` has `retry`, from CreateSettle `outcome`, and where 
 not `general`), `err_no`, `err_msg`, `log_id`, and `cause` (which of several causes of one reason it
 was). An answer without a number adds its `http_status`, OUT_SETTLE_NO_CONFLICT `differing_fields`
 and, if the number is recorded elsewhere, `recorded_app_id` and `recorded_trade_system`;
-TRADE_SYSTEM_NOT_CONFIGURED adds `configured_trade_systems`, REVISION_FROM_FUTURE `revision`, a repeat
-of a refused create `replayed`.
+TRADE_SYSTEM_NOT_CONFIGURED adds `configured_trade_systems`, REVISION_FROM_FUTURE `revision`, a
+repeat of a refused create `replayed`.
 
 **May money have moved?** Only `outcome` says it, and every error of CreateSettle has it.
 `not_sent`: this request was not sent and will not be; repeat it with the same number. `unknown`:

@@ -8,12 +8,13 @@ use flate2::read::GzDecoder;
 use prost::Message;
 
 use crate::grpc::arriving::REQUEST_BYTES_MAX;
+use crate::grpc::enums;
 use crate::grpc::rpc::Rpc;
 use crate::grpc::status::Names;
 use crate::proto::v1::wait_settle_request::Key as WaitKey;
 use crate::proto::v1::watch_settle_request::Key as WatchKey;
-use crate::proto::v1::{CreateSettleRequest, WaitSettleRequest, WatchSettleRequest};
-use crate::settle::{AppId, Key, OutSettleNo, TradeSystem};
+use crate::proto::v1::{self, CreateSettleRequest, WaitSettleRequest, WatchSettleRequest};
+use crate::settle::{AppId, Key, OutSettleNo};
 
 /// What a call names.
 #[derive(Debug)]
@@ -52,26 +53,27 @@ impl Call {
     pub(super) fn about(self, body: &[u8], default_app: &str) -> Option<About> {
         let message = message(body)?;
         let message = message.as_slice();
-        let (app_id, number) = match self {
+        let (app_id, system, number) = match self {
             Call::Create => {
                 let request = CreateSettleRequest::decode(message).ok()?;
-                (request.app_id, request.out_settle_no)
+                (request.app_id, request.trade_system, request.out_settle_no)
             }
             Call::Watch => {
                 let request = WatchSettleRequest::decode(message).ok()?;
                 let (WatchKey::OutSettleNo(number) | WatchKey::SettleId(number)) = request.key?;
-                (request.app_id, number)
+                (request.app_id, request.trade_system, number)
             }
             Call::Wait => {
                 let request = WaitSettleRequest::decode(message).ok()?;
                 let (WaitKey::OutSettleNo(number) | WaitKey::SettleId(number)) = request.key?;
-                (request.app_id, number)
+                (request.app_id, request.trade_system, number)
             }
         };
         let app_id = if app_id.is_empty() { default_app } else { &app_id };
         let app_id = AppId::parse(app_id).ok()?;
         let out_settle_no = OutSettleNo::parse(number.as_str()).ok()?;
-        let key = Key { app_id, trade_system: TradeSystem::General, out_settle_no };
+        let trade_system = enums::asked(v1::TradeSystem::try_from(system).ok()?);
+        let key = Key { app_id, trade_system, out_settle_no };
         Some(About { number, names: Names::of_key(&key) })
     }
 }

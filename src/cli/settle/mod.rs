@@ -41,7 +41,13 @@ pub struct Settle {
     )]
     app_id: String,
     /// The trade system of the settle at Douyin, as the configuration names it.
-    #[arg(long, value_name = "SYSTEM", default_value = "general", value_parser = system, global = true)]
+    #[arg(
+        long,
+        value_name = "SYSTEM",
+        default_value = "general",
+        value_parser = system,
+        global = true
+    )]
     trade_system: TradeSystem,
     /// How answers and errors are printed. Default: tables on a terminal, JSON otherwise, with the
     /// names of protobuf's JSON.

@@ -2,7 +2,7 @@
 //!
 //! What it must not know: what a scenario does, and what is called.
 
-use douyin_sim::{SimApp, SimConfig, Simulator};
+use douyin_sim::{SANDBOX_APP_PRIVATE_KEY_PEM, SimApp, SimConfig, Simulator};
 use tracing::warn;
 
 use super::super::scenario::{Front, Others, Play, Scenario};
@@ -10,9 +10,10 @@ use super::{
     Addrs, Environment, Problems, Serve, Setup, SetupError, config, descriptors, flags, taken,
 };
 use crate::config::{Config, Flags, Source};
-use crate::douyin::PlatformKeys;
+use crate::douyin::{PlatformKeys, SigningKey};
 use crate::http::callbacks::PATH;
 use crate::server::{BuildError, Server, Stopped};
+use crate::settle::TradeSystem;
 use crate::store::{Missing, Purpose, Sqlite};
 
 /// The other ends of what goes to Douyin and comes from it, and people who look at its page.
@@ -51,7 +52,7 @@ impl Sandbox {
              [server]\ndrain_delay_ms = 0\n\
              callback_addr = \"127.0.0.1:0\"\nadmin_addr = \"127.0.0.1:0\"\n\
              [store]\nsqlite_path = \"data/{DATABASE}\"\n\
-             [douyin]\nbase_url = \"{url}\"\n\
+             [douyin]\nbase_url = \"{url}\"\ndeveloper_base_url = \"{url}\"\n\
              [settle]\nvisibility_grace_ms = 30_000\n\
              [[apps]]\napp_id = \"{APP_ID}\"\nclient_secret_env = \"{CLIENT_SECRET_VARIABLE}\"\n"
         );
@@ -64,7 +65,13 @@ impl Sandbox {
         config.sqlite.purpose = Purpose::Sandbox;
         let keys = PlatformKeys::parse(&simulator.platform_public_key_pem(APP_ID));
         let keys = keys.expect("the simulator shows a good key");
-        config.apps.iter_mut().for_each(|app| app.platform_keys = Some(keys.clone()));
+        let signing_key = SigningKey::parse(&SANDBOX_APP_PRIVATE_KEY_PEM.to_owned().into(), "1");
+        let signing_key = signing_key.expect("the simulator has a good key");
+        for app in &mut config.apps {
+            app.platform_keys = Some(keys.clone());
+            app.trade_systems = TradeSystem::ALL.to_vec();
+            app.signing_key = Some(signing_key.clone());
+        }
         let mut needs = config.descriptors();
         needs.push(("the simulator", SIMULATOR_DESCRIPTORS));
         config::suffice(descriptors::raise(), &needs)?;
@@ -146,6 +153,7 @@ fn keep_out_the_real_one(environment: &Environment) -> Result<(), Problems> {
         "SETTLEMENT_DEFAULT_APP",
         "SETTLEMENT_DOUYIN_BASE_URL",
         "SETTLEMENT_DOUYIN_CA_FILE",
+        "SETTLEMENT_DOUYIN_DEVELOPER_BASE_URL",
         "SETTLEMENT_DOUYIN_PROXY_CREDENTIALS_FILE",
         "SETTLEMENT_DOUYIN_PROXY_URL",
         "SETTLEMENT_STORE_URL",

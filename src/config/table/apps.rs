@@ -21,7 +21,7 @@ pub(super) const APP: &[Knob<AppDraft>] = &[
             of: |app| &mut app.trade_systems,
             rule: &Rule {
                 unit: "names",
-                bounds: "one or more of `general`, `self_operated`, `agency`, each once",
+                bounds: "one or more of `general`, `self_operated`, `industry`, `agency`, each once",
                 check: |name| {
                     let must = || {
                         let names = TradeSystem::ALL.map(TradeSystem::as_str).join(", ");
@@ -33,7 +33,8 @@ pub(super) const APP: &[Knob<AppDraft>] = &[
             example: &["general"],
         },
         meaning: "The trade systems (交易系统) in which the app settles, as it was agreed with Douyin: \
-                  `general` (通用交易系统), `self_operated` (生活服务交易系统, 账号融合版), `agency` (全融合版 or \
+                  `general` (通用交易系统), `self_operated` (生活服务交易系统, 账号融合版), `industry` \
+                  (行业交易系统, which needs `private_key_file` and `key_version`), `agency` (全融合版 or \
                   金融融合版, where Douyin settles by itself, so that its settles can only be read). A \
                   request names one of them, and means `general` if it names none. A callback of \
                   version 2.0 does not say of which system it is: that in which its settle is \
@@ -62,6 +63,40 @@ pub(super) const APP: &[Knob<AppDraft>] = &[
         },
         meaning: "The file that holds the client secret, relative to the working directory. A \
                   file that others may read gets a warning.",
+    },
+    Knob {
+        key: "private_key_file",
+        slot: Slot::Optional {
+            of: |app| &mut app.private_key_file,
+            rule: &Rule {
+                unit: "path",
+                bounds: "one RSA private key of 2048 to 4096 bits, at most 64 KiB",
+                check: |_| Ok(()),
+            },
+            example: Example::Inactive("/run/secrets/douyin-app-private-key.pem"),
+        },
+        meaning: "The private key of the app, whose public half is in Douyin's console (开发设置 / \
+                  密钥设置): PKCS#8 or PKCS#1, PEM or the bare Base64. It signs the calls of the \
+                  trade system `industry`, and is for that only. A file that others may read gets \
+                  a warning.",
+    },
+    Knob {
+        key: "key_version",
+        slot: Slot::Optional {
+            of: |app| &mut app.key_version,
+            rule: &Rule {
+                unit: "text",
+                bounds: "1 to 32 letters and digits",
+                check: |text| {
+                    let fits = text.len() <= 32 && text.chars().all(|c| c.is_ascii_alphanumeric());
+                    let must = "must be 1 to 32 letters and digits";
+                    if fits { Ok(()) } else { Err(must.to_owned()) }
+                },
+            },
+            example: Example::Inactive("1"),
+        },
+        meaning: "The version that Douyin's console shows of that public half. It grows when the key \
+                  is replaced.",
     },
     Knob {
         key: "platform_public_keys_file",

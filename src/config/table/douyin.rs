@@ -23,6 +23,22 @@ pub(super) const DOUYIN: &[Knob<Config>] = &[
                   Douyin's own ones.",
     },
     Knob {
+        key: "developer_base_url",
+        slot: Slot::Text {
+            of: |config| &mut config.douyin.developer_base_url,
+            rule: &Rule {
+                unit: "address",
+                bounds: "http(s), a host, no query, no user",
+                check: |text| {
+                    let must = "must be an http(s) address of a host, without query or user";
+                    base_url(text).map(drop).map_err(|_| must.to_owned())
+                },
+            },
+        },
+        meaning: "The same of Douyin's developer platform, which takes the calls of the trade system \
+                  `industry`.",
+    },
+    Knob {
         key: "proxy_url",
         slot: Slot::Optional {
             of: |config| &mut config.way.proxy_url,

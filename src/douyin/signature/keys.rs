@@ -1,16 +1,15 @@
-//! Reads a file of platform public keys, in every form in which a person gets them: PEM or the bare
-//! Base64 that Douyin's console shows, indented, in one line, with a byte order mark, from Windows.
+//! Reads a file of platform public keys, in every form in which a person gets them (`key_text`).
 //! Nothing in the file is skipped silently. What is neither key nor comment is an error, and so is
 //! a key that fits no signature or every signature.
 //!
 //! What it must not know: what is signed. No error repeats the file's text, because it may hold a
 //! private key by mistake.
 
-use base64::Engine as _;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use pkcs1::RsaPublicKey;
 use spki::SubjectPublicKeyInfoRef;
 use spki::der::{Decode as _, Header, Reader as _, SliceReader, Tag};
+
+use crate::douyin::key_text::{Piece, Unended, der, pieces, without_comments};
 
 /// More keys of one app are a mistake, because a rotation needs two.
 const KEYS_MAX: usize = 8;
@@ -22,12 +21,6 @@ const EXPONENT_MIN: u64 = 3;
 const EXPONENT_MAX: u64 = (1 << 33) - 1;
 /// rsaEncryption (RFC 8017, A.1).
 const RSA_ENCRYPTION: &str = "1.2.840.113549.1.1.1";
-
-/// Some tools leave the padding out.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &base64::alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// Why a file has no usable keys. The text follows the file's name. Keys and blocks are numbered
 /// from the top.
@@ -80,59 +73,13 @@ pub(super) fn read(text: &str) -> Result<Vec<Vec<u8>>, BadKeys> {
     if text.contains("PRIVATE KEY-----") {
         return Err(BadKeys::Private);
     }
-    let pieces = pieces(&text)?;
+    let pieces = pieces(&text).map_err(|Unended(number)| BadKeys::Unended(number))?;
     match pieces.len() {
         0 => return Err(BadKeys::None),
         1..=KEYS_MAX => {}
         more => return Err(BadKeys::TooMany(more)),
     }
     (1..).zip(&pieces).map(|(number, piece)| key(number, piece)).collect()
-}
-
-/// The lines without white space around them and without byte order marks, of which a file made
-/// from several files has several. A comment leaves an empty line.
-fn without_comments(text: &str) -> String {
-    let text = text.replace('\u{feff}', "");
-    let lines = text.lines().map(str::trim);
-    let lines = lines.map(|line| if line.starts_with('#') { "" } else { line });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-enum Piece<'a> {
-    /// Between `-----BEGIN label-----` and its end.
-    Block { label: &'a str, body: &'a str },
-    /// Lines outside of any block, up to an empty one.
-    Bare { body: &'a str, line: usize },
-}
-
-/// The parts of a text. As in RFC 7468, but white space may be anywhere, and what stands between
-/// the blocks is kept.
-fn pieces(text: &str) -> Result<Vec<Piece<'_>>, BadKeys> {
-    let mut pieces = Vec::new();
-    let mut rest = text;
-    loop {
-        let (outside, block) = match rest.split_once("-----BEGIN ") {
-            Some((outside, block)) => (outside, Some(block)),
-            None => (rest, None),
-        };
-        for body in outside.split("\n\n").map(str::trim).filter(|body| !body.is_empty()) {
-            let before = text.len() - rest.len() + (outside.find(body).unwrap_or_default());
-            let line = 1 + text.bytes().take(before).filter(|byte| *byte == b'\n').count();
-            pieces.push(Piece::Bare { body, line });
-        }
-        let Some(block) = block else { return Ok(pieces) };
-        let unended = BadKeys::Unended(pieces.len() + 1);
-        let Some((label, block)) = block.split_once("-----") else { return Err(unended) };
-        let Some((body, after)) = block.split_once(&format!("-----END {label}-----")) else {
-            return Err(unended);
-        };
-        // The end belongs to a later block.
-        if body.contains("-----") {
-            return Err(unended);
-        }
-        pieces.push(Piece::Block { label, body });
-        rest = after;
-    }
 }
 
 fn key(number: usize, piece: &Piece<'_>) -> Result<Vec<u8>, BadKeys> {
@@ -146,10 +93,7 @@ fn key(number: usize, piece: &Piece<'_>) -> Result<Vec<u8>, BadKeys> {
         Piece::Block { .. } => return Err(BadKeys::Foreign(number)),
         Piece::Bare { body, line } => (body, BadKeys::Text(line)),
     };
-    let digits: String = body.split_whitespace().collect();
-    let der = BASE64.decode(digits).ok();
-    // Some words are Base64 by chance. All keys begin with this byte.
-    let der = der.filter(|der| der.first() == Some(&u8::from(Tag::Sequence))).ok_or(unreadable)?;
+    let der = der(body).ok_or(unreadable)?;
     if is_private(&der) {
         return Err(BadKeys::Private);
     }

@@ -10,6 +10,7 @@ mod outcomes;
 mod peer;
 mod proxy;
 mod server;
+mod signed;
 mod tokens;
 mod ways;
 

@@ -67,6 +67,7 @@ async fn not_sent(config: ClientConfig) -> String {
     let clock = Clock::system();
     let (from, within) = (clock.uptime(), config.call_timeout);
     let call = Call {
+        site: Site::Open,
         path: "/x/",
         headers: HeaderMap::new(),
         body: BODY.into(),

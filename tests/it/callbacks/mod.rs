@@ -9,6 +9,7 @@ mod merged;
 mod refused;
 mod slow;
 mod stops;
+mod systems;
 mod wire;
 
 use std::process::Command;

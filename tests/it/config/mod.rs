@@ -8,6 +8,7 @@ mod floors;
 mod gone;
 mod keys;
 mod store;
+mod systems;
 mod way;
 
 pub use callbacks::certificate;

@@ -56,7 +56,7 @@ pub async fn app_not_configured() -> Provoked {
     .await
 }
 
-/// A gateway whose app settles in two of the three systems.
+/// A gateway whose app settles in two of the systems.
 async fn without_self_operated() -> Edge {
     Edge::spawn(|config| {
         config.apps[0].trade_systems = vec![TradeSystem::General, TradeSystem::Agency];
