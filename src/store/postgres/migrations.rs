@@ -8,11 +8,11 @@
 use tokio_postgres::error::SqlState;
 
 use super::super::columns::{Cursor, Value};
-use super::PostgresAddress;
 use super::fault::Fault;
 use super::generation::{INSERT, Server};
 use super::refusal::{PostgresError, told};
 use super::session::Session;
+use super::{PostgresAddress, TRIES_MAX};
 
 /// The step from the version before.
 struct Migration {
@@ -110,29 +110,42 @@ pub(super) async fn migrate(
     if found >= known {
         return Ok(());
     }
-    let migrated = async {
-        session.batch(BEGIN).await?;
-        let (found, _) = self::found(session, SELECT_LOCKED).await?;
-        // Another gateway may have been first.
-        if found < known {
-            apply(session, found).await?;
-            session.run(UPDATE, &versions()).await?;
-        }
-        session.batch("COMMIT").await
-    };
-    if let Err(fault) = migrated.await {
+    let mut tries = 1;
+    while let Err(fault) = migrate_once(session, known).await {
         let _ = session.batch("ROLLBACK").await;
-        let why = told(fault);
-        return Err(PostgresError::Failed { address, doing: "migrate its schema", why });
+        if !fault.is_passing() || tries == TRIES_MAX {
+            let why = told(fault);
+            return Err(PostgresError::Failed { address, doing: "migrate its schema", why });
+        }
+        tries += 1;
     }
     tracing::info!(version = known, "database schema migrated");
     Ok(())
+}
+
+/// Nothing of it is done if the server finds that this and another gateway wait for each other: one
+/// that waits for the row holds a lock of the table that a migration may have to change.
+async fn migrate_once(session: &mut Session, known: i64) -> Result<(), Fault> {
+    session.batch(BEGIN).await?;
+    let (found, _) = found(session, SELECT_LOCKED).await?;
+    // Another gateway may have been first.
+    if found < known {
+        apply(session, found).await?;
+        session.run(UPDATE, &versions()).await?;
+    }
+    session.batch("COMMIT").await
 }
 
 /// What the newest migration leaves.
 fn versions() -> [Value<'static>; 2] {
     let oldest = MIGRATIONS.last().map_or(0, |newest| newest.oldest_reader);
     [newest_version().into(), oldest.into()]
+}
+
+/// What makes each version out of the one before.
+#[cfg(test)]
+pub(super) fn scripts() -> Vec<&'static str> {
+    MIGRATIONS.iter().map(|migration| migration.script).collect()
 }
 
 async fn apply(session: &mut Session, version: i64) -> Result<(), Fault> {

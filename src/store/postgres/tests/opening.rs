@@ -1,12 +1,13 @@
 //! Which databases and servers are refused, and which schemas.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::server::Server;
 use super::{create, new_store, open, until_created};
 use crate::store::contract_tests::fixtures::*;
-use crate::store::postgres::Postgres;
-use crate::store::{PostgresError, PostgresOptions};
+use crate::store::postgres::{Postgres, migrations};
+use crate::store::{PostgresError, PostgresOptions, Store};
 
 async fn refused(options: PostgresOptions) -> PostgresError {
     Postgres::open(options).await.err().expect("it is refused")
@@ -74,6 +75,40 @@ async fn commits_are_flushed_whatever_the_server_is_told() {
         // The server's writer had just had its turn.
     }
     panic!("a kill loses nothing of this server, so it shows nothing");
+}
+
+/// Of several gateways that start together one migrates, and all of them work.
+#[tokio::test]
+async fn a_database_of_each_older_version_is_brought_up_to_date_with_its_settles() {
+    let new = Server::shared().database().await;
+    let before = create(&new_store(&new).await, key("1")).await.unwrap();
+    let client = new.as_another_program().await;
+    let row = client.query_one("SELECT row_to_json(settle)::text FROM settle", &[]).await.unwrap();
+    let row: String = row.get(0);
+    let scripts = migrations::scripts();
+    for version in 1..scripts.len() {
+        let database = Server::shared().database().await;
+        let client = database.as_another_program().await;
+        client.batch_execute(&scripts[..version].concat()).await.unwrap();
+        let state = format!(
+            "INSERT INTO store_state (id, schema_version, oldest_reader, generation, server_start)
+             VALUES (1, {version}, 1, 0, pg_postmaster_start_time());
+             SELECT setval(pg_get_serial_sequence('settle', 'id'), 100)"
+        );
+        client.batch_execute(&state).await.unwrap();
+        let settle = "INSERT INTO settle OVERRIDING SYSTEM VALUE
+                      SELECT * FROM json_populate_record(NULL::settle, $1::text::json)";
+        assert_eq!(client.execute(settle, &[&row]).await.unwrap(), 1);
+        let start = || Postgres::open(PostgresOptions::new(database.address()));
+        let (one, other) = tokio::join!(start(), start());
+        for store in [one.unwrap(), other.unwrap()] {
+            let store = Store::Postgres(Arc::new(store));
+            assert_eq!(store.get(&key("1")).await, Ok(Some(before.clone())), "{version}");
+            create(&store, key("2")).await.unwrap();
+        }
+        let state = client.query_one("SELECT schema_version FROM store_state", &[]).await.unwrap();
+        assert_eq!(usize::try_from(state.get::<_, i64>(0)), Ok(scripts.len()));
+    }
 }
 
 #[tokio::test]
