@@ -116,6 +116,9 @@ impl World {
         // Woken when something is due; otherwise a sleep of seconds, for three days, is long.
         config.poller.sleep_max = Duration::from_secs(600);
         config.poller.sweep_interval = Duration::from_secs(600);
+        // No other gateway is on the store, for which this one would look all the time.
+        config.gateway.look_interval = Duration::from_secs(5);
+        config.gateway.shared_resync = Duration::from_secs(600);
         let transport = Some(Douyin::transport(&douyin));
         let core = core::Core::build(config, store, transport, clock).unwrap();
         core.drive();
