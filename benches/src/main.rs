@@ -10,6 +10,7 @@ mod judged;
 mod load;
 mod machine;
 mod micro;
+mod moved;
 mod numbers;
 mod paced;
 mod plot;
@@ -128,6 +129,16 @@ enum Command {
         #[arg(long, default_value_t = 1_000_000)]
         settles: u64,
     },
+    /// What it takes to move a store to another database.
+    Moved {
+        #[command(flatten)]
+        at: At,
+        /// scripts/postgres.
+        #[arg(long)]
+        postgres: PathBuf,
+        #[arg(long, default_value_t = 200_000)]
+        settles: u64,
+    },
     /// Half the greatest rate for several stretches, then one stretch beside a long reader.
     Sustained {
         #[command(flatten)]
@@ -199,6 +210,7 @@ fn run(command: Command) -> Result<(), Failure> {
             run(&at.programs()?, watches, Duration::from_millis(settled_ms))
         }
         Command::Stored { at, settles } => stored::run(&at.programs()?, settles),
+        Command::Moved { at, postgres, settles } => moved::run(&at.programs()?, &postgres, settles),
         Command::Sustained { at, stretches, seconds } => {
             sustained::run(&at.programs()?, stretches, Duration::from_secs(seconds))
         }

@@ -193,7 +193,7 @@ impl Programs {
     }
 
     /// The folder of a gateway with its configuration, and its database.
-    fn make_new(&self, name: &str, store: &str, upstream: &str) -> Result<(), Failure> {
+    pub fn make_new(&self, name: &str, store: &str, upstream: &str) -> Result<(), Failure> {
         let directory = self.directory.join(name);
         if directory.exists() {
             fs::remove_dir_all(&directory)?;
@@ -201,15 +201,23 @@ impl Programs {
         fs::create_dir_all(&directory)?;
         let config = directory.join("gateway.toml");
         fs::write(&config, self.config(store, upstream)?)?;
-        let made = Command::new(&self.gateway)
-            .args(["init", "--config"])
-            .arg(&config)
+        self.command(name, &["init"])?;
+        Ok(())
+    }
+
+    /// Runs a command of the gateway's. Returns what it printed, and how long it took.
+    pub fn command(&self, name: &str, arguments: &[&str]) -> Result<(String, Duration), Failure> {
+        let began = Instant::now();
+        let ran = Command::new(&self.gateway)
+            .args(arguments)
+            .arg("--config")
+            .arg(self.directory.join(name).join("gateway.toml"))
             .env(SECRET_VARIABLE, "secret")
             .output()?;
-        if !made.status.success() {
-            return Err(String::from_utf8_lossy(&made.stderr).into());
+        if !ran.status.success() {
+            return Err(String::from_utf8_lossy(&ran.stderr).into());
         }
-        Ok(())
+        Ok((String::from_utf8(ran.stdout)?, began.elapsed()))
     }
 
     /// From its next start on it speaks TLS, and knows its caller by a certificate.

@@ -32,18 +32,18 @@ const SHORT: [&str; 8] =
     ["--rounds", "1", "--warm-up-ms", "20", "--measured-ms", "100", "--repeats", "0"];
 
 /// The user of the PostgreSQL that scripts/postgres starts must get there.
-fn printed_with_postgres(part: &str) -> String {
+fn printed_with_postgres(part: &str, options: &[&str]) -> String {
     let directory = std::env::temp_dir().join(format!("settlement-{part}-{}", std::process::id()));
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("scripts").join("postgres");
     let postgres = ["--postgres", script.to_str().unwrap()];
-    let printed = printed_by_in(&directory, part, &[&SHORT[..], &postgres].concat());
+    let printed = printed_by_in(&directory, part, &[options, &postgres].concat());
     std::fs::remove_dir_all(&directory).unwrap();
     printed
 }
 
 #[test]
 fn a_short_table_is_printed_and_its_creates_are_found() {
-    let printed = printed_with_postgres("table");
+    let printed = printed_with_postgres("table", &SHORT);
     for said in [
         "| 1 | upstream",
         "| 64 | bare",
@@ -58,10 +58,16 @@ fn a_short_table_is_printed_and_its_creates_are_found() {
 
 #[test]
 fn replicas_are_measured_beside_each_other() {
-    let printed = printed_with_postgres("replicas");
+    let printed = printed_with_postgres("replicas", &SHORT);
     for said in ["| 64 | 1 gateway, SQLite", "| 256 | 3 gateways, PostgreSQL"] {
         assert!(printed.contains(said), "{said}: {printed}");
     }
+}
+
+#[test]
+fn a_store_is_moved_there_and_back() {
+    let printed = printed_with_postgres("moved", &["--settles", "100"]);
+    assert!(printed.contains("| import into SQLite"), "{printed}");
 }
 
 #[test]
