@@ -21,7 +21,7 @@ pub(super) const APP: &[Knob<AppDraft>] = &[
             of: |app| &mut app.trade_systems,
             rule: &Rule {
                 unit: "names",
-                bounds: "one or more of `general`, `self_operated`, `industry`, `agency`, each once",
+                bounds: "some of `general`, `self_operated`, `industry`, `agency`, each once",
                 check: |name| {
                     let must = || {
                         let names = TradeSystem::ALL.map(TradeSystem::as_str).join(", ");
@@ -39,7 +39,8 @@ pub(super) const APP: &[Knob<AppDraft>] = &[
                   request names one of them, and means `general` if it names none. A callback of \
                   version 2.0 does not say of which system it is: that in which its settle is \
                   recorded, else the first one here that has such callbacks. A system that is \
-                  taken out gets no new settles; its open ones are followed to their end.",
+                  taken out gets no new settles; its open ones are followed to their end, \
+                  except those of `industry`, which need the key.",
     },
     Knob {
         key: "client_secret_env",

@@ -1,5 +1,7 @@
 //! Decisions of an operator that the gateway does not take.
 
+use std::time::Duration;
+
 use douyin_sim::{Script, Status};
 use serde_json::json;
 use settlement_gateway::grpc::rpc::Rpc;
@@ -12,7 +14,8 @@ use crate::raw::Call;
 const RPC: Rpc = Rpc::ResolveContradiction;
 
 pub async fn contradiction_not_open() -> Provoked {
-    let edge = Edge::spawn(|_| {}).await;
+    // No query may tell more of it meanwhile.
+    let edge = Edge::spawn(|config| config.gateway.schedule.first = Duration::from_mins(10)).await;
     edge.gateway.create(create_on("agreed", "sim-hold-1")).await.unwrap();
     vec![edge.told(RPC, asking(RPC, "agreed")).await]
 }
