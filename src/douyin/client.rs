@@ -1,7 +1,7 @@
 //! The two calls to Douyin. Each trade system says where they go and what they send.
 //!
-//! A call takes a token, sends, and after a token error sends once more with another token; or it is
-//! signed, and sends once. All its requests share one permission and one deadline.
+//! A call takes a token, sends, and after a token error sends once more with another token; or it
+//! is signed, and sends once. All its requests share one permission and one deadline.
 //!
 //! What it must not know: when to call, and what becomes of a settle because of the answer.
 
@@ -193,8 +193,8 @@ impl Client {
         Ok(said)
     }
 
-    /// Signed with the machine's time of day, read now: Douyin refuses one that is an hour away, and
-    /// the clock of the process does not follow the machine's.
+    /// Signed with the machine's time of day, read now: Douyin refuses one that is an hour away,
+    /// and the clock of the process does not follow the machine's.
     async fn call_signed(&self, asked: &Asked<'_>) -> Result<Said, Failed> {
         let Some(key) = asked.access.signing_key() else {
             let failure = Failure::own(Reason::TradeSystemNotConfigured);

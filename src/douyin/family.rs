@@ -2,11 +2,11 @@
 //! one, the industry one and the agency one. They have the same requests, answers, callbacks and
 //! numbers; each spells some of it in its own way, which its module says by a [`Spelling`].
 //!
-//! Written strictly, read as [`wire`](super::wire) says. What one of them spells in another way than
-//! the others is read from all of them: no document rules out that the others do so too.
+//! Written strictly, read as [`wire`](super::wire) says. What one of them spells in another way
+//! than the others is read from all of them: no document rules out that the others do so too.
 //!
-//! What it must not know: HTTP statuses, tokens, what a number of Douyin's means, which system it is
-//! used for.
+//! What it must not know: HTTP statuses, tokens, what a number of Douyin's means, which system it
+//! is used for.
 
 mod callback;
 pub(super) mod codes;

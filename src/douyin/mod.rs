@@ -12,8 +12,8 @@
 //! Callbacks take another way: `callback` ──► `signature`, then `wire`.
 //!
 //! All this is common to Douyin's platform. What is special to a trade system is in a module of its
-//! own (`trade_basic` for the general one, `self_operated`, `industry`, `agency`), which `system` has as one
-//! value; what several systems share is in `family`.
+//! own (`trade_basic` for the general one, `self_operated`, `industry`, `agency`), which `system`
+//! has as one value; what several systems share is in `family`.
 //!
 //! Read in this order: [`client`] (what a call is), `outcome` (what its outcome means), [`codes`]
 //! (what a number of Douyin's means), `system` and `trade_basic` (what a trade system has of its

@@ -1,6 +1,6 @@
 //! Signs requests to Douyin (`Byte-Authorization`), as its page on the signature algorithm (签名算法)
-//! describes it: RSASSA-PKCS1-v1_5 with SHA-256, by the private key whose public half the app has in
-//! Douyin's console.
+//! describes it: RSASSA-PKCS1-v1_5 with SHA-256, by the private key whose public half is in Douyin's
+//! console.
 //!
 //! What it must not know: what a request asks for. No error repeats the text of a key.
 
@@ -206,11 +206,11 @@ mod tests {
             nonce: NONCE,
             body: br#"{"appid":"ttxxx","order_id":"xxx"}"#,
         };
-        let signature = "D9cKcmSWl/dZHsC8Mr6ppCPRnYclH/ThgKOm3OIchaho9v2LPP/c90EtUWUYOPMSyjvA44xLn/\
-            HYB08RWYMuIRGPWVchnmk/olgLd9fB4HLDakEbX0NGQgWIt0oEFkyK0a1opbgkJu3Vi6bue82HR4/oXQ//CgUQQk\
-            ANmF01V0MeTRyT8i7M8wtFq0mEBA0CGY9MXWQHLY6ZeefD7J0XioiFpk9Wm6peoJyvC9FRe/BA7H6x0X6iskfQw5\
-            yhljYuKdaYZ+0ydrd5bt1xRc2HMXdaTUCOWhKL4jhzQxGchvGGzXBc0zB1GM9nOJ4gZ+0rd8F+H9KnAmfEJWkYX1\
-            ZcxA==";
+        let signature = "D9cKcmSWl/dZHsC8Mr6ppCPRnYclH/ThgKOm3OIchaho9v2LPP/c90EtUWUYOPMSyjvA44\
+            xLn/HYB08RWYMuIRGPWVchnmk/olgLd9fB4HLDakEbX0NGQgWIt0oEFkyK0a1opbgkJu3Vi6bue82HR4/oXQ\
+            //CgUQQkANmF01V0MeTRyT8i7M8wtFq0mEBA0CGY9MXWQHLY6ZeefD7J0XioiFpk9Wm6peoJyvC9FRe/BA7H\
+            6x0X6iskfQw5yhljYuKdaYZ+0ydrd5bt1xRc2HMXdaTUCOWhKL4jhzQxGchvGGzXBc0zB1GM9nOJ4gZ+0rd8\
+            F+H9KnAmfEJWkYX1ZcxA==";
         let key = include_str!("../../tests/vectors/callback/platform-public-key.pem");
         let spki = STANDARD.decode(bare(key)).unwrap();
         // The 24 bytes before it say that it is RSA.

@@ -27,8 +27,8 @@ pub(super) struct System {
     pub(super) report: fn(&Fields) -> Result<Report, Unreadable>,
     /// `None`: it has none.
     pub(super) callbacks: Option<Callbacks>,
-    /// Tables of the numbers that it does not share with the platform, each sorted. One that several
-    /// list, the platform's included, is as the last of these has it.
+    /// Tables of the numbers that it does not share with the platform, each sorted. One that
+    /// several list, the platform's included, is as the last of these has it.
     pub(super) codes: &'static [&'static [Row]],
 }
 
@@ -46,8 +46,8 @@ pub(super) struct Create {
     pub(super) path: &'static str,
     /// Of a key, a content, the text to pass through, and the callback address of an app.
     pub(super) body: fn(&Key, &Content, Option<&str>, Option<&NotifyUrl>) -> String,
-    /// The ids in the `data` of an acceptance. `None`: Douyin names no settle, or the name cannot be
-    /// used.
+    /// The ids in the `data` of an acceptance. `None`: Douyin names no settle, or the name cannot
+    /// be used.
     pub(super) accepted_ids: fn(&Value) -> Option<AcceptedIds>,
 }
 

@@ -14,7 +14,7 @@ use crate::trace;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Callback {
     pub app_id: AppId,
-    /// Those that it may be of, at least one. If none of them has the settle, it is the first one's.
+    /// Those that it may be of, at least one. A settle that none of them has is the first one's.
     pub trade_systems: Vec<TradeSystem>,
     pub report: Report,
     pub log_id: Option<String>,

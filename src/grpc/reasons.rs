@@ -266,7 +266,8 @@ pub static TABLE: &[Row] = &[
         about: About::Settle,
         rpcs: CREATES,
         outcomes: &[Outcome::NotSent, Outcome::Refused],
-        meaning: "The number is recorded here with other content, or in another trade system or app.",
+        meaning: "The number is recorded here with other content, or in another trade system or \
+                  app.",
         meaning_zh: "该 out_settle_no 已用于内容不同的分账，或已用于其他交易系统或小程序。",
         advice: "Read the recorded settle with GetSettle, in the app and system that the metadata \
                  names if any; another intent needs its own number.",

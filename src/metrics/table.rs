@@ -184,8 +184,8 @@ table! {
              was yet.";
         CHANGES = Counter("settlement_settle_changes_total", Number,
             ["app_id", "trade_system", "state", "source"])
-            "Changes that callers can see. `trade_system`: as in the configuration. `state`: the new \
-             one. `source`: who told it: `create`, `query`, `callback`, `gateway` or `operator`.";
+            "Changes that callers can see. `trade_system`: as in the configuration. `state`: the \
+             new one. `source`: who told it: `create`, `query`, `callback`, `gateway` or `operator`.";
         END_TIME = Histogram("settlement_settle_duration_seconds", Seconds, ["app_id", "state"],
             LONG_TIMES)
             "Time from the creation of a settle to its end. `state`: the final one.";

@@ -33,9 +33,8 @@
 //!   has it open is [`Error::Unavailable`] (`moving.rs`).
 //! - **Unique** are the key (`app_id`, `trade_system`, `out_settle_no`) and, once known,
 //!   (`app_id`, `trade_system`, `settle_id`). Of what callers created, also (`app_id`,
-//!   `out_settle_no`), whatever the trade system, and the `out_settle_no` of all whose callers named
-//!   no app, whatever the app: the configuration may change, and a repeat of an old create must
-//!   never become a second settle. Settles that callers did not create are in no such rule.
+//!   `out_settle_no`), and the `out_settle_no` of all whose callers named no app: a changed
+//!   configuration never makes a repeat of an old create a second settle.
 //! - **Errors tell what is durable.** [`Error::Unavailable`]: nothing of this operation.
 //!   [`Error::InDoubt`]: perhaps all of it, so the caller reads again.
 //! - **What replicas share beside settles** (tokens, pauses, who is alive, hints) has a contract of
@@ -394,9 +393,8 @@ impl Store {
         }
     }
 
-    /// The settle that keeps a caller's create with this key from being inserted although the key is
-    /// free: one that a caller created under the same number in another trade system of the app or,
-    /// `by_default_app`, in another app that was the default one then.
+    /// The settle that keeps a create out although its key is free: one that a caller created under
+    /// the number in another trade system of the app or, `by_default_app`, in a former default app.
     pub async fn elsewhere(
         &self,
         key: &Key,

@@ -1,5 +1,5 @@
-//! Several trade systems under one contract: what a caller does in one it does in each, and a number
-//! is one settle's in all of them, whatever the configuration becomes.
+//! Several trade systems under one contract: what a caller does in one it does in each, and a
+//! number is one settle's in all of them, whatever the configuration becomes.
 
 use douyin_sim::{AppKey, PlatformKey, Script, SimApp, StrangerSettle, System};
 use settlement_gateway::config::Config;

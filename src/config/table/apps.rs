@@ -96,8 +96,8 @@ pub(super) const APP: &[Knob<AppDraft>] = &[
             },
             example: Example::Inactive("1"),
         },
-        meaning: "The version that Douyin's console shows of that public half. It grows when the key \
-                  is replaced.",
+        meaning: "The version that Douyin's console shows of that public half. It grows when the \
+                  key is replaced.",
     },
     Knob {
         key: "platform_public_keys_file",

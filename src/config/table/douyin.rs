@@ -35,8 +35,8 @@ pub(super) const DOUYIN: &[Knob<Config>] = &[
                 },
             },
         },
-        meaning: "The same of Douyin's developer platform, which takes the calls of the trade system \
-                  `industry`.",
+        meaning: "The same of Douyin's developer platform, which takes the calls of the trade \
+                  system `industry`.",
     },
     Knob {
         key: "proxy_url",

@@ -1,6 +1,6 @@
 //! The numbers of the family: those on the page of the general system's create (1.7), and those on
-//! the pages of the others. Each page lists a part of them, under the same meanings, so every system
-//! of the family may answer each.
+//! the pages of the others. Each page lists a part of them, under the same meanings, so every
+//! system of the family may answer each.
 
 use tonic::Code;
 

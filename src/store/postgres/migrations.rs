@@ -37,7 +37,7 @@ const MIGRATIONS: [Migration; 4] = [
         script: include_str!("../../../migrations/postgres/0003_closed.sql"),
         oldest_reader: 3,
     },
-    // A gateway of version 3 knows one trade system only, so the numbers that it records are unique.
+    // A gateway of version 3 knows one trade system only, so its numbers are unique in each app.
     Migration {
         script: include_str!("../../../migrations/postgres/0004_numbers.sql"),
         oldest_reader: 3,
