@@ -1,6 +1,6 @@
 //! Signs requests to Douyin (`Byte-Authorization`), as its page on the signature algorithm (签名算法)
-//! describes it: RSASSA-PKCS1-v1_5 with SHA-256, by the private key whose public half is in Douyin's
-//! console.
+//! describes it: RSASSA-PKCS1-v1_5 with SHA-256, by the private key whose public half is in
+//! Douyin's console.
 //!
 //! What it must not know: what a request asks for. No error repeats the text of a key.
 

@@ -185,7 +185,8 @@ table! {
         CHANGES = Counter("settlement_settle_changes_total", Number,
             ["app_id", "trade_system", "state", "source"])
             "Changes that callers can see. `trade_system`: as in the configuration. `state`: the \
-             new one. `source`: who told it: `create`, `query`, `callback`, `gateway` or `operator`.";
+             new one. `source`: who told it: `create`, `query`, `callback`, `gateway` or \
+             `operator`.";
         END_TIME = Histogram("settlement_settle_duration_seconds", Seconds, ["app_id", "state"],
             LONG_TIMES)
             "Time from the creation of a settle to its end. `state`: the final one.";
