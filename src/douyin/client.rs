@@ -14,7 +14,7 @@ use tracing::{Instrument as _, field, info_span};
 
 use super::codes::Handling;
 use super::config::{BuildError, ClientConfig};
-use super::exchange::{ACCESS_TOKEN, BYTE_AUTHORIZATION, Exchange, Failed};
+use super::exchange::{ACCESS_TOKEN, BYTE_AUTHORIZATION, Effect, Exchange, Failed};
 use super::outcome::{Called, CreateAnswer, Line, QueryAnswer, QueryFailure, Said, created, found};
 use super::pause::is_throttling;
 use super::signing::ToSign;
@@ -204,9 +204,10 @@ impl Client {
         let request = ToSign { path: asked.path, time, nonce: &nonce, body: &asked.body };
         let authorization = key.authorization(&asked.access.app_id, &request);
         let said = self.send(asked, BYTE_AUTHORIZATION, authorization).await?;
-        // No pause: the app's other systems may need no key.
+        // No pause: the app's other systems may need no key. A nonce counts once, so a proxy that sent
+        // the request twice gets this answer for a request that has taken effect.
         match said.handling() == Some(Handling::Reauthenticate) {
-            true => Err(said.turned_away("the signature is rejected")),
+            true => Err(Failed { effect: Effect::Possible, ..said.turned_away(REJECTED) }),
             false => Ok(said),
         }
     }
@@ -253,6 +254,9 @@ pub fn has_create(trade_system: TradeSystem) -> bool {
 pub fn is_signed(trade_system: TradeSystem) -> bool {
     system::of(trade_system).credentials == Credentials::Signature
 }
+
+/// Of a signature, for the log.
+const REJECTED: &str = "the signature is rejected";
 
 /// The JSON of a create, as the settle's trade system wants it. It is stored, and sent as the same
 /// bytes every time, so a change of its form takes effect for new settles only. `ext` is the
