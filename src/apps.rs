@@ -14,6 +14,7 @@ use arc_swap::ArcSwapOption;
 use secrecy::SecretString;
 use tokio::sync::Semaphore;
 
+use crate::douyin::callback::Verifiers;
 use crate::douyin::{Access, Client, PlatformKeys, SigningKey};
 use crate::settle::{AppId, NotifyUrl, TradeSystem};
 
@@ -37,6 +38,10 @@ pub struct AppConfig {
     pub platform_keys: Option<PlatformKeys>,
     /// With what the requests of some systems are signed; `None`: it has no such system.
     pub signing_key: Option<SigningKey>,
+    /// The salt with which those of guaranteed payment are signed; `None`: it does not have that.
+    pub salt: Option<SecretString>,
+    /// With what callbacks of guaranteed payment are signed; `None`: they are refused.
+    pub callback_token: Option<SecretString>,
 }
 
 /// One mini-program that is served, with what its calls share.
@@ -44,6 +49,7 @@ pub struct App {
     pub(crate) config: AppConfig,
     /// Those of the configuration that was read last.
     platform_keys: ArcSwapOption<PlatformKeys>,
+    callback_token: ArcSwapOption<SecretString>,
     /// Its token, and its pauses.
     pub(crate) access: Access,
     pub(crate) budget: AppBudget,
@@ -74,6 +80,8 @@ impl AppConfig {
             notify_url: None,
             platform_keys: None,
             signing_key: None,
+            salt: None,
+            callback_token: None,
         }
     }
 }
@@ -87,9 +95,9 @@ impl App {
         self.config.trade_systems.contains(&trade_system)
     }
 
-    /// What callbacks are signed with now; `None`: they are refused.
-    pub(crate) fn platform_keys(&self) -> Option<Arc<PlatformKeys>> {
-        self.platform_keys.load_full()
+    /// What callbacks are signed with now.
+    pub(crate) fn verifiers(&self) -> Verifiers {
+        Verifiers { keys: self.platform_keys.load_full(), token: self.callback_token.load_full() }
     }
 }
 
@@ -119,9 +127,10 @@ impl Apps {
         let mut apps = BTreeMap::new();
         for mut config in configs {
             let access = douyin.access(config.app_id.clone(), config.client_secret.clone());
-            access.sign_with(config.signing_key.as_ref());
+            access.sign_with(config.signing_key.as_ref(), config.salt.as_ref());
             let app = App {
                 platform_keys: ArcSwapOption::from_pointee(config.platform_keys.take()),
+                callback_token: ArcSwapOption::from_pointee(config.callback_token.take()),
                 access,
                 budget: AppBudget::new(config.app_id.clone(), config.budget, &portion),
                 creates: Arc::new(Semaphore::new(creates_max)),
@@ -139,8 +148,9 @@ impl Apps {
         for config in configs {
             if let Some(app) = self.get(&config.app_id) {
                 app.access.renew(&config.client_secret);
-                app.access.sign_with(config.signing_key.as_ref());
+                app.access.sign_with(config.signing_key.as_ref(), config.salt.as_ref());
                 app.platform_keys.store(config.platform_keys.clone().map(Arc::new));
+                app.callback_token.store(config.callback_token.clone().map(Arc::new));
             }
         }
     }

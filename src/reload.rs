@@ -43,7 +43,7 @@ const OPENED: &str = "no caller is configured any more, which would open the gat
                       peer: that needs a restart";
 
 /// The keys whose change takes effect at once. A change of any other one needs a restart.
-const AT_ONCE: [&str; 22] = [
+const AT_ONCE: [&str; 26] = [
     "server.grpc_tls_certificate_file",
     "server.grpc_tls_key_file",
     "server.grpc_client_ca_file",
@@ -59,6 +59,10 @@ const AT_ONCE: [&str; 22] = [
     "apps.client_secret_file",
     "apps.private_key_file",
     "apps.key_version",
+    "apps.salt_env",
+    "apps.salt_file",
+    "apps.callback_token_env",
+    "apps.callback_token_file",
     "apps.platform_public_keys_file",
     "apps.caller_tokens_file",
     "callers.name",

@@ -8,7 +8,7 @@ use std::time::Duration;
 use divan::counter::ItemsCount;
 use divan::{Bencher, Divan, black_box};
 use settlement_gateway::clock::{Clock, Timestamp};
-use settlement_gateway::douyin::callback::hear;
+use settlement_gateway::douyin::callback::{Verifiers, hear};
 use settlement_gateway::douyin::transport::BoxFuture;
 use settlement_gateway::douyin::{
     Call, Client, ClientConfig, PlatformKeys, Reply, Signed, Transport, create_body,
@@ -98,7 +98,9 @@ fn verify_signature(bencher: Bencher) {
 fn verify_and_read_callback(bencher: Bencher) {
     let (keys, signature, body) = callback();
     let signed = signed(&signature, &body);
-    bencher.bench_local(|| hear(None, &[TradeSystem::General], &keys, black_box(&signed)).is_ok());
+    let (systems, by) =
+        ([TradeSystem::General], Verifiers { keys: Some(keys.into()), token: None });
+    bencher.bench_local(|| hear(None, &systems, &by, black_box(&signed)).is_ok());
 }
 
 fn callback() -> (PlatformKeys, String, Vec<u8>) {

@@ -4,11 +4,13 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
+use secrecy::SecretString;
 
 use super::{EX_USAGE, complain, print};
-use crate::douyin::callback::{Heard, Rejected, hear};
+use crate::douyin::callback::{Heard, Rejected, Verifiers, hear};
 use crate::douyin::signature::{NONCE_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use crate::douyin::{PlatformKeys, Signed};
 use crate::settle::{AppId, Facts, Fen, Report, TradeSystem};
@@ -16,11 +18,15 @@ use crate::settle::{AppId, Facts, Fen, Report, TradeSystem};
 #[derive(Debug, Args)]
 pub struct CheckCallback {
     /// The platform public keys of the app, as in `platform_public_keys_file`.
+    #[arg(long, value_name = "FILE", required_unless_present = "token", requires = "headers")]
+    key: Option<PathBuf>,
+    /// For a callback of guaranteed payment, whose signature stands in its body: the token of the
+    /// app, as in `callback_token_file`.
     #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    token: Option<PathBuf>,
     /// The headers of the callback, one `Name: value` per line. Only the Byte-… ones are used.
     #[arg(long, value_name = "FILE")]
-    headers: PathBuf,
+    headers: Option<PathBuf>,
     /// The body, byte for byte as it came: not even a line feed more or less.
     #[arg(long, value_name = "FILE")]
     body: PathBuf,
@@ -34,7 +40,7 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 impl CheckCallback {
     pub fn run(&self) -> ExitCode {
-        let (keys, headers, body, app_id) = match self.read() {
+        let (verifiers, headers, body, app_id) = match self.read() {
             Ok(read) => read,
             Err(why) => {
                 complain(why);
@@ -47,9 +53,10 @@ impl CheckCallback {
             signature: value(&headers, SIGNATURE_HEADER),
             body: &body,
         };
-        match hear(app_id.as_ref(), &TradeSystem::ALL, &keys, &signed) {
-            Ok(Heard::Settle { report, .. }) => {
-                print(&format!("signature: good\nmessage: settle\n{}", shown(&report)));
+        match hear(app_id.as_ref(), &TradeSystem::ALL, &verifiers, &signed) {
+            Ok(Heard::Settles { reports, .. }) => {
+                let shown: String = reports.iter().map(shown).collect();
+                print(&format!("signature: good\nmessage: settle\n{shown}"));
                 ExitCode::SUCCESS
             }
             Ok(Heard::Other { kind }) => {
@@ -58,7 +65,7 @@ impl CheckCallback {
                 ));
                 ExitCode::SUCCESS
             }
-            Err(rejected @ Rejected::Signature(_)) => {
+            Err(rejected @ (Rejected::NoKey | Rejected::Signature(_))) => {
                 print(&format!("signature: bad: {rejected}\n"));
                 ExitCode::FAILURE
             }
@@ -69,16 +76,24 @@ impl CheckCallback {
         }
     }
 
-    fn read(&self) -> Result<(PlatformKeys, String, Vec<u8>, Option<AppId>), String> {
+    fn read(&self) -> Result<(Verifiers, String, Vec<u8>, Option<AppId>), String> {
         let text = |path: &Path| {
             let bytes = bytes(path)?;
             String::from_utf8(bytes).map_err(|_| format!("{}: is not UTF-8", path.display()))
         };
-        let keys = PlatformKeys::parse(&text(&self.key)?);
-        let keys = keys.map_err(|bad| format!("{}: the file {bad}", self.key.display()))?;
+        let keys = self.key.as_ref().map(|key| {
+            let keys = PlatformKeys::parse(&text(key)?);
+            keys.map(Arc::new).map_err(|bad| format!("{}: the file {bad}", key.display()))
+        });
+        let token = self.token.as_ref().map(|token| {
+            let token = text(token)?;
+            Ok::<_, String>(Arc::new(SecretString::from(token.trim().to_owned())))
+        });
+        let verifiers = Verifiers { keys: keys.transpose()?, token: token.transpose()? };
+        let headers = self.headers.as_deref().map_or(Ok(String::new()), text)?;
         let app_id = self.app_id.as_deref().map(AppId::parse).transpose();
         let app_id = app_id.map_err(|invalid| format!("--app-id {invalid}"))?;
-        Ok((keys, text(&self.headers)?, bytes(&self.body)?, app_id))
+        Ok((verifiers, headers, bytes(&self.body)?, app_id))
     }
 }
 

@@ -86,7 +86,7 @@ fn douyin(config: &Config) -> String {
 fn summary(Loaded { config, set, certificates, .. }: &Loaded) -> String {
     let callback = match config.takes_callbacks() {
         true => config.callback.addr.to_string(),
-        false => "off: no app has a platform_public_keys_file".to_owned(),
+        false => "off: no app has a platform_public_keys_file or a callback token".to_owned(),
     };
     let mut text = format!(
         "ok\n\n\
@@ -114,7 +114,10 @@ fn summary(Loaded { config, set, certificates, .. }: &Loaded) -> String {
             app.budget.requests_per_second,
             app.budget.requests_in_flight,
             if is_default { ", the default app" } else { "" },
-            if app.platform_keys.is_some() { ", callbacks" } else { "" },
+            match (&app.platform_keys, &app.callback_token) {
+                (None, None) => "",
+                (Some(_), _) | (_, Some(_)) => ", callbacks",
+            },
         );
     }
     for line in callers(config) {

@@ -13,7 +13,7 @@ use super::environment::Environment;
 use super::reading::Reading;
 use super::token_files;
 use crate::apps::{AppConfig, Budget};
-use crate::douyin::{PlatformKeys, SigningKey, is_signed};
+use crate::douyin::{PlatformKeys, SigningKey, is_salted, is_signed, limits};
 use crate::settle::{AppId, NotifyUrl, TradeSystem};
 
 /// One block, as far as it was read.
@@ -24,6 +24,10 @@ pub(super) struct AppDraft {
     pub client_secret_file: Option<String>,
     pub private_key_file: Option<String>,
     pub key_version: Option<String>,
+    pub salt_env: Option<String>,
+    pub salt_file: Option<String>,
+    pub callback_token_env: Option<String>,
+    pub callback_token_file: Option<String>,
     pub platform_public_keys_file: Option<String>,
     pub callback_url: Option<String>,
     pub caller_tokens_file: Option<String>,
@@ -39,6 +43,10 @@ impl Default for AppDraft {
             client_secret_file: None,
             private_key_file: None,
             key_version: None,
+            salt_env: None,
+            salt_file: None,
+            callback_token_env: None,
+            callback_token_file: None,
             platform_public_keys_file: None,
             callback_url: None,
             caller_tokens_file: None,
@@ -126,7 +134,36 @@ pub(super) fn complete(
                 None
             }
         };
-        let (platform_keys, notify_url) = match callbacks(&block.draft) {
+        let mut salted = |names: &Secrets<'_>| match salted(names, environment, &trade_systems) {
+            Ok(secret) => secret.map(|(secret, warning)| {
+                let (at, path) = (at(reading, names.file.0), path(names.file.0));
+                warnings.extend(warning.map(|warning| format!("{at}: {path} {warning}")));
+                secret
+            }),
+            // A key whose value was refused has been reported.
+            Err(_)
+                if [SYSTEMS, names.env.0, names.file.0]
+                    .iter()
+                    .any(|key| reading.bad.contains(&path(key))) =>
+            {
+                None
+            }
+            Err((key, why)) => {
+                let at = at(reading, key);
+                reading.problem(&at, format!("{} {why}", path(key)));
+                None
+            }
+        };
+        let salt = salted(&Secrets {
+            env: ("salt_env", block.draft.salt_env.as_deref()),
+            file: ("salt_file", block.draft.salt_file.as_deref()),
+        });
+        let callback_token = salted(&Secrets {
+            env: ("callback_token_env", block.draft.callback_token_env.as_deref()),
+            file: ("callback_token_file", block.draft.callback_token_file.as_deref()),
+        });
+        let callbacks = callbacks(&block.draft, &trade_systems, callback_token.is_some());
+        let (platform_keys, notify_url) = match callbacks {
             Ok(parts) => parts,
             // A key whose value was refused has been reported.
             Err(_) if [KEYS, CALLBACK_URL].iter().any(|key| reading.bad.contains(&path(key))) => {
@@ -166,6 +203,8 @@ pub(super) fn complete(
                 notify_url,
                 platform_keys,
                 signing_key,
+                salt,
+                callback_token,
             });
         }
         reading.apps.push(block);
@@ -221,6 +260,31 @@ fn signing_key(
         (Some(system), file, _) => {
             let key = if file.is_none() { PRIVATE_KEY } else { KEY_VERSION };
             Err((key, format!("is missing: calls of the system {} are signed", system.as_str())))
+        }
+    }
+}
+
+/// A secret for the trade systems whose calls are salted, and a warning; on an error the key at
+/// fault, and why.
+fn salted(
+    names: &Secrets<'_>,
+    environment: &Environment,
+    trade_systems: &[TradeSystem],
+) -> Result<Option<Secret>, (&'static str, String)> {
+    let Secrets { env: (env, name), file: (file, _) } = *names;
+    let needing = trade_systems.iter().find(|system| is_salted(**system));
+    match (secret(names, environment)?, needing) {
+        (found @ Some(_), Some(_)) | (found @ None, None) => Ok(found),
+        (Some(_), None) => {
+            let key = if name.is_some() { env } else { file };
+            let systems = TradeSystem::ALL.into_iter().filter(|system| is_salted(*system));
+            let systems: Vec<_> = systems.map(TradeSystem::as_str).collect();
+            let (systems, are) = (systems.join(", "), "is set, and no system of the app needs it");
+            Err((key, format!("{are}: add {systems} to {SYSTEMS}, or remove it")))
+        }
+        (None, Some(system)) => {
+            let system = system.as_str();
+            Err((env, format!("is missing, and so is {file}: the system {system} needs one")))
         }
     }
 }
@@ -286,7 +350,11 @@ fn sound(text: &str) -> Result<SecretString, String> {
 type CallbackParts = (Option<PlatformKeys>, Option<NotifyUrl>);
 
 /// What an app needs for callbacks; on an error the key at fault, and why.
-fn callbacks(app: &AppDraft) -> Result<CallbackParts, (&'static str, String)> {
+fn callbacks(
+    app: &AppDraft,
+    trade_systems: &[TradeSystem],
+    has_token: bool,
+) -> Result<CallbackParts, (&'static str, String)> {
     let keys = app.platform_public_keys_file.as_ref().map(|path| {
         let text = super::read_bounded(Path::new(path), KEYS_BYTES_MAX)?;
         PlatformKeys::parse(&text).map_err(|bad| bad.to_string())
@@ -294,7 +362,16 @@ fn callbacks(app: &AppDraft) -> Result<CallbackParts, (&'static str, String)> {
     let keys = keys.transpose().map_err(|why| (KEYS, format!("names a file that {why}")))?;
     // A value that is no address was refused.
     let url = app.callback_url.as_deref().and_then(|url| NotifyUrl::parse(url).ok());
-    if url.is_some() && keys.is_none() {
+    let limit = trade_systems.iter().filter_map(|it| Some((it, limits(*it).notify_url_bytes_max?)));
+    let bytes = url.as_ref().map_or(0, |url| url.as_str().len());
+    if let Some((system, bytes_max)) = limit.min_by_key(|(_, bytes_max)| *bytes_max)
+        && bytes > bytes_max
+    {
+        let system = system.as_str();
+        let why = format!("has {bytes} bytes; the system {system} takes at most {bytes_max}");
+        return Err((CALLBACK_URL, why));
+    }
+    if url.is_some() && keys.is_none() && !has_token {
         let why = format!("is set and {KEYS} is not: what Douyin sends there would be refused");
         return Err((CALLBACK_URL, why));
     }

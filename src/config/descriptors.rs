@@ -34,7 +34,7 @@ impl Config {
                 .saturating_mul(DESCRIPTORS_PER_SQLITE_CONNECTION),
         };
         // To each of Douyin's hosts that an app needs.
-        let signs = self.apps.iter().any(|app| app.signing_key.is_some());
+        let signs = self.apps.iter().any(|app| app.signing_key.is_some() || app.salt.is_some());
         let hosts = if signs { 2 } else { 1 };
         let idle = count(self.douyin.idle_connections_max).saturating_mul(hosts);
         vec![

@@ -39,11 +39,17 @@ pub(super) fn read(reading: &mut Reading, name: &str, text: &str) {
 
 /// Keys that a person may try, whose value must not stand in the file: the block, the key, and what
 /// to do instead.
-const SECRETS: [(&str, &str, &str); 2] = [
+const SECRETS: [(&str, &str, &str); 4] = [
     (
         "apps",
         "client_secret",
         "a secret does not belong into this file: use client_secret_env or client_secret_file",
+    ),
+    ("apps", "salt", "a secret does not belong into this file: use salt_env or salt_file"),
+    (
+        "apps",
+        "callback_token",
+        "a secret does not belong into this file: use callback_token_env or callback_token_file",
     ),
     (
         "callers",

@@ -265,9 +265,9 @@ impl Config {
         Attempt { files, outcome: Ok(Loaded { config, warnings, set, certificates }) }
     }
 
-    /// Whether an app has a platform public key. If not, every callback would be refused.
+    /// Whether an app has what callbacks are verified with. If not, all would be refused.
     pub fn takes_callbacks(&self) -> bool {
-        self.apps.iter().any(|app| app.platform_keys.is_some())
+        self.apps.iter().any(|app| app.platform_keys.is_some() || app.callback_token.is_some())
     }
 
     /// Where gRPC listens, and the file of its certificate, even if other values are wrong.

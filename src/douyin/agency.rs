@@ -2,7 +2,7 @@
 //! nothing of it, so its settles can only be asked for (6.1).
 
 use super::family::{self, PassedThrough, Spelling};
-use super::system::{Credentials, Site, System};
+use super::system::{Credentials, Question, Site, System};
 
 const SPELLING: Spelling = Spelling { app_id: false, passed_through: PassedThrough::CpExtra };
 
@@ -11,10 +11,14 @@ pub(super) static SYSTEM: System = System {
     site: Site::Open,
     credentials: Credentials::Token,
     create: None,
-    query_path: "/api/apps/trade/v2/settle/query_settle/",
-    query_body: |app_id, by| family::query_body(&SPELLING, app_id, by),
-    reports: family::reports,
+    question: |app_id, by| {
+        let path = "/api/apps/trade/v2/settle/query_settle/";
+        Some(Question { path, body: family::query_body(&SPELLING, app_id, by) })
+    },
+    reports: |answer| family::reports(&answer.data),
+    absent: None,
     report: family::report,
     callbacks: None,
+    limits: family::LIMITS,
     codes: &[family::codes::TABLE],
 };

@@ -2,64 +2,60 @@
 //! envelope whose `msg` is JSON in a string (3.1). The module of the trade system reads what that
 //! says of a settle.
 //!
+//! Two kinds come to the same address: those signed in headers with the platform's key, and those
+//! of guaranteed payment, whose signature stands in the body. If the app has a token for the second
+//! kind, a body that holds such a signature is of that kind.
+//!
 //! A message whose settle or status cannot be understood is refused, so that Douyin delivers it
 //! again and an operator notices. Other fields that cannot be understood are left out.
 //!
 //! What it must not know: HTTP, and what becomes of a settle because of a callback.
 
+use std::sync::Arc;
+
+use secrecy::SecretString;
 use serde_json::Value;
 
-use super::signature::{BadSignature, PlatformKeys, Signed};
+use super::guaranteed;
+pub use super::heard::{Heard, Rejected};
+use super::heard::{kind_shown, object};
+use super::signature::{PlatformKeys, Signed};
 use super::system::{self, Callbacks};
 use super::wire::values::{Fields, parsed, text};
-use super::wire::{self, Unreadable, json, lenient};
-use crate::settle::{AppId, Report, TradeSystem};
-
-/// What a callback tells one app.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Heard {
-    Settle {
-        /// The one system that it is of, or those that it may be of. Which of them has the settle
-        /// is asked in this order; if none has it, the first one is taken.
-        trade_systems: Vec<TradeSystem>,
-        report: Box<Report>,
-    },
-    /// Douyin sends other events to the same address, which the gateway ignores: payments, refunds,
-    /// withdrawals.
-    Other { kind: String },
-}
-
-/// Why a callback is refused.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Rejected {
-    #[error(transparent)]
-    Signature(#[from] BadSignature),
-    #[error("the message {0}")]
-    Malformed(#[from] Unreadable),
-    #[error("the message is signed for this app and names another one")]
-    OtherApp,
-}
+use super::wire::{self, Unreadable, lenient};
+use crate::settle::{AppId, TradeSystem};
 
 /// Douyin's log id of a callback, from its header.
 pub fn log_id(header: &str) -> String {
     wire::bounded_log_id(header)
 }
 
+/// What the callbacks of one app are signed with.
+#[derive(Clone, Default, Debug)]
+pub struct Verifiers {
+    /// `None`: those signed in headers are refused.
+    pub keys: Option<Arc<PlatformKeys>>,
+    /// `None`: those signed in the body are refused.
+    pub token: Option<Arc<SecretString>>,
+}
+
 /// Reads a callback to `app_id`, or to the app that it names if that is `None`. Nothing of the body
-/// is read before one of the app's keys fits its signature. `trade_systems`: those of the app, in
-/// the order of its configuration.
+/// but its signature is read before that is verified. `trade_systems`: those of the app, in the
+/// order of its configuration.
 pub fn hear(
     app_id: Option<&AppId>,
     trade_systems: &[TradeSystem],
-    keys: &PlatformKeys,
+    verifiers: &Verifiers,
     signed: &Signed<'_>,
 ) -> Result<Heard, Rejected> {
-    keys.verify(signed)?;
+    if let Some(token) = &verifiers.token
+        && let Some(fields) = guaranteed::signed_part(signed.body)
+    {
+        return guaranteed::hear(app_id, token, &fields);
+    }
+    verifiers.keys.as_ref().ok_or(Rejected::NoKey)?.verify(signed)?;
     read(app_id, trade_systems, signed.body)
 }
-
-/// What is kept of the name of another type. Douyin's names are short.
-const KIND_BYTES_MAX: usize = 64;
 
 pub(super) fn read(
     app_id: Option<&AppId>,
@@ -69,8 +65,7 @@ pub(super) fn read(
     let envelope = object(body, "the body is not a JSON object")?;
     let kind = text(&envelope, &["type"])?.ok_or(Unreadable("type is missing"))?;
     if kind != "settle" {
-        let kind = kind.chars().filter(|c| !c.is_control()).take(KIND_BYTES_MAX / 4).collect();
-        return Ok(Heard::Other { kind });
+        return Ok(Heard::Other { kind: kind_shown(&kind) });
     }
     let trade_systems = possible(version(&envelope)?, trade_systems);
     let first = trade_systems.first().copied().unwrap_or(TradeSystem::General);
@@ -88,11 +83,10 @@ pub(super) fn read(
     if named.is_some() && app_id.is_some() && named.as_ref() != app_id {
         return Err(Rejected::OtherApp);
     }
-    Ok(Heard::Settle { trade_systems, report: Box::new(report) })
+    Ok(Heard::Settles { trade_systems, reports: vec![report] })
 }
 
-/// 3.0 is the general trading system's, 2.0 that of its sibling systems. Without a version it is
-/// guaranteed payment's callback, which has another signature and other names.
+/// 3.0 is the general trading system's, 2.0 that of its sibling systems.
 fn version(envelope: &Fields) -> Result<Callbacks, Unreadable> {
     let version = lenient::text(envelope, "version").ok_or(Unreadable("version is missing"))?;
     match version.as_str() {
@@ -108,17 +102,9 @@ fn possible(version: Callbacks, configured: &[TradeSystem]) -> Vec<TradeSystem> 
     let has = |system: &TradeSystem| system::of(*system).callbacks == Some(version);
     let siblings = configured.iter().copied().filter(|system| match version {
         Callbacks::Version2 => has(system),
-        Callbacks::Version3 => false,
+        Callbacks::Version3 | Callbacks::Token => false,
     });
     siblings.chain([TradeSystem::General]).collect()
-}
-
-fn object(bytes: &[u8], wrong: &'static str) -> Result<Fields, Unreadable> {
-    // The parser limits its depth, the listener its size.
-    match json::parse(bytes) {
-        Some(Value::Object(fields)) => Ok(fields),
-        Some(_) | None => Err(Unreadable(wrong)),
-    }
 }
 
 #[cfg(test)]
@@ -146,14 +132,15 @@ mod tests {
             body: BODY,
         };
         let app_id = app_id.map(|app_id| AppId::parse(app_id).unwrap());
-        hear(app_id.as_ref(), &[TradeSystem::General], &keys, &signed)
+        let verifiers = Verifiers { keys: Some(Arc::new(keys)), token: None };
+        hear(app_id.as_ref(), &[TradeSystem::General], &verifiers, &signed)
     }
 
     #[test]
     fn a_callback_is_for_the_app_that_it_names() {
         assert_eq!(heard(Some("tt0")), Err(Rejected::OtherApp));
         for app_id in [Some("ttcfdbb96650e33350"), None] {
-            assert!(matches!(heard(app_id), Ok(Heard::Settle { .. })), "{app_id:?}");
+            assert!(matches!(heard(app_id), Ok(Heard::Settles { .. })), "{app_id:?}");
         }
     }
 
@@ -187,7 +174,7 @@ mod tests {
                     let mut msg = shortest();
                     msg["app_id"] = named;
                     let heard = read(Some(&app_id), configured, &body(version.clone(), msg));
-                    let Ok(Heard::Settle { trade_systems, .. }) = heard else {
+                    let Ok(Heard::Settles { trade_systems, .. }) = heard else {
                         panic!("{version}: {heard:?}")
                     };
                     assert_eq!(trade_systems, possible, "{version} {configured:?}");

@@ -15,17 +15,21 @@ use tracing::{Instrument as _, field, info_span};
 use super::codes::Handling;
 use super::config::{BuildError, ClientConfig};
 use super::exchange::{ACCESS_TOKEN, BYTE_AUTHORIZATION, Effect, Exchange, Failed};
-use super::outcome::{Called, CreateAnswer, Line, QueryAnswer, QueryFailure, Said, created, found};
+use super::guaranteed::{self, AmountLeft};
+use super::limits::Limits;
+use super::outcome::{
+    Called, CreateAnswer, Line, QueryAnswer, QueryFailure, Said, created, found, left,
+};
 use super::pause::is_throttling;
 use super::signing::ToSign;
-use super::system::{self, Credentials};
+use super::system::{self, Credentials, Question};
 use super::token::{Access, Tokens};
 use super::transport::{Deadline, HttpTransport, Transport};
 use super::way::Way;
 use super::wire::{INFORMING_FIELDS, QueryBy};
 use crate::clock::{Clock, Uptime};
 use crate::metrics::{UNLISTED_ANSWERS, UNREADABLE_FIELDS};
-use crate::settle::{AppId, Content, Failure, Key, NotifyUrl, Reason, TradeSystem};
+use crate::settle::{AppId, Content, Failure, Key, NotifyUrl, OutOrderNo, Reason, TradeSystem};
 use crate::store::Store;
 
 /// Calls Douyin, for any app. Cheap to clone.
@@ -118,8 +122,7 @@ impl Client {
         trade_system: TradeSystem,
         by: QueryBy<'_>,
     ) -> Result<QueryAnswer, QueryFailure> {
-        let system = system::of(trade_system);
-        let body = (system.query_body)(&access.app_id, by);
+        let question = (system::of(trade_system).question)(&access.app_id, by);
         let span = info_span!(
             "douyin",
             call = "settle_query",
@@ -133,17 +136,51 @@ impl Client {
         let called_for = Called { app_id: &access.app_id, trade_system: Some(trade_system) };
         let call = async {
             let begun = self.0.clock.uptime();
-            let path = system.query_path;
-            let called = self.call(access, trade_system, path, body.into(), begun).await;
+            let called = match question {
+                Some(Question { path, body }) => {
+                    self.call(access, trade_system, path, body.into(), begun).await
+                }
+                None => {
+                    let failure = Failure::own(Reason::InvalidRequest);
+                    Err(Failed::not_sent(failure, "the trade system has no query by this key"))
+                }
+            };
             let called = called.and_then(|said| found(said, by));
             let cause = called.as_ref().err().map(|failed| failed.cause.clone());
-            let answer = called.map_err(|Failed { failure, log_id, .. }| QueryFailure {
-                throttled: is_throttling(&failure),
-                failure: *failure,
-                log_id,
-            });
+            let answer = called.map_err(unanswered);
             let took = self.0.clock.uptime().since(begun);
             Line::of_query(&answer).write(&called_for, took, cause.as_deref());
+            answer
+        };
+        call.instrument(span).await
+    }
+
+    /// Asks what of an order can still be settled. All systems ask as guaranteed payment does.
+    pub async fn amount_left(
+        &self,
+        access: &Access,
+        out_order_no: &OutOrderNo,
+    ) -> Result<AmountLeft, QueryFailure> {
+        let trade_system = TradeSystem::Guaranteed;
+        let span = info_span!(
+            "douyin",
+            call = "unsettle_amount",
+            app_id = %access.app_id,
+            log_id = field::Empty,
+            outcome = field::Empty,
+            elapsed_ms = field::Empty,
+        );
+        let called_for = Called { app_id: &access.app_id, trade_system: Some(trade_system) };
+        let call = async {
+            let begun = self.0.clock.uptime();
+            let Question { path, body } = guaranteed::about_order(&access.app_id, out_order_no);
+            let called = self.call(access, trade_system, path, body.into(), begun).await;
+            let log_id = called.as_ref().ok().and_then(Said::log_id);
+            let called = called.and_then(|said| left(said, out_order_no));
+            let cause = called.as_ref().err().map(|failed| failed.cause.clone());
+            let answer = called.map_err(unanswered);
+            let took = self.0.clock.uptime().since(begun);
+            Line::of_amount(&answer, log_id.as_deref()).write(&called_for, took, cause.as_deref());
             answer
         };
         call.instrument(span).await
@@ -167,6 +204,7 @@ impl Client {
         let said = match system::of(trade_system).credentials {
             Credentials::Token => self.call_with_token(&asked).await?,
             Credentials::Signature => self.call_signed(&asked).await?,
+            Credentials::Salt => self.call_salted(&asked).await?,
         };
         if said.handling() == Some(Handling::Throttled) {
             access.pauses.begin(said.failure(), said.delay());
@@ -179,12 +217,12 @@ impl Client {
     async fn call_with_token(&self, asked: &Asked<'_>) -> Result<Said, Failed> {
         let (tokens, Asked { access, deadline, .. }) = (&self.0.tokens, asked);
         let token = tokens.current(access, deadline).await?;
-        let mut said = self.send(asked, ACCESS_TOKEN, token).await?;
+        let mut said = self.send(asked, asked.body.clone(), Some(ACCESS_TOKEN), token).await?;
         if said.handling() == Some(Handling::Reauthenticate) {
             let rejection = said.failure();
             let replaced = tokens.replace(access, &said.sent, &rejection, deadline);
             let token = Box::pin(replaced).await?;
-            said = self.send(asked, ACCESS_TOKEN, token).await?;
+            said = self.send(asked, asked.body.clone(), Some(ACCESS_TOKEN), token).await?;
         }
         if said.handling() == Some(Handling::Reauthenticate) {
             tokens.give_up(access, &said.failure(), deadline).await;
@@ -203,24 +241,42 @@ impl Client {
         let (time, nonce) = (self.0.clock.time_of_day(), self.nonce());
         let request = ToSign { path: asked.path, time, nonce: &nonce, body: &asked.body };
         let authorization = key.authorization(&asked.access.app_id, &request);
-        let said = self.send(asked, BYTE_AUTHORIZATION, authorization).await?;
-        // No pause: the app's other systems may need no key. A nonce counts once, so a proxy that sent
-        // the request twice gets this answer for a request that has taken effect.
+        let header = Some(BYTE_AUTHORIZATION);
+        let said = self.send(asked, asked.body.clone(), header, authorization).await?;
+        // No pause: the app's other systems may need no key. A nonce counts once, so a proxy that
+        // sent the request twice gets this answer for a request that has taken effect.
         match said.handling() == Some(Handling::Reauthenticate) {
             true => Err(Failed { effect: Effect::Possible, ..said.turned_away(REJECTED) }),
             false => Ok(said),
         }
     }
 
+    /// With the salt that the app has now: the recorded body holds no signature.
+    async fn call_salted(&self, asked: &Asked<'_>) -> Result<Said, Failed> {
+        let Some(salt) = asked.access.salt() else {
+            let failure = Failure::own(Reason::TradeSystemNotConfigured);
+            return Err(Failed::not_sent(failure, "the app has no salt to sign its requests with"));
+        };
+        let (body, sign) = guaranteed::signed(&asked.body, &salt);
+        let said = self.send(asked, body, None, sign).await?;
+        // No pause, as above. The salt may have changed between two copies of the request.
+        match said.handling() == Some(Handling::Reauthenticate) {
+            true => Err(Failed { effect: Effect::Possible, ..said.turned_away(REJECTED) }),
+            false => Ok(said),
+        }
+    }
+
+    /// `credentials` stand in the header, or in the body.
     async fn send(
         &self,
-        Asked { access, trade_system, path, body, deadline }: &Asked<'_>,
-        header: HeaderName,
+        Asked { access, trade_system, path, deadline, .. }: &Asked<'_>,
+        body: Bytes,
+        header: Option<HeaderName>,
         credentials: SecretString,
     ) -> Result<Said, Failed> {
         let to = (system::of(*trade_system).site, *path);
-        let shown = Some((header, &credentials));
-        let heard = self.0.exchange.post(to, shown, body.clone(), deadline).await?;
+        let shown = header.map(|header| (header, &credentials));
+        let heard = self.0.exchange.post(to, shown, body, deadline).await?;
         let said = Said::new(heard, *trade_system, credentials)?;
         if said.is_unlisted() {
             UNLISTED_ANSWERS.count([access.app_id.as_str()]);
@@ -245,6 +301,10 @@ struct Asked<'a> {
     deadline: Deadline,
 }
 
+fn unanswered(Failed { failure, log_id, .. }: Failed) -> QueryFailure {
+    QueryFailure { throttled: is_throttling(&failure), failure: *failure, log_id }
+}
+
 /// Whether callers can settle in this system. If not, Douyin settles there by itself.
 pub fn has_create(trade_system: TradeSystem) -> bool {
     system::of(trade_system).create.is_some()
@@ -257,6 +317,22 @@ pub fn is_signed(trade_system: TradeSystem) -> bool {
 
 /// Of a signature, for the log.
 const REJECTED: &str = "the signature is rejected";
+
+/// Whether its calls are signed with the app's salt.
+pub fn is_salted(trade_system: TradeSystem) -> bool {
+    system::of(trade_system).credentials == Credentials::Salt
+}
+
+/// What a create may say there, beside what holds in every system. Where callers cannot settle, it
+/// means nothing.
+pub fn limits(trade_system: TradeSystem) -> &'static Limits {
+    &system::of(trade_system).limits
+}
+
+/// Whether Douyin can be asked by this key there.
+pub fn can_ask(trade_system: TradeSystem, app_id: &AppId, by: QueryBy<'_>) -> bool {
+    (system::of(trade_system).question)(app_id, by).is_some()
+}
 
 /// The JSON of a create, as the settle's trade system wants it. It is stored, and sent as the same
 /// bytes every time, so a change of its form takes effect for new settles only. `ext` is the

@@ -21,14 +21,26 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::limits::{Limits, settle_params_text};
 use super::wire::{QueryBy, json, lenient, values};
 use crate::settle::{
-    AcceptedIds, AppId, Content, InnerSettleId, Key, NotifyUrl, SettleId, SettleParam,
-    WalletSettleId,
+    AcceptedIds, AppId, Content, InnerSettleId, Key, NotifyUrl, SettleId, WalletSettleId,
 };
 
 pub(super) use callback::report;
 pub(super) use items::reports;
+
+/// As the page of the general system's create has them (1.3). A bound on the receivers is not
+/// documented.
+pub(super) const LIMITS: Limits = Limits {
+    settle_params_bytes_max: 512,
+    receivers_max: None,
+    merchant_uid_bytes_max: None,
+    settle_desc_characters_max: None,
+    notify_url_bytes_max: None,
+    has_items: true,
+    has_plain_numbers: false,
+};
 
 /// How one system spells what it shares with the others.
 pub(super) struct Spelling {
@@ -65,13 +77,6 @@ struct CreateBody<'a> {
     notify_url: Option<&'a str>,
 }
 
-/// settle_create, element of `settle_params` (1.4): here the amount is a JSON number.
-#[derive(Serialize)]
-struct Receiver<'a> {
-    merchant_uid: &'a str,
-    amount: i64,
-}
-
 /// See [`super::client::create_body`].
 pub(super) fn create_body(
     spelling: &Spelling,
@@ -100,19 +105,6 @@ pub(super) fn create_body(
         cp_extra,
         notify_url: notify_url.map(NotifyUrl::as_str),
     })
-}
-
-/// The receivers as Douyin receives and measures them (1.3: at most 512 bytes), an array without
-/// spaces.
-pub fn settle_params_text(params: &[SettleParam]) -> String {
-    let receivers: Vec<Receiver<'_>> = params
-        .iter()
-        .map(|param| Receiver {
-            merchant_uid: param.merchant_uid.as_str(),
-            amount: param.amount.get(),
-        })
-        .collect();
-    json(&receivers)
 }
 
 /// A query, request body. It has one key only, because of several only the first in Douyin's

@@ -4,7 +4,7 @@
 use super::codes::Row;
 use super::codes::kinds::CREDENTIALS;
 use super::family::{self, PassedThrough, Spelling};
-use super::system::{Callbacks, Create, Credentials, Site, System};
+use super::system::{Callbacks, Create, Credentials, Question, Site, System};
 
 const SPELLING: Spelling = Spelling { app_id: false, passed_through: PassedThrough::CpExtra };
 
@@ -17,13 +17,17 @@ pub(super) static SYSTEM: System = System {
         body: |key, content, ext, notify_url| {
             family::create_body(&SPELLING, key, content, ext, notify_url)
         },
-        accepted_ids: family::accepted_ids,
+        accepted_ids: |answer| family::accepted_ids(&answer.data),
     }),
-    query_path: "/api/apps/trade/v2/query_settle",
-    query_body: |app_id, by| family::query_body(&SPELLING, app_id, by),
-    reports: family::reports,
+    question: |app_id, by| {
+        let path = "/api/apps/trade/v2/query_settle";
+        Some(Question { path, body: family::query_body(&SPELLING, app_id, by) })
+    },
+    reports: |answer| family::reports(&answer.data),
+    absent: None,
     report: family::report,
     callbacks: Some(Callbacks::Version2),
+    limits: family::LIMITS,
     codes: &[family::codes::TABLE, TABLE],
 };
 

@@ -12,8 +12,8 @@
 //! Callbacks take another way: `callback` ──► `signature`, then `wire`.
 //!
 //! All this is common to Douyin's platform. What is special to a trade system is in a module of its
-//! own (`trade_basic` for the general one, `self_operated`, `industry`, `agency`), which `system`
-//! has as one value; what several systems share is in `family`.
+//! own (`trade_basic` for the general one, `self_operated`, `industry`, `agency`, `guaranteed`),
+//! which `system` has as one value; what several systems share is in `family`.
 //!
 //! Read in this order: [`client`] (what a call is), `outcome` (what its outcome means), [`codes`]
 //! (what a number of Douyin's means), `system` and `trade_basic` (what a trade system has of its
@@ -30,9 +30,13 @@ pub(crate) mod client;
 pub mod codes;
 mod config;
 mod exchange;
+mod facts;
 mod family;
+mod guaranteed;
+mod heard;
 mod industry;
 mod key_text;
+mod limits;
 mod outcome;
 mod pause;
 mod self_operated;
@@ -47,9 +51,10 @@ pub mod transport;
 pub mod way;
 pub(crate) mod wire;
 
-pub use client::{Client, create_body, has_create, is_signed};
+pub use client::{Client, can_ask, create_body, has_create, is_salted, is_signed, limits};
 pub use config::{BuildError, ClientConfig};
-pub use family::settle_params_text;
+pub use guaranteed::AmountLeft;
+pub use limits::{Limits, settle_params_text};
 pub use outcome::{CreateAnswer, QueryAnswer, QueryFailure};
 pub use pause::Pause;
 pub use signature::{PlatformKeys, Signed};

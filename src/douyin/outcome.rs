@@ -10,6 +10,7 @@ use tracing::{Span, debug};
 
 use super::codes::{self, Handling, Retry, Row};
 use super::exchange::{Effect, Failed, Heard};
+use super::guaranteed::{self, AmountLeft};
 use super::pause::is_throttling;
 use super::system;
 use super::wire::{QueryBy, Unreadable};
@@ -95,6 +96,21 @@ impl Said {
         self.heard.failure(self.row.map_or(Reason::DouyinError, |row| row.reason), &self.sent)
     }
 
+    pub(super) fn log_id(&self) -> Option<String> {
+        self.heard.log_id.clone()
+    }
+
+    /// The answer to a call that only asks, if its number is 0.
+    fn unless_error(self) -> Result<Self, Failed> {
+        let err_no = self.err_no;
+        if err_no == 0 {
+            return Ok(self);
+        }
+        let failure = Box::new(self.failure());
+        let (effect, log_id) = (Effect::None, self.heard.log_id);
+        Err(Failed { effect, failure, log_id, cause: format!("Douyin answers {err_no}") })
+    }
+
     /// Turns this answer into a call without effect, because the credentials were turned away.
     pub(super) fn turned_away(self, cause: &str) -> Failed {
         Failed {
@@ -125,7 +141,7 @@ pub(super) fn created(called: Result<Said, Failed>) -> CreateAnswer {
     let throttled = said.handling() == Some(Handling::Throttled);
     let (learned, answers) = if said.err_no == 0 {
         let create = system::of(said.trade_system).create.as_ref();
-        let ids = create.and_then(|create| (create.accepted_ids)(&said.heard.answer.data));
+        let ids = create.and_then(|create| (create.accepted_ids)(&said.heard.answer));
         match ids {
             Some(ids) => (Learned::Accepted(ids), Answers::OneSend),
             None => {
@@ -152,20 +168,27 @@ pub(super) fn created(called: Result<Said, Failed>) -> CreateAnswer {
     CreateAnswer { learned, answers, log_id: said.heard.log_id, throttled }
 }
 
-/// The outcome of a query. Any number but 0 is a failure. For the money of a create it means
-/// nothing.
+/// The outcome of a query. Any number but 0, and the one that says that there is none, is a
+/// failure. For the money of a create it means nothing.
 pub(super) fn found(said: Said, by: QueryBy<'_>) -> Result<QueryAnswer, Failed> {
-    if said.err_no != 0 {
-        let (failure, err_no) = (Box::new(said.failure()), said.err_no);
-        let (effect, log_id) = (Effect::None, said.heard.log_id);
-        return Err(Failed { effect, failure, log_id, cause: format!("Douyin answers {err_no}") });
+    let system = system::of(said.trade_system);
+    if system.absent == Some(said.err_no) {
+        return Ok(QueryAnswer { reports: Vec::new(), log_id: said.heard.log_id });
     }
-    let reports = (system::of(said.trade_system).reports)(&said.heard.answer.data);
+    let said = said.unless_error()?;
+    let reports = (system.reports)(&said.heard.answer);
     let reports = reports.map_err(|why| said.heard.unusable(why))?;
     if !answer_to(by, &reports) {
         return Err(said.heard.unusable(Unreadable("it answers another question")));
     }
     Ok(QueryAnswer { reports, log_id: said.heard.log_id })
+}
+
+/// The outcome of a question about what is left of an order.
+pub(super) fn left(said: Said, asked: &OutOrderNo) -> Result<AmountLeft, Failed> {
+    let said = said.unless_error()?;
+    let left = guaranteed::amount_left(&said.heard.answer, asked);
+    left.map_err(|why| said.heard.unusable(why))
 }
 
 /// Whether these are the settles that were asked for. Others come from a proxy that mixes up its
@@ -242,6 +265,20 @@ impl<'a> Line<'a> {
         };
         let (tone, log_id) = (tone.raised(failure), log_id.as_deref());
         Self { endpoint: "settle_query", outcome, tone, failure, log_id }
+    }
+
+    pub(super) fn of_amount(
+        answer: &'a Result<AmountLeft, QueryFailure>,
+        log_id: Option<&'a str>,
+    ) -> Self {
+        let (outcome, tone, failure, log_id) = match answer {
+            Ok(_) => ("found", Tone::Routine, None, log_id),
+            Err(QueryFailure { failure, log_id, .. }) => {
+                ("failed", Tone::Trouble, Some(failure), log_id.as_deref())
+            }
+        };
+        let tone = tone.raised(failure);
+        Self { endpoint: "unsettle_amount", outcome, tone, failure, log_id }
     }
 
     /// Counts the call and logs it. Call it within the span of the call.

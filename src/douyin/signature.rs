@@ -33,6 +33,8 @@ pub enum BadSignature {
     NotBase64,
     #[error("no platform public key of this app fits the signature")]
     NoKeyFits,
+    #[error("msg_signature is not made with the callback token of this app")]
+    NotByTheToken,
 }
 
 /// What is signed, and by what.

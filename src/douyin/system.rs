@@ -4,13 +4,12 @@
 //!
 //! What it must not know: how any system does it.
 
-use serde_json::Value;
-
 use super::codes::Row;
+use super::limits::Limits;
 pub(super) use super::transport::Site;
 use super::wire::values::Fields;
-use super::wire::{QueryBy, Unreadable};
-use super::{agency, industry, self_operated, trade_basic};
+use super::wire::{Answer, QueryBy, Unreadable};
+use super::{agency, guaranteed, industry, self_operated, trade_basic};
 use crate::settle::{AcceptedIds, AppId, Content, Key, NotifyUrl, Report, TradeSystem};
 
 /// A trade system at Douyin.
@@ -19,14 +18,18 @@ pub(super) struct System {
     pub(super) credentials: Credentials,
     /// `None`: Douyin settles its orders by itself, and has no call for that.
     pub(super) create: Option<Create>,
-    pub(super) query_path: &'static str,
-    pub(super) query_body: fn(&AppId, QueryBy<'_>) -> String,
-    /// The settles in the `data` of an answer to a query, all of them or none.
-    pub(super) reports: fn(&Value) -> Result<Vec<Report>, Unreadable>,
+    /// `None`: it has no query by this key.
+    pub(super) question: fn(&AppId, QueryBy<'_>) -> Option<Question>,
+    /// The settles in an answer to a query, all of them or none.
+    pub(super) reports: fn(&Answer) -> Result<Vec<Report>, Unreadable>,
+    /// The number by which a query says that there is none. `None`: it answers with none.
+    pub(super) absent: Option<i32>,
     /// The settle in the message of a callback.
     pub(super) report: fn(&Fields) -> Result<Report, Unreadable>,
     /// `None`: it has none.
     pub(super) callbacks: Option<Callbacks>,
+    /// What a create may say, beside what holds in every system.
+    pub(super) limits: Limits,
     /// Tables of the numbers that it does not share with the platform, each sorted. One that
     /// several list, the platform's included, is as the last of these has it.
     pub(super) codes: &'static [&'static [Row]],
@@ -39,6 +42,8 @@ pub(super) enum Credentials {
     Token,
     /// By a signature of the app's own key.
     Signature,
+    /// By a field in the body, signed with the app's salt.
+    Salt,
 }
 
 /// The call that makes a settle.
@@ -46,16 +51,24 @@ pub(super) struct Create {
     pub(super) path: &'static str,
     /// Of a key, a content, the text to pass through, and the callback address of an app.
     pub(super) body: fn(&Key, &Content, Option<&str>, Option<&NotifyUrl>) -> String,
-    /// The ids in the `data` of an acceptance. `None`: Douyin names no settle, or the name cannot
-    /// be used.
-    pub(super) accepted_ids: fn(&Value) -> Option<AcceptedIds>,
+    /// The ids in an acceptance. `None`: Douyin names no settle, or the name cannot be used.
+    pub(super) accepted_ids: fn(&Answer) -> Option<AcceptedIds>,
 }
 
-/// By which version its callbacks are known.
+/// One query to Douyin.
+pub(super) struct Question {
+    pub(super) path: &'static str,
+    pub(super) body: String,
+}
+
+/// By what its callbacks are known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Callbacks {
+    /// Their version, signed with the platform's key.
     Version2,
     Version3,
+    /// Their signature, made with a token, which stands in the body.
+    Token,
 }
 
 pub(super) fn of(trade_system: TradeSystem) -> &'static System {
@@ -64,5 +77,6 @@ pub(super) fn of(trade_system: TradeSystem) -> &'static System {
         TradeSystem::SelfOperated => &self_operated::SYSTEM,
         TradeSystem::Industry => &industry::SYSTEM,
         TradeSystem::Agency => &agency::SYSTEM,
+        TradeSystem::Guaranteed => &guaranteed::SYSTEM,
     }
 }

@@ -44,6 +44,8 @@ pub struct Access {
     client_secret: ArcSwap<SecretString>,
     /// The one of the configuration that was read last; `None`: no system of the app needs one.
     signing_key: ArcSwapOption<SigningKey>,
+    /// The same for the salt.
+    salt: ArcSwapOption<SecretString>,
     pub(super) pauses: Pauses,
     /// The token in use. Never locked across an await.
     held: Mutex<Option<Held>>,
@@ -115,8 +117,8 @@ impl Access {
         let pauses = Pauses::new(app_id.clone(), clock, config);
         let client_secret = ArcSwap::from_pointee(client_secret);
         let (held, turn) = (Mutex::default(), tokio::sync::Mutex::default());
-        let signing_key = ArcSwapOption::empty();
-        Self { app_id, client_secret, signing_key, pauses, held, turn }
+        let (signing_key, salt) = (ArcSwapOption::empty(), ArcSwapOption::empty());
+        Self { app_id, client_secret, signing_key, salt, pauses, held, turn }
     }
 
     /// Why and until when the app is not called: Douyin limits it, rejects its credentials, or
@@ -139,9 +141,14 @@ impl Access {
         }
     }
 
-    /// From now on requests are signed with this key.
-    pub fn sign_with(&self, key: Option<&SigningKey>) {
+    /// From now on requests are signed with these, in the systems that want it.
+    pub fn sign_with(&self, key: Option<&SigningKey>, salt: Option<&SecretString>) {
         self.signing_key.store(key.cloned().map(Arc::new));
+        self.salt.store(salt.cloned().map(Arc::new));
+    }
+
+    pub(super) fn salt(&self) -> Option<Arc<SecretString>> {
+        self.salt.load_full()
     }
 
     pub(super) fn signing_key(&self) -> Option<Arc<SigningKey>> {

@@ -1,7 +1,7 @@
 //! The general trading system (通用交易系统, `trade_basic/v1`).
 
 use super::family::{self, PassedThrough, Spelling};
-use super::system::{Callbacks, Create, Credentials, Site, System};
+use super::system::{Callbacks, Create, Credentials, Question, Site, System};
 
 const SPELLING: Spelling = Spelling {
     // Not on the page, but the official SDK requires it and three SDKs of four send it.
@@ -19,12 +19,16 @@ pub(super) static SYSTEM: System = System {
         body: |key, content, ext, notify_url| {
             family::create_body(&SPELLING, key, content, ext, notify_url)
         },
-        accepted_ids: family::accepted_ids,
+        accepted_ids: |answer| family::accepted_ids(&answer.data),
     }),
-    query_path: "/api/trade_basic/v1/developer/settle_query/",
-    query_body: |app_id, by| family::query_body(&SPELLING, app_id, by),
-    reports: family::reports,
+    question: |app_id, by| {
+        let path = "/api/trade_basic/v1/developer/settle_query/";
+        Some(Question { path, body: family::query_body(&SPELLING, app_id, by) })
+    },
+    reports: |answer| family::reports(&answer.data),
+    absent: None,
     report: family::report,
     callbacks: Some(Callbacks::Version3),
+    limits: family::LIMITS,
     codes: &[family::codes::TABLE],
 };

@@ -21,8 +21,8 @@ use crate::douyin;
 use crate::metrics::CHANGES;
 use crate::settle::proof::{Proof, proof_of_adopted};
 use crate::settle::{
-    CallerName, Content, Failure, Key, Origin, Reason, Record, Request, SettleId, Source, State,
-    StateKind,
+    CallerName, Content, Failure, Key, Mark, Origin, Reason, Record, Repeats, Request, SettleId,
+    Source, State, StateKind, TradeSystem,
 };
 use crate::store::{self, Insert, NewDue};
 use crate::trace::{self, TraceParent};
@@ -267,6 +267,15 @@ impl Gateway {
         request.map_err(|exhausted| NotSent::OverBudget { wait: exhausted.wait })
     }
 
+    /// Whether settles are marked. Where an acceptance does not say whose settle it is, nothing
+    /// else would.
+    fn mark(&self, trade_system: TradeSystem) -> Mark {
+        match trade_system.repeats() {
+            Repeats::Refused => self.0.config.mark,
+            Repeats::AnsweredAlike => Mark::On,
+        }
+    }
+
     /// Whether the app is called now, and the window that a new settle asks for is right.
     fn fits(&self, create: &Create) -> Result<(), NotSent> {
         let now = self.0.clock.now();
@@ -357,7 +366,7 @@ impl Gateway {
     /// The record that permits the first send.
     fn submitted(&self, create: &Create, trace: Option<TraceParent>, first: &Permitted) -> Record {
         let config = &self.0.config;
-        let sent_ext = Request::ext_for(&create.content, config.mark);
+        let sent_ext = Request::ext_for(&create.content, self.mark(create.key.trade_system));
         let body = douyin::create_body(
             &create.key,
             &create.content,
@@ -458,7 +467,8 @@ impl Gateway {
                 Err(CreateError::Conflict { fields, recorded: Box::new(recorded.into()) })
             }
             Origin::Platform => {
-                let proven = proof_of_adopted(content, self.0.config.mark, &recorded.facts);
+                let mark = self.mark(recorded.key.trade_system);
+                let proven = proof_of_adopted(content, mark, &recorded.facts);
                 let settle_id = recorded.state.settle_id().cloned();
                 match proven {
                     Proof::Ours => Ok(()),

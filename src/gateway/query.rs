@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Gateway, Name};
 use crate::apps::App;
-use crate::douyin::{QueryBy, QueryFailure};
+use crate::douyin::{QueryBy, QueryFailure, can_ask};
 use crate::settle::{
     AppId, CallerName, Failure, Key, Learned, Observation, OrderId, OutOrderNo, OutSettleNo,
     Record, Report, ReportedStatus, Scope, SettleId, Source, TradeSystem,
@@ -23,6 +23,32 @@ pub enum Question {
     OrderId(OrderId),
     OutSettleNo(OutSettleNo),
     OutOrderNo(OutOrderNo),
+}
+
+impl Question {
+    fn by(&self) -> QueryBy<'_> {
+        match self {
+            Question::SettleId(settle_id) => QueryBy::SettleId(settle_id),
+            Question::OrderId(order_id) => QueryBy::OrderId(order_id),
+            Question::OutSettleNo(number) => QueryBy::OutSettleNo(number),
+            Question::OutOrderNo(number) => QueryBy::OutOrderNo(number),
+        }
+    }
+
+    /// The field of the contract.
+    pub(crate) fn field(&self) -> &'static str {
+        match self {
+            Question::SettleId(_) => "settle_id",
+            Question::OrderId(_) => "order_id",
+            Question::OutSettleNo(_) => "out_settle_no",
+            Question::OutOrderNo(_) => "out_order_no",
+        }
+    }
+
+    /// Whether Douyin can be asked so in this system.
+    pub(crate) fn is_possible(&self, trade_system: TradeSystem, app_id: &AppId) -> bool {
+        can_ask(trade_system, app_id, self.by())
+    }
 }
 
 /// Why a question about a settle has no answer.
@@ -88,13 +114,7 @@ impl Gateway {
         let request = app.budget.for_question(patience).await;
         let _request = request.map_err(|over| QueryError::OverBudget { wait: over.wait })?;
         let begun = self.0.clock.now();
-        let asked = match question {
-            Question::SettleId(settle_id) => QueryBy::SettleId(settle_id),
-            Question::OrderId(order_id) => QueryBy::OrderId(order_id),
-            Question::OutSettleNo(number) => QueryBy::OutSettleNo(number),
-            Question::OutOrderNo(number) => QueryBy::OutOrderNo(number),
-        };
-        let answer = self.0.douyin.query(&app.access, trade_system, asked).await;
+        let answer = self.0.douyin.query(&app.access, trade_system, question.by()).await;
         let answer = answer.map_err(|QueryFailure { failure, .. }| QueryError::Douyin(failure))?;
         let mut records = Vec::new();
         for (key, reports) in by_key(app.id(), trade_system, question, answer.reports) {
@@ -141,7 +161,16 @@ impl Gateway {
             (None, Name::Key(key)) => by_number(key),
             (None, Name::SettleId(_, _, settle_id)) => Question::SettleId(settle_id.clone()),
         };
-        self.query(app, name.trade_system(), &question, by).await?;
+        let question = match &known {
+            Some(record) if !question.is_possible(name.trade_system(), app.id()) => {
+                by_number(&record.key)
+            }
+            Some(_) | None => question,
+        };
+        // Where Douyin knows no settle by its id, one that is not recorded is not found.
+        if question.is_possible(name.trade_system(), app.id()) {
+            self.query(app, name.trade_system(), &question, by).await?;
+        }
         // What was learned may have given the record another settle_id.
         let name = known.map_or_else(|| name.clone(), |record| Name::Key(record.key));
         self.get(&name).await.map_err(QueryError::Store)

@@ -9,11 +9,11 @@ use super::observe::Holder;
 use super::{Gateway, stuck};
 use crate::apps::{App, Grant};
 use crate::clock::{Timestamp, Uptime};
-use crate::douyin::{QueryBy, QueryFailure};
+use crate::douyin::{QueryBy, QueryFailure, can_ask};
 use crate::settle::schedule::at_rest;
 use crate::settle::{
     Answers, Asked, By, Due, Key, Learned, Observation, Permission, PermissionId, Progress, Record,
-    Report, Role, Scope, Source, Step, permit, schedule,
+    Report, Role, Scope, SettleId, Source, Step, permit, schedule,
 };
 use crate::store::{self, Claim, Fence, Swap, Swapped, first_fence};
 use crate::trace;
@@ -106,6 +106,15 @@ impl Gateway {
         let at = self.0.clock.uptime();
         let (time, lasts) = (self.0.clock.now(), self.0.config.policy.call_timeout);
         Permitted { permission: Permission { id: self.0.next_permission(), time, lasts }, at }
+    }
+}
+
+/// By the id, where Douyin can be asked by it.
+fn by_settle_id<'a>(key: &'a Key, settle_id: &'a SettleId) -> QueryBy<'a> {
+    let by_id = QueryBy::SettleId(settle_id);
+    match can_ask(key.trade_system, &key.app_id, by_id) {
+        true => by_id,
+        false => QueryBy::OutSettleNo(&key.out_settle_no),
     }
 }
 
@@ -265,7 +274,7 @@ impl Turn {
         let begun = gateway.clock.now();
         let key = &self.record.key;
         let by = match (scope, self.record.state.settle_id()) {
-            (Scope::Single, Some(settle_id)) => QueryBy::SettleId(settle_id),
+            (Scope::Single, Some(settle_id)) => by_settle_id(key, settle_id),
             (Scope::Single | Scope::Number, _) => QueryBy::OutSettleNo(&key.out_settle_no),
         };
         let asked = gateway.douyin.query(&self.app.access, key.trade_system, by).await;

@@ -5,13 +5,13 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::enums::{self, retry, state};
+use super::limits::{self, Said};
 use super::page;
 use super::reasons::Outcome;
 use super::status;
 use super::time::{is_sayable, time};
 use super::violations::Violations;
 use crate::clock::Timestamp;
-use crate::douyin;
 use crate::gateway::{Name, Question, ReturnWhen};
 use crate::proto::v1;
 use crate::settle::{
@@ -20,9 +20,6 @@ use crate::settle::{
     SettleId, SettleParam, Source, State, StateKind, TradeSystem,
 };
 use crate::store::ListQuery;
-
-/// Douyin's bound on the receivers, serialized (settle_create, `settle_params` ≤ 512 bytes).
-const SETTLE_PARAMS_BYTES_MAX: usize = 512;
 
 /// Whether a receiver may be named twice. Douyin documents nothing about it, so it is a knob: a
 /// change at Douyin needs no release.
@@ -82,6 +79,16 @@ pub fn create(
     let item_order_id = bad.optional("item_order_id", item_order_id, ItemOrderId::parse);
     let ext = bad.optional("ext", request.ext, Ext::parse);
     let notify_url = bad.optional("notify_url", request.notify_url, NotifyUrl::parse);
+    if let Some(trade_system) = trade_system {
+        let said = Said {
+            out_settle_no: out_settle_no.as_ref(),
+            settle_desc: settle_desc.as_ref(),
+            settle_params: &settle_params,
+            item_order_id: item_order_id.as_ref(),
+            notify_url: notify_url.as_ref(),
+        };
+        limits::check(&mut bad, trade_system, &said);
+    }
     let submit_before = optional_time(&mut bad, "submit_before", request.submit_before);
     let return_when = return_when(&mut bad, request.return_when);
     let all = (app_id, trade_system, out_order_no, out_settle_no, settle_desc, return_when);
@@ -128,11 +135,6 @@ fn settle_params(
     }
     if Fen::checked_sum(parsed.iter().map(|param| param.amount)).is_none() {
         bad.add("settle_params", "the sum of the amounts does not fit into 64 bits");
-    }
-    let bytes = douyin::settle_params_text(&parsed).len();
-    if !parsed.is_empty() && bytes > SETTLE_PARAMS_BYTES_MAX {
-        let invalid = Invalid::TooLong { bytes, bytes_max: SETTLE_PARAMS_BYTES_MAX };
-        bad.add("settle_params", format!("as JSON text {invalid}"));
     }
     parsed
 }
@@ -288,6 +290,12 @@ pub fn question(
             bad.text("out_order_no", OutOrderNo::parse(text)).map(Question::OutOrderNo)
         }
     };
+    if let (Some(app_id), Some(system), Some(question)) = (&app_id, trade_system, &question)
+        && !question.is_possible(system, app_id)
+    {
+        let why = format!("the trade system {} has no query by it", system.as_str());
+        bad.add(question.field(), why);
+    }
     match (app_id, trade_system, question) {
         (Some(app_id), Some(trade_system), Some(question)) if bad.is_empty() => {
             Ok((app_id, trade_system, question))

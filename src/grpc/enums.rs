@@ -30,6 +30,7 @@ pub(crate) fn trade_system(trade_system: TradeSystem) -> v1::TradeSystem {
         TradeSystem::SelfOperated => v1::TradeSystem::SelfOperated,
         TradeSystem::Industry => v1::TradeSystem::Industry,
         TradeSystem::Agency => v1::TradeSystem::Agency,
+        TradeSystem::Guaranteed => v1::TradeSystem::Guaranteed,
     }
 }
 
@@ -40,5 +41,6 @@ pub(crate) fn asked(trade_system: v1::TradeSystem) -> TradeSystem {
         v1::TradeSystem::SelfOperated => TradeSystem::SelfOperated,
         v1::TradeSystem::Industry => TradeSystem::Industry,
         v1::TradeSystem::Agency => TradeSystem::Agency,
+        v1::TradeSystem::Guaranteed => TradeSystem::Guaranteed,
     }
 }

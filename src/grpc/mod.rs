@@ -13,6 +13,7 @@ pub(crate) mod deadline;
 pub(crate) mod enums;
 mod forwarded;
 pub(crate) mod identity;
+mod limits;
 mod operator;
 mod origin;
 pub mod page;

@@ -260,6 +260,17 @@ pub static TABLE: &[Row] = &[
                  answers it.",
     },
     Row {
+        reason: Reason::NotShownYet,
+        code: Code::Unavailable,
+        retry: LATER,
+        about: About::Settle,
+        rpcs: CREATES,
+        outcomes: UNKNOWN,
+        meaning: "Douyin accepted the call, and does not show yet whose settle the number has.",
+        meaning_zh: "抖音已受理分账，但尚未确认该分账单属于本次请求。",
+        advice: "Repeat the same call after the delay in RetryInfo, or watch the settle.",
+    },
+    Row {
         reason: Reason::OutSettleNoConflict,
         code: Code::AlreadyExists,
         retry: Retry::Never,

@@ -69,8 +69,12 @@ impl Callbacks {
             let app_id = app.id();
             Received::ALL.iter().for_each(|verdict| verdict.begin(app_id.as_str()));
             CALLBACK_DELAY.begin([app_id.as_str()]);
-            match app.platform_keys().as_deref() {
+            let verifiers = app.verifiers();
+            match verifiers.keys.as_deref() {
                 Some(keys) => info!(%app_id, keys = keys.count(), "callbacks are accepted"),
+                None if verifiers.token.is_some() => {
+                    info!(%app_id, "only callbacks of guaranteed payment are accepted");
+                }
                 None => warn!(%app_id, "callbacks are refused: no platform_public_keys_file"),
             }
         }
@@ -106,14 +110,9 @@ impl Callbacks {
         let log_id = text(LOG_ID_HEADER).map(log_id);
         let log = log_id.as_deref().unwrap_or_default();
         let app_id = app.id();
-        let Some(keys) = app.platform_keys() else {
-            limited!(Stranger of network, WARN, { %app_id, log_id = log, from = network },
-                "callback refused: the app has no platform public key");
-            return Received::NoKey;
-        };
-        let heard = hear(Some(app_id), &app.config.trade_systems, &keys, &signed);
-        let (trade_systems, report) = match heard {
-            Ok(Heard::Settle { trade_systems, report }) => (trade_systems, *report),
+        let heard = hear(Some(app_id), &app.config.trade_systems, &app.verifiers(), &signed);
+        let (trade_systems, reports) = match heard {
+            Ok(Heard::Settles { trade_systems, reports }) => (trade_systems, reports),
             Ok(Heard::Other { kind }) => {
                 return match self.0.other_types {
                     OtherTypes::Acknowledge => {
@@ -128,6 +127,11 @@ impl Callbacks {
                     }
                 };
             }
+            Err(Rejected::NoKey) => {
+                limited!(Stranger of network, WARN, { %app_id, log_id = log, from = network },
+                    "callback refused: the app has no platform public key");
+                return Received::NoKey;
+            }
             Err(error @ Rejected::Signature(_)) => {
                 limited!(Stranger of network, WARN,
                     { %app_id, log_id = log, %error, from = network },
@@ -140,20 +144,18 @@ impl Callbacks {
                 return Received::Malformed;
             }
         };
-        let settle_id = report.settle_id.clone();
-        let log_id = log_id.clone();
-        let callback = Callback { app_id: app_id.clone(), trade_systems, report, log_id };
-        match self.0.gateway.hear(callback).await {
-            Ok(()) => {
-                debug!(%settle_id, log_id = log, "callback acknowledged");
-                Received::Acknowledged
-            }
-            Err(error) => {
+        for report in reports {
+            let settle_id = report.settle_id.clone();
+            let (app_id, trade_systems) = (app_id.clone(), trade_systems.clone());
+            let callback = Callback { app_id, trade_systems, report, log_id: log_id.clone() };
+            if let Err(error) = self.0.gateway.hear(callback).await {
                 limited!(Peer, WARN, { %settle_id, log_id = log, %error },
                     "callback refused: the store failed, so Douyin must deliver it again");
-                Received::NotDurable
+                return Received::NotDurable;
             }
+            debug!(%settle_id, log_id = log, "callback recorded");
         }
+        Received::Acknowledged
     }
 
     async fn request(&self, request: Request) -> Received {

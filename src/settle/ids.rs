@@ -140,10 +140,25 @@ pub enum TradeSystem {
     Industry,
     /// 全融合版 or 金融融合版, where Douyin settles by itself: its settles can be read only.
     Agency,
+    /// 担保支付, `apps/ecpay/v1`, which Douyin retires.
+    Guaranteed,
+}
+
+/// What Douyin answers to a create whose number it knows already. It decides what an acceptance and
+/// a FAIL prove.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Repeats {
+    /// 23111, unless the settle has failed: that frees the number for another one.
+    Refused,
+    /// What it answered to the first one, also if another system made that, and also if it failed.
+    /// So an acceptance proves that a settle exists, and not whose it is; and a number has one
+    /// settle for ever.
+    AnsweredAlike,
 }
 
 impl TradeSystem {
-    pub const ALL: [Self; 4] = [Self::General, Self::SelfOperated, Self::Industry, Self::Agency];
+    pub const ALL: [Self; 5] =
+        [Self::General, Self::SelfOperated, Self::Industry, Self::Agency, Self::Guaranteed];
 
     /// Its name in the configuration, in logs, metrics and errors.
     pub fn as_str(self) -> &'static str {
@@ -152,6 +167,14 @@ impl TradeSystem {
             Self::SelfOperated => "self_operated",
             Self::Industry => "industry",
             Self::Agency => "agency",
+            Self::Guaranteed => "guaranteed",
+        }
+    }
+
+    pub fn repeats(self) -> Repeats {
+        match self {
+            Self::General | Self::SelfOperated | Self::Industry | Self::Agency => Repeats::Refused,
+            Self::Guaranteed => Repeats::AnsweredAlike,
         }
     }
 
@@ -193,7 +216,10 @@ impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.trade_system {
             TradeSystem::General => write!(f, "{}/{}", self.app_id, self.out_settle_no),
-            TradeSystem::SelfOperated | TradeSystem::Industry | TradeSystem::Agency => {
+            TradeSystem::SelfOperated
+            | TradeSystem::Industry
+            | TradeSystem::Agency
+            | TradeSystem::Guaranteed => {
                 let trade_system = self.trade_system.as_str();
                 write!(f, "{}/{trade_system}/{}", self.app_id, self.out_settle_no)
             }

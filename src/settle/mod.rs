@@ -40,7 +40,8 @@ pub use failure::{DouyinError, Failure};
 pub use first_seen::FirstSeen;
 pub use ids::{
     AppId, CallerName, Ext, InnerSettleId, Invalid, ItemOrderId, Key, MerchantUid, NotifyUrl,
-    OrderId, OutOrderNo, OutSettleNo, SettleDesc, SettleId, TradeSystem, WalletSettleId, Why,
+    OrderId, OutOrderNo, OutSettleNo, Repeats, SettleDesc, SettleId, TradeSystem, WalletSettleId,
+    Why,
 };
 pub use merge::{Merged, merge};
 pub use money::Fen;

@@ -107,6 +107,9 @@ reasons! {
     InvalidRequest = "INVALID_REQUEST",
     NameNotFound = "NAME_NOT_FOUND",
     NewerVersion = "NEWER_VERSION",
+    /// Douyin answers a repeat like the first create, so its acceptance does not say whose settle
+    /// that is, and no query has shown it yet.
+    NotShownYet = "NOT_SHOWN_YET",
     OutSettleNoConflict = "OUT_SETTLE_NO_CONFLICT",
     Overloaded = "OVERLOADED",
     RequestMalformed = "REQUEST_MALFORMED",

@@ -3,6 +3,7 @@
 
 use super::change::{enter, fill, follow, in_doubt, keep_status, stop_sending, take_over};
 use super::dispute::contradict;
+use super::ids::Repeats;
 use super::observation::{Alert, Context, Observation, Scope};
 use super::proof::{Proof, pick, proof};
 use super::record::{Contradiction, Record, Report, ReportedStatus, Source, State, StateKind};
@@ -57,7 +58,7 @@ fn first_report(
     seen: &Observation,
     context: &Context<'_>,
 ) -> Option<Alert> {
-    let doubt = in_doubt(after, seen, context);
+    let doubt = may_be_another(after, seen, context);
     match proof(after, report) {
         Proof::Ours if seen.source == Source::Callback && !is_marked(after, report) => {
             // A callback shows no order, so a query decides.
@@ -86,6 +87,15 @@ fn first_report(
             stop_sending(after, context.now);
             None
         }
+    }
+}
+
+/// Whether a settle of ours may exist beside the one that is shown. Not where a number has one
+/// settle for ever.
+fn may_be_another(after: &Record, seen: &Observation, context: &Context<'_>) -> bool {
+    match after.key.trade_system.repeats() {
+        Repeats::Refused => in_doubt(after, seen, context),
+        Repeats::AnsweredAlike => false,
     }
 }
 
@@ -155,7 +165,7 @@ fn reported_while_submitting(
 ) -> Option<Alert> {
     match report.status {
         ReportedStatus::Init | ReportedStatus::Processing | ReportedStatus::Success => {}
-        ReportedStatus::Fail if !in_doubt(after, seen, context) => {}
+        ReportedStatus::Fail if !may_be_another(after, seen, context) => {}
         ReportedStatus::Fail => {
             stop_sending(after, context.now);
             return None;
@@ -178,7 +188,7 @@ fn reported_while_processing(
 ) -> Option<Alert> {
     match report.status {
         ReportedStatus::Init | ReportedStatus::Processing | ReportedStatus::Unlisted => {}
-        ReportedStatus::Fail if in_doubt(after, seen, context) => return None,
+        ReportedStatus::Fail if may_be_another(after, seen, context) => return None,
         ReportedStatus::Success | ReportedStatus::Fail => enter(after, report.state()),
     }
     fill(after, &report.lasting_facts())

@@ -11,6 +11,7 @@ use super::dispute::{contradict, resolve};
 use super::ending::{end, stop};
 use super::evidence::{Evidence, Unlisted};
 use super::failure::Failure;
+use super::ids::Repeats;
 use super::observation::{
     AcceptedIds, Alert, Context, Learned, Lease, Observation, Policy, Scope, Transition,
 };
@@ -26,7 +27,10 @@ pub fn transition(before: &Record, seen: &Observation, context: &Context<'_>) ->
     let mut after = before.clone();
     let held = context.lease == Lease::Held;
     let alert = match &seen.learned {
-        Learned::Accepted(ids) => accepted(&mut after, ids, seen, context),
+        Learned::Accepted(ids) => match before.key.trade_system.repeats() {
+            Repeats::Refused => accepted(&mut after, ids, seen, context),
+            Repeats::AnsweredAlike => accepted_unproven(&mut after, seen, context),
+        },
         Learned::Exists(failure) => exists(&mut after, failure, seen, context),
         Learned::Reported(reports) => reported(&mut after, reports, seen, context),
         Learned::Refused(failure) if held => refused(&mut after, failure, seen),
@@ -169,6 +173,17 @@ fn accepted(
             contradict(after, &accepted, seen.source, context.now)
         }
     }
+}
+
+/// A settle exists under the number: of this send, of an earlier one, or another system's. Only a
+/// report tells whose it is. The send stays unanswered, because it may have made the settle.
+fn accepted_unproven(
+    after: &mut Record,
+    seen: &Observation,
+    context: &Context<'_>,
+) -> Option<Alert> {
+    let unproven = Observation { answers: None, ..seen.clone() };
+    exists(after, &Failure::own(Reason::NotShownYet), &unproven, context)
 }
 
 /// Whether Douyin accepted two sends under one number. It does so only if the first settle failed

@@ -45,6 +45,7 @@ words!(TradeSystem {
     SelfOperated = "SELF_OPERATED",
     Industry = "INDUSTRY",
     Agency = "AGENCY",
+    Guaranteed = "GUARANTEED",
 });
 words!(OriginKind { Gateway = "GATEWAY", Platform = "PLATFORM", });
 words!(StateKind {

@@ -175,6 +175,7 @@ async fn provoke(reason: &str) -> Provoked {
         "ENDED_BY_OPERATOR" => Vec::new(),
         "INVALID_REQUEST" => provoked::invalid_request().await,
         "NEWER_VERSION" => store::newer_version().await,
+        "NOT_SHOWN_YET" => upstream::not_shown_yet().await,
         "OUT_SETTLE_NO_CONFLICT" => provoked::out_settle_no_conflict().await,
         "OVERLOADED" => stack::overloaded().await,
         "REQUEST_MALFORMED" => stack::request_malformed().await,

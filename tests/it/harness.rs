@@ -100,12 +100,14 @@ pub fn app(app_id: &str, secret: &str) -> AppConfig {
     AppConfig::new(AppId::parse(app_id).unwrap(), SecretString::from(secret))
 }
 
-/// Lets the app of the tests settle in every trade system, with the key that the simulator knows.
+/// Lets the app of the tests settle in every trade system, with what the simulator knows of it.
 pub fn in_every_system(config: &mut Config) {
     let key = douyin_sim::SANDBOX_APP_PRIVATE_KEY_PEM.to_owned();
     let app = &mut config.apps[0];
     app.trade_systems = TradeSystem::ALL.to_vec();
     app.signing_key = Some(SigningKey::parse(&key.into(), "1").unwrap());
+    app.salt = Some(douyin_sim::SANDBOX_SALT.to_owned().into());
+    app.callback_token = Some(douyin_sim::SANDBOX_CALLBACK_TOKEN.to_owned().into());
 }
 
 /// Waits for Douyin's answers longer than any of them takes, however busy the machine is.

@@ -28,6 +28,7 @@ mod errors_stack;
 mod errors_truth;
 mod exists;
 mod full_disk;
+mod guaranteed;
 mod harness;
 mod health;
 mod hostile;

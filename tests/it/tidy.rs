@@ -132,7 +132,10 @@ const CIRCLES: [(&str, &[&str]); 2] = [
         &[
             "agency",
             "codes",
+            "facts",
             "family",
+            "guaranteed",
+            "heard",
             "industry",
             "self_operated",
             "system",

@@ -17,10 +17,11 @@ use crate::told::told_status;
 const OTHER: &str = "ttother";
 
 /// Those in which callers settle, as the contract and as the simulator name them.
-const WITH_CREATES: [(v1::TradeSystem, System); 3] = [
+const WITH_CREATES: [(v1::TradeSystem, System); 4] = [
     (v1::TradeSystem::General, System::General),
     (v1::TradeSystem::SelfOperated, System::SelfOperated),
     (v1::TradeSystem::Industry, System::Industry),
+    (v1::TradeSystem::Guaranteed, System::Guaranteed),
 ];
 
 async fn everywhere() -> Gateway {
@@ -80,17 +81,26 @@ async fn a_settle_is_made_followed_and_found_in_each_system() {
         assert!(applied.cp_extra.starts_with("sg1:"), "{}", applied.cp_extra);
         let (wallet, inner) = (ended.wallet_settle_id.clone(), ended.inner_settle_id.clone());
         let id = Some(applied.wallet_settle_id.clone());
-        let shown = if system == v1::TradeSystem::General { (id, None) } else { (None, id) };
+        let is_guaranteed = system == v1::TradeSystem::Guaranteed;
+        let is_general = system == v1::TradeSystem::General;
+        let shown = match (is_general, is_guaranteed) {
+            (true, _) => (id, None),
+            (false, true) => (None, None),
+            (false, false) => (None, id),
+        };
         assert_eq!((wallet, inner), shown, "{system:?}");
         let result = ended.result.as_ref().unwrap();
         assert_eq!(result.settle_amount_fen, Some(applied.amount_fen));
         assert!(result.settle_time.is_some(), "{system:?}");
-        for key in [
-            Key::OutSettleNo(number.clone()),
-            Key::SettleId(ended.settle_id().to_owned()),
-            Key::OutOrderNo(ended.out_order_no().to_owned()),
-            Key::OrderId(ended.order_id().to_owned()),
-        ] {
+        let mut keys = vec![Key::OutSettleNo(number.clone())];
+        if !is_guaranteed {
+            keys.extend([
+                Key::SettleId(ended.settle_id().to_owned()),
+                Key::OutOrderNo(ended.out_order_no().to_owned()),
+                Key::OrderId(ended.order_id().to_owned()),
+            ]);
+        }
+        for key in keys {
             let found = query(&gateway, system, key.clone()).await;
             let found: Vec<_> = found.iter().map(|settle| &settle.out_settle_no).collect();
             assert_eq!(found, [&number], "{system:?} {key:?}");
@@ -98,16 +108,25 @@ async fn a_settle_is_made_followed_and_found_in_each_system() {
     }
 }
 
-/// In the self-operated system the number stands below that of a class, and decides.
+/// In the self-operated system the number stands below that of a class, and decides. Guaranteed
+/// payment has few numbers.
 #[tokio::test]
 async fn a_refusal_means_the_same_in_each_system() {
     let gateway = everywhere().await;
     for (system, _) in WITH_CREATES {
-        for (err_no, code, reason) in [
-            (23102, Code::FailedPrecondition, "ORDER_NOT_PAID"),
-            (23112, Code::FailedPrecondition, "NO_MONEY_TO_SETTLE"),
-            (23101, Code::NotFound, "ORDER_NOT_FOUND"),
-        ] {
+        let is_guaranteed = system == v1::TradeSystem::Guaranteed;
+        for (err_no, code, reason) in match is_guaranteed {
+            false => [
+                (23102, Code::FailedPrecondition, "ORDER_NOT_PAID"),
+                (23112, Code::FailedPrecondition, "NO_MONEY_TO_SETTLE"),
+                (23101, Code::NotFound, "ORDER_NOT_FOUND"),
+            ],
+            true => [
+                (2014, Code::FailedPrecondition, "ORDER_NOT_SETTLEABLE"),
+                (2010, Code::InvalidArgument, "PARAM_ERROR"),
+                (2000, Code::NotFound, "ORDER_NOT_FOUND"),
+            ],
+        } {
             let number = number("refused");
             let request = create_on(&number, &format!("sim-err-{err_no}-1"));
             let request = within_system(system, request);
@@ -132,7 +151,7 @@ async fn a_lost_answer_is_found_again_in_each_system() {
         gateway.sim.script(&number, vec![Script::apply_then(Script::Drop)]);
         let made = gateway.create(within_system(system, create_request(&number))).await.unwrap();
         let books = gateway.sim.books();
-        assert_eq!(books.sends_in(there, &number), 2, "{system:?}: the repeat met 23111");
+        assert_eq!(books.sends_in(there, &number), 2, "{system:?}: the number is known");
         assert_eq!(books.only(&number).unwrap().settle_id, made.settle_id());
         assert_eq!(end(&gateway, system, &number).await.state(), SettleState::Succeeded);
     }
@@ -146,7 +165,8 @@ async fn a_strangers_number_is_refused_in_each_system() {
         let stranger = StrangerSettle {
             system: there,
             out_order_no: "another-order".to_owned(),
-            cp_extra: "theirs".to_owned(),
+            // The mark of another content: one system shows no order.
+            cp_extra: "sg1:another".to_owned(),
             ..Default::default()
         };
         let theirs = gateway.sim.stranger_settle(APP_ID, &number, stranger);

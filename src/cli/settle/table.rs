@@ -253,7 +253,10 @@ fn named(app_id: &str, trade_system: v1::TradeSystem, out_settle_no: &str) -> St
         v1::TradeSystem::Unspecified | v1::TradeSystem::General => {
             format!("{app_id}/{out_settle_no}")
         }
-        v1::TradeSystem::SelfOperated | v1::TradeSystem::Industry | v1::TradeSystem::Agency => {
+        v1::TradeSystem::SelfOperated
+        | v1::TradeSystem::Industry
+        | v1::TradeSystem::Agency
+        | v1::TradeSystem::Guaranteed => {
             let system = name(trade_system.as_str_name(), "TRADE_SYSTEM_").to_lowercase();
             format!("{app_id}/{system}/{out_settle_no}")
         }

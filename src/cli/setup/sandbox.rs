@@ -2,7 +2,9 @@
 //!
 //! What it must not know: what a scenario does, and what is called.
 
-use douyin_sim::{SANDBOX_APP_PRIVATE_KEY_PEM, SimApp, SimConfig, Simulator};
+use douyin_sim::{
+    SANDBOX_APP_PRIVATE_KEY_PEM, SANDBOX_CALLBACK_TOKEN, SANDBOX_SALT, SimApp, SimConfig, Simulator,
+};
 use tracing::warn;
 
 use super::super::scenario::{Front, Others, Play, Scenario};
@@ -71,6 +73,8 @@ impl Sandbox {
             app.platform_keys = Some(keys.clone());
             app.trade_systems = TradeSystem::ALL.to_vec();
             app.signing_key = Some(signing_key.clone());
+            app.salt = Some(SANDBOX_SALT.into());
+            app.callback_token = Some(SANDBOX_CALLBACK_TOKEN.into());
         }
         let mut needs = config.descriptors();
         needs.push(("the simulator", SIMULATOR_DESCRIPTORS));

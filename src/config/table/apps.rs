@@ -21,7 +21,8 @@ pub(super) const APP: &[Knob<AppDraft>] = &[
             of: |app| &mut app.trade_systems,
             rule: &Rule {
                 unit: "names",
-                bounds: "some of `general`, `self_operated`, `industry`, `agency`, each once",
+                bounds: "some of `general`, `self_operated`, `industry`, `agency`, \
+                         `guaranteed`, each once",
                 check: |name| {
                     let must = || {
                         let names = TradeSystem::ALL.map(TradeSystem::as_str).join(", ");
@@ -35,12 +36,13 @@ pub(super) const APP: &[Knob<AppDraft>] = &[
         meaning: "The trade systems (交易系统) in which the app settles, as it was agreed with Douyin: \
                   `general` (通用交易系统), `self_operated` (生活服务交易系统, 账号融合版), `industry` \
                   (行业交易系统, which needs `private_key_file` and `key_version`), `agency` (全融合版 or \
-                  金融融合版, where Douyin settles by itself, so that its settles can only be read). A \
+                  金融融合版, where Douyin settles by itself, so that its settles can only be read), \
+                  `guaranteed` (担保支付, which needs a salt and a callback token). A \
                   request names one of them, and means `general` if it names none. A callback of \
                   version 2.0 does not say of which system it is: that in which its settle is \
                   recorded, else the first one here that has such callbacks. A system that is \
                   taken out gets no new settles; its open ones are followed to their end, \
-                  except those of `industry`, which need the key.",
+                  except those of `industry` and `guaranteed`, which need the key or the salt.",
     },
     Knob {
         key: "client_secret_env",
@@ -55,11 +57,7 @@ pub(super) const APP: &[Knob<AppDraft>] = &[
         key: "client_secret_file",
         slot: Slot::Optional {
             of: |app| &mut app.client_secret_file,
-            rule: &Rule {
-                unit: "path",
-                bounds: "readable, not empty, at most 4_096 bytes",
-                check: |_| Ok(()),
-            },
+            rule: &SECRET_FILE,
             example: Example::Inactive("/run/secrets/douyin-client-secret"),
         },
         meaning: "The file that holds the client secret, relative to the working directory. A \
@@ -100,6 +98,48 @@ pub(super) const APP: &[Knob<AppDraft>] = &[
                   key is replaced.",
     },
     Knob {
+        key: "salt_env",
+        slot: Slot::Optional {
+            of: |app| &mut app.salt_env,
+            rule: &VARIABLE,
+            example: Example::Inactive("DOUYIN_PAYMENT_SALT"),
+        },
+        meaning: "The environment variable that holds the payment salt (支付 SALT) of Douyin's \
+                  console. It signs the calls of the trade system `guaranteed`, and is for that \
+                  only.",
+    },
+    Knob {
+        key: "salt_file",
+        slot: Slot::Optional {
+            of: |app| &mut app.salt_file,
+            rule: &SECRET_FILE,
+            example: Example::Inactive("/run/secrets/douyin-payment-salt"),
+        },
+        meaning: "The file that holds the payment salt, in place of `salt_env`. A file that others \
+                  may read gets a warning.",
+    },
+    Knob {
+        key: "callback_token_env",
+        slot: Slot::Optional {
+            of: |app| &mut app.callback_token_env,
+            rule: &VARIABLE,
+            example: Example::Inactive("DOUYIN_CALLBACK_TOKEN"),
+        },
+        meaning: "The environment variable that holds the token (Token) of Douyin's console, with \
+                  which callbacks of the trade system `guaranteed` are signed, and is for that \
+                  only.",
+    },
+    Knob {
+        key: "callback_token_file",
+        slot: Slot::Optional {
+            of: |app| &mut app.callback_token_file,
+            rule: &SECRET_FILE,
+            example: Example::Inactive("/run/secrets/douyin-callback-token"),
+        },
+        meaning: "The file that holds that token, in place of `callback_token_env`. A file that \
+                  others may read gets a warning.",
+    },
+    Knob {
         key: "platform_public_keys_file",
         slot: Slot::Optional {
             of: |app| &mut app.platform_public_keys_file,
@@ -134,7 +174,8 @@ pub(super) const APP: &[Knob<AppDraft>] = &[
         },
         meaning: "The public address at which Douyin reaches `/callbacks/douyin/{app_id}` of this \
                   gateway. It is sent as the `notify_url` of creates that name none. Without it \
-                  Douyin uses the address of its console. Needs `platform_public_keys_file`.",
+                  Douyin uses the address of its console. Needs `platform_public_keys_file` or a \
+                  callback token.",
     },
     Knob {
         key: "caller_tokens_file",
@@ -175,6 +216,10 @@ pub(super) const APP: &[Knob<AppDraft>] = &[
                   likewise.",
     },
 ];
+
+/// A file that holds a secret.
+static SECRET_FILE: Rule =
+    Rule { unit: "path", bounds: "readable, not empty, at most 4_096 bytes", check: |_| Ok(()) };
 
 /// The name of a variable that holds a secret.
 pub(super) static VARIABLE: Rule = Rule {

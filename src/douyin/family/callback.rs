@@ -1,6 +1,6 @@
 //! How a callback describes a settle (通知分账结果, 3.2).
 
-use super::items::{facts, settle_id, status};
+use crate::douyin::facts::{facts, settle_id, status};
 use crate::douyin::wire::values::{Fields, parsed, shown, text};
 use crate::douyin::wire::{Unreadable, lenient};
 use crate::settle::{OutSettleNo, Report};
@@ -8,7 +8,7 @@ use crate::settle::{OutSettleNo, Report};
 /// The state is `status` here and `settle_status` in queries. A callback does not name the order,
 /// so it shows less than a query.
 pub(in crate::douyin) fn report(fields: &Fields) -> Result<Report, Unreadable> {
-    let settle_id = settle_id(fields)?;
+    let settle_id = settle_id(fields, "settle_id")?;
     let word = text(fields, &["status", "settle_status"])?.ok_or(Unreadable("status"))?;
     let out_settle_no = text(fields, &["out_settle_no", "out_settle_id"])?;
     let item = shown(fields, "item_order_id")?;

@@ -96,7 +96,7 @@ fn settle(status: &str) -> Value {
 
 fn heard(body: &[u8]) -> Report {
     match callback::read(None, &[], body).unwrap() {
-        Heard::Settle { report, .. } => *report,
+        Heard::Settles { mut reports, .. } => reports.remove(0),
         other @ Heard::Other { .. } => panic!("{other:?}"),
     }
 }

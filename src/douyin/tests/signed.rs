@@ -53,7 +53,7 @@ async fn each_send_has_the_same_bytes_and_a_signature_of_its_own() {
     let stepped = Stepped::new();
     let (caller, calls) = calling(&stepped, accepted());
     let key = SigningKey::parse(&KEY.to_owned().into(), "7").unwrap();
-    caller.access.sign_with(Some(&key));
+    caller.access.sign_with(Some(&key), None);
     for _ in 0..2 {
         let permitted = stepped.clock.uptime();
         let create = caller.client.create(&caller.access, TradeSystem::Industry, BODY, permitted);
@@ -86,7 +86,7 @@ async fn without_a_key_nothing_is_sent_and_one_that_is_rejected_proves_nothing()
     assert_eq!(create().await.learned, Learned::NotSent(without));
     assert_eq!(calls.lock().unwrap().len(), 0);
     let key = SigningKey::parse(&KEY.to_owned().into(), "7").unwrap();
-    caller.access.sign_with(Some(&key));
+    caller.access.sign_with(Some(&key), None);
     // Douyin may have counted the nonce of a copy of this very request, which took effect.
     let answer = create().await;
     let Learned::Unknown(failure) = answer.learned else { panic!("{answer:?}") };

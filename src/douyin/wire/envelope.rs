@@ -3,6 +3,7 @@
 //! ```text
 //! {err_no, err_msg, log_id, data}                        trade_basic
 //! {err_no, err_tips, log_id, data}                       some siblings, callbacks
+//! {err_no, err_tips, …}, {error_no, error_tips, …}    ecpay, its fields beside the number
 //! {data: {error_code, description}, extra: {error_code, description,
 //!         sub_error_code, sub_description, logid, now}}  apps/trade/v2, old gateway
 //! {data: {error_code, description, …}, message}          client_token
@@ -32,6 +33,8 @@ pub(in crate::douyin) struct Answer {
     pub(in crate::douyin) log_id: Option<String>,
     /// `null` if there is none.
     pub(in crate::douyin) data: Value,
+    /// What stands beside it.
+    pub(in crate::douyin) beside: Fields,
     /// It shows the id of a settle, with any number.
     pub(in crate::douyin) names_a_settle: bool,
 }
@@ -69,6 +72,7 @@ pub(in crate::douyin) fn read(content: &[u8]) -> Result<Answer, Unreadable> {
         (extra, "sub_description"),
         (&root, "err_msg"),
         (&root, "err_tips"),
+        (&root, "error_tips"),
         (extra, "description"),
         (below, "description"),
         (&root, "message"),
@@ -76,15 +80,16 @@ pub(in crate::douyin) fn read(content: &[u8]) -> Result<Answer, Unreadable> {
     let log_id = first_text([(&root, "log_id"), (extra, "logid"), (&root, "logid")]);
     let err_msg = message.unwrap_or_default();
     let log_id = log_id.as_deref().map(bounded_log_id);
-    let names_a_settle = [&root, below].into_iter().any(names_a_settle)
+    let found = root.get("settle_info").and_then(Value::as_object).unwrap_or(&none);
+    let names_a_settle = [&root, below, found].into_iter().any(names_a_settle)
         || data
             .as_array()
             .is_some_and(|items| items.iter().filter_map(Value::as_object).any(names_a_settle));
-    Ok(Answer { err_no, sub_err_no, err_msg, log_id, data, names_a_settle })
+    Ok(Answer { err_no, sub_err_no, err_msg, log_id, data, beside: root, names_a_settle })
 }
 
 fn names_a_settle(fields: &Fields) -> bool {
-    names_something(fields, "settle_id")
+    ["settle_id", "settle_no"].into_iter().any(|name| names_something(fields, name))
 }
 
 /// Whether the wrapping around the answer says that it failed.
@@ -103,6 +108,7 @@ fn is_denied(root: &Fields) -> Result<bool, Unreadable> {
 fn err_no(root: &Fields, below: &Fields, extra: &Fields) -> Result<Option<i32>, Unreadable> {
     one_number([
         number(root, "err_no")?,
+        number(root, "error_no")?,
         number(root, "error")?,
         number(root, "error_code")?,
         number(below, "error_code")?,
@@ -142,7 +148,7 @@ impl Answer {
     /// Whether it is an error or says that nothing was found. Taken for the answer to another
     /// request, it could end a settle that lives.
     pub(in crate::douyin) fn denies(&self) -> bool {
-        self.err_no != Some(0) || !is_something(&self.data)
+        self.err_no != Some(0) || !(is_something(&self.data) || self.names_a_settle)
     }
 
     /// The row of the error table that decides if this answers a call of a trade system, or of the

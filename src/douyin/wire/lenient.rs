@@ -18,12 +18,14 @@ use crate::metrics::UNREADABLE_FIELDS;
 use crate::settle::{Fen, Invalid};
 
 /// Every field that is read here; they are the labels of the count.
-pub const INFORMING_FIELDS: [&str; 22] = [
+pub const INFORMING_FIELDS: [&str; 27] = [
     "commission",
     "cp_extra",
+    "cps",
     "description",
     "err_msg",
     "err_tips",
+    "error_tips",
     "event_time",
     "expires_in",
     "inner_settle_id",
@@ -31,13 +33,16 @@ pub const INFORMING_FIELDS: [&str; 22] = [
     "log_id",
     "logid",
     "message",
+    "msg",
     "order_id",
     "platform_ticket",
     "rake",
+    "service_charge",
     "settle_amount",
     "settle_at",
     "settle_detail",
     "settle_time",
+    "settled_at",
     "sub_description",
     "version",
     "wallet_settle_id",

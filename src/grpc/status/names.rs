@@ -60,9 +60,10 @@ impl Names {
     fn in_system(self, trade_system: TradeSystem) -> Self {
         match trade_system {
             TradeSystem::General => self,
-            TradeSystem::SelfOperated | TradeSystem::Industry | TradeSystem::Agency => {
-                self.with("trade_system", trade_system.as_str())
-            }
+            TradeSystem::SelfOperated
+            | TradeSystem::Industry
+            | TradeSystem::Agency
+            | TradeSystem::Guaranteed => self.with("trade_system", trade_system.as_str()),
         }
     }
 

@@ -318,6 +318,10 @@ impl Gateway {
         if stranger && self.rules.stranger == Stranger::OtherOrder {
             report.facts.out_order_no = Some(OutOrderNo::parse("order-9").unwrap());
         }
+        // This system shows no order.
+        if self.rules.repeats == Repeats::AnsweredAlike {
+            report.facts.out_order_no = None;
+        }
         if self.rules.mark == Mark::Off {
             report.facts.cp_extra = None;
         }

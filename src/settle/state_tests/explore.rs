@@ -232,6 +232,11 @@ const TWO: Rules = Rules { apart: Apart::Behind, ..ALONE };
 /// The same, and no FAIL frees the number.
 const TWO_ONCE: Rules = Rules { fail_frees: false, ..TWO };
 
+/// A repeat is answered like the first create, also if another system made that, and a number has
+/// one settle for ever.
+const ALIKE: Rules =
+    Rules { repeats: Repeats::AnsweredAlike, burns: false, fail_frees: false, ..FULL };
+
 fn expect_nothing_broken(rules: Rules) {
     let explored = explore(rules, &[]);
     eprintln!("{} states", explored.states);
@@ -441,6 +446,24 @@ fn a_machine_that_stands_still_breaks_a_grace_that_proves_and_only_that() {
     let expected = [Never::PaidTwice, Never::RejectedButAccepted];
     expect_broken(Broken::Nothing, rules, &expected);
     expect_nothing_broken(Rules { grace_proves: false, ..rules });
+}
+
+#[test]
+fn nor_where_a_repeat_is_answered_like_the_first() {
+    expect_nothing_broken(ALIKE);
+    expect_nothing_broken(Rules { obey: true, ..ALIKE });
+    expect_nothing_broken(Rules { stranger: Stranger::None, nameless: true, ..ALIKE });
+    expect_nothing_broken(Rules { apart: Apart::Ahead, ..ALIKE });
+    expect_nothing_broken(Rules { goes_back: true, stranger: Stranger::None, ..ALIKE });
+}
+
+/// An acceptance that is believed shows another system's settle as ours. A number that is believed
+/// to have one settle for ever has another one when a FAIL has freed it.
+#[test]
+fn a_system_that_is_taken_for_one_of_the_other_kind_is_noticed() {
+    expect_broken(Broken::OtherRepeats, ALIKE, &[Never::ShownForAnother]);
+    let accident = [Never::PaidTwice, Never::FailedButAlive, Never::StrangersButAlive];
+    expect_broken(Broken::OtherRepeats, FULL, &accident);
 }
 
 /// An operator who tells the truth, as it was when the operator looked.

@@ -20,6 +20,12 @@ impl World {
         if rules.unlists {
             out.push((Event::AnswersUnlisted, false, *self, News::Unlisted));
         }
+        let shown = self.settles.iter().flatten().zip(0..).next();
+        if let (Repeats::AnsweredAlike, Some((_, settle_id))) = (rules.repeats, shown) {
+            out.push((Event::AnswersAlike(settle_id), true, *self, News::Accepted(settle_id)));
+            out.push((Event::RefusesBeforeLooking, false, *self, News::Refused));
+            return out;
+        }
         let Some(place) = free else {
             out.push((Event::Answers23111, true, *self, News::Exists));
             out.push((Event::RefusesBeforeLooking, false, *self, News::Refused));

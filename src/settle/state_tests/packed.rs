@@ -310,7 +310,8 @@ impl Packed {
             resolved: None,
         });
         let first = permission(process_id(0), 0, moment(NOW));
-        let mut record = Record::submitted(key(), request, first);
+        let key = Key { trade_system: rules.trade_system(), ..key() };
+        let mut record = Record::submitted(key, request, first);
         if self.platform {
             record.origin = Origin::Platform;
         }

@@ -22,6 +22,8 @@ pub(super) const WINDOW: u8 = GRACE + 2;
 #[derive(Clone, Copy)]
 pub(super) struct Rules {
     pub sends_max: u8,
+    /// How Douyin answers a number that it knows.
+    pub repeats: Repeats,
     /// A FAIL frees the number for another send.
     pub fail_frees: bool,
     /// A refusal may use the number up.
@@ -65,6 +67,14 @@ pub(super) struct Rules {
 }
 
 impl Rules {
+    /// The system as whose the gateway records the settle.
+    pub(super) fn trade_system(&self) -> TradeSystem {
+        match (self.repeats, self.broken == Broken::OtherRepeats) {
+            (Repeats::Refused, false) | (Repeats::AnsweredAlike, true) => TradeSystem::General,
+            (Repeats::AnsweredAlike, false) | (Repeats::Refused, true) => TradeSystem::Guaranteed,
+        }
+    }
+
     /// From this age on no rule depends on how long a permission has been known.
     pub(super) fn old(&self) -> u8 {
         self.timeouts[0].max(self.timeouts[1]) + GRACE
@@ -140,12 +150,15 @@ pub(super) enum Broken {
     EndsWithoutGrace,
     /// An operator ends a settle, and Douyin is not asked once more.
     EndsUnasked,
+    /// The system is taken for one that answers repeats in the other way.
+    OtherRepeats,
     /// An operator ends a settle unanswered, with what Douyin said before the grace was over.
     EndsUnconfirmed,
 }
 
 pub(super) const FULL: Rules = Rules {
     sends_max: 2,
+    repeats: Repeats::Refused,
     fail_frees: true,
     burns: true,
     stranger: Stranger::SameOrder,
@@ -257,6 +270,8 @@ pub(super) enum Event {
     Refuses,
     RefusesAndBurns,
     Answers23111,
+    /// As it answered the first one, with the settle that this one is about.
+    AnswersAlike(u8),
     RefusesBeforeLooking,
     AnswersUnlisted,
     DroppedInFlight,

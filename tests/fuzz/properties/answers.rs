@@ -262,6 +262,7 @@ impl Said {
         };
         let places = [
             "/err_no",
+            "/error_no",
             "/error",
             "/error_code",
             "/data/error_code",
@@ -281,14 +282,20 @@ impl Said {
     /// The id of a settle is somewhere, and is neither empty nor zero.
     fn names_a_settle(&self) -> bool {
         let nothing = [json!(null), json!(false), json!([]), json!({})];
-        let is_named = |object: &Value| match object.get("settle_id") {
-            None => false,
-            Some(Value::String(text)) => text.trim().chars().any(|c| c != '0'),
-            Some(Value::Number(number)) => number.as_f64() != Some(0.0),
-            Some(value) => !nothing.contains(value),
+        let is_something = |value: &Value| match value {
+            Value::String(text) => text.trim().chars().any(|c| c != '0'),
+            Value::Number(number) => number.as_f64() != Some(0.0),
+            value @ (Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) => {
+                !nothing.contains(value)
+            }
+        };
+        let is_named = |object: &Value| {
+            let names = ["settle_id", "settle_no"].into_iter();
+            names.filter_map(|name| object.get(name)).any(is_something)
         };
         let items = self.data.as_array().into_iter().flatten();
-        items.chain([&self.root, &self.data]).any(is_named)
+        let flat = self.root.get("settle_info");
+        items.chain(flat).chain([&self.root, &self.data]).any(is_named)
     }
 
     fn is_success(&self) -> bool {

@@ -16,13 +16,14 @@ use settlement_gateway::core::{BuildError, Core};
 use settlement_gateway::douyin::{
     Access, Call, Client, ClientConfig, PlatformKeys, Reply, SendError, Transport,
 };
-use settlement_gateway::settle::AppId;
+use settlement_gateway::settle::{AppId, TradeSystem};
 use settlement_gateway::store::{Committer, Sqlite, SqliteOptions, Store, StoredToken};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
 pub const APP: &str = "ttfuzz";
 pub const CLIENT_SECRET: &str = "client-secret-that-no-one-may-see";
+pub const CALLBACK_TOKEN: &str = "callback-token-that-no-one-may-see";
 pub const TOKEN: &str = "clt.access-token-that-no-one-may-see";
 
 /// A world is left after this many inputs, so that what they record does not pile up.
@@ -104,6 +105,9 @@ impl World {
         config.apps.push(AppConfig {
             budget: Budget { requests_per_second: 10_000, requests_in_flight: 1_000 },
             platform_keys: Some(keys.expect("the sandbox has a good key")),
+            trade_systems: vec![TradeSystem::General, TradeSystem::Guaranteed],
+            salt: Some("salt-that-no-one-may-see".into()),
+            callback_token: Some(CALLBACK_TOKEN.into()),
             ..AppConfig::new(app_id.clone(), CLIENT_SECRET.into())
         });
         config.grpc.default_app = Some(app_id);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use secrecy::ExposeSecret as _;
 use settlement_gateway::settle::TradeSystem;
 
 use super::{ONE_APP, checked, load, problems};
@@ -39,7 +40,7 @@ fn what_is_wrong_with_systems_is_told_with_what_to_do() {
     let both = |file: &str, version: &str| {
         format!("{industry}private_key_file = {file:?}\nkey_version = {version:?}\n")
     };
-    let one_of = "must be one of general, self_operated, industry, agency";
+    let one_of = "must be one of general, self_operated, industry, agency, guaranteed";
     let unneeded = "is set, and no system of the app needs it: add one of these to systems \
                     (industry), or remove it";
     for (lines, at, why) in [
@@ -91,6 +92,67 @@ fn what_is_wrong_with_systems_is_told_with_what_to_do() {
         ),
     ] {
         let (code, _, stderr) = checked(&format!("{ONE_APP}{lines}"), &[]);
+        assert_eq!(code, 64, "{lines}");
+        assert_eq!(problems(&stderr), [format!("gateway.toml:{at} {why}")], "{lines}");
+    }
+}
+
+/// What guaranteed payment needs, by files and by variables.
+#[test]
+fn guaranteed_payment_has_a_salt_and_a_token_and_shows_neither() {
+    let secrets = tempfile::tempdir().unwrap();
+    let path = secrets.path().join("salt");
+    std::fs::write(&path, "the-salt\n").unwrap();
+    let text = format!(
+        "{ONE_APP}systems = [\"guaranteed\"]\nsalt_file = {path:?}\n\
+         callback_token_env = \"TOKEN_HERE\"\ncallback_url = \"https://pay.example/x\"\n"
+    );
+    let environment = [("TOKEN_HERE", "the-token")];
+    let loaded = load(&text, &environment).map_err(|problems| problems.to_string()).unwrap();
+    assert!(loaded.config.takes_callbacks(), "those that are signed in the body");
+    let app = &loaded.config.apps[0];
+    assert_eq!(app.salt.as_ref().unwrap().expose_secret(), "the-salt");
+    assert_eq!(app.callback_token.as_ref().unwrap().expose_secret(), "the-token");
+    let (code, stdout, stderr) = checked(&text, &environment);
+    assert_eq!(code, 0, "{stderr}");
+    for shown in [&stdout, &stderr, &format!("{:?}", loaded.config)] {
+        assert!(!shown.contains("the-salt") && !shown.contains("the-token"), "{shown}");
+    }
+}
+
+#[test]
+fn what_guaranteed_payment_lacks_is_told_with_what_to_do() {
+    let system = "systems = [\"guaranteed\"]\n";
+    let missing =
+        |other: &str| format!("is missing, and so is {other}: the system guaranteed needs one");
+    let unneeded =
+        "is set, and no system of the app needs it: add guaranteed to systems, or remove it";
+    let long = format!("https://{}", "x".repeat(249));
+    let both = "salt_env = \"HERE\"\ncallback_token_env = \"HERE\"\n";
+    for (lines, at, why) in [
+        (
+            format!("{system}callback_token_env = \"HERE\"\n"),
+            "1:1: apps[0].salt_env",
+            missing("salt_file"),
+        ),
+        (
+            format!("{system}salt_env = \"HERE\"\n"),
+            "1:1: apps[0].callback_token_env",
+            missing("callback_token_file"),
+        ),
+        ("salt_env = \"HERE\"\n".to_owned(), "4:1: apps[0].salt_env", unneeded.to_owned()),
+        (
+            "callback_token_env = \"HERE\"\n".to_owned(),
+            "4:1: apps[0].callback_token_env",
+            unneeded.to_owned(),
+        ),
+        (
+            format!("{system}{both}callback_url = {long:?}\n"),
+            "7:1: apps[0].callback_url",
+            "has 257 bytes; the system guaranteed takes at most 256".to_owned(),
+        ),
+    ] {
+        let (code, _, stderr) = checked(&format!("{ONE_APP}{lines}"), &[("HERE", "secret")]);
         assert_eq!(code, 64, "{lines}");
         assert_eq!(problems(&stderr), [format!("gateway.toml:{at} {why}")], "{lines}");
     }

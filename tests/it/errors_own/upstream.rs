@@ -2,8 +2,11 @@
 
 use douyin_sim::Script;
 use settlement_gateway::grpc::rpc::Rpc;
+use settlement_gateway::proto::v1;
 
 use super::{Edge, Provoked, asking, asking_at_once, ends};
+use crate::harness::{create_request, in_every_system};
+use crate::raw::Call;
 
 pub async fn accepted_without_id() -> Provoked {
     let edge = Edge::spawn(|_| {}).await;
@@ -12,6 +15,18 @@ pub async fn accepted_without_id() -> Provoked {
     let said = told.douyin.as_ref().expect("Douyin spoke");
     assert_eq!((said.err_no, said.log_id.is_some()), (Some(0), true), "to be quoted to Douyin");
     vec![(rpc, told)]
+}
+
+/// Douyin answers a repeat like the first create, so its acceptance does not say whose settle it
+/// is.
+pub async fn not_shown_yet() -> Provoked {
+    let edge = Edge::spawn(in_every_system).await;
+    let body = r#"{"err_no":2000,"err_tips":"none","settle_info":{"settle_no":""}}"#;
+    let unseen = Script::Answer { status: 200, body: body.into() };
+    edge.gateway.sim.script_query("unseen", vec![unseen; 9]);
+    let trade_system = v1::TradeSystem::Guaranteed.into();
+    let create = v1::CreateSettleRequest { trade_system, ..create_request("unseen") };
+    vec![edge.told(Rpc::CreateSettle, Call::of(Rpc::CreateSettle, &create)).await]
 }
 
 pub async fn upstream_unavailable() -> Provoked {
