@@ -62,12 +62,13 @@ async fn a_database_from_a_newer_version_is_refused_at_start() {
     let sim = simulator().await;
     let (dir, number) = used(&sim).await;
     let newer = Connection::open(database(dir.path())).unwrap();
+    let version: i64 = newer.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
     newer.execute_batch("PRAGMA user_version = 99").unwrap();
     newer.close().unwrap();
     refused(&sim, dir.path(), &["newer gateway", "version 99"]).await;
     // Untouched: the version that it came from goes on with it.
     let older = Connection::open(database(dir.path())).unwrap();
-    older.execute_batch("PRAGMA user_version = 8").unwrap();
+    older.execute_batch(&format!("PRAGMA user_version = {version}")).unwrap();
     older.close().unwrap();
     let gateway = Process::start(&sim, dir.path(), Setting::default()).await;
     let mut client = gateway.client.clone();
