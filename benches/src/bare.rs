@@ -10,8 +10,9 @@ use settlement_gateway::proto::v1::settlement_service_server::{
 };
 use settlement_gateway::proto::v1::{
     CreateSettleRequest, CreateSettleResponse, GetSettleRequest, GetSettleResponse,
-    ListSettlesRequest, ListSettlesResponse, QuerySettlesRequest, QuerySettlesResponse, Settle,
-    SettleState, WaitSettleRequest, WaitSettleResponse, WatchSettleRequest, WatchSettleResponse,
+    GetUnsettledAmountRequest, GetUnsettledAmountResponse, ListSettlesRequest, ListSettlesResponse,
+    QuerySettlesRequest, QuerySettlesResponse, Settle, SettleState, WaitSettleRequest,
+    WaitSettleResponse, WatchSettleRequest, WatchSettleResponse,
 };
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -162,6 +163,13 @@ impl SettlementService for Bare {
     }
 
     async fn list_settles(&self, _: Request<ListSettlesRequest>) -> Unserved<ListSettlesResponse> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn get_unsettled_amount(
+        &self,
+        _: Request<GetUnsettledAmountRequest>,
+    ) -> Unserved<GetUnsettledAmountResponse> {
         Err(Status::unimplemented(""))
     }
 }

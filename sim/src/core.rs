@@ -300,6 +300,11 @@ impl Core {
     fn script_for(&mut self, route: Route, marks: &Marks) -> Script {
         let Route { system, endpoint } = route;
         let scripts = &mut self.scripts;
+        // What asks is scripted as a query.
+        let endpoint = match endpoint {
+            Endpoint::AmountLeft | Endpoint::PlatformOrder => Endpoint::Query,
+            Endpoint::Token | Endpoint::Create | Endpoint::Query => endpoint,
+        };
         if let Some(script) = marks.keys.iter().find_map(|key| scripts.next_once(endpoint, key)) {
             return script;
         }

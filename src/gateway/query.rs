@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Gateway, Name};
-use crate::apps::App;
-use crate::douyin::{QueryBy, QueryFailure, can_ask};
+use crate::apps::{App, Grant};
+use crate::douyin::{AmountLeft, QueryBy, QueryFailure, can_ask};
 use crate::settle::{
     AppId, CallerName, Failure, Key, Learned, Observation, OrderId, OutOrderNo, OutSettleNo,
     Record, Report, ReportedStatus, Scope, SettleId, Source, TradeSystem,
@@ -106,13 +106,7 @@ impl Gateway {
         question: &Question,
         by: Option<&CallerName>,
     ) -> Result<Vec<Record>, QueryError> {
-        if let Some(pause) = app.access.pause() {
-            let wait = pause.until.since(self.0.clock.now());
-            return Err(QueryError::Paused { failure: pause.failure, wait });
-        }
-        let patience = Instant::now() + self.0.config.budget_wait;
-        let request = app.budget.for_question(patience).await;
-        let _request = request.map_err(|over| QueryError::OverBudget { wait: over.wait })?;
+        let _request = self.may_ask(app).await?;
         let begun = self.0.clock.now();
         let answer = self.0.douyin.query(&app.access, trade_system, question.by()).await;
         let answer = answer.map_err(|QueryFailure { failure, .. }| QueryError::Douyin(failure))?;
@@ -139,6 +133,28 @@ impl Gateway {
                 }));
         }
         Ok(records)
+    }
+
+    /// What of an order can still be settled, as Douyin says. Nothing of it is recorded.
+    pub(crate) async fn amount_left(
+        &self,
+        app: &App,
+        order: &OutOrderNo,
+    ) -> Result<AmountLeft, QueryError> {
+        let _request = self.may_ask(app).await?;
+        let left = self.0.douyin.amount_left(&app.access, order).await;
+        left.map_err(|QueryFailure { failure, .. }| QueryError::Douyin(failure))
+    }
+
+    /// The budget for one question of a caller.
+    async fn may_ask(&self, app: &App) -> Result<Grant, QueryError> {
+        if let Some(pause) = app.access.pause() {
+            let wait = pause.until.since(self.0.clock.now());
+            return Err(QueryError::Paused { failure: pause.failure, wait });
+        }
+        let patience = Instant::now() + self.0.config.budget_wait;
+        let request = app.budget.for_question(patience).await;
+        request.map_err(|over| QueryError::OverBudget { wait: over.wait })
     }
 
     /// The recorded settle, after asking Douyin about it.

@@ -29,6 +29,9 @@ pub struct GrpcConfig {
     /// Bytes of answers that wait to be taken by their peers.
     pub unread_bytes_max: usize,
     pub duplicate_receivers: DuplicateReceivers,
+    /// Whether Douyin is asked what is left of an order in every trade system. Its page is that of
+    /// guaranteed payment.
+    pub unsettled_amount_elsewhere: bool,
     /// Whether reflection answers.
     pub reflection: bool,
 }
@@ -46,6 +49,7 @@ impl Default for GrpcConfig {
             connections_per_peer_max: 0,
             unread_bytes_max: 128 * 1024 * 1024,
             duplicate_receivers: DuplicateReceivers::Refuse,
+            unsettled_amount_elsewhere: false,
             reflection: true,
         }
     }

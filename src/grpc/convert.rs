@@ -12,6 +12,7 @@ use super::status;
 use super::time::{is_sayable, time};
 use super::violations::Violations;
 use crate::clock::Timestamp;
+use crate::douyin::AmountLeft;
 use crate::gateway::{Name, Question, ReturnWhen};
 use crate::proto::v1;
 use crate::settle::{
@@ -301,6 +302,32 @@ pub fn question(
             Ok((app_id, trade_system, question))
         }
         (Some(_) | None, Some(_) | None, Some(_) | None) => Err(bad),
+    }
+}
+
+/// Parses a GetUnsettledAmount; every violation at once.
+pub fn unsettled_amount(
+    request: v1::GetUnsettledAmountRequest,
+    default_app: Option<&AppId>,
+) -> Result<(AppId, TradeSystem, OutOrderNo), Violations> {
+    let mut bad = Violations::default();
+    let app_id = app_id(&mut bad, request.app_id, default_app);
+    let trade_system = trade_system(&mut bad, request.trade_system);
+    let order = bad.text("out_order_no", OutOrderNo::parse(request.out_order_no));
+    match (app_id, trade_system, order) {
+        (Some(app_id), Some(trade_system), Some(order)) => Ok((app_id, trade_system, order)),
+        (Some(_) | None, Some(_) | None, Some(_) | None) => Err(bad),
+    }
+}
+
+pub(super) fn amount_left(left: &AmountLeft) -> v1::GetUnsettledAmountResponse {
+    v1::GetUnsettledAmountResponse {
+        unsettled_amount_fen: left.amount.get(),
+        paid_amount_fen: left.paid.map(Fen::get),
+        refunded_amount_fen: left.refunded.map(Fen::get),
+        payment_rake_fen: left.payment_rake.map(Fen::get),
+        life_rake_fen: left.life_rake.map(Fen::get),
+        commission_fen: left.commission.map(Fen::get),
     }
 }
 

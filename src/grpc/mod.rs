@@ -271,6 +271,30 @@ impl Service {
         Ok(v1::QuerySettlesResponse { settles: records.iter().map(convert::settle).collect() })
     }
 
+    async fn unsettled_amount(
+        &self,
+        request: Request<v1::GetUnsettledAmountRequest>,
+    ) -> Result<v1::GetUnsettledAmountResponse, Status> {
+        const RPC: Rpc = Rpc::GetUnsettledAmount;
+        let (deadline, mut identity) = (self.deadline(&request), self.identity(&request));
+        let (request, default_app) = (request.into_inner(), self.config.default_app.as_ref());
+        let app_id = request.app_id.clone();
+        let parsed = convert::unsettled_amount(request, default_app);
+        let parsed = parsed.map_err(|bad| self.unfit(&identity, &app_id, bad, RPC))?;
+        let (app_id, trade_system, order) = parsed;
+        name_span(&app_id, "");
+        let names = Names::of_order(&app_id, trade_system, &order);
+        let app = self.admit(&mut identity, &app_id, &names, RPC)?;
+        in_system(app, trade_system, &names, RPC)?;
+        let is_on = self.config.unsettled_amount_elsewhere;
+        if trade_system != TradeSystem::Guaranteed && !is_on {
+            return Err(status::no_unsettled_amount(&names));
+        }
+        let left = by(deadline, &names, self.gateway.amount_left(app, &order)).await?;
+        let left = left.map_err(|error| status::of_query(error, &names, RPC))?;
+        Ok(convert::amount_left(&left))
+    }
+
     async fn list(
         &self,
         request: Request<v1::ListSettlesRequest>,
@@ -535,5 +559,12 @@ impl SettlementService for Service {
         request: Request<v1::ListSettlesRequest>,
     ) -> Result<Response<v1::ListSettlesResponse>, Status> {
         self.list(request).await.map(Response::new)
+    }
+
+    async fn get_unsettled_amount(
+        &self,
+        request: Request<v1::GetUnsettledAmountRequest>,
+    ) -> Result<Response<v1::GetUnsettledAmountResponse>, Status> {
+        self.unsettled_amount(request).await.map(Response::new)
     }
 }

@@ -480,6 +480,18 @@ pub static TABLE: &[Row] = &[
         advice: "Do not settle there; find its settles with QuerySettles.",
     },
     Row {
+        reason: Reason::SystemHasNoUnsettledAmount,
+        code: Code::FailedPrecondition,
+        retry: Retry::AfterChange,
+        about: About::Request,
+        rpcs: &[Rpc::GetUnsettledAmount],
+        outcomes: &[],
+        meaning: "Whether Douyin tells what is left of an order in this trade system is unproven.",
+        meaning_zh: "尚未证实该交易系统支持查询可分账余额。",
+        advice: "Ask in the trade system GUARANTEED, or have the gateway's operator set \
+                 douyin.unsettled_amount_elsewhere.",
+    },
+    Row {
         reason: Reason::TimeLimitReached,
         code: Code::Unavailable,
         retry: SOON,

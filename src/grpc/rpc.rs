@@ -13,6 +13,7 @@ pub enum Rpc {
     GetSettle,
     QuerySettles,
     ListSettles,
+    GetUnsettledAmount,
     ShowSettle,
     ListStuckSettles,
     ResolveContradiction,
@@ -29,6 +30,7 @@ impl Rpc {
         Rpc::GetSettle,
         Rpc::QuerySettles,
         Rpc::ListSettles,
+        Rpc::GetUnsettledAmount,
         Rpc::ShowSettle,
         Rpc::ListStuckSettles,
         Rpc::ResolveContradiction,
@@ -43,6 +45,7 @@ impl Rpc {
         Rpc::WaitSettle,
         Rpc::GetSettle,
         Rpc::QuerySettles,
+        Rpc::GetUnsettledAmount,
         Rpc::EndSettle,
     ];
 
@@ -54,6 +57,7 @@ impl Rpc {
             Rpc::GetSettle => "GetSettle",
             Rpc::QuerySettles => "QuerySettles",
             Rpc::ListSettles => "ListSettles",
+            Rpc::GetUnsettledAmount => "GetUnsettledAmount",
             Rpc::ShowSettle => "ShowSettle",
             Rpc::ListStuckSettles => "ListStuckSettles",
             Rpc::ResolveContradiction => "ResolveContradiction",
@@ -70,7 +74,8 @@ impl Rpc {
             | Rpc::WaitSettle
             | Rpc::GetSettle
             | Rpc::QuerySettles
-            | Rpc::ListSettles => settlement_service_server::SERVICE_NAME,
+            | Rpc::ListSettles
+            | Rpc::GetUnsettledAmount => settlement_service_server::SERVICE_NAME,
             Rpc::ShowSettle
             | Rpc::ListStuckSettles
             | Rpc::ResolveContradiction
@@ -87,7 +92,8 @@ impl Rpc {
             | Rpc::WaitSettle
             | Rpc::GetSettle
             | Rpc::QuerySettles
-            | Rpc::ListSettles => Right::Read,
+            | Rpc::ListSettles
+            | Rpc::GetUnsettledAmount => Right::Read,
             Rpc::ShowSettle
             | Rpc::ListStuckSettles
             | Rpc::ResolveContradiction
@@ -129,6 +135,7 @@ impl Rpc {
             Rpc::QuerySettles => {
                 &["app_id", "settle_id", "order_id", "out_settle_no", "out_order_no"]
             }
+            Rpc::GetUnsettledAmount => &["app_id", "out_order_no"],
             Rpc::EndSettle => &["app_id", "out_settle_no"],
             Rpc::ListSettles
             | Rpc::ShowSettle

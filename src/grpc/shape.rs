@@ -265,6 +265,7 @@ impl Case {
                 Rpc::GetSettle
                 | Rpc::QuerySettles
                 | Rpc::ListSettles
+                | Rpc::GetUnsettledAmount
                 | Rpc::ShowSettle
                 | Rpc::ListStuckSettles
                 | Rpc::ResolveContradiction

@@ -80,6 +80,12 @@ pub(crate) fn system_not_configured(configured: &[TradeSystem], names: &Names, r
     problem.with("configured_trade_systems", &configured.join(",")).status()
 }
 
+/// A trade system in which Douyin is not asked what is left of an order.
+pub(crate) fn no_unsettled_amount(names: &Names) -> Status {
+    let problem = Problem::own(Reason::SystemHasNoUnsettledAmount);
+    problem.by(Rpc::GetUnsettledAmount).about(names).status()
+}
+
 /// A call that is not its caller's right.
 pub(crate) fn denied(denied: Denied, names: &Names, rpc: Rpc) -> Status {
     Problem::own(denied.reason()).not_sent_by(rpc).about(names).status()

@@ -117,7 +117,8 @@ table! {
         DOUYIN_CALLS = Counter("settlement_douyin_calls_total", Number,
             ["app_id", "trade_system", "endpoint", "outcome", "err_no"])
             "Calls to Douyin. `trade_system`: as in the configuration, or `platform` for the fetch \
-             of a token. `endpoint`: `settle_create`, `settle_query` or `client_token`. \
+             of a token. `endpoint`: `settle_create`, `settle_query`, \
+             `unsettle_amount` or `client_token`. \
              `outcome`: of a create `accepted`, `refused`, `unknown`, `unlisted`, `not_sent` or \
              `exists`; of a query `found`, `absent` or `failed`; of a token `fetched` or `failed`. \
              `err_no`: Douyin's number if the error table has it, `other` if not, empty if the \

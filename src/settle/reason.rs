@@ -129,6 +129,7 @@ reasons! {
     /// Only as a rejection: the window ended, and Douyin had never accepted the settle.
     SubmissionExpired = "SUBMISSION_EXPIRED",
     SystemHasNoCreate = "SYSTEM_HAS_NO_CREATE",
+    SystemHasNoUnsettledAmount = "SYSTEM_HAS_NO_UNSETTLED_AMOUNT",
     TimeLimitReached = "TIME_LIMIT_REACHED",
     TradeSystemNotConfigured = "TRADE_SYSTEM_NOT_CONFIGURED",
     Unauthenticated = "UNAUTHENTICATED",

@@ -176,6 +176,10 @@ fn ways(app_id: &str, settle_id: &str, page_token: &str) -> Vec<(Rpc, &'static s
         let request = v1::ShowSettleRequest { app_id: app(), key: Some(key), ..Default::default() };
         ways.push((Rpc::ShowSettle, what, Call::of(Rpc::ShowSettle, &request)));
     }
+    let out_order_no = "order-of-held".to_owned();
+    let request =
+        v1::GetUnsettledAmountRequest { app_id: app(), out_order_no, ..Default::default() };
+    ways.push((Rpc::GetUnsettledAmount, "order", Call::of(Rpc::GetUnsettledAmount, &request)));
     let request = v1::ListStuckSettlesRequest { app_id: app(), limit: 0 };
     ways.push((Rpc::ListStuckSettles, "app", Call::of(Rpc::ListStuckSettles, &request)));
     let request = v1::ResolveContradictionRequest { app_id: app(), ..resolve_request("held", 99) };

@@ -119,6 +119,12 @@ impl Contract {
         if asks || flat.contains("also the errors of every RPC that asks Douyin") {
             reasons.extend(self.of_asking.iter().cloned());
         }
+        // What is an exception from those of every RPC.
+        if let Some((_, never)) = flat.split_once("it never answers ") {
+            for reason in never.split(|c: char| !c.is_ascii_uppercase() && c != '_') {
+                reasons.remove(reason);
+            }
+        }
         reasons
     }
 }

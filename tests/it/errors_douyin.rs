@@ -115,6 +115,7 @@ impl Edge {
             }
             Rpc::CreateSettle
             | Rpc::ListSettles
+            | Rpc::GetUnsettledAmount
             | Rpc::ShowSettle
             | Rpc::ListStuckSettles
             | Rpc::ResolveContradiction

@@ -76,6 +76,7 @@ pub fn asking(rpc: Rpc, number: &str) -> Call {
         Rpc::GetSettle => Call::of(rpc, &v1::GetSettleRequest { refresh: true, ..get(number) }),
         Rpc::QuerySettles => Call::of(rpc, &query_request(number)),
         Rpc::ListSettles => Call::of(rpc, &list_request()),
+        Rpc::GetUnsettledAmount => Call::of(rpc, &left_request(number)),
         Rpc::ShowSettle => Call::of(rpc, &show_request(number)),
         Rpc::ListStuckSettles => Call::of(rpc, &stuck_request()),
         Rpc::ResolveContradiction => Call::of(rpc, &resolve_request(number, 1)),
@@ -106,6 +107,14 @@ fn get(number: &str) -> v1::GetSettleRequest {
 fn query_request(number: &str) -> v1::QuerySettlesRequest {
     let key = Some(query_settles_request::Key::OutSettleNo(number.to_owned()));
     v1::QuerySettlesRequest { app_id: APP_ID.to_owned(), key, ..Default::default() }
+}
+
+fn left_request(order: &str) -> v1::GetUnsettledAmountRequest {
+    v1::GetUnsettledAmountRequest {
+        app_id: APP_ID.to_owned(),
+        out_order_no: order.to_owned(),
+        ..Default::default()
+    }
 }
 
 fn list_request() -> v1::ListSettlesRequest {
@@ -193,6 +202,7 @@ async fn provoke(reason: &str) -> Provoked {
         "STREAM_ROTATED" => watches::stream_rotated().await,
         "SUBMISSION_EXPIRED" => provoked::submission_expired().await,
         "SYSTEM_HAS_NO_CREATE" => provoked::system_has_no_create().await,
+        "SYSTEM_HAS_NO_UNSETTLED_AMOUNT" => provoked::no_unsettled_amount().await,
         "TIME_LIMIT_REACHED" => stack::time_limit_reached().await,
         "TRADE_SYSTEM_NOT_CONFIGURED" => provoked::trade_system_not_configured().await,
         "UNAUTHENTICATED" => provoked::unauthenticated().await,

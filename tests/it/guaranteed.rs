@@ -352,3 +352,32 @@ async fn both_spellings_of_an_answer_lead_to_the_same_end() {
         assert!(ended.result.unwrap().settle_time.is_some());
     }
 }
+
+/// What is left of an order, and that it is not asked for elsewhere unless the operator wants it.
+#[tokio::test]
+async fn the_amount_left_of_an_order_is_told() {
+    let gateway = spawn().await;
+    let no = number("left");
+    let order = format!("order-of-{no}");
+    let ask = async |out_order_no: &str| {
+        let (app_id, trade_system) = (APP_ID.to_owned(), SYSTEM.into());
+        let out_order_no = out_order_no.to_owned();
+        let request = v1::GetUnsettledAmountRequest { app_id, trade_system, out_order_no };
+        let mut client = gateway.client.clone();
+        let answer = within("GetUnsettledAmount", client.get_unsettled_amount(request)).await;
+        answer.map(tonic::Response::into_inner)
+    };
+    let before = ask(&order).await.unwrap();
+    assert_eq!(before.paid_amount_fen, Some(100_000));
+    let rake = before.payment_rake_fen.unwrap();
+    assert_eq!(before.unsettled_amount_fen, 100_000 - rake);
+    assert_eq!((before.refunded_amount_fen, before.commission_fen), (Some(0), Some(0)));
+    gateway.create(guaranteed(create_request(&no))).await.unwrap();
+    assert_eq!(ask(&order).await.unwrap().unsettled_amount_fen, 0);
+    gateway.sim.script_query("unknown", vec![Script::Refuse(2000)]);
+    let unknown = ask("unknown").await.unwrap_err();
+    assert_eq!(
+        (unknown.code(), details(&unknown).info.reason.as_str()),
+        (Code::NotFound, "ORDER_NOT_FOUND")
+    );
+}

@@ -80,6 +80,8 @@ pub fn config(sim_url: String, sqlite_path: PathBuf) -> Config {
     let app_id = AppId::parse(APP_ID).unwrap();
     let budget = Budget { requests_per_second: 10_000, requests_in_flight: 1_000 };
     config.apps = vec![AppConfig { budget, ..app(APP_ID, SECRET) }];
+    // So that every RPC can be answered.
+    config.grpc.unsettled_amount_elsewhere = true;
     config.grpc.default_app = Some(app_id);
     let gateway = &mut config.gateway;
     gateway.policy.call_timeout = config.douyin.call_timeout;
@@ -95,9 +97,12 @@ pub fn config(sim_url: String, sqlite_path: PathBuf) -> Config {
     config
 }
 
-/// An app with only what it needs.
+/// An app with only what it needs, and the salt by which the simulator tells what is left of an
+/// order.
 pub fn app(app_id: &str, secret: &str) -> AppConfig {
-    AppConfig::new(AppId::parse(app_id).unwrap(), SecretString::from(secret))
+    let salt = Some(douyin_sim::SANDBOX_SALT.into());
+    let app_id = AppId::parse(app_id).unwrap();
+    AppConfig { salt, ..AppConfig::new(app_id, SecretString::from(secret)) }
 }
 
 /// Lets the app of the tests settle in every trade system, with what the simulator knows of it.

@@ -24,6 +24,7 @@ RPCS = {
     SERVICE: [
         "CreateSettle",
         "GetSettle",
+        "GetUnsettledAmount",
         "ListSettles",
         "QuerySettles",
         "WaitSettle",

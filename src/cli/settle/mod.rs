@@ -7,6 +7,7 @@ mod call;
 mod create;
 mod end;
 mod json;
+mod left;
 mod list;
 mod name;
 mod resolve;
@@ -67,6 +68,8 @@ enum Action {
     List(list::List),
     /// Asks Douyin for settles, and records what it says.
     Query(list::Query),
+    /// Asks Douyin how much of an order can still be settled; in the trade system guaranteed.
+    Left(left::Left),
     /// Creates a settle, or repeats a create: always with the number of the intent.
     Create(create::Create),
     /// Lists the settles that do not come to their end by themselves, of all apps or of --app-id.
@@ -113,6 +116,7 @@ impl Settle {
             Action::Watch(watch) => watch.run(&caller).await,
             Action::List(list) => list.run(&caller).await,
             Action::Query(query) => query.run(&caller).await,
+            Action::Left(left) => left.run(&caller).await,
             Action::Create(create) => create.run(&caller).await,
             Action::Stuck(stuck) => stuck.run(&caller).await,
             Action::Resolve(resolve) => resolve.run(&caller).await,

@@ -176,6 +176,21 @@ pub(super) fn change(settle: &v1::Settle) -> String {
 }
 
 /// A list of settles.
+/// What of an order can still be settled. An amount that was not told is left out.
+pub(super) fn left(left: &v1::GetUnsettledAmountResponse) -> String {
+    let lines = [
+        ("unsettled", Some(left.unsettled_amount_fen)),
+        ("paid", left.paid_amount_fen),
+        ("refunded", left.refunded_amount_fen),
+        ("payment rake", left.payment_rake_fen),
+        ("life rake", left.life_rake_fen),
+        ("commission", left.commission_fen),
+    ];
+    let told = lines.into_iter().filter_map(|(name, fen)| fen.map(|fen| (name, fen)));
+    let rows: Vec<_> = told.map(|(name, fen)| [name.to_owned(), format!("{fen} fen")]).collect();
+    aligned(&rows)
+}
+
 pub(super) fn settles(settles: &[v1::Settle], more: bool) -> String {
     let mut rows = vec![["created", "state", "settle", "order", "settle_id"].map(str::to_owned)];
     for settle in settles {

@@ -36,7 +36,17 @@ pub(super) const DOUYIN: &[Knob<Config>] = &[
             },
         },
         meaning: "The same of Douyin's developer platform, which takes the calls of the trade \
-                  system `industry`.",
+                  systems `industry` and `guaranteed`.",
+    },
+    Knob {
+        key: "unsettled_amount_elsewhere",
+        slot: Slot::Switch {
+            get: |config| config.grpc.unsettled_amount_elsewhere,
+            set: |config, on| config.grpc.unsettled_amount_elsewhere = on,
+        },
+        meaning: "Whether GetUnsettledAmount asks for orders of every trade system. Douyin's page \
+                  of the call is that of `guaranteed`; whether it takes other orders is unproven. \
+                  The app needs the salt of `guaranteed` for it.",
     },
     Knob {
         key: "proxy_url",

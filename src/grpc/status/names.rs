@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::gateway::{Name, Question};
-use crate::settle::{AppId, Content, Key, TradeSystem};
+use crate::settle::{AppId, Content, Key, OutOrderNo, TradeSystem};
 
 /// Names of the contract's fields, and what the call gave for them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -45,6 +45,10 @@ impl Names {
             Question::OutOrderNo(number) => ("out_order_no", number.as_str()),
         };
         Self::of_app(app_id).with(name, text)
+    }
+
+    pub(crate) fn of_order(app_id: &AppId, system: TradeSystem, order: &OutOrderNo) -> Self {
+        Self::of_app(app_id).in_system(system).with("out_order_no", order.as_str())
     }
 
     /// What the call gave for a field.

@@ -65,6 +65,9 @@ fn call(world: &mut World, site: &Site, rpc: Rpc, message: &[u8]) {
             let listed = answered.map(tonic::Response::into_inner);
             listed.map(|listed| next_page(world, site, request, &listed.next_page_token)).err()
         }),
+        Rpc::GetUnsettledAmount => decoded(message).and_then(|request| {
+            world.run(service.get_unsettled_amount(Request::new(request))).err()
+        }),
         Rpc::ShowSettle => decoded(message)
             .and_then(|request| world.run(service.show_settle(Request::new(request))).err()),
         Rpc::ListStuckSettles => decoded(message)

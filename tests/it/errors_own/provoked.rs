@@ -8,8 +8,8 @@ use settlement_gateway::proto::v1::{self, SettleState};
 use settlement_gateway::settle::TradeSystem;
 
 use super::{
-    Edge, Provoked, asking, end_request, get, list_request, query_request, resolve_request,
-    show_request, stop_request, stuck_request, wait_request,
+    Edge, Provoked, asking, end_request, get, left_request, list_request, query_request,
+    resolve_request, show_request, stop_request, stuck_request, wait_request,
 };
 use crate::callers::{guarded, mistaken};
 use crate::harness::{create_on, create_request, watch_request};
@@ -34,6 +34,10 @@ pub async fn app_not_configured() -> Provoked {
         }
         Rpc::ListSettles => {
             Call::of(rpc, &v1::ListSettlesRequest { app_id: app_id(), ..list_request() })
+        }
+        Rpc::GetUnsettledAmount => {
+            let elsewhere = v1::GetUnsettledAmountRequest { app_id: app_id(), ..left_request("n") };
+            Call::of(rpc, &elsewhere)
         }
         Rpc::ShowSettle => {
             Call::of(rpc, &v1::ShowSettleRequest { app_id: app_id(), ..show_request("n") })
@@ -81,6 +85,9 @@ pub async fn trade_system_not_configured() -> Provoked {
         Rpc::QuerySettles => {
             Call::of(rpc, &v1::QuerySettlesRequest { trade_system, ..query_request("n") })
         }
+        Rpc::GetUnsettledAmount => {
+            Call::of(rpc, &v1::GetUnsettledAmountRequest { trade_system, ..left_request("n") })
+        }
         Rpc::EndSettle => {
             Call::of(rpc, &v1::EndSettleRequest { trade_system, ..end_request("n", 1) })
         }
@@ -96,6 +103,13 @@ pub async fn trade_system_not_configured() -> Provoked {
         assert_eq!(configured, "general,agency", "{rpc:?}");
     }
     provoked
+}
+
+/// In every system but one, unless the operator wants it.
+pub async fn no_unsettled_amount() -> Provoked {
+    let edge = Edge::spawn(|config| config.grpc.unsettled_amount_elsewhere = false).await;
+    let rpc = Rpc::GetUnsettledAmount;
+    vec![edge.told(rpc, Call::of(rpc, &left_request("n"))).await]
 }
 
 /// Neither the create nor its check records anything.
@@ -141,6 +155,7 @@ pub async fn invalid_request() -> Provoked {
                 let wrong = v1::ListSettlesRequest { page_size: -1, page_token, ..list_request() };
                 Call::of(rpc, &wrong)
             }
+            Rpc::GetUnsettledAmount => Call::of(rpc, &left_request("")),
             Rpc::ShowSettle => Call::of(rpc, &show_request(&"x".repeat(129))),
             Rpc::ListStuckSettles => {
                 Call::of(rpc, &v1::ListStuckSettlesRequest { limit: -1, ..stuck_request() })
