@@ -62,13 +62,16 @@ impl Gateway {
     }
 
     /// The trade system that a callback is of: the one in which its settle is recorded. The systems
-    /// number their settles by themselves, so the caller's number decides if there is one.
+    /// number their settles by themselves, so the caller's number decides if there is one. A settle
+    /// that a caller made comes before one of the same number that was adopted, perhaps because an
+    /// earlier callback came before its settle was recorded.
     async fn trade_system_of(&self, callback: &Callback) -> Result<TradeSystem, store::Error> {
         let Callback { app_id, trade_systems, report, .. } = callback;
         let first = trade_systems.first().copied().unwrap_or(TradeSystem::General);
         if trade_systems.len() < 2 {
             return Ok(first);
         }
+        let mut adopted = None;
         for trade_system in trade_systems.iter().copied() {
             let known = match &report.out_settle_no {
                 Some(number) => {
@@ -80,11 +83,13 @@ impl Gateway {
                     self.0.store.get_by_settle_id(app_id, trade_system, id).await?
                 }
             };
-            if known.is_some() {
-                return Ok(trade_system);
+            match known {
+                Some(known) if known.request().is_some() => return Ok(trade_system),
+                Some(_) => adopted = adopted.or(Some(trade_system)),
+                None => {}
             }
         }
-        Ok(first)
+        Ok(adopted.unwrap_or(first))
     }
 
     /// A callback that did not end its settle brings the next query forward, at most once per gap

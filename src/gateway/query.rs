@@ -240,9 +240,10 @@ impl Gateway {
         };
         let now = self.0.clock.now();
         let mut record = Record::adopted(key, report, now);
+        // Most callbacks show less than a query, so a query follows.
+        let owes = !record.is_final() || record.owes_a_query();
         let due = match (seen.source, record.is_final()) {
-            // A callback shows less than a query, so a query follows.
-            (Source::Callback, true | false) => NewDue::In(Duration::ZERO),
+            (Source::Callback, true | false) if owes => NewDue::In(Duration::ZERO),
             (_, true) => NewDue::None,
             (_, false) => NewDue::In(self.wait(&record.key, 0)),
         };
