@@ -7,6 +7,7 @@ use super::callbacks::Forged;
 use super::core::Core;
 use super::endpoint::Endpoint;
 use super::faults::Script;
+use super::keys::AppKey;
 use super::orders::OrderSetup;
 use super::settles::{AppliedSettle, Status, StrangerSettle};
 use super::system::{Account, System};
@@ -69,6 +70,11 @@ impl Core {
     /// Changes the secret of an app, or adds one.
     pub fn set_secret(&mut self, app_id: &str, client_secret: &str) {
         self.tokens.add_app(app_id, client_secret);
+    }
+
+    /// Replaces the public key that an app's console has for its requests.
+    pub fn set_app_key(&mut self, app_id: &str, key: AppKey, key_version: &str) {
+        self.signers.set_key(app_id, key, key_version);
     }
 
     /// Sets what the next create of this number gets.

@@ -202,7 +202,7 @@ impl Simulator {
 
     /// Changes the public key that the console has for an app's signed requests.
     pub fn set_app_key(&self, app_id: &str, key: AppKey, key_version: &str) {
-        self.shared.with(|core, _| core.signers.set_key(app_id, key, key_version));
+        self.shared.with(|core, _| core.set_app_key(app_id, key, key_version));
     }
 
     /// The body with which the platform would announce that a settle has this status, even if it

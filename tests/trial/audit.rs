@@ -15,6 +15,7 @@ use crate::gateway::Running;
 use crate::link::{self, Heard};
 use crate::mutations::is_final;
 use crate::rules::Rule;
+use crate::systems::{AGENCY, GUARANTEED};
 use crate::world::World;
 
 /// Asks for orders and settles that may not be recorded here, as support staff do.
@@ -25,11 +26,19 @@ pub async fn curious(world: World) {
         let Some(known) = world.checker().intent(intent) else { return };
         use v1::query_settles_request::Key;
         let key = match world.below(2) {
-            0 => Key::OutOrderNo(known.out_order_no),
+            0 if known.system != GUARANTEED => Key::OutOrderNo(known.out_order_no),
             _ => Key::OutSettleNo(number(intent, world.below(2))),
         };
-        let request =
-            v1::QuerySettlesRequest { app_id: known.app_id, key: Some(key), ..Default::default() };
+        // Of an order it may ask for what Douyin settles there, which begins with that.
+        let asks_agency = matches!(key, Key::OutOrderNo(_))
+            && world.plan().configured().contains(&AGENCY)
+            && world.coin();
+        let system = if asks_agency { AGENCY } else { known.system };
+        let request = v1::QuerySettlesRequest {
+            app_id: known.app_id,
+            trade_system: system.asked(),
+            key: Some(key),
+        };
         let begun = world.elapsed();
         let heard = link::call(&world, "curious", request, Duration::from_secs(10)).await;
         if let Heard::Answer(answer) = heard {
@@ -91,6 +100,7 @@ async fn hold_against_books(world: &World, listed: &[v1::Settle]) {
     for settle in listed {
         let request = v1::GetSettleRequest {
             app_id: settle.app_id.clone(),
+            trade_system: settle.trade_system,
             key: Some(v1::get_settle_request::Key::OutSettleNo(settle.out_settle_no.clone())),
             include_history: true,
             ..Default::default()

@@ -20,6 +20,7 @@ use crate::link::{self, Heard};
 use crate::mutations::{Broken, is_final};
 use crate::operator;
 use crate::rules::Rule;
+use crate::systems::{GUARANTEED, Known};
 use crate::world::World;
 
 pub use audit::audit;
@@ -33,6 +34,7 @@ pub fn number(intent: usize, nth: usize) -> String {
 struct Caller {
     name: String,
     intent: usize,
+    system: Known,
     request: v1::CreateSettleRequest,
     /// What the caller keeps durably.
     notes: Mutex<Notes>,
@@ -76,8 +78,10 @@ pub fn begin(world: &World) -> Vec<JoinHandle<()>> {
             let wait = world.below_time(world.plan().storm);
             tokio::spawn(pay(world.clone(), out_order_no.clone(), wait));
         }
+        let system = world.plan().system_of(intent);
         let facts = Intent {
             app_id: app_id.clone(),
+            system,
             out_order_no: out_order_no.clone(),
             ext: ext.clone(),
             taken_back: false,
@@ -87,19 +91,24 @@ pub fn begin(world: &World) -> Vec<JoinHandle<()>> {
         let first = if collides { number(intent - 1, 0) } else { number(intent, 0) };
         let request = v1::CreateSettleRequest {
             app_id,
+            trade_system: system.asked(),
             out_order_no,
             settle_desc: format!("intent {intent}"),
             settle_params: vec![v1::SettleParam {
                 merchant_uid: "7278924576854329635".to_owned(),
                 amount_fen: 120,
             }],
-            item_order_id: if world.below(4) == 0 { ITEM.to_owned() } else { String::new() },
+            // Guaranteed payment settles no items.
+            item_order_id: match world.below(4) == 0 && system != GUARANTEED {
+                true => ITEM.to_owned(),
+                false => String::new(),
+            },
             ext: ext.unwrap_or_default(),
             ..Default::default()
         };
         let notes = Notes { nth: 0, number: first, over: false };
-        let caller = Caller { name: format!("c{intent}"), intent, request, notes: notes.into() };
-        let caller = Arc::new(caller);
+        let name = format!("c{intent}");
+        let caller = Arc::new(Caller { name, intent, system, request, notes: notes.into() });
         let workers = if world.below(3) == 0 { 2 } else { 1 };
         let begins = world.below_time(world.plan().storm / 2);
         for _ in 0..workers {
@@ -155,6 +164,7 @@ fn given_up(world: &World, caller: &Caller, number: &str) -> bool {
     let hopeless = Duration::from_secs(6 * 3_600);
     let settle = v1::Settle {
         app_id: caller.request.app_id.clone(),
+        trade_system: caller.system.told.into(),
         out_settle_no: number.to_owned(),
         ..Default::default()
     };
@@ -277,6 +287,7 @@ async fn create(world: &World, caller: &Caller, number: &str) -> Verdict {
 async fn wait(world: &World, caller: &Caller, number: &str) -> Verdict {
     let request = v1::WaitSettleRequest {
         app_id: caller.request.app_id.clone(),
+        trade_system: caller.system.asked(),
         key: Some(v1::wait_settle_request::Key::OutSettleNo(number.to_owned())),
         after_revision: i64::try_from(world.below(3)).expect("a small number"),
         ..Default::default()
@@ -295,6 +306,7 @@ async fn wait(world: &World, caller: &Caller, number: &str) -> Verdict {
 async fn get(world: &World, caller: &Caller, number: &str) -> Verdict {
     let request = v1::GetSettleRequest {
         app_id: caller.request.app_id.clone(),
+        trade_system: caller.system.asked(),
         key: Some(v1::get_settle_request::Key::OutSettleNo(number.to_owned())),
         refresh: world.coin(),
         include_history: world.coin(),
@@ -370,6 +382,7 @@ async fn one_stream(
     let heartbeat = world.plan().knobs.heartbeat;
     let request = v1::WatchSettleRequest {
         app_id: caller.request.app_id.clone(),
+        trade_system: caller.system.asked(),
         key: Some(v1::watch_settle_request::Key::OutSettleNo(number.to_owned())),
         after_revision: told.revision,
         heartbeat_interval: Some(prost_types::Duration {
@@ -445,8 +458,8 @@ async fn one_stream(
                         world.violation(Rule::RevisionsGrow, &what);
                     }
                     if first {
-                        let names = [caller.request.app_id.as_str(), number];
-                        world.checker().caught_up(world, begun, names, beat.revision);
+                        let place = (caller.request.app_id.as_str(), caller.system, number);
+                        world.checker().caught_up(world, begun, place, beat.revision);
                     }
                     told.beat = Some(world.elapsed());
                 }

@@ -6,7 +6,7 @@ use douyin_sim::{Forged, Script, Status, StrangerSettle};
 use settlement_gateway::settle::Mark;
 use tokio::time::Instant;
 
-use crate::douyin::{SECRET, USE_FEN, app_id};
+use crate::douyin::{USE_FEN, app_id};
 use crate::faults::Fault;
 use crate::gateway;
 use crate::plan::Act;
@@ -28,7 +28,7 @@ pub async fn reign(world: World) {
         douyin.core.always(None);
         douyin.core.set_faults_per_10_000(0);
         for app in 0..world.plan().apps {
-            douyin.core.set_secret(&app_id(app), SECRET);
+            douyin.set_credentials(&app_id(app), true);
         }
     }
     world.database().end_outage();
@@ -85,10 +85,10 @@ fn perform(world: &World, act: Act) {
         Act::SecretWrong { lasts } => {
             world.count(Fault::SecretWrong);
             let app = app_id(world.below(world.plan().apps));
-            world.douyin().core.set_secret(&app, "another-secret");
+            world.douyin().set_credentials(&app, false);
             let now_ms = world.now_ms();
             world.douyin().core.expire_tokens(now_ms, &app);
-            later(world, lasts, move |world| world.douyin().core.set_secret(&app, SECRET));
+            later(world, lasts, move |world| world.douyin().set_credentials(&app, true));
         }
         Act::Stranger => stranger(world),
         Act::Restore => world.restore(),
@@ -122,7 +122,7 @@ fn stranger(world: &World) {
     let intent = world.below(intents);
     let number = crate::callers::number(intent, world.below(2));
     let Some(ours) = world.checker().intent(intent) else { return };
-    if world.douyin().core.number_taken(&ours.app_id, &number) {
+    if world.douyin().core.number_taken_in(ours.system.there, &ours.app_id, &number) {
         return;
     }
     // Whose settle of our order it is can be told by the mark, or by an `ext` of the caller's.
@@ -130,6 +130,7 @@ fn stranger(world: &World) {
     let same_order = told_apart && world.coin();
     let out_order_no = if same_order { ours.out_order_no } else { format!("sim-hold-x{intent}") };
     let settle = StrangerSettle {
+        system: ours.system.there,
         out_order_no,
         cp_extra: if world.coin() { "sg1:another-system".to_owned() } else { "other".to_owned() },
         status: [Status::Init, Status::Processing, Status::Success, Status::Fail][world.below(4)],
@@ -177,7 +178,8 @@ async fn contradict(world: &World, settle_id: &str, status: Status) {
     };
     if let (Some(settle), Some(body)) = (settle, body) {
         world.checker().contradicted(&settle);
-        let forged = Forged { app_id: settle.app_id, body, ..Forged::default() };
+        let (system, app_id) = (settle.system, settle.app_id);
+        let forged = Forged { system, app_id, body, ..Forged::default() };
         world.douyin().core.forge_callback(now_ms, &forged);
         world.mail().notify_one();
     }

@@ -5,18 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use douyin_sim::{AppliedSettle, Status};
+use douyin_sim::{AppliedSettle, Status, System};
 use settlement_gateway::proto::v1;
 use settlement_gateway::proto::v1::{SettleOrigin, SettleState};
 
 use crate::mutations::is_final;
 use crate::rules::Rule;
+use crate::systems::{self, Known};
 use crate::world::World;
 
 /// One payment that is meant to happen once. It has an order of its own.
 #[derive(Clone, Debug)]
 pub struct Intent {
     pub app_id: String,
+    pub system: Known,
     pub out_order_no: String,
     /// The caller's own `ext`.
     pub ext: Option<String>,
@@ -48,16 +50,22 @@ struct Seen {
     content: Option<String>,
 }
 
+type Place = (String, System, String);
+
+fn place(settle: &v1::Settle) -> Place {
+    (settle.app_id.clone(), systems::of(settle).there, settle.out_settle_no.clone())
+}
+
 /// See the head of this file.
 #[derive(Default)]
 pub struct Checker {
     intents: Vec<Intent>,
     /// By number and order.
     asked: BTreeMap<(String, String), Asked>,
-    /// By app and number: the bytes of creates.
+    /// By app and number: the bytes of creates. A number is one settle's in all trade systems.
     bodies: BTreeMap<(String, String), Bytes>,
-    /// By app and number.
-    seen: BTreeMap<(String, String), Seen>,
+    /// By app, trade system and number.
+    seen: BTreeMap<Place, Seen>,
     failed: BTreeSet<String>,
     /// By app and `settle_id`: since when a callback with SUCCESS is acknowledged.
     acknowledged: BTreeMap<(String, String), Duration>,
@@ -91,7 +99,14 @@ impl Checker {
 
     /// When a gateway told of this revision, if one did.
     pub fn changed_at(&self, settle: &v1::Settle) -> Option<Duration> {
-        let key = format!("{}/{}", settle.app_id, settle.out_settle_no);
+        // As the log has it.
+        let key = match systems::of(settle) {
+            systems::GENERAL => format!("{}/{}", settle.app_id, settle.out_settle_no),
+            other => {
+                let system = other.configured.as_str();
+                format!("{}/{system}/{}", settle.app_id, settle.out_settle_no)
+            }
+        };
         self.changed.get(&(key, settle.revision)).copied()
     }
 
@@ -199,8 +214,7 @@ impl Checker {
             return;
         }
         self.remembers(world, read_since, settle);
-        let key = (settle.app_id.clone(), number.clone());
-        let seen = self.seen.entry(key).or_default();
+        let seen = self.seen.entry(place(settle)).or_default();
         if settle.origin() == SettleOrigin::Gateway {
             let content = seen.content.get_or_insert_with(|| settle.out_order_no().to_owned());
             if content != settle.out_order_no() {
@@ -260,6 +274,7 @@ impl Checker {
                 let taken_back = self.failed.contains(&known.settle_id);
                 // What is told to be ours must be ours.
                 let ours = known.by_gateway
+                    && known.system == systems::of(settle).there
                     && known.out_settle_no == *number
                     && known.out_order_no == settle.out_order_no();
                 known.settle_id == settle.settle_id()
@@ -283,6 +298,7 @@ impl Checker {
             settles.any(|known| {
                 known.settle_id == settle.settle_id()
                     && known.app_id == intent.app_id
+                    && known.system == systems::of(settle).there
                     && known.out_order_no == intent.out_order_no
                     && known.by_gateway
                     && known.status == Status::Success
@@ -295,9 +311,15 @@ impl Checker {
     }
 
     /// A stream that was opened at `begun` says that `revision` is the newest one.
-    pub fn caught_up(&self, world: &World, begun: Duration, names: [&str; 2], revision: i64) {
-        let [app_id, number] = names;
-        let Some(seen) = self.seen.get(&(app_id.to_owned(), number.to_owned())) else { return };
+    pub fn caught_up(
+        &self,
+        world: &World,
+        begun: Duration,
+        (app_id, system, number): (&str, Known, &str),
+        revision: i64,
+    ) {
+        let place = (app_id.to_owned(), system.there, number.to_owned());
+        let Some(seen) = self.seen.get(&place) else { return };
         let known = seen.known.iter().rfind(|(at, _)| *at < begun);
         if let Some((_, known)) = known.filter(|(_, known)| *known > revision) {
             world.violation(Rule::ToldLasts, &format!("{number} r{revision} after r{known}"));
@@ -333,6 +355,7 @@ impl Checker {
             let settles = douyin.core.settles();
             settles
                 .filter(|known| known.app_id == settle.app_id)
+                .filter(|known| known.system == systems::of(settle).there)
                 .filter(|known| known.out_settle_no == settle.out_settle_no)
                 .cloned()
                 .collect()
@@ -382,8 +405,7 @@ impl Checker {
         if revisions != (1..=settle.revision).collect::<Vec<_>>() {
             world.violation(Rule::OneState, &format!("{number} has {revisions:?}"));
         }
-        let key = (settle.app_id.clone(), number.to_owned());
-        for (revision, seen) in &self.seen.entry(key).or_default().by_revision {
+        for (revision, seen) in &self.seen.entry(place(settle)).or_default().by_revision {
             let entry = history.iter().find(|entry| entry.revision == *revision);
             if entry.is_none_or(|entry| entry.state() != seen.state()) {
                 let what = format!("{number} r{revision} {:?} is not in the history", seen.state());
@@ -394,11 +416,9 @@ impl Checker {
 
     /// Every settle that was told is among these.
     pub fn all_listed(&self, world: &World, listed: &[v1::Settle]) {
-        for (app_id, number) in self.seen.keys() {
-            let found =
-                |settle: &&v1::Settle| settle.app_id == *app_id && settle.out_settle_no == *number;
-            if !listed.iter().any(|settle| found(&settle)) {
-                world.violation(Rule::ToldLasts, &format!("{number} is gone"));
+        for told in self.seen.keys() {
+            if !listed.iter().any(|settle| place(settle) == *told) {
+                world.violation(Rule::ToldLasts, &format!("{told:?} is gone"));
             }
         }
         for (app_id, settle_id) in self.acknowledged.keys() {
@@ -456,11 +476,14 @@ pub fn left_alone(world: &World, settle: &v1::Settle) -> bool {
 /// nothing under it, or shows a settle that nothing proves to be ours or not.
 pub fn undecidable(world: &World, settle: &v1::Settle) -> bool {
     let douyin = world.douyin();
+    let system = systems::of(settle).there;
     let under = |known: &&AppliedSettle| {
-        known.app_id == settle.app_id && known.out_settle_no == settle.out_settle_no
+        known.app_id == settle.app_id
+            && known.system == system
+            && known.out_settle_no == settle.out_settle_no
     };
     let any = douyin.core.settles().any(|known| under(&known));
     let stranger = douyin.core.settles().any(|known| under(&known) && !known.by_gateway);
-    let burned = douyin.core.number_taken(&settle.app_id, &settle.out_settle_no) && !any;
+    let burned = douyin.core.number_taken_in(system, &settle.app_id, &settle.out_settle_no) && !any;
     burned || stranger
 }

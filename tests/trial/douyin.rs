@@ -1,15 +1,16 @@
 //! Douyin in a run: the simulator's core on the world's time, and the link between it and the
 //! gateways.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use douyin_sim::{
-    Answer, Core, ItemSetup, NumberCheck, OrderSetup, OrderStage, Reply as Spoken, Request, Script,
-    SimApp, SimConfig, Status,
+    Answer, AppKey, Core, ItemSetup, NumberCheck, OrderSetup, OrderStage, PlatformKey,
+    Reply as Spoken, Request, Script, SimApp, SimConfig, Status,
 };
-use http::Method;
+use http::{HeaderValue, Method};
 use settlement_gateway::douyin::{Call, Reply, SendError, Transport};
 use settlement_gateway::http::callbacks::PATH;
 use tokio::sync::oneshot;
@@ -43,6 +44,10 @@ pub struct Douyin {
     pub in_flight: Vec<(String, usize)>,
     /// Of all processes together.
     pace: Pace,
+    /// The tokens that Douyin gave, each with its app: not every request names the app.
+    tokens: BTreeMap<String, String>,
+    /// What was sent in each signed request first, for gateways that send it again.
+    pub authorizations: BTreeMap<Bytes, HeaderValue>,
 }
 
 impl Douyin {
@@ -61,7 +66,16 @@ impl Douyin {
         config.late_ms_max = u64::try_from(plan.hidden_max.as_millis()).expect("minutes");
         let core = Core::new(&config);
         let (known, orders, in_flight) = (Vec::new(), Vec::new(), Vec::new());
-        Self { core, known, unreachable: false, orders, in_flight, pace: Pace::default() }
+        Self {
+            core,
+            known,
+            unreachable: false,
+            orders,
+            in_flight,
+            pace: Pace::default(),
+            tokens: BTreeMap::new(),
+            authorizations: BTreeMap::new(),
+        }
     }
 
     /// An order with one card, of which one use can be settled.
@@ -78,6 +92,26 @@ impl Douyin {
         known.2 = (known.2 + 1).min(USES_MAX);
         let (app_id, uses) = (known.0.clone(), known.2);
         self.core.set_order(now_ms, &app_id, out_order_no, order(OrderStage::Paid, uses));
+    }
+
+    /// Whether Douyin takes what the gateways have: the app's secret, and the key that signs.
+    pub fn set_credentials(&mut self, app_id: &str, are_good: bool) {
+        let (secret, key) = match are_good {
+            true => (SECRET, AppKey::sandbox()),
+            false => ("another-secret", AppKey::from(&PlatformKey::sandbox())),
+        };
+        self.core.set_secret(app_id, secret);
+        self.core.set_app_key(app_id, key, "1");
+    }
+
+    /// The app that a request shows to be of. `None`: a token is asked for.
+    fn app_of(&self, call: &Call) -> Option<String> {
+        let header = |name| call.headers.get(name).and_then(|value| value.to_str().ok());
+        match (header("access-token"), header("byte-authorization")) {
+            (Some(token), _) => Some(self.tokens.get(token).expect("Douyin gave it").clone()),
+            (None, Some(signed)) => signed.split('"').nth(1).map(str::to_owned),
+            (None, None) => Some(text_of(call, "app_id")).filter(|app_id| !app_id.is_empty()),
+        }
     }
 
     /// What became of settles since this was asked last: their places in the books, and whether
@@ -178,8 +212,10 @@ async fn travel(
     }
     tokio::time::sleep(world.latency()).await;
     let content = reply.body;
+    remember_token(&world, &call, &content);
+    let content = mutations::content(&world, &call, content);
     let content = match is_create(&call) && names_a_settle(&content) {
-        true if world.roll(Fault::Nameless) => Bytes::from_static(NAMELESS.as_bytes()),
+        true if world.roll(Fault::Nameless) => nameless(&content),
         true | false => content,
     };
     let cut = |content: &Bytes| content.slice(..world.below(content.len().max(1)));
@@ -224,13 +260,14 @@ fn arrive(world: &World, call: &Call) -> Spoken {
             let script = if world.coin() { Script::apply_then(script) } else { script };
             world.douyin().core.script_create(&number, script);
         }
-        let (app_id, order) = (text_of(call, "app_id"), text_of(call, "out_order_no"));
+        let app_id = world.douyin().app_of(call).expect("a create is no token call");
+        let order = text_of(call, "out_order_no");
         world.checker().send_arrived(world, [&app_id, &number, &order], &body);
     }
     let request = Request {
         method: Method::POST,
         path: call.path.to_owned(),
-        headers: call.headers.clone(),
+        headers: mutations::headers(world, call),
         body,
     };
     let now_ms = world.now_ms();
@@ -271,8 +308,8 @@ struct InFlight {
 
 impl InFlight {
     fn new(world: &World, process: &str, call: &Call) -> Self {
-        let body: serde_json::Value = serde_json::from_slice(&call.body).unwrap_or_default();
-        let app_id = body["app_id"].as_str().unwrap_or("token");
+        let app_id = world.douyin().app_of(call);
+        let app_id = app_id.as_deref().unwrap_or("token");
         let key = format!("{process} {app_id}");
         let now = {
             let mut douyin = world.douyin();
@@ -305,7 +342,8 @@ impl Drop for InFlight {
 }
 
 fn is_create(call: &Call) -> bool {
-    call.path.ends_with("settle_create/")
+    let path = call.path.trim_end_matches('/');
+    ["/settle_create", "/create_settle", "/ecpay/v1/settle"].iter().any(|end| path.ends_with(end))
 }
 
 fn text_of(call: &Call, name: &str) -> String {
@@ -315,11 +353,28 @@ fn text_of(call: &Call, name: &str) -> String {
 
 fn names_a_settle(content: &Bytes) -> bool {
     let body: serde_json::Value = serde_json::from_slice(content).unwrap_or_default();
-    body["data"]["settle_id"].is_string()
+    body["data"]["settle_id"].is_string() || body["settle_no"].is_string()
 }
 
 /// An acceptance that does not say what it made.
-const NAMELESS: &str = r#"{"err_no":0,"err_msg":"","data":{}}"#;
+fn nameless(content: &Bytes) -> Bytes {
+    let mut body: serde_json::Value = serde_json::from_slice(content).unwrap_or_default();
+    for path in ["/data/settle_id", "/settle_no"] {
+        body.pointer_mut(path).map(serde_json::Value::take);
+    }
+    body.to_string().into()
+}
+
+fn remember_token(world: &World, call: &Call, content: &Bytes) {
+    if !call.path.ends_with("/client_token/") {
+        return;
+    }
+    let body: serde_json::Value = serde_json::from_slice(content).unwrap_or_default();
+    if let Some(token) = body["data"]["access_token"].as_str() {
+        let app_id = text_of(call, "client_key");
+        world.douyin().tokens.insert(token.to_owned(), app_id);
+    }
+}
 
 /// A request in few words.
 fn named(call: &Call) -> String {

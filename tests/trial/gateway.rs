@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use douyin_sim::PlatformKey;
+use douyin_sim::{PlatformKey, SANDBOX_APP_PRIVATE_KEY_PEM, SANDBOX_CALLBACK_TOKEN, SANDBOX_SALT};
 use secrecy::SecretString;
 use settlement_gateway::apps::{AppConfig, Budget};
 use settlement_gateway::clock::{Clock, Timestamp};
 use settlement_gateway::config::Config;
 use settlement_gateway::core::Core;
-use settlement_gateway::douyin::{ClientConfig, PlatformKeys};
+use settlement_gateway::douyin::{ClientConfig, PlatformKeys, SigningKey};
 use settlement_gateway::gateway::GatewayConfig;
 use settlement_gateway::grpc::GrpcConfig;
 use settlement_gateway::settle::AppId;
@@ -17,7 +17,7 @@ use settlement_gateway::settle::AppId;
 use crate::douyin::{SECRET, app_id, transport};
 use crate::faults::Fault;
 use crate::mutations::Broken;
-use crate::plan::Plan;
+use crate::plan::{Plan, SIGNED_AWAY_MS_MAX};
 use crate::process::Process;
 use crate::world::World;
 
@@ -56,6 +56,9 @@ pub fn start(world: &World, replica: usize) {
     let store = world.database().store(plan);
     let keys = PlatformKeys::parse(&PlatformKey::sandbox().public_pem());
     let keys = keys.expect("the simulator's own key is one");
+    let signing_key = SigningKey::parse(&SANDBOX_APP_PRIVATE_KEY_PEM.to_owned().into(), "1");
+    let signing_key = Some(signing_key.expect("the simulator's own key is one"));
+    let configured = plan.configured();
     let mut config = Config {
         douyin: client_config(plan),
         gateway: GatewayConfig {
@@ -80,7 +83,15 @@ pub fn start(world: &World, replica: usize) {
         };
         let platform_keys = Some(keys.clone());
         let app = AppConfig::new(app_id, SecretString::from(SECRET));
-        config.apps.push(AppConfig { budget, platform_keys, ..app });
+        config.apps.push(AppConfig {
+            budget,
+            platform_keys,
+            trade_systems: configured.iter().map(|known| known.configured).collect(),
+            signing_key: signing_key.clone(),
+            salt: Some(SANDBOX_SALT.to_owned().into()),
+            callback_token: Some(SANDBOX_CALLBACK_TOKEN.to_owned().into()),
+            ..app
+        });
     }
     if plan.broken == Some(Broken::NoGrace) {
         config.gateway.policy.grace = Duration::ZERO;
@@ -112,6 +123,10 @@ fn clock(world: &World, replica: usize, starts: u32) -> Clock {
         let by_ms = if world.coin() { by_ms } else { -by_ms };
         world.say("world", || format!("the clock of g{replica} is set by {by_ms} ms"));
         now_ms += by_ms;
+    }
+    if world.plan().signs() {
+        let true_ms = i64::try_from(world.now_ms()).expect("this century");
+        now_ms = now_ms.clamp(true_ms - SIGNED_AWAY_MS_MAX, true_ms + SIGNED_AWAY_MS_MAX);
     }
     Clock::drifting(Timestamp::from_ms(now_ms), drift_ppm)
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use douyin_sim::{NumberCheck, NumberFate};
+use http::HeaderMap;
 use settlement_gateway::apps::Budget;
+use settlement_gateway::douyin::Call;
 use settlement_gateway::proto::v1;
 use settlement_gateway::proto::v1::watch_settle_response::Event;
 use tonic::Status;
@@ -15,6 +17,7 @@ use crate::link::{Message, outcome};
 use crate::plan::{Act, Plan};
 use crate::process::Process;
 use crate::rules::Rule;
+use crate::systems::{GENERAL, INDUSTRY};
 use crate::world::World;
 
 /// One rule broken on purpose.
@@ -73,6 +76,10 @@ pub enum Broken {
     EndlessLeases,
     /// Each of several gateways takes the whole budget for its own.
     WholeBudgets,
+    /// A request that is sent again has the signature of the first time, with its time.
+    OldSignatures,
+    /// An answer to a query in one system is read as if another system had nothing to show.
+    MixedSystems,
 }
 
 impl Broken {
@@ -104,7 +111,17 @@ impl Broken {
         (Broken::BlindReplica, Rule::OneState),
         (Broken::EndlessLeases, Rule::Ends),
         (Broken::WholeBudgets, Rule::Limits),
+        (Broken::OldSignatures, Rule::Ends),
+        (Broken::MixedSystems, Rule::FreedStays),
     ];
+}
+
+impl Plan {
+    /// Every caller settles where requests are signed, with clocks that Douyin takes.
+    fn in_industry(&mut self) {
+        self.systems = vec![INDUSTRY];
+        self.clocks = vec![(0, 0); self.replicas];
+    }
 }
 
 impl Broken {
@@ -122,6 +139,7 @@ impl Broken {
                 plan.replicas = 3;
                 let day_ms = 86_400_000;
                 plan.clocks = vec![(0, 0), (day_ms, 0), (2 * day_ms, 0)];
+                plan.systems = vec![GENERAL];
                 plan.choices.visible_after_ms = ms(plan.hidden_max);
                 plan.choices.number_check = NumberCheck::AfterRules;
                 plan.rates.set(Fault::ReplyLost, 3_000);
@@ -178,6 +196,11 @@ impl Broken {
                 plan.knobs.schedule.cap = Duration::from_secs(20);
                 plan.knobs.schedule.watched_cap = Duration::from_secs(2);
                 plan.knobs.poller.turns_max = 32;
+            }
+            Broken::OldSignatures => plan.in_industry(),
+            Broken::MixedSystems => {
+                plan.in_industry();
+                plan.rates.set(Fault::ReplyLost, 3_000);
             }
             Broken::UnknownIsRefused
             | Broken::NoOutcome
@@ -262,6 +285,28 @@ pub fn body(world: &World, body: &Bytes) -> Bytes {
         return body.clone();
     }
     String::from_utf8_lossy(body).replace("120", "121").into()
+}
+
+/// The headers of a request as a broken gateway would send them.
+pub fn headers(world: &World, call: &Call) -> HeaderMap {
+    let mut headers = call.headers.clone();
+    if world.plan().broken == Some(Broken::OldSignatures)
+        && let Some(signed) = headers.get_mut("byte-authorization")
+    {
+        let mut douyin = world.douyin();
+        let first = douyin.authorizations.entry(call.body.clone()).or_insert(signed.clone());
+        *signed = first.clone();
+    }
+    headers
+}
+
+/// What a broken gateway reads as the answer to a request.
+pub fn content(world: &World, call: &Call, content: Bytes) -> Bytes {
+    let is_mixed = world.plan().broken == Some(Broken::MixedSystems);
+    if !is_mixed || !call.path.ends_with("/query_settle") {
+        return content;
+    }
+    Bytes::from_static(br#"{"err_no":0,"err_tips":"","data":[]}"#)
 }
 
 /// The same status with another outcome.

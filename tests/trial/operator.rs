@@ -8,10 +8,11 @@ use settlement_gateway::proto::v1;
 use settlement_gateway::proto::v1::{EndOutcome, SettleOrigin, SettleState};
 
 use crate::callers::number;
-use crate::checker::undecidable;
+use crate::checker::{Intent, undecidable};
 use crate::faults::Fault;
 use crate::link::{self, Heard};
 use crate::mutations::{Broken, is_final};
+use crate::systems;
 use crate::world::World;
 
 /// Looks at settles until faults are over, and follows those in doubt to their end.
@@ -20,7 +21,7 @@ pub async fn work(world: World, name: String) {
         tokio::time::sleep(world.below_time(Duration::from_secs(30))).await;
         let intent = world.below(world.plan().intents);
         let Some(known) = world.checker().intent(intent) else { continue };
-        follow(&world, &name, &known.app_id, &number(intent, world.below(2))).await;
+        follow(&world, &name, &known, &number(intent, world.below(2))).await;
     }
 }
 
@@ -30,16 +31,17 @@ enum Next {
     Again,
 }
 
-async fn follow(world: &World, name: &str, app_id: &str, number: &str) {
-    while let Next::Again = look(world, name, app_id, number).await {
+async fn follow(world: &World, name: &str, intent: &Intent, number: &str) {
+    while let Next::Again = look(world, name, intent, number).await {
         let longest = if world.is_calm() { 300 } else { 20 };
         tokio::time::sleep(world.below_time(Duration::from_secs(longest))).await;
     }
 }
 
-async fn look(world: &World, name: &str, app_id: &str, number: &str) -> Next {
+async fn look(world: &World, name: &str, intent: &Intent, number: &str) -> Next {
     let key = Some(v1::show_settle_request::Key::OutSettleNo(number.to_owned()));
-    let request = v1::ShowSettleRequest { app_id: app_id.to_owned(), key, ..Default::default() };
+    let (app_id, trade_system) = (intent.app_id.clone(), intent.system.asked());
+    let request = v1::ShowSettleRequest { app_id, trade_system, key };
     let begun = world.elapsed();
     let shown = match link::call(world, name, request, Duration::from_secs(10)).await {
         Heard::Answer(shown) => shown,
@@ -73,6 +75,7 @@ async fn stop(world: &World, name: &str, settle: &v1::Settle) {
     world.count(Fault::Operator);
     let request = v1::StopSendingRequest {
         app_id: settle.app_id.clone(),
+        trade_system: settle.trade_system,
         out_settle_no: settle.out_settle_no.clone(),
         revision: settle.revision,
         why: format!("{name}, ticket {}", world.below(2)),
@@ -85,6 +88,7 @@ async fn end(world: &World, name: &str, settle: &v1::Settle, (outcome, id): (End
     let although_unanswered = world.plan().broken == Some(Broken::BlindOperator) || world.coin();
     let request = v1::EndSettleRequest {
         app_id: settle.app_id.clone(),
+        trade_system: settle.trade_system,
         out_settle_no: settle.out_settle_no.clone(),
         revision: settle.revision,
         confirm_out_settle_no: settle.out_settle_no.clone(),
@@ -108,6 +112,7 @@ fn truth(world: &World, settle: &v1::Settle) -> Option<(EndOutcome, String)> {
     let ours = douyin.core.settles().filter(|known| {
         known.by_gateway
             && known.app_id == settle.app_id
+            && known.system == systems::of(settle).there
             && known.out_settle_no == settle.out_settle_no
             && known.out_order_no == settle.out_order_no()
     });

@@ -15,6 +15,7 @@ use settlement_gateway::settle::{Mark, Policy};
 
 use crate::faults::{Fault, Rates};
 use crate::mutations::Broken;
+use crate::systems::{self, AGENCY, GUARANTEED, INDUSTRY, Known, WITH_CREATES};
 
 /// What holds one run apart from another.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Plan {
     pub replicas: usize,
     pub apps: usize,
     pub intents: usize,
+    /// Those in which callers settle, in the order in which the apps name them.
+    pub systems: Vec<Known>,
     /// How long faults go on. Intents begin in the first half of it.
     pub storm: Duration,
     pub rates: Rates,
@@ -146,6 +149,7 @@ impl Plan {
             replicas,
             apps: if rng.u8(..4) == 0 { 2 } else { 1 },
             intents: rng.usize(1..=8),
+            systems: vec![systems::GENERAL],
             storm,
             acts: drawn_acts(rng, storm, replicas),
             rates,
@@ -172,7 +176,50 @@ impl Plan {
         let restores = if rng.u8(..8) == 0 { rng.u32(1..=2) } else { 0 };
         let mut plan = plan.with_restores(rng, restores);
         plan.operators = if rng.u8(..4) == 0 { rng.usize(1..=2) } else { 0 };
-        plan.with_store_clock_set(rng)
+        plan.with_store_clock_set(rng).with_systems()
+    }
+
+    /// Most apps use every system, and some use one. Drawn by chance of its own, so that all else of
+    /// a seed is as it was when there was one system.
+    fn with_systems(mut self) -> Self {
+        let mut rng = fastrand::Rng::with_seed(self.seed ^ 0x0073_7973_7465_6d73);
+        self.systems = WITH_CREATES.to_vec();
+        rng.shuffle(&mut self.systems);
+        // Douyin refuses what is signed an hour away from its own time.
+        if self.clocks.iter().any(|(ahead_ms, _)| ahead_ms.abs() > SIGNED_AWAY_MS_MAX) {
+            self.without(INDUSTRY);
+        }
+        // It shows no order, so that only the mark tells whose a settle is.
+        if self.knobs.mark == Mark::Off {
+            self.without(GUARANTEED);
+        }
+        if rng.u8(..4) == 0 {
+            self.systems.truncate(1);
+        }
+        self
+    }
+
+    fn without(&mut self, system: Known) {
+        self.systems.retain(|known| *known != system);
+    }
+
+    /// Whether gateways sign with their time of day.
+    pub fn signs(&self) -> bool {
+        self.systems.contains(&INDUSTRY)
+    }
+
+    /// The system in which a caller pays this intent.
+    pub fn system_of(&self, intent: usize) -> Known {
+        let seed =
+            self.seed.wrapping_mul(1_000_003).wrapping_add(u64::try_from(intent).expect("a few"));
+        self.systems[fastrand::Rng::with_seed(seed).usize(..self.systems.len())]
+    }
+
+    /// What the apps' configuration names.
+    pub fn configured(&self) -> Vec<Known> {
+        // One that uses several has orders that Douyin settles, too.
+        let agency = (self.systems.len() > 1).then_some(AGENCY);
+        self.systems.iter().copied().chain(agency).collect()
     }
 
     /// The machine of the database has its clock set, as only one that several gateways share can.
@@ -351,6 +398,9 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// Of the grace: 2 s more may be lost in bad weather, and clocks drift.
 const LOST_MS: u64 = 2_500;
 
+/// How far a clock may be from Douyin's, less what it drifts, for what is signed with its time.
+pub const SIGNED_AWAY_MS_MAX: i64 = 3_500_000;
+
 /// Days apart, and as bad as clocks get.
 fn drawn_clock(rng: &mut fastrand::Rng) -> (i64, i32) {
     let longest_ms = [0, 60_000, 3_600_000, 3 * 86_400_000][rng.usize(..4)];
@@ -381,12 +431,13 @@ impl fmt::Display for Plan {
         writeln!(f, "seed {}", self.seed)?;
         writeln!(
             f,
-            "replicas {}, apps {}, intents {}, storm {:?}, weather {}, late {:?}, hidden {:?}, \
+            "replicas {}, apps {}, intents {}, systems {:?}, storm {:?}, weather {}, late {:?}, hidden {:?}, \
              copies late {:?}, latency {:?}, course {:?}, callbacks {}, operators {}, \
              refilled {}, broken {:?}",
             self.replicas,
             self.apps,
             self.intents,
+            self.systems.iter().map(|known| known.there).collect::<Vec<_>>(),
             self.storm,
             self.weather,
             self.late_max,

@@ -1,14 +1,17 @@
 //! Runs many seeds on all cores and says what was done.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use douyin_sim::System;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::faults::{Counts, Fault};
 use crate::plan::Plan;
 use crate::rules::Violation;
+use crate::systems::{AGENCY, WITH_CREATES};
 use crate::trace::{Keep, ToEar};
 use crate::world::{Ran, run};
 
@@ -19,7 +22,8 @@ pub struct Totals {
     /// Those with several gateways on the store.
     pub of_several: u64,
     pub counts: Counts,
-    pub settles: usize,
+    /// In Douyin's books.
+    pub settles: BTreeMap<System, usize>,
     pub commits: u64,
     pub left_to_a_person: usize,
     pub virtual_time: Duration,
@@ -90,7 +94,9 @@ impl Totals {
     fn add(&mut self, seed: u64, ran: &Ran) {
         self.seeds += 1;
         self.counts.merge(&ran.counts);
-        self.settles += ran.settles;
+        for (system, settles) in &ran.settles {
+            *self.settles.entry(*system).or_default() += settles;
+        }
         self.commits += ran.commits;
         self.left_to_a_person += ran.left_to_a_person;
         self.virtual_time += ran.virtual_time;
@@ -106,17 +112,26 @@ impl Totals {
         Fault::ALL.iter().filter(never).copied().collect()
     }
 
+    /// The systems without a settle in so many seeds that they should have one.
+    pub fn unused(&self) -> Vec<System> {
+        let all = WITH_CREATES.into_iter().chain([AGENCY]).map(|known| known.there);
+        all.filter(|system| self.seeds >= 100 && !self.settles.contains_key(system)).collect()
+    }
+
     /// What was done, and how to see what went wrong.
     pub fn print(&self) {
+        let settles = self.settles.iter();
+        let settles: Vec<_> =
+            settles.map(|(system, settles)| format!("{settles} {}", system.word())).collect();
         let took_ms = self.took.as_millis().max(1);
         println!(
-            "{} seeds ({} with several gateways) in {} s, {} per second; {} settles, {} commits, \
+            "{} seeds ({} with several gateways) in {} s, {} per second; settles: {}; {} commits, \
              {} crashes, {} hours of virtual time, {} settles left to a person; faults:",
             self.seeds,
             self.of_several,
             took_ms / 1_000,
             u128::from(self.seeds) * 1_000 / took_ms,
-            self.settles,
+            settles.join(", "),
             self.commits,
             self.counts.of(Fault::Crash),
             self.virtual_time.as_secs() / 3_600,

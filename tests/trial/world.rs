@@ -5,10 +5,12 @@
 //! comes from the seed, and everything that is drawn is drawn in the order of events, so that one
 //! seed is one run.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use douyin_sim::System;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::Level;
@@ -55,7 +57,7 @@ struct Inner {
 pub struct Ran {
     pub violations: Vec<Violation>,
     pub counts: Counts,
-    pub settles: usize,
+    pub settles: BTreeMap<System, usize>,
     pub commits: u64,
     pub left_to_a_person: usize,
     pub virtual_time: Duration,
@@ -129,7 +131,10 @@ impl World {
         // Processes hold their world, and worlds their processes.
         self.slots().iter_mut().for_each(|slot| *slot = Slot::default());
         let inner = &self.0;
-        let settles = self.douyin().core.settles().len();
+        let mut settles = BTreeMap::new();
+        for settle in self.douyin().core.settles() {
+            *settles.entry(settle.system).or_default() += 1;
+        }
         let (commits, left_to_a_person) = {
             let checker = self.checker();
             (checker.commits, checker.left_to_a_person)
@@ -372,7 +377,7 @@ impl World {
                 let (number, id) = (&settle.out_settle_no, &settle.settle_id);
                 format!("{number} is {} as {id}", settle.status.word())
             });
-            if is_new && settle.by_gateway {
+            if is_new && (settle.by_gateway || settle.is_auto_settle) {
                 tokio::spawn(chaos::course(self.clone(), settle.settle_id.clone()));
             }
             self.checker().in_books(self, &settle, is_new);
