@@ -112,15 +112,20 @@ impl Broken {
         (Broken::EndlessLeases, Rule::Ends),
         (Broken::WholeBudgets, Rule::Limits),
         (Broken::OldSignatures, Rule::Ends),
-        (Broken::MixedSystems, Rule::FreedStays),
+        (Broken::MixedSystems, Rule::Ends),
     ];
 }
 
 impl Plan {
-    /// Every caller settles where requests are signed, with clocks that Douyin takes.
+    /// One caller settles where requests are signed, with clocks that Douyin takes, and only queries
+    /// tell the end.
     fn in_industry(&mut self) {
         self.systems = vec![INDUSTRY];
         self.clocks = vec![(0, 0); self.replicas];
+        self.intents = 1;
+        self.callbacks = false;
+        self.course_max = Duration::from_secs(3_600);
+        self.choices.nonce_counts_once = true;
     }
 }
 
@@ -197,11 +202,7 @@ impl Broken {
                 plan.knobs.schedule.watched_cap = Duration::from_secs(2);
                 plan.knobs.poller.turns_max = 32;
             }
-            Broken::OldSignatures => plan.in_industry(),
-            Broken::MixedSystems => {
-                plan.in_industry();
-                plan.rates.set(Fault::ReplyLost, 3_000);
-            }
+            Broken::OldSignatures | Broken::MixedSystems => plan.in_industry(),
             Broken::UnknownIsRefused
             | Broken::NoOutcome
             | Broken::ProcessingIsFailed
