@@ -4,8 +4,8 @@ use std::fs;
 
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
 use settlement_gateway::proto::v1::{
-    CreateSettleRequest, GetSettleRequest, ObservationSource, SettleState, WatchSettleRequest,
-    get_settle_request,
+    CreateSettleRequest, GetSettleRequest, ObservationSource, QuerySettlesRequest, SettleState,
+    TradeSystem, WatchSettleRequest, get_settle_request, query_settles_request,
 };
 use tempfile::TempDir;
 use tonic::Code;
@@ -80,6 +80,49 @@ async fn the_watch_of_the_first_run_ends_by_callback() {
         (last.state(), last.source()),
         (SettleState::Succeeded, ObservationSource::Callback)
     );
+}
+
+/// Its app has all that they need, and an order number chooses what happens in each.
+#[tokio::test]
+async fn a_sandbox_serves_every_trade_system() {
+    let dir = TempDir::new().unwrap();
+    let gateway = Running::start(SANDBOX, &[FREE_PORT], &dir, "gRPC ");
+    let url = format!("http://{}", gateway.addr);
+    let mut client = SettlementServiceClient::connect(url).await.unwrap();
+    for system in [
+        TradeSystem::General,
+        TradeSystem::SelfOperated,
+        TradeSystem::Industry,
+        TradeSystem::Guaranteed,
+    ] {
+        let number = number("in-each");
+        let request = CreateSettleRequest {
+            app_id: String::new(),
+            trade_system: system.into(),
+            out_order_no: "sim-fail-1".to_owned(),
+            ..create_request(&number)
+        };
+        let made = within("CreateSettle", client.create_settle(request)).await.unwrap();
+        assert_eq!(made.into_inner().settle.unwrap().trade_system(), system);
+        let watch = WatchSettleRequest {
+            app_id: String::new(),
+            trade_system: system.into(),
+            ..watch_request(&number, 0)
+        };
+        let stream = within("WatchSettle", client.watch_settle(watch)).await;
+        let settles = drain(stream.unwrap().into_inner()).await.unwrap();
+        assert_eq!(settles.last().unwrap().state(), SettleState::Failed, "{system:?}");
+    }
+    // Where Douyin settles by itself, it does so once it is asked about the order.
+    let request = QuerySettlesRequest {
+        app_id: String::new(),
+        trade_system: TradeSystem::Agency.into(),
+        key: Some(query_settles_request::Key::OutOrderNo("sim-hold-1".to_owned())),
+    };
+    let found = within("QuerySettles", client.query_settles(request)).await.unwrap().into_inner();
+    let [found] = &found.settles[..] else { panic!("{found:?}") };
+    assert_eq!(found.trade_system(), TradeSystem::Agency);
+    assert_eq!(found.state(), SettleState::Processing);
 }
 
 /// An operator plays in the folder of a real gateway, or mistakes one file for the other.

@@ -9,8 +9,8 @@ use settlement_gateway::settle::{AppId, TradeSystem};
 use tonic::{Code, Status};
 
 use crate::harness::{
-    APP_ID, Gateway, app, assert_create_error, create_on, create_request, in_every_system, number,
-    simulator, simulator_with, within,
+    APP_ID, Gateway, app, assert_create_error, create_on, create_request, drain, in_every_system,
+    number, simulator, simulator_with, watch_request, within,
 };
 use crate::told::told_status;
 
@@ -32,25 +32,13 @@ fn within_system(system: v1::TradeSystem, request: CreateSettleRequest) -> Creat
     CreateSettleRequest { trade_system: system.into(), ..request }
 }
 
-/// Follows a settle of a system to its end.
+/// Watches a settle of a system to its end.
 async fn end(gateway: &Gateway, system: v1::TradeSystem, out_settle_no: &str) -> v1::Settle {
-    let mut revision = 0;
-    loop {
-        let request = v1::WaitSettleRequest {
-            app_id: APP_ID.to_owned(),
-            trade_system: system.into(),
-            key: Some(v1::wait_settle_request::Key::OutSettleNo(out_settle_no.to_owned())),
-            after_revision: revision,
-        };
-        let mut client = gateway.client.clone();
-        let answer = within("WaitSettle", client.wait_settle(request)).await.unwrap();
-        let settle = answer.into_inner().settle.unwrap();
-        match settle.state() {
-            SettleState::Succeeded | SettleState::Failed | SettleState::Rejected => return settle,
-            SettleState::Unspecified | SettleState::Submitting | SettleState::Processing => {}
-        }
-        revision = settle.revision;
-    }
+    let watch = watch_request(out_settle_no, 0);
+    let watch = v1::WatchSettleRequest { trade_system: system.into(), ..watch };
+    let mut client = gateway.client.clone();
+    let stream = within("WatchSettle", client.watch_settle(watch)).await.unwrap();
+    drain(stream.into_inner()).await.unwrap().pop().expect("a watch shows the settle")
 }
 
 async fn query(
@@ -175,6 +163,30 @@ async fn a_strangers_number_is_refused_in_each_system() {
         let code = Code::AlreadyExists;
         let details = assert_create_error(&status, code, "OUT_SETTLE_NO_EXISTS", "refused");
         assert_eq!(details.info.metadata["settle_id"], theirs, "{system:?}");
+    }
+}
+
+/// Found by their number, and followed to the end that Douyin shows.
+#[tokio::test]
+async fn settles_that_were_made_elsewhere_are_adopted_in_each_system() {
+    use v1::query_settles_request::Key;
+    let gateway = everywhere().await;
+    for (system, there) in WITH_CREATES {
+        let number = number("elsewhere");
+        let settle = StrangerSettle {
+            system: there,
+            out_order_no: number.clone(),
+            status: douyin_sim::Status::Processing,
+            ..Default::default()
+        };
+        let id = gateway.sim.stranger_settle(APP_ID, &number, settle);
+        let found = query(&gateway, system, Key::OutSettleNo(number.clone())).await;
+        let [found] = &found[..] else { panic!("{system:?}: {found:?}") };
+        assert_eq!((found.settle_id(), found.trade_system()), (id.as_str(), system));
+        let (origin, state) = (found.origin(), found.state());
+        assert_eq!((origin, state), (v1::SettleOrigin::Platform, SettleState::Processing));
+        assert!(gateway.sim.finish(&id, douyin_sim::Status::Fail));
+        assert_eq!(end(&gateway, system, &number).await.state(), SettleState::Failed, "{system:?}");
     }
 }
 

@@ -80,3 +80,33 @@ async fn a_callback_about_a_settle_that_is_not_recorded_is_adopted_in_one_system
         assert_eq!(get(&gateway, other, &id).await.unwrap_err().code(), Code::NotFound);
     }
 }
+
+/// The same number may be adopted in another of the two.
+#[tokio::test]
+async fn a_callback_ends_the_settle_of_a_caller_rather_than_one_that_was_adopted() {
+    let gateway = spawn().await;
+    let number = number("of-a-caller");
+    let settle = StrangerSettle {
+        system: System::SelfOperated,
+        out_order_no: "of-the-platform".to_owned(),
+        status: Status::Processing,
+        ..Default::default()
+    };
+    let theirs = gateway.sim.platform_settle(APP_ID, settle);
+    let letter = Letter::about(&gateway.sim, &theirs, Status::Processing)
+        .changed(&gateway.sim, |msg| msg["out_settle_no"] = number.clone().into());
+    assert_eq!(letter.deliver(&gateway).await, success());
+    let adopted = get(&gateway, v1::TradeSystem::SelfOperated, &number).await.unwrap();
+    assert_eq!(adopted.settle_id(), theirs);
+    let request = v1::CreateSettleRequest {
+        trade_system: v1::TradeSystem::Industry.into(),
+        ..create_on(&number, "sim-hold-1")
+    };
+    let made = gateway.create(request).await.unwrap();
+    let letter = Letter::about(&gateway.sim, made.settle_id(), Status::Success);
+    assert_eq!(letter.deliver(&gateway).await, success());
+    let ended = get(&gateway, v1::TradeSystem::Industry, &number).await.unwrap();
+    assert_eq!(ended.state(), SettleState::Succeeded);
+    let other = get(&gateway, v1::TradeSystem::SelfOperated, &number).await.unwrap();
+    assert_eq!((other.state(), other.settle_id()), (SettleState::Processing, theirs.as_str()));
+}
