@@ -117,8 +117,8 @@ impl Broken {
 }
 
 impl Plan {
-    /// One caller settles where requests are signed, with clocks that Douyin takes, and only queries
-    /// tell the end.
+    /// One caller settles where requests are signed, with clocks that Douyin takes, and only
+    /// queries tell the end.
     fn in_industry(&mut self) {
         self.systems = vec![INDUSTRY];
         self.clocks = vec![(0, 0); self.replicas];

@@ -179,8 +179,8 @@ impl Plan {
         plan.with_store_clock_set(rng).with_systems()
     }
 
-    /// Most apps use every system, and some use one. Drawn by chance of its own, so that all else of
-    /// a seed is as it was when there was one system.
+    /// Most apps use every system, and some use one. Drawn by chance of its own, so that all else
+    /// of a seed is as it was when there was one system.
     fn with_systems(mut self) -> Self {
         let mut rng = fastrand::Rng::with_seed(self.seed ^ 0x0073_7973_7465_6d73);
         self.systems = WITH_CREATES.to_vec();
@@ -431,9 +431,9 @@ impl fmt::Display for Plan {
         writeln!(f, "seed {}", self.seed)?;
         writeln!(
             f,
-            "replicas {}, apps {}, intents {}, systems {:?}, storm {:?}, weather {}, late {:?}, hidden {:?}, \
-             copies late {:?}, latency {:?}, course {:?}, callbacks {}, operators {}, \
-             refilled {}, broken {:?}",
+            "replicas {}, apps {}, intents {}, systems {:?}, storm {:?}, weather {}, late {:?}, \
+             hidden {:?}, copies late {:?}, latency {:?}, course {:?}, callbacks {}, \
+             operators {}, refilled {}, broken {:?}",
             self.replicas,
             self.apps,
             self.intents,
