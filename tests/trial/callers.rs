@@ -290,7 +290,6 @@ async fn wait(world: &World, caller: &Caller, number: &str) -> Verdict {
         trade_system: caller.system.asked(),
         key: Some(v1::wait_settle_request::Key::OutSettleNo(number.to_owned())),
         after_revision: i64::try_from(world.below(3)).expect("a small number"),
-        ..Default::default()
     };
     let begun = world.elapsed();
     match link::call(world, &caller.name, request, patience(world)).await {
@@ -310,7 +309,6 @@ async fn get(world: &World, caller: &Caller, number: &str) -> Verdict {
         key: Some(v1::get_settle_request::Key::OutSettleNo(number.to_owned())),
         refresh: world.coin(),
         include_history: world.coin(),
-        ..Default::default()
     };
     let begun = world.elapsed();
     match link::call(world, &caller.name, request, patience(world)).await {
@@ -389,7 +387,6 @@ async fn one_stream(
             seconds: i64::try_from(heartbeat.as_secs()).expect("a minute"),
             nanos: 0,
         }),
-        ..Default::default()
     };
     let begun = world.elapsed();
     world.say(&caller.name, || format!("watches {number} after r{}", told.revision));

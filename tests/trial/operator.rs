@@ -79,7 +79,6 @@ async fn stop(world: &World, name: &str, settle: &v1::Settle) {
         out_settle_no: settle.out_settle_no.clone(),
         revision: settle.revision,
         why: format!("{name}, ticket {}", world.below(2)),
-        ..Default::default()
     };
     link::call(world, name, request, Duration::from_secs(10)).await;
 }
@@ -96,7 +95,6 @@ async fn end(world: &World, name: &str, settle: &v1::Settle, (outcome, id): (End
         settle_id: id,
         why: format!("{name}, Douyin says so"),
         although_unanswered,
-        ..Default::default()
     };
     link::call(world, name, request, Duration::from_secs(60)).await;
 }
