@@ -16,6 +16,9 @@ pub(super) fn reported(
     context: &Context<'_>,
 ) -> Option<Alert> {
     note_failures(after, reports, seen);
+    // Before, because the same reports may hold another contradiction, which must not be lost; and
+    // after, because they may end the settle.
+    drop_what_failed(after);
     let alert = judge(after, reports, seen, context);
     drop_what_failed(after);
     alert

@@ -332,3 +332,16 @@ fn a_contradiction_is_over_when_douyin_shows_that_the_other_settle_failed() {
     assert!(!play.record.owes_a_query());
     assert_eq!(play.see(&late), None);
 }
+
+/// A contradiction that is over must not hide the one that the same answer brings.
+#[test]
+fn what_fails_now_contradicts_although_another_contradiction_is_over() {
+    let mut play = Play::of(&processing(1));
+    play.sees(&[callback(ours("ots1", ReportedStatus::Success))]);
+    let late = callback(ours("ots0", ReportedStatus::Processing));
+    assert_eq!(play.see(&late), Some(Alert::Contradiction));
+    let both = [ours("ots0", ReportedStatus::Fail), ours("ots1", ReportedStatus::Fail)];
+    assert_eq!(play.see(&query(0, found(both))), Some(Alert::Contradiction));
+    let claim = play.record.open_contradiction().unwrap();
+    assert_eq!((claim.claimed, &claim.settle_id), (StateKind::Failed, &id("ots1")));
+}
