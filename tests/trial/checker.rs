@@ -62,8 +62,8 @@ pub struct Checker {
     intents: Vec<Intent>,
     /// By number and order.
     asked: BTreeMap<(String, String), Asked>,
-    /// By app and number: the bytes of creates. A number is one settle's in all trade systems.
-    bodies: BTreeMap<(String, String), Bytes>,
+    /// By app, trade system and number: the bytes of creates.
+    bodies: BTreeMap<Place, Bytes>,
     /// By app, trade system and number.
     seen: BTreeMap<Place, Seen>,
     failed: BTreeSet<String>,
@@ -146,7 +146,11 @@ impl Checker {
     pub fn send_arrived(&mut self, world: &World, names: [&str; 3], body: &Bytes) {
         let [app_id, number, out_order_no] = names;
         self.asked(number, out_order_no).sends += 1;
-        let key = (app_id.to_owned(), number.to_owned());
+        let Some(intent) = self.intents.iter().find(|one| one.out_order_no == out_order_no) else {
+            world.violation(Rule::OneContent, &format!("no caller pays {out_order_no}"));
+            return;
+        };
+        let key = (app_id.to_owned(), intent.system.there, number.to_owned());
         let first = self.bodies.entry(key).or_insert_with(|| body.clone());
         if first != body {
             world.violation(Rule::OneContent, &format!("{number} was sent with two contents"));
@@ -171,6 +175,14 @@ impl Checker {
             intent.taken_back = true;
         }
         let taken_back = intent.taken_back;
+        if settle.system != intent.system.there {
+            world.violation(Rule::OneContent, &format!("{settle:?} is in another system"));
+        }
+        // What was recorded before a restore may be forgotten.
+        if is_new && self.went_back.is_none() && is_elsewhere(world, settle) {
+            let number = &settle.out_settle_no;
+            world.violation(Rule::OneContent, &format!("{number} is used in two systems"));
+        }
         let alive = alive(world, |other| other.out_order_no == settle.out_order_no);
         if alive.len() > 1 && !taken_back {
             world.violation(Rule::PaidOnce, &format!("alive at once: {}", alive.join(", ")));
@@ -450,6 +462,17 @@ impl Checker {
 
 fn rule(word: &str) -> Rule {
     if word == "refused" { Rule::RefusedStays } else { Rule::FreedStays }
+}
+
+/// Whether gateways made a settle of the same number in another trade system of the app.
+fn is_elsewhere(world: &World, settle: &AppliedSettle) -> bool {
+    let douyin = world.douyin();
+    let mut ours = douyin.core.settles().filter(|known| known.by_gateway);
+    ours.any(|known| {
+        known.system != settle.system
+            && known.app_id == settle.app_id
+            && known.out_settle_no == settle.out_settle_no
+    })
 }
 
 /// The settles of gateways in the books that hold money or may come to.

@@ -245,6 +245,7 @@ pub fn answer(
         }
         Some(Broken::OkForNothing) if told.as_deref() == Some("not_sent") => {
             let settle = v1::Settle {
+                trade_system: v1::TradeSystem::General.into(),
                 state: v1::SettleState::Processing.into(),
                 settle_id: Some("7000000000000000000".to_owned()),
                 revision: 2,
