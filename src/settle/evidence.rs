@@ -63,9 +63,14 @@ impl Evidence {
     }
 
     pub(super) fn note_failed(&mut self, settle_id: &SettleId) {
-        if !self.has_failed(settle_id) && self.failed.len() < FAILED_MAX {
-            self.failed.push(settle_id.clone());
+        if self.has_failed(settle_id) {
+            return;
         }
+        // The newest counts: it may be the recorded one, which is left only if it has failed.
+        if self.failed.len() >= FAILED_MAX {
+            self.failed.remove(0);
+        }
+        self.failed.push(settle_id.clone());
     }
 
     /// How long after the last permission a send may leave or be answered.
