@@ -8,9 +8,9 @@ use super::Config;
 use super::descriptors::DESCRIPTORS_RESERVED;
 use super::knobs::grouped;
 use super::way;
-use crate::grpc::{
-    WATCHES_PER_CONNECTION_MAX, arriving, bounds::Bound, page, server, shape, status,
-};
+use crate::grpc::server::{self, arriving, bounds::Bound, shape};
+use crate::grpc::settlement::page;
+use crate::grpc::{WATCHES_PER_CONNECTION_MAX, status};
 use crate::http::listener::{self, Limits};
 
 /// A limit: what is bounded, by how much, and what happens beyond it.

@@ -12,8 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 use tonic::{Code, Status};
 
-use super::identity::{Denied, Identity};
-use super::origin::Origin;
+use super::identity::{Denied, Identity, Origin};
 use super::status::{self, Names};
 use super::time;
 use crate::callers::Callers;

@@ -4,8 +4,15 @@
 
 use std::time::Duration;
 
-use super::convert::DuplicateReceivers;
 use crate::settle::AppId;
+
+/// Whether a receiver may be named twice. Douyin documents nothing about it, so it is a knob: a
+/// change at Douyin needs no release.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DuplicateReceivers {
+    Refuse,
+    Allow,
+}
 
 /// The knobs of the gRPC edge.
 #[derive(Clone, Debug)]

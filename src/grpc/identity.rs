@@ -7,17 +7,20 @@
 //!
 //! What it must not know: what an RPC does.
 
+mod forwarded;
+mod origin;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::AUTHORIZATION;
 use http::{Extensions, HeaderMap};
 
-use super::forwarded::{self, Malformed};
-use super::origin::Origin;
 use crate::callers::{Caller, Callers, Fingerprint, Known, Now, Right};
 use crate::http::peer::{At, Peer};
 use crate::settle::{AppId, CallerName, Reason};
+use forwarded::Malformed;
+pub(super) use origin::Origin;
 
 /// The names of a certificate in one line, and their length.
 const SHOWN_MAX: usize = 4;

@@ -6,6 +6,10 @@
 //!
 //! What it must not know: what an RPC does.
 
+mod answers;
+pub(crate) mod arriving;
+pub(crate) mod bounds;
+pub(crate) mod shape;
 mod watch;
 
 use std::pin::{Pin, pin};
@@ -32,11 +36,8 @@ use tonic_health::server::HealthService;
 use tower::{Layer as _, Service as _};
 use tracing::debug;
 
-use super::arriving::{REQUEST_BYTES_MAX, STREAM_BYTES};
 use super::audit::Audit;
-use super::bounds::{Bound, Connection, Kind, Process};
-use super::shape::{Answering, Shaped};
-use super::{Service, answers, call};
+use super::{Service, call};
 use crate::http::listener::accept;
 use crate::http::peer::{At, Peer};
 use crate::http::seats::{Activity, Full, Seat, Seats};
@@ -47,6 +48,9 @@ use crate::metrics::{
 use crate::proto;
 use crate::proto::v1::operator_service_server::OperatorServiceServer;
 use crate::proto::v1::settlement_service_server::SettlementServiceServer;
+use arriving::{REQUEST_BYTES_MAX, STREAM_BYTES};
+use bounds::{Bound, Connection, Kind, Process};
+use shape::{Answering, Shaped};
 use watch::{Checked, Watchman};
 
 /// Streams open at once on one connection.
@@ -142,24 +146,15 @@ pub(crate) async fn serve(
         let server = server.clone();
         async move {
             let cut = server.cut.clone();
-            let why = tokio::select! {
-                biased;
-                () = cut.cancelled() => "cut",
-                why = server.connection(socket, at, seat.activity()) => why,
-            };
-            debug!(peer = %at, why, "a connection ended");
+            until_over(at, &cut, server.connection(socket, at, seat.activity())).await;
         }
     };
     let talk_to_sidecar = |socket, at, seat: Seat| {
         let server = server.clone();
         async move {
             let cut = server.cut.clone();
-            let why = tokio::select! {
-                biased;
-                () = cut.cancelled() => "cut",
-                why = server.talk(socket, Peer::nameless(at), seat.activity()) => why,
-            };
-            debug!(peer = %at, why, "a connection ended");
+            let talking = server.talk(socket, Peer::nameless(at), seat.activity());
+            until_over(at, &cut, talking).await;
         }
     };
     let of_sidecar = async {
@@ -176,6 +171,16 @@ pub(crate) async fn serve(
         _ = async { tokio::join!(biased; of_peers, of_sidecar) } => {}
         () = measure(&process) => {}
     }
+}
+
+/// Serves a connection until it ends, or all are cut off.
+async fn until_over(at: At, cut: &CancellationToken, serving: impl Future<Output = &'static str>) {
+    let why = tokio::select! {
+        biased;
+        () = cut.cancelled() => "cut",
+        why = serving => why,
+    };
+    debug!(peer = %at, why, "a connection ended");
 }
 
 fn calls(service: Service, health: HealthServer<HealthService>) -> Calls {

@@ -223,8 +223,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("CONTRADICTION", "no RPC"),
 ];
 
-/// Needs a bug put in by hand. `a_panic_is_an_error_like_any_other` in src/grpc/shape.rs goes
-/// through its row.
+/// Needs a bug put in by hand. `a_panic_is_an_error_like_any_other` in
+/// src/grpc/server/shape/tests.rs goes through its row.
 const BUG: Reason = Reason::InternalError;
 
 /// The cells of a row: who answers it, and with which outcome.

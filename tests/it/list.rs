@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use settlement_gateway::grpc::convert;
+use settlement_gateway::grpc::settlement::list::parse;
 use settlement_gateway::proto::v1::{self, SettleState};
 use tokio::task::JoinSet;
 use tonic::Code;
@@ -188,11 +188,11 @@ async fn bad_filters_are_named_all_at_once() {
 fn a_page_has_fifty_settles_by_default_and_five_hundred_at_most() {
     for (asked, got) in [(0, 50), (1, 1), (499, 499), (500, 500), (501, 500), (i32::MAX, 500)] {
         let listing = v1::ListSettlesRequest { page_size: asked, ..request() };
-        assert_eq!(convert::list(listing, None).unwrap().settles_max, got);
+        assert_eq!(parse(listing, None).unwrap().settles_max, got);
     }
     for asked in [-1, i32::MIN] {
         let listing = v1::ListSettlesRequest { page_size: asked, ..request() };
-        assert!(convert::list(listing, None).is_err(), "{asked}");
+        assert!(parse(listing, None).is_err(), "{asked}");
     }
 }
 

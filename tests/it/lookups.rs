@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use douyin_sim::{Script, Status, StrangerSettle};
 use prost_types::Duration as Interval;
-use settlement_gateway::grpc::convert::heartbeat_interval;
+use settlement_gateway::grpc::settlement::watch::heartbeat_interval;
 use settlement_gateway::proto::v1::{self, SettleOrigin, SettleState};
 use tokio::task::JoinSet;
 use tonic::Code;

@@ -51,7 +51,7 @@ fn path(file: &Path) -> Vec<String> {
     parts.filter(|part| part != "mod").collect()
 }
 
-/// The top-level module a file belongs to: `src/grpc/convert.rs` and `src/grpc.rs` are of `grpc`.
+/// The top-level module a file belongs to: `src/grpc/render.rs` and `src/grpc.rs` are of `grpc`.
 fn module(file: &Path) -> String {
     path(file).swap_remove(0)
 }

@@ -7,9 +7,9 @@ use std::io::Read as _;
 use flate2::read::GzDecoder;
 use prost::Message;
 
-use crate::grpc::arriving::REQUEST_BYTES_MAX;
 use crate::grpc::enums;
 use crate::grpc::rpc::Rpc;
+use crate::grpc::server::arriving::REQUEST_BYTES_MAX;
 use crate::grpc::status::Names;
 use crate::proto::v1::wait_settle_request::Key as WaitKey;
 use crate::proto::v1::watch_settle_request::Key as WatchKey;

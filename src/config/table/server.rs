@@ -3,7 +3,7 @@
 use super::super::knobs::{Example, Knob, Rule, Slot};
 use super::super::{Config, MINUTE};
 use super::callers::CERTIFICATE_NAME;
-use crate::grpc::convert::HEARTBEAT_MS;
+use crate::grpc::settlement::watch::HEARTBEAT_MS;
 use crate::http::callbacks::OtherTypes;
 use crate::telemetry::audit;
 

@@ -2,7 +2,7 @@
 
 use super::super::knobs::{Knob, Slot};
 use super::super::{Config, HOUR, MINUTE};
-use crate::grpc::convert::DuplicateReceivers;
+use crate::grpc::DuplicateReceivers;
 use crate::settle::Mark;
 
 pub(super) const SETTLE: &[Knob<Config>] = &[

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::bounds::Connection;
 use super::{FIRST_CALL_TIME_MAX, IDLE_TIME_MAX, PREFACE_TIME_MAX};
-use crate::grpc::bounds::Connection;
 
 /// The first bytes of every peer that speaks HTTP/2.
 const PREFACE_BYTES: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
@@ -75,7 +75,7 @@ impl Watchman {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::bounds::{Bound, Process};
+    use super::super::bounds::{Bound, Process};
     use super::*;
 
     const PERIOD: Duration = Duration::from_secs(40);

@@ -1,7 +1,7 @@
 //! Page tokens: the first line is one, the lines after it say for which list.
 
 use settlement_gateway::clock::Timestamp;
-use settlement_gateway::grpc::page;
+use settlement_gateway::grpc::settlement::page;
 use settlement_gateway::settle::{AppId, OutOrderNo, StateKind};
 use settlement_gateway::store::{ListQuery, Position};
 

@@ -2,7 +2,7 @@
 //!
 //! What it must not know: what Douyin answers to more.
 
-use super::violations::Violations;
+use super::super::violations::Violations;
 use crate::douyin::{limits, settle_params_text};
 use crate::settle::{
     Invalid, ItemOrderId, NotifyUrl, OutSettleNo, SettleDesc, SettleParam, TradeSystem,

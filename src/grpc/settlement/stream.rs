@@ -12,13 +12,12 @@ use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::audit::{Audit, Told};
-use super::bounds::Held;
-use super::identity::Identity;
-use super::rpc::Rpc;
-use super::status::{Limit, Names};
-use super::time;
-use super::{convert, status};
+use super::super::audit::{Audit, Told};
+use super::super::identity::Identity;
+use super::super::rpc::Rpc;
+use super::super::server::bounds::Held;
+use super::super::status::{self, Limit, Names};
+use super::super::{render, time};
 use crate::clock::at;
 use crate::gateway::{Ending, Event, Watch};
 use crate::proto::v1;
@@ -108,7 +107,7 @@ impl Pump {
                 event = self.watch.next() => event,
             };
             match event {
-                Ok(event) => room.send(Box::new(render(event))),
+                Ok(event) => room.send(Box::new(message(event))),
                 Err(ending) => return self.end(self.ended(ending)),
             }
         }
@@ -147,10 +146,10 @@ impl Pump {
     }
 }
 
-fn render(event: Event) -> v1::WatchSettleResponse {
+fn message(event: Event) -> v1::WatchSettleResponse {
     use v1::watch_settle_response::Event as Wire;
     let event = match event {
-        Event::Settle(record) => Wire::Settle(convert::settle(&record)),
+        Event::Settle(record) => Wire::Settle(render::settle(&record)),
         Event::Heartbeat { revision, server_time, confirmed_time, next_check_time } => {
             Wire::Heartbeat(v1::Heartbeat {
                 revision,

@@ -33,7 +33,7 @@ impl Origin {
     }
 
     /// The trace that the call is part of, else its request id.
-    pub(super) fn trace_id(&self) -> Option<&str> {
+    pub(crate) fn trace_id(&self) -> Option<&str> {
         let trace = self.trace.as_ref().map(TraceParent::trace_id);
         trace.or(self.request_id.as_deref())
     }
