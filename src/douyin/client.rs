@@ -12,6 +12,7 @@ use http::HeaderName;
 use secrecy::SecretString;
 use tracing::{Instrument as _, field, info_span};
 
+use super::access::Access;
 use super::codes::Handling;
 use super::config::{BuildError, ClientConfig};
 use super::exchange::{ACCESS_TOKEN, BYTE_AUTHORIZATION, Effect, Exchange, Failed};
@@ -23,7 +24,7 @@ use super::outcome::{
 use super::pause::is_throttling;
 use super::signing::ToSign;
 use super::system::{self, Credentials, Question};
-use super::token::{Access, Tokens};
+use super::token::Tokens;
 use super::transport::{Deadline, HttpTransport, Transport};
 use super::way::Way;
 use super::wire::{INFORMING_FIELDS, QueryBy};

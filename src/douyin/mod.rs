@@ -24,6 +24,7 @@
 //! What it must not know: gRPC (except `tonic::Code` in the error table), when to call, and what
 //! becomes of a settle because of an answer.
 
+mod access;
 mod agency;
 pub mod callback;
 pub(crate) mod client;
@@ -51,6 +52,7 @@ pub mod transport;
 pub mod way;
 pub(crate) mod wire;
 
+pub use access::Access;
 pub use client::{Client, can_ask, create_body, has_create, is_salted, is_signed, limits};
 pub use config::{BuildError, ClientConfig};
 pub use guaranteed::AmountLeft;
@@ -59,7 +61,6 @@ pub use outcome::{CreateAnswer, QueryAnswer, QueryFailure};
 pub use pause::Pause;
 pub use signature::{PlatformKeys, Signed};
 pub use signing::{BadPrivateKey, SigningKey};
-pub use token::Access;
 pub use transport::{Call, HttpTransport, Reply, SendError, Site, Transport};
 pub use way::Way;
 pub use wire::{INFORMING_FIELDS, QueryBy};

@@ -2,16 +2,19 @@
 //!
 //! The recording and the submission run in a task of their own: a caller that gives up, dies or
 //! runs out of time changes nothing about the settle.
+//!
+//! `repeat` is what follows if the number is recorded already; `answer` has all that a create can
+//! be answered.
+
+mod answer;
+mod repeat;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
-use super::elsewhere::Rest;
-use super::in_flight::{Finished, Work};
 use super::turn::{Permitted, Turn};
 use super::watch::Event;
 use super::{Gateway, Name, WatchRequest};
@@ -19,13 +22,13 @@ use crate::apps::{self, App};
 use crate::clock::Timestamp;
 use crate::douyin;
 use crate::metrics::CHANGES;
-use crate::settle::proof::{Proof, proof_of_adopted};
 use crate::settle::{
-    CallerName, Content, Failure, Key, Mark, Origin, Reason, Record, Repeats, Request, SettleId,
-    Source, State, StateKind, TradeSystem,
+    CallerName, Content, Key, Mark, Record, Repeats, Request, Source, State, TradeSystem,
 };
 use crate::store::{self, Insert, NewDue};
 use crate::trace::{self, TraceParent};
+pub use answer::{CreateError, Created, NotSent, Recorded, Unknown};
+use answer::{Replay, answer_of, taken_by, unread};
 
 /// A parsed CreateSettle.
 #[derive(Debug)]
@@ -78,104 +81,6 @@ pub enum ReturnWhen {
     Accepted,
     /// Douyin said its final word.
     Final,
-}
-
-/// The settle that answers the create.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Created {
-    pub record: Record,
-    /// It was recorded by an earlier request.
-    pub replayed: bool,
-}
-
-/// Why a create is not answered with a settle. Each variant is a promise about money.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum CreateError {
-    /// This request was not and will not be sent: it was turned away before it was recorded.
-    NotSent(NotSent),
-    /// The settle is REJECTED: nothing of it is alive, and nothing will be sent under its number.
-    Rejected { rejection: Failure, replayed: bool, recorded: Box<Recorded> },
-    /// Another settle has the number. Only `Proof::Foreign` says that nothing of this content is
-    /// alive under it.
-    NumberTaken { settle_id: Option<SettleId>, proven: Proof, taken: Failure },
-    /// The number holds another content. Names the differing fields.
-    Conflict { fields: Vec<&'static str>, recorded: Box<Recorded> },
-    /// A caller's create has the number in another trade system of the app, or had it in the app
-    /// that was the default one then. This request was not sent and will not be.
-    Elsewhere { key: Key, recorded: Box<Recorded> },
-    /// The settle is recorded, or may be. If it is, the gateway goes on with it.
-    Unknown(Unknown),
-}
-
-impl CreateError {
-    /// Douyin's log id of the answer that the error tells of, if there was one.
-    pub fn log_id(&self) -> Option<&str> {
-        let failure = match self {
-            CreateError::Rejected { rejection, .. } => rejection,
-            CreateError::NumberTaken { taken, .. } => taken,
-            CreateError::NotSent(NotSent::Paused { failure, .. })
-            | CreateError::Unknown(Unknown::Douyin { failure, .. }) => failure,
-            CreateError::NotSent(_)
-            | CreateError::Conflict { .. }
-            | CreateError::Elsewhere { .. }
-            | CreateError::Unknown(Unknown::Deadline | Unknown::Store) => return None,
-        };
-        failure.douyin.as_ref().map(|said| said.log_id.as_str())
-    }
-}
-
-/// The settle that is recorded under the number of a failed create.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Recorded {
-    pub state: StateKind,
-    pub revision: i64,
-    pub settle_id: Option<SettleId>,
-}
-
-impl From<&Record> for Recorded {
-    fn from(record: &Record) -> Self {
-        let settle_id = record.state.settle_id().cloned();
-        Self { state: record.state.kind(), revision: record.revision, settle_id }
-    }
-}
-
-/// Why a create was turned away.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum NotSent {
-    /// Callers cannot settle in this trade system.
-    NoCreate,
-    Draining,
-    Overloaded,
-    /// The window that the caller asks for is over, too short, or too long.
-    Window {
-        earliest: Timestamp,
-        latest: Timestamp,
-    },
-    /// Douyin throttles the app or rejects its credentials.
-    Paused {
-        failure: Failure,
-        wait: Duration,
-    },
-    /// The app's request budget is used up for longer than a create waits.
-    OverBudget {
-        wait: Duration,
-    },
-    StoreUnavailable,
-    /// What is recorded under the number cannot be read.
-    Unreadable,
-    /// No time was left before the caller's deadline.
-    Deadline,
-}
-
-/// Why the outcome is not known yet.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Unknown {
-    /// Douyin did not give a definite answer so far.
-    Douyin { failure: Failure, recorded: Box<Recorded> },
-    /// The answer's time was up first.
-    Deadline,
-    /// Whether the settle was recorded is not known.
-    Store,
 }
 
 impl Gateway {
@@ -396,107 +301,6 @@ impl Gateway {
         }
     }
 
-    /// A number that is recorded already: the same content is answered from the record, after the
-    /// call in flight or one that this repeat brings forward.
-    async fn repeat(
-        &self,
-        create: Create,
-        existing: Record,
-        work: Work,
-    ) -> Result<Created, CreateError> {
-        work.cancel();
-        if existing.key != create.key {
-            return Err(taken_by(&existing));
-        }
-        self.compare(&create.content, &existing)?;
-        if existing.state != State::Submitting {
-            return answer_of(existing, Replay::Yes);
-        }
-        if create.return_when != ReturnWhen::Accepted {
-            self.bring_forward(&create).await;
-            return Ok(Created { record: existing, replayed: true });
-        }
-        let mut waiter = self.0.in_flight.waiter(&create.key);
-        // The deadline ends the wait, not the work.
-        let finished = tokio::time::timeout_at(create.deadline, waiter.until_idle()).await;
-        // Read only now: work that has finished left its result here.
-        let mut record = self.recorded(&create).await?;
-        let mut is_answered = finished == Ok(Finished::Yes);
-        if !is_answered && self.is_worked_on_elsewhere(&create.key).await {
-            is_answered =
-                self.until_worked_elsewhere(&create.key, create.deadline, Rest::Enough).await;
-            record = self.recorded(&create).await?;
-        }
-        if record.state != State::Submitting || is_answered {
-            return answer_of(record, Replay::Yes);
-        }
-        if self.bring_forward(&create).await == Soon::No {
-            return answer_of(record, Replay::Yes);
-        }
-        // Whichever replica takes it up.
-        let elsewhere = self.until_worked_elsewhere(&create.key, create.deadline, Rest::NotEnough);
-        let wait = async {
-            tokio::select! {
-                biased;
-                () = waiter.until_finished() => {}
-                _ = elsewhere => {}
-            }
-        };
-        let _ = tokio::time::timeout_at(create.deadline, wait).await;
-        answer_of(self.recorded(&create).await?, Replay::Yes)
-    }
-
-    /// The record of a repeat, whose number meanwhile may have become another system's.
-    async fn recorded(&self, create: &Create) -> Result<Record, CreateError> {
-        let record = match self.0.store.get(&create.key).await {
-            Ok(Some(record)) => record,
-            Ok(None) | Err(_) => return Err(CreateError::Unknown(Unknown::Store)),
-        };
-        self.compare(&create.content, &record)?;
-        Ok(record)
-    }
-
-    /// Whether the recorded settle is what this caller asked for.
-    fn compare(&self, content: &Content, recorded: &Record) -> Result<(), CreateError> {
-        match &recorded.origin {
-            Origin::Gateway(request) => {
-                let fields = request.content.differing_fields(content);
-                if fields.is_empty() {
-                    return Ok(());
-                }
-                Err(CreateError::Conflict { fields, recorded: Box::new(recorded.into()) })
-            }
-            Origin::Platform => {
-                let mark = self.mark(recorded.key.trade_system);
-                let proven = proof_of_adopted(content, mark, &recorded.facts);
-                let settle_id = recorded.state.settle_id().cloned();
-                match proven {
-                    Proof::Ours => Ok(()),
-                    Proof::Foreign | Proof::Unproven => {
-                        let taken = recorded.evidence.refused.clone();
-                        let taken =
-                            taken.unwrap_or_else(|| Failure::own(Reason::OutSettleNoExists));
-                        Err(CreateError::NumberTaken { settle_id, proven, taken })
-                    }
-                }
-            }
-        }
-    }
-
-    /// Brings the next attempt forward, once per gap however many repeats arrive. Tells whether
-    /// that attempt comes soon enough to wait for it. If the store fails here, the schedule stays
-    /// as it was.
-    async fn bring_forward(&self, create: &Create) -> Soon {
-        if create.app.access.pause().is_some() {
-            return Soon::No;
-        }
-        let gap = self.0.config.nudge_gap;
-        let due = self.0.store.nudge(&create.key, Duration::ZERO, gap).await;
-        let Ok(Some(wait)) = due else { return Soon::No };
-        self.0.alarm.set(wait);
-        if Instant::now() + wait < create.deadline { Soon::Yes } else { Soon::No }
-    }
-
     /// Waits for the final state; at the deadline the current one is the answer.
     async fn until_final(
         &self,
@@ -536,51 +340,4 @@ impl Gateway {
 struct Admitted {
     place: OwnedSemaphorePermit,
     request: Option<apps::Grant>,
-}
-
-/// Whether an attempt that was brought forward comes before the answer must leave.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Soon {
-    Yes,
-    No,
-}
-
-/// Whether the record was there before the request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Replay {
-    Yes,
-    No,
-}
-
-/// The number is another settle's.
-fn taken_by(other: &Record) -> CreateError {
-    CreateError::Elsewhere { key: other.key.clone(), recorded: Box::new(other.into()) }
-}
-
-/// What is recorded under a number cannot be read.
-fn unread(error: store::Error) -> CreateError {
-    CreateError::NotSent(match error {
-        store::Error::Unreadable(_) => NotSent::Unreadable,
-        store::Error::Unavailable(_) | store::Error::InDoubt(_) => NotSent::StoreUnavailable,
-    })
-}
-
-/// What a record says to the create that asked for it.
-fn answer_of(record: Record, replay: Replay) -> Result<Created, CreateError> {
-    let replayed = replay == Replay::Yes;
-    let recorded = || Box::new(Recorded::from(&record));
-    match &record.state {
-        State::Rejected { rejection } => {
-            let (rejection, recorded) = (rejection.clone(), recorded());
-            Err(CreateError::Rejected { rejection, replayed, recorded })
-        }
-        State::Submitting => {
-            let failure = record.last_error.clone();
-            let failure = failure.unwrap_or_else(|| Failure::own(Reason::UpstreamTimeout));
-            Err(CreateError::Unknown(Unknown::Douyin { failure, recorded: recorded() }))
-        }
-        State::Processing { .. } | State::Succeeded { .. } | State::Failed { .. } => {
-            Ok(Created { record, replayed })
-        }
-    }
 }

@@ -1,11 +1,64 @@
-//! How a sweep goes through a store, whatever the database: from app to app, in each first through
-//! the due rows and then, state by state, through the settles that are not final. A backend reads
-//! the rows; this says what comes after them.
+//! The sweep, which repairs the schedule, and how it goes through a store, whatever the database:
+//! from app to app, in each first through the due rows and then, state by state, through the
+//! settles that are not final. A backend reads the rows; this says what comes after them.
 
 use super::words::Word as _;
-use super::{DuePosition, Position, SweepCursor, Swept};
+use super::{Error, Position, Store};
 use crate::clock::Timestamp;
 use crate::settle::{AppId, StateKind};
+
+/// Where a sweep is among the due rows of an app; the row that is due for the longest time comes
+/// first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DuePosition {
+    pub due_at: Timestamp,
+    /// Which of the rows due at that moment.
+    pub row: i64,
+}
+
+/// Where the last sweep ended. The default begins a round. A round goes from app to app, and for
+/// each app first through the due rows and then through the settles that are not final.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SweepCursor {
+    /// Before the first app after this one.
+    App { after: Option<AppId> },
+    /// Among the due rows of an app, after this one.
+    Due { app_id: AppId, after: DuePosition },
+    /// Among the settles of an app in a state, oldest first.
+    Open { app_id: AppId, state: StateKind, after: Position },
+}
+
+impl Default for SweepCursor {
+    fn default() -> Self {
+        SweepCursor::App { after: None }
+    }
+}
+
+/// What [`Store::sweep`] did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Swept {
+    /// Settles that were not final and had no due row. Each has one now.
+    pub missing: u32,
+    /// Due rows that were not needed and are removed.
+    pub superfluous: u32,
+    /// Where the next sweep begins.
+    pub next: SweepCursor,
+    /// The round is complete, and `next` begins another one.
+    pub wrapped: bool,
+}
+
+impl Store {
+    /// Repairs the schedule. A settle that is not final and has no due row gets one, due now. The
+    /// due row of a final settle that needs no query is removed, unless a worker holds its lease.
+    /// Each call looks at no more than `rows_max` rows, beginning where the last sweep ended. If
+    /// nothing is wrong, it only reads.
+    pub async fn sweep(&self, cursor: SweepCursor, rows_max: u32) -> Result<Swept, Error> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.sweep(cursor, rows_max).await,
+            Store::Postgres(postgres) => Box::pin(postgres.sweep(cursor, rows_max)).await,
+        }
+    }
+}
 
 /// Before every settle of an app in a state.
 pub(super) const OLDEST: Position =

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::{Access, Attempts, Tokens};
+use super::Tokens;
+use crate::douyin::access::{Access, Attempts};
 use crate::douyin::exchange::Failed;
 use crate::douyin::transport::Deadline;
 use crate::log_limit::limited;

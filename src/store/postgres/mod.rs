@@ -20,6 +20,7 @@ mod moving;
 mod options;
 mod pool;
 mod refusal;
+mod replace;
 mod schedule;
 mod seen;
 mod session;
