@@ -36,7 +36,6 @@ WITHOUT = [
     "settlement_replicas",
     "settlement_foreign_sends",
     "settlement_hints",
-    "settlement_probes",
 ]
 # A sandbox says that it is one.
 WARNED_OF = {"SettlementRehearsal"}
