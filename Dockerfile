@@ -50,8 +50,10 @@ COPY --from=build /build/target/release/settlement-gateway /usr/local/bin/
 # A loopback address would be the container's own. So `serve` starts only if the configuration names
 # callers. Without a certificate in the configuration gRPC speaks plain text: then do not publish its
 # port beyond a trusted network. Callbacks are for the internet. The admin listener, which shows
-# metrics and health, stays on the container's loopback.
-ENV SETTLEMENT_SERVER_GRPC_ADDR=0.0.0.0:50051 \
+# metrics and health, stays on the container's loopback. Every command that is run in the container, the
+# HEALTHCHECK too, has the file from the first variable.
+ENV SETTLEMENT_CONFIG=/etc/settlement-gateway/gateway.toml \
+    SETTLEMENT_SERVER_GRPC_ADDR=0.0.0.0:50051 \
     SETTLEMENT_SERVER_CALLBACK_ADDR=0.0.0.0:8080
 USER 10001:10001
 # So that the default of store.sqlite_path, data/settlement.db, is in the volume. A variable would beat
@@ -64,4 +66,4 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
     CMD ["/usr/local/bin/settlement-gateway", "healthcheck"]
 ENTRYPOINT ["/usr/local/bin/settlement-gateway"]
-CMD ["serve", "--config", "/etc/settlement-gateway/gateway.toml"]
+CMD ["serve"]

@@ -2,6 +2,7 @@
 //! the time that a stop takes. `scripts/test deploy` shows that Kubernetes and systemd take it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ struct Way {
 
 const WAYS: [Way; 2] = [
     Way {
-        config: "kubernetes/sqlite/config.yaml",
+        config: "kubernetes/sqlite/config/config.yaml",
         workload: "kubernetes/sqlite/stateful-set.yaml",
         init: "kubernetes/sqlite/init/job.yaml",
     },
@@ -104,23 +105,31 @@ fn the_configurations_of_the_manifests_are_right() {
         let (chain, key) = certificate(dir.path());
         fs::copy(&chain, mounted("tls/tls.crt")).unwrap();
         fs::copy(chain, mounted("secrets/postgres-ca.pem")).unwrap();
-        fs::write(mounted("secrets/postgres-password"), "secret").unwrap();
+        let secret = |name: &str, text: &str| {
+            let path = mounted(&format!("secrets/{name}"));
+            fs::write(&path, text).unwrap();
+            // The `defaultMode` of the volumes.
+            fs::set_permissions(path, fs::Permissions::from_mode(0o440)).unwrap();
+        };
+        secret("postgres-password", "secret");
+        secret("client-secret", "secret");
         fs::copy(key, mounted("tls/tls.key")).unwrap();
-        fs::write(mounted("secrets/client-secret"), "secret").unwrap();
         let keys = include_str!("../../tests/vectors/callback/platform-public-key.pem");
-        fs::write(mounted("secrets/platform-public-keys.pem"), keys).unwrap();
+        secret("platform-public-keys.pem", keys);
         let config = configuration(&file(way.config));
         let here = format!("{}/", dir.path().display());
         let config = config.replace("/etc/settlement-gateway/", &here);
         fs::write(mounted("config/gateway.toml"), config).unwrap();
         let path = mounted("config/gateway.toml");
-        let arguments = ["check-config", "--config", path.to_str().unwrap()];
-        let image = [
+        let variables = [
+            ("SETTLEMENT_CONFIG", path.to_str().unwrap()),
             ("SETTLEMENT_SERVER_GRPC_ADDR", "0.0.0.0:50051"),
             ("SETTLEMENT_SERVER_CALLBACK_ADDR", "0.0.0.0:8080"),
         ];
-        let (code, stdout, stderr) = ran(&mut gateway(&arguments, &image));
-        assert_eq!(code, 0, "{}: {stderr}", way.config);
+        let (code, stdout, stderr) = ran(&mut gateway(&["check-config"], &variables));
+        assert_eq!((code, stderr.as_str()), (0, ""), "{}", way.config);
+        // So that the person on call can ask a running gateway.
+        assert!(stdout.contains("operator"), "{stdout}");
         let workload = file(way.workload);
         for (listener, port) in [("gRPC", 50051), ("callbacks", 8080), ("admin", 9090)] {
             assert!(

@@ -5,6 +5,7 @@ Prints a line `ok - …` or `not ok - …` for each check. Run by scripts/test, 
 needs into .tools/deploy.
 """
 
+import functools
 import json
 import os
 import re
@@ -28,16 +29,23 @@ BIN = os.path.dirname(sys.executable)
 KUBERNETES = ["1.30", "1.34"]
 # How exposed the unit may be at most, in tenths of what `systemd-analyze security` says (10: fully).
 EXPOSURE_MAX = 15
+NAME = "app.kubernetes.io/name"
+GATEWAY = "settlement-gateway"
+# The folders with a gateway. Each has a folder `init` for what is made once.
+WORKLOADS = ["sqlite", "postgres"]
 # Made by a person, as docs/production.md says.
 SECRETS = {"settlement-gateway", "settlement-gateway-tls", "settlement-callbacks-tls"}
 
 
+@functools.cache
 def kustomizations():
     """The folders that are applied, each with what kustomize makes of it."""
+    made = {}
     for folder, _, files in sorted(os.walk(MANIFESTS)):
         if "kustomization.yaml" in files and "base" not in folder:
-            made = ran("kubectl", "kustomize", folder)
-            yield os.path.relpath(folder, MANIFESTS), list(yaml.safe_load_all(made))
+            text = ran("kubectl", "kustomize", folder)
+            made[os.path.relpath(folder, MANIFESTS)] = list(yaml.safe_load_all(text))
+    return made
 
 
 def ran(*command, **more):
@@ -53,7 +61,7 @@ def every_manifest_fits_the_schema_as_it_is_and_as_kustomize_makes_it():
             if name.endswith(".yaml") and name != "kustomization.yaml":
                 with open(os.path.join(folder, name), encoding="utf-8") as file:
                     plain += yaml.safe_load_all(file)
-    made = [manifest for _, manifests in kustomizations() for manifest in manifests]
+    made = [manifest for manifests in kustomizations().values() for manifest in manifests]
     names = lambda manifests: {(one["kind"], one["metadata"]["name"]) for one in manifests}
     # No file is forgotten by its kustomization.
     assert names(plain) == names(made), names(plain) ^ names(made)
@@ -66,7 +74,7 @@ def every_manifest_fits_the_schema_as_it_is_and_as_kustomize_makes_it():
 
 
 def what_a_manifest_names_is_there():
-    for folder, manifests in kustomizations():
+    for folder, manifests in kustomizations().items():
         have = {(one["kind"], one["metadata"]["name"]) for one in manifests}
         for manifest in manifests:
             for kind, name in named(manifest):
@@ -101,7 +109,7 @@ def named(manifest):
 
 
 def ports_have_the_names_by_which_they_are_called():
-    for folder, manifests in kustomizations():
+    for folder, manifests in kustomizations().items():
         ports = {
             port["name"]
             for manifest in manifests
@@ -124,9 +132,135 @@ def pod(manifest):
     return manifest.get("spec", {}).get("template", {}).get("spec", {})
 
 
+def the_network_lets_in_callers_and_the_scraper_and_callbacks_from_everywhere():
+    callers = {"podSelector": {"matchLabels": {"calls-settlement-gateway": "true"}}}
+    scraper = {"podSelector": {"matchLabels": {NAME: "prometheus"}}}
+    expected = {
+        "grpc": [callers | {"namespaceSelector": {}}],
+        "admin": [scraper | {"namespaceSelector": {"matchLabels": in_namespace("monitoring")}}],
+        "callbacks": None,
+    }
+    for folder in WORKLOADS:
+        # All policies of a pod count together.
+        rules = [
+            (port["port"], rule.get("from"))
+            for policy in the(folder, "NetworkPolicy")
+            if finds(policy["spec"]["podSelector"], workload(folder))
+            for rule in policy["spec"].get("ingress", [])
+            for port in rule["ports"]
+        ]
+        assert len(rules) == len(expected) and dict(rules) == expected, f"{folder}: {rules}"
+        policies = the(f"{folder}/init", "NetworkPolicy")
+        assert not [policy for policy in policies if "ingress" in policy["spec"]], folder
+        for folder in [folder, f"{folder}/init"]:
+            closed = {
+                direction
+                for policy in the(folder, "NetworkPolicy")
+                if finds(policy["spec"]["podSelector"], workload(folder))
+                for direction in policy["spec"]["policyTypes"]
+            }
+            assert closed == {"Ingress", "Egress"}, f"{folder}: {closed}"
+
+
+def nothing_inside_the_cluster_is_reached_but_names_and_the_database():
+    private = {"10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"}
+    names = in_namespace("kube-system")
+    database = {"namespaceSelector": {}, "podSelector": {"matchLabels": {NAME: "postgresql"}}}
+    for folder, more in [("sqlite", set()), ("postgres", {5432}), ("postgres/init", {5432})]:
+        reached = set()
+        for policy in the(folder, "NetworkPolicy"):
+            for rule in policy["spec"].get("egress", []):
+                ports = {port["port"] for port in rule["ports"]}
+                (to,) = rule["to"]
+                if ports == {443}:
+                    assert to["ipBlock"]["cidr"] == "0.0.0.0/0", to
+                    assert set(to["ipBlock"]["except"]) == private, to
+                elif ports == {53}:
+                    assert to["namespaceSelector"]["matchLabels"] == names, to
+                else:
+                    assert (ports, to) == ({5432}, database), rule
+                reached |= ports
+        douyin = set() if folder.endswith("init") else {443}
+        assert reached == {53} | douyin | more, f"{folder}: {reached}"
+
+
+def there_are_as_many_gateways_as_the_store_takes():
+    assert workload("sqlite")["kind"] == "StatefulSet"
+    assert workload("sqlite")["spec"]["replicas"] == 1
+    # A second one on the same volume would wait for the first one's locks.
+    (volume,) = the("sqlite/init", "PersistentVolumeClaim")
+    assert volume["spec"]["accessModes"] == ["ReadWriteOncePod"]
+    assert workload("postgres")["kind"] == "Deployment"
+    assert workload("postgres")["spec"]["replicas"] == 3
+    assert workload("postgres")["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    (budget,) = the("postgres", "PodDisruptionBudget")
+    assert budget["spec"]["maxUnavailable"] == 1
+    assert finds(budget["spec"]["selector"], workload("postgres"))
+    # One pod must not keep its node from being emptied.
+    assert not the("sqlite", "PodDisruptionBudget")
+    for folder in WORKLOADS:
+        assert finds(workload(folder)["spec"]["selector"], workload(folder))
+        for service in the(folder, "Service"):
+            assert finds({"matchLabels": service["spec"]["selector"]}, workload(folder))
+
+
+def probes_ask_what_they_are_for():
+    for folder in WORKLOADS:
+        (container,) = pod(workload(folder))["containers"]
+        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+        assert ports == {"grpc": 50051, "callbacks": 8080, "admin": 9090}, ports
+        # A process that hangs is ended; one that cannot serve gets no calls, and is not ended.
+        asked = {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
+        for probe, path in asked.items():
+            assert container[probe]["httpGet"] == {"path": path, "port": "admin"}, probe
+        patience = {
+            probe: container[probe]["periodSeconds"] * container[probe]["failureThreshold"]
+            for probe in asked
+        }
+        # A migration of a large database, an answer that is late, and news for balancers.
+        assert patience["startupProbe"] >= 15 * 60, patience
+        assert patience["livenessProbe"] >= 60, patience
+        assert patience["readinessProbe"] <= 10, patience
+
+
+def every_command_in_a_container_finds_the_configuration():
+    for folder in WORKLOADS:
+        for folder, command in [(folder, "serve"), (f"{folder}/init", "init")]:
+            (container,) = pod(workload(folder))["containers"]
+            assert container["args"] == [command], container["args"]
+            variables = {one["name"]: one["value"] for one in container["env"]}
+            path, name = os.path.split(variables["SETTLEMENT_CONFIG"])
+            (configured,) = the(folder, "ConfigMap")
+            assert name in configured["data"], name
+            volumes = {one["mountPath"]: one["name"] for one in container["volumeMounts"]}
+            maps = {one["name"]: one.get("configMap") for one in pod(workload(folder))["volumes"]}
+            assert maps[volumes[path]] == {"name": configured["metadata"]["name"]}, maps
+
+
+def the(folder, *kinds):
+    """What kustomize makes of a folder, of these kinds."""
+    return [one for one in kustomizations()[folder] if one["kind"] in kinds]
+
+
+def workload(folder):
+    (found,) = the(folder, "StatefulSet", "Deployment", "Job")
+    return found
+
+
+def finds(selector, manifest):
+    """Whether a selector finds the pods of a workload."""
+    labels = manifest["spec"]["template"]["metadata"]["labels"]
+    assert set(selector) == {"matchLabels"} and selector["matchLabels"], selector
+    return selector["matchLabels"].items() <= labels.items()
+
+
+def in_namespace(name):
+    return {"kubernetes.io/metadata.name": name}
+
+
 def checkov_finds_nothing_without_a_reason():
     with tempfile.TemporaryDirectory() as folder:
-        for name, manifests in kustomizations():
+        for name, manifests in kustomizations().items():
             path = os.path.join(folder, name.replace("/", "-") + ".yaml")
             with open(path, "w", encoding="utf-8") as file:
                 yaml.safe_dump_all(manifests, file)
@@ -173,16 +307,44 @@ def the_bill_of_materials_is_whole_and_the_same_each_time():
     crates = [one for one in bill["components"] if one["purl"].startswith("pkg:cargo/")]
     assert {(one["name"], one["version"]) for one in crates} <= locked
     linked = {one["name"] for one in crates if one["scope"] == "required"}
+    # None is left out, and what only a build needs is told apart.
+    assert linked == needed("normal,no-proc-macro"), linked ^ needed("normal,no-proc-macro")
+    everything = {one["name"] for one in crates}
+    assert everything == needed("normal,build"), everything ^ needed("normal,build")
     assert {"tonic", "rusqlite", "rustls", "ring"} <= linked
     assert not linked & {"douyin-sim", "tonic-prost-build", "syn", "proptest"}, linked
+    uses = {one["ref"]: one.get("dependsOn", []) for one in bill["dependencies"]}
+    assert reached(uses, "gateway") == set(uses), set(uses) - reached(uses, "gateway")
     assert {"sqlite", "jemalloc"} <= {one["name"] for one in bill["components"]}
     print(f"# {len(linked)} crates in the program, {len(crates) - len(linked)} build it")
+
+
+def needed(edges):
+    """The names of the crates that cargo would take for the image, but for the gateway itself."""
+    command = ["cargo", "tree", "--locked", "--no-default-features", "--edges", edges]
+    command += ["--target", "x86_64-unknown-linux-gnu", "--prefix", "none", "--format", "{p}"]
+    return {line.split()[0] for line in ran(*command, cwd=ROOT).splitlines() if line} - {GATEWAY}
+
+
+def reached(uses, root):
+    found, waiting = set(), [root]
+    while waiting:
+        one = waiting.pop()
+        if one not in found:
+            found.add(one)
+            waiting += uses[one]
+    return found
 
 
 CHECKS = [
     every_manifest_fits_the_schema_as_it_is_and_as_kustomize_makes_it,
     what_a_manifest_names_is_there,
     ports_have_the_names_by_which_they_are_called,
+    the_network_lets_in_callers_and_the_scraper_and_callbacks_from_everywhere,
+    nothing_inside_the_cluster_is_reached_but_names_and_the_database,
+    there_are_as_many_gateways_as_the_store_takes,
+    probes_ask_what_they_are_for,
+    every_command_in_a_container_finds_the_configuration,
     checkov_finds_nothing_without_a_reason,
     systemd_takes_the_unit_and_finds_it_closed,
     the_bill_of_materials_is_whole_and_the_same_each_time,
