@@ -84,8 +84,7 @@ fn the_image_runs_commands_that_there_are_and_no_shell() {
     let health = the("HEALTHCHECK");
     let health = words(health.split_once("CMD ").unwrap().1);
     assert_eq!(health, [program, "healthcheck"]);
-    // Each of them looks into the file, which is not here: the one says where gRPC listens, and whether
-    // it speaks TLS.
+    // Each of them looks into the file, which is not here: it says where gRPC listens, and how.
     let set = the("ENV");
     for (command, code) in [("serve", 64), ("healthcheck", 1), ("init", 64), ("settle", 1)] {
         let arguments: &[&str] = if command == "settle" { &["settle", "list"] } else { &[command] };

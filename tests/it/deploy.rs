@@ -127,9 +127,18 @@ fn the_configurations_of_the_manifests_are_right() {
             ("SETTLEMENT_SERVER_CALLBACK_ADDR", "0.0.0.0:8080"),
         ];
         let (code, stdout, stderr) = ran(&mut gateway(&["check-config"], &variables));
-        assert_eq!((code, stderr.as_str()), (0, ""), "{}", way.config);
+        // The certificate of the test ends tomorrow.
+        let ends = |line: &&str| line.contains("names a file with a certificate that ends in");
+        let warnings: Vec<&str> = stderr.lines().filter(|line| !ends(line)).collect();
+        assert_eq!((code, &warnings[..]), (0, &[][..]), "{}", way.config);
         // So that the person on call can ask a running gateway.
         assert!(stdout.contains("operator"), "{stdout}");
+        // The Job, whose working directory is the one above the volume.
+        if way.config.contains("sqlite") {
+            let (code, _, stderr) = ran(gateway(&["init"], &variables).current_dir(dir.path()));
+            assert_eq!(code, 0, "{stderr}");
+            assert!(mounted("data/settlement.db").exists());
+        }
         let workload = file(way.workload);
         for (listener, port) in [("gRPC", 50051), ("callbacks", 8080), ("admin", 9090)] {
             assert!(
