@@ -28,7 +28,8 @@ pub(crate) use portion::Portion;
 pub struct AppConfig {
     /// Also the `client_key` with which tokens are fetched.
     pub app_id: AppId,
-    pub client_secret: SecretString,
+    /// With what its access tokens are fetched; `None`: it has no system that needs one.
+    pub client_secret: Option<SecretString>,
     pub budget: Budget,
     /// Those that it settles in, each once, in the order of the configuration.
     pub trade_systems: Vec<TradeSystem>,
@@ -74,7 +75,7 @@ impl AppConfig {
     pub fn new(app_id: AppId, client_secret: SecretString) -> Self {
         Self {
             app_id,
-            client_secret,
+            client_secret: Some(client_secret),
             budget: Budget::default(),
             trade_systems: vec![TradeSystem::General],
             notify_url: None,
@@ -147,7 +148,7 @@ impl Apps {
     pub(crate) fn renew(&self, configs: &[AppConfig]) {
         for config in configs {
             if let Some(app) = self.get(&config.app_id) {
-                app.access.renew(&config.client_secret);
+                app.access.renew(config.client_secret.as_ref());
                 app.access.sign_with(config.signing_key.as_ref(), config.salt.as_ref());
                 app.platform_keys.store(config.platform_keys.clone().map(Arc::new));
                 app.callback_token.store(config.callback_token.clone().map(Arc::new));

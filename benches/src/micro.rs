@@ -73,7 +73,7 @@ fn call_and_parse(bencher: Bencher) {
     let client = Client::new(ClientConfig::default(), transport, store, clock.clone());
     let client = client.expect("the default is sound");
     let app_id = AppId::parse(APP).expect("it is short");
-    let access = client.access(app_id, "secret".into());
+    let access = client.access(app_id, Some("secret".into()));
     let (key, content) = (records::key(APP, "micro-1".to_owned()), records::content(1));
     let body = create_body(&key, &content, None, None);
     let body = body.expect("the general system has a create");

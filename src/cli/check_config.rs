@@ -6,10 +6,13 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::{ConfigFile, EX_USAGE, complain, print};
+use crate::apps::AppConfig;
 use crate::callers::Allowed;
 use crate::clock::Clock;
 use crate::config::{self, Config, Environment, Flags, Loaded};
+use crate::douyin::{Callbacks, Credentials, SigningKey, callbacks, credentials, has_create};
 use crate::metrics;
+use crate::settle::TradeSystem;
 
 #[derive(Debug, Args)]
 pub struct CheckConfig {
@@ -109,16 +112,15 @@ fn summary(Loaded { config, set, certificates, .. }: &Loaded) -> String {
         let is_default = config.grpc.default_app.as_ref() == Some(&app.app_id);
         let _ = writeln!(
             text,
-            "         {}: {} requests/s, {} in flight{}{}",
+            "         {}: {} requests/s, {} in flight{}",
             app.app_id,
             app.budget.requests_per_second,
             app.budget.requests_in_flight,
             if is_default { ", the default app" } else { "" },
-            match (&app.platform_keys, &app.callback_token) {
-                (None, None) => "",
-                (Some(_), _) | (_, Some(_)) => ", callbacks",
-            },
         );
+        for trade_system in &app.trade_systems {
+            let _ = writeln!(text, "           {}", system(app, *trade_system));
+        }
     }
     for line in callers(config) {
         text += &line;
@@ -131,6 +133,30 @@ fn summary(Loaded { config, set, certificates, .. }: &Loaded) -> String {
         let _ = writeln!(text, "  {path} = {value}  ({origin})");
     }
     text
+}
+
+/// A trade system of an app, and what the app has for it.
+fn system(app: &AppConfig, trade_system: TradeSystem) -> String {
+    let read_only = if has_create(trade_system) { "" } else { " (read only)" };
+    let calls = match credentials(trade_system) {
+        Credentials::Token => "access tokens by the client secret".to_owned(),
+        Credentials::Signature => {
+            let version = app.signing_key.as_ref().map_or("none", SigningKey::version);
+            format!("calls signed by the private key, version {version}")
+        }
+        Credentials::Salt => "calls signed by the salt".to_owned(),
+    };
+    let heard = match (callbacks(trade_system), &app.platform_keys) {
+        (None, _) => "Douyin sends no callbacks",
+        (Some(Callbacks::Token), _) => "callbacks verified by the callback token",
+        (Some(Callbacks::Version2 | Callbacks::Version3), Some(_)) => {
+            "callbacks verified by the platform's public keys"
+        }
+        (Some(Callbacks::Version2 | Callbacks::Version3), None) => {
+            "callbacks refused (no platform_public_keys_file)"
+        }
+    };
+    format!("{}{read_only}: {calls}; {heard}", trade_system.as_str())
 }
 
 /// Who may call, one line for each.

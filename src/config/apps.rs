@@ -10,10 +10,10 @@ use secrecy::SecretString;
 
 use super::callers::TokenFile;
 use super::environment::Environment;
-use super::reading::Reading;
+use super::reading::{Block, Reading, SetBy};
 use super::token_files;
 use crate::apps::{AppConfig, Budget};
-use crate::douyin::{PlatformKeys, SigningKey, is_salted, is_signed, limits};
+use crate::douyin::{Credentials, PlatformKeys, SigningKey, credentials, limits};
 use crate::settle::{AppId, NotifyUrl, TradeSystem};
 
 /// One block, as far as it was read.
@@ -60,8 +60,6 @@ const PRIVATE_KEY: &str = "private_key_file";
 const KEY_VERSION: &str = "key_version";
 const ENV: &str = "client_secret_env";
 const FILE: &str = "client_secret_file";
-/// Every key in which a person may have put a secret.
-const SECRET_KEYS: [&str; 3] = [ENV, FILE, "client_secret"];
 /// The largest secret; Douyin's have 40 bytes.
 const SECRET_BYTES_MAX: u64 = 4_096;
 const KEYS: &str = "platform_public_keys_file";
@@ -72,6 +70,78 @@ const KEYS_BYTES_MAX: u64 = 64 * 1024;
 /// The largest file of tokens.
 const TOKENS_BYTES_MAX: u64 = 64 * 1024;
 
+/// A key, and what is wrong with it in words that follow its path.
+type Wrong = (&'static str, String);
+
+/// One block while it is completed.
+struct Completing<'a> {
+    reading: &'a mut Reading,
+    warnings: &'a mut Vec<String>,
+    block: &'a Block<AppDraft>,
+    number: usize,
+}
+
+impl Completing<'_> {
+    fn path(&self, key: &str) -> String {
+        format!("apps[{}].{key}", self.number)
+    }
+
+    fn is_bad(&self, key: &str) -> bool {
+        self.reading.bad.contains(&self.path(key))
+    }
+
+    /// Where a key was set, or the beginning of its block.
+    fn at(&self, key: &str) -> SetBy {
+        self.reading.set.get(&self.path(key)).unwrap_or(&self.block.at).clone()
+    }
+
+    fn problem(&mut self, key: &str, why: &str) {
+        let (at, path) = (self.at(key), self.path(key));
+        self.reading.problem(&at, format!("{path} {why}"));
+    }
+
+    fn warn(&mut self, key: &str, warning: Option<&str>) {
+        let (at, path) = (self.at(key), self.path(key));
+        self.warnings.extend(warning.map(|warning| format!("{at}: {path} {warning}")));
+    }
+
+    /// What was made of some keys. Of a key whose value was refused that has been reported, and
+    /// nothing more is said of any of them.
+    fn made<T>(&mut self, keys: &[&str], made: Result<Option<T>, Wrong>) -> Option<T> {
+        match made {
+            Ok(made) => made,
+            Err((key, why)) => {
+                if !keys.iter().any(|key| self.is_bad(key)) {
+                    self.problem(key, &why);
+                }
+                None
+            }
+        }
+    }
+
+    /// The same of a secret, instead of whose keys a person may have written the secret itself.
+    fn secret(
+        &mut self,
+        names: &Secrets<'_>,
+        made: Result<Option<Secret>, Wrong>,
+    ) -> Option<SecretString> {
+        let (env, file) = (names.env.0, names.file.0);
+        self.read(file, &[SYSTEMS, env, file, env.trim_end_matches("_env")], made)
+    }
+
+    /// The same of something that was read from a file, perhaps with a warning about that.
+    fn read<T>(
+        &mut self,
+        file: &str,
+        keys: &[&str],
+        made: Result<Option<(T, Option<&'static str>)>, Wrong>,
+    ) -> Option<T> {
+        let (made, warning) = self.made(keys, made)?;
+        self.warn(file, warning);
+        Some(made)
+    }
+}
+
 /// Completes the apps; returns the warnings, and the tokens of their callers.
 pub(super) fn complete(
     reading: &mut Reading,
@@ -79,127 +149,46 @@ pub(super) fn complete(
 ) -> (Vec<String>, Vec<TokenFile>) {
     let (mut warnings, mut files) = (Vec::new(), Vec::new());
     let mut known = BTreeSet::new();
-    for (i, block) in std::mem::take(&mut reading.apps).into_iter().enumerate() {
-        let path = |key: &str| format!("apps[{i}].{key}");
-        let at =
-            |reading: &Reading, key: &str| reading.set.get(&path(key)).unwrap_or(&block.at).clone();
-        let app_id = block.draft.app_id.clone();
-        if app_id.is_none() && !reading.bad.contains(&path("app_id")) {
-            reading.problem(&block.at, format!("{} is missing", path("app_id")));
+    for (number, block) in std::mem::take(&mut reading.apps).into_iter().enumerate() {
+        let (draft, warnings) = (&block.draft, &mut warnings);
+        let mut app = Completing { reading: &mut *reading, warnings, block: &block, number };
+        if draft.app_id.is_none() && !app.is_bad("app_id") {
+            app.problem("app_id", "is missing");
         }
-        if let Some(app_id) = app_id.clone().filter(|app_id| !known.insert(app_id.clone())) {
-            let at = at(reading, "app_id");
-            reading.problem(&at, format!("{} is {app_id} a second time", path("app_id")));
+        if let Some(app_id) = draft.app_id.clone().filter(|app_id| !known.insert(app_id.clone())) {
+            app.problem("app_id", &format!("is {app_id} a second time"));
         }
-        let trade_systems = match trade_systems(&block.draft) {
-            Ok(trade_systems) => trade_systems,
-            Err(why) => {
-                let at = at(reading, SYSTEMS);
-                reading.problem(&at, format!("{} {why}", path(SYSTEMS)));
-                Vec::new()
-            }
+        let systems = trade_systems(draft).map(Some);
+        let systems = app.made(&[], systems).unwrap_or_default();
+        let names = draft.client_secret();
+        let client_secret = wanted(&names, needs_token, environment, &systems);
+        let client_secret = app.secret(&names, client_secret);
+        let key = signing_key(draft, &systems);
+        let signing_key = app.read(PRIVATE_KEY, &[SYSTEMS, PRIVATE_KEY, KEY_VERSION], key);
+        let names = draft.salt();
+        // It also signs the question what is left of an order, which may be asked in every system.
+        let salt = match app.reading.config.grpc.unsettled_amount_elsewhere {
+            true => wanted(&names, needs_salt, environment, &systems),
+            false => wanted_only(&names, needs_salt, environment, &systems),
         };
-        let client_secret = match client_secret(&block.draft, environment) {
-            Ok((client_secret, warning)) => {
-                let (at, path) = (at(reading, FILE), path(FILE));
-                warnings.extend(warning.map(|warning| format!("{at}: {path} {warning}")));
-                Some(client_secret)
-            }
-            // A key whose value was refused has been reported.
-            Err(_) if SECRET_KEYS.iter().any(|key| reading.bad.contains(&path(key))) => None,
-            Err((key, why)) => {
-                let at = at(reading, key);
-                reading.problem(&at, format!("{} {why}", path(key)));
-                None
-            }
-        };
-        let signing_key = match signing_key(&block.draft, &trade_systems) {
-            Ok(None) => None,
-            Ok(Some((signing_key, warning))) => {
-                let (at, path) = (at(reading, PRIVATE_KEY), path(PRIVATE_KEY));
-                warnings.extend(warning.map(|warning| format!("{at}: {path} {warning}")));
-                Some(signing_key)
-            }
-            // A key whose value was refused has been reported.
-            Err(_)
-                if [SYSTEMS, PRIVATE_KEY, KEY_VERSION]
-                    .iter()
-                    .any(|key| reading.bad.contains(&path(key))) =>
-            {
-                None
-            }
-            Err((key, why)) => {
-                let at = at(reading, key);
-                reading.problem(&at, format!("{} {why}", path(key)));
-                None
-            }
-        };
-        let mut salted = |names: &Secrets<'_>| match salted(names, environment, &trade_systems) {
-            Ok(secret) => secret.map(|(secret, warning)| {
-                let (at, path) = (at(reading, names.file.0), path(names.file.0));
-                warnings.extend(warning.map(|warning| format!("{at}: {path} {warning}")));
-                secret
-            }),
-            // A key whose value was refused has been reported.
-            Err(_)
-                if [SYSTEMS, names.env.0, names.file.0]
-                    .iter()
-                    .any(|key| reading.bad.contains(&path(key))) =>
-            {
-                None
-            }
-            Err((key, why)) => {
-                let at = at(reading, key);
-                reading.problem(&at, format!("{} {why}", path(key)));
-                None
-            }
-        };
-        let salt = salted(&Secrets {
-            env: ("salt_env", block.draft.salt_env.as_deref()),
-            file: ("salt_file", block.draft.salt_file.as_deref()),
-        });
-        let callback_token = salted(&Secrets {
-            env: ("callback_token_env", block.draft.callback_token_env.as_deref()),
-            file: ("callback_token_file", block.draft.callback_token_file.as_deref()),
-        });
-        let callbacks = callbacks(&block.draft, &trade_systems, callback_token.is_some());
-        let (platform_keys, notify_url) = match callbacks {
-            Ok(parts) => parts,
-            // A key whose value was refused has been reported.
-            Err(_) if [KEYS, CALLBACK_URL].iter().any(|key| reading.bad.contains(&path(key))) => {
-                (None, None)
-            }
-            Err((key, why)) => {
-                let at = at(reading, key);
-                reading.problem(&at, format!("{} {why}", path(key)));
-                (None, None)
-            }
-        };
-        let tokens = match tokens(&block.draft) {
-            Ok(None) => None,
-            Ok(Some((tokens, warning))) => {
-                let (at, path) = (at(reading, CALLERS), path(CALLERS));
-                warnings.extend(warning.map(|warning| format!("{at}: {path} {warning}")));
-                Some(tokens)
-            }
-            Err(why) => {
-                let at = at(reading, CALLERS);
-                reading.problem(&at, format!("{} names a file that {why}", path(CALLERS)));
-                None
-            }
-        };
-        if let (Some(app_id), Some(tokens)) = (app_id.clone(), tokens) {
-            let (path, at) = (path(CALLERS), at(reading, CALLERS));
-            files.push(TokenFile { app_id, tokens, path, at });
+        let salt = app.secret(&names, salt);
+        let names = draft.callback_token();
+        let callback_token = wanted_only(&names, needs_salt, environment, &systems);
+        let callback_token = app.secret(&names, callback_token);
+        let callbacks = callbacks(draft, &systems, callback_token.is_some()).map(Some);
+        let callbacks = app.made(&[KEYS, CALLBACK_URL], callbacks);
+        let (platform_keys, notify_url) = callbacks.unwrap_or_default();
+        let tokens = app.read(CALLERS, &[], tokens(draft));
+        if let (Some(app_id), Some(tokens)) = (draft.app_id.clone(), tokens) {
+            files.push(TokenFile { app_id, tokens, path: app.path(CALLERS), at: app.at(CALLERS) });
         }
         // Other mistakes have been reported. Then nothing is built from the configuration.
-        if let (Some(app_id), Some(client_secret)) = (app_id, client_secret) {
-            let budget = block.draft.budget;
+        if let Some(app_id) = draft.app_id.clone() {
             reading.config.apps.push(AppConfig {
                 app_id,
                 client_secret,
-                budget,
-                trade_systems,
+                budget: draft.budget,
+                trade_systems: systems,
                 notify_url,
                 platform_keys,
                 signing_key,
@@ -216,40 +205,71 @@ pub(super) fn complete(
     (warnings, files)
 }
 
+impl AppDraft {
+    fn client_secret(&self) -> Secrets<'_> {
+        Secrets {
+            env: (ENV, self.client_secret_env.as_deref()),
+            file: (FILE, self.client_secret_file.as_deref()),
+        }
+    }
+
+    fn salt(&self) -> Secrets<'_> {
+        Secrets {
+            env: ("salt_env", self.salt_env.as_deref()),
+            file: ("salt_file", self.salt_file.as_deref()),
+        }
+    }
+
+    fn callback_token(&self) -> Secrets<'_> {
+        Secrets {
+            env: ("callback_token_env", self.callback_token_env.as_deref()),
+            file: ("callback_token_file", self.callback_token_file.as_deref()),
+        }
+    }
+}
+
 /// The trade systems of an app. A name that is none was refused.
-fn trade_systems(app: &AppDraft) -> Result<Vec<TradeSystem>, String> {
+fn trade_systems(app: &AppDraft) -> Result<Vec<TradeSystem>, Wrong> {
     let mut all = Vec::new();
     for system in app.trade_systems.iter().filter_map(|name| TradeSystem::parse(name)) {
         if all.contains(&system) {
-            return Err(format!("names {} a second time", system.as_str()));
+            return Err((SYSTEMS, format!("names {} a second time", system.as_str())));
         }
         all.push(system);
     }
-    match all.is_empty() {
-        true => Err("names no trade system: the app settles in at least one".to_owned()),
-        false => Ok(all),
-    }
+    let none = "names no trade system: the app settles in at least one";
+    if all.is_empty() { Err((SYSTEMS, none.to_owned())) } else { Ok(all) }
+}
+
+fn needs_token(system: TradeSystem) -> bool {
+    credentials(system) == Credentials::Token
+}
+
+fn needs_key(system: TradeSystem) -> bool {
+    credentials(system) == Credentials::Signature
+}
+
+fn needs_salt(system: TradeSystem) -> bool {
+    credentials(system) == Credentials::Salt
+}
+
+/// What is said of something that is set and that no system of the app needs.
+fn unneeded(needs: fn(TradeSystem) -> bool) -> String {
+    let systems = TradeSystem::ALL.into_iter().filter(|system| needs(*system));
+    let systems = systems.map(TradeSystem::as_str).collect::<Vec<_>>().join(" or ");
+    format!("is set, and no system of the app needs it: add {systems} to {SYSTEMS}, or remove it")
 }
 
 /// A key that signs requests, and a warning that follows the key of its file.
 type Key = (SigningKey, Option<&'static str>);
 
-/// The key that signs requests, if a trade system of the app needs one; on an error
-/// the key at fault, and why.
-fn signing_key(
-    app: &AppDraft,
-    trade_systems: &[TradeSystem],
-) -> Result<Option<Key>, (&'static str, String)> {
-    let signed = trade_systems.iter().find(|system| is_signed(**system));
+/// The key that signs requests, if a trade system of the app needs one.
+fn signing_key(app: &AppDraft, trade_systems: &[TradeSystem]) -> Result<Option<Key>, Wrong> {
+    let signed = trade_systems.iter().find(|system| needs_key(**system));
     match (signed, &app.private_key_file, &app.key_version) {
         (None, None, None) => Ok(None),
-        (None, set, _) => {
-            let key = if set.is_some() { PRIVATE_KEY } else { KEY_VERSION };
-            let needing = TradeSystem::ALL.into_iter().filter(|system| is_signed(*system));
-            let names: Vec<_> = needing.map(TradeSystem::as_str).collect();
-            let (names, are) = (names.join(", "), "is set, and no system of the app needs it");
-            Err((key, format!("{are}: add one of these to {SYSTEMS} ({names}), or remove it")))
-        }
+        (None, Some(_), _) => Err((PRIVATE_KEY, unneeded(needs_key))),
+        (None, None, Some(_)) => Err((KEY_VERSION, unneeded(needs_key))),
         (Some(_), Some(path), Some(version)) => {
             let names = |why: String| (PRIVATE_KEY, format!("names a file that {why}"));
             let (text, warning) =
@@ -264,43 +284,42 @@ fn signing_key(
     }
 }
 
-/// A secret for the trade systems whose calls are salted, and a warning; on an error the key at
-/// fault, and why.
-fn salted(
-    names: &Secrets<'_>,
-    environment: &Environment,
-    trade_systems: &[TradeSystem],
-) -> Result<Option<Secret>, (&'static str, String)> {
-    let Secrets { env: (env, name), file: (file, _) } = *names;
-    let needing = trade_systems.iter().find(|system| is_salted(**system));
-    match (secret(names, environment)?, needing) {
-        (found @ Some(_), Some(_)) | (found @ None, None) => Ok(found),
-        (Some(_), None) => {
-            let key = if name.is_some() { env } else { file };
-            let systems = TradeSystem::ALL.into_iter().filter(|system| is_salted(*system));
-            let systems: Vec<_> = systems.map(TradeSystem::as_str).collect();
-            let (systems, are) = (systems.join(", "), "is set, and no system of the app needs it");
-            Err((key, format!("{are}: add {systems} to {SYSTEMS}, or remove it")))
-        }
-        (None, Some(system)) => {
-            let system = system.as_str();
-            Err((env, format!("is missing, and so is {file}: the system {system} needs one")))
-        }
-    }
-}
-
 /// A secret, and a warning that follows the key of its file.
 type Secret = (SecretString, Option<&'static str>);
 
-/// The secret of an app; on an error the key at fault, and why.
-fn client_secret(
-    app: &AppDraft,
+/// A secret that some trade systems need. If none of the app's does, it may be there all the same:
+/// with the client secret, settles of a system that was taken out are followed to their end.
+fn wanted(
+    names: &Secrets<'_>,
+    needs: fn(TradeSystem) -> bool,
     environment: &Environment,
-) -> Result<Secret, (&'static str, String)> {
-    let env = (ENV, app.client_secret_env.as_deref());
-    let secrets = Secrets { env, file: (FILE, app.client_secret_file.as_deref()) };
-    let missing = || (ENV, format!("is missing, and so is {FILE}"));
-    secret(&secrets, environment)?.ok_or_else(missing)
+    trade_systems: &[TradeSystem],
+) -> Result<Option<Secret>, Wrong> {
+    let Secrets { env: (env, _), file: (file, _) } = *names;
+    let found = secret(names, environment)?;
+    match trade_systems.iter().find(|system| needs(**system)) {
+        Some(system) if found.is_none() => {
+            let system = system.as_str();
+            Err((env, format!("is missing, and so is {file}: the system {system} needs one")))
+        }
+        Some(_) | None => Ok(found),
+    }
+}
+
+/// The same for a secret that must be there for them only.
+fn wanted_only(
+    names: &Secrets<'_>,
+    needs: fn(TradeSystem) -> bool,
+    environment: &Environment,
+    trade_systems: &[TradeSystem],
+) -> Result<Option<Secret>, Wrong> {
+    let Secrets { env: (env, name), file: (file, _) } = *names;
+    let found = wanted(names, needs, environment, trade_systems)?;
+    if found.is_some() && !trade_systems.iter().any(|system| needs(*system)) {
+        let key = if name.is_some() { env } else { file };
+        return Err((key, unneeded(needs)));
+    }
+    Ok(found)
 }
 
 /// The two keys that can name a secret, with their values.
@@ -313,7 +332,7 @@ pub(super) struct Secrets<'a> {
 pub(super) fn secret(
     Secrets { env: (env, name), file: (file, path) }: &Secrets<'_>,
     environment: &Environment,
-) -> Result<Option<Secret>, (&'static str, String)> {
+) -> Result<Option<Secret>, Wrong> {
     match (path, name) {
         (Some(path), None) => secret_in(path).map(Some).map_err(|why| (*file, why)),
         (None, Some(name)) => {
@@ -354,7 +373,7 @@ fn callbacks(
     app: &AppDraft,
     trade_systems: &[TradeSystem],
     has_token: bool,
-) -> Result<CallbackParts, (&'static str, String)> {
+) -> Result<CallbackParts, Wrong> {
     let keys = app.platform_public_keys_file.as_ref().map(|path| {
         let text = super::read_bounded(Path::new(path), KEYS_BYTES_MAX)?;
         PlatformKeys::parse(&text).map_err(|bad| bad.to_string())
@@ -379,9 +398,10 @@ fn callbacks(
 }
 
 /// The tokens of an app's callers, if there are any, and a warning.
-fn tokens(app: &AppDraft) -> Result<Option<(token_files::Tokens, Option<&'static str>)>, String> {
+fn tokens(app: &AppDraft) -> Result<Option<(token_files::Tokens, Option<&'static str>)>, Wrong> {
     let Some(path) = &app.caller_tokens_file else { return Ok(None) };
-    let (text, warning) = super::read_secret(Path::new(path), TOKENS_BYTES_MAX)?;
-    let tokens = token_files::tokens(&text).map_err(|bad| bad.to_string())?;
+    let names = |why: String| (CALLERS, format!("names a file that {why}"));
+    let (text, warning) = super::read_secret(Path::new(path), TOKENS_BYTES_MAX).map_err(names)?;
+    let tokens = token_files::tokens(&text).map_err(|bad| names(bad.to_string()))?;
     Ok(Some((tokens, warning)))
 }

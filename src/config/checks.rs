@@ -8,10 +8,12 @@ use super::reading::Reading;
 use super::table::{FLOORS, Floor, ORDERS, Relation, SECTIONS};
 use super::tls::{BadTls, ListenerTls, Read, Speaks, Tls};
 use super::{Config, OPEN};
+use crate::settle::{Mark, Repeats, TradeSystem};
 
 /// Checks what one knob alone cannot know; returns the warnings.
 pub(super) fn check(reading: &mut Reading) -> Vec<String> {
     check_floors(reading);
+    check_mark(reading);
     for order in ORDERS {
         let (shorter, longer) = (knob(reading, order.shorter), knob(reading, order.longer));
         let (Some(shorter), Some(longer)) = (shorter, longer) else { continue };
@@ -84,6 +86,28 @@ fn check_floors(reading: &mut Reading) {
         }
     }
 }
+
+/// Where an acceptance does not show whose a settle is, only the mark does. A caller's own `ext`
+/// would too, but no caller has to give one.
+fn check_mark(reading: &mut Reading) {
+    let proves_nothing = |system: &TradeSystem| system.repeats() == Repeats::AnsweredAlike;
+    let apps = reading.config.apps.iter();
+    let mut unproven = apps.filter_map(|app| {
+        let system = app.trade_systems.iter().copied().find(proves_nothing)?;
+        Some((app.app_id.clone(), system.as_str()))
+    });
+    if let (Mark::Off, Some((app_id, system))) = (reading.config.gateway.mark, unproven.next()) {
+        let at = reading.set.get(MARK).cloned().expect("its default is on");
+        let why = "where nothing but the mark shows whose a settle is";
+        let problem = format!(
+            "{MARK} is false, and the app {app_id} has the system {system}, {why}: set it to true, \
+             or take {system} out of the systems of the app"
+        );
+        reading.problem(&at, problem);
+    }
+}
+
+const MARK: &str = "settle.mark";
 
 /// The keys of one listener's certificate.
 struct TlsKeys {

@@ -39,7 +39,7 @@ pub(super) fn read(reading: &mut Reading, name: &str, text: &str) {
 
 /// Keys that a person may try, whose value must not stand in the file: the block, the key, and what
 /// to do instead.
-const SECRETS: [(&str, &str, &str); 4] = [
+const SECRETS: [(&str, &str, &str); 5] = [
     (
         "apps",
         "client_secret",
@@ -51,6 +51,7 @@ const SECRETS: [(&str, &str, &str); 4] = [
         "callback_token",
         "a secret does not belong into this file: use callback_token_env or callback_token_file",
     ),
+    ("apps", "private_key", "a secret does not belong into this file: use private_key_file"),
     (
         "callers",
         "token",

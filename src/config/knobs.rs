@@ -93,13 +93,20 @@ pub(super) enum Slot<T: 'static> {
 
 /// What a text must be.
 pub(super) struct Rule {
-    /// What it is: a path, an address.
+    /// What it is: [`PATH`], [`SECRET_PATH`], an address.
     pub unit: &'static str,
     /// The rule in words, for the documentation.
     pub bounds: &'static str,
     /// What is wrong with a text. It follows the key's path and never repeats the text.
     pub check: fn(&str) -> Result<(), String>,
 }
+
+/// Names a file that is read.
+pub(super) const PATH: &str = "path";
+/// Names a file that is read and holds a secret.
+pub(super) const SECRET_PATH: &str = "path of a secret";
+/// Names a variable that holds a secret.
+pub(super) const SECRET_VARIABLE: &str = "name of a secret's variable";
 
 /// What the example file shows of a knob without a default.
 #[derive(Clone, Copy)]
@@ -192,7 +199,7 @@ impl<T> Slot<T> {
     /// The field, if it names a file that is read.
     pub(super) fn names_file(&self) -> Option<fn(&mut T) -> &mut Option<String>> {
         let Slot::Optional { of, rule, .. } = self else { return None };
-        (rule.unit == "path").then_some(*of)
+        [PATH, SECRET_PATH].contains(&rule.unit).then_some(*of)
     }
 
     /// The field as the file spells it; `None` if it is unset.
@@ -226,7 +233,7 @@ impl<T> Slot<T> {
             Slot::Word { .. } => "word",
             Slot::Address { .. } => "address and port",
             Slot::Hosts { .. } => "names of hosts",
-            Slot::Path { .. } => "path",
+            Slot::Path { .. } => PATH,
             Slot::Text { rule, .. } | Slot::Optional { rule, .. } | Slot::Texts { rule, .. } => {
                 rule.unit
             }

@@ -46,10 +46,11 @@ pub(super) static SECTIONS: &[Section<Config>] = &[
 /// The keys of one `[[apps]]` block.
 pub(super) static APPS: Section<AppDraft> = Section {
     name: "apps",
-    intro: "One block for each mini-program, at least one. Exactly one of `client_secret_env` and \
-            `client_secret_file` gives the secret; white space around a secret is cut off. Never \
-            run a test system with production's key and secret: each token that it fetches brings \
-            production's tokens closer to their end.",
+    intro: "One block for each mini-program, at least one. Of the two keys of a secret \
+            (`client_secret_env` and `client_secret_file`) exactly one is set, if the app needs \
+            it; white space around a secret is cut off. Never run a test system with production's \
+            key and secret: each token that it fetches brings production's tokens closer to their \
+            end.",
     knobs: APP,
 };
 

@@ -6,23 +6,24 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwapOption;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::config::ClientConfig;
+use super::exchange::Failed;
 use super::pause::{Pause, Pauses};
 use super::signing::SigningKey;
 use crate::clock::{Clock, Uptime};
 use crate::metrics::{TOKEN_ENDS, TOKEN_FETCHED, TOKEN_REJECTIONS, UNLISTED_ANSWERS};
-use crate::settle::{AppId, Failure};
+use crate::settle::{AppId, Failure, Reason};
 use crate::store::{Fence, SharedPause, StoredToken};
 
 /// One app's access to Douyin: what all calls for it share.
 pub struct Access {
     pub(super) app_id: AppId,
-    /// The one of the configuration that was read last.
-    pub(super) client_secret: ArcSwap<SecretString>,
     /// The one of the configuration that was read last; `None`: no system of the app needs one.
+    client_secret: ArcSwapOption<SecretString>,
+    /// The same for the key that signs.
     signing_key: ArcSwapOption<SigningKey>,
     /// The same for the salt.
     salt: ArcSwapOption<SecretString>,
@@ -68,7 +69,7 @@ pub(super) struct Attempts {
 impl Access {
     pub(super) fn new(
         app_id: AppId,
-        client_secret: SecretString,
+        client_secret: Option<SecretString>,
         clock: Clock,
         config: &ClientConfig,
     ) -> Self {
@@ -78,7 +79,7 @@ impl Access {
         TOKEN_REJECTIONS.begin([app_id.as_str()]);
         UNLISTED_ANSWERS.begin([app_id.as_str()]);
         let pauses = Pauses::new(app_id.clone(), clock, config);
-        let client_secret = ArcSwap::from_pointee(client_secret);
+        let client_secret = ArcSwapOption::from_pointee(client_secret);
         let (held, turn) = (Mutex::default(), tokio::sync::Mutex::default());
         let (signing_key, salt) = (ArcSwapOption::empty(), ArcSwapOption::empty());
         Self { app_id, client_secret, signing_key, salt, pauses, held, turn }
@@ -97,11 +98,20 @@ impl Access {
 
     /// From now on tokens are fetched with this secret. If it is another one, the app does not
     /// wait any longer because Douyin gave it no token.
-    pub(crate) fn renew(&self, client_secret: &SecretString) {
-        if self.client_secret.load().expose_secret() != client_secret.expose_secret() {
-            self.client_secret.store(Arc::new(client_secret.clone()));
+    pub(crate) fn renew(&self, client_secret: Option<&SecretString>) {
+        let before = self.client_secret.swap(client_secret.cloned().map(Arc::new));
+        let before = before.as_deref().map(SecretString::expose_secret);
+        if before != client_secret.map(SecretString::expose_secret) {
             self.pauses.end_unless_throttled();
         }
+    }
+
+    /// The secret with which tokens are fetched.
+    pub(super) fn client_secret(&self) -> Result<Arc<SecretString>, Failed> {
+        self.client_secret.load_full().ok_or_else(|| {
+            let failure = Failure::own(Reason::TradeSystemNotConfigured);
+            Failed::not_sent(failure, "the app has no client secret to fetch a token with")
+        })
     }
 
     /// From now on requests are signed with these, in the systems that want it.

@@ -23,7 +23,7 @@ use super::outcome::{
 };
 use super::pause::is_throttling;
 use super::signing::ToSign;
-use super::system::{self, Credentials, Question};
+use super::system::{self, Callbacks, Credentials, Question};
 use super::token::Tokens;
 use super::transport::{Deadline, HttpTransport, Transport};
 use super::way::Way;
@@ -73,7 +73,7 @@ impl Client {
     }
 
     /// The access of an app that was not called for yet in this process.
-    pub fn access(&self, app_id: AppId, client_secret: SecretString) -> Access {
+    pub fn access(&self, app_id: AppId, client_secret: Option<SecretString>) -> Access {
         Access::new(app_id, client_secret, self.0.clock.clone(), &self.0.config)
     }
 
@@ -217,6 +217,8 @@ impl Client {
 
     async fn call_with_token(&self, asked: &Asked<'_>) -> Result<Said, Failed> {
         let (tokens, Asked { access, deadline, .. }) = (&self.0.tokens, asked);
+        // Also while a token is alive that was fetched when the app had one.
+        access.client_secret().map(drop)?;
         let token = tokens.current(access, deadline).await?;
         let mut said = self.send(asked, asked.body.clone(), Some(ACCESS_TOKEN), token).await?;
         if said.handling() == Some(Handling::Reauthenticate) {
@@ -311,18 +313,18 @@ pub fn has_create(trade_system: TradeSystem) -> bool {
     system::of(trade_system).create.is_some()
 }
 
-/// Whether its calls are signed with a key of the app's own.
-pub fn is_signed(trade_system: TradeSystem) -> bool {
-    system::of(trade_system).credentials == Credentials::Signature
+/// How its calls show which app they are of.
+pub fn credentials(trade_system: TradeSystem) -> Credentials {
+    system::of(trade_system).credentials
+}
+
+/// By what its callbacks are known; `None`: it has none.
+pub fn callbacks(trade_system: TradeSystem) -> Option<Callbacks> {
+    system::of(trade_system).callbacks
 }
 
 /// Of a signature, for the log.
 const REJECTED: &str = "the signature is rejected";
-
-/// Whether its calls are signed with the app's salt.
-pub fn is_salted(trade_system: TradeSystem) -> bool {
-    system::of(trade_system).credentials == Credentials::Salt
-}
 
 /// What a create may say there, beside what holds in every system. Where callers cannot settle, it
 /// means nothing.

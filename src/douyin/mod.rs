@@ -53,7 +53,7 @@ pub mod way;
 pub(crate) mod wire;
 
 pub use access::Access;
-pub use client::{Client, can_ask, create_body, has_create, is_salted, is_signed, limits};
+pub use client::{Client, callbacks, can_ask, create_body, credentials, has_create, limits};
 pub use config::{BuildError, ClientConfig};
 pub use guaranteed::AmountLeft;
 pub use limits::{Limits, settle_params_text};
@@ -61,6 +61,7 @@ pub use outcome::{CreateAnswer, QueryAnswer, QueryFailure};
 pub use pause::Pause;
 pub use signature::{PlatformKeys, Signed};
 pub use signing::{BadPrivateKey, SigningKey};
+pub use system::{Callbacks, Credentials};
 pub use transport::{Call, HttpTransport, Reply, SendError, Site, Transport};
 pub use way::Way;
 pub use wire::{INFORMING_FIELDS, QueryBy};

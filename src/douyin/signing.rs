@@ -95,6 +95,11 @@ impl SigningKey {
         Ok(Self(Arc::new(Inner { pair, version: version.to_owned() })))
     }
 
+    /// That of its public half in Douyin's console.
+    pub fn version(&self) -> &str {
+        &self.0.version
+    }
+
     /// The value of `Byte-Authorization` for one request.
     pub(super) fn authorization(&self, app_id: &AppId, request: &ToSign<'_>) -> SecretString {
         let Inner { pair, version } = &*self.0;

@@ -37,8 +37,8 @@ pub(super) struct System {
 
 /// How its calls show which app they are of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Credentials {
-    /// By an access token.
+pub enum Credentials {
+    /// By an access token, which is fetched with the client secret.
     Token,
     /// By a signature of the app's own key.
     Signature,
@@ -63,7 +63,7 @@ pub(super) struct Question {
 
 /// By what its callbacks are known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Callbacks {
+pub enum Callbacks {
     /// Their version, signed with the platform's key.
     Version2,
     Version3,

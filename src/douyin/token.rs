@@ -274,7 +274,7 @@ impl Tokens {
 
     /// A token whose age and life count from the beginning of the request.
     async fn request(&self, access: &Access, deadline: &Deadline) -> Result<StoredToken, Failed> {
-        let client_secret = access.client_secret.load_full();
+        let client_secret = access.client_secret()?;
         let body = wire::token_body(&access.app_id, &client_secret);
         let body = Bytes::copy_from_slice(body.expose_secret().as_bytes());
         let to = (Site::Open, TOKEN_PATH);

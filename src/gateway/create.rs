@@ -22,9 +22,7 @@ use crate::apps::{self, App};
 use crate::clock::Timestamp;
 use crate::douyin;
 use crate::metrics::CHANGES;
-use crate::settle::{
-    CallerName, Content, Key, Mark, Record, Repeats, Request, Source, State, TradeSystem,
-};
+use crate::settle::{CallerName, Content, Key, Record, Request, Source, State};
 use crate::store::{self, Insert, NewDue};
 use crate::trace::{self, TraceParent};
 pub use answer::{CreateError, Created, NotSent, Recorded, Unknown};
@@ -172,15 +170,6 @@ impl Gateway {
         request.map_err(|exhausted| NotSent::OverBudget { wait: exhausted.wait })
     }
 
-    /// Whether settles are marked. Where an acceptance does not say whose settle it is, nothing
-    /// else would.
-    fn mark(&self, trade_system: TradeSystem) -> Mark {
-        match trade_system.repeats() {
-            Repeats::Refused => self.0.config.mark,
-            Repeats::AnsweredAlike => Mark::On,
-        }
-    }
-
     /// Whether the app is called now, and the window that a new settle asks for is right.
     fn fits(&self, create: &Create) -> Result<(), NotSent> {
         let now = self.0.clock.now();
@@ -271,7 +260,7 @@ impl Gateway {
     /// The record that permits the first send.
     fn submitted(&self, create: &Create, trace: Option<TraceParent>, first: &Permitted) -> Record {
         let config = &self.0.config;
-        let sent_ext = Request::ext_for(&create.content, self.mark(create.key.trade_system));
+        let sent_ext = Request::ext_for(&create.content, config.mark);
         let body = douyin::create_body(
             &create.key,
             &create.content,

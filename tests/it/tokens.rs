@@ -100,7 +100,7 @@ async fn a_foreign_fetcher_that_kills_our_tokens_costs_one_fetch_per_gap() {
 #[tokio::test]
 async fn a_wrong_secret_is_the_apps_trouble_and_is_told_as_such() {
     let gateway = Gateway::spawn_with(simulator_with(|_| {}).await, |config| {
-        config.apps[0].client_secret = secrecy::SecretString::from("wrong");
+        config.apps[0].client_secret = Some("wrong".into());
     })
     .await;
     let (first, second) = (number("secret"), number("secret"));

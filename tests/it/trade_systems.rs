@@ -239,6 +239,44 @@ async fn a_rejected_signature_refuses_no_settle() {
     assert_eq!(gateway.sim.books().under(&number).len(), 1);
 }
 
+fn signed_only(config: &mut Config) {
+    in_every_system(config);
+    config.apps[0].trade_systems = vec![TradeSystem::Industry, TradeSystem::Guaranteed];
+}
+
+/// What the key or the salt of the app signs needs no access token, so no secret to fetch one with.
+/// With the secret, what a system left behind that was taken out is followed to its end.
+#[tokio::test]
+async fn an_app_without_a_client_secret_asks_for_no_access_token() {
+    let mut gateway = everywhere().await;
+    let left = number("left");
+    let settle = gateway.create(create_on(&left, "sim-hold-left")).await.unwrap();
+    gateway.tune(|config| {
+        signed_only(config);
+        config.apps[0].client_secret = None;
+    });
+    let mut gateway = gateway.restart().await;
+    let fetched = gateway.sim.books().tokens_fetched(APP_ID);
+    assert!(gateway.sim.finish(settle.settle_id(), douyin_sim::Status::Success));
+    for system in [v1::TradeSystem::Industry, v1::TradeSystem::Guaranteed] {
+        let number = number("signed");
+        gateway.create(within_system(system, create_request(&number))).await.unwrap();
+        assert_eq!(end(&gateway, system, &number).await.state(), SettleState::Succeeded);
+    }
+    let state =
+        async |gateway: &Gateway| gateway.show(&left).await.unwrap().settle.unwrap().state();
+    assert_eq!(state(&gateway).await, SettleState::Processing);
+    assert_eq!(gateway.sim.books().tokens_fetched(APP_ID), fetched);
+    gateway.tune(signed_only);
+    let gateway = gateway.restart().await;
+    let followed = async {
+        while state(&gateway).await != SettleState::Succeeded {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    within("the end of what was left", followed).await;
+}
+
 fn with_self_operated(config: &mut Config) {
     config.apps[0].trade_systems.push(TradeSystem::SelfOperated);
 }

@@ -1,7 +1,7 @@
 //! The knobs of one app.
 
 use super::super::apps::AppDraft;
-use super::super::knobs::{Example, Knob, Rule, Slot};
+use super::super::knobs::{Example, Knob, PATH, Rule, SECRET_PATH, SECRET_VARIABLE, Slot};
 use crate::settle::{NotifyUrl, TradeSystem};
 
 pub(super) const APP: &[Knob<AppDraft>] = &[
@@ -37,12 +37,14 @@ pub(super) const APP: &[Knob<AppDraft>] = &[
                   `general` (通用交易系统), `self_operated` (生活服务交易系统, 账号融合版), `industry` \
                   (行业交易系统, which needs `private_key_file` and `key_version`), `agency` (全融合版 or \
                   金融融合版, where Douyin settles by itself, so that its settles can only be read), \
-                  `guaranteed` (担保支付, which needs a salt and a callback token). A \
+                  `guaranteed` (担保支付, which needs a salt, a callback token and `settle.mark`). \
+                  The others need a client secret. A \
                   request names one of them, and means `general` if it names none. A callback of \
                   version 2.0 does not say of which system it is: that in which its settle is \
                   recorded, else the first one here that has such callbacks. A system that is \
-                  taken out gets no new settles; its open ones are followed to their end, \
-                  except those of `industry` and `guaranteed`, which need the key or the salt.",
+                  taken out gets no new settles. Its open ones are followed to their end for as \
+                  long as the app has the client secret; those of `industry` and `guaranteed` \
+                  are not, because the key and the salt go with the system.",
     },
     Knob {
         key: "client_secret_env",
@@ -51,7 +53,9 @@ pub(super) const APP: &[Knob<AppDraft>] = &[
             rule: &VARIABLE,
             example: Example::Active("DOUYIN_CLIENT_SECRET"),
         },
-        meaning: "The environment variable that holds the client secret.",
+        meaning: "The environment variable that holds the client secret, with which the access \
+                  tokens of `general`, `self_operated` and `agency` are fetched. An app that has \
+                  none of these systems needs none.",
     },
     Knob {
         key: "client_secret_file",
@@ -60,15 +64,15 @@ pub(super) const APP: &[Knob<AppDraft>] = &[
             rule: &SECRET_FILE,
             example: Example::Inactive("/run/secrets/douyin-client-secret"),
         },
-        meaning: "The file that holds the client secret, relative to the working directory. A \
-                  file that others may read gets a warning.",
+        meaning: "The file that holds the client secret, in place of `client_secret_env`. A file \
+                  that others may read gets a warning.",
     },
     Knob {
         key: "private_key_file",
         slot: Slot::Optional {
             of: |app| &mut app.private_key_file,
             rule: &Rule {
-                unit: "path",
+                unit: SECRET_PATH,
                 bounds: "one RSA private key of 2048 to 4096 bits, at most 64 KiB",
                 check: |_| Ok(()),
             },
@@ -144,7 +148,7 @@ pub(super) const APP: &[Knob<AppDraft>] = &[
         slot: Slot::Optional {
             of: |app| &mut app.platform_public_keys_file,
             rule: &Rule {
-                unit: "path",
+                unit: PATH,
                 bounds: "1 to 8 RSA public keys, at most 64 KiB",
                 check: |_| Ok(()),
             },
@@ -182,7 +186,7 @@ pub(super) const APP: &[Knob<AppDraft>] = &[
         slot: Slot::Optional {
             of: |app| &mut app.caller_tokens_file,
             rule: &Rule {
-                unit: "path",
+                unit: SECRET_PATH,
                 bounds: "1 to 64 tokens of 32 to 256 characters, at most 64 KiB",
                 check: |_| Ok(()),
             },
@@ -218,12 +222,15 @@ pub(super) const APP: &[Knob<AppDraft>] = &[
 ];
 
 /// A file that holds a secret.
-static SECRET_FILE: Rule =
-    Rule { unit: "path", bounds: "readable, not empty, at most 4_096 bytes", check: |_| Ok(()) };
+pub(super) static SECRET_FILE: Rule = Rule {
+    unit: SECRET_PATH,
+    bounds: "readable, not empty, at most 4_096 bytes",
+    check: |_| Ok(()),
+};
 
 /// The name of a variable that holds a secret.
 pub(super) static VARIABLE: Rule = Rule {
-    unit: "name",
+    unit: SECRET_VARIABLE,
     bounds: "a variable that is set and not empty",
     check: |name| {
         let letter = |c: char| c.is_ascii_alphanumeric() || c == '_';

@@ -1,6 +1,6 @@
 //! The knobs of the client of Douyin.
 
-use super::super::knobs::{Example, Knob, Rule, Slot};
+use super::super::knobs::{Example, Knob, PATH, Rule, SECRET_PATH, Slot};
 use super::super::{Config, HOUR, MINUTE, SECOND};
 use crate::douyin::transport::base_url;
 use crate::douyin::way::ProxyAddress;
@@ -68,7 +68,7 @@ pub(super) const DOUYIN: &[Knob<Config>] = &[
         key: "proxy_credentials_file",
         slot: Slot::Optional {
             of: |config| &mut config.way.proxy_credentials_file,
-            rule: &Rule { unit: "path", bounds: "at most 4 KiB", check: |_| Ok(()) },
+            rule: &Rule { unit: SECRET_PATH, bounds: "at most 4 KiB", check: |_| Ok(()) },
             example: Example::Inactive("/run/secrets/proxy-credentials"),
         },
         meaning: "A file with `user:password`, as which the gateway introduces itself to the \
@@ -78,7 +78,7 @@ pub(super) const DOUYIN: &[Knob<Config>] = &[
         key: "ca_file",
         slot: Slot::Optional {
             of: |config| &mut config.way.ca_file,
-            rule: &Rule { unit: "path", bounds: "PEM, at most 1 MiB", check: |_| Ok(()) },
+            rule: &Rule { unit: PATH, bounds: "PEM, at most 1 MiB", check: |_| Ok(()) },
             example: Example::Inactive("/etc/settlement-gateway/douyin-ca.pem"),
         },
         meaning: "Certificates of the authorities that may have signed Douyin's certificate. They \

@@ -1,6 +1,6 @@
 //! The knobs of the gRPC server and of the stop.
 
-use super::super::knobs::{Example, Knob, Rule, Slot};
+use super::super::knobs::{Example, Knob, PATH, Rule, SECRET_PATH, Slot};
 use super::super::{Config, MINUTE};
 use super::callers::CERTIFICATE_NAME;
 use crate::grpc::settlement::watch::HEARTBEAT_MS;
@@ -31,7 +31,7 @@ pub(super) const SERVER: &[Knob<Config>] = &[
         key: "grpc_tls_key_file",
         slot: Slot::Optional {
             of: |config| &mut config.grpc_tls.key_file,
-            rule: &PEM,
+            rule: &PEM_KEY,
             example: Example::Inactive("/run/secrets/grpc-key.pem"),
         },
         meaning: "The private key of that certificate. Read again with it.",
@@ -239,7 +239,7 @@ pub(super) const SERVER: &[Knob<Config>] = &[
         key: "callback_tls_key_file",
         slot: Slot::Optional {
             of: |config| &mut config.callback.tls.key_file,
-            rule: &PEM,
+            rule: &PEM_KEY,
             example: Example::Inactive("/run/secrets/callback-key.pem"),
         },
         meaning: "The private key of that certificate. Read again with it.",
@@ -294,7 +294,7 @@ pub(super) const SERVER: &[Knob<Config>] = &[
         key: "admin_tls_key_file",
         slot: Slot::Optional {
             of: |config| &mut config.admin_tls.key_file,
-            rule: &PEM,
+            rule: &PEM_KEY,
             example: Example::Inactive("/run/secrets/admin-key.pem"),
         },
         meaning: "The private key of that certificate. Read again with it.",
@@ -324,4 +324,6 @@ const SOCKET: Rule = Rule {
         bytes => Err(format!("has {bytes} bytes; at most {SOCKET_BYTES_MAX} are taken")),
     },
 };
-const PEM: Rule = Rule { unit: "path", bounds: "PEM, at most 256 KiB", check: |_| Ok(()) };
+const PEM: Rule = Rule { unit: PATH, bounds: "PEM, at most 256 KiB", check: |_| Ok(()) };
+
+const PEM_KEY: Rule = Rule { unit: SECRET_PATH, ..PEM };

@@ -45,7 +45,10 @@ pub(super) const SETTLE: &[Knob<Config>] = &[
         meaning: "Whether a settle whose caller leaves `ext` empty is sent with `ext` = `sg1:` \
                   and a hash of its content. Douyin hands it back, which proves whose settle a \
                   report speaks of. Without it, a settle is recognised by its order only, and one \
-                  that was first learned of from Douyin is never recognised as the caller's own.",
+                  that was first learned of from Douyin is never recognised as the caller's own. \
+                  It must be `true` if an app settles in `guaranteed`, where nothing else shows \
+                  whose a settle is: what a caller sends with an empty `ext` would stay \
+                  SUBMITTING for ever.",
     },
     Knob {
         key: "duplicate_receivers",

@@ -1,8 +1,8 @@
 //! The knobs of the database.
 
 use super::super::Config;
-use super::super::knobs::{Example, Knob, Rule, Slot};
-use super::apps::VARIABLE;
+use super::super::knobs::{Example, Knob, PATH, Rule, Slot};
+use super::apps::{SECRET_FILE, VARIABLE};
 use crate::store::PostgresAddress;
 
 pub(super) const STORE: &[Knob<Config>] = &[
@@ -47,11 +47,7 @@ pub(super) const STORE: &[Knob<Config>] = &[
         key: "password_file",
         slot: Slot::Optional {
             of: |config| &mut config.store.password_file,
-            rule: &Rule {
-                unit: "path",
-                bounds: "readable, not empty, at most 4_096 bytes",
-                check: |_| Ok(()),
-            },
+            rule: &SECRET_FILE,
             example: Example::Inactive("/run/secrets/postgres-password"),
         },
         meaning: "The file that holds the password for `url`. It is read again for each new \
@@ -61,7 +57,7 @@ pub(super) const STORE: &[Knob<Config>] = &[
         key: "ca_file",
         slot: Slot::Optional {
             of: |config| &mut config.store.ca_file,
-            rule: &Rule { unit: "path", bounds: "PEM, at most 1 MiB", check: |_| Ok(()) },
+            rule: &Rule { unit: PATH, bounds: "PEM, at most 1 MiB", check: |_| Ok(()) },
             example: Example::Inactive("/etc/settlement-gateway/postgres-ca.pem"),
         },
         meaning: "Certificates of the authorities that may have signed the certificate of the \

@@ -42,7 +42,7 @@ struct Caller {
 
 impl Caller {
     fn new(client: Client) -> Self {
-        let access = Arc::new(client.access(app_id(), SECRET.into()));
+        let access = Arc::new(client.access(app_id(), Some(SECRET.into())));
         Self { client, access }
     }
 

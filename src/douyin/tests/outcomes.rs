@@ -335,7 +335,7 @@ async fn answers_with_an_unlisted_number_are_counted_by_app_and_never_by_number(
     let desk = Desk::new();
     // Other tests count for theirs.
     let app_id = AppId::parse("tt9").unwrap();
-    let access = Arc::new(desk.caller.client.access(app_id, SECRET.into()));
+    let access = Arc::new(desk.caller.client.access(app_id, Some(SECRET.into())));
     let caller = Caller { client: desk.caller.client.clone(), access };
     let desk = Desk { caller, ..desk };
     for err_no in [23999, 23000, 1, 0] {

@@ -73,6 +73,22 @@ async fn each_send_has_the_same_bytes_and_a_signature_of_its_own() {
     assert_ne!(one.1, another.1, "nonces");
 }
 
+/// Also while a token is alive that was fetched with one.
+#[tokio::test(start_paused = true)]
+async fn without_a_client_secret_nothing_is_sent_and_the_app_does_not_pause() {
+    let stepped = Stepped::new();
+    let (caller, calls) = calling(&stepped, accepted());
+    stepped.store_token("clt.stored", 0, 7_200).await;
+    let learned = async || caller.create(BODY, stepped.clock.uptime()).await.learned;
+    assert!(matches!(learned().await, Learned::Accepted(_)));
+    caller.access.renew(None);
+    let without = Failure::own(Reason::TradeSystemNotConfigured);
+    assert_eq!(learned().await, Learned::NotSent(without));
+    assert_eq!((calls.lock().unwrap().len(), caller.pause()), (1, None));
+    caller.access.renew(Some(&SECRET.into()));
+    assert!(matches!(learned().await, Learned::Accepted(_)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_a_key_nothing_is_sent_and_one_that_is_rejected_proves_nothing() {
     let stepped = Stepped::new();

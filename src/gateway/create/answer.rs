@@ -158,8 +158,7 @@ impl Gateway {
                 Err(CreateError::Conflict { fields, recorded: Box::new(recorded.into()) })
             }
             Origin::Platform => {
-                let mark = self.mark(recorded.key.trade_system);
-                let proven = proof_of_adopted(content, mark, &recorded.facts);
+                let proven = proof_of_adopted(content, self.0.config.mark, &recorded.facts);
                 let settle_id = recorded.state.settle_id().cloned();
                 match proven {
                     Proof::Ours => Ok(()),

@@ -99,7 +99,7 @@ impl World {
         let beside = (Some(transport.clone()), self.store.clone(), self.clock.clone());
         let client = Client::new(ClientConfig::default(), beside.0, beside.1, beside.2);
         let client = client.expect("it needs no address");
-        let access = Arc::new(client.access(app_id.clone(), CLIENT_SECRET.into()));
+        let access = Arc::new(client.access(app_id.clone(), Some(CLIENT_SECRET.into())));
         let keys = PlatformKeys::parse(&PlatformKey::sandbox().public_pem());
         let mut config = Config::default();
         config.apps.push(AppConfig {

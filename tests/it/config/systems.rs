@@ -5,7 +5,7 @@ use std::path::Path;
 use secrecy::ExposeSecret as _;
 use settlement_gateway::settle::TradeSystem;
 
-use super::{ONE_APP, checked, load, problems};
+use super::{ONE_APP, SECRET, checked, load, problems};
 
 fn vector(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/request").join(name);
@@ -41,8 +41,8 @@ fn what_is_wrong_with_systems_is_told_with_what_to_do() {
         format!("{industry}private_key_file = {file:?}\nkey_version = {version:?}\n")
     };
     let one_of = "must be one of general, self_operated, industry, agency, guaranteed";
-    let unneeded = "is set, and no system of the app needs it: add one of these to systems \
-                    (industry), or remove it";
+    let unneeded =
+        "is set, and no system of the app needs it: add industry to systems, or remove it";
     for (lines, at, why) in [
         (
             "systems = [\"general\", \"barter\"]\n".to_owned(),
@@ -155,5 +155,109 @@ fn what_guaranteed_payment_lacks_is_told_with_what_to_do() {
         let (code, _, stderr) = checked(&format!("{ONE_APP}{lines}"), &[("HERE", "secret")]);
         assert_eq!(code, 64, "{lines}");
         assert_eq!(problems(&stderr), [format!("gateway.toml:{at} {why}")], "{lines}");
+    }
+}
+
+/// An access token is fetched with it, and the others show by a signature which app they are of.
+#[test]
+fn a_client_secret_is_needed_by_the_systems_whose_calls_carry_an_access_token() {
+    let key = vector("pkcs8.pem");
+    let app = |systems: &[&str]| {
+        let mut text = format!("[[apps]]\napp_id = \"tt1\"\nsystems = {systems:?}\n");
+        if systems.contains(&"industry") {
+            text += &format!("private_key_file = {key:?}\nkey_version = \"1\"\n");
+        }
+        if systems.contains(&"guaranteed") {
+            text += "salt_env = \"HERE\"\ncallback_token_env = \"HERE\"\n";
+        }
+        text
+    };
+    let here = [("HERE", "word")];
+    for systems in [&["industry"][..], &["guaranteed"], &["guaranteed", "industry"]] {
+        let config = load(&app(systems), &here).map_err(|p| p.to_string()).unwrap().config;
+        assert!(config.apps[0].client_secret.is_none(), "{systems:?}");
+        // One follows the settles of a system that was taken out.
+        let text = format!("{}client_secret_env = \"SECRET\"\n", app(systems));
+        let config = load(&text, &here).map_err(|p| p.to_string()).unwrap().config;
+        assert!(config.apps[0].client_secret.is_some(), "{systems:?}");
+    }
+    for needing in ["general", "self_operated", "agency"] {
+        for systems in [&[needing][..], &["industry", needing], &["guaranteed", needing]] {
+            let (code, _, stderr) = checked(&app(systems), &here);
+            assert_eq!(code, 64, "{systems:?}");
+            let why = format!(
+                "gateway.toml:1:1: apps[0].client_secret_env is missing, and so is \
+                 client_secret_file: the system {needing} needs one"
+            );
+            assert_eq!(problems(&stderr), [why]);
+        }
+    }
+    // It is the default.
+    let (_, _, stderr) = checked("[[apps]]\napp_id = \"tt1\"\n", &[]);
+    assert!(stderr.contains("the system general needs one"), "{stderr}");
+}
+
+/// What is left of an order is asked with the salt in every system, if the operator wants that.
+#[test]
+fn a_salt_may_be_there_for_another_system_if_orders_of_every_system_are_asked_for() {
+    let salted = format!("{ONE_APP}salt_env = \"HERE\"\n");
+    for (text, code) in
+        [(&salted, 64), (&format!("[douyin]\nunsettled_amount_elsewhere = true\n{salted}"), 0)]
+    {
+        assert_eq!(checked(text, &[("HERE", "word")]).0, code, "{text}");
+    }
+}
+
+/// An acceptance proves nothing there, and not every create brings an `ext` of its own.
+#[test]
+fn guaranteed_payment_without_marks_is_refused() {
+    let app = "systems = [\"general\", \"guaranteed\"]\nsalt_env = \"HERE\"\n\
+               callback_token_env = \"HERE\"\n";
+    let here = [("HERE", "word")];
+    let text = format!("[settle]\nmark = false\n{ONE_APP}{app}");
+    let (code, _, stderr) = checked(&text, &here);
+    assert_eq!(code, 64);
+    let why = "gateway.toml:2:1: settle.mark is false, and the app tt1 has the system guaranteed, \
+               where nothing but the mark shows whose a settle is: set it to true, or take \
+               guaranteed out of the systems of the app";
+    assert_eq!(problems(&stderr), [why]);
+    for fitting in [format!("{ONE_APP}{app}"), format!("[settle]\nmark = false\n{ONE_APP}")] {
+        assert_eq!(checked(&fitting, &here).0, 0, "{fitting}");
+    }
+}
+
+#[test]
+fn check_config_tells_the_systems_of_each_app_and_what_each_has() {
+    let key = vector("pkcs8.pem");
+    let platform = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/vectors/callback/platform-public-key.pem");
+    let text = format!(
+        "[[apps]]\napp_id = \"tt1\"\nclient_secret_env = \"SECRET\"\n\
+         systems = [\"industry\", \"general\", \"self_operated\", \"agency\", \"guaranteed\"]\n\
+         private_key_file = {key:?}\nkey_version = \"3\"\n\
+         salt_env = \"SALT\"\ncallback_token_env = \"TOKEN\"\n\
+         platform_public_keys_file = {platform:?}\n\
+         [[apps]]\napp_id = \"tt2\"\nclient_secret_env = \"SECRET\"\n"
+    );
+    let (code, stdout, stderr) = checked(&text, &[("SALT", "the-salt"), ("TOKEN", "the-token")]);
+    assert_eq!(code, 0, "{stderr}");
+    let (_, apps) = stdout.split_once("apps     2\n").unwrap();
+    let (apps, _) = apps.split_once("\ncallers").unwrap();
+    let lines: Vec<_> = apps.lines().map(str::trim).collect();
+    let (token, keys) =
+        ("access tokens by the client secret", "callbacks verified by the platform's public keys");
+    let expected = [
+        "tt1: 20 requests/s, 64 in flight".to_owned(),
+        format!("industry: calls signed by the private key, version 3; {keys}"),
+        format!("general: {token}; {keys}"),
+        format!("self_operated: {token}; {keys}"),
+        format!("agency (read only): {token}; Douyin sends no callbacks"),
+        "guaranteed: calls signed by the salt; callbacks verified by the callback token".to_owned(),
+        "tt2: 20 requests/s, 64 in flight".to_owned(),
+        format!("general: {token}; callbacks refused (no platform_public_keys_file)"),
+    ];
+    assert_eq!(lines, expected);
+    for secret in ["the-salt", "the-token", SECRET] {
+        assert!(!stdout.contains(secret), "{stdout}");
     }
 }
