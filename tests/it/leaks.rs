@@ -1,6 +1,6 @@
-//! No secret stands in the log at its most verbose, in the audit or on standard output: not a
-//! client secret, an access token, a caller's token (good or wrong), a private key or a proxy's
-//! password (in force, replaced or refused), nor what a receiver gets.
+//! No secret stands in the log at its most verbose, in the audit, in an error, in the metrics or on
+//! standard output, in force, replaced or refused: nothing of what a knob names that is a secret,
+//! no access token and no caller's token, nor what a receiver gets.
 
 use std::time::Duration;
 
@@ -13,11 +13,15 @@ use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceC
 use tempfile::TempDir;
 
 use crate::audit::{QUICK, audited, bearing, operator as block, stop_and_end};
+use crate::callbacks::openssl;
+use crate::config::secrets;
 use crate::egress::Proxy;
 use crate::errors_own::resolve_request;
-use crate::harness::{APP_ID, SECRET, create_on, simulator, within};
-use crate::process::{Outlet, Process, Setting, database};
+use crate::harness::{APP_ID, SECRET, create_on, simulator_with, within};
+use crate::process::{Outlet, Process, Setting, run_with};
 use crate::reload::{APPLIED, REFUSED, counted};
+use crate::replicas::database::Database;
+use crate::replicas::password::user_with_password;
 use crate::tls::authority::{Authority, Issued};
 use crate::tls::client::{Client, Ways};
 use crate::tls::{Listener, write};
@@ -28,12 +32,26 @@ const WRONG: &str = "sg_a-stolen-token-of-another-gateway-0123456789";
 const PROXY: &str = "gateway:of-the-proxy-0123456789abcdef0123456789";
 const NEXT_PROXY: &str = "gateway:of-the-proxy-next-0123456789abcdef0123";
 const BAD_PROXY: &str = "of-the-proxy-without-a-user-0123456789abcdef";
+const FILED: &str = "of-a-caller-in-a-file-0123456789abcdef0123456789";
+const SALT: &str = "of-the-payment-0123456789abcdef";
+const BAD_SALT: &str = "of-the-payment-next-0123456789abcdef\u{1}";
+const CALLBACK_TOKEN: &str = "of-the-callbacks-0123456789abcdef";
+const DATABASE: &str = "of-the-database-0123456789abcdef";
+const WRONG_DATABASE: &str = "of-another-database-0123456789abcdef";
+/// What the process finds in its environment.
+const VARIABLES: &[(&str, &str)] = &[("TEST_TOKEN", CALLBACK_TOKEN)];
+const STATUSES: &str = "statuses";
 /// In no other number of a run.
 const AMOUNT_FEN: i64 = 73_519_846;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount() {
-    let (sim, proxy) = (simulator().await, Proxy::start_open().await);
+    let salted = simulator_with(|config| {
+        config.apps[0].salt = SALT.to_owned();
+        config.apps[0].callback_token = CALLBACK_TOKEN.to_owned();
+    });
+    let (sim, proxy, server) = (salted.await, Proxy::start_open().await, Database::start().await);
+    let url = user_with_password(&server, "leaking", DATABASE).await;
     let dir = TempDir::new().unwrap();
     let keys = dir.path().join("keys.pem");
     std::fs::write(&keys, sim.platform_public_key_pem(APP_ID)).unwrap();
@@ -45,10 +63,17 @@ async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount()
     listener.present(first);
     let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let (client_ca, credentials) = (file("client-ca.pem"), file("proxy-credentials"));
-    let signing_key = file("app-private-key.pem");
+    let [signing_key, salt, filed, password] =
+        ["app-private-key.pem", "salt", "caller-tokens", "password"].map(file);
+    // As consoles show it: PKCS#1, and no line around it.
     write(&signing_key, SANDBOX_APP_PRIVATE_KEY_PEM);
+    let old_form = openssl(&["rsa", "-in", &signing_key, "-traditional"]);
+    let bare: String = old_form.lines().filter(|line| !line.starts_with("--")).collect();
     write(&client_ca, &clients.pem());
     write(&credentials, PROXY);
+    write(&salt, SALT);
+    write(&filed, FILED);
+    write(&password, DATABASE);
     let setting = Setting {
         // Every target, those of libraries too.
         log: Some("trace"),
@@ -62,9 +87,12 @@ async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount()
             audited(audit.to_str().unwrap()),
             block("operator", OPERATOR)
         ),
+        store: Some(format!("url = {url:?}\npassword_file = {password:?}\n")),
+        variables: VARIABLES,
         more: format!(
-            "systems = [\"general\", \"industry\"]\nprivate_key_file = {signing_key:?}\n\
-             key_version = \"1\"\n"
+            "systems = [\"general\", \"industry\", \"guaranteed\"]\n\
+             private_key_file = {signing_key:?}\nkey_version = \"1\"\nsalt_file = {salt:?}\n\
+             callback_token_env = \"TEST_TOKEN\"\ncaller_tokens_file = {filed:?}\n"
         ),
         platform_keys: Some(keys),
         stdout,
@@ -75,7 +103,7 @@ async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount()
     sim.set_callback_url(APP_ID, Some(&gateway.callback_url()));
     sim.script_callback("s-1", vec![CallbackScript::Twice]);
     sim.script("s-7", vec![Script::Refuse(23000); 99]);
-    for order in ["sim-hold-1", "sim-lost-1", "doubtful", "o-8"] {
+    for order in ["sim-hold-1", "sim-lost-1", "doubtful", "o-6", "o-8", "o-9", "o-10"] {
         let rich = OrderSetup { total_fen: 2 * AMOUNT_FEN, ..OrderSetup::default() };
         sim.set_order(APP_ID, order, rich);
     }
@@ -104,10 +132,14 @@ async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount()
         let call = client.create_settle(bearing(create(number, order), token));
         created.push(within("CreateSettle", call).await.map(tonic::Response::into_inner));
     }
-    let trade_system = v1::TradeSystem::Industry.into();
-    let signed = v1::CreateSettleRequest { trade_system, ..create("s-8", "o-8") };
-    let signed = client.create_settle(bearing(signed, SHOP));
-    within("CreateSettle", signed).await.unwrap();
+    let signed = |system: v1::TradeSystem, number: &str, order: &str| {
+        let request = create(number, order);
+        bearing(v1::CreateSettleRequest { trade_system: system.into(), ..request }, SHOP)
+    };
+    let (industry, guaranteed) = (v1::TradeSystem::Industry, v1::TradeSystem::Guaranteed);
+    for call in [signed(industry, "s-8", "o-8"), signed(guaranteed, "s-9", "o-9")] {
+        within("CreateSettle", client.create_settle(call)).await.unwrap();
+    }
     let settle = created[0].as_ref().unwrap().settle.clone().unwrap();
     let failed = |at: usize| created[at].as_ref().unwrap_err().message().to_owned();
     assert!(failed(6).contains(&AMOUNT_FEN.to_string()), "{}", failed(6));
@@ -115,10 +147,13 @@ async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount()
     let key = Some(v1::get_settle_request::Key::OutSettleNo("s-1".to_owned()));
     let get =
         v1::GetSettleRequest { key, refresh: true, include_history: true, ..Default::default() };
-    for token in [SHOP, WRONG] {
-        let _ = within("GetSettle", client.get_settle(bearing(get.clone(), token))).await;
+    let mut statuses: Vec<_> = created.iter().filter_map(|one| one.clone().err()).collect();
+    for token in [SHOP, FILED, WRONG] {
+        let got = within("GetSettle", client.get_settle(bearing(get.clone(), token))).await;
+        statuses.extend(got.err());
         let list = v1::ListSettlesRequest { page_size: 1, ..Default::default() };
-        let _ = within("ListSettles", client.list_settles(bearing(list, token))).await;
+        let listed = within("ListSettles", client.list_settles(bearing(list, token))).await;
+        statuses.extend(listed.err());
     }
     let watch = bearing(crate::harness::watch_request("s-1", 0), SHOP);
     let stream = within("WatchSettle", client.watch_settle(watch)).await.unwrap().into_inner();
@@ -131,7 +166,7 @@ async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount()
     let show = v1::ShowSettleRequest { key, ..Default::default() };
     for token in [WRONG, SHOP] {
         let refused = operator.resolve_contradiction(bearing(resolve_request("s-1", 1), token));
-        within("ResolveContradiction", refused).await.unwrap_err();
+        statuses.push(within("ResolveContradiction", refused).await.unwrap_err());
     }
     let decided = async {
         loop {
@@ -148,13 +183,16 @@ async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount()
     within("an operator's decision", decided).await;
     stop_and_end(operator, "s-7", OPERATOR).await;
     let heard = async {
-        let taken =
-            "settlement_callbacks_total{app_id=\"tt0123456789abcdef\",result=\"acknowledged\"}";
-        while gateway.counted(taken).await == 0 {
+        let is_heard = |number: &str| {
+            let books = sim.books();
+            books.callbacks_of(number).iter().any(|callback| callback.is_acknowledged())
+        };
+        // One of each kind.
+        while !(is_heard("s-1") && is_heard("s-9")) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    within("a callback", heard).await;
+    within("callbacks", heard).await;
     // Refused, and replaced.
     let mixed = Issued { certificate: next.certificate.clone(), key: wrong.key.clone() };
     listener.present(&mixed);
@@ -168,10 +206,35 @@ async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount()
     let applied = gateway.counted(APPLIED).await;
     write(&credentials, NEXT_PROXY);
     counted(&gateway, APPLIED, applied + 1).await;
-    let after = client.create_settle(bearing(create("s-6", "o-6"), SHOP));
-    let _ = within("CreateSettle", after).await;
+    let refused = gateway.counted(REFUSED).await;
+    write(&signing_key, bare.split_at(800).0);
+    write(&salt, BAD_SALT);
+    counted(&gateway, REFUSED, refused + 1).await;
+    let applied = gateway.counted(APPLIED).await;
+    write(&signing_key, &bare);
+    write(&salt, SALT);
+    counted(&gateway, APPLIED, applied + 1).await;
+    let anew = client.create_settle(signed(industry, "s-10", "o-10"));
+    within("CreateSettle", anew).await.unwrap();
+    let checked = run_with(dir.path(), "check-config", VARIABLES).await;
+    assert!(checked.status.success());
+    write(&password, WRONG_DATABASE);
+    server.terminate_sessions().await;
+    gateway.logged("password authentication failed").await;
+    write(&password, DATABASE);
+    let after = async {
+        loop {
+            let again = client.create_settle(bearing(create("s-6", "o-6"), SHOP)).await;
+            match again {
+                Ok(_) => return,
+                Err(status) => statuses.push(status),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within("the database to be back", after).await;
     assert!(proxy.opened() > 0);
-    let tokens = access_tokens(dir.path());
+    let token = server.text("SELECT access_token FROM token").await.expect("it has fetched one");
     let metrics = gateway.metrics().await;
     gateway.signal("TERM").await;
     let (status, logged) = gateway.ended().await;
@@ -182,39 +245,73 @@ async fn a_whole_run_at_trace_shows_no_secret_no_token_and_no_receivers_amount()
         assert!(logged.contains(wanted), "the log lacks {wanted}");
     }
     let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap();
+    let text = |status: &tonic::Status| {
+        format!("{status:?} {}\n", String::from_utf8_lossy(status.details()))
+    };
     let places = [
         ("log", logged),
         ("audit", read(&audit)),
         ("stdout", read(&printed)),
         ("metrics", metrics),
+        ("what check-config says", String::from_utf8_lossy(&checked.stdout).into_owned()),
+        ("its warnings", String::from_utf8_lossy(&checked.stderr).into_owned()),
+        (STATUSES, statuses.iter().map(text).collect()),
     ];
     for decision in ["ResolveContradiction", "StopSending", "EndSettle"] {
         assert!(places[1].1.contains(&format!("\"call\":\"{decision}\"")), "{}", places[1].1);
     }
-    let mut secrets = [SECRET, SHOP, OPERATOR, WRONG, BAD_PROXY].map(Vec::from).to_vec();
+    let words = [SECRET, SHOP, OPERATOR, WRONG, BAD_PROXY, FILED, SALT, CALLBACK_TOKEN];
+    let mut secrets = words.map(Vec::from).to_vec();
+    secrets.extend([BAD_SALT.trim_end_matches('\u{1}'), DATABASE, WRONG_DATABASE].map(Vec::from));
     for pair in [PROXY, NEXT_PROXY] {
         let (_, password) = pair.split_once(':').unwrap();
         secrets.extend([password.into(), STANDARD.encode(pair).into_bytes()]);
     }
-    secrets.extend([AMOUNT_FEN.to_string().into(), "73_519_846".into()]);
-    secrets.extend(tokens.into_iter().map(String::into_bytes));
-    let lines = SANDBOX_APP_PRIVATE_KEY_PEM.lines().filter(|line| !line.starts_with("--"));
-    secrets.extend(lines.map(Vec::from));
+    secrets.push(token.into_bytes());
+    for form in [SANDBOX_APP_PRIVATE_KEY_PEM, &old_form] {
+        let lines = form.lines().skip_while(|line| !line.starts_with("--"));
+        secrets.extend(
+            lines.filter(|line| line.len() >= 16 && !line.starts_with("--")).map(Vec::from),
+        );
+    }
     for issued in own.iter().chain([&shown]) {
         secrets.extend(parts_of_key(&issued.key));
     }
-    for secret in secrets {
-        // As text, and as libraries print bytes that they do not understand.
-        let bytes: Vec<String> = secret.iter().map(|byte| byte.to_string()).collect();
-        let mut forms = vec![bytes.join(", "), hex::encode(&secret)];
-        forms.extend(String::from_utf8(secret));
-        for form in forms {
-            for (place, text) in &places {
+    // A caller is told what Douyin says of an amount.
+    let amounts = [AMOUNT_FEN.to_string(), "73_519_846".to_owned()].map(String::into_bytes);
+    let hidden = secrets
+        .iter()
+        .map(|secret| (secret, ""))
+        .chain(amounts.iter().map(|amount| (amount, STATUSES)));
+    for (secret, except) in hidden {
+        for form in forms(secret) {
+            for (place, text) in places.iter().filter(|(place, _)| *place != except) {
                 let line = text.lines().find(|line| line.contains(&form));
                 let line = line.map(|line| line.chars().take(2_000).collect::<String>());
                 assert_eq!(line, None, "{form} stands in the {place}");
             }
         }
+    }
+    assert_is_whole(&read(&dir.path().join("gateway.toml")));
+}
+
+/// A secret as text, and as libraries print bytes that they do not understand.
+pub fn forms(secret: &[u8]) -> Vec<String> {
+    let bytes: Vec<String> = secret.iter().map(|byte| byte.to_string()).collect();
+    let text = String::from_utf8(secret.to_vec()).ok();
+    [bytes.join(", "), hex::encode(secret)].into_iter().chain(text).collect()
+}
+
+/// The configuration of the run has every kind of secret that the gateway knows, by its variable or
+/// by its file. The three listeners read their keys alike, and the others' peers speak no TLS here.
+fn assert_is_whole(configuration: &str) {
+    let set: Vec<_> = configuration.lines().filter_map(|line| line.split_once(" = ")).collect();
+    for (table, key) in secrets::knobs() {
+        let key = key.replace("callback_tls", "grpc_tls").replace("admin_tls", "grpc_tls");
+        let kind = key.trim_end_matches("_env").trim_end_matches("_file");
+        let names = ["_env", "_file"].map(|end| format!("{kind}{end}"));
+        let is_set = set.iter().any(|(key, _)| names.iter().any(|name| name == key));
+        assert!(is_set, "{table}.{key}: use it in this run, and look for it");
     }
 }
 
@@ -228,14 +325,4 @@ fn parts_of_key(pem: &str) -> Vec<Vec<u8>> {
     let number = der.windows(head.len()).position(|bytes| bytes == head).unwrap() + head.len();
     parts.push(der[number..number + 32].to_vec());
     parts
-}
-
-/// The access tokens that the gateway has fetched, from its database.
-fn access_tokens(dir: &std::path::Path) -> Vec<String> {
-    let file = rusqlite::Connection::open(database(dir)).unwrap();
-    let mut read = file.prepare("SELECT access_token FROM token").unwrap();
-    let tokens = read.query_map([], |row| row.get(0)).unwrap();
-    let tokens: Vec<String> = tokens.map(Result::unwrap).collect();
-    assert!(!tokens.is_empty(), "it has fetched one");
-    tokens
 }

@@ -40,6 +40,8 @@ pub struct Setting {
     pub disk: Disk,
     /// Where the database is; `None`: beside the configuration.
     pub database: Option<PathBuf>,
+    /// The keys of `[store]`, of a database that is made at each start; `None`: it is a file.
+    pub store: Option<String>,
     /// What stands between it and Douyin; `None`: nothing does.
     pub base_url: Option<String>,
     /// The only certificates that it trusts; `None`: those of the machine.
@@ -163,8 +165,11 @@ pub struct Process {
 impl Process {
     /// Runs until dropped; its database is in `dir`, and made first if there is none.
     pub async fn start(sim: &Simulator, dir: &Path, setting: Setting) -> Self {
-        if setting.disk == Disk::None {
-            init_if_new(&configuration(sim, dir, &setting), &setting.database(dir));
+        let configuration = configuration(sim, dir, &setting);
+        match (&setting.store, setting.disk) {
+            (Some(_), _) => init(&configuration),
+            (None, Disk::None) => init_if_new(&configuration, &setting.database(dir)),
+            (None, Disk::Folder | Disk::Mounted { .. }) => {}
         }
         Self::start_as_it_is(sim, dir, setting).await
     }
@@ -391,14 +396,16 @@ fn configuration(sim: &Simulator, dir: &Path, setting: &Setting) -> PathBuf {
          [server]\ngrpc_addr = \"127.0.0.1:0\"\nadmin_addr = \"127.0.0.1:0\"\n\
          callback_addr = \"127.0.0.1:0\"\n\
          drain_delay_ms = {}\n{}\
-         [store]\nsqlite_path = \"{}\"\n\
+         [store]\n{}\
          [douyin]\nbase_url = \"{}\"\ndeveloper_base_url = \"{}\"\nrefetch_gap_ms = 100\n{}\
          [settle]\n{grace}poll_first_ms = 50\npoll_cap_ms = 300\n\
          poll_watched_cap_ms = 100\n\
          [[apps]]\napp_id = \"{APP_ID}\"\nclient_secret_env = \"TEST_SECRET\"\n{}",
         setting.drain_delay_ms,
         setting.server,
-        setting.database(dir).display(),
+        setting.store.clone().unwrap_or_else(|| {
+            format!("sqlite_path = \"{}\"\n", setting.database(dir).display())
+        }),
         base_url,
         sim.url(),
         setting.douyin,
@@ -415,8 +422,14 @@ fn configuration(sim: &Simulator, dir: &Path, setting: &Setting) -> PathBuf {
 
 /// Runs a command that needs nothing but the configuration of the last process in `dir`.
 pub async fn run(dir: &Path, name: &str) -> Output {
+    run_with(dir, name, &[]).await
+}
+
+/// The same with further variables of its environment.
+pub async fn run_with(dir: &Path, name: &str, variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_settlement-gateway"));
     command.args([name, "--config"]).arg(dir.join("gateway.toml")).env("TEST_SECRET", SECRET);
+    command.envs(variables.iter().copied());
     command.stdin(Stdio::null()).output().await.expect("the binary was built for this test")
 }
 
@@ -427,9 +440,12 @@ pub fn database(dir: &Path) -> PathBuf {
 
 /// Makes the database of a configuration, once, as an operator does.
 pub fn init_if_new(configuration: &Path, database: &Path) {
-    if database.exists() {
-        return;
+    if !database.exists() {
+        init(configuration);
     }
+}
+
+fn init(configuration: &Path) {
     let mut init = std::process::Command::new(env!("CARGO_BIN_EXE_settlement-gateway"));
     let made = init.args(["init", "--config"]).arg(configuration).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));

@@ -12,7 +12,7 @@ mod fleet;
 mod load;
 mod moves;
 mod outages;
-mod password;
+pub mod password;
 mod pooler;
 mod progress;
 mod proxy;

@@ -11,9 +11,16 @@ use super::database::Database;
 use crate::config::{ONE_APP, load};
 use crate::harness::within;
 
-/// Who may connect how.
-const RULES: &str =
-    "COPY (VALUES ('local all turning scram-sha-256'), ('local all all trust')) TO ";
+/// Makes a user whom the server believes by its password only; how it connects.
+pub async fn user_with_password(server: &Database, user: &str, password: &str) -> String {
+    let rules = server.text("SHOW hba_file").await.unwrap();
+    server.run(&format!("CREATE ROLE {user} LOGIN SUPERUSER PASSWORD '{password}'")).await;
+    let lines = format!("('local all {user} scram-sha-256'), ('local all all trust')");
+    server.run(&format!("COPY (VALUES {lines}) TO '{rules}'")).await;
+    server.run("SELECT pg_reload_conf()").await;
+    let home = server.home().display().to_string().replace('/', "%2F");
+    format!("postgres://{user}@{home}/postgres")
+}
 
 async fn until_it_commits(store: &Store) {
     let committing = async {
@@ -29,15 +36,10 @@ async fn until_it_commits(store: &Store) {
 #[tokio::test]
 async fn the_file_of_the_password_is_read_again_for_each_session() {
     let (server, dir) = (Database::start().await, TempDir::new().unwrap());
-    let rules = server.text("SHOW hba_file").await.unwrap();
-    server.run("CREATE ROLE turning LOGIN SUPERUSER PASSWORD 'first'").await;
-    server.run(&format!("{RULES} '{rules}'")).await;
-    server.run("SELECT pg_reload_conf()").await;
+    let url = user_with_password(&server, "turning", "first").await;
     let file = dir.path().join("password");
     let write = |word: &str| std::fs::write(&file, word).unwrap();
     write("first\n");
-    let home = server.home().display().to_string().replace('/', "%2F");
-    let url = format!("postgres://turning@{home}/postgres");
     let text = format!("[store]\nurl = {url:?}\npassword_file = {file:?}\n{ONE_APP}");
     let loaded = load(&text, &[]).map_err(|problems| problems.to_string()).unwrap();
     let config::Database::Postgres(options) = loaded.config.database() else { panic!("it is one") };
