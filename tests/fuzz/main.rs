@@ -11,9 +11,10 @@
 mod mutations;
 mod properties;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use fastrand::Rng;
 use properties::{TARGETS, Target};
@@ -23,15 +24,6 @@ const INPUTS: u64 = 400;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The corpus of a target, in the order of the files' names.
-fn corpus(target: &Target) -> Vec<(PathBuf, Vec<u8>)> {
-    let dir = root().join("tests/fuzz/corpus").join(target.name);
-    let files = fs::read_dir(dir).expect("each target has a corpus");
-    let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
-    paths.sort();
-    paths.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
 }
 
 /// Fails with the input, in a form that can be put into the corpus.
@@ -47,7 +39,7 @@ fn number(variable: &str, default: u64) -> u64 {
 
 fn fuzz(name: &str) {
     let target = properties::target(name);
-    let corpus = corpus(target);
+    let corpus = properties::corpus(name);
     assert!(!corpus.is_empty(), "{name} has no corpus");
     for (path, input) in &corpus {
         assert!(input.len() <= target.bytes_max, "{}", path.display());
@@ -88,7 +80,29 @@ fn requests_hold() {
     fuzz("requests");
 }
 
-/// The crate for libFuzzer is not built here: it needs another compiler.
+/// The crate for libFuzzer is not built here: it needs another compiler. What the properties use of
+/// other crates must be among what it needs.
+#[test]
+fn libfuzzer_has_every_crate_that_the_properties_use() {
+    let needs = |manifest: &str| {
+        let text = fs::read_to_string(root().join(manifest)).unwrap();
+        let keys = text.lines().filter_map(|line| line.split_once(" = "));
+        keys.map(|(key, _)| key.to_owned()).collect::<BTreeSet<_>>()
+    };
+    let (own, known) = (needs("fuzz/Cargo.toml"), needs("Cargo.toml"));
+    let told = root().join("tests/it/told.rs");
+    let files = fs::read_dir(root().join("tests/fuzz/properties")).unwrap();
+    for file in files.map(|file| file.unwrap().path()).chain([told]) {
+        let code = fs::read_to_string(&file).unwrap();
+        let words = code.split(|c: char| !c.is_ascii_alphanumeric() && !"_:".contains(c));
+        for word in words.filter_map(|word| Some(word.split_once("::")?.0.replace('_', "-"))) {
+            let is_missing = known.contains(&word) && !own.contains(&word);
+            assert!(!is_missing, "{} uses {word}", file.display());
+        }
+    }
+}
+
+/// Nor are its targets.
 #[test]
 fn libfuzzer_has_every_target() {
     let manifest = fs::read_to_string(root().join("fuzz/Cargo.toml")).unwrap();

@@ -37,6 +37,17 @@ pub const TARGETS: &[Target] = &[
     Target { name: "requests", bytes_max: 64 * 1024, holds: requests::hold },
 ];
 
+/// The corpus of a target, in the order of the files' names.
+#[cfg(test)]
+pub fn corpus(name: &str) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = std::fs::read_dir(root.join("tests/fuzz/corpus").join(name));
+    let files = files.expect("each target has a corpus");
+    let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    paths.sort();
+    paths.into_iter().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+}
+
 /// A target by its name.
 pub fn target(name: &str) -> &'static Target {
     let found = TARGETS.iter().find(|target| target.name == name);

@@ -11,6 +11,7 @@ use settlement_gateway::grpc::rpc::Rpc;
 use settlement_gateway::proto::v1;
 use settlement_gateway::proto::v1::operator_service_server::OperatorService as _;
 use settlement_gateway::proto::v1::settlement_service_server::SettlementService as _;
+use settlement_gateway::settle::TradeSystem;
 use tonic::{Code, Request, Status};
 
 use super::told::told_status;
@@ -34,7 +35,7 @@ pub fn hold(data: &[u8]) {
     PLACE.with_borrow_mut(|place| {
         if place.as_mut().is_none_or(|(world, _)| world.is_worn()) {
             let world = World::new();
-            let site = world.site(Douyin::default());
+            let site = world.site(Douyin::default(), &TradeSystem::ALL);
             *place = Some((world, site));
         }
         let Some((world, site)) = place.as_mut() else { return };
@@ -127,8 +128,15 @@ fn recorded(
     assert_eq!(text("settle_desc"), request.settle_desc);
     assert_eq!(text("item_order_id"), request.item_order_id);
     assert_eq!(text("notify_url"), request.notify_url);
-    assert!(request.ext.is_empty() || text("ext") == request.ext);
-    assert!(text("settle_params").len() <= 512, "Douyin takes no more");
+    let (ext, params_max) = match settle.trade_system() {
+        v1::TradeSystem::Unspecified | v1::TradeSystem::General => ("ext", 512),
+        v1::TradeSystem::Guaranteed => ("cp_extra", 2_048),
+        v1::TradeSystem::SelfOperated | v1::TradeSystem::Industry | v1::TradeSystem::Agency => {
+            ("cp_extra", 512)
+        }
+    };
+    assert!(request.ext.is_empty() || text(ext) == request.ext);
+    assert!(text("settle_params").len() <= params_max, "Douyin takes no more");
     let params: Value = serde_json::from_str(text("settle_params")).unwrap_or_default();
     let params = params.as_array().map_or(&[][..], |params| params);
     assert_eq!(params.len(), request.settle_params.len());

@@ -3,18 +3,18 @@
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use douyin_sim::PlatformKey;
+use douyin_sim::{PlatformKey, SANDBOX_APP_PRIVATE_KEY_PEM};
 use secrecy::SecretString;
 use settlement_gateway::apps::{AppConfig, Budget};
 use settlement_gateway::clock::{Clock, Timestamp, Uptime};
 use settlement_gateway::config::Config;
 use settlement_gateway::core::{BuildError, Core};
 use settlement_gateway::douyin::{
-    Access, Call, Client, ClientConfig, PlatformKeys, Reply, SendError, Transport,
+    Access, Call, Client, ClientConfig, PlatformKeys, Reply, SendError, SigningKey, Transport,
 };
 use settlement_gateway::settle::{AppId, TradeSystem};
 use settlement_gateway::store::{Committer, Sqlite, SqliteOptions, Store, StoredToken};
@@ -25,6 +25,12 @@ pub const APP: &str = "ttfuzz";
 pub const CLIENT_SECRET: &str = "client-secret-that-no-one-may-see";
 pub const CALLBACK_TOKEN: &str = "callback-token-that-no-one-may-see";
 pub const TOKEN: &str = "clt.access-token-that-no-one-may-see";
+const SALT: &str = "salt-that-no-one-may-see";
+
+static SIGNING_KEY: LazyLock<SigningKey> = LazyLock::new(|| {
+    let text = SANDBOX_APP_PRIVATE_KEY_PEM.to_owned().into();
+    SigningKey::parse(&text, "1").expect("the sandbox has a good key")
+});
 
 /// A world is left after this many inputs, so that what they record does not pile up.
 const INPUTS_MAX: u32 = 200;
@@ -86,8 +92,9 @@ impl World {
         self.inputs > INPUTS_MAX
     }
 
-    /// A gateway that has called nothing yet, on the store of this world.
-    pub fn site(&self, douyin: Douyin) -> Site {
+    /// A gateway that has called nothing yet, on the store of this world. Its app settles in these
+    /// systems, and has what they need.
+    pub fn site(&self, douyin: Douyin, trade_systems: &[TradeSystem]) -> Site {
         let _guard = self.runtime.enter();
         let douyin = Arc::new(douyin);
         let app_id = AppId::parse(APP).expect("it is a name");
@@ -101,15 +108,19 @@ impl World {
         let client = client.expect("it needs no address");
         let access = Arc::new(client.access(app_id.clone(), Some(CLIENT_SECRET.into())));
         let keys = PlatformKeys::parse(&PlatformKey::sandbox().public_pem());
-        let mut config = Config::default();
-        config.apps.push(AppConfig {
+        let has = |system| trade_systems.contains(&system);
+        let app = AppConfig {
             budget: Budget { requests_per_second: 10_000, requests_in_flight: 1_000 },
             platform_keys: Some(keys.expect("the sandbox has a good key")),
-            trade_systems: vec![TradeSystem::General, TradeSystem::Guaranteed],
-            salt: Some("salt-that-no-one-may-see".into()),
-            callback_token: Some(CALLBACK_TOKEN.into()),
+            trade_systems: trade_systems.to_vec(),
+            signing_key: has(TradeSystem::Industry).then(|| SIGNING_KEY.clone()),
+            salt: has(TradeSystem::Guaranteed).then(|| SALT.into()),
+            callback_token: has(TradeSystem::Guaranteed).then(|| CALLBACK_TOKEN.into()),
             ..AppConfig::new(app_id.clone(), CLIENT_SECRET.into())
-        });
+        };
+        access.sign_with(app.signing_key.as_ref(), app.salt.as_ref());
+        let mut config = Config::default();
+        config.apps.push(app);
         config.grpc.default_app = Some(app_id);
         let core = Core::build(config, self.store.clone(), Some(transport), self.clock.clone());
         let core = core.expect("the one app is configured once");
@@ -188,20 +199,23 @@ impl Douyin {
         let told = |slot: &Mutex<Option<Reply>>| {
             slot.lock().expect("no code panics while holding this lock").clone()
         };
-        if call.path.contains("settle_create") {
-            self.creates
-                .lock()
-                .expect("no code panics while holding this lock")
-                .push(call.body.clone());
-            let settle = self.settles.fetch_add(1, Ordering::Relaxed);
-            let body = format!(r#"{{"err_no":0,"data":{{"settle_id":"ots{settle}"}}}}"#);
-            return Ok(told(&self.create).unwrap_or_else(|| reply(body)));
+        if call.path.contains("token") {
+            let body = format!(r#"{{"data":{{"error_code":0,"access_token":"{TOKEN}"}}}}"#);
+            return Ok(told(&self.token).unwrap_or_else(|| reply(body)));
         }
-        if call.path.contains("settle_query") {
+        if call.path.contains("query") || call.path.contains("amount") {
             return Ok(told(&self.query).unwrap_or_else(|| reply(r#"{"err_no":0,"data":[]}"#)));
         }
-        let body = format!(r#"{{"data":{{"error_code":0,"access_token":"{TOKEN}"}}}}"#);
-        Ok(told(&self.token).unwrap_or_else(|| reply(body)))
+        self.creates
+            .lock()
+            .expect("no code panics while holding this lock")
+            .push(call.body.clone());
+        let settle = self.settles.fetch_add(1, Ordering::Relaxed);
+        let body = match call.path.contains("ecpay") {
+            true => format!(r#"{{"err_no":0,"settle_no":"{settle}"}}"#),
+            false => format!(r#"{{"err_no":0,"data":{{"settle_id":"ots{settle}"}}}}"#),
+        };
+        Ok(told(&self.create).unwrap_or_else(|| reply(body)))
     }
 }
 
