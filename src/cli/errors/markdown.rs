@@ -34,10 +34,34 @@ pub(super) fn page(tables: &Tables) -> String {
     }
     page += "\n## Reason by reason\n";
     for (reason, section) in sections(tables) {
-        let _ = write!(page, "\n### {reason}\n\n{section}");
+        let _ = write!(page, "\n### {reason}\n\n{}", wrapped(&section));
     }
     page
 }
+
+/// Lines that a person reads beside others; those of one item are indented.
+fn wrapped(section: &str) -> String {
+    let mut text = String::new();
+    for line in section.lines() {
+        let (indent, mut columns) = (if line.starts_with("- ") { "  " } else { "" }, 0);
+        for word in line.split(' ') {
+            let long = word.chars().count();
+            if columns > 0 && columns + 1 + long > COLUMNS_MAX {
+                text = text + "\n" + indent;
+                columns = indent.len();
+            } else if columns > 0 {
+                text.push(' ');
+                columns += 1;
+            }
+            text += word;
+            columns += long;
+        }
+        text.push('\n');
+    }
+    text
+}
+
+const COLUMNS_MAX: usize = 100;
 
 fn number_row(page: &mut String, number: &str, handling: &str, field: &str, common: &Common) {
     let Common { reason, code, meaning, meaning_zh, .. } = common;
