@@ -289,6 +289,59 @@ fn texts() -> Vec<PathBuf> {
     files
 }
 
+/// The pages that a maintainer or an operator reads.
+fn pages() -> Vec<PathBuf> {
+    let page = |file: &PathBuf| {
+        let is_above = file.parent() == Some(root()) || file.parent() == Some(&root().join("docs"));
+        is_above && file.extension().is_some_and(|end| end == "md")
+    };
+    let pages: Vec<_> = texts().into_iter().filter(page).collect();
+    assert!(pages.len() > 20, "{pages:?}");
+    pages
+}
+
+/// What a document names of the repository is there, and so is each test that its tables name.
+#[test]
+fn what_a_document_names_exists() {
+    const ROOMS: [&str; 9] =
+        ["src", "sim", "tests", "scripts", "deploy", "docs", "proto", "examples", "migrations"];
+    for file in pages() {
+        let text = fs::read_to_string(&file).unwrap();
+        for named in text.split('`').skip(1).step_by(2) {
+            let is_path = named.split_once('/').is_some_and(|(room, _)| ROOMS.contains(&room))
+                && named.chars().all(|c| c.is_ascii_alphanumeric() || "_-./".contains(c));
+            assert!(!is_path || root().join(named).exists(), "{}: {named}", file.display());
+        }
+    }
+}
+
+/// Each cell of the table of trade systems names a test, a file of tests, or a reason.
+#[test]
+fn the_tests_that_show_each_case_of_each_trade_system_exist() {
+    let page = fs::read_to_string(root().join("docs/douyin.md")).unwrap();
+    let (_, table) = page.split_once("## Which test shows what, for each trade system").unwrap();
+    let reasons = fs::read_to_string(root().join("docs/ERRORS.md")).unwrap();
+    let read = |modules: &str| {
+        let place = root().join("tests/it").join(modules.replace("::", "/"));
+        let files = [place.with_extension("rs"), place.join("mod.rs")];
+        files.iter().find_map(|file| fs::read_to_string(file).ok())
+    };
+    let mut tests = 0;
+    for named in table
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .flat_map(|row| row.split('`').skip(1).step_by(2))
+    {
+        let (modules, name) = named.rsplit_once("::").unwrap_or(("trade_systems", named));
+        let is_test = read(modules).is_some_and(|code| code.contains(&format!("fn {name}(")));
+        tests += u32::from(is_test);
+        let is_reason = reasons.contains(&format!("\n### {named}\n"));
+        let is_file = read(named).is_some() || root().join(named).is_dir();
+        assert!(is_test || is_reason || is_file, "docs/douyin.md names {named}");
+    }
+    assert!(tests > 20, "{tests}");
+}
+
 #[test]
 fn every_actor_has_a_name() {
     let mut wrong = Vec::new();
