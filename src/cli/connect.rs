@@ -2,7 +2,7 @@
 //!
 //! What it must not know: what a command asks.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub(super) struct Reach {
     /// would show. Options of `serve` are not known here.
     #[arg(long, value_name = "HOST:PORT", global = true)]
     addr: Option<String>,
-    /// A file with the caller's token.
+    /// A file with the caller's token; `-`: standard input.
     #[arg(long, value_name = "FILE", global = true)]
     token_file: Option<PathBuf>,
     /// Speaks TLS. The options below imply it.
@@ -291,7 +291,13 @@ async fn socket(addr: &str, tls: Option<Tls>) -> io::Result<Box<dyn Io>> {
 }
 
 fn token(file: &Path) -> Result<MetadataValue<Ascii>, String> {
-    let text = read(file)?;
+    let text = match file.as_os_str() == "-" {
+        // Not `/dev/stdin`, which in a container another user may own.
+        true => io::read_to_string(io::stdin().lock().take(FILE_BYTES_MAX))
+            .map(SecretString::from)
+            .map_err(|why| format!("standard input: {why}"))?,
+        false => read(file)?,
+    };
     let value = format!("Bearer {}", text.expose_secret().trim());
     let token = MetadataValue::try_from(value);
     let mut token = token.map_err(|_| format!("{}: holds no token", file.display()))?;

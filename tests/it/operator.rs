@@ -244,6 +244,10 @@ async fn a_token_in_a_file_opens_the_commands_and_no_message_shows_it() {
     assert_eq!(status["details"][0]["reason"], "UNAUTHENTICATED", "{stderr}");
     let (code, stdout, stderr) = settle(&gateway, "json", &["list", "--token-file", file]).await;
     assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+    let mut by_input = settle_command(&gateway.addrs.grpc.to_string(), "json");
+    by_input.args(["list", "--token-file", "-"]).stdin(std::fs::File::open(file).unwrap());
+    let (code, stdout, stderr) = ran(&mut by_input).await;
+    assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
     let missing = dir.path().join("missing");
     let missing = missing.to_str().unwrap();
     std::fs::write(dir.path().join("wrong"), "two\nlines").unwrap();
