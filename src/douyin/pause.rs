@@ -127,6 +127,8 @@ impl Pauses {
         }
         let (length, failure) = (left.min(self.max), failure.clone());
         if length > own {
+            let until = self.clock.now().plus(length);
+            PAUSED_UNTIL.set_time([self.app_id.as_str()], until.since_epoch());
             state.current = Some(Current { since: self.clock.uptime(), length, failure });
             state.is_untold = false;
         }
