@@ -5,7 +5,7 @@ use std::time::Duration;
 use settlement_gateway::proto::v1::SettleState;
 use tonic::Code;
 
-use super::fleet::{Fleet, Mode};
+use super::fleet::{Fleet, Mode, in_each_mode};
 use crate::harness::{create_on, create_request, details, number};
 
 /// What the document says that an operator runs.
@@ -18,7 +18,11 @@ fn statements() -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_succeeded_is_moved_and_a_repeat_finds_it_again_and_pays_nothing_twice() {
-    let fleet = Fleet::new(Mode::Whole).await;
+    in_each_mode(play).await;
+}
+
+async fn play(mode: Mode) {
+    let fleet = Fleet::new(mode).await;
     let replicas = fleet.start_all(2).await;
     let [one, other] = &replicas[..] else { unreachable!() };
     let deadline = Duration::from_secs(10);

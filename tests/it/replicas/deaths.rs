@@ -1,106 +1,172 @@
-//! A replica dies or stands still in the middle of a create: another one finishes it.
+//! A replica dies in the middle of a create: another one finishes it.
+//!
+//! `cargo test --test it replicas::deaths -- --nocapture` tells how long that takes.
 
 use std::time::{Duration, Instant};
 
 use douyin_sim::{Gate, Script};
 use settlement_gateway::proto::v1::SettleState;
+use settlement_gateway::proto::v1::watch_settle_response::Event;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
-use super::fleet::{As, CLAIM_INTERVAL, Fleet, LEASE, MODES, Mode, Replica, in_each_mode};
-use crate::harness::{create_request, number, within};
+use super::fleet::{
+    As, CLAIM_INTERVAL, Client, Fleet, LEASE, Mode, Replica, in_each_mode, quantiles,
+};
+use crate::harness::{create_request, number, watch_request, within};
+
+/// Longer than anything here takes.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long what a dead replica worked on may wait for another one: its lease, until that one looks
+/// for work, and some calls to Douyin.
+const TAKEN_OVER: Duration =
+    LEASE.saturating_add(CLAIM_INTERVAL).saturating_add(Duration::from_secs(2));
 
 /// Where the create is when its replica dies.
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     /// The settle is durable, and nothing has left the machine.
     Recorded,
-    /// The send is on its way.
-    Sent,
     /// Douyin has taken it, and its answer never leaves.
     Taken,
     /// The answer has come, and the database is away.
     Answered,
-    /// The answer is recorded, and told.
-    Accepted,
 }
 
-async fn create_until(fleet: &Fleet, dies: &Replica, phase: Phase, number: &str) -> Option<Gate> {
-    let mut gate = None;
+async fn create_until(fleet: &Fleet, dies: &Replica, phase: Phase, number: &str) {
+    let gate = Gate::new();
     match phase {
         // The first send needs a token, and the token does not come.
         Phase::Recorded => fleet.sim.script_token(vec![Script::Hang]),
-        Phase::Sent | Phase::Answered => {
-            let held = Gate::new();
-            fleet.sim.script(number, vec![Script::Hold(held.clone())]);
-            gate = Some(held);
-        }
         Phase::Taken => fleet.sim.script(number, vec![Script::apply_then(Script::Hang)]),
-        Phase::Accepted => {
-            dies.create(create_request(number), LEASE).await.unwrap();
-            return None;
-        }
+        Phase::Answered => fleet.sim.script(number, vec![Script::Hold(gate.clone())]),
     }
     dies.create_unheard(create_request(number));
     match phase {
         Phase::Recorded => {
             within("the call", fleet.sim.until(|books| books.token_calls_total() == 1)).await;
         }
-        Phase::Sent => within("the send", gate.as_ref().unwrap().arrived()).await,
         Phase::Taken => {
             within("the effect", fleet.sim.until(|books| books.only(number).is_some())).await;
         }
         Phase::Answered => {
-            let held = gate.take().unwrap();
-            within("the send", held.arrived()).await;
+            within("the send", gate.arrived()).await;
             fleet.database.stop().await;
-            held.open();
+            gate.open();
             within("the effect", fleet.sim.until(|books| books.only(number).is_some())).await;
             // It tries to record the answer.
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        Phase::Accepted => {}
     }
-    gate
+}
+
+/// How long it takes from now until a worker has brought the settle on, as a watcher of the replica
+/// sees it, who comes back if the stream breaks.
+async fn taken_over(client: Client, number: String) -> Duration {
+    let began = Instant::now();
+    let watching = async {
+        loop {
+            let Ok(watch) = client.clone().watch_settle(watch_request(&number, 0)).await else {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            };
+            let mut stream = watch.into_inner();
+            while let Ok(Some(message)) = stream.message().await {
+                if let Some(Event::Settle(settle)) = message.event
+                    && settle.state() != SettleState::Submitting
+                {
+                    return began.elapsed();
+                }
+            }
+        }
+    };
+    within("another replica to take over", watching).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_in_any_phase_of_a_create_another_replica_finishes_it() {
-    use Phase::{Accepted, Answered, Recorded, Sent, Taken};
-    for mode in MODES {
+async fn killed_before_it_has_sent_or_recorded_the_answer_another_replica_finishes_the_create() {
+    in_each_mode(|mode| async move {
         let mut plays = JoinSet::new();
-        for phase in [Recorded, Sent, Taken, Answered, Accepted] {
+        for phase in [Phase::Recorded, Phase::Answered] {
             plays.spawn(killed_in(phase, mode));
         }
         plays.join_all().await;
-    }
+    })
+    .await;
 }
 
 async fn killed_in(phase: Phase, mode: Mode) {
     let fleet = Fleet::new(mode).await;
     let (dies, lives) = (fleet.start(0).await, fleet.start(1).await);
     let number = number("dies");
-    let gate = create_until(&fleet, &dies, phase, &number).await;
+    create_until(&fleet, &dies, phase, &number).await;
     dies.kill().await;
     if let Phase::Answered = phase {
         fleet.database.resume().await;
     }
-    let died = Instant::now();
-    // The old send is taken only now, while the other replica is about to take over.
-    if let Some(gate) = gate {
-        gate.open();
-    }
-    let taken_over = async {
-        while !lives.get(&number).await.is_ok_and(|it| it.state() != SettleState::Submitting) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    within("another replica to take over", taken_over).await;
-    println!("{mode:?}, killed when {phase:?}: taken over after {:?}", died.elapsed());
-    // And some calls to Douyin.
-    let most = LEASE + CLAIM_INTERVAL + Duration::from_secs(4);
-    assert!(died.elapsed() < most, "{:?}", died.elapsed());
+    let took = taken_over(lives.client.clone(), number.clone()).await;
+    println!("{mode:?}, killed when {phase:?}: taken over after {took:?}");
+    assert!(took < TAKEN_OVER, "{took:?}");
     assert_eq!(lives.end(&number).await.state(), SettleState::Succeeded);
     fleet.assert_paid_once(&number);
+}
+
+/// What a replica works on when it dies, and the callers of the other one.
+const WORKED_ON: usize = 20;
+const CALLERS: usize = 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_load_what_a_dead_replica_has_sent_is_taken_over_in_time_and_finished() {
+    in_each_mode(|mode| async move {
+        let fleet = Fleet::new(mode).await;
+        let (dies, lives) = (fleet.start(0).await, fleet.start(1).await);
+        let closing = CancellationToken::new();
+        let mut callers = JoinSet::new();
+        for _ in 0..CALLERS {
+            let (client, closing) = (lives.client.clone(), closing.clone());
+            callers.spawn(async move {
+                let mut creates = 0;
+                while !closing.is_cancelled() {
+                    let request = create_request(&number("beside"));
+                    client.clone().create_settle(request).await.expect("the other one goes on");
+                    creates += 1;
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                creates
+            });
+        }
+        let accepted = number("accepted");
+        dies.create(create_request(&accepted), DEADLINE).await.unwrap();
+        // Half of the sends are taken at once, the others when their replica is dead.
+        let (mut numbers, gate) = (Vec::new(), Gate::new());
+        for place in 0..WORKED_ON {
+            let held = [Script::Hold(gate.clone()), Script::apply_then(Script::Hang)];
+            numbers.push(number("dies"));
+            fleet.sim.script(&numbers[place], vec![held[place % 2].clone(); 2]);
+            dies.create_unheard(create_request(&numbers[place]));
+        }
+        let sent = fleet.sim.until(|books| numbers.iter().all(|number| books.sends(number) > 0));
+        within("the sends", sent).await;
+        dies.kill().await;
+        gate.open();
+        let mut times = JoinSet::new();
+        for number in &numbers {
+            times.spawn(taken_over(lives.client.clone(), number.clone()));
+        }
+        let (median, most) = quantiles(times.join_all().await);
+        closing.cancel();
+        let creates: u32 = callers.join_all().await.iter().sum();
+        println!(
+            "{mode:?}: taken over after {median:?}, at most {most:?}, beside {creates} creates"
+        );
+        assert!(most < TAKEN_OVER, "{most:?}");
+        for number in numbers.iter().chain([&accepted]) {
+            assert_eq!(lives.end(number).await.state(), SettleState::Succeeded);
+            fleet.assert_paid_once(number);
+        }
+    })
+    .await;
 }
 
 /// The server may still commit it, or not: only the caller's repeat tells.
@@ -139,69 +205,13 @@ async fn a_repeat_at_another_replica_outlives_the_death_of_the_first() {
     .await;
 }
 
-/// The fence holds: what it believes to be its own by then is another replica's.
-#[tokio::test(flavor = "multi_thread")]
-async fn frozen_past_its_lease_and_woken_up_a_replica_changes_nothing() {
-    in_each_mode(|mode| async move {
-        let fleet = Fleet::new(mode).await;
-        let (frozen, lives) = (fleet.start(0).await, fleet.start(1).await);
-        let number = number("frozen");
-        let gate = create_until(&fleet, &frozen, Phase::Sent, &number).await.unwrap();
-        frozen.freeze();
-        gate.open();
-        assert_eq!(lives.end(&number).await.state(), SettleState::Succeeded);
-        frozen.thaw();
-        // Its answer came in while it stood still; and it is one of two again.
-        frozen.until_metric("settlement_replicas", 2.0).await;
-        let settle = within("it to answer", frozen.get(&number)).await.unwrap();
-        assert_eq!(settle.state(), SettleState::Succeeded);
-        fleet.assert_paid_once(&number);
-        let after = crate::harness::number("after");
-        let created = frozen.create(create_request(&after), LEASE).await;
-        assert!(created.is_ok(), "{created:?}");
-    })
-    .await;
-}
-
-/// The permission that it was about to use is over by the time of its machine.
-#[tokio::test(flavor = "multi_thread")]
-async fn frozen_with_a_permission_and_woken_up_a_replica_sends_nothing() {
-    in_each_mode(|mode| async move {
-        let fleet = Fleet::new(mode).await;
-        let (frozen, lives) = (fleet.start(0).await, fleet.start(1).await);
-        let (number, token) = (number("late"), Gate::new());
-        fleet.sim.script_token(vec![Script::Hold(token.clone())]);
-        frozen.create_unheard(create_request(&number));
-        within("the call for a token", token.arrived()).await;
-        frozen.freeze();
-        assert_eq!(lives.end(&number).await.state(), SettleState::Succeeded);
-        let sends = fleet.sim.books().sends(&number);
-        token.open();
-        frozen.thaw();
-        frozen.until_metric("settlement_replicas", 2.0).await;
-        let settle = within("it to answer", frozen.get(&number)).await.unwrap();
-        assert_eq!(settle.state(), SettleState::Succeeded);
-        assert_eq!(fleet.sim.books().sends(&number), sends);
-        fleet.assert_paid_once(&number);
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_part_of_a_dead_replica_comes_back() {
-    let fleet = Fleet::new(Mode::Whole).await;
-    let (dies, lives) = (fleet.start(0).await, fleet.start(1).await);
-    lives.until_metric("settlement_replicas", 2.0).await;
-    dies.until_metric("settlement_replicas", 2.0).await;
-    dies.kill().await;
-    let took = lives.until_metric("settlement_replicas", 1.0).await;
-    println!("its part came back after {took:?}");
-    assert!(took < Duration::from_secs(15), "{took:?}");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_with_other_settings_prove_nothing_until_they_agree() {
-    let fleet = Fleet::new(Mode::Whole).await;
+    in_each_mode(other_settings).await;
+}
+
+async fn other_settings(mode: Mode) {
+    let fleet = Fleet::new(mode).await;
     let one = fleet.start(0).await;
     one.until_metric("settlement_replicas_disagree", 0.0).await;
     let settle = Some("visibility_grace_ms = 500\n");
@@ -215,7 +225,7 @@ async fn replicas_with_other_settings_prove_nothing_until_they_agree() {
     let created = other.create(create_request(&number), Duration::from_secs(3)).await;
     assert!(created.is_err(), "{created:?}");
     // Longer than either grace.
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(one.get(&number).await.unwrap().state(), SettleState::Submitting);
     for number in [0, 1] {
         let said = fleet.said(number);

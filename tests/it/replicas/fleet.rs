@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use douyin_sim::{SimConfig, Simulator};
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
 use settlement_gateway::proto::v1::watch_settle_response::Event;
-use settlement_gateway::proto::v1::{self, SettleState};
+use settlement_gateway::proto::v1::{self, ObservationSource, SettleState};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -64,13 +64,18 @@ pub struct As {
     pub url: Option<String>,
     /// The longest pause of the app.
     pub pause_max_ms: Option<u32>,
+    /// Between two tokens that replace rejected ones.
+    pub refetch_gap_ms: Option<u32>,
     /// The budget of the app.
     pub requests_per_second: Option<u32>,
+    pub lease: Option<Duration>,
+    /// Polls tell nothing while a test runs: what is heard comes by callbacks, hints and resyncs.
+    pub polls_rarely: bool,
 }
 
-/// How far the time of day of each process is from the machine's. Replicas never compare it, and
-/// are apart by less than a submission window, whose end may end a settle.
-const APART: [&str; 3] = ["+0", "+11h", "-13h"];
+/// How far the time of day of each process is from the machine's, in hours. Replicas never compare
+/// it, and are apart by less than a submission window, whose end may end a settle.
+const APART: [i64; 3] = [0, 11, -13];
 /// Debian's package `faketime`. The loader fills in the folder of the machine's libraries.
 const LIBFAKETIME: &str = "/usr/$LIB/faketime/libfaketime.so.1";
 
@@ -120,7 +125,7 @@ impl Fleet {
             .arg(self.file(number, as_what))
             .env("TEST_SECRET", SECRET)
             .env("LD_PRELOAD", LIBFAKETIME)
-            .env("FAKETIME", APART[number % APART.len()])
+            .env("FAKETIME", format!("{:+}h", APART[number % APART.len()]))
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
             .env("NO_FAKE_STAT", "1")
             .stdin(Stdio::null())
@@ -151,13 +156,15 @@ impl Fleet {
         let banner = tokio::spawn(async move {
             while lines.next_line().await.is_ok_and(|line| line.is_some()) {}
         });
-        Replica {
+        let replica = Replica {
             child,
             client: SettlementServiceClient::new(channel),
             callback_url: format!("{callbacks}/callbacks/douyin/{APP_ID}"),
             admin_url: admin,
             _banner: banner,
-        }
+        };
+        replica.assert_apart(APART[number % APART.len()]).await;
+        replica
     }
 
     /// The configuration of the first replica.
@@ -177,16 +184,20 @@ impl Fleet {
     fn file(&self, number: usize, as_what: &As) -> PathBuf {
         let keys = self.dir.path().join("platform.pem");
         std::fs::write(&keys, self.sim.platform_public_key_pem(APP_ID)).unwrap();
-        let (plain, lease_ms) = (self.mode == Mode::Plain, LEASE.as_millis());
+        let plain = self.mode == Mode::Plain;
+        let lease_ms = as_what.lease.unwrap_or(LEASE).as_millis();
+        let [first, cap, watched] =
+            if as_what.polls_rarely { [60_000; 3] } else { [50, 1_000, 300] };
         let text = format!(
             "rehearsal = true\ndefault_app = \"{APP_ID}\"\n\
              [server]\ngrpc_addr = \"127.0.0.1:0\"\nadmin_addr = \"127.0.0.1:0\"\n\
              callback_addr = \"127.0.0.1:0\"\ndrain_delay_ms = 0\n\
              [store]\nurl = \"{url}\"\nplain = {plain}\n\
              [douyin]\nbase_url = \"{sim}\"\nconnect_timeout_ms = 500\nattempt_timeout_ms = 700\n\
-             call_timeout_ms = 1500\nrefetch_gap_ms = 100\npause_max_ms = {pause_max_ms}\n\
-             [settle]\npoll_first_ms = 50\npoll_cap_ms = 1000\nexists_absent_max_ms = 1000\n\
-             poll_watched_cap_ms = 300\nlease_ms = {lease_ms}\n{settle}\
+             call_timeout_ms = 1500\nrefetch_gap_ms = {gap_ms}\npause_max_ms = {pause_max_ms}\n\
+             [settle]\npoll_first_ms = {first}\npoll_cap_ms = {cap}\n\
+             poll_watched_cap_ms = {watched}\nexists_absent_max_ms = 1000\n\
+             lease_ms = {lease_ms}\n{settle}\
              [[apps]]\napp_id = \"{APP_ID}\"\nclient_secret_env = \"TEST_SECRET\"\n\
              requests_per_second = {budget}\nrequests_in_flight = 1_000\n\
              platform_public_keys_file = \"{keys}\"\n",
@@ -194,6 +205,7 @@ impl Fleet {
             sim = self.sim.url(),
             settle = as_what.settle.unwrap_or("visibility_grace_ms = 2500\n"),
             pause_max_ms = as_what.pause_max_ms.unwrap_or(1_000),
+            gap_ms = as_what.refetch_gap_ms.unwrap_or(100),
             budget = as_what.requests_per_second.unwrap_or(10_000),
             keys = keys.display(),
         );
@@ -225,6 +237,16 @@ impl Fleet {
 }
 
 impl Replica {
+    /// Its time of day is so many hours from the machine's. (A loader that does not find the
+    /// library starts the process without it.)
+    async fn assert_apart(&self, hours: i64) {
+        let began = self.metric("process_start_time_seconds").await.expect("it is there at once");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let secs = |time: Duration| i64::try_from(time.as_secs()).unwrap();
+        let apart = secs(Duration::from_secs_f64(began)) - secs(now) - 3_600 * hours;
+        assert!(apart.abs() < 60, "its clock is {apart} s from what the test wants");
+    }
+
     pub fn id(&self) -> i32 {
         i32::try_from(self.child.id().expect("it runs")).unwrap()
     }
@@ -241,11 +263,27 @@ impl Replica {
         assert!(ended.success(), "{ended}");
     }
 
-    /// SIGSTOP, and SIGCONT.
-    pub fn freeze(&self) {
+    /// SIGSTOP. Returns when all its threads stand still: a busy machine lets some of them go on
+    /// for a while.
+    pub async fn freeze(&self) {
         self.signal(rustix::process::Signal::STOP);
+        let threads = format!("/proc/{}/task", self.id());
+        let stands_still = || {
+            std::fs::read_dir(&threads).unwrap().all(|thread| {
+                let status = std::fs::read_to_string(thread.unwrap().path().join("status"));
+                // A thread that is gone does nothing more either.
+                status.is_err() || status.is_ok_and(|status| status.contains("State:\tT"))
+            })
+        };
+        let stopping = async {
+            while !stands_still() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        within("the process to stand still", stopping).await;
     }
 
+    /// SIGCONT.
     pub fn thaw(&self) {
         self.signal(rustix::process::Signal::CONT);
     }
@@ -289,6 +327,17 @@ impl Replica {
             ..Default::default()
         };
         Ok(self.client.clone().get_settle(request).await?.into_inner().settle.unwrap())
+    }
+
+    /// What each step of the settle was learned from, the oldest first.
+    pub async fn sources(&self, number: &str) -> Vec<ObservationSource> {
+        let request = v1::GetSettleRequest {
+            key: Some(v1::get_settle_request::Key::OutSettleNo(number.to_owned())),
+            include_history: true,
+            ..Default::default()
+        };
+        let answer = self.client.clone().get_settle(request).await.unwrap().into_inner();
+        answer.history.iter().map(v1::HistoryEntry::source).collect()
     }
 
     /// Watches to the end, coming back after a lost stream with the last revision.
@@ -366,7 +415,7 @@ pub fn is_final(state: SettleState) -> bool {
     matches!(state, SettleState::Succeeded | SettleState::Failed | SettleState::Rejected)
 }
 
-/// The median and the 99th percentile.
+/// The median and the 99th percentile (of less than a hundred the longest).
 pub fn quantiles(mut times: Vec<Duration>) -> (Duration, Duration) {
     times.sort_unstable();
     let at = |part: usize| times[(times.len() * part / 100).min(times.len() - 1)];

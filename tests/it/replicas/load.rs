@@ -1,6 +1,6 @@
-//! Three replicas under load, which die at random (SIGKILL), stand still and come back, with a
-//! Douyin of drawn habits and weather. Then the simulator's books are compared with everything that
-//! callers were told.
+//! Three replicas under load, which die at random (SIGKILL), stand still, lose their database and
+//! come back, with a Douyin of drawn habits and weather. Then the simulator's books are compared
+//! with everything that callers were told.
 //!
 //! ```text
 //! REPLICA_KILLS=200 KILL_SEED=7 cargo test --test it replicas::load -- --nocapture
@@ -67,17 +67,33 @@ async fn play(mode: Mode) {
         let place = rng.usize(..REPLICAS);
         fleet.calls_back(replicas[(place + 1) % REPLICAS].as_ref().expect("all are alive"));
         let victim = replicas[place].take().expect("all are alive");
-        if rng.u8(..4) == 0 {
-            victim.freeze();
-            let past_its_lease = LEASE + Duration::from_millis(rng.u64(..3_000));
-            tokio::time::sleep(past_its_lease).await;
-            victim.thaw();
-            replicas[place] = Some(victim);
-        } else {
-            victim.kill().await;
-            tell(&replicas);
-            tokio::time::sleep(Duration::from_millis(rng.u64(..3_000))).await;
-            replicas[place] = Some(fleet.start(place).await);
+        match rng.u8(..8) {
+            0 | 1 => {
+                victim.freeze().await;
+                let past_its_lease = LEASE + Duration::from_millis(rng.u64(..3_000));
+                tokio::time::sleep(past_its_lease).await;
+                victim.thaw();
+                replicas[place] = Some(victim);
+            }
+            2 => {
+                fleet.database.terminate_sessions().await;
+                replicas[place] = Some(victim);
+            }
+            3 => {
+                match rng.bool() {
+                    true => fleet.database.stop().await,
+                    false => fleet.database.kill().await,
+                }
+                tokio::time::sleep(Duration::from_millis(rng.u64(..3_000))).await;
+                fleet.database.resume().await;
+                replicas[place] = Some(victim);
+            }
+            _ => {
+                victim.kill().await;
+                tell(&replicas);
+                tokio::time::sleep(Duration::from_millis(rng.u64(..3_000))).await;
+                replicas[place] = Some(fleet.start(place).await);
+            }
         }
         tell(&replicas);
         while let Some(done) = callers.try_join_next() {
@@ -106,6 +122,9 @@ async fn play(mode: Mode) {
     );
     for number in 0..REPLICAS {
         let said = fleet.said(number);
-        assert!(!said.contains(" ERROR "), "{said}");
+        let mut errors = said.lines().filter(|line| line.contains("\"level\":\"ERROR\""));
+        // While the database was away.
+        let away = "not serving: the store cannot commit";
+        assert!(errors.all(|line| line.contains(away)), "{said}");
     }
 }

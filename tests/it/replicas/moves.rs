@@ -141,13 +141,18 @@ async fn a_store_moves_to_postgres_and_back_while_callers_repeat_and_each_intent
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let lines = std::fs::read_to_string(&file).unwrap();
     let settles = lines.lines().count() - 2;
-    let open = lines.matches("\"state\":\"SUBMITTING\"").count();
-    println!("moved {settles} settles in {} bytes, {open} of them SUBMITTING", lines.len());
+    let store = rusqlite::Connection::open(database(dir.path())).unwrap();
+    let token = store.query_row("SELECT access_token FROM token", [], |row| row.get(0));
+    assert_has_none(&lines, token.unwrap());
     assert!(said.contains(&format!("all {settles} settles")), "{said}");
     refused(&["export", name], &from, "File exists").await;
     refused(&["serve"], &from, "moved to another store").await;
     assert!(done(&["import", name], &to).await.contains(&format!("all {settles} settles")));
     refused(&["import", name], &to, "has settles already").await;
+    let open = "SELECT count(*)::text FROM settle WHERE state IN ('SUBMITTING', 'PROCESSING')";
+    let open = fleet.database.text(open).await.unwrap();
+    println!("moved {settles} settles in {} bytes, {open} of them open", lines.len());
+    assert_ne!(open, "0");
 
     let replicas = fleet.start_all(2).await;
     trade.goes_to(replicas.iter().map(|replica| replica.client.clone()).collect());
@@ -156,6 +161,8 @@ async fn a_store_moves_to_postgres_and_back_while_callers_repeat_and_each_intent
     // And back, with replicas that are not stopped before.
     let back = dir.path().join("back.ndjson");
     done(&["export", back.to_str().unwrap()], &to).await;
+    let token = fleet.database.text("SELECT access_token FROM token").await;
+    assert_has_none(&std::fs::read_to_string(&back).unwrap(), token.unwrap());
     for replica in &replicas {
         let number = number("away");
         let created = replica.create(create_request(&number), LEASE).await;
@@ -182,6 +189,10 @@ async fn a_store_moves_to_postgres_and_back_while_callers_repeat_and_each_intent
     trade.goes_to(vec![after.client.clone()]);
     trade.goes_on().await;
     trade.end(&fleet).await;
+}
+
+fn assert_has_none(exported: &str, token: String) {
+    assert!(token.len() > 8 && !exported.contains(&token), "the file has {token}");
 }
 
 /// Nothing but what the import has read so far comes out of this file.

@@ -36,7 +36,8 @@ async fn while_the_database_is_away_nothing_is_sent_and_afterwards_all_goes_on()
             }
             if !matches!(outage, Outage::Terminated) {
                 let number = number("away");
-                let status = replicas[1].create(create_request(&number), deadline).await;
+                let creating = replicas[1].create(create_request(&number), deadline);
+                let (status, ()) = tokio::join!(creating, replicas[0].until_ready(false));
                 let status = status.unwrap_err();
                 let info = details(&status).info;
                 assert_eq!(info.metadata["outcome"], "not_sent", "{outage:?}: {status:?}");
@@ -54,7 +55,8 @@ async fn while_the_database_is_away_nothing_is_sent_and_afterwards_all_goes_on()
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             };
-            within("creates to go on", recovering).await;
+            let recovering = within("creates to go on", recovering);
+            tokio::join!(recovering, replicas[0].until_ready(true));
             for number in [&before, &after] {
                 for replica in &replicas {
                     assert_eq!(replica.end(number).await.state(), SettleState::Succeeded);
