@@ -20,7 +20,7 @@ use crate::settle::{AppId, NotifyUrl, TradeSystem};
 
 pub use budget::Budget;
 
-pub(crate) use budget::{AppBudget, Grant};
+pub(crate) use budget::{AppBudget, Exhausted, Grant};
 pub(crate) use portion::Portion;
 
 /// What the configuration says of one mini-program.

@@ -45,6 +45,11 @@ impl Portion {
         *self.current() = Current { replicas: replicas.max(1), ends: Some(ends) };
     }
 
+    /// Whether this process has one: it can write to the store, and the others count it.
+    pub(crate) fn is_there(&self) -> bool {
+        self.replicas().is_some()
+    }
+
     /// In how many parts the budget is divided now; `None`: this process has none of them.
     pub(super) fn replicas(&self) -> Option<u32> {
         let Current { replicas, ends } = *self.current();

@@ -167,7 +167,10 @@ impl Gateway {
         self.fits(create)?;
         let patience = create.deadline.min(Instant::now() + self.0.config.budget_wait);
         let request = create.app.budget.for_create(patience).await;
-        request.map_err(|exhausted| NotSent::OverBudget { wait: exhausted.wait })
+        request.map_err(|exhausted| match self.0.apps.portion().is_there() {
+            true => NotSent::OverBudget { wait: exhausted.wait },
+            false => NotSent::StoreUnavailable,
+        })
     }
 
     /// Whether the app is called now, and the window that a new settle asks for is right.

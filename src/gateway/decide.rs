@@ -158,8 +158,7 @@ impl Gateway {
         let asking = self.asking(app, &word)?;
         let patience = Instant::now() + self.0.config.budget_wait;
         let request = app.budget.for_question(patience).await;
-        let request =
-            request.map_err(|over| EndError::Query(QueryError::OverBudget { wait: over.wait }))?;
+        let request = request.map_err(|exhausted| EndError::Query(self.no_request(exhausted)))?;
         let (answer, answered) = oneshot::channel();
         let (gateway, app, key) = (self.clone(), Arc::clone(app), key.clone());
         let ended = async move {

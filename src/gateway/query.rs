@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Gateway, Name};
-use crate::apps::{App, Grant};
+use crate::apps::{App, Exhausted, Grant};
 use crate::douyin::{AmountLeft, QueryBy, QueryFailure, can_ask};
 use crate::settle::{
     AppId, CallerName, Failure, Key, Learned, Observation, OrderId, OutOrderNo, OutSettleNo,
@@ -154,7 +154,18 @@ impl Gateway {
         }
         let patience = Instant::now() + self.0.config.budget_wait;
         let request = app.budget.for_question(patience).await;
-        request.map_err(|over| QueryError::OverBudget { wait: over.wait })
+        request.map_err(|exhausted| self.no_request(exhausted))
+    }
+
+    /// Why there is no request for a question.
+    pub(super) fn no_request(&self, exhausted: Exhausted) -> QueryError {
+        match self.0.apps.portion().is_there() {
+            true => QueryError::OverBudget { wait: exhausted.wait },
+            false => {
+                let why = "this process cannot show the others that it is alive";
+                QueryError::Store(store::Error::Unavailable(why.to_owned()))
+            }
+        }
     }
 
     /// The recorded settle, after asking Douyin about it.

@@ -163,6 +163,7 @@ macro_rules! run_on {
             records::of_a_hundred_concurrent_inserts_of_a_key_one_is_inserted,
             records::an_insert_begins_the_history,
             records::a_row_with_an_unknown_word_is_neither_read_nor_claimed_nor_rewritten,
+            records::a_row_of_an_unknown_trade_system_is_neither_read_nor_claimed_nor_rewritten,
             records::a_row_of_newer_rules_is_read_and_neither_claimed_nor_rewritten,
             records::a_row_with_an_unknown_structure_is_not_read,
             records::a_row_with_an_unknown_reason_is_read_claimed_and_rewritten,

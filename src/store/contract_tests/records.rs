@@ -378,6 +378,31 @@ pub(super) async fn a_row_with_an_unknown_word_is_neither_read_nor_claimed_nor_r
     }
 }
 
+/// It is no settle of any system that this version knows, and its number is taken in all of them.
+pub(super) async fn a_row_of_an_unknown_trade_system_is_neither_read_nor_claimed_nor_rewritten(
+    subject: Subject,
+) {
+    let store = &subject.store;
+    insert(store, &submitted(key("other")), due_now()).await;
+    subject.overwrite(&key("other"), "trade_system", "FROM_THE_FUTURE").await;
+    // The store has not seen it before.
+    subject.overwrite(&key("other"), "out_settle_no", "1").await;
+    let record = submitted(key("1"));
+
+    assert_eq!(store.get(&record.key).await, Ok(None));
+    let elsewhere = store.elsewhere(&record.key, false).await;
+    assert!(blames(&elsewhere, "trade_system"), "{elsewhere:?}");
+    let again = store.insert(record.clone(), Source::Gateway, None, due_now()).await;
+    assert!(matches!(again, Err(Error::Unreadable(_))), "{again:?}");
+    assert_eq!(store.swap(fact(next(&record, |_| {}))).await, Ok(Swapped::Conflict));
+    assert_eq!(claim(store, after_ms(5)).await, []);
+    assert_eq!(next_due(store, &record.key.app_id).await, Ok(None));
+
+    subject.overwrite(&record.key, "trade_system", "GENERAL").await;
+    assert_eq!(store.get(&record.key).await, Ok(Some(record)));
+    assert_eq!(claim(store, after_ms(5)).await.len(), 1);
+}
+
 /// It may hold evidence that this version would drop.
 pub(super) async fn a_row_of_newer_rules_is_read_and_neither_claimed_nor_rewritten(
     subject: Subject,

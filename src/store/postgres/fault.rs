@@ -24,12 +24,21 @@ pub(super) enum Fault {
 impl Fault {
     pub(super) fn of(error: &tokio_postgres::Error) -> Self {
         match error.as_db_error() {
-            // An error that ends the session may follow a commit whose answer was on its way.
-            Some(told) if told.parsed_severity() == Some(Severity::Error) => {
-                Fault::Refused { code: told.code().clone(), text: text(told) }
-            }
-            Some(told) => Fault::Lost(text(told)),
+            Some(told) => Self::told(told.parsed_severity(), told.code(), text(told)),
             None => Fault::Lost(chain(error)),
+        }
+    }
+
+    /// An error that ends the session may follow a commit whose answer was on its way. Engines of
+    /// another kind, and what stands before a server, also say in an error that they do not know
+    /// what became of the commit (40003), or that they lost the server meanwhile (08…).
+    fn told(severity: Option<Severity>, code: &SqlState, text: String) -> Self {
+        let is_unsure =
+            *code == SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN || code.code().starts_with("08");
+        if severity == Some(Severity::Error) && !is_unsure {
+            Fault::Refused { code: code.clone(), text }
+        } else {
+            Fault::Lost(text)
         }
     }
 
@@ -135,4 +144,26 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_error_that_is_sure_of_itself_means_that_nothing_is_durable() {
+        let means = |severity, code: &str| {
+            Fault::told(severity, &SqlState::from_code(code), String::new()).perhaps_durable()
+        };
+        let [error, fatal] = [Some(Severity::Error), Some(Severity::Fatal)];
+        for code in ["23505", "40001", "40P01", "57014", "55P03", "25006", "XX000"] {
+            assert!(matches!(means(error, code), Error::Unavailable(_)), "{code}");
+            assert!(matches!(means(fatal, code), Error::InDoubt(_)), "{code}");
+        }
+        // "statement completion unknown", "transaction resolution unknown", "connection failure"
+        for code in ["40003", "08007", "08006", "08P01"] {
+            assert!(matches!(means(error, code), Error::InDoubt(_)), "{code}");
+        }
+        assert!(matches!(means(None, "23505"), Error::InDoubt(_)), "a severity of its own");
+    }
 }

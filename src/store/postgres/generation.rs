@@ -25,6 +25,7 @@ use super::super::{FORGOTTEN_MAX, STEP};
 use super::fault::Fault;
 use super::seen::Seen;
 use super::session::Session;
+use super::sql::lasting;
 use crate::clock::{Clock, Timestamp, Uptime};
 use crate::settle::{Origin, Permission, PermissionId, ProcessId, Record};
 
@@ -94,12 +95,17 @@ const RECORD_SERVER: &str = "
     UPDATE store_state SET server_start = pg_postmaster_start_time(), cluster = $2, timeline = $3
     WHERE id = 1 AND generation = $1 AND server_start <> pg_postmaster_start_time()";
 
-const BEGIN: &str = "
+const BEGIN: &str = concat!(
+    "
     UPDATE store_state
     SET generation = greatest(generation, $7) + 1, begun_ms = $2, lost = $3,
         server_start = pg_postmaster_start_time(), cluster = $4, timeline = $5
     WHERE id = 1 AND generation = $1 AND ($6 OR server_start <> pg_postmaster_start_time())
-    RETURNING generation";
+      AND ",
+    lasting!(),
+    " IS NOT NULL
+    RETURNING generation"
+);
 
 pub(super) const INSERT: &str = "
     INSERT INTO store_state

@@ -55,6 +55,7 @@ use generation::{Basis, Look};
 use hints::Notifier;
 use pool::{Lent, Pool, Urgency};
 use seen::{Moment, Seen};
+use sql::lasting;
 
 pub use options::{BadAddress, Password, PostgresAddress, PostgresOptions};
 pub use refusal::PostgresError;
@@ -201,9 +202,12 @@ impl Postgres {
     }
 
     pub(super) async fn ping(&self) -> Result<(), Error> {
-        const PROVE: &str = "UPDATE proof_of_write SET times = times + 1
-            WHERE EXISTS (SELECT FROM store_state WHERE closed IS NULL)
-            RETURNING NULL::bigint AS position";
+        const PROVE: &str = concat!(
+            "UPDATE proof_of_write SET times = times + 1
+             WHERE EXISTS (SELECT FROM store_state WHERE closed IS NULL) AND ",
+            lasting!(),
+            " IS NOT NULL RETURNING NULL::bigint AS position"
+        );
         static PROVE_AND_TELL: LazyLock<String> =
             LazyLock::new(|| PROVE.replace("NULL::bigint", generation::POSITION));
         let sql = if self.tells_position { PROVE_AND_TELL.as_str() } else { PROVE };
@@ -430,11 +434,6 @@ impl Postgres {
     ) -> Result<Vec<Row>, Fault> {
         let mut lent = self.lend(urgency).await?;
         let answer = lent.session().run(sql, values).await;
-        if lent.session().is_doubtful() {
-            lent.spoil();
-            let why = "it is committed, but the wait for the synchronous standby was cancelled";
-            return Err(Fault::Lost(why.to_owned()));
-        }
         if answer.as_ref().is_err_and(Fault::is_of_session) {
             lent.spoil();
         }

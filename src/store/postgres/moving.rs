@@ -248,13 +248,12 @@ impl Postgres {
     async fn end<T>(&self, mut lent: Lent<'_>, done: Result<T, MoveError>) -> Result<T, MoveError> {
         let done = done.inspect_err(|_| lent.spoil())?;
         let committed = lent.session().migrate("COMMIT").await;
-        let in_doubt = lent.session().is_doubtful();
-        if in_doubt || committed.is_err() {
+        if committed.is_err() {
             lent.spoil();
         }
         match committed {
-            Ok(()) if !in_doubt => Ok(done),
-            Ok(()) | Err(Fault::Lost(_)) => Err(MoveError::InDoubt { store: self.name() }),
+            Ok(()) => Ok(done),
+            Err(Fault::Lost(_)) => Err(MoveError::InDoubt { store: self.name() }),
             Err(fault) => Err(self.failed("commit", fault)),
         }
     }

@@ -271,4 +271,16 @@ mod tests {
         let other = refused("postgres://gateway@db/settlement?novelty=1");
         assert!(other.to_string().contains("novelty"), "{other}");
     }
+
+    #[test]
+    fn the_kernel_notices_within_ten_seconds_that_a_server_is_gone() {
+        let config = PostgresAddress::parse("postgres://gateway@db/settlement").unwrap().config();
+        let (idle, more) = (config.get_keepalives_idle(), config.get_keepalives_interval());
+        let silence = idle + more.unwrap() * config.get_keepalives_retries().unwrap();
+        // With nothing on the way, with something on it, and while connecting.
+        assert!(config.get_keepalives() && silence < Duration::from_secs(10), "{silence:?}");
+        for longest in [config.get_tcp_user_timeout(), config.get_connect_timeout()] {
+            assert!(longest.is_some_and(|longest| *longest < Duration::from_secs(10)));
+        }
+    }
 }

@@ -143,8 +143,11 @@ impl Lent<'_> {
     /// Closes the connection: what is under way on it is rolled back. If it fell silent, the unused
     /// ones lead to the same place, and are not tried one after the other.
     pub(super) fn spoil(&mut self) {
-        if self.session.take().is_some_and(|session| session.is_silent()) {
+        if let Some(session) = self.session.take()
+            && session.is_silent()
+        {
             self.pool.idle().clear();
+            self.pool.dialer.give_up(session);
         }
     }
 }

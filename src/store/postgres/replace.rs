@@ -74,10 +74,9 @@ impl Postgres {
             let fault = match merged.await {
                 Ok(Some(Swapped::Done)) => {
                     let committed = lent.session().batch("COMMIT").await;
-                    if committed.is_err() || lent.session().is_doubtful() {
+                    if let Err(fault) = committed {
                         lent.spoil();
-                        let doubtful = Fault::Lost("the commit may be lost".to_owned());
-                        return Err(committed.err().unwrap_or(doubtful).perhaps_durable());
+                        return Err(fault.perhaps_durable());
                     }
                     self.committed();
                     self.note(&change.settle.record);

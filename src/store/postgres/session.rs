@@ -156,6 +156,19 @@ impl Dialer {
         Ok(client)
     }
 
+    /// Ends what a session was told to do and did not answer in time, and then the session. Else the
+    /// server could work on it for as long as it likes, and each session that follows would be one
+    /// more process there: a commit waits for its synchronous standby without any limit.
+    pub(super) fn give_up(&self, session: Session) {
+        let (token, tls) = (session.client.cancel_token(), self.tls.clone());
+        self.drivers.spawn(async move {
+            // It fails if the server cannot be reached.
+            let _ = timeout(CONNECT_TIME_MAX, token.cancel_query(tls)).await;
+            // A pooler would not pass it on if the session ended before.
+            drop(session);
+        });
+    }
+
     /// Waits until every connection is closed.
     pub(super) async fn all_closed(&self) {
         self.drivers.close();
@@ -205,6 +218,8 @@ impl Session {
         if in_recovery || read_only {
             return Err("the server takes no writes: connect to the primary".to_owned());
         }
+        // What it has warned of so far is no commit of this session's.
+        self.doubtful.store(false, Ordering::Release);
         Ok(())
     }
 
@@ -251,7 +266,8 @@ impl Session {
 
     /// The same, for as long as it takes.
     pub(super) async fn migrate(&mut self, sql: &str) -> Result<(), Fault> {
-        self.client.batch_execute(sql).await.map_err(|error| Fault::of(&error))
+        let answer = self.client.batch_execute(sql).await;
+        self.sure(answer.map_err(|error| Fault::of(&error)))
     }
 
     async fn answered<'a, T, F>(&'a mut self, ask: impl FnOnce(&'a Client) -> F) -> Result<T, Fault>
@@ -267,11 +283,15 @@ impl Session {
         if answer.as_ref().is_err_and(Fault::is_of_pooler) {
             self.is_direct.store(false, Ordering::Relaxed);
         }
-        answer
+        self.sure(answer)
     }
 
-    /// Whether the last commit may be lost although it succeeded.
-    pub(super) fn is_doubtful(&self) -> bool {
-        self.doubtful.load(Ordering::Acquire)
+    /// A commit that succeeded may be lost all the same.
+    fn sure<T>(&self, answer: Result<T, Fault>) -> Result<T, Fault> {
+        if answer.is_ok() && self.doubtful.load(Ordering::Acquire) {
+            let why = "it is committed, but the wait for the synchronous standby was cancelled";
+            return Err(Fault::Lost(why.to_owned()));
+        }
+        answer
     }
 }

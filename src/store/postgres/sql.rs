@@ -10,13 +10,16 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use super::super::columns::{Cells, Value, WrongCell};
 use crate::clock::duration_ms;
 
-/// Makes what the transaction commits last, whatever the session was told.
+/// Makes what the transaction commits last, whatever the session was told, and the server say so if
+/// that is in doubt ([`super::session`]).
 macro_rules! lasting {
     () => {
-        "set_config('synchronous_commit', CASE current_setting('synchronous_commit')
-                      WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)"
+        "(set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+                      WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)
+          || set_config('client_min_messages', 'warning', true))"
     };
 }
+pub(super) use lasting;
 
 pub(super) const LASTING: &str = lasting!();
 

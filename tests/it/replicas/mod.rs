@@ -20,5 +20,6 @@ mod progress;
 mod proxy;
 mod shared;
 mod together;
+mod unseen;
 mod upgrade;
 mod watchers;

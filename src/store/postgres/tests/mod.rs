@@ -2,6 +2,7 @@
 
 mod certificates;
 mod generations;
+mod limits;
 mod opening;
 mod outages;
 mod proxy;

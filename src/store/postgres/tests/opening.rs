@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::outages::recovered;
 use super::server::Server;
 use super::{create, new_store, open, until_created};
 use crate::store::contract_tests::fixtures::*;
@@ -61,10 +62,16 @@ async fn commits_are_flushed_whatever_the_server_is_told() {
     client.batch_execute("CHECKPOINT").await.unwrap();
     for number in ["1", "2", "3", "4"] {
         until_created(&store, number).await;
+        // Each notes how far the log has come, and has to be in it.
+        for _ in 0..20 {
+            store.ping().await.unwrap();
+        }
         let client = database.as_another_program().await;
         client.execute("INSERT INTO other VALUES ($1)", &[&number]).await.unwrap();
         server.tell("kill");
         server.tell("start");
+        recovered(&store).await;
+        assert!(!store.may_have_forgotten(), "nothing is lost");
         let client = database.as_another_program().await;
         let kept = "SELECT FROM settle WHERE out_settle_no = $1";
         assert_eq!(client.query(kept, &[&number]).await.unwrap().len(), 1);
@@ -75,6 +82,18 @@ async fn commits_are_flushed_whatever_the_server_is_told() {
         // The server's writer had just had its turn.
     }
     panic!("a kill loses nothing of this server, so it shows nothing");
+}
+
+/// Here that the C library of its machine has changed.
+#[tokio::test]
+async fn what_a_server_warns_of_when_a_session_begins_puts_no_commit_in_doubt() {
+    let database = Server::shared().database().await;
+    Postgres::init(&PostgresOptions::new(database.address())).await.unwrap();
+    let client = database.as_another_program().await;
+    let change = "UPDATE pg_database SET datcollversion = '1' WHERE datname = current_database()";
+    assert_eq!(client.execute(change, &[]).await.unwrap(), 1);
+    let store = open(PostgresOptions::new(database.address())).await;
+    create(&store, key("1")).await.unwrap();
 }
 
 /// Of several gateways that start together one migrates, and all of them work.

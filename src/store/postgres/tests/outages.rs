@@ -64,6 +64,7 @@ async fn terminated_sessions_are_replaced() {
     }
 }
 
+/// A write may become durable later: its answer would have come, but not in time.
 #[tokio::test]
 async fn a_connection_that_swallows_everything_is_noticed_within_ten_seconds() {
     let database = Server::shared().database().await;
@@ -71,6 +72,7 @@ async fn a_connection_that_swallows_everything_is_noticed_within_ten_seconds() {
     let address = database.address_at(&format!("127.0.0.1:{}", proxy.port));
     Postgres::init(&PostgresOptions::new(database.address())).await.unwrap();
     let store = open(PostgresOptions::new(address)).await;
+    // From now on the server knows the statement.
     let before = create(&store, key("1")).await.unwrap();
     let swallowed = proxy.swallow().await;
     let begun = Instant::now();
@@ -78,31 +80,81 @@ async fn a_connection_that_swallows_everything_is_noticed_within_ten_seconds() {
     let (written, read) = tokio::join!(create(&store, key("2")), store.get(&first));
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert!(matches!(read, Err(Error::Unavailable(_))), "{read:?}");
-    assert!(matches!(written, Err(Error::Unavailable(_) | Error::InDoubt(_))), "{written:?}");
-    drop(swallowed);
-    recovered(&store).await;
-    assert_eq!(store.get(&key("1")).await, Ok(Some(before)));
-}
-
-/// Its answer would have come, but not in time: the write may become durable later.
-#[tokio::test]
-async fn a_write_without_an_answer_is_in_doubt() {
-    let database = Server::shared().database().await;
-    let proxy = Proxy::before(&Server::shared().home).await;
-    let address = database.address_at(&format!("127.0.0.1:{}", proxy.port));
-    Postgres::init(&PostgresOptions::new(database.address())).await.unwrap();
-    let store = open(PostgresOptions::new(address)).await;
-    // From now on the server knows the statement.
-    create(&store, key("0")).await.unwrap();
-    let swallowed = proxy.swallow().await;
-    let lost = create(&store, key("1")).await.unwrap_err();
-    assert!(matches!(lost, Error::InDoubt(_)), "{lost}");
+    assert!(matches!(written, Err(Error::InDoubt(_))), "{written:?}");
     // What was held back on the way arrives now.
     drop(swallowed);
     recovered(&store).await;
+    assert_eq!(store.get(&key("1")).await, Ok(Some(before)));
     let until = Instant::now() + Duration::from_secs(10);
-    while store.get(&key("1")).await == Ok(None) {
+    while store.get(&key("2")).await == Ok(None) {
         assert!(Instant::now() < until);
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// With synchronous replication a commit waits for a standby, here for one that there is not. The
+/// server never gives that up by itself.
+#[tokio::test]
+async fn a_commit_that_no_standby_confirms_is_in_doubt_and_given_up_at_the_server() {
+    // Other programs do not wait for it.
+    let server = Server::start(&["synchronous_commit=local"]);
+    let database = server.database().await;
+    Postgres::init(&PostgresOptions::new(database.address())).await.unwrap();
+    // The gateway must hear the server's warning all the same.
+    database.set("client_min_messages", "error").await;
+    let client = database.as_another_program().await;
+    let store = open(PostgresOptions::new(database.address())).await;
+    let before = create(&store, key("before")).await.unwrap();
+    let told = |names: &str| format!("ALTER SYSTEM SET synchronous_standby_names = '{names}'");
+    for statement in [&*told("absent"), "SELECT pg_reload_conf()"] {
+        client.batch_execute(statement).await.unwrap();
+    }
+
+    // The wait ends, although no standby has confirmed the commit.
+    let mut number = 0;
+    let (cancelled, doubted) = loop {
+        number += 1;
+        let waiting = key(&number.to_string());
+        let mut creating = std::pin::pin!(create(&store, waiting.clone()));
+        tokio::select! {
+            // The server has not read its configuration yet.
+            created = &mut creating => drop(created.unwrap()),
+            () = until_waits(&client, "pg_cancel_backend(pid)") => {
+                break (waiting, creating.await.unwrap_err());
+            }
+        }
+    };
+    assert!(matches!(doubted, Error::InDoubt(_)), "{doubted}");
+
+    // The gateway gives the wait up. Reads go on, and no process is left at the server.
+    let (waiting, begun) = (key("waiting"), Instant::now());
+    let (doubted, ()) = tokio::join!(create(&store, waiting.clone()), until_waits(&client, "pid"));
+    assert!(matches!(doubted, Err(Error::InDoubt(_))), "{doubted:?}");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(store.get(&key("before")).await, Ok(Some(before)));
+    let until = Instant::now() + Duration::from_secs(5);
+    while !client.query(&waits("pid"), &[]).await.unwrap().is_empty() {
+        assert!(Instant::now() < until, "the server still waits");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
+    for statement in [&*told(""), "SELECT pg_reload_conf()"] {
+        client.batch_execute(statement).await.unwrap();
+    }
+    recovered(&store).await;
+    for key in [cancelled, waiting] {
+        assert!(store.get(&key).await.unwrap().is_some(), "{key}");
+    }
+    assert!(!store.may_have_forgotten());
+}
+
+/// What to do with each process of the server that waits for a standby.
+fn waits(what: &str) -> String {
+    format!("SELECT {what} FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+}
+
+async fn until_waits(client: &tokio_postgres::Client, what: &str) {
+    while client.query(&waits(what), &[]).await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

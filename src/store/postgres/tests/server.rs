@@ -115,6 +115,12 @@ impl Database {
         PostgresAddress::parse(&url).unwrap()
     }
 
+    /// What sessions find set that begin from now on.
+    pub(in crate::store) async fn set(&self, setting: &str, value: &str) {
+        let set = format!("ALTER DATABASE {} SET {setting} = '{value}'", self.name);
+        self.as_another_program().await.batch_execute(&set).await.unwrap();
+    }
+
     /// A connection as another program would open it.
     pub(in crate::store) async fn as_another_program(&self) -> Client {
         connect(&self.home, &self.name).await
