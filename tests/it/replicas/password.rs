@@ -59,4 +59,16 @@ async fn the_file_of_the_password_is_read_again_for_each_session() {
     server.terminate_sessions().await;
     until_it_commits(&store).await;
     store.close().await;
+
+    // Or from a variable, which stays as it is.
+    let text = format!("[store]\nurl = {url:?}\npassword_env = \"TURNING\"\n{ONE_APP}");
+    let opened = |password| {
+        let loaded = load(&text, &[("TURNING", password)]);
+        let loaded = loaded.map_err(|problems| problems.to_string()).unwrap();
+        let config::Database::Postgres(options) = loaded.config.database() else { panic!() };
+        Postgres::open(*options)
+    };
+    opened("second").await.unwrap();
+    let refused = opened("first").await.err().expect("the password is wrong");
+    assert!(refused.to_string().contains("password authentication failed"), "{refused}");
 }

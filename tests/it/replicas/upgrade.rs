@@ -78,7 +78,20 @@ async fn rows_of_a_newer_release_are_left_to_it_and_all_others_go_on() {
             );
             client.batch_execute(&write).await.unwrap();
         }
-        let written = rows(&fleet, &theirs).await;
+        // And a settle of a trade system that no call to this release can name.
+        let novel = number("novel");
+        let copied = &theirs["state"];
+        let create = format!(
+            "INSERT INTO settle OVERRIDING SYSTEM VALUE
+             SELECT copy.* FROM settle AS other CROSS JOIN LATERAL json_populate_record(other,
+                 json_build_object('id', other.id + 1000, 'trade_system', 'NOVEL',
+                                   'out_settle_no', '{novel}', 'state', 'PROCESSING')) AS copy
+             WHERE other.out_settle_no = '{copied}'"
+        );
+        client.batch_execute(&create).await.unwrap();
+        let mut written_by_them = theirs.clone();
+        written_by_them.insert("trade_system", novel.clone());
+        let written = rows(&fleet, &written_by_them).await;
         // One that runs, and one that starts.
         let replicas = [before, fleet.start(1).await];
         for id in &ids {
@@ -88,6 +101,12 @@ async fn rows_of_a_newer_release_are_left_to_it_and_all_others_go_on() {
             for (column, _, is_readable) in NEWS {
                 assert_told(replica, &theirs[column], &orders[column], is_readable).await;
             }
+            // Its number is taken, and it is none of the settles of the systems that are known.
+            let taken = replica.create(create_request(&novel), DEADLINE).await.unwrap_err();
+            let info = details(&taken).info;
+            assert_eq!((&*info.reason, &*info.metadata["outcome"]), (NEWER, "not_sent"));
+            let unknown = replica.get(&novel).await.unwrap_err();
+            assert_eq!(unknown.code(), Code::NotFound, "{unknown:?}");
             let own = number("own");
             replica.create(create_request(&own), DEADLINE).await.unwrap();
             assert_eq!(replica.end(&own).await.state(), SettleState::Succeeded);
@@ -98,7 +117,7 @@ async fn rows_of_a_newer_release_are_left_to_it_and_all_others_go_on() {
         }
         // Longer than it takes to claim what is due, or to repair the schedule.
         tokio::time::sleep(LEASE + CLAIM_INTERVAL).await;
-        assert_eq!(rows(&fleet, &theirs).await, written, "{mode:?}");
+        assert_eq!(rows(&fleet, &written_by_them).await, written, "{mode:?}");
         // The newer release is gone, or has done its work: all of them come to their end.
         for (column, _, _) in NEWS {
             let number = &theirs[column];
