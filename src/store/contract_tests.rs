@@ -211,7 +211,7 @@ macro_rules! run_on {
             lists::settles_created_or_changed_meanwhile_move_no_page,
             lists::pages_read_while_others_write_are_consistent,
             lists::a_settle_that_cannot_be_read_is_told_on_its_page_and_only_there,
-            lists::an_order_of_thousands_is_listed_to_its_end,
+            lists::a_few_of_thousands_are_listed_to_the_last,
             lists::a_position_need_not_be_that_of_a_settle,
             sweeps::a_settle_that_is_not_final_and_has_no_due_row_is_due_now,
             sweeps::a_due_row_of_a_final_settle_is_removed,

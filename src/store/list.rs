@@ -2,7 +2,11 @@
 
 use super::{Error, Store};
 use crate::clock::Timestamp;
-use crate::settle::{AppId, OutOrderNo, Record, StateKind};
+use crate::settle::{AppId, OutOrderNo, Record, StateKind, TradeSystem};
+
+/// The most settles of one state, or of one order, that are looked at for a page of only some of
+/// them. No index has every filter: an order has few settles, and most apps use one trade system.
+pub(super) const LOOKS_MAX: u32 = 2_000;
 
 /// Which recorded settles to list: newest first.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -11,6 +15,8 @@ pub struct ListQuery {
     /// The order in the caller's request. For a settle that was not made here: the order that
     /// Douyin named.
     pub out_order_no: Option<OutOrderNo>,
+    /// `None`: all, also those that this version does not know.
+    pub trade_system: Option<TradeSystem>,
     /// Empty: all.
     pub states: Vec<StateKind>,
     /// Created at this moment or later.

@@ -16,7 +16,7 @@ use tonic::Code;
 
 use crate::callers::caller;
 use crate::harness::{
-    APP_ID, Gateway, create_on, create_request, details, number, simulator, within,
+    APP_ID, Gateway, create_on, create_request, details, in_every_system, number, simulator, within,
 };
 
 /// `settlement-gateway settle` at this address.
@@ -199,6 +199,52 @@ async fn a_list_goes_on_over_pages_up_to_its_limit() {
     let (_, table, _) = settle(&gateway, "table", &["list", "--limit", "5"]).await;
     assert!(table.ends_with("and more\n"), "{table}");
     assert_eq!(json(&gateway, &["list"]).await["settles"].as_array().unwrap().len(), 7);
+}
+
+#[tokio::test]
+async fn a_person_lists_one_system_and_asks_what_is_left_of_an_order() {
+    let gateway = Gateway::spawn_with(simulator().await, |config| {
+        in_every_system(config);
+        config.grpc.unsettled_amount_elsewhere = false;
+    })
+    .await;
+    let (general, industry) = (number("general"), number("industry"));
+    gateway.create(create_request(&general)).await.unwrap();
+    let trade_system = v1::TradeSystem::Industry.into();
+    let request = v1::CreateSettleRequest { trade_system, ..create_request(&industry) };
+    gateway.create(request).await.unwrap();
+    for (arguments, numbers) in [
+        (&["list"][..], &[&industry, &general][..]),
+        (&["list", "--trade-system", "general"], &[&general]),
+        (&["list", "--trade-system", "industry"], &[&industry]),
+    ] {
+        let told = json(&gateway, arguments).await;
+        let settles = told["settles"].as_array().unwrap().iter();
+        let listed: Vec<_> = settles.map(|settle| settle["outSettleNo"].as_str()).collect();
+        let numbers: Vec<_> = numbers.iter().map(|number| Some(number.as_str())).collect();
+        assert_eq!(listed, numbers, "{arguments:?}");
+    }
+    let none = json(&gateway, &["list", "--trade-system", "self_operated"]).await;
+    assert_eq!(none.get("settles"), None);
+
+    let left = ["left", "an-order", "--trade-system", "guaranteed"];
+    let told = json(&gateway, &left).await;
+    assert_eq!(
+        (told["paidAmountFen"].as_str(), told["refundedAmountFen"].as_str()),
+        (Some("100000"), Some("0"))
+    );
+    let unsettled = told["unsettledAmountFen"].as_str().unwrap();
+    let (code, table, stderr) = settle(&gateway, "table", &left).await;
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let line = table.lines().find(|line| line.starts_with("unsettled")).unwrap();
+    assert!(line.ends_with(&format!(" {unsettled} fen")), "{table}");
+    for elsewhere in ["general", "self_operated", "industry", "agency"] {
+        let left = ["left", "an-order", "--trade-system", elsewhere];
+        let (code, stdout, stderr) = settle(&gateway, "table", &left).await;
+        assert_eq!((code, stdout.as_str()), (1, ""), "{elsewhere}");
+        assert!(stderr.contains("SYSTEM_HAS_NO_UNSETTLED_AMOUNT"), "{stderr}");
+    }
+    assert_eq!(settle(&gateway, "table", &["left", "n", "--trade-system", "no"]).await.0, 64);
 }
 
 #[tokio::test]

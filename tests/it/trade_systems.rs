@@ -9,8 +9,8 @@ use settlement_gateway::settle::{AppId, TradeSystem};
 use tonic::{Code, Status};
 
 use crate::harness::{
-    APP_ID, Gateway, app, assert_create_error, create_on, create_request, drain, in_every_system,
-    number, simulator, simulator_with, watch_request, within,
+    APP_ID, Gateway, app, assert_create_error, create_on, create_request, details, drain,
+    in_every_system, number, simulator, simulator_with, watch_request, within,
 };
 use crate::told::told_status;
 
@@ -210,6 +210,54 @@ async fn settles_of_the_agency_system_are_found_and_followed() {
     assert!(gateway.sim.finish(&id, douyin_sim::Status::Success));
     let ended = end(&gateway, agency, &found.out_settle_no).await;
     assert_eq!(ended.state(), SettleState::Succeeded);
+}
+
+/// Also of those that the app's configuration names no more.
+#[tokio::test]
+async fn a_list_has_the_settles_of_all_systems_or_of_one() {
+    use v1::query_settles_request::Key;
+    let mut gateway = everywhere().await;
+    let mut numbers = Vec::new();
+    for (system, _) in WITH_CREATES {
+        let number = number("listed");
+        gateway.create(within_system(system, create_request(&number))).await.unwrap();
+        numbers.push((system, number));
+    }
+    let order = number("of-the-agency");
+    let settle = StrangerSettle {
+        system: System::Agency,
+        out_order_no: order.clone(),
+        ..Default::default()
+    };
+    gateway.sim.platform_settle(APP_ID, settle);
+    let agency = v1::TradeSystem::Agency;
+    let found = query(&gateway, agency, Key::OutOrderNo(order)).await;
+    numbers.push((agency, found[0].out_settle_no.clone()));
+    gateway.tune(|_| {});
+    let gateway = gateway.restart().await;
+    let list = async |request: v1::ListSettlesRequest| {
+        let mut client = gateway.client.clone();
+        let page = within("ListSettles", client.list_settles(request)).await?.into_inner();
+        let settles = page.settles.into_iter();
+        let numbers: Vec<_> =
+            settles.map(|settle| (settle.trade_system(), settle.out_settle_no)).collect();
+        Ok::<_, Status>((numbers, page.next_page_token))
+    };
+    let all = v1::ListSettlesRequest { app_id: APP_ID.to_owned(), ..Default::default() };
+    let newest_first: Vec<_> = numbers.iter().rev().cloned().collect();
+    assert_eq!(list(all.clone()).await.unwrap(), (newest_first, String::new()));
+    let first = v1::ListSettlesRequest { page_size: 1, ..all.clone() };
+    let page_token = list(first).await.unwrap().1;
+    for (system, number) in numbers {
+        let one = v1::ListSettlesRequest { trade_system: system.into(), ..all.clone() };
+        let listed = list(one.clone()).await.unwrap();
+        assert_eq!(listed, (vec![(system, number)], String::new()));
+        let goes_on = v1::ListSettlesRequest { page_token: page_token.clone(), ..one };
+        let fields = details(&list(goes_on).await.unwrap_err()).fields;
+        assert_eq!(fields, ["page_token"], "it is bound to the filter");
+    }
+    let unknown = v1::ListSettlesRequest { trade_system: 99, ..all };
+    assert_eq!(details(&list(unknown).await.unwrap_err()).fields, ["trade_system"]);
 }
 
 /// It proves nothing about the order, and a person must act: no number is used up by it.

@@ -5,8 +5,10 @@ use prost_types::Timestamp;
 
 use super::call::{Caller, Failed, timed};
 use super::table;
+use crate::grpc::enums;
 use crate::proto::v1;
 use crate::proto::v1::query_settles_request::Key;
+use crate::settle::TradeSystem;
 
 #[derive(Debug, Args)]
 pub(super) struct List {
@@ -58,11 +60,17 @@ const PAGE_MAX: u32 = 500;
 
 impl List {
     /// Reads page after page, and prints all of them as one.
-    pub(super) async fn run(self, caller: &Caller) -> Result<(), Failed> {
+    pub(super) async fn run(
+        self,
+        caller: &Caller,
+        trade_system: Option<TradeSystem>,
+    ) -> Result<(), Failed> {
+        let trade_system = trade_system.map(enums::trade_system).unwrap_or_default();
         let states = self.state.iter().map(|state| state.of_the_contract().into()).collect();
         let mut request = v1::ListSettlesRequest {
             app_id: caller.app_id.clone(),
             out_order_no: self.out_order_no,
+            trade_system: trade_system.into(),
             states,
             create_time_from: self.from,
             create_time_until: self.until,

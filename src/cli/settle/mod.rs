@@ -41,15 +41,10 @@ pub struct Settle {
         global = true
     )]
     app_id: String,
-    /// The trade system of the settle at Douyin, as the configuration names it.
-    #[arg(
-        long,
-        value_name = "SYSTEM",
-        default_value = "general",
-        value_parser = system,
-        global = true
-    )]
-    trade_system: TradeSystem,
+    /// The trade system of the settle at Douyin, as the configuration names it. Default: general;
+    /// of `list`: all of them.
+    #[arg(long, value_name = "SYSTEM", value_parser = system, global = true)]
+    trade_system: Option<TradeSystem>,
     /// How answers and errors are printed. Default: tables on a terminal, JSON otherwise, with the
     /// names of protobuf's JSON.
     #[arg(long, value_enum, global = true)]
@@ -110,11 +105,13 @@ impl Settle {
 
     async fn act(self, format: Format) -> Result<(), Failed> {
         let line = self.reach.connect(Own::ItsCertificate).await.map_err(Failed::Here)?;
-        let caller = Caller::new(line, self.app_id, self.trade_system, format);
+        let named = self.trade_system;
+        let trade_system = named.unwrap_or(TradeSystem::General);
+        let caller = Caller::new(line, self.app_id, trade_system, format);
         match self.action {
             Action::Show(which) => show::run(&caller, which).await,
             Action::Watch(watch) => watch.run(&caller).await,
-            Action::List(list) => list.run(&caller).await,
+            Action::List(list) => list.run(&caller, named).await,
             Action::Query(query) => query.run(&caller).await,
             Action::Left(left) => left.run(&caller).await,
             Action::Create(create) => create.run(&caller).await,

@@ -8,7 +8,7 @@ use super::super::rpc::Rpc;
 use super::super::server::bounds::{Connection, Kind};
 use super::super::status::{self, Names};
 use super::super::violations::Violations;
-use super::super::{Service, render};
+use super::super::{Service, enums, render};
 use super::page;
 use crate::proto::v1;
 use crate::settle::{AppId, OutOrderNo, StateKind};
@@ -71,6 +71,9 @@ pub fn parse(
     let mut bad = Violations::default();
     let app_id = bad.app_id(request.app_id, default_app);
     let out_order_no = bad.optional("out_order_no", request.out_order_no, OutOrderNo::parse);
+    let named = bad.enumeration::<v1::TradeSystem>("trade_system", request.trade_system);
+    let named = named.filter(|named| *named != v1::TradeSystem::Unspecified);
+    let trade_system = named.map(enums::asked);
     let mut states = Vec::new();
     for (i, value) in request.states.into_iter().enumerate() {
         let field = format!("states[{i}]");
@@ -104,8 +107,16 @@ pub fn parse(
     let Some(app_id) = app_id else {
         return Err(bad);
     };
-    let mut query =
-        ListQuery { app_id, out_order_no, states, from, until, after: None, settles_max };
+    let mut query = ListQuery {
+        app_id,
+        out_order_no,
+        trade_system,
+        states,
+        from,
+        until,
+        after: None,
+        settles_max,
+    };
     if !request.page_token.is_empty() {
         query.after = page::position(&query, &request.page_token);
         if query.after.is_none() {

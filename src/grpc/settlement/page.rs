@@ -8,6 +8,7 @@ use prost::encoding::{encoded_len_varint, key_len};
 
 use crate::clock::Timestamp;
 use crate::proto::v1;
+use crate::settle::TradeSystem;
 use crate::store::{ListQuery, Position};
 
 /// The largest page. Clients take 4 MiB unless they are told otherwise.
@@ -68,6 +69,7 @@ fn filters(query: &ListQuery) -> [u8; 8] {
         (
             query.app_id.as_str(),
             query.out_order_no.as_ref().map(|number| number.as_str()),
+            query.trade_system.map(TradeSystem::as_str),
             states,
             query.from.map(Timestamp::as_ms),
             query.until.map(Timestamp::as_ms),
@@ -87,6 +89,7 @@ mod tests {
         ListQuery {
             app_id: AppId::parse("tt1").unwrap(),
             out_order_no: None,
+            trade_system: Some(TradeSystem::Industry),
             states: vec![StateKind::Failed, StateKind::Rejected],
             from: Some(Timestamp::from_ms(5)),
             until: None,
@@ -110,6 +113,8 @@ mod tests {
         let others = [
             ListQuery { app_id: AppId::parse("tt2").unwrap(), ..query() },
             ListQuery { out_order_no: Some(OutOrderNo::parse("o").unwrap()), ..query() },
+            ListQuery { trade_system: None, ..query() },
+            ListQuery { trade_system: Some(TradeSystem::Agency), ..query() },
             ListQuery { states: vec![StateKind::Failed], ..query() },
             ListQuery { from: None, ..query() },
             ListQuery { until: Some(Timestamp::from_ms(5)), ..query() },

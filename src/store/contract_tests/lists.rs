@@ -21,6 +21,7 @@ fn everything() -> ListQuery {
     ListQuery {
         app_id: app("tt01"),
         out_order_no: None,
+        trade_system: None,
         states: Vec::new(),
         from: None,
         until: None,
@@ -31,6 +32,10 @@ fn everything() -> ListQuery {
 
 fn in_states(states: &[StateKind]) -> ListQuery {
     ListQuery { states: states.to_vec(), ..everything() }
+}
+
+fn in_system(trade_system: TradeSystem) -> ListQuery {
+    ListQuery { trade_system: Some(trade_system), ..everything() }
 }
 
 fn of_order(number: &str) -> ListQuery {
@@ -128,6 +133,8 @@ pub(super) async fn pages_follow_each_other_without_a_gap_or_a_repeat(subject: S
         assert_eq!(listed(store, &all).await, expected, "by {settles_max}");
         let each_state = ListQuery { states: KINDS.to_vec(), ..all.clone() };
         assert_eq!(listed(store, &each_state).await, expected, "by {settles_max}");
+        let system = ListQuery { trade_system: Some(TradeSystem::General), ..all.clone() };
+        assert_eq!(listed(store, &system).await, expected, "by {settles_max}");
         let order = ListQuery { out_order_no: Some(order("fact-order")), ..all };
         assert_eq!(listed(store, &order).await, expected, "by {settles_max}");
     }
@@ -138,24 +145,34 @@ pub(super) async fn pages_follow_each_other_without_a_gap_or_a_repeat(subject: S
     let end = page(store, &not_full).await.next.unwrap();
     assert_eq!(end.create_time, after_ms(0));
     // So is one that is not full: it promises no other, whatever was looked at for it.
-    for query in [everything(), of_order("fact-order"), in_states(&KINDS)] {
+    let of_system = in_system(TradeSystem::General);
+    for query in [everything(), of_order("fact-order"), in_states(&KINDS), of_system] {
         assert_eq!(page(store, &query).await.next, None, "{query:?}");
     }
 }
 
-/// Pages of some states of an order may be short, and the next one goes on: none is lost behind
-/// more settles than are looked at for one page.
-pub(super) async fn an_order_of_thousands_is_listed_to_its_end(subject: Subject) {
+/// Pages of some states of an order, or of one trade system, may be short, and the next one goes
+/// on: none is lost behind more settles than are looked at for one page.
+pub(super) async fn a_few_of_thousands_are_listed_to_the_last(subject: Subject) {
     let store = &subject.store;
     let mut inserts = tokio::task::JoinSet::new();
     for number in 0..2_003_u64 {
         let kind = if number < 3 { StateKind::Succeeded } else { StateKind::Rejected };
-        let (store, settle) = (store.clone(), settle(&format!("n{number}"), kind, number));
+        let (store, mut settle) = (store.clone(), settle(&format!("n{number}"), kind, number));
+        if number < 3 {
+            settle.key.trade_system = TradeSystem::Industry;
+        }
         inserts.spawn(async move { record(&store, &settle).await });
     }
     inserts.join_all().await;
     let succeeded = [StateKind::Succeeded];
     let query = ListQuery { states: succeeded.to_vec(), ..of_order("fact-order") };
+    assert_eq!(listed(store, &query).await, ["n2", "n1", "n0"]);
+    let query = in_system(TradeSystem::Industry);
+    let first = page(store, &query).await;
+    assert!(first.records.is_empty() && first.next.is_some(), "{first:?}");
+    assert_eq!(listed(store, &query).await, ["n2", "n1", "n0"]);
+    let query = ListQuery { trade_system: query.trade_system, ..of_order("fact-order") };
     assert_eq!(listed(store, &query).await, ["n2", "n1", "n0"]);
 }
 
@@ -165,13 +182,14 @@ pub(super) async fn filters_list_exactly_what_passes_all_of_them(subject: Subjec
     for number in 0..60_u64 {
         let kind = KINDS[usize::try_from(number % 5).unwrap()];
         let mut settle = settle(&format!("n{number}"), kind, (number / 4) * 10);
+        settle.key.trade_system = TradeSystem::ALL[usize::try_from(number / 5 % 5).unwrap()];
         settle.facts.out_order_no = match number % 3 {
             0 => None,
             other => Some(order(&format!("order-{other}"))),
         };
         record(store, &settle).await;
         let mut elsewhere = settle.clone();
-        elsewhere.key = key_of("tt02", &format!("n{number}"));
+        elsewhere.key.app_id = app("tt02");
         record(store, &elsewhere).await;
         settles.insert(0, settle);
     }
@@ -190,12 +208,15 @@ pub(super) async fn filters_list_exactly_what_passes_all_of_them(subject: Subjec
         (Some(50), Some(90)),
         (Some(9), Some(9)),
     ];
-    for (states, (from, until)) in
-        choices.iter().flat_map(|states| windows.map(|window| (states, window)))
+    let systems = [None, Some(TradeSystem::Industry), Some(TradeSystem::Guaranteed)];
+    let choices = choices.iter().flat_map(|states| systems.map(|system| (states, system)));
+    for ((states, trade_system), (from, until)) in
+        choices.flat_map(|choice| windows.map(|window| (choice, window)))
     {
         for order in &orders {
             let query = ListQuery {
                 out_order_no: order.clone(),
+                trade_system,
                 states: states.to_vec(),
                 from: from.map(after_ms),
                 until: until.map(after_ms),
@@ -206,6 +227,7 @@ pub(super) async fn filters_list_exactly_what_passes_all_of_them(subject: Subjec
                 let created = settle.create_time;
                 (states.is_empty() || states.contains(&settle.state.kind()))
                     && (order.is_none() || settle.facts.out_order_no == *order)
+                    && trade_system.is_none_or(|system| settle.key.trade_system == system)
                     && query.from.is_none_or(|from| created >= from)
                     && query.until.is_none_or(|until| created < until)
             };
@@ -363,6 +385,8 @@ pub(super) async fn a_settle_that_cannot_be_read_is_told_on_its_page_and_only_th
             assert_eq!(listed(store, &newer).await, [""; 0]);
         }
     }
+    // A system that this version does not know is none that it can be asked for.
+    assert_eq!(listed(store, &in_system(TradeSystem::General)).await, ["new", "old"]);
 }
 
 pub(super) async fn a_position_need_not_be_that_of_a_settle(subject: Subject) {

@@ -70,9 +70,16 @@ pub(super) async fn random_operations_end_as_in_the_model(subject: Subject) {
     run.compare_everything().await;
 }
 
+/// Each number is always of the same trade system.
+fn of_number(number: u32) -> TradeSystem {
+    if number.is_multiple_of(3) { TradeSystem::Industry } else { TradeSystem::General }
+}
+
 impl Run {
     fn key(&mut self) -> Key {
-        key(&format!("n{}", self.random.u32(0..12)))
+        let number = self.random.u32(0..12);
+        let trade_system = of_number(number);
+        Key { trade_system, ..key(&format!("n{number}")) }
     }
 
     fn soon(&mut self) -> Duration {
@@ -157,7 +164,8 @@ impl Run {
     fn swap_model(&mut self, key: &Key, swap: &Swap) -> Swapped {
         let wanted = swap.record.state.settle_id();
         let taken = self.model.iter().any(|(other, entry)| {
-            other != key && wanted.is_some() && entry.record.state.settle_id() == wanted
+            let is_like = wanted.is_some() && entry.record.state.settle_id() == wanted;
+            other != key && other.trade_system == key.trade_system && is_like
         });
         let entry = self.model.get_mut(key).unwrap();
         if entry.record.version != swap.record.version - 1 {
@@ -297,6 +305,7 @@ impl Run {
         let mut query = ListQuery {
             app_id: app("tt01"),
             out_order_no: Some(order).filter(|_| self.random.bool()),
+            trade_system: Some(of_number(self.random.u32(0..12))).filter(|_| self.random.bool()),
             states: states[..self.random.usize(0..4)].to_vec(),
             from: Some(self.early()).filter(|_| self.random.bool()),
             until: Some(self.early()).filter(|_| self.random.bool()),
@@ -306,6 +315,7 @@ impl Run {
         let passes = |record: &Record| {
             (query.states.is_empty() || query.states.contains(&record.state.kind()))
                 && query.out_order_no.as_ref().is_none_or(|order| order.as_str() == "order-1")
+                && query.trade_system.is_none_or(|system| system == record.key.trade_system)
                 && query.from.is_none_or(|from| record.create_time >= from)
                 && query.until.is_none_or(|until| record.create_time < until)
         };

@@ -1,11 +1,13 @@
 //! Pages of recorded settles, and how many of them are open. Everything here walks an index in its
-//! order and stops. A page is one statement, so it shows one state of the database.
+//! order and stops. The records of a page are read by one statement, so they are of one state of the
+//! database.
 
 use std::sync::LazyLock;
 
 use tokio_postgres::Row;
 
-use super::super::columns::Cursor;
+use super::super::columns::{Cursor, Value};
+use super::super::list::LOOKS_MAX;
 use super::super::rows::{READ, key_values};
 use super::super::words::{OriginKind, Word as _, readable_sql, state_in_sql};
 use super::super::{Error, ListQuery, Listed, Position};
@@ -28,11 +30,14 @@ pub(super) fn select(condition: &str) -> String {
     format!("SELECT {} FROM settle WHERE {condition}", columns())
 }
 
-/// What a page has in common with the others. Parameters: the app, the first moment, the moment and
-/// row before which the page is, the most settles, and the words of the states, each with a comma
-/// before and after it, or nothing.
-const WITHIN: &str = "app_id = $1 AND create_time_ms >= $2 AND (create_time_ms, id) < ($3, $4)";
-const NEWEST: &str = "ORDER BY create_time_ms DESC, id DESC LIMIT $5";
+/// What a page has in common with the others. Parameters: the app, the moment of its oldest settle
+/// (whose row is the seventh one), the moment and row before which the page is, the most settles,
+/// the words of the states, each with a comma before and after it, or nothing, and the eighth: the
+/// word of the trade system, or nothing.
+const WITHIN: &str = "app_id = $1 AND (create_time_ms, id) >= ($2, $7)
+                      AND (create_time_ms, id) < ($3, $4)";
+const OF_SYSTEM: &str = "($8 = '' OR trade_system = $8)";
+const NEWEST_FIRST: &str = "ORDER BY create_time_ms DESC, id DESC";
 
 /// A list of some states must not leave out a settle whose state this version does not know.
 fn passes(state: &str) -> String {
@@ -43,8 +48,8 @@ fn passes(state: &str) -> String {
     )
 }
 
-/// Merges the newest settles of each state. The states are found by one probe of the index each.
-static SELECT_OF_STATES: LazyLock<String> = LazyLock::new(|| {
+/// Merges what `select` finds in each state. The states are found by one probe of the index each.
+fn merged(select: &str) -> String {
     format!(
         "WITH RECURSIVE words (state) AS (
              SELECT min(state) FROM settle WHERE app_id = $1
@@ -52,18 +57,34 @@ static SELECT_OF_STATES: LazyLock<String> = LazyLock::new(|| {
              SELECT (SELECT min(next.state) FROM settle AS next
                      WHERE next.app_id = $1 AND next.state > words.state)
              FROM words WHERE words.state IS NOT NULL
-         ) SELECT page.* FROM words CROSS JOIN LATERAL (
-             SELECT {} FROM settle WHERE {WITHIN} AND settle.state = words.state {NEWEST}
-         ) AS page WHERE words.state IS NOT NULL AND {} {NEWEST}",
-        columns(),
+         ) SELECT page.* FROM words CROSS JOIN LATERAL ({select}) AS page
+         WHERE words.state IS NOT NULL AND {} {NEWEST_FIRST}",
         passes("words.state"),
     )
+}
+
+static SELECT_OF_STATES: LazyLock<String> = LazyLock::new(|| {
+    let of_state = select(&format!(
+        "{WITHIN} AND settle.state = words.state AND {OF_SYSTEM} {NEWEST_FIRST} LIMIT $5"
+    ));
+    format!("{} LIMIT $5", merged(&of_state))
+});
+
+/// Where the look for a page of one trade system ends: at the settle, of any system, that is as many
+/// as the fifth parameter says behind the first one in its state.
+static SELECT_END: LazyLock<String> = LazyLock::new(|| {
+    let of_state = format!(
+        "SELECT create_time_ms, id FROM settle
+         WHERE {WITHIN} AND settle.state = words.state {NEWEST_FIRST} OFFSET $5 LIMIT 1"
+    );
+    format!("{} LIMIT 1", merged(&of_state))
 });
 
 /// An order has few settles, so no index has both order and state.
 static SELECT_OF_ORDER: LazyLock<String> = LazyLock::new(|| {
     let passes = passes("state");
-    select(&format!("{WITHIN} AND listed_order_no = $7 AND {passes} {NEWEST}"))
+    let within = format!("{WITHIN} AND listed_order_no = $9 AND {passes} AND {OF_SYSTEM}");
+    select(&format!("{within} {NEWEST_FIRST} LIMIT $5"))
 });
 
 /// Every pair of an app and a state is found by one probe of the index.
@@ -114,17 +135,32 @@ impl Postgres {
         let until = query.until.map(|until| Position { create_time: until, row: i64::MIN });
         let before = until.unwrap_or(newest).min(query.after.unwrap_or(newest));
         let from = query.from.unwrap_or(Timestamp::from_ms(i64::MIN));
+        let from = Position { create_time: from, row: i64::MIN };
         let words = query.states.iter().map(|state| format!(",{},", state.word()));
         let words: String = words.collect();
-        let mut values = vec![
-            query.app_id.as_str().into(),
-            from.into(),
-            before.create_time.into(),
-            before.row.into(),
-            // One more settle than the page holds shows that it is not the last page.
-            settles_max.saturating_add(1).into(),
-            words.as_str().into(),
-        ];
+        let values = |from: Position, count: u32| {
+            vec![
+                Value::from(query.app_id.as_str()),
+                from.create_time.into(),
+                before.create_time.into(),
+                before.row.into(),
+                count.into(),
+                words.as_str().into(),
+                from.row.into(),
+            ]
+        };
+        // A settle that changes meanwhile is found by the second statement.
+        let end = match (&query.out_order_no, query.trade_system) {
+            (None, Some(_)) => {
+                let looks_max = settles_max.max(LOOKS_MAX - 1);
+                let rows = self.read(&SELECT_END, &values(from, looks_max)).await?;
+                rows.first().map(position).transpose()?
+            }
+            (Some(_), _) | (None, None) => None,
+        };
+        // One more settle than the page holds shows that it is not the last page.
+        let mut values = values(end.unwrap_or(from), settles_max.saturating_add(1));
+        values.push(query.trade_system.map_or("", |system| system.word()).into());
         let sql = match &query.out_order_no {
             None => &SELECT_OF_STATES,
             Some(order) => {
@@ -137,7 +173,7 @@ impl Postgres {
         let page = rows.iter().take(size).map(|row| record_of(row, basis));
         let records = page.collect::<Result<Vec<_>, Fault>>()?;
         let last = rows.get(size - 1).filter(|_| rows.len() > size);
-        Ok(Listed { records, next: last.map(position).transpose()? })
+        Ok(Listed { records, next: last.map(position).transpose()?.or(end) })
     }
 
     pub(in crate::store) async fn open_settles(&self) -> Result<Vec<(AppId, u64)>, Error> {

@@ -3,20 +3,16 @@
 
 use std::sync::LazyLock;
 
-use rusqlite::Connection;
-use rusqlite::types::ToSql;
+use rusqlite::{Connection, params};
 
 use super::super::columns::Cursor;
+use super::super::list::LOOKS_MAX;
 use super::super::words::Word;
 use super::super::{ListQuery, Listed, Position};
 use super::columns::Fault;
 use super::rows::record_by_row;
 use crate::clock::Timestamp;
 use crate::settle::{AppId, StateKind};
-
-/// The most settles of one order that are looked at for a page of only some states. No index has
-/// both order and state, because an order has few settles.
-pub(super) const LOOKS_MAX: u32 = 2_000;
 
 /// First the rest of the moment in which the last page ended, then what is older. With a comparison
 /// of pairs SQLite would read everything of that moment. The index is named, so that the plan does
@@ -37,6 +33,7 @@ pub(super) static SELECT_OF_STATE: LazyLock<String> =
 pub(super) static SELECT_OF_ORDER: LazyLock<String> =
     LazyLock::new(|| select_newest("settle_by_order", "AND listed_order_no = ?6"));
 
+pub(super) const SELECT_SYSTEM: &str = "SELECT trade_system FROM settle WHERE id = ?";
 pub(super) const SELECT_NEXT_APP: &str =
     "SELECT min(app_id) FROM settle INDEXED BY settle_by_state WHERE app_id > ?";
 pub(super) const SELECT_NEXT_STATE: &str =
@@ -47,16 +44,10 @@ pub(super) const COUNT_OF_STATE: &str =
 /// Where the settles of a page come from: those of an app in a span of time.
 struct Stretch<'a> {
     connection: &'a Connection,
-    app_id: &'a AppId,
+    query: &'a ListQuery,
     from: Timestamp,
     /// All of them are older than this.
     before: Position,
-}
-
-/// Where the settles of a page are.
-struct Page {
-    positions: Vec<Position>,
-    next: Option<Position>,
 }
 
 /// Where a settle is, and the word of its state.
@@ -66,16 +57,11 @@ pub(super) fn list(connection: &Connection, query: &ListQuery) -> Result<Listed,
     // All statements see one state of the database, so that a settle is read in the state in which
     // it was found.
     let snapshot = connection.unchecked_transaction()?;
-    let settles_max = query.settles_max.max(1);
-    let stretch = Stretch::of(connection, query);
-    let page = match (&query.out_order_no, query.states.as_slice()) {
-        (None, states) => stretch.of_states(states, settles_max)?,
-        (Some(order), states) => stretch.of_order(order.as_str(), states, settles_max)?,
-    };
-    let records = page.positions.iter().map(|position| record_by_row(connection, position.row));
+    let (positions, next) = Stretch::of(connection, query).page()?;
+    let records = positions.iter().map(|position| record_by_row(connection, position.row));
     let records = records.collect::<Result<Vec<_>, Fault>>()?;
     snapshot.finish()?;
-    Ok(Listed { records, next: page.next })
+    Ok(Listed { records, next })
 }
 
 impl<'a> Stretch<'a> {
@@ -84,48 +70,68 @@ impl<'a> Stretch<'a> {
         let until = query.until.map(|until| Position { create_time: until, row: i64::MIN });
         let before = until.unwrap_or(newest).min(query.after.unwrap_or(newest));
         let from = query.from.unwrap_or(Timestamp::from_ms(i64::MIN));
-        Self { connection, app_id: &query.app_id, from, before }
+        Self { connection, query, from, before }
     }
 
-    /// Merges the newest settles of each state; of all states, if `states` is empty.
-    fn of_states(&self, states: &[StateKind], settles_max: u32) -> Result<Page, Fault> {
-        let mut words = states_of(self.connection, self.app_id)?;
-        words.retain(|word| passes(states, word));
-        let mut seen = Vec::new();
-        for word in words {
-            let looks_max = settles_max.saturating_add(1);
-            seen.extend(self.newest(&SELECT_OF_STATE, Some(&word), looks_max)?);
-        }
-        seen.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
-        Ok(Page::cut(seen, settles_max))
-    }
-
-    /// Looks at a bounded number of settles, so a page of some states may be short.
-    fn of_order(&self, order: &str, states: &[StateKind], settles_max: u32) -> Result<Page, Fault> {
+    /// Where the settles of the page are, and where it ended. The index has those of one order, or
+    /// those of each state, which are merged. Whether they pass the filters that it does not have is
+    /// looked at for a bounded number of settles, so such a page may be short.
+    fn page(&self) -> Result<(Vec<Position>, Option<Position>), Fault> {
+        let ListQuery { out_order_no, trade_system, states, settles_max, .. } = self.query;
+        let settles_max = *settles_max.max(&1);
+        let (select, words, all_pass) = match out_order_no {
+            None => (&SELECT_OF_STATE, self.states()?, true),
+            Some(order) => (&SELECT_OF_ORDER, vec![order.as_str().to_owned()], states.is_empty()),
+        };
+        let all_pass = all_pass && trade_system.is_none();
         let enough = settles_max.saturating_add(1);
-        let looks_max = if states.is_empty() { enough } else { enough.max(LOOKS_MAX) };
-        let mut seen = self.newest(&SELECT_OF_ORDER, Some(order), looks_max)?;
-        let all_seen = seen.len() < size(looks_max);
-        let oldest = seen.last().map(|(position, _)| *position);
-        seen.retain(|(_, word)| passes(states, word));
-        let page = Page::cut(seen, settles_max);
-        let next = if all_seen { page.next } else { page.next.or(oldest) };
-        Ok(Page { next, ..page })
+        let looks_max = if all_pass { enough } else { enough.max(LOOKS_MAX) };
+        let (mut seen, mut end) = (Vec::new(), None);
+        for word in words {
+            let newest = self.newest(select, &word, looks_max)?;
+            if newest.len() == size(looks_max) {
+                end = end.max(newest.last().map(|(position, _)| *position));
+            }
+            seen.extend(newest);
+        }
+        // What is older may come after settles that were not looked at.
+        seen.retain(|(position, word)| Some(*position) >= end && passes(states, word));
+        seen.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
+        let mut positions = Vec::new();
+        for (position, _) in seen {
+            if self.is_of_system(position)? {
+                positions.push(position);
+            }
+            // One more than the page holds shows that it is not the last page.
+            if positions.len() > size(settles_max) {
+                positions.pop();
+                end = positions.last().copied();
+                break;
+            }
+        }
+        Ok((positions, end))
+    }
+
+    /// The words of the states that are asked for.
+    fn states(&self) -> Result<Vec<String>, Fault> {
+        let mut words = states_of(self.connection, &self.query.app_id)?;
+        words.retain(|word| passes(&self.query.states, word));
+        Ok(words)
+    }
+
+    fn is_of_system(&self, position: Position) -> Result<bool, Fault> {
+        let Some(trade_system) = self.query.trade_system else { return Ok(true) };
+        let mut statement = self.connection.prepare_cached(SELECT_SYSTEM)?;
+        let word: String = statement.query_row([position.row], |row| row.get(0))?;
+        Ok(word == trade_system.word())
     }
 
     /// At most `looks_max` settles, from the newest on.
-    fn newest(
-        &self,
-        select: &str,
-        filter: Option<&str>,
-        looks_max: u32,
-    ) -> Result<Vec<Seen>, Fault> {
+    fn newest(&self, select: &str, filter: &str, looks_max: u32) -> Result<Vec<Seen>, Fault> {
         let mut statement = self.connection.prepare_cached(select)?;
-        let (app_id, from) = (self.app_id.as_str(), self.from.as_ms());
+        let (app_id, from) = (self.query.app_id.as_str(), self.from.as_ms());
         let (time, row) = (self.before.create_time.as_ms(), self.before.row);
-        let mut values: Vec<&dyn ToSql> = vec![&app_id, &from, &time, &row, &looks_max];
-        values.extend(filter.as_ref().map(|filter| filter as &dyn ToSql));
-        let mut rows = statement.query(values.as_slice())?;
+        let mut rows = statement.query(params![app_id, from, time, row, looks_max, filter])?;
         let mut seen = Vec::new();
         while let Some(row) = rows.next()? {
             let mut cursor = Cursor::new(row);
@@ -135,17 +141,6 @@ impl<'a> Stretch<'a> {
             ));
         }
         Ok(seen)
-    }
-}
-
-impl Page {
-    /// One more settle than the page holds shows that it is not the last page.
-    fn cut(seen: Vec<Seen>, settles_max: u32) -> Self {
-        let more = seen.len() > size(settles_max);
-        let positions = seen.into_iter().map(|(position, _)| position);
-        let positions: Vec<Position> = positions.take(size(settles_max)).collect();
-        let next = if more { positions.last().copied() } else { None };
-        Self { positions, next }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use settlement_gateway::clock::Timestamp;
 use settlement_gateway::grpc::settlement::page;
-use settlement_gateway::settle::{AppId, OutOrderNo, StateKind};
+use settlement_gateway::settle::{AppId, OutOrderNo, StateKind, TradeSystem};
 use settlement_gateway::store::{ListQuery, Position};
 
 const STATES: [StateKind; 5] = [
@@ -30,7 +30,7 @@ pub fn hold(data: &[u8]) {
     assert!(read.is_none() || page::position(&other, token).is_none(), "it is another list's");
 }
 
-/// App, order, from, until, and a digit per state.
+/// App, order, from, until, a digit per state, and a trade system.
 fn query<'a>(mut lines: impl Iterator<Item = &'a str>) -> ListQuery {
     let mut line = || lines.next().unwrap_or_default();
     let app_id = AppId::parse(line()).ok().filter(|app_id| app_id.as_str() != "ttother");
@@ -41,6 +41,7 @@ fn query<'a>(mut lines: impl Iterator<Item = &'a str>) -> ListQuery {
         from: time(line()),
         until: time(line()),
         states: line().bytes().map(|byte| STATES[usize::from(byte) % STATES.len()]).collect(),
+        trade_system: TradeSystem::parse(line()),
         after: None,
         settles_max: 50,
     }

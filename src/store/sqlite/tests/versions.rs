@@ -163,6 +163,7 @@ async fn a_database_of_version_5_is_taken_over_with_everything_in_it() {
     let of_order = ListQuery {
         app_id: app("tt01"),
         out_order_no: crate::settle::OutOrderNo::parse("order-1").ok(),
+        trade_system: None,
         states: Vec::new(),
         from: None,
         until: None,
