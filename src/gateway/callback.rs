@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::Gateway;
+use super::query::QueryError;
+use super::{Gateway, Name};
+use crate::apps::App;
 use crate::metrics::CALLBACK_DELAY;
 use crate::settle::{
-    AppId, Key, Learned, Observation, OutSettleNo, Record, Report, Scope, Source, TradeSystem,
+    Key, Learned, Observation, OutSettleNo, Record, Report, Scope, Source, TradeSystem,
 };
 use crate::store;
 use crate::trace;
@@ -13,11 +15,20 @@ use crate::trace;
 /// A verified callback about a settle.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Callback {
-    pub app_id: AppId,
-    /// Those that it may be of, at least one. A settle that none of them has is the first one's.
+    /// Those that it may be of, at least one.
     pub trade_systems: Vec<TradeSystem>,
     pub report: Report,
     pub log_id: Option<String>,
+}
+
+/// Why a callback is not recorded.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum HearError {
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// It may be of several trade systems, and Douyin shows its settle in none of them now.
+    #[error("no trade system of the app shows its settle now")]
+    UnknownSystem,
 }
 
 impl Gateway {
@@ -25,13 +36,14 @@ impl Gateway {
     ///
     /// The settle is the one with this `settle_id`; else the one with this number; else it is
     /// adopted, under Douyin's own number if the callback names no other.
-    pub async fn hear(&self, callback: Callback) -> Result<(), store::Error> {
+    pub async fn hear(&self, app: &App, callback: Callback) -> Result<(), HearError> {
         let begun = self.0.clock.now();
-        let trade_system = self.trade_system_of(&callback).await?;
-        let Callback { app_id, report, log_id, trade_systems: _ } = callback;
+        let trade_system = self.trade_system_of(app, &callback).await?;
+        let Callback { report, log_id, trade_systems: _ } = callback;
+        let app_id = app.id().clone();
         let known = self.0.store.get_by_settle_id(&app_id, trade_system, &report.settle_id).await?;
         let number = report.out_settle_no.clone();
-        let (event, of) = (report.facts.settle_time, app_id.clone());
+        let event = report.facts.settle_time;
         let by_number = || Key {
             app_id,
             trade_system,
@@ -53,7 +65,7 @@ impl Gateway {
         self.0.hub.confirm(&key, self.0.clock.now());
         let heard = self.adopt(key, seen).await?;
         if let Some(event) = event {
-            CALLBACK_DELAY.add_time([of.as_str()], self.0.clock.now().since(event));
+            CALLBACK_DELAY.add_time([app.id().as_str()], self.0.clock.now().since(event));
         }
         if let Some(record) = heard.as_ref().filter(|record| !record.is_final()) {
             self.ask_soon(record).await;
@@ -65,8 +77,15 @@ impl Gateway {
     /// number their settles by themselves, so the caller's number decides if there is one. A settle
     /// that a caller made comes before one of the same number that was adopted, perhaps because an
     /// earlier callback came before its settle was recorded.
-    async fn trade_system_of(&self, callback: &Callback) -> Result<TradeSystem, store::Error> {
-        let Callback { app_id, trade_systems, report, .. } = callback;
+    ///
+    /// Of several systems that have such callbacks it is the one in which Douyin shows the settle. A
+    /// settle that was adopted in another one would never be found there.
+    async fn trade_system_of(
+        &self,
+        app: &App,
+        callback: &Callback,
+    ) -> Result<TradeSystem, HearError> {
+        let Callback { trade_systems, report, .. } = callback;
         let first = trade_systems.first().copied().unwrap_or(TradeSystem::General);
         if trade_systems.len() < 2 {
             return Ok(first);
@@ -75,21 +94,61 @@ impl Gateway {
         for trade_system in trade_systems.iter().copied() {
             let known = match &report.out_settle_no {
                 Some(number) => {
-                    let (app_id, out_settle_no) = (app_id.clone(), number.clone());
+                    let (app_id, out_settle_no) = (app.id().clone(), number.clone());
                     self.0.store.get(&Key { app_id, trade_system, out_settle_no }).await?
                 }
                 None => {
                     let id = &report.settle_id;
-                    self.0.store.get_by_settle_id(app_id, trade_system, id).await?
+                    self.0.store.get_by_settle_id(app.id(), trade_system, id).await?
                 }
             };
             match known {
                 Some(known) if known.request().is_some() => return Ok(trade_system),
-                Some(_) => adopted = adopted.or(Some(trade_system)),
-                None => {}
+                Some(known) if known.state.settle_id() == Some(&report.settle_id) => {
+                    adopted = adopted.or(Some(trade_system));
+                }
+                Some(_) | None => {}
             }
         }
-        Ok(adopted.unwrap_or(first))
+        if let Some(adopted) = adopted {
+            return Ok(adopted);
+        }
+        // That the general system has such callbacks, too, is a guess.
+        let known_to_have = trade_systems.iter().filter(|one| **one != TradeSystem::General);
+        let known_to_have: Vec<TradeSystem> = known_to_have.copied().collect();
+        if known_to_have.len() < 2 {
+            return Ok(first);
+        }
+        for trade_system in known_to_have {
+            if self.is_shown(app, trade_system, report).await? {
+                return Ok(trade_system);
+            }
+        }
+        Err(HearError::UnknownSystem)
+    }
+
+    /// Whether Douyin shows the settle in this trade system. Then it is recorded.
+    async fn is_shown(
+        &self,
+        app: &App,
+        trade_system: TradeSystem,
+        report: &Report,
+    ) -> Result<bool, store::Error> {
+        let name = Name::SettleId(app.id().clone(), trade_system, report.settle_id.clone());
+        let found = match Box::pin(self.get_or_adopt(app, &name)).await {
+            Ok(found) => found,
+            Err(QueryError::Store(error)) => return Err(error),
+            Err(
+                QueryError::Douyin(_) | QueryError::Paused { .. } | QueryError::OverBudget { .. },
+            ) => None,
+        };
+        // Another system may have given the same id to a settle with another number.
+        let unnumbered = OutSettleNo::of_settle_id(&report.settle_id);
+        let is_told = |found: &OutSettleNo| {
+            let told = report.out_settle_no.as_ref();
+            *found == unnumbered || told.is_none_or(|told| told == found || told.is_like(found))
+        };
+        Ok(found.is_some_and(|found| is_told(&found.key.out_settle_no)))
     }
 
     /// A callback that did not end its settle brings the next query forward, at most once per gap

@@ -43,7 +43,7 @@ use crate::settle::{
 use crate::store::{self, ListQuery, Listed, Store};
 use crate::tasks::{Runner, Tasks};
 
-pub use callback::Callback;
+pub use callback::{Callback, HearError};
 pub use create::{Create, CreateError, Created, NotSent, OnRecord, Recorded, ReturnWhen, Unknown};
 pub use decide::{Decided, EndError, IfUnanswered, ResolveError, Stopping, Word};
 pub use poll::{Poller, PollerConfig};

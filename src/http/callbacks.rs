@@ -13,7 +13,7 @@ use crate::apps::{App, Apps};
 use crate::douyin::Signed;
 use crate::douyin::callback::{Heard, Rejected, hear, log_id};
 use crate::douyin::signature::{LOG_ID_HEADER, NONCE_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
-use crate::gateway::{Callback, Gateway};
+use crate::gateway::{Callback, Gateway, HearError};
 use crate::http::listener::{Answer, Handler, Request, Unread};
 use crate::http::peer::At;
 use crate::log_limit::limited;
@@ -59,6 +59,8 @@ pub enum Received {
     Malformed,
     Unread(Unread),
     Busy,
+    /// It may be of several trade systems, and Douyin shows its settle in none of them now.
+    UnknownSystem,
     /// The store failed, so it must not be acknowledged.
     NotDurable,
 }
@@ -146,14 +148,21 @@ impl Callbacks {
         };
         for report in reports {
             let settle_id = report.settle_id.clone();
-            let (app_id, trade_systems) = (app_id.clone(), trade_systems.clone());
-            let callback = Callback { app_id, trade_systems, report, log_id: log_id.clone() };
-            if let Err(error) = self.0.gateway.hear(callback).await {
-                limited!(Peer, WARN, { %settle_id, log_id = log, %error },
-                    "callback refused: the store failed, so Douyin must deliver it again");
-                return Received::NotDurable;
+            let trade_systems = trade_systems.clone();
+            let callback = Callback { trade_systems, report, log_id: log_id.clone() };
+            match self.0.gateway.hear(app, callback).await {
+                Ok(()) => debug!(%settle_id, log_id = log, "callback recorded"),
+                Err(HearError::UnknownSystem) => {
+                    limited!(Peer, INFO, { %app_id, %settle_id, log_id = log },
+                        "callback refused: no trade system of the app shows its settle now");
+                    return Received::UnknownSystem;
+                }
+                Err(HearError::Store(error)) => {
+                    limited!(Peer, WARN, { %settle_id, log_id = log, %error },
+                        "callback refused: the store failed, so Douyin must deliver it again");
+                    return Received::NotDurable;
+                }
             }
-            debug!(%settle_id, log_id = log, "callback recorded");
         }
         Received::Acknowledged
     }
@@ -226,7 +235,7 @@ fn too_many(network: &str) -> Received {
 
 impl Received {
     /// Those that a delivery to an app of ours can have.
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Received::Acknowledged,
         Received::OtherType,
         Received::OtherTypeRefused,
@@ -236,6 +245,7 @@ impl Received {
         Received::Unread(Unread::TooLarge),
         Received::Unread(Unread::TooSlow),
         Received::Unread(Unread::Lost),
+        Received::UnknownSystem,
         Received::NotDurable,
     ];
 
@@ -252,6 +262,7 @@ impl Received {
             Received::Malformed => StatusCode::BAD_REQUEST,
             // Not 5xx, for which a proxy in front may take the gateway for broken.
             Received::OtherTypeRefused => StatusCode::UNPROCESSABLE_ENTITY,
+            Received::UnknownSystem => StatusCode::FAILED_DEPENDENCY,
             Received::Unread(unread) => unread.status(),
             Received::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Received::NotDurable => StatusCode::INTERNAL_SERVER_ERROR,
@@ -273,6 +284,7 @@ impl Received {
             Received::Unread(Unread::TooSlow) => "too_slow",
             Received::Unread(Unread::Lost) => "lost",
             Received::Busy | Received::Unread(Unread::Busy) => "busy",
+            Received::UnknownSystem => "unknown_system",
             Received::NotDurable => "not_durable",
         }
     }
@@ -320,6 +332,7 @@ mod tests {
             (Received::Unread(Unread::Lost), 400, "lost"),
             (Received::Unread(Unread::Busy), 503, "busy"),
             (Received::Busy, 503, "busy"),
+            (Received::UnknownSystem, 424, "unknown_system"),
             (Received::NotDurable, 500, "not_durable"),
         ];
         for (verdict, status, word) in verdicts {

@@ -41,10 +41,11 @@ pub(super) const APP: &[Knob<AppDraft>] = &[
                   The others need a client secret. A \
                   request names one of them, and means `general` if it names none. A callback of \
                   version 2.0 does not say of which system it is: that in which its settle is \
-                  recorded, else the first one here that has such callbacks. A system that is \
-                  taken out gets no new settles. Its open ones are followed to their end for as \
-                  long as the app has the client secret; those of `industry` and `guaranteed` \
-                  are not, because the key and the salt go with the system.",
+                  recorded, else the one here that has such callbacks; of several, the one in \
+                  which Douyin shows the settle. A system that is taken out gets no new \
+                  settles. Its open ones are followed to their end for as long as the app has the \
+                  client secret; those of `industry` and `guaranteed` are not, because the key and \
+                  the salt go with the system.",
     },
     Knob {
         key: "client_secret_env",

@@ -109,7 +109,8 @@ async fn a_callback_for_a_record_that_goes_up_in_another_is_kept_there() {
     let store = Store::Sqlite(Arc::new(sqlite));
     let app_id = AppId::parse(APP_ID).unwrap();
     let config = Config { apps: vec![app(APP_ID, SECRET)], ..Config::default() };
-    let Core { gateway, .. } = Core::build(config, store.clone(), None, clock.clone()).unwrap();
+    let core = Core::build(config, store.clone(), None, clock.clone()).unwrap();
+    let (gateway, app) = (core.gateway, core.apps.get(&app_id).map(Arc::clone).unwrap());
 
     let ours = submitted(&clock);
     let processing = nameless(ReportedStatus::Processing, "PROCESSING");
@@ -124,12 +125,11 @@ async fn a_callback_for_a_record_that_goes_up_in_another_is_kept_there() {
     }
 
     let callback = Callback {
-        app_id,
         trade_systems: vec![TradeSystem::General],
         report: nameless(ReportedStatus::Success, "SUCCESS"),
         log_id: None,
     };
-    let heard = tokio::spawn(async move { gateway.hear(callback).await });
+    let heard = tokio::spawn(async move { gateway.hear(&app, callback).await });
     queued(&committer, 1).await;
     // In the same batch, right behind it: the answer to our create.
     let swap = Swap {

@@ -1,11 +1,16 @@
 //! Callbacks of the trade systems that have version 2.0: it does not say which of them speaks.
 
-use douyin_sim::{Status, StrangerSettle, System};
+use std::time::Duration;
+
+use douyin_sim::{Script, Status, StrangerSettle, System};
+use serde_json::json;
 use settlement_gateway::proto::v1::{self, SettleState};
 use tonic::Code;
 
 use super::{Letter, patient, spawn_with, success};
-use crate::harness::{APP_ID, Gateway, create_on, in_every_system, number, within};
+use crate::harness::{
+    APP_ID, Gateway, assert_create_error, create_on, in_every_system, number, within,
+};
 
 async fn spawn() -> Gateway {
     spawn_with(|config| {
@@ -62,29 +67,107 @@ async fn a_callback_ends_the_settle_of_the_system_in_which_it_is_recorded() {
     }
 }
 
-/// Nothing says which of the two it is: it is taken for the one that the configuration has first.
+/// Nothing in it says which of the two it is of, so Douyin is asked.
 #[tokio::test]
-async fn a_callback_about_a_settle_that_is_not_recorded_is_adopted_in_one_system() {
+async fn a_callback_about_a_settle_that_is_not_recorded_is_adopted_where_douyin_shows_it() {
     let gateway = spawn().await;
+    for (system, there) in [
+        (v1::TradeSystem::SelfOperated, System::SelfOperated),
+        (v1::TradeSystem::Industry, System::Industry),
+    ] {
+        let settle = StrangerSettle {
+            system: there,
+            out_order_no: "of-the-platform".to_owned(),
+            ..Default::default()
+        };
+        let id = gateway.sim.platform_settle(APP_ID, settle);
+        let letter = Letter::about(&gateway.sim, &id, Status::Success);
+        assert_eq!(letter.deliver(&gateway).await, success());
+        let adopted = get(&gateway, system, &id).await.unwrap();
+        assert_eq!(adopted.settle_id(), id);
+        assert_eq!(adopted.origin(), v1::SettleOrigin::Platform);
+        assert_eq!(adopted.out_order_no(), "of-the-platform", "the query told it");
+        for other in SYSTEMS.into_iter().filter(|other| *other != system) {
+            assert_eq!(get(&gateway, other, &id).await.unwrap_err().code(), Code::NotFound);
+        }
+    }
+}
+
+/// It comes to its end, and its number is free in the other system of the same callbacks.
+#[tokio::test]
+async fn a_settle_that_a_callback_told_first_does_not_stay_open_and_keeps_no_number_elsewhere() {
+    let gateway = spawn_with(in_every_system).await;
+    gateway.sim.set_callback_url(APP_ID, None);
+    let number = number("of-a-stranger");
     let settle = StrangerSettle {
-        system: System::SelfOperated,
-        out_order_no: "of-the-platform".to_owned(),
+        system: System::Industry,
+        out_order_no: "of-a-stranger".to_owned(),
+        status: Status::Processing,
         ..Default::default()
     };
+    let theirs = gateway.sim.stranger_settle(APP_ID, &number, settle);
+    let letter = Letter::about(&gateway.sim, &theirs, Status::Processing);
+    assert_eq!(letter.deliver(&gateway).await, success());
+    let adopted = get(&gateway, v1::TradeSystem::Industry, &number).await.unwrap();
+    assert_eq!((adopted.state(), adopted.settle_id()), (SettleState::Processing, theirs.as_str()));
+
+    let create = |system: v1::TradeSystem| v1::CreateSettleRequest {
+        trade_system: system.into(),
+        ..create_on(&number, "sim-hold-1")
+    };
+    let taken = gateway.create(create(v1::TradeSystem::Industry)).await.unwrap_err();
+    let reason = "OUT_SETTLE_NO_EXISTS";
+    assert_create_error(&taken, Code::AlreadyExists, reason, "refused");
+    let made = gateway.create(create(v1::TradeSystem::SelfOperated)).await.unwrap();
+    assert_eq!(made.origin(), v1::SettleOrigin::Gateway);
+    assert_ne!(made.settle_id(), theirs);
+
+    assert!(gateway.sim.finish(&theirs, Status::Success));
+    let ended = async {
+        loop {
+            let settle = get(&gateway, v1::TradeSystem::Industry, &number).await.unwrap();
+            if settle.state() == SettleState::Succeeded {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within("the end by polling", ended).await;
+}
+
+/// Nothing is recorded of it until one of the systems shows it.
+#[tokio::test]
+async fn a_callback_whose_settle_no_system_shows_is_delivered_again() {
+    let gateway = spawn_with(|config| {
+        patient(config);
+        in_every_system(config);
+        config.gateway.absent_ttl = Duration::ZERO;
+    })
+    .await;
+    gateway.sim.set_callback_url(APP_ID, None);
+    let settle = StrangerSettle { system: System::Industry, ..Default::default() };
     let id = gateway.sim.platform_settle(APP_ID, settle);
     let letter = Letter::about(&gateway.sim, &id, Status::Success);
-    assert_eq!(letter.deliver(&gateway).await, success());
-    let adopted = get(&gateway, v1::TradeSystem::SelfOperated, &id).await.unwrap();
-    assert_eq!((adopted.settle_id(), adopted.origin()), (id.as_str(), v1::SettleOrigin::Platform));
-    for other in [v1::TradeSystem::General, v1::TradeSystem::Industry] {
-        assert_eq!(get(&gateway, other, &id).await.unwrap_err().code(), Code::NotFound);
+    let refused = (424, json!({ "err_no": 424, "err_tips": "unknown_system" }));
+    for hidden in [Script::FindNothing, Script::Html] {
+        gateway.sim.always_query(Some(hidden));
+        assert_eq!(letter.deliver(&gateway).await, refused);
+        let all = v1::ListSettlesRequest { app_id: APP_ID.to_owned(), ..Default::default() };
+        let mut client = gateway.client.clone();
+        let listed = within("ListSettles", client.list_settles(all)).await.unwrap().into_inner();
+        assert_eq!(listed.settles, []);
     }
+    gateway.sim.always_query(None);
+    assert_eq!(letter.deliver(&gateway).await, success());
+    let adopted = get(&gateway, v1::TradeSystem::Industry, &id).await.unwrap();
+    assert_eq!(adopted.state(), SettleState::Succeeded);
 }
 
 /// The same number may be adopted in another of the two.
 #[tokio::test]
 async fn a_callback_ends_the_settle_of_a_caller_rather_than_one_that_was_adopted() {
     let gateway = spawn().await;
+    gateway.sim.set_callback_url(APP_ID, None);
     let number = number("of-a-caller");
     let settle = StrangerSettle {
         system: System::SelfOperated,
@@ -92,9 +175,8 @@ async fn a_callback_ends_the_settle_of_a_caller_rather_than_one_that_was_adopted
         status: Status::Processing,
         ..Default::default()
     };
-    let theirs = gateway.sim.platform_settle(APP_ID, settle);
-    let letter = Letter::about(&gateway.sim, &theirs, Status::Processing)
-        .changed(&gateway.sim, |msg| msg["out_settle_no"] = number.clone().into());
+    let theirs = gateway.sim.stranger_settle(APP_ID, &number, settle);
+    let letter = Letter::about(&gateway.sim, &theirs, Status::Processing);
     assert_eq!(letter.deliver(&gateway).await, success());
     let adopted = get(&gateway, v1::TradeSystem::SelfOperated, &number).await.unwrap();
     assert_eq!(adopted.settle_id(), theirs);
