@@ -15,7 +15,8 @@
 //! - **A wake-up is never lost.** If a caller or a callback asks for a look at a settle while a
 //!   worker holds its lease, the settle is due by the requested moment once the worker gives the
 //!   lease back. That holds also if the worker removes the due row, as long as the settle owes a
-//!   query ([`Record::owes_a_query`]): the row stays then, due by the requested moment.
+//!   query ([`owes_a_query`](crate::settle::Record::owes_a_query)): the row stays then, due by the
+//!   requested moment.
 //! - **Every settle that is not final has exactly one due row.** A final settle has none, except
 //!   while the gateway must still query it: because of an open contradiction, or because a callback
 //!   told only a part of its result.
