@@ -40,19 +40,19 @@ impl Gateway {
         let begun = self.0.clock.now();
         let trade_system = self.trade_system_of(app, &callback).await?;
         let Callback { report, log_id, trade_systems: _ } = callback;
-        let app_id = app.id().clone();
-        let known = self.0.store.get_by_settle_id(&app_id, trade_system, &report.settle_id).await?;
+        let (event, settle_id) = (report.facts.settle_time, report.settle_id.clone());
         let number = report.out_settle_no.clone();
-        let event = report.facts.settle_time;
-        let by_number = || Key {
-            app_id,
-            trade_system,
-            out_settle_no: number.unwrap_or_else(|| OutSettleNo::of_settle_id(&report.settle_id)),
+        let out_settle_no = number.unwrap_or_else(|| OutSettleNo::of_settle_id(&settle_id));
+        let by_number = Key { app_id: app.id().clone(), trade_system, out_settle_no };
+        let known = match self.0.store.get_by_settle_id(app.id(), trade_system, &settle_id).await? {
+            Some(known) => Some(known),
+            // The answer that would have told its id may be lost.
+            None => self.0.store.get(&by_number).await?,
         };
         if let Some(request) = known.as_ref().and_then(Record::request) {
             trace::follow(&tracing::Span::current(), request.trace.as_ref());
         }
-        let key = known.map_or_else(by_number, |known| known.key);
+        let key = known.map_or(by_number, |known| known.key);
         let seen = Observation {
             learned: Learned::Reported(vec![report]),
             source: Source::Callback,
