@@ -19,9 +19,9 @@ use crate::errors_own::{end_request, stop_request};
 use crate::harness::{APP_ID, create_on, create_request, details, simulator, within};
 use crate::process::{Outlet, Process, Setting};
 
-const SHOP: &str = "of-the-shop-0123456789abcdef0123456789";
+pub const SHOP: &str = "of-the-shop-0123456789abcdef0123456789";
 const DESK: &str = "of-the-desk-0123456789abcdef0123456789";
-const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+pub const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 /// Two callers, the second of which may read only, and where the audit goes. These are keys of
 /// `[server]` and blocks after it.

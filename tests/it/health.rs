@@ -1,6 +1,9 @@
 //! What balancers see: `grpc.health.v1` by Check and by Watch, for the server, each service and
 //! each app.
 
+use std::time::Duration;
+
+use douyin_sim::{Gate, Script};
 use settlement_gateway::server::Stopped;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Streaming};
@@ -8,7 +11,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use crate::harness::{APP_ID, Gateway, simulator, within};
+use crate::harness::{APP_ID, Gateway, create_request, number, simulator, within};
 
 pub const SERVICE: &str = "douyin.settlement.v1.SettlementService";
 /// The server, the services, and the one app of the tests.
@@ -52,7 +55,7 @@ async fn check_and_watch_say_serving_for_the_server_each_service_and_each_app() 
 #[tokio::test]
 async fn all_watches_hear_of_a_stop_and_then_end() {
     let mut gateway = Gateway::spawn_with(simulator().await, |config| {
-        config.stop.drain_delay = std::time::Duration::from_millis(300);
+        config.stop.drain_delay = Duration::from_millis(300);
     })
     .await;
     let client = client(&gateway.url);
@@ -73,4 +76,27 @@ async fn all_watches_hear_of_a_stop_and_then_end() {
     };
     let (stopped, ()) = tokio::join!(gateway.stop(), told);
     assert_eq!(stopped, Stopped::Gracefully);
+}
+
+#[tokio::test]
+async fn a_gateway_whose_places_for_calls_are_all_taken_is_not_serving_until_one_is_free() {
+    let gateway = Gateway::spawn_with(simulator().await, |config| {
+        config.grpc.calls_max = 1;
+        let patience = Duration::from_secs(15);
+        config.douyin.attempt_timeout = patience;
+        config.douyin.call_timeout = patience;
+        config.gateway.policy.call_timeout = patience;
+        config.gateway.lease = 2 * patience;
+    })
+    .await;
+    let (number, gate, client) = (number("waits"), Gate::new(), client(&gateway.url));
+    let mut statuses = watch(&client, SERVICE).await;
+    until(&mut statuses, ServingStatus::Serving).await;
+    gateway.sim.script(&number, vec![Script::Hold(gate.clone())]);
+    let (mut caller, request) = (gateway.client.clone(), create_request(&number));
+    let create = tokio::spawn(async move { caller.create_settle(request).await });
+    until(&mut statuses, ServingStatus::NotServing).await;
+    gate.open();
+    within("the answer", create).await.unwrap().unwrap();
+    until(&mut statuses, ServingStatus::Serving).await;
 }

@@ -6,14 +6,29 @@ use std::path::Path;
 
 /// The texts of what is logged at these levels in a source.
 fn messages(source: &str) -> Vec<String> {
-    let beginnings = ["error!(", "warn!(", "Peer, WARN", "Peer, ERROR", "Stranger, WARN"];
-    let mut messages = Vec::new();
-    for beginning in beginnings {
-        for rest in source.split(beginning).skip(1) {
-            messages.extend(last_text(rest));
-        }
+    let told = |beginning: &'static str| source.split(beginning).skip(1);
+    let limited = told("limited!(").filter(|arguments| is_loud(arguments));
+    told("error!(").chain(told("warn!(")).chain(limited).filter_map(last_text).collect()
+}
+
+/// Whether the second argument of `limited!` is one of these levels. The first says whose line it
+/// is, and has no comma.
+fn is_loud(arguments: &str) -> bool {
+    let level = arguments.split(',').nth(1).unwrap_or_default().trim();
+    assert!(["ERROR", "WARN", "INFO", "DEBUG"].contains(&level), "{level}: {arguments:.200}");
+    ["ERROR", "WARN"].contains(&level)
+}
+
+#[test]
+fn every_form_of_a_line_is_read() {
+    for (source, message) in [
+        (r#"error!(%key, "one, two");"#, Some("one, two")),
+        (r#"limited!(Stranger of network, WARN, { from = network }, "x");"#, Some("x")),
+        ("limited!(\n    Peer,\n    ERROR,\n    \"x\"\n)", Some("x")),
+        (r#"limited!(Peer of causer, INFO, { took_ms }, "x");"#, None),
+    ] {
+        assert_eq!(messages(source), Vec::from_iter(message), "{source}");
     }
-    messages
 }
 
 /// The last text among the arguments of a macro; `None`: it has none.

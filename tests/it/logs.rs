@@ -7,7 +7,8 @@ use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceC
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
-use crate::harness::{APP_ID, SECRET, create_on, number, simulator, watch_request, within};
+use crate::audit::{SHOP, TRACE, audited, bearing};
+use crate::harness::{APP_ID, SECRET, create_on, drain, number, simulator, watch_request, within};
 use crate::process::{Process, Setting};
 
 /// One line: its fields, with those of its spans.
@@ -63,29 +64,48 @@ async fn create(
     within("CreateSettle", client.create_settle(create_on(number, order))).await.map(drop)
 }
 
+/// The one line of a call that tells how it was answered.
+fn answered<'a>(lines: &'a [Line], rpc: &str, number: &str) -> &'a Map<String, Value> {
+    let is = |line: &&Line| line.fields["rpc"] == rpc && line.fields["message"] == "answered";
+    let answers: Vec<_> = about(lines, "rpc", number).into_iter().filter(is).collect();
+    assert_eq!(answers.len(), 1, "{rpc} {number}");
+    &answers[0].fields
+}
+
 #[tokio::test]
 async fn every_rpc_and_every_call_to_douyin_is_logged_in_its_span() {
     let (sim, dir) = (simulator().await, TempDir::new().unwrap());
-    let setting = Setting { log: Some("warn,settlement_gateway=debug"), ..Setting::default() };
+    let log = Some("warn,settlement_gateway=debug");
+    let setting = Setting { log, server: audited("off"), ..Setting::default() };
     let gateway = Process::start(&sim, dir.path(), setting).await;
     let (accepted, refused) = (number("accepted"), number("refused"));
-    create(&gateway.client, &accepted, "order-1").await.unwrap();
-    create(&gateway.client, &refused, "sim-err-23102-1").await.unwrap_err();
-    gateway.end(&accepted).await;
+    let mut client = gateway.client.clone();
+    for (number, order) in [(&accepted, "order-1"), (&refused, "sim-err-23102-1")] {
+        let create = client.create_settle(bearing(create_on(number, order), SHOP));
+        let created = within("CreateSettle", create).await;
+        assert_eq!(created.is_ok(), number == &accepted);
+    }
+    let watch = client.watch_settle(bearing(watch_request(&accepted, 0), SHOP));
+    drain(within("WatchSettle", watch).await.unwrap().into_inner()).await.unwrap();
     gateway.signal("TERM").await;
     let (_, log) = gateway.ended().await;
     let lines = lines(&log);
 
-    for (number, code) in [(&accepted, "Ok"), (&refused, "FailedPrecondition")] {
-        let rpcs = about(&lines, "rpc", number);
-        let answered = |line: &&&Line| line.fields["rpc"] == "CreateSettle" && line.ends("code");
-        let create = rpcs.iter().find(answered);
-        let fields = &create.unwrap_or_else(|| panic!("no line for {number}: {log}")).fields;
-        assert_eq!(fields["app_id"], APP_ID);
-        assert_eq!(fields["code"], code);
+    for (rpc, number, code, reason, outcome) in [
+        ("CreateSettle", &accepted, "Ok", Value::Null, Value::Null),
+        ("WatchSettle", &accepted, "Ok", Value::Null, Value::Null),
+        ("CreateSettle", &refused, "FailedPrecondition", "ORDER_NOT_PAID".into(), "refused".into()),
+    ] {
+        let fields = answered(&lines, rpc, number);
+        let said = |field: &str| fields.get(field).cloned().unwrap_or_default();
+        assert_eq!(said("app_id"), APP_ID);
+        assert_eq!(said("code"), code);
+        assert_eq!((said("reason"), said("outcome")), (reason, outcome));
+        assert_eq!(said("caller"), "shop");
+        assert_eq!(said("trace_id"), TRACE);
+        assert!(said("took_ms").is_u64(), "{fields:?}");
+        assert!(said("peer").as_str().unwrap().starts_with("127.0.0.1:"), "{fields:?}");
     }
-    let watches = about(&lines, "rpc", &accepted);
-    assert!(watches.iter().any(|line| line.fields["rpc"] == "WatchSettle"), "{log}");
 
     let calls = [
         (&accepted, "settle_create", "accepted"),
