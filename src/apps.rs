@@ -15,7 +15,7 @@ use secrecy::SecretString;
 use tokio::sync::Semaphore;
 
 use crate::douyin::callback::Verifiers;
-use crate::douyin::{Access, Client, PlatformKeys, SigningKey};
+use crate::douyin::{Access, Client, PlatformKeys, SigningKey, begin_counting};
 use crate::settle::{AppId, NotifyUrl, TradeSystem};
 
 pub use budget::Budget;
@@ -129,6 +129,7 @@ impl Apps {
         for mut config in configs {
             let access = douyin.access(config.app_id.clone(), config.client_secret.clone());
             access.sign_with(config.signing_key.as_ref(), config.salt.as_ref());
+            begin_counting(&config.app_id, &config.trade_systems);
             let app = App {
                 platform_keys: ArcSwapOption::from_pointee(config.platform_keys.take()),
                 callback_token: ArcSwapOption::from_pointee(config.callback_token.take()),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tracing::error;
 
 use crate::apps::{Apps, Portion, Twice};
 use crate::callers::Callers;
@@ -16,6 +15,7 @@ use crate::gateway::{Gateway, Poller};
 use crate::grpc::Service;
 use crate::grpc::audit::Admission;
 use crate::http::callbacks::Callbacks;
+use crate::log_limit::error;
 use crate::store::{
     OpenError, Postgres, PostgresError, PostgresOptions, Sqlite, SqliteOptions, Store,
 };

@@ -4,7 +4,7 @@
 //! Each place has a limit per interval, or one for each of those who cause its lines. Further lines
 //! are held back and counted, and one line at the end of the interval tells how many. [`sum_up`]
 //! ends the intervals; this module reads no clock, so that a limit costs one addition. Without a
-//! log (simulation) nothing is held back.
+//! log (simulation) nothing is held back. Lines of level ERROR are counted: each wants a person.
 
 mod each;
 
@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tracing::{Level, debug, error, info, warn};
+use tracing::{Level, debug, info, warn};
 
 pub(crate) use each::{Each, HeldBack};
 
-use crate::metrics::LOG_HELD_BACK;
+use crate::metrics::{LOG_ERRORS, LOG_HELD_BACK};
 
 /// How often [`sum_up`] is to be called.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
@@ -151,6 +151,7 @@ macro_rules! limited {
             $line,
         );
         if $crate::log_limit::admitted!(PLACE $(, $who)?) {
+            $crate::log_limit::count(tracing::Level::$level);
             tracing::event!(tracing::Level::$level, $({ $($fields)* },)? $line);
         }
     }};
@@ -166,6 +167,22 @@ macro_rules! admitted {
     };
 }
 pub(crate) use admitted;
+
+/// Logs a line of level ERROR, and counts it. The library's own macro of this name counts nothing.
+macro_rules! error {
+    ($($line:tt)*) => {{
+        $crate::log_limit::count(tracing::Level::ERROR);
+        tracing::event!(tracing::Level::ERROR, $($line)*);
+    }};
+}
+pub(crate) use error;
+
+/// Counts a line if it wants a person, wherever `RUST_LOG` sends it.
+pub(crate) fn count(level: Level) {
+    if level == Level::ERROR {
+        LOG_ERRORS.count([]);
+    }
+}
 
 #[cfg(test)]
 mod tests {

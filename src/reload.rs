@@ -18,7 +18,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TrySendError, sync_channel};
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::apps::Apps;
 use crate::callers::Callers;
@@ -28,6 +28,7 @@ use crate::config::{
 };
 use crate::douyin::{self, Client};
 use crate::http::tls::Tls;
+use crate::log_limit::error;
 use crate::metrics::{CERTIFICATE_ENDS, RELOADS};
 use crate::systemd::Systemd;
 
@@ -115,6 +116,7 @@ impl Loader {
         let loaded = loader.load()?;
         loader.in_force = values(&loaded);
         loader.certificates.clone_from(&loaded.certificates);
+        loader.measure();
         Ok((loader, loaded))
     }
 

@@ -11,7 +11,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic_health::ServingStatus;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::callers::Callers;
 use crate::clock::{Clock, duration_ms};
@@ -23,9 +23,9 @@ use crate::http::health::Health;
 use crate::http::listener::{self, Limits};
 use crate::http::sidecar::{self, SocketFile};
 use crate::http::tls::Tls;
-use crate::log_limit;
+use crate::log_limit::{self, error};
 use crate::metrics::{
-    AUDIT_DROPPED, BUILD, LOG_DROPPED, LOG_HELD_BACK, PROCESS_START, REHEARSAL, RELOADS,
+    AUDIT_DROPPED, BUILD, LOG_DROPPED, LOG_ERRORS, LOG_HELD_BACK, PROCESS_START, REHEARSAL, RELOADS,
 };
 use crate::reload::Parts;
 use crate::store;
@@ -238,7 +238,9 @@ fn begin_metrics(clock: &Clock, rehearsal: bool) {
     REHEARSAL.set([], u64::from(rehearsal));
     PROCESS_START.set_time([], clock.now().since_epoch());
     ["applied", "refused"].iter().for_each(|result| RELOADS.begin([result]));
-    [&LOG_DROPPED, &LOG_HELD_BACK, &AUDIT_DROPPED].iter().for_each(|lines| lines.begin([]));
+    [&LOG_ERRORS, &LOG_DROPPED, &LOG_HELD_BACK, &AUDIT_DROPPED]
+        .iter()
+        .for_each(|lines| lines.begin([]));
 }
 
 /// Sums up what the audit holds back. Opens its file anew when told: tools that have moved a file

@@ -9,13 +9,13 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::{error, warn};
+use tracing::warn;
 
 use crate::cli::{EX_USAGE, Serve};
 use crate::clock::Clock;
 use crate::config::{self, Certificates, Config, Environment, Flags, Loaded, Problems, Unfit};
 use crate::descriptors;
-use crate::log_limit::limited;
+use crate::log_limit::{error, limited};
 use crate::reload::Loader;
 use crate::server::Addrs;
 #[cfg(feature = "sandbox")]

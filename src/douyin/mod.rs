@@ -57,6 +57,7 @@ pub use client::{Client, callbacks, can_ask, create_body, credentials, has_creat
 pub use config::{BuildError, ClientConfig};
 pub use guaranteed::AmountLeft;
 pub use limits::{Limits, settle_params_text};
+pub(crate) use outcome::begin_counting;
 pub use outcome::{CreateAnswer, QueryAnswer, QueryFailure};
 pub use pause::Pause;
 pub use signature::{PlatformKeys, Signed};

@@ -238,9 +238,9 @@ impl<'a> Line<'a> {
         let (outcome, tone, failure) = match &answer.learned {
             Learned::Accepted(_) => ("accepted", Tone::Routine, None),
             Learned::Refused(failure) => ("refused", Tone::Refusal, Some(failure)),
-            Learned::Unknown(failure) => ("unknown", Tone::Trouble, Some(failure)),
+            Learned::Unknown(failure) => (UNKNOWN, Tone::Trouble, Some(failure)),
             Learned::Unlisted(failure) => ("unlisted", Tone::Alarm, Some(failure)),
-            Learned::NotSent(failure) => ("not_sent", Tone::Trouble, Some(failure)),
+            Learned::NotSent(failure) => (NOT_SENT, Tone::Trouble, Some(failure)),
             Learned::Exists(failure) => ("exists", Tone::Trouble, Some(failure)),
             Learned::Reported(_)
             | Learned::Absent
@@ -260,7 +260,7 @@ impl<'a> Line<'a> {
             }
             Ok(answer) => ("found", Tone::Routine, None, &answer.log_id),
             Err(QueryFailure { failure, log_id, .. }) => {
-                ("failed", Tone::Trouble, Some(failure), log_id)
+                (FAILED, Tone::Trouble, Some(failure), log_id)
             }
         };
         let (tone, log_id) = (tone.raised(failure), log_id.as_deref());
@@ -274,7 +274,7 @@ impl<'a> Line<'a> {
         let (outcome, tone, failure, log_id) = match answer {
             Ok(_) => ("found", Tone::Routine, None, log_id),
             Err(QueryFailure { failure, log_id, .. }) => {
-                ("failed", Tone::Trouble, Some(failure), log_id.as_deref())
+                (FAILED, Tone::Trouble, Some(failure), log_id.as_deref())
             }
         };
         let tone = tone.raised(failure);
@@ -340,6 +340,34 @@ impl Called<'_> {
 
 /// In place of a trade system, the label of the calls that all of them share.
 const PLATFORM: &str = "platform";
+
+/// What became of a call that brought nothing: a create, and one that only asks.
+const UNKNOWN: &str = "unknown";
+const NOT_SENT: &str = "not_sent";
+pub(super) const FAILED: &str = "failed";
+/// And of a good one for a token.
+pub(super) const FETCHED: &str = "fetched";
+
+/// Makes the series of an app's calls: those that went well, and those that brought nothing,
+/// without a number. One with the number of an error comes with its first event.
+pub(crate) fn begin_counting(app_id: &AppId, trade_systems: &[TradeSystem]) {
+    let of_systems = [
+        ("settle_create", "accepted", "0"),
+        ("settle_create", UNKNOWN, ""),
+        ("settle_create", NOT_SENT, ""),
+        ("settle_query", "found", "0"),
+        ("settle_query", "absent", "0"),
+        ("settle_query", FAILED, ""),
+    ];
+    for system in trade_systems {
+        for (endpoint, outcome, err_no) in of_systems {
+            DOUYIN_CALLS.begin([app_id.as_str(), system.as_str(), endpoint, outcome, err_no]);
+        }
+    }
+    for (outcome, err_no) in [(FETCHED, "0"), (FAILED, "")] {
+        DOUYIN_CALLS.begin([app_id.as_str(), PLATFORM, "client_token", outcome, err_no]);
+    }
+}
 
 impl Tone {
     fn raised(self, failure: Option<&Failure>) -> Self {

@@ -22,7 +22,7 @@ use super::access::{Access, Attempts, Held, TokenOrigin};
 use super::codes::{Handling, Retry, row_for_reason};
 use super::config::ClientConfig;
 use super::exchange::{Effect, Exchange, Failed};
-use super::outcome::Called;
+use super::outcome::{Called, FAILED, FETCHED};
 use super::transport::{Deadline, Site};
 use super::wire::{self, Unreadable};
 use crate::clock::{Clock, Uptime, duration_ms};
@@ -230,7 +230,7 @@ impl Tokens {
             let took = self.clock.uptime().since(begun);
             let elapsed_ms = duration_ms(took);
             let failure = requested.as_ref().err().map(|failed| &*failed.failure);
-            let outcome = if failure.is_none() { "fetched" } else { "failed" };
+            let outcome = if failure.is_none() { FETCHED } else { FAILED };
             let called = Called { app_id: &access.app_id, trade_system: None };
             called.count("client_token", outcome, failure, took);
             match &requested {

@@ -12,11 +12,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::info;
 
 use super::Gateway;
 use crate::clock::Uptime;
-use crate::log_limit::limited;
+use crate::log_limit::{error, limited};
 use crate::metrics::{
     FOREIGN_SENDS, FOREIGN_SENDS_OLDEST, HINTS_LOST, HINTS_UNHEARD, REPLICAS, REPLICAS_DISAGREE,
 };

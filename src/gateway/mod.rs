@@ -180,6 +180,8 @@ impl Gateway {
         let is_alone = store.has_one_process();
         let alone_since = is_alone.then_some(started);
         fleet::begin_metrics();
+        observe::begin_metrics(&apps);
+        stuck::begin_metrics(&apps);
         let fleet = if is_alone { Membership::alone() } else { Membership::of_several() };
         Self(Arc::new(Inner {
             config,

@@ -5,17 +5,19 @@ use std::sync::MutexGuard;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::{error, info};
+use tracing::info;
 
 use super::Gateway;
+use crate::apps::Apps;
 use crate::clock::Timestamp;
-use crate::log_limit::limited;
-use crate::metrics::{CHANGES, END_TIME};
+use crate::log_limit::{error, limited};
+use crate::metrics::{ALERTS, CHANGES, END_TIME};
 use crate::settle::merge::{Merged, can_be_merged, merge};
 use crate::settle::schedule::next;
 use crate::settle::{
-    By, Context, Due, Failure, FirstSeen, HistoryEntry, Key, Learned, Lease, Next, Observation,
-    Progress, Reason, Record, Release, Source, Step, Terms, Transition, Watched, transition,
+    Alert, By, Context, Due, Failure, FirstSeen, HistoryEntry, Key, Learned, Lease, Next,
+    Observation, Progress, Reason, Record, Release, Source, Step, Terms, Transition, Watched,
+    transition,
 };
 use crate::store::{self, Absorbed, Fence, Swap, Swapped};
 
@@ -25,6 +27,13 @@ const STORE_RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// A swap that loses is tried again this often; each loss means that another writer made progress.
 const TRIES_MAX: u32 = 16;
+
+/// Makes the series on which alerts stand.
+pub(super) fn begin_metrics(apps: &Apps) {
+    for app in apps.iter() {
+        Alert::ALL.iter().for_each(|alert| ALERTS.begin([app.id().as_str(), alert.as_str()]));
+    }
+}
 
 /// The lease under which a worker observes, and what decides about its next step.
 #[derive(Clone, Copy)]
@@ -301,7 +310,9 @@ impl Gateway {
         let (key, source) = (&record.key, change.source());
         let log_id = seen.log_id.as_deref().unwrap_or("");
         if let Some(alert) = after.alert {
-            error!(%key, ?alert, ?source, log_id, "a person must look at this settle");
+            let alert = alert.as_str();
+            ALERTS.count([key.app_id.as_str(), alert]);
+            error!(%key, alert, ?source, log_id, "a person must look at this settle");
         }
         if let Some(absorbed) = absorbed {
             info!(%key, merged = %absorbed.key, "merged two records of one settle");

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, error, warn};
+use tracing::{Instrument as _, warn};
 
 use super::Gateway;
 use crate::apps::{App, Grant};
 use crate::clock::Timestamp;
-use crate::log_limit::limited;
+use crate::log_limit::{error, limited};
 use crate::metrics::{CLAIMS, CLAIMS_LATE, DUE_SINCE, TURNS_OPEN};
 use crate::store::{self, ClaimLimits, SweepCursor, UnfinishedCursor};
 use crate::tasks::Tasks;
@@ -67,7 +67,14 @@ impl Poller {
     pub(crate) fn new(gateway: Gateway, config: PollerConfig) -> Self {
         let with_room =
             |app: &Arc<App>| (Arc::clone(app), Arc::new(Semaphore::new(config.turns_max)));
-        let apps = gateway.0.apps.iter().map(with_room).collect();
+        let apps: Vec<_> = gateway.0.apps.iter().map(with_room).collect();
+        for (app, _) in &apps {
+            let app_id = [app.id().as_str()];
+            TURNS_OPEN.set(app_id, 0);
+            DUE_SINCE.set(app_id, 0);
+            CLAIMS.begin(app_id);
+            CLAIMS_LATE.begin(app_id);
+        }
         let turns = Tasks::new(gateway.0.config.runner.clone());
         Self { gateway, config, apps, turns }
     }
@@ -76,14 +83,6 @@ impl Poller {
     /// end with them.
     pub(crate) async fn run(&self, stop: CancellationToken) {
         self.report_parked().await;
-        self.gateway.begin_counting_stuck();
-        for (app, _) in &self.apps {
-            let app_id = [app.id().as_str()];
-            TURNS_OPEN.set(app_id, 0);
-            DUE_SINCE.set(app_id, 0);
-            CLAIMS.begin(app_id);
-            CLAIMS_LATE.begin(app_id);
-        }
         tokio::join!(self.poll(&stop), self.sweep(&stop), self.look_for_stuck(&stop));
         self.turns.ended().await;
     }

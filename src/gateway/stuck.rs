@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tracing::{error, info};
+use tracing::info;
 
 use super::Gateway;
+use crate::apps::Apps;
 use crate::clock::Timestamp;
+use crate::log_limit::error;
 use crate::metrics::{
     FOREIGN_SENDS, FOREIGN_SENDS_OLDEST, OLDEST_OPEN, ROUND_AT, SETTLES_DUE, SETTLES_OPEN, STUCK,
 };
@@ -79,6 +81,19 @@ struct Found {
     kind: Stuck,
     state: Option<StateKind>,
     since: Timestamp,
+}
+
+/// Makes every series that an alert may ask for.
+pub(super) fn begin_metrics(apps: &Apps) {
+    for app in apps.iter() {
+        Stuck::ALL.iter().for_each(|kind| count(app.id(), *kind, 0));
+        for state in [StateKind::Submitting, StateKind::Processing] {
+            count_open(app.id(), state.as_str(), 0, Duration::ZERO);
+        }
+        count_open(app.id(), UNREADABLE, 0, Duration::ZERO);
+        SETTLES_DUE.set([app.id().as_str()], 0);
+    }
+    ROUND_AT.set([], 0);
 }
 
 impl Round {
@@ -181,18 +196,6 @@ impl Gateway {
         let mut settles: Vec<StuckSettle> = book.last.found.iter().map(settle).collect();
         settles.sort_by(|a, b| (a.since, &a.key).cmp(&(b.since, &b.key)));
         StuckReport { at: book.last_at, counts: book.last.counts.clone(), settles }
-    }
-
-    /// Makes every series that an alert may ask for, from the start.
-    pub(super) fn begin_counting_stuck(&self) {
-        for app in self.0.apps.iter() {
-            Stuck::ALL.iter().for_each(|kind| count(app.id(), *kind, 0));
-            for state in [StateKind::Submitting, StateKind::Processing] {
-                count_open(app.id(), state.as_str(), 0, Duration::ZERO);
-            }
-            count_open(app.id(), UNREADABLE, 0, Duration::ZERO);
-            SETTLES_DUE.set([app.id().as_str()], 0);
-        }
     }
 
     fn judge(&self, settle: Unfinished) {

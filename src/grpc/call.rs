@@ -13,10 +13,11 @@ use tonic::{Code, Status};
 use tracing::{Instrument as _, Span, field, info, info_span};
 
 use super::identity::Identity;
-use super::reasons;
+use super::reasons::{self, Outcome};
 use super::rpc::{Rpc, spelled};
 use super::status;
 use crate::clock::duration_ms;
+use crate::douyin::codes::{self, Handling};
 use crate::http::peer::At;
 use crate::log_limit::limited;
 use crate::metrics::{CALL_TIME, CALLS, CALLS_OPEN, WATCHES_ENDED};
@@ -185,7 +186,8 @@ impl Drop for Call {
 /// How a watch ended that told the final state.
 const FINAL: &str = "FINAL";
 
-/// Makes the series of all calls: those that went well, and each error of the gateway's own.
+/// Makes the series of all calls: those that went well, each error of the gateway's own, and of
+/// creates each error by a number of Douyin's.
 pub(super) fn begin_counting() {
     for rpc in Rpc::ALL {
         CALLS.begin([rpc.name(), spelled(Code::Ok), "", ""]);
@@ -205,6 +207,14 @@ pub(super) fn begin_counting() {
             if *rpc == Rpc::WatchSettle {
                 WATCHES_ENDED.begin([reason]);
             }
+        }
+    }
+    let unlisted = (codes::other(), Vec::new());
+    for (row, _) in codes::table().into_iter().chain([unlisted]) {
+        let (create, refused) = (Rpc::CreateSettle.name(), row.handling == Handling::Refused);
+        let outcomes = [Some(Outcome::Unknown), refused.then_some(Outcome::Refused)];
+        for outcome in outcomes.into_iter().flatten() {
+            CALLS.begin([create, spelled(row.code), row.reason.as_str(), outcome.as_str()]);
         }
     }
     WATCHES_ENDED.begin([FINAL]);

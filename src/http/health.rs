@@ -13,11 +13,12 @@ use tonic::codec::CompressionEncoding::Gzip;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::apps::{App, Apps};
 use crate::clock::Clock;
 use crate::http::admin::Readiness;
+use crate::log_limit::error;
 use crate::proto::v1::{operator_service_server, settlement_service_server};
 use crate::store::{self, Store};
 

@@ -1,7 +1,8 @@
 //! All metrics. `docs/metrics.md` is printed from these rows, and a test compares them.
 //!
-//! A label has a bounded number of values: the configured apps, words of the code, reasons and
-//! numbers of the error tables, and `other` for the rest. Nothing that a peer chooses is a label.
+//! A label has a bounded number of values: the apps that are configured or have open settles, words
+//! of the code, reasons and numbers of the error tables, and `other` for the rest. Nothing that a
+//! peer chooses is a label.
 
 use super::family::{Counter, Gauge, Histogram, Metric, Row, Unit};
 
@@ -173,13 +174,17 @@ table! {
     "Settles" {
         SETTLES_OPEN = Gauge("settlement_settles_open", Number, ["app_id", "state"])
             "Settles that are not at their end, as of the last round. `state`: `UNREADABLE` if a \
-             newer version wrote the settle.";
+             newer version wrote the settle. `app_id`: also that of an app which is not configured \
+             any more.";
         OLDEST_OPEN = Gauge("settlement_settle_oldest_open_seconds", Seconds, ["app_id", "state"])
             "Age of the oldest of them at that round; 0 if there is none.";
         STUCK = Gauge("settlement_settles_stuck", Number, ["app_id", "kind"])
             "Settles that need a person to reach their end, as of the last round. `kind`: see \
              [Stuck settles](runbook.md#stuck-settles); `contradiction` are the open \
-             contradictions.";
+             contradictions. `app_id`: also that of an app which is not configured any more.";
+        ALERTS = Counter("settlement_alerts_total", Number, ["app_id", "alert"])
+            "Lines of the log that say `a person must look at this settle`. `alert`: see \
+             [Alerts](runbook.md#alerts).";
         ROUND_AT = Gauge("settlement_round_timestamp_seconds", Seconds, [])
             "When the last round over the settles that are not at their end was complete; 0: none \
              was yet.";
@@ -225,10 +230,11 @@ table! {
             "Writes that waited when the last batch began. With PostgreSQL: reads and writes that \
              waited for a connection when the last one came.";
         STORE_BYTES = Gauge("settlement_store_bytes", Bytes, [])
-            "Size of the database file at the last write by which health tested the database.";
+            "Size of SQLite's database file at the last write by which health tested the database. \
+             Missing with PostgreSQL: its server's own metrics tell its size.";
         STORE_LOG_BYTES = Gauge("settlement_store_log_bytes", Bytes, [])
-            "Size of the database's log (`-wal`) at that write, see \
-             [The log grows](runbook.md#the-log-grows).";
+            "Size of the log (`-wal`) of SQLite's database at that write, see [The log \
+             grows](runbook.md#the-log-grows). Missing with PostgreSQL.";
     }
     "Connections" {
         CONNECTIONS_OPEN = Gauge("settlement_connections_open", Number, ["listener"])
@@ -261,6 +267,8 @@ table! {
              log](runbook.md#the-log).";
         LOG_HELD_BACK = Counter("settlement_log_lines_held_back_total", Number, [])
             "Lines of the log beyond what one place may log in 10 s, which were summed up in one.";
+        LOG_ERRORS = Counter("settlement_log_errors_total", Number, [])
+            "Lines of level ERROR in the log: each wants a person.";
         AUDIT_DROPPED = Counter("settlement_audit_lines_dropped_total", Number, [])
             "Lines of the audit that were lost, because it could not be written.";
         PROCESS_START = Gauge("process_start_time_seconds", Seconds, [])

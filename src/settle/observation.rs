@@ -227,3 +227,26 @@ pub enum Alert {
     /// a send of ours is unanswered.
     Unproven,
 }
+
+impl Alert {
+    pub const ALL: [Alert; 6] = [
+        Alert::AliveAfterRejection,
+        Alert::ForeignSettle,
+        Alert::Contradiction,
+        Alert::DifferingFact,
+        Alert::ExistsButAbsent,
+        Alert::Unproven,
+    ];
+
+    /// Its name in metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Alert::AliveAfterRejection => "AliveAfterRejection",
+            Alert::ForeignSettle => "ForeignSettle",
+            Alert::Contradiction => "Contradiction",
+            Alert::DifferingFact => "DifferingFact",
+            Alert::ExistsButAbsent => "ExistsButAbsent",
+            Alert::Unproven => "Unproven",
+        }
+    }
+}

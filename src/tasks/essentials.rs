@@ -10,9 +10,9 @@ use std::sync::{Arc, OnceLock};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::error;
 
 use super::Runner;
+use crate::log_limit::error;
 
 /// The essential tasks of one gateway; cheap to clone.
 #[derive(Clone)]

@@ -1,11 +1,18 @@
 //! What an operator's monitoring reads at `/metrics`.
 
+mod faults;
+
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
+use douyin_sim::Script;
+use settlement_gateway::proto::v1::CreateSettleRequest;
 use tempfile::TempDir;
+use tonic::Code;
 
 use crate::harness::{APP_ID, create_on, create_request, number, simulator, watch_request, within};
 use crate::process::{Process, Setting};
+use crate::raw::{Call, Wire};
 
 /// Those that have no series in this run: there is no certificate, and perhaps no limit.
 const WITHOUT: [&str; 2] = ["settlement_certificate_end_timestamp_seconds", "process_max_fds"];
@@ -68,8 +75,63 @@ async fn every_row_of_the_table_is_shown_and_what_happens_is_counted() {
         ("settlement_watches_ended_total{ending=\"SETTLE_NOT_FOUND\"}".to_owned(), 1.0),
         (format!("settlement_settle_duration_seconds_count{settles}"), 1.0),
         ("settlement_ready".to_owned(), 1.0),
+        (format!("settlement_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), 1.0),
     ] {
         let shown = gateway.metric(&series).await;
         assert!((shown - value).abs() < 0.1, "{series} {shown}: {metrics}");
+    }
+}
+
+/// Names that a stranger, a caller or Douyin chose.
+#[tokio::test]
+async fn nothing_that_a_peer_chooses_becomes_a_label() {
+    const ROUNDS: u16 = 3;
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let keys = dir.path().join("keys.pem");
+    std::fs::write(&keys, sim.platform_public_key_pem(APP_ID)).unwrap();
+    let setting = Setting { platform_keys: Some(keys), ..Setting::default() };
+    let gateway = Process::start(&sim, dir.path(), setting).await;
+    let (wire, http) = (Wire::connect(&gateway.url()).await, reqwest::Client::new());
+    for round in 0..ROUNDS {
+        let name = format!("stranger{round}");
+        let service = "douyin.settlement.v1.SettlementService";
+        for path in [format!("/{name}.v1.Service/Call"), format!("/{service}/{name}")] {
+            let call = Call::to(&path, Bytes::from_static(&[0; 5])).with("x-request-id", &name);
+            assert_eq!(wire.call(call).await.unwrap().end["grpc-status"], "12");
+        }
+        let app_id = format!("tt-{name}");
+        let of_no_app = CreateSettleRequest { app_id, ..create_request(&number(&name)) };
+        let refused = gateway.create(of_no_app).await.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition);
+        let unlisted = number(&name);
+        sim.script(&unlisted, vec![Script::Refuse(97_000 + i64::from(round))]);
+        // However it is answered in the end.
+        let _ = gateway.create(create_request(&unlisted)).await;
+        for path in [format!("callbacks/douyin/tt-{name}"), name] {
+            let url = format!("http://{}/{path}", gateway.callback_addr());
+            let answer = within("the refusal", http.post(url).body("{}").send()).await.unwrap();
+            assert_eq!(answer.status(), 404);
+        }
+    }
+    let metrics = gateway.metrics().await;
+    let series: Vec<&str> =
+        metrics.lines().filter_map(|line| Some(line.rsplit_once(' ')?.0)).collect();
+    let named = |series: &&&str| series.contains("stranger") || series.contains("9700");
+    assert_eq!(series.iter().find(named), None);
+    let callbacks = "settlement_callbacks_total{app_id=\"none\",result=";
+    let unlisted = format!("settlement_unlisted_answers_total{{app_id=\"{APP_ID}\"}}");
+    let rounds = u64::from(ROUNDS);
+    for (series, at_least) in [
+        (
+            "rpc_server_call_duration_seconds_count{rpc_method=\"_OTHER\",\
+             rpc_status_code=\"UNIMPLEMENTED\"}",
+            2 * rounds,
+        ),
+        (&format!("{callbacks}\"unknown_app\"}}"), rounds),
+        (&format!("{callbacks}\"not_a_callback\"}}"), rounds),
+        (&unlisted, rounds),
+    ] {
+        let counted = gateway.counted(series).await;
+        assert!(counted >= at_least, "{series} {counted}: {metrics}");
     }
 }

@@ -5,6 +5,10 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::harness::{APP_ID, simulator};
+use crate::process::{Process, Setting};
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -28,6 +32,39 @@ fn named(query: &str) -> impl Iterator<Item = &str> {
     let words = query.split(|sign: char| !sign.is_ascii_alphanumeric() && sign != '_');
     let begins = ["settlement_", "rpc_server_", "process_"];
     words.filter(move |word| begins.iter().any(|begin| word.starts_with(begin)))
+}
+
+/// A series that a query asks for: its name, and which values of its labels are wanted.
+struct Selector<'a> {
+    name: &'a str,
+    labels: Vec<(&'a str, Vec<&'a str>)>,
+}
+
+/// All selectors of our series in a query. `job` is the scraper's label.
+fn selectors(query: &str) -> Vec<Selector<'_>> {
+    let mut rest = query;
+    let selectors = named(query).map(|name| {
+        let (_, after) = rest.split_once(name).unwrap();
+        rest = after;
+        let labels = after.strip_prefix('{').and_then(|labels| labels.split_once('}'));
+        let labels = labels.map_or("", |(labels, _)| labels).split(',');
+        let labels = labels.filter(|label| !label.is_empty()).map(|label| {
+            let (label, values) = label.split_once('=').unwrap();
+            (label, values.trim_start_matches('~').trim_matches('"').split('|').collect())
+        });
+        Selector { name, labels: labels.filter(|(label, _)| *label != "job").collect() }
+    });
+    selectors.collect()
+}
+
+impl Selector<'_> {
+    /// Whether a line of the metrics is of a series that it finds; `but`: with this label only.
+    fn finds(&self, line: &str, but: Option<(&str, &str)>) -> bool {
+        let has = |label: &str, value: &str| line.contains(&format!("{label}=\"{value}\""));
+        line.strip_prefix(self.name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+            && self.labels.iter().all(|(label, values)| values.iter().any(|v| has(label, v)))
+            && but.is_none_or(|(label, value)| has(label, value))
+    }
 }
 
 /// The values of all keys with this name.
@@ -95,4 +132,38 @@ fn every_alert_uses_what_exists_and_has_a_section_and_a_fault() {
     }
     assert!(alerts > 20, "only {alerts} were found");
     assert_eq!(page.matches("\n## ").count(), alerts, "a section without an alert");
+}
+
+/// Else the first event is no increase, and a word that is written wrong silences its alert.
+#[tokio::test]
+async fn every_series_on_which_an_alert_stands_is_there_from_the_first_look_on() {
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let keys = dir.path().join("keys.pem");
+    fs::write(&keys, sim.platform_public_key_pem(APP_ID)).unwrap();
+    let (certificate, key) = crate::config::certificate(dir.path());
+    let server = format!(
+        "callback_tls_certificate_file = {certificate:?}\ncallback_tls_key_file = {key:?}\n"
+    );
+    let (platform_keys, descriptors) = (Some(keys), Some(4_096));
+    let setting = Setting { platform_keys, descriptors, server, ..Setting::default() };
+    let gateway = Process::start(&sim, dir.path(), setting).await;
+    let metrics = gateway.metrics().await;
+    let rules = read("deploy/prometheus/alerts.yaml");
+    let expressions = rules.lines().filter_map(|line| line.trim().strip_prefix("expr: "));
+    let selectors: Vec<_> = expressions.flat_map(selectors).collect();
+    for selector in &selectors {
+        let Selector { name, labels } = selector;
+        let each = labels.iter().flat_map(|(label, values)| values.iter().map(|v| (*label, *v)));
+        for but in each.map(Some).chain([None]) {
+            let found = metrics.lines().any(|line| selector.finds(line, but));
+            assert!(found, "{name}, {labels:?}, {but:?}: {metrics}");
+        }
+    }
+    assert!(selectors.len() > 30, "only {} were found", selectors.len());
+    // Of all that a create can be answered, not only of one.
+    for reason in ["UPSTREAM_RATE_LIMITED", "SYSTEM_ERROR", "UPSTREAM_UNAVAILABLE"] {
+        let labels = format!("reason=\"{reason}\",outcome=\"unknown\"");
+        let is = |line: &str| line.contains("rpc=\"CreateSettle\"") && line.contains(&labels);
+        assert!(metrics.lines().any(is), "{reason}: {metrics}");
+    }
 }

@@ -27,6 +27,7 @@ use super::seen::Seen;
 use super::session::Session;
 use super::sql::lasting;
 use crate::clock::{Clock, Timestamp, Uptime};
+use crate::log_limit::error;
 use crate::settle::{Origin, Permission, PermissionId, ProcessId, Record};
 
 /// What a gateway takes the store for.
@@ -224,7 +225,7 @@ impl Look<'_> {
     ) -> Result<(), Fault> {
         let server = Server::of(self.session).await?;
         if let Some(generation) = self.begin(stored, &server, whatever_server).await? {
-            tracing::error!(
+            error!(
                 generation,
                 why,
                 "the database may lack commits that were acknowledged: no settle that was open is \

@@ -11,6 +11,7 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::connect::connect_reader;
 use super::place::Place;
+use crate::log_limit::error;
 
 /// Steps of SQLite's virtual machine between two looks whether to end the check.
 const STEPS: i32 = 1_000;
@@ -64,11 +65,11 @@ impl Checking {
                 Ok(Checked::CutShort) => {}
                 Ok(Checked::Damaged(damage)) => {
                     let why = place.is_damaged(&damage);
-                    tracing::error!(%path, why, "the check found damage: nothing more is written");
+                    error!(%path, why, "the check found damage: nothing more is written");
                 }
                 Err(error) => {
                     let why = place.told(&error);
-                    tracing::error!(%path, why, "the check of the database failed");
+                    error!(%path, why, "the check of the database failed");
                 }
             }
         })?;
@@ -79,7 +80,7 @@ impl Checking {
     pub(super) fn end(mut self) {
         self.is_over.store(true, Ordering::Relaxed);
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the check of the database panicked, a bug");
+            error!("the check of the database panicked, a bug");
         }
     }
 }

@@ -22,6 +22,7 @@ use tracing::{info, warn};
 
 use super::connect::{LOG_BYTES_MAX, connect_writer};
 use super::place::{Place, Sizes};
+use crate::log_limit::error;
 use crate::metrics::{STORE_BYTES, STORE_LOG_BYTES};
 
 /// From this many pages on, the log is moved: 16 MiB.
@@ -283,7 +284,7 @@ impl Drop for Mover {
             Work::None | Work::Wanted | Work::Done | Work::Over => {}
         }
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread that moves the database's log panicked, a bug");
+            error!("the thread that moves the database's log panicked, a bug");
         }
     }
 }

@@ -53,6 +53,7 @@ use super::{
     UnfinishedCursor, UnfinishedPage,
 };
 use crate::clock::{Clock, Timestamp};
+use crate::log_limit::error;
 use crate::settle::{
     AppId, CallerName, HistoryEntry, Key, Record, Release, SettleId, Source, TradeSystem,
 };
@@ -455,7 +456,7 @@ impl Sqlite {
         if let Some(thread) = thread
             && let Ok(Err(_)) = tokio::task::spawn_blocking(move || thread.join()).await
         {
-            tracing::error!("the store's writer panicked, a bug");
+            error!("the store's writer panicked, a bug");
         }
     }
 }

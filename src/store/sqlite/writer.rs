@@ -19,7 +19,8 @@ use super::job::{Fate, Job, Urgency};
 use super::log::{Callers, Log};
 use super::place::{Place, Sizes};
 use crate::clock::{Clock, Uptime};
-use crate::metrics::{COMMIT_SIZE, COMMIT_TIME};
+use crate::log_limit::error;
+use crate::metrics::{COMMIT_SIZE, COMMIT_TIME, STORE_BYTES, STORE_LOG_BYTES};
 
 /// A store that is down is tried again at most this often, unless an operation asks for it.
 const RETRY_GAP: Duration = Duration::from_secs(1);
@@ -53,8 +54,8 @@ impl Writer {
         log: Log,
     ) -> Self {
         let tried = clock.uptime();
-        COMMIT_TIME.begin(["durable"]);
-        COMMIT_TIME.begin(["failed"]);
+        ["durable", "failed"].iter().for_each(|result| COMMIT_TIME.begin([result]));
+        [&STORE_BYTES, &STORE_LOG_BYTES].iter().for_each(|bytes| bytes.set([], 0));
         let mut writer = Self {
             place,
             busy_wait,
@@ -117,7 +118,7 @@ impl Writer {
         self.log.end();
         let path = self.place.path().display();
         if let Err(astray) = self.place.look() {
-            tracing::error!(%astray, "closing a database that is not in its place");
+            error!(%astray, "closing a database that is not in its place");
         }
         let connection = std::mem::replace(&mut self.connection, Err("it is closed".to_owned()));
         let closed = match connection {
@@ -147,7 +148,7 @@ impl Writer {
     fn broken(&mut self, why: &str) {
         self.breaks_in_a_row += 1;
         let path = self.place.path().display().to_string();
-        tracing::error!(path, why, "a batch broke the database connection");
+        error!(path, why, "a batch broke the database connection");
         // Dropping it rolls back the rest of the transaction, as far as SQLite can.
         self.connection = Err(why.to_owned());
         self.tried = self.clock.uptime();
@@ -155,7 +156,7 @@ impl Writer {
             self.connect();
         }
         if let Err(why) = &self.connection {
-            tracing::error!(path = %self.place.path().display(), why, "the store is down");
+            error!(path = %self.place.path().display(), why, "the store is down");
         }
     }
 
