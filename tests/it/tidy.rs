@@ -300,6 +300,38 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
+/// Whether a line has a space at which it can be broken: outside of code, links and parentheses.
+fn is_breakable(line: &str) -> bool {
+    let (mut in_code, mut depth) = (false, 0_i32);
+    for sign in line.trim_start_matches(['-', ' ']).chars() {
+        match sign {
+            '`' => in_code = !in_code,
+            '[' | '(' if !in_code => depth += 1,
+            ']' | ')' if !in_code => depth -= 1,
+            ' ' if !in_code && depth == 0 => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Tables and blocks of code go beyond.
+#[test]
+fn lines_of_documents_stay_readable() {
+    let mut wrong = Vec::new();
+    for file in pages() {
+        let (text, mut in_block) = (fs::read_to_string(&file).unwrap(), false);
+        for (number, line) in (1..).zip(text.lines()) {
+            in_block ^= line.trim_start().starts_with("```");
+            let is_long = line.chars().count() > 100 && !line.starts_with('|');
+            if is_long && !in_block && is_breakable(line) {
+                wrong.push(format!("{}:{number}", file.display()));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new(), "longer than 100 columns");
+}
+
 /// What a document names of the repository is there, and so is each test that its tables name.
 #[test]
 fn what_a_document_names_exists() {
