@@ -20,7 +20,7 @@ use fastrand::Rng;
 use properties::{TARGETS, Target};
 
 /// Inputs made for each target, unless `FUZZ_INPUTS` says otherwise.
-const INPUTS: u64 = 400;
+const INPUTS: u64 = 300;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
