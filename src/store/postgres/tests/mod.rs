@@ -5,6 +5,7 @@ mod generations;
 mod limits;
 mod opening;
 mod outages;
+mod plans;
 mod proxy;
 pub(in crate::store) mod server;
 
