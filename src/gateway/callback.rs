@@ -78,8 +78,8 @@ impl Gateway {
     /// that a caller made comes before one of the same number that was adopted, perhaps because an
     /// earlier callback came before its settle was recorded.
     ///
-    /// Of several systems that have such callbacks it is the one in which Douyin shows the settle. A
-    /// settle that was adopted in another one would never be found there.
+    /// Of several systems that have such callbacks it is the one in which Douyin shows the settle.
+    /// A settle that was adopted in another one would never be found there.
     async fn trade_system_of(
         &self,
         app: &App,

@@ -1,6 +1,6 @@
 //! Pages of recorded settles, and how many of them are open. Everything here walks an index in its
-//! order and stops. The records of a page are read by one statement, so they are of one state of the
-//! database.
+//! order and stops. The records of a page are read by one statement, so they are of one state of
+//! the database.
 
 use std::sync::LazyLock;
 
@@ -70,8 +70,8 @@ static SELECT_OF_STATES: LazyLock<String> = LazyLock::new(|| {
     format!("{} LIMIT $5", merged(&of_state))
 });
 
-/// Where the look for a page of one trade system ends: at the settle, of any system, that is as many
-/// as the fifth parameter says behind the first one in its state.
+/// Where the look for a page of one trade system ends: at the settle, of any system, that is as
+/// many as the fifth parameter says behind the first one in its state.
 static SELECT_END: LazyLock<String> = LazyLock::new(|| {
     let of_state = format!(
         "SELECT create_time_ms, id FROM settle

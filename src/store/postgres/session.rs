@@ -156,9 +156,9 @@ impl Dialer {
         Ok(client)
     }
 
-    /// Ends what a session was told to do and did not answer in time, and then the session. Else the
-    /// server could work on it for as long as it likes, and each session that follows would be one
-    /// more process there: a commit waits for its synchronous standby without any limit.
+    /// Ends what a session was told to do and did not answer in time, and then the session. Else
+    /// the server could work on it for as long as it likes, and each session that follows would be
+    /// one more process there: a commit waits for its synchronous standby without any limit.
     pub(super) fn give_up(&self, session: Session) {
         let (token, tls) = (session.client.cancel_token(), self.tls.clone());
         self.drivers.spawn(async move {

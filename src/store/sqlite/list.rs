@@ -74,8 +74,8 @@ impl<'a> Stretch<'a> {
     }
 
     /// Where the settles of the page are, and where it ended. The index has those of one order, or
-    /// those of each state, which are merged. Whether they pass the filters that it does not have is
-    /// looked at for a bounded number of settles, so such a page may be short.
+    /// those of each state, which are merged. Whether they pass the filters that it does not have
+    /// is looked at for a bounded number of settles, so such a page may be short.
     fn page(&self) -> Result<(Vec<Position>, Option<Position>), Fault> {
         let ListQuery { out_order_no, trade_system, states, settles_max, .. } = self.query;
         let settles_max = *settles_max.max(&1);
