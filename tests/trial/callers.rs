@@ -262,7 +262,13 @@ async fn create(world: &World, caller: &Caller, number: &str) -> Verdict {
         Heard::Answer(answer) => {
             let settle = answer.settle.expect("a create is answered with a settle");
             caller.saw(world, begun, &settle);
-            caller.judge(world, &settle, true)
+            let verdict = caller.judge(world, &settle, true);
+            // One that is not accepted yet may turn out to be a stranger's, and frees its number.
+            let is_submitting = settle.state() == SettleState::Submitting;
+            if settle.origin() == SettleOrigin::Gateway && !is_submitting {
+                repeat_elsewhere(world, caller, number).await;
+            }
+            verdict
         }
         Heard::Error(status) => {
             let Some((reason, outcome)) = link::metadata(&status) else {
@@ -281,6 +287,28 @@ async fn create(world: &World, caller: &Caller, number: &str) -> Verdict {
             }
         }
         Heard::Nothing => Verdict::Same,
+    }
+}
+
+/// A caller whose configuration was changed repeats a create in another trade system.
+async fn repeat_elsewhere(world: &World, caller: &Caller, number: &str) {
+    let fits = |known: &&Known| {
+        let has_items = !caller.request.item_order_id.is_empty();
+        **known != caller.system && !(**known == GUARANTEED && has_items)
+    };
+    let Some(other) = world.plan().systems.iter().find(fits) else { return };
+    if !world.roll(Fault::Moved) {
+        return;
+    }
+    let request = v1::CreateSettleRequest {
+        trade_system: other.asked(),
+        out_settle_no: number.to_owned(),
+        ..caller.request.clone()
+    };
+    if let Heard::Answer(answer) = link::call(world, &caller.name, request, patience(world)).await {
+        let taken = link::settle(answer.settle.as_ref());
+        let what = format!("{number} is taken in {:?}, too: {taken}", other.there);
+        world.violation(Rule::OneContent, &what);
     }
 }
 

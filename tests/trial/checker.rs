@@ -123,6 +123,13 @@ impl Checker {
         self.intents.get(intent).cloned()
     }
 
+    /// Whether this create is in another trade system than its intent.
+    pub fn is_moved(&self, create: &v1::CreateSettleRequest) -> bool {
+        let mut intents = self.intents.iter();
+        let intent = intents.find(|intent| intent.out_order_no == create.out_order_no);
+        intent.is_some_and(|intent| intent.system.asked() != create.trade_system)
+    }
+
     // What happens on the links.
 
     pub fn create_delivered(&mut self, number: &str, out_order_no: &str) {

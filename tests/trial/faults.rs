@@ -80,6 +80,9 @@ faults! {
     ClockSet = "clock set between starts",
     Restored = "store back to a backup",
     StoreClockSet = "clock of the store set",
+    // Callers, again.
+    /// A caller repeats in another trade system what is recorded in one.
+    Moved = "repeat in another trade system",
 }
 
 /// How often each kind happened.

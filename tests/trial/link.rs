@@ -43,6 +43,11 @@ pub trait Rpc: Clone + Send + Sync + 'static {
     /// A copy has come to a gateway.
     fn delivered(&self, _world: &World) {}
 
+    /// What the gateway takes it for.
+    fn taken(&self, _world: &World) -> Self {
+        self.clone()
+    }
+
     /// What the gateway answered to a copy, even if the answer is lost.
     fn answered(
         &self,
@@ -137,6 +142,10 @@ impl Rpc for v1::CreateSettleRequest {
 
     fn delivered(&self, world: &World) {
         world.checker().create_delivered(&self.out_settle_no, &self.out_order_no);
+    }
+
+    fn taken(&self, world: &World) -> Self {
+        mutations::create(world, self)
     }
 
     fn answered(
@@ -251,7 +260,7 @@ async fn travel<R: Rpc>(
     request.delivered(&world);
     mutations::handle(&world, &process);
     let (answer, answered) = oneshot::channel();
-    let handled = request.clone();
+    let handled = request.taken(&world);
     process.spawn(handle(handled, core.service, patience, answer));
     // The connection ends when the caller does, and the gateway notices that a moment later.
     let answer = tokio::select! {

@@ -17,7 +17,7 @@ use crate::link::{Message, outcome};
 use crate::plan::{Act, Plan};
 use crate::process::Process;
 use crate::rules::Rule;
-use crate::systems::{GENERAL, INDUSTRY};
+use crate::systems::{GENERAL, INDUSTRY, SELF_OPERATED};
 use crate::world::World;
 
 /// One rule broken on purpose.
@@ -80,6 +80,8 @@ pub enum Broken {
     OldSignatures,
     /// An answer to a query in one system is read as if another system had nothing to show.
     MixedSystems,
+    /// A repeat in another trade system is taken for a new create.
+    SentAnew,
 }
 
 impl Broken {
@@ -113,6 +115,7 @@ impl Broken {
         (Broken::WholeBudgets, Rule::Limits),
         (Broken::OldSignatures, Rule::Ends),
         (Broken::MixedSystems, Rule::Ends),
+        (Broken::SentAnew, Rule::OneContent),
     ];
 }
 
@@ -203,6 +206,10 @@ impl Broken {
                 plan.knobs.poller.turns_max = 32;
             }
             Broken::OldSignatures | Broken::MixedSystems => plan.in_industry(),
+            Broken::SentAnew => {
+                plan.systems = vec![GENERAL, SELF_OPERATED];
+                plan.rates.set(Fault::Moved, 10_000);
+            }
             Broken::UnknownIsRefused
             | Broken::NoOutcome
             | Broken::ProcessingIsFailed
@@ -265,6 +272,16 @@ pub fn answer(
         }),
         Some(_) | None => answer,
     }
+}
+
+/// A create as a broken gateway takes it.
+pub fn create(world: &World, request: &v1::CreateSettleRequest) -> v1::CreateSettleRequest {
+    let mut request = request.clone();
+    let is_moved = || world.checker().is_moved(&request);
+    if world.plan().broken == Some(Broken::SentAnew) && is_moved() {
+        request.out_settle_no += "-anew";
+    }
+    request
 }
 
 /// Whatever else a broken gateway does when a call comes in.

@@ -21,7 +21,7 @@ pub const GENERAL: Known = Known {
     there: System::General,
 };
 
-const SELF_OPERATED: Known = Known {
+pub const SELF_OPERATED: Known = Known {
     configured: TradeSystem::SelfOperated,
     told: v1::TradeSystem::SelfOperated,
     there: System::SelfOperated,
