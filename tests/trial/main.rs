@@ -44,7 +44,8 @@ use crate::rules::Rule;
 use crate::runner::{many, one, replay_command, setting};
 use crate::trace::Keep;
 
-/// Runs `TRIAL_SEEDS` seeds from `TRIAL_FIRST_SEED` on, for at most `TRIAL_SECONDS`.
+/// Runs `TRIAL_SEEDS` seeds from `TRIAL_FIRST_SEED` on, for at most `TRIAL_SECONDS`. With
+/// `TRIAL_SEVERAL=1` only the third of them that has several gateways.
 #[test]
 fn seeds() {
     let first = setting("TRIAL_FIRST_SEED", 0);

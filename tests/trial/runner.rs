@@ -61,6 +61,7 @@ pub fn many(first: u64, seeds: u64, longest: Duration) -> Totals {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let cores = u64::try_from(cores).expect("a small number");
     let workers = setting("TRIAL_THREADS", cores);
+    let only_several = setting("TRIAL_SEVERAL", 0) != 0;
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
@@ -71,6 +72,9 @@ pub fn many(first: u64, seeds: u64, longest: Duration) -> Totals {
                     }
                     let plan = Plan::of(seed);
                     let several = plan.replicas > 1;
+                    if only_several && !several {
+                        continue;
+                    }
                     let ran = one(plan, Keep::Nothing);
                     let mut totals = totals.lock().expect("no code panics while holding this");
                     totals.of_several += u64::from(several);
