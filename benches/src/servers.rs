@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -73,9 +73,10 @@ impl Server {
             .envs(set)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(File::create(log)?)
+            .stderr(Stdio::piped())
             .spawn()?;
         let printed = child.stdout.take().ok_or("no standard output")?;
+        read_log(child.stderr.take().ok_or("no standard error")?, File::create(log)?)?;
         let mut server = Self { child, started, url: String::new(), callbacks: None, admin: None };
         let (tell, told) = mpsc::sync_channel(1);
         // Reads the output to its end, because a server blocks if its output is not read.
@@ -140,6 +141,20 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Reads a server's log for as long as it lives, like the runtime of a container, and keeps what is
+/// worth a look. All of it, on the disk of the databases, would make their flushes dearer.
+fn read_log(log: impl Read + Send + 'static, mut kept: File) -> std::io::Result<()> {
+    let reader = std::thread::Builder::new().name("log".to_owned());
+    reader.spawn(move || {
+        let lines = BufReader::new(log).lines().map_while(Result::ok);
+        for line in lines.filter(|line| !line.contains("\"level\":\"INFO\"")) {
+            // Only for a person who looks for what went wrong.
+            let _ = writeln!(kept, "{line}");
+        }
+    })?;
+    Ok(())
 }
 
 impl Programs {
