@@ -73,53 +73,26 @@ impl Gateway {
         Ok(())
     }
 
-    /// The trade system that a callback is of: the one in which its settle is recorded. The systems
-    /// number their settles by themselves, so the caller's number decides if there is one. A settle
-    /// that a caller made comes before one of the same number that was adopted, perhaps because an
-    /// earlier callback came before its settle was recorded.
-    ///
-    /// Of several systems that have such callbacks it is the one in which Douyin shows the settle.
-    /// A settle that was adopted in another one would never be found there.
+    /// The trade system that a callback is of. Those that have callbacks of one version number
+    /// their settles by themselves, and a caller's number may be another's elsewhere: so it is the
+    /// one in which this settle is recorded, else the one in which Douyin shows it.
     async fn trade_system_of(
         &self,
         app: &App,
         callback: &Callback,
     ) -> Result<TradeSystem, HearError> {
         let Callback { trade_systems, report, .. } = callback;
-        let first = trade_systems.first().copied().unwrap_or(TradeSystem::General);
-        if trade_systems.len() < 2 {
-            return Ok(first);
+        if let [only] = trade_systems[..] {
+            return Ok(only);
         }
-        let mut adopted = None;
         for trade_system in trade_systems.iter().copied() {
-            let known = match &report.out_settle_no {
-                Some(number) => {
-                    let (app_id, out_settle_no) = (app.id().clone(), number.clone());
-                    self.0.store.get(&Key { app_id, trade_system, out_settle_no }).await?
-                }
-                None => {
-                    let id = &report.settle_id;
-                    self.0.store.get_by_settle_id(app.id(), trade_system, id).await?
-                }
-            };
-            match known {
-                Some(known) if known.request().is_some() => return Ok(trade_system),
-                Some(known) if known.state.settle_id() == Some(&report.settle_id) => {
-                    adopted = adopted.or(Some(trade_system));
-                }
-                Some(_) | None => {}
+            let id = &report.settle_id;
+            let known = self.0.store.get_by_settle_id(app.id(), trade_system, id).await?;
+            if known.is_some_and(|known| is_told_of(report, &known.key.out_settle_no)) {
+                return Ok(trade_system);
             }
         }
-        if let Some(adopted) = adopted {
-            return Ok(adopted);
-        }
-        // That the general system has such callbacks, too, is a guess.
-        let known_to_have = trade_systems.iter().filter(|one| **one != TradeSystem::General);
-        let known_to_have: Vec<TradeSystem> = known_to_have.copied().collect();
-        if known_to_have.len() < 2 {
-            return Ok(first);
-        }
-        for trade_system in known_to_have {
+        for trade_system in trade_systems.iter().copied() {
             if self.is_shown(app, trade_system, report).await? {
                 return Ok(trade_system);
             }
@@ -142,13 +115,7 @@ impl Gateway {
                 QueryError::Douyin(_) | QueryError::Paused { .. } | QueryError::OverBudget { .. },
             ) => None,
         };
-        // Another system may have given the same id to a settle with another number.
-        let unnumbered = OutSettleNo::of_settle_id(&report.settle_id);
-        let is_told = |found: &OutSettleNo| {
-            let told = report.out_settle_no.as_ref();
-            *found == unnumbered || told.is_none_or(|told| told == found || told.is_like(found))
-        };
-        Ok(found.is_some_and(|found| is_told(&found.key.out_settle_no)))
+        Ok(found.is_some_and(|found| is_told_of(report, &found.key.out_settle_no)))
     }
 
     /// A callback that did not end its settle brings the next query forward, at most once per gap
@@ -159,4 +126,12 @@ impl Gateway {
             self.0.alarm.set(wait);
         }
     }
+}
+
+/// Whether a callback may be about the settle of this number. Another system may have given the
+/// same id to a settle with another number.
+fn is_told_of(report: &Report, number: &OutSettleNo) -> bool {
+    let told = report.out_settle_no.as_ref();
+    *number == OutSettleNo::of_settle_id(&report.settle_id)
+        || told.is_none_or(|told| told == number || told.is_like(number))
 }

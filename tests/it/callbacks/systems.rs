@@ -5,11 +5,12 @@ use std::time::Duration;
 use douyin_sim::{Script, Status, StrangerSettle, System};
 use serde_json::json;
 use settlement_gateway::proto::v1::{self, SettleState};
+use settlement_gateway::settle::Mark;
 use tonic::Code;
 
 use super::{Letter, patient, spawn_with, success};
 use crate::harness::{
-    APP_ID, Gateway, assert_create_error, create_on, in_every_system, number, within,
+    APP_ID, Gateway, assert_create_error, create_on, details, in_every_system, number, within,
 };
 
 async fn spawn() -> Gateway {
@@ -191,4 +192,46 @@ async fn a_callback_ends_the_settle_of_a_caller_rather_than_one_that_was_adopted
     assert_eq!(ended.state(), SettleState::Succeeded);
     let other = get(&gateway, v1::TradeSystem::SelfOperated, &number).await.unwrap();
     assert_eq!((other.state(), other.settle_id()), (SettleState::Processing, theirs.as_str()));
+}
+
+/// A number may be a caller's in one system and a stranger's in another one.
+#[tokio::test]
+async fn a_callback_of_another_system_says_nothing_of_a_callers_settle() {
+    let gateway = spawn_with(|config| {
+        patient(config);
+        in_every_system(config);
+        // Without the mark a report of the same order might be ours.
+        config.gateway.mark = Mark::Off;
+    })
+    .await;
+    gateway.sim.set_callback_url(APP_ID, None);
+    let theirs = [
+        (v1::TradeSystem::SelfOperated, System::SelfOperated),
+        (v1::TradeSystem::Industry, System::Industry),
+    ];
+    let others = theirs.into_iter().flat_map(|theirs| SYSTEMS.map(|system| (system, theirs)));
+    for (system, (elsewhere, there)) in others.filter(|(system, theirs)| *system != theirs.0) {
+        let number = number("of-two");
+        // No settle_id is known of it, so that only the number would speak for it.
+        gateway.sim.script(&number, vec![Script::Drop; 2]);
+        let request = v1::CreateSettleRequest {
+            trade_system: system.into(),
+            ..create_on(&number, "sim-hold-1")
+        };
+        let lost = gateway.create(request).await.unwrap_err();
+        assert_eq!(details(&lost).info.metadata["outcome"], "unknown", "{lost:?}");
+        let before = get(&gateway, system, &number).await.unwrap();
+        assert_eq!(before.state(), SettleState::Submitting);
+        let settle = StrangerSettle {
+            system: there,
+            out_order_no: "sim-hold-1".to_owned(),
+            ..Default::default()
+        };
+        let theirs = gateway.sim.stranger_settle(APP_ID, &number, settle);
+        let letter = Letter::about(&gateway.sim, &theirs, Status::Success);
+        assert_eq!(letter.deliver(&gateway).await, success());
+        assert_eq!(get(&gateway, system, &number).await.unwrap(), before, "{system:?}");
+        let adopted = get(&gateway, elsewhere, &number).await.unwrap();
+        assert_eq!(adopted.settle_id(), theirs);
+    }
 }
