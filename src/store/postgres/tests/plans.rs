@@ -1,6 +1,6 @@
 //! What runs for every settle reads a bounded number of rows, however many there are and however
-//! many are due: with plans for certain values and for any. (The server collects the statistics that
-//! it plans by within a minute.)
+//! many are due: with plans for certain values and for any. (The server collects the statistics
+//! that it plans by within a minute.)
 
 use std::time::Duration;
 
@@ -13,11 +13,12 @@ use crate::store::contract_tests::fixtures::*;
 use crate::store::{Error, Known, ListQuery, PostgresOptions, Store};
 
 const SETTLES: i64 = 20_000;
-/// The rows, and entries of indexes, that an operation may read. A page has 50 settles of each state.
+/// The rows, and entries of indexes, that an operation may read. A page has 50 settles of each
+/// state.
 const READ_MAX: i64 = 300;
 
-/// Copies of a settle: a twentieth is on its way, half of these are due, and the others have succeeded.
-/// Each ten share an order.
+/// Copies of a settle: a twentieth is on its way, half of these are due, and the others have
+/// succeeded. Each ten share an order.
 const FILL: &str = "
     INSERT INTO settle OVERRIDING SYSTEM VALUE
     SELECT copy.* FROM settle AS original
