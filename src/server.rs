@@ -241,6 +241,7 @@ fn begin_metrics(clock: &Clock, rehearsal: bool) {
     [&LOG_ERRORS, &LOG_DROPPED, &LOG_HELD_BACK, &AUDIT_DROPPED]
         .iter()
         .for_each(|lines| lines.begin([]));
+    server::begin_metrics();
 }
 
 /// Sums up what the audit holds back. Opens its file anew when told: tools that have moved a file

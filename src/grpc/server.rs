@@ -103,6 +103,14 @@ const GAUGE_INTERVAL: Duration = Duration::from_secs(1);
 /// What every call goes through.
 type Calls = Shaped<Routes>;
 
+/// Makes the series on which alerts stand, before anything is served.
+pub(crate) fn begin_metrics() {
+    for why in ["full", "peer", SILENT, UNBELIEVED, UNSHAKEN] {
+        CONNECTIONS_REFUSED.begin(["grpc", why]);
+    }
+    call::begin_counting();
+}
+
 /// Serves until `stop`; then until every connection has ended. Dropped, it ends them all at once.
 pub(crate) async fn serve(
     listener: TcpListener,
@@ -131,9 +139,6 @@ pub(crate) async fn serve(
     // Behind a mesh all callers have one address, so this limit is off unless it is configured.
     let per_peer_max = Some(config.connections_per_peer_max).filter(|peer_max| *peer_max > 0);
     let seats = Seats::new("grpc", config.connections_max, per_peer_max);
-    for why in ["peer", SILENT, UNBELIEVED, UNSHAKEN] {
-        CONNECTIONS_REFUSED.begin(["grpc", why]);
-    }
     WATCHES_ALLOWED.set_len([], config.watches_max);
     let is_plain = server.tls.is_none();
     // What is not TLS would not be understood.
@@ -184,7 +189,6 @@ async fn until_over(at: At, cut: &CancellationToken, serving: impl Future<Output
 }
 
 fn calls(service: Service, health: HealthServer<HealthService>) -> Calls {
-    call::begin_counting();
     let (shape, reflects) = (service.shape(), service.config.reflection);
     let operator = OperatorServiceServer::new(service.clone())
         .accept_compressed(Gzip)
