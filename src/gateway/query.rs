@@ -135,26 +135,35 @@ impl Gateway {
         Ok(records)
     }
 
-    /// What of an order can still be settled, as Douyin says. Nothing of it is recorded.
+    /// What of an order can still be settled, as Douyin says. Nothing of it is recorded, so it never
+    /// blames the store.
     pub(crate) async fn amount_left(
         &self,
         app: &App,
         order: &OutOrderNo,
     ) -> Result<AmountLeft, QueryError> {
-        let _request = self.may_ask(app).await?;
+        self.is_called(app)?;
+        let request = self.request(app).await;
+        let _request = request.map_err(|over| QueryError::OverBudget { wait: over.wait })?;
         let left = self.0.douyin.amount_left(&app.access, order).await;
         left.map_err(|QueryFailure { failure, .. }| QueryError::Douyin(failure))
     }
 
-    /// The budget for one question of a caller.
+    /// The budget for one question of a caller whose answer is recorded.
     async fn may_ask(&self, app: &App) -> Result<Grant, QueryError> {
-        if let Some(pause) = app.access.pause() {
-            let wait = pause.until.since(self.0.clock.now());
-            return Err(QueryError::Paused { failure: pause.failure, wait });
-        }
+        self.is_called(app)?;
+        self.request(app).await.map_err(|exhausted| self.no_request(exhausted))
+    }
+
+    fn is_called(&self, app: &App) -> Result<(), QueryError> {
+        let Some(pause) = app.access.pause() else { return Ok(()) };
+        let wait = pause.until.since(self.0.clock.now());
+        Err(QueryError::Paused { failure: pause.failure, wait })
+    }
+
+    async fn request(&self, app: &App) -> Result<Grant, Exhausted> {
         let patience = Instant::now() + self.0.config.budget_wait;
-        let request = app.budget.for_question(patience).await;
-        request.map_err(|exhausted| self.no_request(exhausted))
+        app.budget.for_question(patience).await
     }
 
     /// Why there is no request for a question.

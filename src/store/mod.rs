@@ -77,7 +77,9 @@ pub use postgres::{
 };
 pub use schedule::{Claim, ClaimLimits, Fence, Scheduled};
 pub use settles::{Absorbed, Insert, NewDue, Swap, Swapped, first_fence};
-pub use sqlite::{Committer, Generation, Missing, OpenError, Purpose, Sqlite, SqliteOptions};
+pub use sqlite::{
+    Committer, Generation, Missing, OpenError, Processes, Purpose, Sqlite, SqliteOptions,
+};
 pub use sweep::{DuePosition, SweepCursor, Swept};
 pub use unfinished::{Unfinished, UnfinishedCursor, UnfinishedPage};
 

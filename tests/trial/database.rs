@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use settlement_gateway::clock::{Clock, Timestamp};
 use settlement_gateway::settle::ProcessId;
-use settlement_gateway::store::{Committer, Sqlite, SqliteOptions, Store};
+use settlement_gateway::store::{Committer, Processes, Sqlite, SqliteOptions, Store};
 use tempfile::TempDir;
 
 use crate::douyin::BEGINS_MS;
@@ -75,7 +75,7 @@ impl Database {
         let Plan { knobs, loses_hints, .. } = plan;
         let options = SqliteOptions {
             readers: 1,
-            loses_hints: *loses_hints,
+            processes: Processes::Several { lose_hints: *loses_hints },
             queue_jobs_max: knobs.queue_jobs_max,
             batch_jobs_max: knobs.batch_jobs_max,
             busy_wait: Duration::ZERO,

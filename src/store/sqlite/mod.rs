@@ -70,7 +70,7 @@ use shared::Shared;
 use writer::Writer;
 
 pub use generation::Generation;
-pub use open::{Missing, SqliteOptions};
+pub use open::{Missing, Processes, SqliteOptions};
 pub use purpose::Purpose;
 pub use queue::Committer;
 pub use refusal::OpenError;
@@ -92,10 +92,9 @@ pub struct Sqlite {
     clock: Clock,
     /// When the store last went back to an earlier state, by its own clock.
     went_back: Option<Timestamp>,
-    threads: Threads,
     shared: Shared,
     hints: Hints,
-    loses_hints: bool,
+    processes: Processes,
 }
 
 /// Which threads do the work.
@@ -192,17 +191,15 @@ impl Sqlite {
             writer_ended: CancellationToken::new(),
             clock: options.clock.clone(),
             went_back,
-            threads,
             shared: Shared::new(options.clock.clone()),
             hints: Hints::new(),
-            loses_hints: options.loses_hints,
+            processes: options.processes,
         };
         Ok((sqlite, committer, is_checked))
     }
 
-    /// The lock keeps other processes out.
     pub(super) fn has_one_process(&self) -> bool {
-        self.threads == Threads::Own
+        self.processes == Processes::One
     }
 
     pub(super) fn may_have_forgotten(&self) -> bool {
@@ -383,7 +380,7 @@ impl Sqlite {
     }
 
     pub(super) fn hint(&self, hint: Hint) {
-        if !self.loses_hints {
+        if self.processes != (Processes::Several { lose_hints: true }) {
             self.hints.send(hint);
         }
     }

@@ -49,8 +49,20 @@ pub struct SqliteOptions {
     /// Measures the check, and spaces attempts to bring up a store that is down. Default: the
     /// machine's.
     pub clock: Clock,
-    /// Whether hints are lost on their way to other processes, in a simulation. Default: no.
-    pub loses_hints: bool,
+    /// How many processes work on it. Default: one, which its lock ensures.
+    pub processes: Processes,
+}
+
+/// How many processes work on a database.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Processes {
+    One,
+    /// In a simulation: those of one operating system's process, which a
+    /// [`Committer`](super::Committer) writes for.
+    Several {
+        /// Whether hints are lost on their way from one to another.
+        lose_hints: bool,
+    },
 }
 
 impl SqliteOptions {
@@ -66,7 +78,7 @@ impl SqliteOptions {
             busy_wait: Duration::from_secs(2),
             check_time_max: Duration::from_millis(300),
             clock: Clock::system(),
-            loses_hints: false,
+            processes: Processes::One,
         }
     }
 

@@ -117,7 +117,8 @@ fn create(world: &mut World, reply: &Reply, said: &Said) {
 /// The same answer, as a caller meets it.
 fn told(world: &mut World, reply: &Reply, system: TradeSystem, answer: &CreateAnswer) {
     let site = world.site(Douyin::of(Some(reply.clone()), None, None), &[system]);
-    let number = format!("n{}", world.next_number());
+    // A number is taken in all systems of an app.
+    let number = format!("{}-{}", system.as_str(), world.next_number());
     let request = v1::CreateSettleRequest {
         out_order_no: "order".to_owned(),
         out_settle_no: number,

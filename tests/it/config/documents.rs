@@ -235,7 +235,7 @@ const NO_KNOBS_ANY_MORE: &[&str] = &[
     "Config.sqlite.batch_jobs_max",
     "Config.sqlite.busy_wait",
     "Config.sqlite.check_time_max",
-    "Config.sqlite.loses_hints",
+    "Config.sqlite.processes",
     "Config.sqlite.queue_jobs_max",
     "Config.sqlite.readers",
     "Config.sqlite.reads_max",
