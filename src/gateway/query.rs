@@ -135,8 +135,8 @@ impl Gateway {
         Ok(records)
     }
 
-    /// What of an order can still be settled, as Douyin says. Nothing of it is recorded, so it never
-    /// blames the store.
+    /// What of an order can still be settled, as Douyin says. Nothing of it is recorded, so it
+    /// never blames the store.
     pub(crate) async fn amount_left(
         &self,
         app: &App,
