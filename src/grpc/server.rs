@@ -43,7 +43,7 @@ use crate::http::peer::{At, Peer};
 use crate::http::seats::{Activity, Full, Seat, Seats};
 use crate::http::tls::{Tls, Unshaken};
 use crate::metrics::{
-    ANSWER_BYTES, CONNECTIONS_REFUSED, STREAMS_OPEN, WATCHES_ALLOWED, WATCHES_OPEN,
+    ANSWER_BYTES, CONNECTIONS_REFUSED, STREAMS_ALLOWED, STREAMS_OPEN, WATCHES_ALLOWED, WATCHES_OPEN,
 };
 use crate::proto;
 use crate::proto::v1::operator_service_server::OperatorServiceServer;
@@ -140,6 +140,7 @@ pub(crate) async fn serve(
     let per_peer_max = Some(config.connections_per_peer_max).filter(|peer_max| *peer_max > 0);
     let seats = Seats::new("grpc", config.connections_max, per_peer_max);
     WATCHES_ALLOWED.set_len([], config.watches_max);
+    STREAMS_ALLOWED.set_len([], STREAMS.process_max);
     let is_plain = server.tls.is_none();
     // What is not TLS would not be understood.
     let turn_away = |socket: &TcpStream, _, full| {

@@ -248,6 +248,8 @@ table! {
              `silent`, `certificate` and `handshake`.";
         STREAMS_OPEN = Gauge("settlement_streams_open", Number, [])
             "Open streams of health and reflection.";
+        STREAMS_ALLOWED = Gauge("settlement_streams_allowed", Number, [])
+            "How many of them may be open at once.";
         CERTIFICATE_ENDS = Gauge("settlement_certificate_end_timestamp_seconds", Seconds, ["key"])
             "When the first certificate in a file of the configuration ends. `key`: the key that \
              names the file.";
