@@ -1,6 +1,7 @@
 //! The audit: one line for each create, each decision and each refusal of identity, in a file or on
 //! standard output, and nothing in it that is secret.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::time::Instant;
@@ -12,12 +13,14 @@ use settlement_gateway::proto::v1;
 use settlement_gateway::proto::v1::operator_service_client::OperatorServiceClient;
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
 
 use crate::errors_own::{end_request, stop_request};
 use crate::harness::{APP_ID, create_on, create_request, details, simulator, within};
 use crate::process::{Outlet, Process, Setting};
+use crate::tls::sidecar::through;
 
 pub const SHOP: &str = "of-the-shop-0123456789abcdef0123456789";
 const DESK: &str = "of-the-desk-0123456789abcdef0123456789";
@@ -258,7 +261,7 @@ async fn a_pipe_is_an_audit_while_a_program_reads_it_and_delays_no_start_otherwi
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let setting = || Setting { server: audited(pipe.to_str().unwrap()), ..Setting::default() };
     // A reader that is there from the start.
-    let reader = std::fs::File::options().read(true).write(true).open(&pipe).unwrap();
+    let reader = File::options().read(true).write(true).open(&pipe).unwrap();
     let gateway = Process::start(&sim, dir.path(), setting()).await;
     let mut client = gateway.client.clone();
     client.create_settle(bearing(create_request("n-1"), SHOP)).await.unwrap();
@@ -279,6 +282,54 @@ async fn a_pipe_is_an_audit_while_a_program_reads_it_and_delays_no_start_otherwi
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains(&format!("{}: ", path.display())), "{said}");
     }
+}
+
+/// As with the log: a reader that stands still delays no call, and gets what was kept later.
+#[tokio::test]
+async fn lines_that_are_not_read_are_dropped_and_counted() {
+    const DROPPED: &str = "settlement_audit_lines_dropped_total";
+    /// Of each caller as many as are written in any case, and all together more than can wait.
+    const REFUSALS: usize = 200;
+    const CALLERS: usize = 24;
+    let (sim, dir) = (simulator().await, TempDir::new().unwrap());
+    let (pipe, socket) = (dir.path().join("pipe"), dir.path().join("sidecar.sock"));
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // It must be there from the start, and keeps the pipe open.
+    let idle = File::options().read(true).write(true).open(&pipe).unwrap();
+    let mut server = format!("audit_to = {pipe:?}\nsidecar_socket = {socket:?}\n");
+    for caller in 0..CALLERS {
+        server += &format!(
+            "[[callers]]\nname = \"reads-{caller}\"\nrights = [\"read\"]\n\
+             certificate_names = [\"spiffe://corp/reads/{caller}\"]\n"
+        );
+    }
+    let gateway = Process::start(&sim, dir.path(), Setting { server, ..Setting::default() }).await;
+    assert!(gateway.metric(DROPPED).await < 0.1, "there from the start");
+    let refused = (0..CALLERS).map(|caller| {
+        let mut client = through(&socket);
+        // A line shows its names, so it is long.
+        let more = format!(";URI=spiffe://corp/{}", "x".repeat(240)).repeat(3);
+        let shown = format!("URI=spiffe://corp/reads/{caller}{more}");
+        async move {
+            for _ in 0..REFUSALS {
+                let mut create = Request::new(create_request("n-1"));
+                create.metadata_mut().insert("x-forwarded-client-cert", shown.parse().unwrap());
+                let refused = within("CreateSettle", client.create_settle(create)).await;
+                assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied);
+            }
+        }
+    });
+    refused.collect::<JoinSet<_>>().join_all().await;
+    let dropped = gateway.counted(DROPPED).await;
+    assert!(dropped > 0);
+    let reader = File::open(&pipe).unwrap();
+    drop(idle);
+    let reading = std::thread::spawn(move || std::io::read_to_string(reader).unwrap());
+    gateway.logged_together(&["lines of the audit were dropped", &dropped.to_string()]).await;
+    gateway.signal("TERM").await;
+    assert!(gateway.ended().await.0.success());
+    let kept = reading.join().unwrap().lines().count() as u64;
+    assert_eq!(kept + dropped, (CALLERS * REFUSALS) as u64, "each line is written or counted");
 }
 
 /// How often lines were held back of this kind, and whose.

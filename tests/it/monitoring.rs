@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::harness::{APP_ID, simulator};
 use crate::process::{Process, Setting};
+use crate::tidy::rust_files;
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -97,13 +98,35 @@ fn the_dashboard_shows_every_metric_and_no_other() {
     assert_eq!(left, ["settlement_connections_allowed"]);
 }
 
+/// A metric whose value no test reads may stand still for ever.
+#[test]
+fn the_value_of_every_metric_is_read_by_a_test() {
+    let files = rust_files("tests/it").into_iter().filter(|file| !file.ends_with(file!()));
+    let texts: Vec<String> = files.map(|file| fs::read_to_string(file).unwrap()).collect();
+    // A text that begins with the whole name, and not one in a list of what is not looked at.
+    let lines = texts.iter().flat_map(|text| text.lines());
+    let lines: Vec<&str> = lines.filter(|line| !line.starts_with("const WITHOUT")).collect();
+    let is_read = |name: &str| {
+        let begins = format!("\"{name}");
+        let ends = ["\"", "{", "_count", "_sum", "_bucket"];
+        let mut rests = lines.iter().flat_map(|line| line.split(&begins).skip(1));
+        rests.any(|rest| ends.iter().any(|end| rest.starts_with(end)))
+    };
+    let page = read("docs/metrics.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    let names: Vec<&str> = rows.map(|row| row.split_once('`').unwrap().0).collect();
+    assert!(names.len() > 60, "only {} were found", names.len());
+    let unread: Vec<_> = names.into_iter().filter(|name| !is_read(name)).collect();
+    assert_eq!(unread, Vec::<&str>::new());
+}
+
 #[test]
 fn every_alert_uses_what_exists_and_has_a_section_and_a_fault() {
     let (rules, faults) =
         (read("deploy/prometheus/alerts.yaml"), read("deploy/prometheus/alerts.test.yaml"));
     let (page, known) = (read("docs/alerts.md"), series());
-    let mut tests = faults.split("\n  - name: ").skip(1);
-    let hour = tests.next().and_then(|test| test.strip_prefix("a quiet hour\n")).unwrap();
+    let played: Vec<&str> = faults.split("\n  - name: ").skip(1).collect();
+    let hour = played[0].strip_prefix("a quiet hour\n").unwrap();
     let no_alert_at_any_time = "\
       - expr: 'sum by (alertname) (count_over_time(ALERTS{alertstate=\"firing\"}[60m]))'
         eval_time: 60m
@@ -128,7 +151,10 @@ fn every_alert_uses_what_exists_and_has_a_section_and_a_fault() {
             assert!(section.contains(part), "{name}: {part}");
         }
         assert!(section.contains(&format!("`{}`", field("severity: "))), "{name}");
-        assert!(faults.contains(&format!("  - name: {name}\n")), "{name} is not shown to fire");
+        let mut plays = played.iter().filter_map(|play| play.strip_prefix(name));
+        let fires = format!("alertname: {name}\n        exp_alerts:\n          - exp_labels: ");
+        let shown = plays.any(|play| play.starts_with([',', '\n']) && play.contains(&fires));
+        assert!(shown, "{name} is not shown to fire");
     }
     assert!(alerts > 20, "only {alerts} were found");
     assert_eq!(page.matches("\n## ").count(), alerts, "a section without an alert");

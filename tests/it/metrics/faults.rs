@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use douyin_sim::{Script, SimApp, Simulator, Status, StrangerSettle};
+use douyin_sim::{Gate, Script, SimApp, Simulator, Status, StrangerSettle};
 use settlement_gateway::clock::Clock;
 use settlement_gateway::proto::v1::{CreateSettleRequest, Settle};
 use tempfile::TempDir;
@@ -100,7 +100,7 @@ impl Run {
     /// Settles that want more of polling than there is, and creates that wait for the budget.
     fn begin_burst(&self) -> JoinSet<()> {
         let mut burst = JoinSet::new();
-        for turn in 0..4 {
+        for turn in 0..8 {
             let held = create_on(&number("little"), &format!("sim-hold-little-{turn}"));
             let request = CreateSettleRequest { app_id: LITTLE.to_owned(), ..held };
             let mut client = self.gateway.client.clone();
@@ -117,6 +117,7 @@ impl Run {
             moves("settlement_budget_wait_seconds_sum", &create, LONG),
             moves("settlement_budget_left", &left, NONE),
             moves("settlement_due_since_timestamp_seconds", &of_app, self.lately()),
+            moves("settlement_claims_total", &of_app, SOME),
             moves("settlement_claim_late_seconds_sum", &of_app, LONG),
         ];
         self.shows("the budget is used up", used_up).await;
@@ -181,10 +182,30 @@ impl Run {
         let settle = self.gateway.create(create_on(&held, "sim-hold-1")).await.unwrap();
         self.open_settles("Douyin ends no settle", ONE, LONG).await;
         let watch = self.gateway.client.clone().watch_settle(watch_request(&held, 0)).await;
-        drop(watch.unwrap());
+        let watch = watch.unwrap();
+        self.open_watches("a watcher is there", ONE).await;
+        drop(watch);
         let gone = moves("settlement_watches_ended_total", "ending=\"CALLER_GONE\"", SOME);
         self.shows("a watcher hangs up", [gone]).await;
+        self.open_watches("a watcher hangs up", NONE).await;
         settle
+    }
+
+    async fn open_watches(&self, fault: &str, watches: RangeInclusive<f64>) {
+        let moved = [
+            moves("settlement_watches_open", "", watches.clone()),
+            moves("settlement_calls_open", "rpc=\"WatchSettle\"", watches),
+        ];
+        self.shows(fault, moved).await;
+    }
+
+    async fn douyin_keeps_the_poller_waiting(&self, settle: &Settle) {
+        let (gate, turns) = (Gate::new(), "settlement_turns_open");
+        self.sim.script_query(settle.settle_id(), vec![Script::Hold(gate.clone())]);
+        within("the query", gate.arrived()).await;
+        self.shows("Douyin does not answer a query", [moves(turns, &app(APP_ID), ONE)]).await;
+        gate.open();
+        self.shows("Douyin answers it", [moves(turns, &app(APP_ID), NONE)]).await;
     }
 
     async fn it_ends_by_its_callback(&self, settle: &Settle) {
@@ -245,6 +266,7 @@ async fn each_fault_moves_the_series_of_its_alert() {
     run.a_token_ends_early().await;
     run.douyin_answers_an_unlisted_number().await;
     let settle = run.a_settle_lasts_and_its_watcher_hangs_up().await;
+    run.douyin_keeps_the_poller_waiting(&settle).await;
     run.it_ends_by_its_callback(&settle).await;
     run.another_system_takes_the_number(&settle).await;
     run.burst_is_seen(burst).await;

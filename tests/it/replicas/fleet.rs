@@ -69,6 +69,9 @@ pub struct As {
     /// The budget of the app.
     pub requests_per_second: Option<u32>,
     pub lease: Option<Duration>,
+    /// How often it looks through the settles that are not at their end, so that its metrics are
+    /// of now.
+    pub round_interval: Option<Duration>,
     /// Polls tell nothing while a test runs: what is heard comes by callbacks, hints and resyncs.
     pub polls_rarely: bool,
 }
@@ -198,6 +201,7 @@ impl Fleet {
              [settle]\npoll_first_ms = {first}\npoll_cap_ms = {cap}\n\
              poll_watched_cap_ms = {watched}\nexists_absent_max_ms = 1000\n\
              lease_ms = {lease_ms}\n{settle}\
+             [poller]\nsweep_interval_ms = {round_ms}\n\
              [[apps]]\napp_id = \"{APP_ID}\"\nclient_secret_env = \"TEST_SECRET\"\n\
              requests_per_second = {budget}\nrequests_in_flight = 1_000\n\
              platform_public_keys_file = \"{keys}\"\n",
@@ -205,6 +209,7 @@ impl Fleet {
             sim = self.sim.url(),
             settle = as_what.settle.unwrap_or("visibility_grace_ms = 2500\n"),
             pause_max_ms = as_what.pause_max_ms.unwrap_or(1_000),
+            round_ms = as_what.round_interval.unwrap_or(Duration::from_mins(1)).as_millis(),
             gap_ms = as_what.refetch_gap_ms.unwrap_or(100),
             budget = as_what.requests_per_second.unwrap_or(10_000),
             keys = keys.display(),
@@ -397,6 +402,19 @@ impl Replica {
             }
         };
         within(&format!("readiness {ready}"), waiting).await;
+    }
+
+    /// What a metric says once that is more than nothing.
+    pub async fn until_some(&self, name: &str) -> f64 {
+        let waiting = async {
+            loop {
+                if let Some(value) = self.metric(name).await.filter(|value| *value > 0.0) {
+                    return value;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        within(name, waiting).await
     }
 
     pub async fn until_metric(&self, name: &str, value: f64) -> Duration {

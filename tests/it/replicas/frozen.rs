@@ -66,12 +66,15 @@ async fn woken_up_past_its_lease_a_replica_leaves_the_leases_of_another_one_alon
 
         // Another replica notes what was permitted before it may take anything over, because the
         // grace counts from then.
-        let lives = fleet.start(1).await;
+        let round_interval = Some(Duration::from_millis(200));
+        let lives = fleet.start_as(1, &As { round_interval, ..As::default() }).await;
         lives.until_metric("settlement_foreign_sends", 3.0).await;
         assert!(began.elapsed() < LEASE, "{:?}", began.elapsed());
         // An answer comes in that cannot be read.
         gate.open();
         within("the effect", fleet.sim.until(|books| books.only(&late).is_some())).await;
+        let oldest = lives.until_some("settlement_foreign_sends_oldest_seconds").await;
+        assert!(oldest <= began.elapsed().as_secs_f64(), "{oldest} s");
         // From here on only the one that wakes up could change their rows.
         until_taken(&fleet, settles, first).await;
         lives.freeze().await;

@@ -8,10 +8,11 @@ use tokio::task::JoinSet;
 use super::fleet::{As, Fleet, Mode, quantiles};
 use super::proxy::Proxy;
 use super::watchers::{HEARD_WITHIN, heard};
-use crate::harness::{create_request, number};
+use crate::harness::{create_request, number, within};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 const UNHEARD: &str = "settlement_hints_unheard_total";
+const LOST: &str = "settlement_hints_lost_total";
 const LINE: &str = "hints do not arrive, probably because of a pooler";
 
 /// PgBouncer in transaction mode, without `store.plain`: what it does to statements that were
@@ -56,9 +57,17 @@ async fn hints_that_arrive_no_more_are_missed_while_it_runs() {
     let (median, _) = quantiles(heard(&fleet, &here, &there, 20).await);
     assert!(median < Duration::from_millis(300), "by hints: {median:?}");
     assert_eq!(here.metric(UNHEARD).await, Some(0.0));
+    assert_eq!(here.metric(LOST).await, Some(0.0));
     proxy.drop_notifications();
     let took = here.until_metric(UNHEARD, 1.0).await;
     println!("found after {took:?}");
+    // While it rests from hearing nothing, it sends nothing either.
+    let telling = async {
+        while here.metric(LOST).await == Some(0.0) {
+            here.create(create_request(&number("untold")), DEADLINE).await.unwrap();
+        }
+    };
+    within("hints that find no room", telling).await;
     let (_, most) = quantiles(heard(&fleet, &here, &there, 50).await);
     assert!(most < HEARD_WITHIN, "{most:?}");
     let said = fleet.said(0);

@@ -7,7 +7,7 @@ mod commands;
 mod handshakes;
 mod identity;
 mod rotation;
-mod sidecar;
+pub mod sidecar;
 
 use std::path::Path;
 
