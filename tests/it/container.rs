@@ -105,8 +105,28 @@ fn the_image_is_built_without_the_simulator_by_the_rust_that_the_package_names()
     let rust = manifest.lines().find_map(|line| line.strip_prefix("rust-version = ")).unwrap();
     let image = format!("rust:{}-bookworm AS build", rust.trim_matches('"'));
     assert_eq!(all("FROM"), [image.as_str(), "debian:bookworm-slim"]);
-    let version = format!("org.opencontainers.image.version=\"{}\"", env!("CARGO_PKG_VERSION"));
-    assert!(the("LABEL").contains(&version));
+}
+
+#[test]
+fn the_image_says_what_it_is_made_of() {
+    let label = the("LABEL");
+    let told = [
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("licenses", env!("CARGO_PKG_LICENSE")),
+        ("revision", "$REVISION"),
+    ];
+    for (key, value) in told {
+        let told = format!("org.opencontainers.image.{key}=\"{value}\"");
+        assert!(label.contains(&told), "{told}: {label}");
+    }
+    assert_eq!(the("ARG"), "REVISION=unknown");
+    let documents = "LICENSE sbom.cdx.jso[n] /usr/share/doc/settlement-gateway/";
+    assert!(all("COPY").iter().any(|copy| copy == documents), "{documents}");
+    // ARG and COPY of the image, and not of the stage that builds.
+    let instructions = instructions();
+    let place = |start: &str| instructions.iter().position(|line| line.starts_with(start)).unwrap();
+    assert!(place("FROM debian") < place("ARG ") && place("FROM debian") < place("COPY LICENSE"));
+    assert!(place("ARG ") < place("LABEL "));
 }
 
 #[test]
