@@ -41,7 +41,7 @@ LABEL org.opencontainers.image.title="settlement-gateway" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.revision="$REVISION" \
       org.opencontainers.image.base.name="docker.io/library/debian:bookworm-slim"
-# The bill of materials, if scripts/sbom.py was run before (docs/release.md).
+# The bill of materials, if scripts/sbom.py was run before (docs/release.md); else the image has none.
 COPY LICENSE sbom.cdx.jso[n] /usr/share/doc/settlement-gateway/
 # The certificates by which Douyin is recognised.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
@@ -61,7 +61,8 @@ USER 10001:10001
 WORKDIR /
 VOLUME ["/data"]
 EXPOSE 50051 8080
-# drain_delay_ms and stop_grace_ms together are 30 s: give it more than that before SIGKILL.
+# drain_delay_ms and stop_grace_ms together are 30 s, and what comes after them takes up to 16 s: give
+# it more than that before SIGKILL.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
     CMD ["/usr/local/bin/settlement-gateway", "healthcheck"]

@@ -12,6 +12,7 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
 use std::io::IsTerminal as _;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use opentelemetry_sdk::trace::SdkTracer;
 use tracing::{Level, Subscriber, warn};
@@ -28,6 +29,11 @@ use export::Exporter;
 use libraries::Libraries;
 use line::{Line, Pairs};
 use log_queue::{LOG, LogQueue, StandardError};
+
+/// How long the end of a process that serves may take after its store is closed: what waits of the
+/// audit, of the spans and of the log is written one after another.
+pub const REST_TIME_MAX: Duration =
+    log_queue::FINISH_MAX.saturating_mul(2).saturating_add(export::FINISH_MAX);
 
 /// The log of a process, and the export of its spans. Dropped last, so that what is queued is still
 /// written.

@@ -33,8 +33,9 @@ pub(super) static SECTIONS: &[Section<Config>] = &[
         name: "server",
         intro: "Where the gateway listens, its limits, and how it stops. The supervisor's own time \
                 limit (Kubernetes: `terminationGracePeriodSeconds`) should be longer than \
-                `drain_delay_ms` and `stop_grace_ms` together; shorter is safe, but ends with a \
-                kill.",
+                `drain_delay_ms`, `stop_grace_ms` and 16 s together: the database has 10 s to \
+                close, and what waits of the audit, of the spans and of the log has 2 s each. \
+                Shorter is safe, but ends with a kill.",
         knobs: SERVER,
     },
     Section { name: "store", intro: "The database.", knobs: STORE },

@@ -36,7 +36,7 @@ const CLIENT_KEY: &str = "OTEL_EXPORTER_OTLP_CLIENT_KEY";
 const SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
 const NAME: &str = "settlement-gateway";
 /// How long the end of the process waits for the last spans.
-const FINISH_MAX: Duration = Duration::from_secs(2);
+pub(super) const FINISH_MAX: Duration = Duration::from_secs(2);
 
 /// Sends the spans of this process.
 pub(super) struct Exporter(SdkTracerProvider);

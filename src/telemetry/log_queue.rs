@@ -31,7 +31,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The same if a pipe that does not block has no room.
 const RETRY_FULL: Duration = Duration::from_millis(10);
 /// How long the end of the process waits for what is still queued.
-const FINISH_MAX: Duration = Duration::from_secs(2);
+pub(super) const FINISH_MAX: Duration = Duration::from_secs(2);
 /// What Linux writes to a pipe in one piece. So the lines of several processes on one pipe do not
 /// mix.
 const PIPE_BUF: usize = 4096;

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use settlement_gateway::core::CLOSE_TIME_MAX;
+use settlement_gateway::telemetry::REST_TIME_MAX;
 use tempfile::TempDir;
 
 use crate::config::{certificate, gateway, ran};
@@ -36,9 +37,16 @@ fn configuration(manifest: &str) -> String {
 
 /// From the signal until the process has ended, at most.
 fn stop_time(drain_delay_ms: u64, stop_grace_ms: u64) -> Duration {
-    // What waits to be written of the log and of the audit has 2 s each.
-    let written = Duration::from_secs(2 + 2);
-    Duration::from_millis(drain_delay_ms + stop_grace_ms) + CLOSE_TIME_MAX + written
+    Duration::from_millis(drain_delay_ms + stop_grace_ms) + AFTER_GRACE_MAX
+}
+
+const AFTER_GRACE_MAX: Duration = CLOSE_TIME_MAX.saturating_add(REST_TIME_MAX);
+
+/// For how long the kubelet goes on asking a gateway that says that it is not ready, until it
+/// believes it.
+fn notice_time(workload: &str) -> Duration {
+    let (_, probe) = workload.split_once("readinessProbe:").expect("a probe, the last one");
+    Duration::from_secs(number(probe, "periodSeconds: ") * number(probe, "failureThreshold: "))
 }
 
 /// A way to run the gateway on Kubernetes.
@@ -64,11 +72,14 @@ const WAYS: [Way; 2] = [
 #[test]
 fn kubernetes_and_systemd_wait_for_the_whole_stop() {
     for way in WAYS {
-        let config = file(way.config);
-        let longest =
-            stop_time(number(&config, "drain_delay_ms = "), number(&config, "stop_grace_ms = "));
-        let grace = number(&file(way.workload), "terminationGracePeriodSeconds: ");
+        let (config, workload) = (file(way.config), file(way.workload));
+        let drain_delay_ms = number(&config, "drain_delay_ms = ");
+        let longest = stop_time(drain_delay_ms, number(&config, "stop_grace_ms = "));
+        let grace = number(&workload, "terminationGracePeriodSeconds: ");
         assert!(Duration::from_secs(grace) > longest, "{}: {longest:?}", way.workload);
+        // It serves until balancers know.
+        let notice = notice_time(&workload);
+        assert!(Duration::from_millis(drain_delay_ms) >= notice, "{}: {notice:?}", way.config);
     }
     let defaults = include_str!("../../examples/gateway.toml");
     let longest = stop_time(
@@ -78,6 +89,39 @@ fn kubernetes_and_systemd_wait_for_the_whole_stop() {
     let unit = file("systemd/settlement-gateway.service");
     let timeout = Duration::from_secs(number(&unit, "\nTimeoutStopSec="));
     assert!(timeout > longest, "{timeout:?}, {longest:?}");
+}
+
+/// Beside the two knobs.
+#[test]
+fn the_documents_tell_how_long_a_stop_takes() {
+    let seconds = format!("{} s", AFTER_GRACE_MAX.as_secs());
+    for name in ["Dockerfile", "docs/production.md", "docs/configuration.md", "docs/mesh.md"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        let text = fs::read_to_string(path).unwrap();
+        let mut paragraphs = text.split("\n\n");
+        let told = paragraphs.any(|text| text.contains("stop_grace_ms") && text.contains(&seconds));
+        assert!(told, "{name}: {seconds}");
+    }
+}
+
+/// `systemd.rs` and `signals.rs` show that the program does its part.
+#[test]
+fn the_unit_relies_on_what_the_program_does() {
+    let unit = file("systemd/settlement-gateway.service");
+    let relied_on = [
+        "Type=notify",
+        "ExecReload=/bin/kill -HUP $MAINPID",
+        "WatchdogSec=60",
+        "Restart=always",
+        // A configuration that cannot be used does not become better.
+        "RestartPreventExitStatus=64",
+        "StartLimitIntervalSec=0",
+        "StateDirectory=settlement-gateway",
+        "LogsDirectory=settlement-gateway",
+    ];
+    for line in relied_on {
+        assert!(unit.lines().any(|found| found == line), "{line}");
+    }
 }
 
 /// By whatever way a manifest names the image.
