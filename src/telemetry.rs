@@ -7,6 +7,7 @@ mod export;
 mod libraries;
 mod line;
 mod log_queue;
+mod sampling;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
@@ -29,6 +30,7 @@ use export::Exporter;
 use libraries::Libraries;
 use line::{Line, Pairs};
 use log_queue::{LOG, LogQueue, StandardError};
+use sampling::Sampling;
 
 /// How long the end of a process that serves may take after its store is closed: what waits of the
 /// audit, of the spans and of the log is written one after another.
@@ -104,8 +106,9 @@ fn start_with(tracer: Option<SdkTracer>) -> &'static LogQueue {
     QUEUE.get_or_init(|| {
         let queue = LogQueue::start(StandardError, &LOG);
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT));
+        let exported = tracer.map(|tracer| (tracer, Sampling::of_environment()));
         // If something else (a test) keeps the log of this process, that stays.
-        let _ = subscriber(queue.clone(), filter, tracer).try_init();
+        let _ = subscriber(queue.clone(), filter, exported).try_init();
         queue
     })
 }
@@ -116,7 +119,7 @@ fn start_with(tracer: Option<SdkTracer>) -> &'static LogQueue {
 fn subscriber(
     queue: LogQueue,
     filter: EnvFilter,
-    tracer: Option<SdkTracer>,
+    exported: Option<(SdkTracer, Sampling)>,
 ) -> impl Subscriber + Send + Sync + 'static {
     let lines = tracing_subscriber::fmt::layer().with_writer(queue).log_internal_errors(false);
     let lines = match std::io::stderr().is_terminal() {
@@ -124,7 +127,7 @@ fn subscriber(
         false => lines.fmt_fields(Pairs).event_format(Line).boxed(),
     };
     let mut layers = vec![lines.with_filter(filter.and(Libraries::default())).boxed()];
-    layers.extend(tracer.map(|tracer| {
+    layers.extend(exported.map(|(tracer, sampling)| {
         // What would be done each time that a span is entered: a create enters its spans dozens of
         // times, and nothing here reads the context or the times.
         let spans = OpenTelemetryLayer::new(tracer)
@@ -133,10 +136,10 @@ fn subscriber(
             .with_location(false)
             .with_threads(false)
             .with_target(false);
-        let ours = Targets::new().with_target(libraries::OURS, Level::INFO);
+        let ours = Targets::new().with_target(libraries::OURS, Level::DEBUG);
         // What happens in a span is in the log, with the id of the trace.
-        let is_span = filter_fn(|about| about.is_span()).with_max_level_hint(Level::INFO);
-        spans.with_filter(ours.and(is_span)).boxed()
+        let is_span = filter_fn(|about| about.is_span()).with_max_level_hint(Level::DEBUG);
+        spans.with_filter(ours.and(is_span).and(sampling)).boxed()
     }));
     tracing_subscriber::registry().with(layers)
 }
@@ -144,24 +147,66 @@ fn subscriber(
 #[cfg(test)]
 mod tests {
     use opentelemetry::trace::TracerProvider as _;
-    use opentelemetry_sdk::trace::SdkTracerProvider;
-    use tracing::Subscriber as _;
+    use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
     use tracing::level_filters::LevelFilter;
+    use tracing::{Span, debug_span, info_span};
 
     use super::*;
+    use crate::trace::{self, TraceParent};
+
+    fn subscribe(filter: &str, sampler: Option<Sampler>) -> impl Subscriber + Send + Sync {
+        let queue = LogQueue::start(std::io::sink(), &LOG);
+        let tracer = SdkTracerProvider::builder().build().tracer("test");
+        let exported = sampler.map(|sampler| (tracer, Sampling::by(sampler)));
+        subscriber(queue, EnvFilter::new(filter), exported)
+    }
 
     /// A line that nothing reads costs a comparison of two numbers and nothing of the subscriber's.
     #[test]
     fn levels_that_nothing_reads_are_not_even_looked_at() {
-        let most = |filter, tracer| {
-            let queue = LogQueue::start(std::io::sink(), &LOG);
-            subscriber(queue, EnvFilter::new(filter), tracer).max_level_hint()
-        };
-        let tracer = || Some(SdkTracerProvider::builder().build().tracer("test"));
+        let most = |filter, sampler| subscribe(filter, sampler).max_level_hint();
+        let all = || Some(Sampler::AlwaysOn);
         assert_eq!(most(DEFAULT, None), Some(LevelFilter::INFO));
-        assert_eq!(most(DEFAULT, tracer()), Some(LevelFilter::INFO));
+        assert_eq!(most(DEFAULT, all()), Some(LevelFilter::DEBUG), "each call to Douyin");
         assert_eq!(most("warn", None), Some(LevelFilter::WARN));
-        assert_eq!(most("warn", tracer()), Some(LevelFilter::INFO), "spans are exported anyway");
+        assert_eq!(most("warn", all()), Some(LevelFilter::DEBUG), "spans are exported anyway");
         assert_eq!(most("warn,h2=trace", None), Some(LevelFilter::TRACE));
+    }
+
+    /// OpenTelemetry's layer knows those that are exported, and nothing of the others.
+    #[test]
+    fn the_first_span_decides_for_those_within_it() {
+        let ratio = |ratio| Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(ratio)));
+        let parent = |flags| {
+            TraceParent::parse(&format!(
+                "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}"
+            ))
+        };
+        for (sampler, trace, is_exported) in [
+            (None, parent("01"), false),
+            (Some(ratio(0.0)), None, false),
+            (Some(ratio(0.0)), parent("00"), false),
+            (Some(ratio(0.0)), parent("01"), true),
+            (Some(ratio(1.0)), None, true),
+            (Some(ratio(1.0)), parent("00"), false),
+            (Some(ratio(1.0)), parent("01"), true),
+            (Some(Sampler::AlwaysOff), parent("01"), false),
+            (Some(Sampler::AlwaysOn), parent("00"), true),
+        ] {
+            let about = format!("{sampler:?} {trace:?}");
+            let within = |first: Span| {
+                let inner = first.in_scope(|| debug_span!("inner"));
+                let innermost = inner.in_scope(|| debug_span!("innermost"));
+                [inner, innermost].map(|span| span.in_scope(trace::current).is_some())
+            };
+            tracing::subscriber::with_default(subscribe(DEFAULT, sampler), || {
+                let call = trace::part_of(trace.as_ref(), || info_span!("call"));
+                assert_eq!(within(call), [is_exported; 2], "a call, {about}");
+                let later = trace::following(trace.as_ref(), || info_span!("later"));
+                assert_eq!(within(later), [is_exported; 2], "later work, {about}");
+                let outside = debug_span!("outside of all work");
+                assert_eq!(outside.in_scope(trace::current), None, "{about}");
+            });
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! The trace that work is part of (W3C Trace Context): the caller's, or that of the create which
 //! recorded a settle. It goes from a call into the record, into lines of the log and to Douyin.
-//! Floor 0: nothing here knows who collects traces. If they are exported (`telemetry/export.rs`),
-//! spans of this process are part of them; if not, the caller's `traceparent` goes on unchanged.
+//! Floor 0: nothing here knows who collects traces. Where spans are exported (`telemetry/export.rs`),
+//! they are part of them; everywhere else the caller's `traceparent` goes on unchanged.
+
+use std::cell::RefCell;
 
 use opentelemetry::trace::{
     SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState,
@@ -15,6 +17,14 @@ pub struct TraceParent(Box<str>);
 
 /// The header that names it.
 pub(crate) const HEADER: &str = "traceparent";
+
+thread_local! {
+    /// While the first span of some work is made: the trace that it belongs to.
+    static BEGINNING: RefCell<Option<Beginning>> = const { RefCell::new(None) };
+}
+
+/// The trace of work that begins, if it has one already.
+pub(crate) type Beginning = Option<TraceParent>;
 
 tokio::task_local! {
     /// What the work of this task is part of, by the word of a caller.
@@ -55,7 +65,7 @@ impl TraceParent {
         context.is_valid().then(|| Self(text.into()))
     }
 
-    fn context(&self) -> Option<SpanContext> {
+    pub(crate) fn context(&self) -> Option<SpanContext> {
         let trace = TraceId::from_hex(self.trace_id()).ok()?;
         let span = SpanId::from_hex(self.part(2)).ok()?;
         let flags = TraceFlags::new(u8::from_str_radix(self.part(3), 16).ok()?);
@@ -70,27 +80,49 @@ pub(crate) async fn within<T>(trace: Option<TraceParent>, work: impl Future<Outp
 
 /// Where the work of this task is now: in a span that is exported, else where it was told.
 pub(crate) fn current() -> Option<TraceParent> {
-    let exported = Span::current().context();
-    TraceParent::of(exported.span().span_context())
-        .or_else(|| TOLD.try_with(Clone::clone).ok().flatten())
+    exported(&Span::current()).or_else(|| TOLD.try_with(Clone::clone).ok().flatten())
 }
 
-/// Makes a span a part of the trace. Before anything happens in it.
-pub(crate) fn continue_in(span: &Span, trace: &TraceParent) {
-    if let Some(context) = trace.context() {
+/// The place of a span that is exported.
+fn exported(span: &Span) -> Option<TraceParent> {
+    TraceParent::of(span.context().span().span_context())
+}
+
+/// Makes the span that the work of a caller begins with, as a part of the caller's trace.
+pub(crate) fn part_of(trace: Option<&TraceParent>, make: impl FnOnce() -> Span) -> Span {
+    let span = first(trace, make);
+    if let Some(context) = trace.and_then(TraceParent::context) {
         let parent = opentelemetry::Context::new().with_remote_span_context(context);
-        // It fails if spans are not exported.
+        // It fails if the span is not exported.
         let _ = span.set_parent(parent);
     }
+    span
 }
 
-/// Says that what happens in a span follows from what happened there, in the export and in the log.
-pub(crate) fn follow(span: &Span, trace: Option<&TraceParent>) {
-    let Some(trace) = trace else { return };
-    span.record("trace_id", trace.trace_id());
-    if let Some(context) = trace.context() {
+/// Makes the span that later work begins with: a trace of its own that follows from this one.
+pub(crate) fn following(trace: Option<&TraceParent>, make: impl FnOnce() -> Span) -> Span {
+    let span = first(trace, make);
+    if let Some(context) = trace.and_then(TraceParent::context) {
         span.add_link(context);
     }
+    span
+}
+
+/// `make` makes a span with the field `trace_id`, by which the log names the trace.
+fn first(trace: Option<&TraceParent>, make: impl FnOnce() -> Span) -> Span {
+    BEGINNING.set(Some(trace.cloned()));
+    let span = make();
+    BEGINNING.set(None);
+    let own = trace.is_none().then(|| exported(&span)).flatten();
+    if let Some(trace) = trace.or(own.as_ref()) {
+        span.record("trace_id", trace.trace_id());
+    }
+    span
+}
+
+/// What work begins with the span that is being made. `None`: it is made within another span.
+pub(crate) fn beginning() -> Option<Beginning> {
+    BEGINNING.with_borrow(Clone::clone)
 }
 
 #[cfg(test)]

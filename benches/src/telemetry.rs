@@ -50,11 +50,13 @@ pub fn run(programs: &Programs, extent: Extent) -> Result<(), Failure> {
     let mut rows = [
         Row::of("no log", "silent", gateway("silent", &[("RUST_LOG", "off")])?),
         Row::of("the log as it is by default", "logged", gateway("logged", &[])?),
-        Row::of("the log, and one trace in a hundred", "few", gateway("few", &few)?),
-        Row::of("the log, all traces, metrics read", "all", gateway("all", &all)?),
+        Row::of("metrics read, no log", "read", gateway("read", &[("RUST_LOG", "off")])?),
+        Row::of("the log, metrics read, one trace in a hundred", "few", gateway("few", &few)?),
+        Row::of("the log, metrics read, all traces", "all", gateway("all", &all)?),
     ];
-    let told = rows[3].servers.first().and_then(|server| server.admin.clone());
-    let scraper = Scraper::start(told.ok_or("a gateway has metrics")?)?;
+    let read = rows[2..].iter().flat_map(|row| &row.servers);
+    let read: Option<Vec<_>> = read.map(|server| server.admin.clone()).collect();
+    let scraper = Scraper::start(read.ok_or("a gateway has metrics")?)?;
     let extent = Extent { threads: cores.load_threads, ..extent };
     rounds::play(&mut rows, &CALLERS, extent, programs)?;
     rounds::print(&rows, &CALLERS);
@@ -117,20 +119,20 @@ impl TraceService for Collector {
     }
 }
 
-/// Reads the metrics again and again, on a thread of its own.
+/// Reads the metrics of gateways again and again, on a thread of its own.
 struct Scraper {
     over: Arc<AtomicBool>,
     reading: thread::JoinHandle<Result<u64, Failure>>,
 }
 
 impl Scraper {
-    fn start(addr: String) -> Result<Self, Failure> {
+    fn start(addrs: Vec<String>) -> Result<Self, Failure> {
         let over = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&over);
         let reading = thread::Builder::new().name("scraper".to_owned()).spawn(move || {
             let mut scrapes = 0;
             while !ended.load(Ordering::Relaxed) {
-                scrape(&addr)?;
+                addrs.iter().try_for_each(|addr| scrape(addr))?;
                 scrapes += 1;
                 thread::sleep(SCRAPED_EVERY);
             }

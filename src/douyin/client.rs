@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use http::HeaderName;
 use secrecy::SecretString;
-use tracing::{Instrument as _, field, info_span};
+use tracing::Instrument as _;
 
 use super::access::Access;
 use super::codes::Handling;
@@ -87,16 +87,8 @@ impl Client {
         body: &str,
         permitted: Uptime,
     ) -> CreateAnswer {
-        let span = info_span!(
-            "douyin",
-            call = "settle_create",
-            app_id = %access.app_id,
-            trade_system = trade_system.as_str(),
-            log_id = field::Empty,
-            outcome = field::Empty,
-            elapsed_ms = field::Empty,
-        );
         let called_for = Called { app_id: &access.app_id, trade_system: Some(trade_system) };
+        let span = called_for.span("settle_create", None);
         let call = async {
             let begun = self.0.clock.uptime();
             let body = Bytes::copy_from_slice(body.as_bytes());
@@ -124,17 +116,8 @@ impl Client {
         by: QueryBy<'_>,
     ) -> Result<QueryAnswer, QueryFailure> {
         let question = (system::of(trade_system).question)(&access.app_id, by);
-        let span = info_span!(
-            "douyin",
-            call = "settle_query",
-            app_id = %access.app_id,
-            trade_system = trade_system.as_str(),
-            out_settle_no = by.out_settle_no().map(field::display),
-            log_id = field::Empty,
-            outcome = field::Empty,
-            elapsed_ms = field::Empty,
-        );
         let called_for = Called { app_id: &access.app_id, trade_system: Some(trade_system) };
+        let span = called_for.span("settle_query", by.out_settle_no());
         let call = async {
             let begun = self.0.clock.uptime();
             let called = match question {
@@ -163,15 +146,8 @@ impl Client {
         out_order_no: &OutOrderNo,
     ) -> Result<AmountLeft, QueryFailure> {
         let trade_system = TradeSystem::Guaranteed;
-        let span = info_span!(
-            "douyin",
-            call = "unsettle_amount",
-            app_id = %access.app_id,
-            log_id = field::Empty,
-            outcome = field::Empty,
-            elapsed_ms = field::Empty,
-        );
         let called_for = Called { app_id: &access.app_id, trade_system: Some(trade_system) };
+        let span = called_for.span("unsettle_amount", None);
         let call = async {
             let begun = self.0.clock.uptime();
             let Question { path, body } = guaranteed::about_order(&access.app_id, out_order_no);

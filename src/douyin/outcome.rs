@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tracing::{Span, debug};
+use tracing::{Span, debug, debug_span, field};
 
 use super::codes::{self, Handling, Retry, Row};
 use super::exchange::{Effect, Failed, Heard};
@@ -14,6 +14,7 @@ use super::guaranteed::{self, AmountLeft};
 use super::pause::is_throttling;
 use super::system;
 use super::wire::{QueryBy, Unreadable};
+use crate::clock::duration_ms;
 use crate::log_limit::limited;
 use crate::metrics::{DOUYIN_CALLS, DOUYIN_TIME, OTHER};
 use crate::settle::{
@@ -283,23 +284,30 @@ impl<'a> Line<'a> {
 
     /// Counts the call and logs it. Call it within the span of the call.
     pub(super) fn write(self, called: &Called<'_>, took: Duration, cause: Option<&str>) {
-        called.count(self.endpoint, self.outcome, self.failure, took);
+        let Self { endpoint: call, outcome, tone, failure, log_id } = self;
+        called.count(call, outcome, failure, took);
+        let elapsed_ms = duration_ms(took);
         let span = Span::current();
-        span.record("log_id", self.log_id);
-        span.record("outcome", self.outcome);
-        span.record("elapsed_ms", u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-        let reason = self.failure.map(|failure| failure.reason.as_str());
-        let err_no = self.failure.and_then(|failure| failure.douyin.as_ref()?.err_no);
-        match self.tone {
+        span.record("log_id", log_id);
+        span.record("outcome", outcome);
+        span.record("elapsed_ms", elapsed_ms);
+        let (app_id, trade_system) = (called.app_id.as_str(), called.system());
+        let reason = failure.map(|failure| failure.reason.as_str());
+        let err_no = failure.and_then(|failure| failure.douyin.as_ref()?.err_no);
+        // A macro, because each level is a place in the code of its own.
+        macro_rules! tell {
+            ($level:ident, $line:literal) => {
+                limited!(Peer, $level,
+                    { call, app_id, trade_system, reason, err_no, cause, outcome, log_id, elapsed_ms },
+                    $line)
+            };
+        }
+        match tone {
+            // The span, which is for the same readers, has the fields.
             Tone::Routine => debug!("called Douyin"),
-            Tone::Refusal => limited!(Peer, INFO, { reason, err_no }, "Douyin refused"),
-            Tone::Trouble => {
-                limited!(Peer, WARN, { reason, err_no, cause }, "a call to Douyin failed");
-            }
-            Tone::Alarm => {
-                limited!(Peer, ERROR, { reason, err_no, cause },
-                    "a call to Douyin failed, and a person must act");
-            }
+            Tone::Refusal => tell!(INFO, "Douyin refused"),
+            Tone::Trouble => tell!(WARN, "a call to Douyin failed"),
+            Tone::Alarm => tell!(ERROR, "a call to Douyin failed, and a person must act"),
         }
     }
 }
@@ -312,6 +320,25 @@ pub(super) struct Called<'a> {
 }
 
 impl Called<'_> {
+    /// The span of the call, for those who want each call told: at level DEBUG in the log, and
+    /// where spans are exported.
+    pub(super) fn span(&self, call: &str, out_settle_no: Option<&OutSettleNo>) -> Span {
+        debug_span!(
+            "douyin",
+            call,
+            app_id = %self.app_id,
+            trade_system = self.system(),
+            out_settle_no = out_settle_no.map(field::display),
+            log_id = field::Empty,
+            outcome = field::Empty,
+            elapsed_ms = field::Empty,
+        )
+    }
+
+    fn system(&self) -> &'static str {
+        self.trade_system.map_or(PLATFORM, TradeSystem::as_str)
+    }
+
     /// Counts the call, whatever became of it. Douyin chooses its numbers, so only those of the
     /// error table are labels.
     pub(super) fn count(
@@ -332,8 +359,7 @@ impl Called<'_> {
             }
             (Some(_), Some(_)) => OTHER,
         };
-        let system = self.trade_system.map_or(PLATFORM, TradeSystem::as_str);
-        DOUYIN_CALLS.count([self.app_id.as_str(), system, endpoint, outcome, err_no]);
+        DOUYIN_CALLS.count([self.app_id.as_str(), self.system(), endpoint, outcome, err_no]);
         DOUYIN_TIME.add_time([endpoint, outcome], took);
     }
 }

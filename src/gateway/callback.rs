@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
+use tracing::{Instrument as _, debug, field, info_span};
+
 use super::query::QueryError;
 use super::{Gateway, Name};
 use crate::apps::App;
+use crate::clock::Timestamp;
 use crate::metrics::CALLBACK_DELAY;
 use crate::settle::{
     Key, Learned, Observation, OutSettleNo, Record, Report, Scope, Source, TradeSystem,
 };
 use crate::store;
-use crate::trace;
+use crate::trace::{self, TraceParent};
 
 /// A verified callback about a settle.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,32 +41,60 @@ impl Gateway {
     /// adopted, under Douyin's own number if the callback names no other.
     pub async fn hear(&self, app: &App, callback: Callback) -> Result<(), HearError> {
         let begun = self.0.clock.now();
-        let trade_system = self.trade_system_of(app, &callback).await?;
+        let (key, trace) = self.settle_of(app, &callback).await?;
+        let span =
+            trace::following(trace.as_ref(), || info_span!("callback", trace_id = field::Empty));
+        Ok(self.record_callback(app, key, callback, begun).instrument(span).await?)
+    }
+
+    /// The settle that a callback is about, and the trace of the create that recorded it.
+    async fn settle_of(
+        &self,
+        app: &App,
+        callback: &Callback,
+    ) -> Result<(Key, Option<TraceParent>), HearError> {
+        let trade_system = self.trade_system_of(app, callback).await?;
+        let Report { settle_id, out_settle_no, .. } = &callback.report;
+        let known = match self.0.store.get_by_settle_id(app.id(), trade_system, settle_id).await? {
+            Some(known) => Ok(known),
+            // The answer that would have told its id may be lost.
+            None => {
+                let number = out_settle_no.clone();
+                let out_settle_no = number.unwrap_or_else(|| OutSettleNo::of_settle_id(settle_id));
+                let key = Key { app_id: app.id().clone(), trade_system, out_settle_no };
+                self.0.store.get(&key).await?.ok_or(key)
+            }
+        };
+        Ok(match known {
+            Ok(known) => {
+                let trace = known.request().and_then(|request| request.trace.clone());
+                (known.key, trace)
+            }
+            Err(key) => (key, None),
+        })
+    }
+
+    async fn record_callback(
+        &self,
+        app: &App,
+        key: Key,
+        callback: Callback,
+        begun: Timestamp,
+    ) -> Result<(), store::Error> {
         let Callback { report, log_id, trade_systems: _ } = callback;
         let (event, settle_id) = (report.facts.settle_time, report.settle_id.clone());
-        let number = report.out_settle_no.clone();
-        let out_settle_no = number.unwrap_or_else(|| OutSettleNo::of_settle_id(&settle_id));
-        let by_number = Key { app_id: app.id().clone(), trade_system, out_settle_no };
-        let known = match self.0.store.get_by_settle_id(app.id(), trade_system, &settle_id).await? {
-            Some(known) => Some(known),
-            // The answer that would have told its id may be lost.
-            None => self.0.store.get(&by_number).await?,
-        };
-        if let Some(request) = known.as_ref().and_then(Record::request) {
-            trace::follow(&tracing::Span::current(), request.trace.as_ref());
-        }
-        let key = known.map_or(by_number, |known| known.key);
         let seen = Observation {
             learned: Learned::Reported(vec![report]),
             source: Source::Callback,
             begun,
             scope: Scope::Single,
             answers: None,
-            log_id,
+            log_id: log_id.clone(),
             by: None,
         };
         self.0.hub.confirm(&key, self.0.clock.now());
         let heard = self.adopt(key, seen).await?;
+        debug!(%settle_id, log_id, "callback recorded");
         if let Some(event) = event {
             CALLBACK_DELAY.add_time([app.id().as_str()], self.0.clock.now().since(event));
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, warn};
+use tracing::warn;
 
 use super::Gateway;
 use crate::apps::{App, Grant};
@@ -238,21 +238,18 @@ impl Poller {
             let place = Arc::clone(room).try_acquire_owned();
             let place = place.expect("only this loop takes places, and it claimed no more");
             let (gateway, app) = (self.gateway.clone(), Arc::clone(app));
-            let number = claim.key.out_settle_no.clone();
-            let (app_id, trace_id) = (app.id(), tracing::field::Empty);
-            CLAIMS_LATE.add_time([app_id.as_str()], claim.late);
-            let span =
-                tracing::info_span!("turn", %app_id, out_settle_no = %number, trace_id = trace_id);
+            CLAIMS_LATE.add_time([app.id().as_str()], claim.late);
             let open = TurnOpen::begin(Arc::clone(&app));
             let turn = async move {
+                let key = claim.key.clone();
                 if let Err(error) = gateway.work(app, claim, request).await {
-                    limited!(Peer, WARN, { %error },
+                    limited!(Peer, WARN, { %key, %error },
                         "a turn ended early, the settle is tried again after its lease");
                 }
                 drop((place, open));
                 gateway.0.alarm.set(Duration::ZERO);
             };
-            self.turns.spawn(turn.instrument(span));
+            self.turns.spawn(turn);
         }
         requests.into_iter().for_each(Grant::give_back);
         Ok(())

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use tokio::time::Instant;
+use tracing::{Instrument as _, field, info_span};
 
 use super::observe::Holder;
 use super::{Gateway, stuck};
@@ -74,9 +75,12 @@ impl Gateway {
         let _work = self.0.in_flight.begin(&claim.key);
         let Some(record) = self.0.store.get(&claim.key).await? else { return Ok(()) };
         let trace = record.request().and_then(|request| request.trace.clone());
-        trace::follow(&tracing::Span::current(), trace.as_ref());
+        let span = trace::following(trace.as_ref(), || {
+            let Key { app_id, out_settle_no, .. } = &claim.key;
+            info_span!("turn", %app_id, %out_settle_no, trace_id = field::Empty)
+        });
         let turn = self.turn(app, claim, record, request).run();
-        trace::within(trace, turn).await.map(drop)
+        trace::within(trace, turn).instrument(span).await.map(drop)
     }
 
     /// The work of the create that recorded the settle: its insert permitted the first send.

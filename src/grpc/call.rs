@@ -67,22 +67,21 @@ impl Call {
         let peer = origin.and_then(|origin| origin.peer);
         let trace = origin.and_then(|origin| origin.trace.as_ref());
         let span = rpc.map_or_else(Span::none, |rpc| {
-            info_span!(
-                "rpc",
-                rpc = rpc.name(),
-                peer = peer.map(field::display),
-                trace_id = trace.map(TraceParent::trace_id),
-                request_id = origin.and_then(|origin| origin.request_id.as_deref()),
-                caller = field::Empty,
-                app_id = field::Empty,
-                out_settle_no = field::Empty,
-                state = field::Empty,
-                log_id = field::Empty
-            )
+            trace::part_of(trace, || {
+                info_span!(
+                    "rpc",
+                    rpc = rpc.name(),
+                    peer = peer.map(field::display),
+                    trace_id = field::Empty,
+                    request_id = origin.and_then(|origin| origin.request_id.as_deref()),
+                    caller = field::Empty,
+                    app_id = field::Empty,
+                    out_settle_no = field::Empty,
+                    state = field::Empty,
+                    log_id = field::Empty
+                )
+            })
         });
-        if let Some(trace) = trace {
-            trace::continue_in(&span, trace);
-        }
         if let Some(rpc) = rpc {
             CALLS_OPEN.raise([rpc.name()]);
         }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, StatusCode};
-use tracing::{Instrument as _, debug, field, info, info_span, warn};
+use tracing::{info, warn};
 
 use crate::apps::{App, Apps};
 use crate::douyin::Signed;
@@ -95,8 +95,7 @@ impl Callbacks {
         headers: &HeaderMap,
         body: &[u8],
     ) -> Received {
-        let span = info_span!("callback", trace_id = field::Empty);
-        let verdict = self.hear(app, network, headers, body).instrument(span).await;
+        let verdict = self.hear(app, network, headers, body).await;
         count(app.id().as_str(), verdict);
         verdict
     }
@@ -151,7 +150,7 @@ impl Callbacks {
             let trade_systems = trade_systems.clone();
             let callback = Callback { trade_systems, report, log_id: log_id.clone() };
             match self.0.gateway.hear(app, callback).await {
-                Ok(()) => debug!(%settle_id, log_id = log, "callback recorded"),
+                Ok(()) => {}
                 Err(HearError::UnknownSystem) => {
                     limited!(Peer, INFO, { %app_id, %settle_id, log_id = log },
                         "callback refused: no trade system of the app shows its settle now");

@@ -17,7 +17,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::runtime::Tokio;
 use opentelemetry_sdk::trace::span_processor_with_async_runtime::BatchSpanProcessor;
-use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, SpanData, SpanExporter};
+use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider, SpanData, SpanExporter};
 use tokio_util::task::TaskTracker;
 use tonic::transport::{ClientTlsConfig, Identity};
 
@@ -72,6 +72,8 @@ impl Exporter {
             None => Resource::builder().with_service_name(NAME),
         };
         let provider = SdkTracerProvider::builder()
+            // It only gets spans that `Sampling` chose.
+            .with_sampler(Sampler::AlwaysOn)
             .with_resource(resource.build())
             .with_span_processor(BatchSpanProcessor::builder(exporter, Tokio).build());
         Ok(Some(Self(provider.build())))

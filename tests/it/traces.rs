@@ -106,8 +106,11 @@ impl Collector {
 }
 
 fn traced<T>(message: T) -> Request<T> {
+    part_of(&format!("00-{TRACE}-{CALLER}-01"), message)
+}
+
+fn part_of<T>(parent: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
-    let parent = format!("00-{TRACE}-{CALLER}-01");
     request.metadata_mut().insert("traceparent", parent.parse().unwrap());
     request.metadata_mut().insert("x-request-id", "request-7".parse().unwrap());
     request
@@ -154,6 +157,70 @@ async fn one_trace_tells_the_life_of_a_settle() {
     let of_create = |line: &&Value| line["rpc"] == "CreateSettle" && line["message"] == "answered";
     let line = lines.iter().find(of_create).unwrap();
     assert_eq!((&line["trace_id"], &line["request_id"]), (&TRACE.into(), &"request-7".into()));
+}
+
+/// A sampler that exports what a caller exports, and nothing else.
+#[tokio::test]
+async fn a_life_is_exported_as_a_whole_or_not_at_all() {
+    let (sim, dir, collector) = (simulator().await, TempDir::new().unwrap(), Collector::default());
+    let way = Way::to(&sim).await;
+    let keys = dir.path().join("keys.pem");
+    std::fs::write(&keys, sim.platform_public_key_pem(APP_ID)).unwrap();
+    let mut variables = collector.serve().await.to_vec();
+    variables.push(("OTEL_TRACES_SAMPLER", "parentbased_always_off"));
+    let setting = Setting {
+        platform_keys: Some(keys),
+        base_url: Some(way.url.clone()),
+        variables: variables.leak(),
+        ..Setting::default()
+    };
+    let gateway = Process::start(&sim, dir.path(), setting).await;
+    sim.set_callback_url(APP_ID, Some(&gateway.callback_url()));
+    let other = "0af7651916cd43dd8448eb211c80319c";
+    let unsampled = format!("00-{other}-{CALLER}-00");
+    let (kept, left_out, untraced) = (number("kept"), number("left-out"), number("untraced"));
+    let mut client = gateway.client.clone();
+    for request in [
+        traced(create_request(&kept)),
+        part_of(&unsampled, create_request(&left_out)),
+        Request::new(create_request(&untraced)),
+    ] {
+        within("CreateSettle", client.create_settle(request)).await.unwrap();
+    }
+    for number in [&kept, &left_out, &untraced] {
+        gateway.end(number).await;
+    }
+
+    let of_call = collector.until("the call", |span| is_of(span, "rpc", TRACE)).await;
+    collector.until("the poller's turn", |span| follows(span, "turn", &of_call)).await;
+    collector.until("the callback", |span| follows(span, "callback", &of_call)).await;
+    assert_eq!(way.take("settle_create", &left_out), [Some(unsampled)]);
+    gateway.signal("TERM").await;
+    let (status, log) = gateway.ended().await;
+    assert!(status.success(), "{log}");
+    let spans = collector.spans.lock().unwrap();
+    let is_later =
+        |span: &&Span| follows(span, "turn", &of_call) || follows(span, "callback", &of_call);
+    let later = spans.iter().filter(is_later);
+    let life: Vec<_> = later.chain([&of_call]).map(|span| &span.trace_id).collect();
+    for span in &*spans {
+        assert!(life.contains(&&span.trace_id), "{span:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_line_of_a_call_names_the_trace_that_the_gateway_began() {
+    let (sim, dir, collector) = (simulator().await, TempDir::new().unwrap(), Collector::default());
+    let variables = collector.serve().await;
+    let gateway =
+        Process::start(&sim, dir.path(), Setting { variables, ..Setting::default() }).await;
+    gateway.create(create_request(&number("untraced"))).await.unwrap();
+    let of_call = collector.until("the call", |span| span.name == "rpc").await;
+    gateway.signal("TERM").await;
+    let (_, log) = gateway.ended().await;
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let mut answered = lines.filter(|line| line["message"] == "answered");
+    assert_eq!(answered.next().unwrap()["trace_id"], hex::encode(&of_call.trace_id));
 }
 
 /// The way to Douyin, with what went there. Runs until dropped.
