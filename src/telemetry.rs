@@ -28,7 +28,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::log_limit::limited;
 use export::Exporter;
 use libraries::Libraries;
-use line::{Line, Pairs};
+use line::Lines;
 use log_queue::{LOG, LogQueue, StandardError};
 use sampling::Sampling;
 
@@ -121,10 +121,11 @@ fn subscriber(
     filter: EnvFilter,
     exported: Option<(SdkTracer, Sampling)>,
 ) -> impl Subscriber + Send + Sync + 'static {
-    let lines = tracing_subscriber::fmt::layer().with_writer(queue).log_internal_errors(false);
     let lines = match std::io::stderr().is_terminal() {
-        true => lines.boxed(),
-        false => lines.fmt_fields(Pairs).event_format(Line).boxed(),
+        true => {
+            tracing_subscriber::fmt::layer().with_writer(queue).log_internal_errors(false).boxed()
+        }
+        false => Lines(move |line: &[u8]| queue.push(line)).boxed(),
     };
     let mut layers = vec![lines.with_filter(filter.and(Libraries::default())).boxed()];
     layers.extend(exported.map(|(tracer, sampling)| {

@@ -1,183 +1,205 @@
-//! A line of the log as JSON: what happened with everything that its spans say, each field once and
+//! The log as lines of JSON: what happened with everything that its spans say, each field once and
 //! none inside another. A field of an inner span stands for one of the same name further out.
 //!
-//! Written by hand, because the format of `tracing-subscriber` repeats the innermost span, and
-//! keeps each span in an object of its own.
+//! Written by hand, because the format of `tracing-subscriber` repeats the innermost span, keeps
+//! each span in an object of its own, and takes most of the time that a line costs.
 
-use std::fmt::{self, Debug, Display, Write as _};
+use std::fmt::{self, Debug, Write as _};
 
 use serde_json::Value;
 use tracing::field::{Field, Visit};
-use tracing::span::Record;
+use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
-use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
+use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
-pub(super) struct Line;
+/// Gives whole lines, each with its line break, to what writes them.
+pub(super) struct Lines<W>(pub(super) W);
 
-/// The fields of a span or an event, each rendered once, as text in lines of the form
-/// `"name":value`. There is no line break in a value, because JSON escapes it.
-pub(super) struct Pairs;
+/// Fields, each with its value as JSON.
+struct Said {
+    values: String,
+    /// The names, and where their values end. One that was said anew later is empty.
+    fields: Vec<(&'static str, usize)>,
+}
 
-/// Room for most lines and their pairs.
+/// Room for most lines, and for what most spans and events say.
 const LINE_BYTES: usize = 1024;
-const PAIRS: usize = 24;
+const SAID_BYTES: usize = 384;
+const FIELDS: usize = 12;
+/// What happened, as a field.
+const MESSAGE: &str = "message";
+/// What a line has of its own. A field of such a name is left out.
+const OWN: [&str; 4] = ["timestamp", "level", "target", "spans"];
 
-/// What happened, as the name of its pair.
-const MESSAGE: &str = "\"message\"";
-
-impl<S> FormatEvent<S, Pairs> for Line
+impl<S, W> Layer<S> for Lines<W>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
+    W: Fn(&[u8]) + 'static,
 {
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, Pairs>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        let mut text = String::with_capacity(LINE_BYTES);
-        Pairs.format_fields(Writer::new(&mut text), event)?;
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut said = Said::new();
+        attributes.record(&mut said);
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().insert(said);
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
+        if let Some(said) = span.extensions_mut().get_mut::<Said>() {
+            values.record(said);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let about = event.metadata();
+        let mut said = Said::new();
+        event.record(&mut said);
+        let mut line = String::with_capacity(LINE_BYTES);
+        line.push_str("{\"timestamp\":\"");
+        // A clock before 1970 has no other form.
+        let _ = SystemTime.format_time(&mut Writer::new(&mut line));
+        line.push_str("\",\"level\":\"");
+        line.push_str(about.level().as_str());
+        line.push('"');
+        let mut add = |name: &str, value: &str| {
+            line.extend([",\"", name, "\":", value]);
+        };
+        if let Some((name, message)) = said.fields().find(|(name, _)| *name == MESSAGE) {
+            add(name, message);
+        }
+        let mut target = String::new();
+        quote(&mut target, about.target());
+        add("target", &target);
+        let mut named = Vec::with_capacity(OWN.len() + 2 * said.fields.len());
+        named.extend(OWN.into_iter().chain([MESSAGE]));
+        let mut add_all = |said: &Said| {
+            for (name, value) in said.fields() {
+                if !named.contains(&name) {
+                    named.push(name);
+                    add(name, value);
+                }
+            }
+        };
+        add_all(&said);
         let mut spans = Vec::new();
-        for span in context.event_scope().into_iter().flatten() {
+        for span in context.event_scope(event).into_iter().flatten() {
             spans.push(span.name());
-            // What a span says of a field last counts.
-            if let Some(fields) = span.extensions().get::<FormattedFields<Pairs>>() {
-                let last_first = fields.fields.split_inclusive('\n').rev();
-                text.extend(last_first);
+            if let Some(said) = span.extensions().get::<Said>() {
+                add_all(said);
             }
         }
-        if !spans.is_empty() {
-            spans.reverse();
-            writeln!(text, "\"spans\":{}", Value::from(spans))?;
+        let mut before = ",\"spans\":[";
+        for name in spans.iter().rev() {
+            line.push_str(before);
+            quote(&mut line, name);
+            before = ",";
         }
-        let mut pairs = Vec::with_capacity(PAIRS);
-        pairs.extend(text.lines().filter_map(|pair| pair.split_once(':')));
-        // Of two with one name the first stays.
-        pairs.sort_by_key(|(name, _)| *name);
-        pairs.dedup_by_key(|(name, _)| *name);
-        let is_message = |(name, _): &&(&str, &str)| *name == MESSAGE;
-        let about = event.metadata();
-        writer.write_str("{\"timestamp\":\"")?;
-        SystemTime.format_time(&mut writer)?;
-        writer.write_str("\",\"level\":\"")?;
-        writer.write_str(about.level().as_str())?;
-        writer.write_char('"')?;
-        let mut add = |(name, value): &(&str, &str)| {
-            [",", name, ":", value].into_iter().try_for_each(|part| writer.write_str(part))
-        };
-        pairs.iter().filter(is_message).try_for_each(&mut add)?;
-        let target = quoted(about.target()).to_string();
-        add(&("\"target\"", &target))?;
-        pairs.iter().filter(|pair| !is_message(pair)).try_for_each(add)?;
-        writer.write_str("}\n")
+        line.push_str(if spans.is_empty() { "}\n" } else { "]}\n" });
+        (self.0)(line.as_bytes());
     }
 }
 
-impl<'writer> FormatFields<'writer> for Pairs {
-    fn format_fields<R: RecordFields>(&self, to: Writer<'writer>, fields: R) -> fmt::Result {
-        let mut rendering = Rendering { to, done: Ok(()) };
-        fields.record(&mut rendering);
-        rendering.done
+impl Said {
+    fn new() -> Self {
+        let (values, fields) = (String::with_capacity(SAID_BYTES), Vec::with_capacity(FIELDS));
+        Self { values, fields }
     }
 
-    fn add_fields(
-        &self,
-        known: &'writer mut FormattedFields<Self>,
-        fields: &Record<'_>,
-    ) -> fmt::Result {
-        self.format_fields(known.as_writer(), fields)
+    fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let mut begin = 0;
+        self.fields.iter().filter_map(move |(name, end)| {
+            let value = self.values.get(begin..*end)?;
+            begin = *end;
+            (!name.is_empty()).then_some((*name, value))
+        })
     }
-}
 
-/// A text as JSON. Most have nothing to escape.
-fn quoted(text: &str) -> impl Display {
-    let is_plain = text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\');
-    fmt::from_fn(move |to| match is_plain {
-        true => {
-            to.write_char('"')?;
-            to.write_str(text)?;
-            to.write_char('"')
-        }
-        false => Display::fmt(&Value::from(text), to),
-    })
-}
-
-struct Rendering<'writer> {
-    to: Writer<'writer>,
-    done: fmt::Result,
-}
-
-impl Rendering<'_> {
-    fn add(&mut self, field: &Field, value: impl Display) {
-        if self.done.is_ok() {
-            self.done = writeln!(self.to, "\"{}\":{value}", field.name());
-        }
+    /// What is said of a field last counts.
+    fn add(&mut self, field: &Field, write: impl FnOnce(&mut String)) {
+        self.fields.iter_mut().filter(|(name, _)| *name == field.name()).for_each(|it| it.0 = "");
+        write(&mut self.values);
+        self.fields.push((field.name(), self.values.len()));
     }
 }
 
-impl Visit for Rendering<'_> {
+impl Visit for Said {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.add(field, quoted(&format!("{value:?}")));
+        self.add(field, |to| {
+            to.push('"');
+            let begin = to.len();
+            write(to, format_args!("{value:?}"));
+            match to.get(begin..) {
+                Some(text) if is_plain(text) => to.push('"'),
+                _ => {
+                    let text = to.split_off(begin);
+                    to.pop();
+                    quote(to, &text);
+                }
+            }
+        });
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.add(field, quoted(value));
+        self.add(field, |to| quote(to, value));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.add(field, value);
+        self.add(field, |to| to.push_str(if value { "true" } else { "false" }));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.add(field, value);
+        self.add(field, |to| write(to, format_args!("{value}")));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.add(field, value);
+        self.add(field, |to| write(to, format_args!("{value}")));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.add(field, Value::from(value));
+        self.add(field, |to| write(to, format_args!("{}", Value::from(value))));
     }
+}
+
+/// Adds what a value says of itself. There is always room, so only the value can fail: then the
+/// rest of it is missing.
+fn write(to: &mut String, value: fmt::Arguments<'_>) {
+    let _ = to.write_fmt(value);
+}
+
+/// Adds a text as JSON. Most have nothing to escape.
+fn quote(to: &mut String, text: &str) {
+    if is_plain(text) {
+        to.extend(["\"", text, "\""]);
+    } else {
+        write(to, format_args!("{}", Value::from(text)));
+    }
+}
+
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\')
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io;
     use std::sync::{Arc, Mutex};
 
-    use tracing::{Level, info, info_span};
+    use tracing::{info, info_span};
+    use tracing_subscriber::layer::SubscriberExt as _;
 
     use super::*;
 
-    #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     #[test]
     fn each_field_is_there_once_and_the_inner_one_counts() {
-        let written = Written::default();
-        let to = written.clone();
-        let log = tracing_subscriber::fmt()
-            .with_max_level(Level::INFO)
-            .fmt_fields(Pairs)
-            .event_format(Line)
-            .with_writer(move || to.clone())
-            .finish();
+        let written = Arc::<Mutex<String>>::default();
+        let to = Arc::clone(&written);
+        let lines = Lines(move |line: &[u8]| {
+            to.lock().unwrap().push_str(str::from_utf8(line).unwrap());
+        });
+        let log = tracing_subscriber::registry().with(lines);
         tracing::subscriber::with_default(log, || {
             let outer =
                 info_span!("outer", app_id = "tt1", number = 1, later = tracing::field::Empty);
@@ -185,12 +207,14 @@ mod tests {
             outer.record("later", "it is\n\"later\"");
             outer.in_scope(|| {
                 let inner = info_span!("inner", number = 2);
-                inner.in_scope(|| info!(number = 3, took_ms = 4_u64, up = true, "a \"line\""));
+                inner.in_scope(|| {
+                    info!(number = 3, took_ms = 4_u64, up = true, share = 0.5, "a \"line\"")
+                });
                 info!("another");
             });
             info!(at = ?Some(1), "outside");
         });
-        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let text = written.lock().unwrap();
         let lines: Vec<&str> = text.lines().collect();
         let [first, second, third] = lines[..] else { panic!("{text}") };
         assert!(first.starts_with("{\"timestamp\":\"2"), "{first}");
@@ -198,9 +222,9 @@ mod tests {
         assert_eq!(
             rest,
             ":\"INFO\",\"message\":\"a \\\"line\\\"\",\
-             \"target\":\"settlement_gateway::telemetry::line::tests\",\"app_id\":\"tt1\",\
-             \"later\":\"it is\\n\\\"later\\\"\",\"number\":3,\"spans\":[\"outer\",\"inner\"],\
-             \"took_ms\":4,\"up\":true}"
+             \"target\":\"settlement_gateway::telemetry::line::tests\",\"number\":3,\
+             \"took_ms\":4,\"up\":true,\"share\":0.5,\"app_id\":\"tt1\",\
+             \"later\":\"it is\\n\\\"later\\\"\",\"spans\":[\"outer\",\"inner\"]}"
         );
         let of = |line: &str| serde_json::from_str::<Value>(line).unwrap();
         assert_eq!((&of(second)["number"], &of(second)["spans"][0]), (&1.into(), &"outer".into()));
