@@ -132,22 +132,26 @@ fn follows(span: &Span, name: &str, first: &Span) -> bool {
 #[tokio::test]
 async fn one_trace_tells_the_life_of_a_settle() {
     let (sim, dir, collector) = (simulator().await, TempDir::new().unwrap(), Collector::default());
+    let way = Way::to(&sim).await;
     let keys = dir.path().join("keys.pem");
     std::fs::write(&keys, sim.platform_public_key_pem(APP_ID)).unwrap();
-    let variables = collector.serve().await;
-    let setting = Setting { platform_keys: Some(keys), variables, ..Setting::default() };
+    let (base_url, variables) = (Some(way.url.clone()), collector.serve().await);
+    let setting = Setting { platform_keys: Some(keys), base_url, variables, ..Setting::default() };
     let gateway = Process::start(&sim, dir.path(), setting).await;
     sim.set_callback_url(APP_ID, Some(&gateway.callback_url()));
     let number = number("traced");
     let mut client = gateway.client.clone();
     let create = client.create_settle(traced(create_request(&number)));
     within("CreateSettle", create).await.unwrap();
+    let named = way.take("settle_create", &number);
     gateway.end(&number).await;
 
     let of_call = collector.until("the call", |span| is_of(span, "rpc", TRACE)).await;
     assert_eq!(hex::encode(&of_call.parent_span_id), CALLER);
     let sent = collector.until("the send", |span| is_of(span, "douyin", TRACE)).await;
     assert_eq!(sent.parent_span_id, of_call.span_id);
+    // Douyin is told the caller's trace, and the span of this call to it.
+    assert_eq!(named, [Some(format!("00-{TRACE}-{}-01", hex::encode(&sent.span_id)))]);
     collector.until("the poller's turn", |span| follows(span, "turn", &of_call)).await;
     collector.until("the callback", |span| follows(span, "callback", &of_call)).await;
 
