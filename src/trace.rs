@@ -1,7 +1,8 @@
 //! The trace that work is part of (W3C Trace Context): the caller's, or that of the create which
 //! recorded a settle. It goes from a call into the record, into lines of the log and to Douyin.
-//! Floor 0: nothing here knows who collects traces. Where spans are exported (`telemetry/export.rs`),
-//! they are part of them; everywhere else the caller's `traceparent` goes on unchanged.
+//! Floor 0: nothing here knows who collects traces. Where spans are exported
+//! (`telemetry/export.rs`), they are part of them; everywhere else the caller's `traceparent` goes
+//! on unchanged.
 
 use std::cell::RefCell;
 

@@ -297,9 +297,9 @@ impl<'a> Line<'a> {
         // A macro, because each level is a place in the code of its own.
         macro_rules! tell {
             ($level:ident, $line:literal) => {
-                limited!(Peer, $level,
-                    { call, app_id, trade_system, reason, err_no, cause, outcome, log_id, elapsed_ms },
-                    $line)
+                limited!(Peer, $level, {
+                    call, app_id, trade_system, reason, err_no, cause, outcome, log_id, elapsed_ms
+                }, $line)
             };
         }
         match tone {
