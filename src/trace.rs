@@ -62,8 +62,7 @@ impl TraceParent {
 
     fn of(context: &SpanContext) -> Option<Self> {
         let (trace, span, flags) = (context.trace_id(), context.span_id(), context.trace_flags());
-        let text = format!("00-{trace}-{span}-{:02x}", flags.to_u8());
-        context.is_valid().then(|| Self(text.into()))
+        context.is_valid().then(|| Self(format!("00-{trace}-{span}-{:02x}", flags.to_u8()).into()))
     }
 
     pub(crate) fn context(&self) -> Option<SpanContext> {
