@@ -98,6 +98,13 @@ impl Row {
         }
     }
 
+    /// CPU per call by that of another row, round by round, so that a machine that is slower in one
+    /// round changes nothing. Returns the median.
+    pub fn cpu_over(&self, other: &Self, level: usize) -> f64 {
+        let pairs = self.rounds[level].iter().zip(&other.rounds[level]);
+        median(&pairs.map(|(own, other)| own.cpu_us / other.cpu_us).collect::<Vec<_>>())
+    }
+
     /// Checks that every create is where it must be, exactly once.
     pub fn verify(&self, upstream: &Upstream) -> Result<(), Failure> {
         verify::at_the_upstream(upstream, &self.numbers)
@@ -131,9 +138,12 @@ pub fn play(
     for row in &mut *rows {
         row.rounds = vec![Vec::new(); callers.len()];
     }
+    let (mut chance, mut order) = (fastrand::Rng::with_seed(0), Vec::from_iter(0..rows.len()));
     for round in 1..=extent.rounds {
         for (level, callers) in callers.iter().enumerate() {
-            for index in 0..rows.len() {
+            // What one row leaves to the machine costs the next, which is another one each time.
+            chance.shuffle(&mut order);
+            for index in order.iter().copied() {
                 let Extent { warm_up, measured, threads, .. } = extent;
                 let plan = Plan { callers: *callers, warm_up, measured, threads };
                 let figures = disturbance.play(rows, index, plan)?;

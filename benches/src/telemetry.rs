@@ -67,10 +67,9 @@ pub fn run(programs: &Programs, extent: Extent) -> Result<(), Failure> {
     }
     let mut judged = Vec::new();
     for (level, callers) in CALLERS.iter().enumerate() {
-        let silent = rows[0].median(level).cpu_us;
         for row in &rows[1..] {
             let what = format!("CPU at {callers} callers, {} ÷ no log", row.name);
-            judged.push(at_most(&what, 1.1, row.median(level).cpu_us / silent, 2));
+            judged.push(at_most(&what, 1.1, row.cpu_over(&rows[0], level), 2));
         }
     }
     Judged::print(&judged);
