@@ -294,20 +294,24 @@ impl<'a> Line<'a> {
         let (app_id, trade_system) = (called.app_id.as_str(), called.system());
         let reason = failure.map(|failure| failure.reason.as_str());
         let err_no = failure.and_then(|failure| failure.douyin.as_ref()?.err_no);
-        // A macro, because each level is a place in the code of its own.
-        macro_rules! tell {
-            ($level:ident, $line:literal) => {
-                limited!(Peer, $level, {
-                    call, app_id, trade_system, reason, err_no, cause, outcome, log_id, elapsed_ms
-                }, $line)
-            };
-        }
         match tone {
-            // The span, which is for the same readers, has the fields.
+            // The span has the fields for those who want these lines.
             Tone::Routine => debug!("called Douyin"),
-            Tone::Refusal => tell!(INFO, "Douyin refused"),
-            Tone::Trouble => tell!(WARN, "a call to Douyin failed"),
-            Tone::Alarm => tell!(ERROR, "a call to Douyin failed, and a person must act"),
+            Tone::Refusal => {
+                limited!(Peer, INFO, {
+                    call, app_id, trade_system, reason, err_no, cause, outcome, log_id, elapsed_ms
+                }, "Douyin refused");
+            }
+            Tone::Trouble => {
+                limited!(Peer, WARN, {
+                    call, app_id, trade_system, reason, err_no, cause, outcome, log_id, elapsed_ms
+                }, "a call to Douyin failed");
+            }
+            Tone::Alarm => {
+                limited!(Peer, ERROR, {
+                    call, app_id, trade_system, reason, err_no, cause, outcome, log_id, elapsed_ms
+                }, "a call to Douyin failed, and a person must act");
+            }
         }
     }
 }
