@@ -121,6 +121,20 @@ impl Database {
         client
     }
 
+    /// A session that lets no insert of a settle end until it commits. The insert is on its way at
+    /// the server then. One that waits for a lock on the table may still be only prepared, and a
+    /// process that stands still would not have it executed.
+    pub async fn hold_inserts(&self) -> Client {
+        let client = self.as_another_program().await;
+        let trigger = "CREATE OR REPLACE FUNCTION held() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN PERFORM pg_advisory_xact_lock_shared(730); RETURN NEW; END';
+             CREATE OR REPLACE TRIGGER held BEFORE INSERT ON settle
+             FOR EACH ROW EXECUTE FUNCTION held()";
+        client.batch_execute(trigger).await.unwrap();
+        client.batch_execute("BEGIN; SELECT pg_advisory_xact_lock(730)").await.unwrap();
+        client
+    }
+
     /// Waits until a statement with this text waits for a lock. (Within the transaction that has
     /// the lock the answer would stay what it was at first.)
     pub async fn until_waits(&self, text: &str) {

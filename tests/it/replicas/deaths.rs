@@ -176,7 +176,7 @@ async fn killed_while_the_insert_waits_the_repeat_at_another_replica_is_true() {
         let fleet = Fleet::new(mode).await;
         let (dies, lives) = (fleet.start(0).await, fleet.start(1).await);
         let number = number("inserting");
-        let locked = fleet.database.lock("EXCLUSIVE").await;
+        let locked = fleet.database.hold_inserts().await;
         dies.create_unheard(create_request(&number));
         fleet.database.until_waits("INSERT INTO settle").await;
         dies.kill().await;

@@ -114,7 +114,7 @@ async fn woken_up_with_a_permission_whose_time_is_over_a_replica_sends_nothing()
         // From here on there is a token.
         frozen.create(create_request(&number("before")), DEADLINE).await.unwrap();
         let (number, gate) = (number("permitted"), Gate::new());
-        let locked = fleet.database.lock("EXCLUSIVE").await;
+        let locked = fleet.database.hold_inserts().await;
         let creating = create(&frozen, &number);
         fleet.database.until_waits("INSERT INTO settle").await;
         frozen.freeze().await;

@@ -149,7 +149,7 @@ async fn lead_nowhere(mode: Mode) {
     within("the send to arrive", gate.arrived()).await;
 
     // Its insert is on its way when that begins, and becomes durable.
-    let lock = fleet.database.lock("EXCLUSIVE").await;
+    let lock = fleet.database.hold_inserts().await;
     let first = number("first");
     let creating = tokio::spawn(cut_off.creating(create_request(&first), deadline));
     fleet.database.until_waits("INSERT INTO settle").await;
