@@ -295,7 +295,7 @@ impl<'a> Line<'a> {
         let reason = failure.map(|failure| failure.reason.as_str());
         let err_no = failure.and_then(|failure| failure.douyin.as_ref()?.err_no);
         match tone {
-            // The span has the fields for those who want these lines.
+            // Where lines of this level are logged, the span is there too and has the fields.
             Tone::Routine => debug!("called Douyin"),
             Tone::Refusal => {
                 limited!(Peer, INFO, {

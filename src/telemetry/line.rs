@@ -60,7 +60,7 @@ where
         event.record(&mut said);
         let mut line = String::with_capacity(LINE_BYTES);
         line.push_str("{\"timestamp\":\"");
-        // A clock before 1970 has no other form.
+        // It only fails where the line cannot be written to, and memory always can.
         let _ = SystemTime.format_time(&mut Writer::new(&mut line));
         line.push_str("\",\"level\":\"");
         line.push_str(about.level().as_str());
