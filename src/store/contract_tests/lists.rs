@@ -155,16 +155,22 @@ pub(super) async fn pages_follow_each_other_without_a_gap_or_a_repeat(subject: S
 /// on: none is lost behind more settles than are looked at for one page.
 pub(super) async fn a_few_of_thousands_are_listed_to_the_last(subject: Subject) {
     let store = &subject.store;
-    let mut inserts = tokio::task::JoinSet::new();
-    for number in 0..2_003_u64 {
-        let kind = if number < 3 { StateKind::Succeeded } else { StateKind::Rejected };
-        let (store, mut settle) = (store.clone(), settle(&format!("n{number}"), kind, number));
-        if number < 3 {
-            settle.key.trade_system = TradeSystem::Industry;
-        }
-        inserts.spawn(async move { record(&store, &settle).await });
+    let mut inserters = tokio::task::JoinSet::new();
+    // A few at once, so that none waits longer for a connection than a store lets it.
+    for first in 0..8 {
+        let store = store.clone();
+        inserters.spawn(async move {
+            for number in (first..2_003_u64).step_by(8) {
+                let kind = if number < 3 { StateKind::Succeeded } else { StateKind::Rejected };
+                let mut settle = settle(&format!("n{number}"), kind, number);
+                if number < 3 {
+                    settle.key.trade_system = TradeSystem::Industry;
+                }
+                record(&store, &settle).await;
+            }
+        });
     }
-    inserts.join_all().await;
+    inserters.join_all().await;
     let succeeded = [StateKind::Succeeded];
     let query = ListQuery { states: succeeded.to_vec(), ..of_order("fact-order") };
     assert_eq!(listed(store, &query).await, ["n2", "n1", "n0"]);

@@ -58,11 +58,16 @@ async fn a_standby_that_lacks_commits_begins_a_new_generation() {
     let late = next(&answered, |record| {
         record.state = State::Processing { settle_id: settle_id("ots1") };
     });
-    let mut swapped = store.swap(fact(late.clone())).await;
-    if swapped.is_err() {
-        // Its connection had just died.
-        swapped = store.swap(fact(late)).await;
-    }
+    let swapping = async {
+        loop {
+            match store.swap(fact(late.clone())).await {
+                // Each connection that it kept has died, and says so when it is used.
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                swapped => break swapped,
+            }
+        }
+    };
+    let swapped = tokio::time::timeout(Duration::from_secs(20), swapping).await.unwrap();
     assert_eq!(swapped, Ok(Swapped::Conflict));
     let now = found(&store, "kept").await;
     assert_set_back(&kept, &now);

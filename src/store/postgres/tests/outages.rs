@@ -71,9 +71,11 @@ async fn a_connection_that_swallows_everything_is_noticed_within_ten_seconds() {
     let proxy = Proxy::before(&Server::shared().home).await;
     let address = database.address_at(&format!("127.0.0.1:{}", proxy.port));
     Postgres::init(&PostgresOptions::new(database.address())).await.unwrap();
-    let store = open(PostgresOptions::new(address)).await;
-    // From now on the server knows the statement.
-    let before = create(&store, key("1")).await.unwrap();
+    let options = PostgresOptions { connections_max: 2, ..PostgresOptions::new(address) };
+    let store = open(options).await;
+    // From now on the server knows the statement of a create on both connections.
+    let (before, other) = tokio::join!(create(&store, key("1")), create(&store, key("0")));
+    let before = other.and(before).unwrap();
     let swallowed = proxy.swallow().await;
     let begun = Instant::now();
     let first = key("1");
@@ -85,7 +87,7 @@ async fn a_connection_that_swallows_everything_is_noticed_within_ten_seconds() {
     drop(swallowed);
     recovered(&store).await;
     assert_eq!(store.get(&key("1")).await, Ok(Some(before)));
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + Duration::from_secs(20);
     while store.get(&key("2")).await == Ok(None) {
         assert!(Instant::now() < until);
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -117,8 +119,12 @@ async fn a_commit_that_no_standby_confirms_is_in_doubt_and_given_up_at_the_serve
         let waiting = key(&number.to_string());
         let mut creating = std::pin::pin!(create(&store, waiting.clone()));
         tokio::select! {
-            // The server has not read its configuration yet.
-            created = &mut creating => drop(created.unwrap()),
+            created = &mut creating => match created {
+                // The server has not read its configuration yet.
+                Ok(_) => {}
+                // Its answer came before that of the statement that cancelled it.
+                Err(doubted) => break (waiting, doubted),
+            },
             () = until_waits(&client, "pg_cancel_backend(pid)") => {
                 break (waiting, creating.await.unwrap_err());
             }
@@ -132,7 +138,7 @@ async fn a_commit_that_no_standby_confirms_is_in_doubt_and_given_up_at_the_serve
     assert!(matches!(doubted, Err(Error::InDoubt(_))), "{doubted:?}");
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert_eq!(store.get(&key("before")).await, Ok(Some(before)));
-    let until = Instant::now() + Duration::from_secs(5);
+    let until = Instant::now() + Duration::from_secs(20);
     while !client.query(&waits("pid"), &[]).await.unwrap().is_empty() {
         assert!(Instant::now() < until, "the server still waits");
         tokio::time::sleep(Duration::from_millis(20)).await;
