@@ -169,6 +169,12 @@ fn time_of_day() -> Timestamp {
     }
 }
 
+/// The machine's time of day for a line of the log: seconds since 1970, and nanoseconds.
+pub(crate) fn time_of_a_line() -> (i64, i64) {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    (time.tv_sec, time.tv_nsec)
+}
+
 fn boot_time() -> Uptime {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let secs = u64::try_from(time.tv_sec).unwrap_or(0);

@@ -16,11 +16,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use opentelemetry_sdk::trace::SdkTracer;
-use tracing::{Level, Subscriber, warn};
+use tracing::{Subscriber, warn};
 use tracing_opentelemetry::OpenTelemetryLayer;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::FilterExt as _;
-use tracing_subscriber::filter::{Targets, filter_fn};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::Layer as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -96,6 +95,9 @@ pub fn start() -> &'static LogQueue {
     start_with(None)
 }
 
+/// Chooses what is logged: a level, or `target=level` for a part, with a comma between them. Nothing
+/// of it is looked up when a span is entered, which a create does dozens of times.
+const FILTER: &str = "RUST_LOG";
 /// What is logged where `RUST_LOG` does not choose: information of the gateway, and warnings of
 /// everything else.
 const DEFAULT: &str = "warn,settlement_gateway=info,douyin_sim=info";
@@ -105,30 +107,38 @@ fn start_with(tracer: Option<SdkTracer>) -> &'static LogQueue {
     static QUEUE: OnceLock<LogQueue> = OnceLock::new();
     QUEUE.get_or_init(|| {
         let queue = LogQueue::start(StandardError, &LOG);
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT));
+        let (filter, problem) = filter(&std::env::var(FILTER).unwrap_or_default());
         let exported = tracer.map(|tracer| (tracer, Sampling::of_environment()));
         // If something else (a test) keeps the log of this process, that stays.
         let _ = subscriber(queue.clone(), filter, exported).try_init();
+        if let Some(error) = problem {
+            warn!(error, "RUST_LOG cannot be read: what is logged by default is logged");
+        }
         queue
     })
 }
 
-/// Each of its layers has a filter of its own, and none says of a place in the code that it might
-/// be wanted some day: HTTP/2 has dozens of TRACE lines for each call, and each of them would then
-/// be looked at when it is passed.
+/// What is logged, and why that is not what was asked for. To ask for nothing is not to ask.
+fn filter(asked: &str) -> (Targets, Option<String>) {
+    let default = || DEFAULT.parse().expect("the default is a filter");
+    match asked.parse() {
+        _ if asked.is_empty() => (default(), None),
+        // The library takes them for a part of the target, which there is not.
+        _ if asked.contains(['[', '{']) => (default(), Some("it names a span or a field".into())),
+        Ok(filter) => (filter, None),
+        Err(problem) => (default(), Some(format!("{problem}"))),
+    }
+}
+
+/// None of its layers says of a place in the code that it might be wanted some day: HTTP/2 has dozens
+/// of TRACE lines for each call, and each of them would then be looked at when it is passed.
 fn subscriber(
     queue: LogQueue,
-    filter: EnvFilter,
+    filter: Targets,
     exported: Option<(SdkTracer, Sampling)>,
 ) -> impl Subscriber + Send + Sync + 'static {
-    let lines = match std::io::stderr().is_terminal() {
-        true => {
-            tracing_subscriber::fmt::layer().with_writer(queue).log_internal_errors(false).boxed()
-        }
-        false => Lines(move |line: &[u8]| queue.push(line)).boxed(),
-    };
-    let mut layers = vec![lines.with_filter(filter.and(Libraries::default())).boxed()];
-    layers.extend(exported.map(|(tracer, sampling)| {
+    let is_exported = exported.is_some();
+    let spans = exported.map(|(tracer, sampling)| {
         // What would be done each time that a span is entered: a create enters its spans dozens of
         // times, and nothing here reads the context or the times.
         let spans = OpenTelemetryLayer::new(tracer)
@@ -137,12 +147,17 @@ fn subscriber(
             .with_location(false)
             .with_threads(false)
             .with_target(false);
-        let ours = Targets::new().with_target(libraries::OURS, Level::DEBUG);
-        // What happens in a span is in the log, with the id of the trace.
-        let is_span = filter_fn(|about| about.is_span()).with_max_level_hint(Level::DEBUG);
-        spans.with_filter(ours.and(is_span).and(sampling)).boxed()
-    }));
-    tracing_subscriber::registry().with(layers)
+        spans.with_filter(sampling)
+    });
+    let lines = match std::io::stderr().is_terminal() {
+        true => tracing_subscriber::fmt::layer()
+            .with_writer(queue)
+            .log_internal_errors(false)
+            .with_filter(filter.and(Libraries::default()))
+            .boxed(),
+        false => Lines::new(filter, is_exported, move |line: &[u8]| queue.push(line)).boxed(),
+    };
+    tracing_subscriber::registry().with(spans).with(lines)
 }
 
 #[cfg(test)]
@@ -159,7 +174,23 @@ mod tests {
         let queue = LogQueue::start(std::io::sink(), &LOG);
         let tracer = SdkTracerProvider::builder().build().tracer("test");
         let exported = sampler.map(|sampler| (tracer, Sampling::by(sampler)));
-        subscriber(queue, EnvFilter::new(filter), exported)
+        subscriber(queue, filter.parse().unwrap(), exported)
+    }
+
+    #[test]
+    fn a_filter_that_cannot_be_read_is_told_and_the_default_holds() {
+        let debug = "warn,settlement_gateway=debug";
+        for (asked, taken, is_told) in [
+            ("", DEFAULT, false),
+            ("off", "off", false),
+            (debug, debug, false),
+            ("settlement_gateway=loud", DEFAULT, true),
+            ("settlement_gateway[rpc]=debug", DEFAULT, true),
+        ] {
+            let (filter, problem) = filter(asked);
+            assert_eq!(filter, taken.parse().unwrap(), "{asked}");
+            assert_eq!(problem.is_some(), is_told, "{asked}");
+        }
     }
 
     /// A line that nothing reads costs a comparison of two numbers and nothing of the subscriber's.

@@ -37,9 +37,14 @@ pub struct Row {
     /// Where they store, if that is a process of its own. It ends after them.
     pub database: Option<Postgres>,
     pub numbers: Numbers,
+    /// Starts the gateway of a round, if each round has a new one.
+    start: Option<Start>,
     /// For each number of callers (by index), the figures of its rounds.
     rounds: Vec<Vec<Figures>>,
 }
+
+/// Starts a gateway for a round, which has this number.
+type Start = Box<dyn Fn(usize) -> Result<Server, Failure>>;
 
 /// The figures of one round, or the medians of several.
 #[derive(Clone, Copy)]
@@ -69,6 +74,26 @@ impl Row {
         Self::new(name, tag, Target::Grpc(server.url.clone()), vec![server])
     }
 
+    /// A gateway that is started anew for each round, on a new database. Two processes of one
+    /// program can differ by a tenth for as long as they live (where their memory lies), and rows
+    /// that are to be compared closely must not differ by that.
+    pub fn anew(
+        name: &str,
+        tag: &'static str,
+        start: impl Fn(usize) -> Result<Server, Failure> + 'static,
+    ) -> Self {
+        let row = Self::new(name, tag, Target::Grpc(String::new()), Vec::new());
+        Self { start: Some(Box::new(start)), ..row }
+    }
+
+    fn renew(&mut self, round: usize) -> Result<(), Failure> {
+        let Some(start) = &self.start else { return Ok(()) };
+        let server = start(round)?;
+        self.target = Target::Grpc(server.url.clone());
+        self.servers = vec![server];
+        Ok(())
+    }
+
     /// Gateways on one database.
     pub fn replicas(
         name: &str,
@@ -82,7 +107,7 @@ impl Row {
 
     fn new(name: &str, tag: &'static str, target: Target, servers: Vec<Server>) -> Self {
         let (name, numbers) = (name.to_owned(), Numbers::new(tag));
-        Self { name, target, servers, database: None, numbers, rounds: Vec::new() }
+        Self { name, target, servers, database: None, numbers, start: None, rounds: Vec::new() }
     }
 
     pub fn median(&self, level: usize) -> Figures {
@@ -140,6 +165,7 @@ pub fn play(
     }
     let (mut chance, mut order) = (fastrand::Rng::with_seed(0), Vec::from_iter(0..rows.len()));
     for round in 1..=extent.rounds {
+        rows.iter_mut().try_for_each(|row| row.renew(round))?;
         for (level, callers) in callers.iter().enumerate() {
             // What one row leaves to the machine costs the next, which is another one each time.
             chance.shuffle(&mut order);

@@ -36,6 +36,7 @@ pub struct Server {
 }
 
 /// Where the binaries are, and a directory for the databases.
+#[derive(Clone)]
 pub struct Programs {
     pub gateway: PathBuf,
     pub bench: PathBuf,

@@ -1,10 +1,11 @@
 //! What it costs that the gateway tells what it does: its log, the spans that it exports, and a
 //! scraper that reads its metrics. That they are counted cannot be switched off.
 
+use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -34,29 +35,39 @@ pub fn run(programs: &Programs, extent: Extent) -> Result<(), Failure> {
     let cores = Cores::split(1)?;
     println!("{}", cores.describe());
     let (upstream, collector) = (Upstream::start()?, Collector::start()?);
-    let url = upstream.url();
-    let gateway =
-        |tag, variables: &[_]| programs.gateway_telling(tag, (&cores, url.as_str()), variables);
-    let exported = |sampler| {
-        [
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url.as_str()),
+    let exported = |sampler: &'static str| {
+        vec![
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url.clone()),
             // By its default of 5 s most spans of a full load would find no room.
-            ("OTEL_BSP_SCHEDULE_DELAY", "200"),
-            ("OTEL_TRACES_SAMPLER", sampler),
-            ("OTEL_TRACES_SAMPLER_ARG", "0.01"),
+            ("OTEL_BSP_SCHEDULE_DELAY", "200".to_owned()),
+            ("OTEL_TRACES_SAMPLER", sampler.to_owned()),
+            ("OTEL_TRACES_SAMPLER_ARG", "0.01".to_owned()),
         ]
     };
+    let no_log = || vec![("RUST_LOG", "off".to_owned())];
     let (few, all) = (exported("parentbased_traceidratio"), exported("parentbased_always_on"));
+    let scraper = Scraper::start()?;
+    let row = |name: &str, tag, variables: Vec<(&'static str, String)>, is_read: bool| {
+        let (programs, cores, url) = (programs.clone(), cores.clone(), upstream.url());
+        let addrs = is_read.then(|| scraper.addrs.clone());
+        Row::anew(name, tag, move |round| {
+            let variables = variables.iter().map(|(name, value)| (*name, value.as_str()));
+            let (variables, database) = (Vec::from_iter(variables), format!("{tag}-{round}"));
+            let server = programs.gateway_telling(&database, (&cores, &url), &variables)?;
+            if let Some(addrs) = &addrs {
+                let addr = server.admin.clone().ok_or("a gateway has metrics")?;
+                addrs.lock().map_err(|_| "the scraper panicked")?.insert(tag, addr);
+            }
+            Ok(server)
+        })
+    };
     let mut rows = [
-        Row::of("no log", "silent", gateway("silent", &[("RUST_LOG", "off")])?),
-        Row::of("the log as it is by default", "logged", gateway("logged", &[])?),
-        Row::of("metrics read, no log", "read", gateway("read", &[("RUST_LOG", "off")])?),
-        Row::of("the log, metrics read, one trace in a hundred", "few", gateway("few", &few)?),
-        Row::of("the log, metrics read, all traces", "all", gateway("all", &all)?),
+        row("no log", "silent", no_log(), false),
+        row("the log as it is by default", "logged", Vec::new(), false),
+        row("metrics read, no log", "read", no_log(), true),
+        row("the log, metrics read, one trace in a hundred", "few", few, true),
+        row("the log, metrics read, all traces", "all", all, true),
     ];
-    let read = rows[2..].iter().flat_map(|row| &row.servers);
-    let read: Option<Vec<_>> = read.map(|server| server.admin.clone()).collect();
-    let scraper = Scraper::start(read.ok_or("a gateway has metrics")?)?;
     let extent = Extent { threads: cores.load_threads, ..extent };
     rounds::play(&mut rows, &CALLERS, extent, programs)?;
     rounds::print(&rows, &CALLERS);
@@ -120,24 +131,30 @@ impl TraceService for Collector {
 
 /// Reads the metrics of gateways again and again, on a thread of its own.
 struct Scraper {
+    addrs: Addrs,
     over: Arc<AtomicBool>,
     reading: thread::JoinHandle<Result<u64, Failure>>,
 }
 
+/// The gateways that are read now, by the tags of their rows. None of them ends while they are read.
+type Addrs = Arc<Mutex<HashMap<&'static str, String>>>;
+
 impl Scraper {
-    fn start(addrs: Vec<String>) -> Result<Self, Failure> {
-        let over = Arc::new(AtomicBool::new(false));
-        let ended = Arc::clone(&over);
+    fn start() -> Result<Self, Failure> {
+        let (addrs, over) = (Addrs::default(), Arc::new(AtomicBool::new(false)));
+        let (read, ended) = (Arc::clone(&addrs), Arc::clone(&over));
         let reading = thread::Builder::new().name("scraper".to_owned()).spawn(move || {
             let mut scrapes = 0;
             while !ended.load(Ordering::Relaxed) {
-                addrs.iter().try_for_each(|addr| scrape(addr))?;
-                scrapes += 1;
+                let addrs = read.lock().map_err(|_| "the start of a gateway panicked")?;
+                addrs.values().try_for_each(|addr| scrape(addr))?;
+                scrapes += addrs.len() as u64;
+                drop(addrs);
                 thread::sleep(SCRAPED_EVERY);
             }
             Ok(scrapes)
         })?;
-        Ok(Self { over, reading })
+        Ok(Self { addrs, over, reading })
     }
 
     /// How often they were read.

@@ -35,8 +35,7 @@ impl<S> Filter<S> for Libraries {
     }
 
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
-        let about = event.metadata();
-        !is_limited(about) || self.of(about).admits()
+        self.admits(event.metadata())
     }
 }
 
@@ -46,6 +45,10 @@ fn is_limited(about: &Metadata<'_>) -> bool {
 }
 
 impl Libraries {
+    pub(super) fn admits(&self, about: &'static Metadata<'static>) -> bool {
+        !is_limited(about) || self.of(about).admits()
+    }
+
     /// Lives as long as the place in the code, which is for ever.
     fn of(&self, about: &'static Metadata<'static>) -> &'static LogLimit {
         let mut limits = self.0.lock().unwrap_or_else(PoisonError::into_inner);

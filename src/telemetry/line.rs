@@ -4,129 +4,159 @@
 //! Written by hand, because the format of `tracing-subscriber` repeats the innermost span, keeps
 //! each span in an object of its own, and takes most of the time that a line costs.
 
+use std::cell::RefCell;
 use std::fmt::{self, Debug, Write as _};
 
 use serde_json::Value;
 use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Subscriber};
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
+use tracing::subscriber::Interest;
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Gives whole lines, each with its line break, to what writes them.
-pub(super) struct Lines<W>(pub(super) W);
+use super::libraries::Libraries;
+use super::sampling;
+use crate::clock;
 
-/// Fields, each with its value as JSON.
-struct Said {
-    values: String,
-    /// The names, and where their values end. One that was said anew later is empty.
-    fields: Vec<(&'static str, usize)>,
+/// Gives whole lines, each with its line break, to what writes them.
+///
+/// It chooses them itself: a filter around it would be asked again each time that a span is entered
+/// and left, which a create does some twenty times.
+pub(super) struct Lines<W> {
+    filter: Targets,
+    libraries: Libraries,
+    /// Spans are exported besides. Then it lets those pass that it has no use for.
+    beside_export: bool,
+    write: W,
 }
 
-/// Room for most lines, and for what most spans and events say.
+/// Fields as they stand in a line, `,"name":value`.
+struct Fields {
+    text: String,
+    /// Their names, and where each ends in the text. One that was said anew later has no name.
+    ends: Vec<(&'static str, usize)>,
+}
+
+/// Room for most lines, and for what most spans say.
 const LINE_BYTES: usize = 1024;
-const SAID_BYTES: usize = 384;
-const FIELDS: usize = 12;
-/// What happened, as a field.
-const MESSAGE: &str = "message";
+const SPAN_BYTES: usize = 384;
+const FIELDS: usize = 24;
 /// What a line has of its own. A field of such a name is left out.
 const OWN: [&str; 4] = ["timestamp", "level", "target", "spans"];
+
+impl<W: Fn(&[u8])> Lines<W> {
+    pub(super) fn new(filter: Targets, beside_export: bool, write: W) -> Self {
+        Self { filter, libraries: Libraries::default(), beside_export, write }
+    }
+
+    fn wants(&self, about: &Metadata<'_>) -> bool {
+        self.filter.would_enable(about.target(), about.level())
+    }
+}
 
 impl<S, W> Layer<S> for Lines<W>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: Fn(&[u8]) + 'static,
 {
+    fn register_callsite(&self, about: &'static Metadata<'static>) -> Interest {
+        match self.wants(about) {
+            true => Interest::always(),
+            false if self.beside_export && sampling::may_choose(about) => Interest::sometimes(),
+            false => Interest::never(),
+        }
+    }
+
+    fn enabled(&self, about: &Metadata<'_>, context: Context<'_, S>) -> bool {
+        self.wants(about) || self.beside_export && sampling::would_choose(about, &context)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        <Targets as Layer<S>>::max_level_hint(&self.filter)
+    }
+
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        let mut said = Said::new();
-        attributes.record(&mut said);
+        if !self.wants(attributes.metadata()) {
+            return;
+        }
+        let mut fields = Fields::with_room(SPAN_BYTES);
+        attributes.record(&mut fields);
         if let Some(span) = context.span(id) {
-            span.extensions_mut().insert(said);
+            span.extensions_mut().insert(fields);
         }
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        if let Some(said) = span.extensions_mut().get_mut::<Said>() {
-            values.record(said);
+        if let Some(fields) = span.extensions_mut().get_mut::<Fields>() {
+            values.record(fields);
         }
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let about = event.metadata();
-        let mut said = Said::new();
-        event.record(&mut said);
-        let mut line = String::with_capacity(LINE_BYTES);
-        line.push_str("{\"timestamp\":\"");
-        // It only fails where the line cannot be written to, and memory always can.
-        let _ = SystemTime.format_time(&mut Writer::new(&mut line));
-        line.push_str("\",\"level\":\"");
-        line.push_str(about.level().as_str());
-        line.push('"');
-        let mut add = |name: &str, value: &str| {
-            line.extend([",\"", name, "\":", value]);
-        };
-        if let Some((name, message)) = said.fields().find(|(name, _)| *name == MESSAGE) {
-            add(name, message);
+        if !self.wants(about) || !self.libraries.admits(about) {
+            return;
         }
-        let mut target = String::new();
-        quote(&mut target, about.target());
-        add("target", &target);
-        let mut named = Vec::with_capacity(OWN.len() + 2 * said.fields.len());
-        named.extend(OWN.into_iter().chain([MESSAGE]));
-        let mut add_all = |said: &Said| {
-            for (name, value) in said.fields() {
-                if !named.contains(&name) {
-                    named.push(name);
-                    add(name, value);
-                }
-            }
-        };
-        add_all(&said);
+        let mut line = Fields::with_room(LINE_BYTES);
+        line.text.push_str("{\"timestamp\":\"");
+        add_time(&mut line.text);
+        line.text.extend(["\",\"level\":\"", about.level().as_str(), "\",\"target\":"]);
+        quote(&mut line.text, about.target());
+        event.record(&mut line);
         let mut spans = Vec::new();
         for span in context.event_scope(event).into_iter().flatten() {
-            spans.push(span.name());
-            if let Some(said) = span.extensions().get::<Said>() {
-                add_all(said);
+            if let Some(fields) = span.extensions().get::<Fields>() {
+                spans.push(span.name());
+                line.add_missing(fields);
             }
         }
         let mut before = ",\"spans\":[";
         for name in spans.iter().rev() {
-            line.push_str(before);
-            quote(&mut line, name);
+            line.text.push_str(before);
+            quote(&mut line.text, name);
             before = ",";
         }
-        line.push_str(if spans.is_empty() { "}\n" } else { "]}\n" });
-        (self.0)(line.as_bytes());
+        line.text.push_str(if spans.is_empty() { "}\n" } else { "]}\n" });
+        (self.write)(line.text.as_bytes());
     }
 }
 
-impl Said {
-    fn new() -> Self {
-        let (values, fields) = (String::with_capacity(SAID_BYTES), Vec::with_capacity(FIELDS));
-        Self { values, fields }
-    }
-
-    fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let mut begin = 0;
-        self.fields.iter().filter_map(move |(name, end)| {
-            let value = self.values.get(begin..*end)?;
-            begin = *end;
-            (!name.is_empty()).then_some((*name, value))
-        })
+impl Fields {
+    fn with_room(bytes: usize) -> Self {
+        Self { text: String::with_capacity(bytes), ends: Vec::with_capacity(FIELDS) }
     }
 
     /// What is said of a field last counts.
     fn add(&mut self, field: &Field, write: impl FnOnce(&mut String)) {
-        self.fields.iter_mut().filter(|(name, _)| *name == field.name()).for_each(|it| it.0 = "");
-        write(&mut self.values);
-        self.fields.push((field.name(), self.values.len()));
+        let name = field.name();
+        if OWN.contains(&name) {
+            return;
+        }
+        self.ends.iter_mut().filter(|(other, _)| *other == name).for_each(|it| it.0 = "");
+        self.text.extend([",\"", name, "\":"]);
+        write(&mut self.text);
+        self.ends.push((name, self.text.len()));
+    }
+
+    /// Adds those that are not here already.
+    fn add_missing(&mut self, other: &Self) {
+        let mut begin = 0;
+        for (name, end) in &other.ends {
+            let field = other.text.get(begin..*end).unwrap_or_default();
+            begin = *end;
+            if !name.is_empty() && self.ends.iter().all(|(known, _)| known != name) {
+                self.text.push_str(field);
+                self.ends.push((name, self.text.len()));
+            }
+        }
     }
 }
 
-impl Visit for Said {
+impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.add(field, |to| {
             to.push('"');
@@ -164,6 +194,25 @@ impl Visit for Said {
     }
 }
 
+thread_local! {
+    /// The second of this thread's last line, and how it is written.
+    static SECOND: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
+}
+
+/// Adds the time of day, with microseconds. All lines of a second share most of it, which would
+/// otherwise be a quarter of what a line costs.
+fn add_time(to: &mut String) {
+    let (seconds, nanos) = clock::time_of_a_line();
+    SECOND.with_borrow_mut(|(last, written)| {
+        if *last != seconds {
+            let second = prost_types::Timestamp { seconds, nanos: 0 };
+            (*last, *written) = (seconds, second.to_string());
+        }
+        to.push_str(written.trim_end_matches('Z'));
+    });
+    write(to, format_args!(".{:06}Z", nanos / 1_000));
+}
+
 /// Adds what a value says of itself. There is always room, so only the value can fail: then the
 /// rest of it is missing.
 fn write(to: &mut String, value: fmt::Arguments<'_>) {
@@ -179,8 +228,10 @@ fn quote(to: &mut String, text: &str) {
     }
 }
 
+/// Looks at all of it without a branch, which is faster than to stop at the first byte that is odd.
 fn is_plain(text: &str) -> bool {
-    text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\')
+    let is_odd = |byte: u8| (byte < b' ') | (byte == b'"') | (byte == b'\\');
+    !text.bytes().fold(false, |odd, byte| odd | is_odd(byte))
 }
 
 #[cfg(test)]
@@ -196,9 +247,13 @@ mod tests {
     fn each_field_is_there_once_and_the_inner_one_counts() {
         let written = Arc::<Mutex<String>>::default();
         let to = Arc::clone(&written);
-        let lines = Lines(move |line: &[u8]| {
-            to.lock().unwrap().push_str(str::from_utf8(line).unwrap());
-        });
+        let lines = Lines::new(
+            Targets::new().with_default(LevelFilter::INFO),
+            false,
+            move |line: &[u8]| {
+                to.lock().unwrap().push_str(str::from_utf8(line).unwrap());
+            },
+        );
         let log = tracing_subscriber::registry().with(lines);
         tracing::subscriber::with_default(log, || {
             let outer =
@@ -217,12 +272,15 @@ mod tests {
         let text = written.lock().unwrap();
         let lines: Vec<&str> = text.lines().collect();
         let [first, second, third] = lines[..] else { panic!("{text}") };
-        assert!(first.starts_with("{\"timestamp\":\"2"), "{first}");
-        let (_, rest) = first.split_once(",\"level\"").unwrap();
+        let (time, rest) = first.split_once("\",\"level\"").unwrap();
+        let time: prost_types::Timestamp =
+            time.strip_prefix("{\"timestamp\":\"").unwrap().parse().unwrap();
+        let (now, _) = clock::time_of_a_line();
+        assert!((now - 60..=now).contains(&time.seconds), "{first}");
         assert_eq!(
             rest,
-            ":\"INFO\",\"message\":\"a \\\"line\\\"\",\
-             \"target\":\"settlement_gateway::telemetry::line::tests\",\"number\":3,\
+            ":\"INFO\",\"target\":\"settlement_gateway::telemetry::line::tests\",\
+             \"message\":\"a \\\"line\\\"\",\"number\":3,\
              \"took_ms\":4,\"up\":true,\"share\":0.5,\"app_id\":\"tt1\",\
              \"later\":\"it is\\n\\\"later\\\"\",\"spans\":[\"outer\",\"inner\"]}"
         );

@@ -10,13 +10,37 @@ use opentelemetry_sdk::trace::{
     Config, IdGenerator as _, RandomIdGenerator, SamplingDecision, ShouldSample,
 };
 use tracing::level_filters::LevelFilter;
-use tracing::{Metadata, Subscriber};
+use tracing::span::{Attributes, Id};
+use tracing::subscriber::Interest;
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Filter};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::libraries::OURS;
 use crate::trace::{self, TraceParent};
 
 pub(super) struct Sampling(Box<dyn ShouldSample>);
+
+/// What a span that is exported has.
+struct Exported;
+
+/// Spans of the gateway's own are exported. What happens in them is in the log, with the id of the
+/// trace.
+pub(super) fn may_choose(about: &Metadata<'_>) -> bool {
+    about.is_span() && *about.level() <= Level::DEBUG && about.target().starts_with(OURS)
+}
+
+/// Whether a span that is made now may be exported.
+pub(super) fn would_choose<S>(about: &Metadata<'_>, context: &Context<'_, S>) -> bool
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let is_within = || {
+        let outer = context.lookup_current();
+        outer.is_some_and(|outer| outer.extensions().get::<Exported>().is_some())
+    };
+    may_choose(about) && (trace::beginning().is_some() || is_within())
+}
 
 impl Sampling {
     /// As OpenTelemetry's variables say. By default everything that no caller excludes.
@@ -48,14 +72,24 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn enabled(&self, about: &Metadata<'_>, context: &Context<'_, S>) -> bool {
-        match trace::beginning() {
-            Some(trace) => self.chooses(trace.as_ref(), about.name()),
-            None => context.lookup_current().is_some(),
+        may_choose(about)
+            && match trace::beginning() {
+                Some(trace) => self.chooses(trace.as_ref(), about.name()),
+                None => context.lookup_current().is_some(),
+            }
+    }
+
+    fn callsite_enabled(&self, about: &'static Metadata<'static>) -> Interest {
+        if may_choose(about) { Interest::sometimes() } else { Interest::never() }
+    }
+
+    fn on_new_span(&self, _: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().insert(Exported);
         }
     }
 
-    /// It turns away no level: that is for other filters.
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(LevelFilter::TRACE)
+        Some(LevelFilter::DEBUG)
     }
 }
