@@ -18,6 +18,7 @@ mod postgres;
 mod records;
 mod replicas;
 mod rounds;
+mod samples;
 mod scaling;
 mod secured;
 mod servers;
@@ -99,6 +100,11 @@ enum Command {
         at: At,
         #[arg(long)]
         out: PathBuf,
+    },
+    /// What part of the processor time of creates goes into telling, by samples of stacks.
+    Profile {
+        #[command(flatten)]
+        at: At,
     },
     /// Makes a picture of each plot in the points.
     Plot { points: PathBuf, directory: PathBuf },
@@ -197,6 +203,7 @@ fn run(command: Command) -> Result<(), Failure> {
             replicas::run(&at.programs()?, &postgres, rounds.extent())
         }
         Command::Telemetry { at, rounds } => telemetry::run(&at.programs()?, rounds.extent()),
+        Command::Profile { at } => telemetry::profile(&at.programs()?),
         Command::Scaling { at, rounds } => scaling::run(&at.programs()?, rounds.extent()),
         Command::Curves { at, out } => curves::run(&at.programs()?, &out),
         Command::Plot { points, directory } => plot::run(&points, &directory),

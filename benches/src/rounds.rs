@@ -86,7 +86,8 @@ impl Row {
         Self { start: Some(Box::new(start)), ..row }
     }
 
-    fn renew(&mut self, round: usize) -> Result<(), Failure> {
+    /// Starts the gateway of this round, if each round has a new one.
+    pub fn renew(&mut self, round: usize) -> Result<(), Failure> {
         let Some(start) = &self.start else { return Ok(()) };
         let server = start(round)?;
         self.target = Target::Grpc(server.url.clone());
