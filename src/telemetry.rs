@@ -95,8 +95,8 @@ pub fn start() -> &'static LogQueue {
     start_with(None)
 }
 
-/// Chooses what is logged: a level, or `target=level` for a part, with a comma between them. Nothing
-/// of it is looked up when a span is entered, which a create does dozens of times.
+/// Chooses what is logged: a level, or `target=level` for a part, with a comma between them. A span
+/// or a field would have to be looked up each time that a span is entered, and is not taken.
 const FILTER: &str = "RUST_LOG";
 /// What is logged where `RUST_LOG` does not choose: information of the gateway, and warnings of
 /// everything else.
