@@ -130,8 +130,8 @@ fn filter(asked: &str) -> (Targets, Option<String>) {
     }
 }
 
-/// None of its layers says of a place in the code that it might be wanted some day: HTTP/2 has dozens
-/// of TRACE lines for each call, and each of them would then be looked at when it is passed.
+/// None of its layers says of a place in the code that it might be wanted some day: HTTP/2 has
+/// dozens of TRACE lines for each call, and each would then be looked at when it is passed.
 fn subscriber(
     queue: LogQueue,
     filter: Targets,

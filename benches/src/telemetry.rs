@@ -217,7 +217,7 @@ struct Scraper {
     reading: thread::JoinHandle<Result<u64, Failure>>,
 }
 
-/// The gateways that are read now, by the tags of their rows. None of them ends while they are read.
+/// The gateways that are read now, by the tags of their rows. None ends while they are read.
 type Addrs = Arc<Mutex<HashMap<&'static str, String>>>;
 
 impl Scraper {
