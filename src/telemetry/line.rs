@@ -40,10 +40,10 @@ struct Fields {
     ends: Vec<(&'static str, usize)>,
 }
 
-/// Room for most lines, and for what most spans say.
-const LINE_BYTES: usize = 1024;
-const SPAN_BYTES: usize = 384;
-const FIELDS: usize = 24;
+/// Room for most lines, and for what most spans say: bytes and fields. A watch keeps that of its span
+/// for as long as it lives.
+const LINE: (usize, usize) = (1024, 24);
+const SPAN: (usize, usize) = (384, 12);
 /// What a line has of its own. A field of such a name is left out.
 const OWN: [&str; 4] = ["timestamp", "level", "target", "spans"];
 
@@ -82,7 +82,7 @@ where
         if !self.wants(attributes.metadata()) {
             return;
         }
-        let mut fields = Fields::with_room(SPAN_BYTES);
+        let mut fields = Fields::with_room(SPAN);
         attributes.record(&mut fields);
         if let Some(span) = context.span(id) {
             span.extensions_mut().insert(fields);
@@ -101,7 +101,7 @@ where
         if !self.wants(about) || !self.libraries.admits(about) {
             return;
         }
-        let mut line = Fields::with_room(LINE_BYTES);
+        let mut line = Fields::with_room(LINE);
         line.text.push_str("{\"timestamp\":\"");
         add_time(&mut line.text);
         line.text.extend(["\",\"level\":\"", about.level().as_str(), "\",\"target\":"]);
@@ -126,8 +126,8 @@ where
 }
 
 impl Fields {
-    fn with_room(bytes: usize) -> Self {
-        Self { text: String::with_capacity(bytes), ends: Vec::with_capacity(FIELDS) }
+    fn with_room((bytes, fields): (usize, usize)) -> Self {
+        Self { text: String::with_capacity(bytes), ends: Vec::with_capacity(fields) }
     }
 
     /// What is said of a field last counts.
@@ -238,10 +238,13 @@ fn is_plain(text: &str) -> bool {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use tracing::{info, info_span};
-    use tracing_subscriber::layer::SubscriberExt as _;
+    use opentelemetry_sdk::trace::Sampler;
+    use tracing::{debug_span, info, info_span};
+    use tracing_subscriber::layer::{Identity, SubscriberExt as _};
 
+    use super::super::sampling::Sampling;
     use super::*;
+    use crate::trace;
 
     #[test]
     fn each_field_is_there_once_and_the_inner_one_counts() {
@@ -287,5 +290,27 @@ mod tests {
         let of = |line: &str| serde_json::from_str::<Value>(line).unwrap();
         assert_eq!((&of(second)["number"], &of(second)["spans"][0]), (&1.into(), &"outer".into()));
         assert_eq!((&of(third)["at"], &of(third)["spans"]), (&"Some(1)".into(), &Value::Null));
+    }
+
+    /// A call to Douyin has such a span, for the exporter alone.
+    #[test]
+    fn a_span_that_is_only_exported_is_in_no_line() {
+        let written = Arc::<Mutex<String>>::default();
+        let to = Arc::clone(&written);
+        let filter = Targets::new().with_default(LevelFilter::INFO);
+        let lines = Lines::new(filter, true, move |line: &[u8]| {
+            to.lock().unwrap().push_str(str::from_utf8(line).unwrap());
+        });
+        let exporter = Identity::new().with_filter(Sampling::by(Sampler::AlwaysOn));
+        let log = tracing_subscriber::registry().with(exporter).with(lines);
+        tracing::subscriber::with_default(log, || {
+            let call = trace::part_of(None, || info_span!("call", number = 1));
+            let inner = call.in_scope(|| debug_span!("inner", hidden = 2));
+            assert!(!inner.is_disabled(), "it is exported");
+            inner.in_scope(|| info!("done"));
+        });
+        let line: Value = serde_json::from_str(&written.lock().unwrap()).unwrap();
+        assert_eq!((&line["number"], &line["hidden"]), (&1.into(), &Value::Null));
+        assert_eq!(line["spans"], serde_json::json!(["call"]));
     }
 }
