@@ -168,7 +168,8 @@ pub fn play(
     for round in 1..=extent.rounds {
         rows.iter_mut().try_for_each(|row| row.renew(round))?;
         for (level, callers) in callers.iter().enumerate() {
-            // What one row leaves to the machine costs the next, which is another one each time.
+            // A row leaves the machine work (blocks to write back) for which the next one pays, so
+            // that the order is another one each time.
             chance.shuffle(&mut order);
             for index in order.iter().copied() {
                 let Extent { warm_up, measured, threads, .. } = extent;
