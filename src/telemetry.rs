@@ -229,7 +229,7 @@ mod tests {
             let within = |first: Span| {
                 let inner = first.in_scope(|| debug_span!("inner"));
                 let innermost = inner.in_scope(|| debug_span!("innermost"));
-                assert_eq!(inner.is_disabled(), !is_exported, "made for nobody, {about}");
+                assert_eq!(inner.is_disabled(), !is_exported, "the span is made, {about}");
                 [inner, innermost].map(|span| span.in_scope(trace::current).is_some())
             };
             tracing::subscriber::with_default(subscribe(DEFAULT, sampler), || {

@@ -40,8 +40,8 @@ struct Fields {
     ends: Vec<(&'static str, usize)>,
 }
 
-/// Room for most lines, and for what most spans say: bytes and fields. A watch keeps that of its span
-/// for as long as it lives.
+/// Room for most lines, and for what most spans say: bytes and fields. A watch keeps that of its
+/// span for as long as it lives.
 const LINE: (usize, usize) = (1024, 24);
 const SPAN: (usize, usize) = (384, 12);
 /// What a line has of its own. A field of such a name is left out.
