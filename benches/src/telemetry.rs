@@ -52,8 +52,8 @@ pub fn run(programs: &Programs, extent: Extent) -> Result<(), Failure> {
 }
 
 /// The part of a create's processor time that goes into telling, by where samples of its stacks
-/// fall. It does not depend on how fast the machine is at the moment, or on what differs between two
-/// processes: all of it comes from one.
+/// fall. It does not depend on how fast the machine is at the moment, or on what differs between
+/// two processes: all of it comes from one.
 pub fn profile(programs: &Programs) -> Result<(), Failure> {
     let world = World::start()?;
     let plan = Plan {
