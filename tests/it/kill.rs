@@ -3,21 +3,24 @@
 
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
-use douyin_sim::{Gate, Script, Simulator};
+use douyin_sim::{Gate, Script, Simulator, Snapshot};
 use settlement_gateway::proto::v1::settlement_service_client::SettlementServiceClient;
 use settlement_gateway::proto::v1::watch_settle_response::Event;
 use settlement_gateway::proto::v1::{self, SettleState};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
+use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::harness::{
     APP_ID, SECRET, create_on, create_request, number, simulator, watch_request, within,
 };
 use crate::process::init_if_new;
+
+/// How many creates a round sends, in the test that kills again and again.
+const LOAD: usize = 20;
 
 /// A gateway in a process of its own.
 struct Process {
@@ -173,16 +176,20 @@ async fn killed_after_the_answer_a_watcher_resumes_with_its_last_revision() {
 async fn killed_again_and_again_under_load_every_intent_is_paid_once() {
     let (sim, dir) = (simulator().await, TempDir::new().unwrap());
     let mut numbers = Vec::new();
-    for round in 0..6_u64 {
+    for round in 0..=5 {
         let gateway = Process::start(&sim, dir.path()).await;
-        for _ in 0..20 {
-            let number = number("load");
-            gateway.create(create_request(&number));
-            numbers.push(number);
+        let load: Vec<_> = (0..LOAD).map(|_| number("load")).collect();
+        for number in &load {
+            gateway.create(create_request(number));
         }
-        // Somewhere between the first insert and the last answer.
-        tokio::time::sleep(Duration::from_millis(10 + 17 * round)).await;
+        // From the first record, for which a token is fetched, to the arrival of the last send.
+        let as_far = |books: &Snapshot| {
+            let arrived = load.iter().filter(|number| books.sends(number) > 0).count();
+            books.token_calls_total() > 0 && arrived >= round * LOAD / 5
+        };
+        within("the load to get as far", sim.until(as_far)).await;
         gateway.kill().await;
+        numbers.extend(load);
     }
     let gateway = Process::start(&sim, dir.path()).await;
     let mut recorded = 0;
@@ -192,13 +199,17 @@ async fn killed_again_and_again_under_load_every_intent_is_paid_once() {
             ..Default::default()
         };
         // A create that died before it was recorded is gone; one that Douyin has was recorded.
-        let found = gateway.client.clone().get_settle(request).await.is_ok();
-        if found {
-            recorded += 1;
-            assert_finished_and_paid_once(&gateway, &sim, number).await;
-        } else {
-            assert_eq!(sim.books().under(number).len(), 0, "{number} was sent unrecorded");
+        match gateway.client.clone().get_settle(request).await {
+            Ok(_) => {
+                recorded += 1;
+                assert_finished_and_paid_once(&gateway, &sim, number).await;
+            }
+            Err(status) => {
+                assert_eq!(status.code(), Code::NotFound, "{status:?}");
+                assert_eq!(sim.books().sends(number), 0, "{number} was sent unrecorded");
+            }
         }
     }
-    assert!(recorded > 0, "the load never got as far as a record");
+    // One of the first round, a fifth of the next and so on to all of the last.
+    assert!(recorded > LOAD * (1 + 2 + 3 + 4 + 5) / 5, "{recorded} were recorded");
 }
