@@ -167,7 +167,8 @@ impl Server {
             });
         }
         let (apps, readiness) = (core.apps.clone(), health.readiness());
-        let admin = Admin { apps, readiness, hosts: self.admin_hosts };
+        let (hosts, page) = (self.admin_hosts, admin::Page::default());
+        let admin = Admin { apps, readiness, hosts, page };
         let limits = admin::limits();
         let serve_admin = listener::serve(self.admin, self.admin_tls, limits, admin, edges.clone());
         essentials.spawn("admin listener", &edges, serve_admin);

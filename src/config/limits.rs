@@ -11,6 +11,7 @@ use super::way;
 use crate::grpc::server::{self, arriving, bounds::Bound, shape};
 use crate::grpc::settlement::page;
 use crate::grpc::{WATCHES_PER_CONNECTION_MAX, status};
+use crate::http::admin;
 use crate::http::listener::{self, Limits};
 
 /// A limit: what is bounded, by how much, and what happens beyond it.
@@ -20,15 +21,14 @@ type Row = (&'static str, String, &'static str);
 pub fn limits() -> String {
     let config = Config::default();
     let mut page = String::new();
-    let admin = crate::http::admin::limits();
     table(&mut page, "The process", &process(&config));
     table(&mut page, "gRPC: connections", &grpc_connections(&config));
     table(&mut page, "gRPC: HTTP/2", &grpc_http2());
     table(&mut page, "HTTP/2 on each port: what h2 does not let us choose", &h2());
     table(&mut page, "gRPC: calls", &grpc_calls(&config));
     table(&mut page, "gRPC: answers", &grpc_answers(&config));
-    table(&mut page, "Callbacks", &edge(&config.callback.limits, CALLBACK_KNOBS));
-    table(&mut page, "Admin", &edge(&admin, ADMIN_KNOBS));
+    table(&mut page, "Callbacks", &callbacks(&config.callback.limits));
+    table(&mut page, "Admin", &self::admin(&admin::limits()));
     table(&mut page, "TLS, on each port that speaks it", &tls());
     table(&mut page, "The client of Douyin", &douyin(&config));
     table(&mut page, "The store", &store(&config));
@@ -304,24 +304,17 @@ fn grpc_answers(config: &Config) -> Vec<Row> {
     ]
 }
 
-/// What sizes the limits of a listener: connections, requests.
-struct Sized([&'static str; 2]);
-
-const CALLBACK_KNOBS: Sized =
-    Sized(["`callback_connections_max` = ", "`callback_requests_max` = "]);
-const ADMIN_KNOBS: Sized = Sized([""; 2]);
-
-fn edge(limits: &Limits, Sized([connections, requests]): Sized) -> Vec<Row> {
-    vec![
+fn callbacks(limits: &Limits) -> Vec<Row> {
+    let mut rows = vec![
         (
             "connections",
-            format!("{connections}{}", count(limits.connections_max)),
+            knob("callback_connections_max", &count(limits.connections_max)),
             "the one that has rested longest is closed. If each has a request at work, the new one \
              gets 503; with TLS it is only closed",
         ),
         (
             "requests at work, counted once their body is here",
-            format!("{requests}{}", count(limits.requests_max)),
+            knob("callback_requests_max", &count(limits.requests_max)),
             "503",
         ),
         (
@@ -331,6 +324,27 @@ fn edge(limits: &Limits, Sized([connections, requests]): Sized) -> Vec<Row> {
         ),
         ("a body", bytes(limits.body_bytes_max), "413"),
         ("time until a body is here", time(limits.body_time_max), "408"),
+    ];
+    rows.extend(edge_http(limits));
+    rows
+}
+
+fn admin(limits: &Limits) -> Vec<Row> {
+    let mut rows = vec![
+        ("connections", count(limits.connections_max), "the oldest is closed"),
+        ("a body", "none".to_owned(), "it is not read"),
+        (
+            "time from one page of the metrics to the next",
+            time(admin::PAGES_APART),
+            "all who ask meanwhile wait for the next page, and get the same one",
+        ),
+    ];
+    rows.extend(edge_http(limits));
+    rows
+}
+
+fn edge_http(limits: &Limits) -> Vec<Row> {
+    vec![
         (
             "time without a request: the handshake of TLS and a head included",
             time(limits.idle_time_max),

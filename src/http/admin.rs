@@ -3,6 +3,7 @@
 //! What it must not know: settles.
 
 mod hosts;
+mod page;
 mod process;
 
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use crate::http::peer::At;
 use crate::metrics::{self, READY};
 
 pub use hosts::Hosts;
+pub(crate) use page::APART as PAGES_APART;
+pub use page::Page;
 
 /// Whether the gateway serves: the store can commit, and no stop has begun.
 #[derive(Clone, Default)]
@@ -39,6 +42,7 @@ pub struct Admin {
     pub apps: Apps,
     pub readiness: Readiness,
     pub hosts: Hosts,
+    pub page: Page,
 }
 
 /// Low limits: its peers are a scraper, an orchestrator and people.
@@ -61,7 +65,7 @@ impl Handler for Admin {
             (&Method::GET, "/metrics") => Answer {
                 status: StatusCode::OK,
                 content_type: "text/plain; version=0.0.4",
-                body: self.measured(),
+                body: self.page.read(|| self.measured()).await,
             },
             (&Method::GET, "/livez") => text(StatusCode::OK, "alive"),
             (&Method::GET, "/readyz") if self.readiness.is_ready() => text(StatusCode::OK, "ready"),
@@ -92,5 +96,6 @@ impl Admin {
 }
 
 fn text(status: StatusCode, text: &str) -> Answer {
-    Answer { status, content_type: "text/plain; charset=utf-8", body: format!("{text}\n") }
+    let body = format!("{text}\n").into();
+    Answer { status, content_type: "text/plain; charset=utf-8", body }
 }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use tracing::{info, warn};
 
@@ -292,10 +293,10 @@ impl Received {
     pub fn answer(self) -> Answer {
         let status = self.status();
         let body = match status {
-            StatusCode::OK => r#"{"err_no":0,"err_tips":"success"}"#.to_owned(),
+            StatusCode::OK => Bytes::from_static(br#"{"err_no":0,"err_tips":"success"}"#),
             refused => {
                 let (err_no, word) = (refused.as_u16(), self.word());
-                format!(r#"{{"err_no":{err_no},"err_tips":"{word}"}}"#)
+                format!(r#"{{"err_no":{err_no},"err_tips":"{word}"}}"#).into()
             }
         };
         Answer { status, content_type: "application/json", body }
@@ -338,9 +339,10 @@ mod tests {
             assert_eq!((verdict.status().as_u16(), verdict.word()), (status, word));
             let answer = verdict.answer();
             assert_eq!(answer.status.as_u16(), status);
-            let success = answer.body == r#"{"err_no":0,"err_tips":"success"}"#;
-            assert_eq!(success, status == 200, "{word}: {}", answer.body);
-            assert!(success || answer.body.contains(word), "{word}: {}", answer.body);
+            let body = std::str::from_utf8(&answer.body).unwrap();
+            let success = body == r#"{"err_no":0,"err_tips":"success"}"#;
+            assert_eq!(success, status == 200, "{word}: {body}");
+            assert!(success || body.contains(word), "{word}: {body}");
         }
     }
 }

@@ -175,7 +175,8 @@ impl Unread {
 pub struct Answer {
     pub status: StatusCode,
     pub content_type: &'static str,
-    pub body: String,
+    /// Shared by all that are answered the same.
+    pub body: Bytes,
 }
 
 /// Answers the requests of a listener.
@@ -227,12 +228,12 @@ pub(crate) async fn serve(
 fn turn_away(socket: &TcpStream, answer: &Answer) {
     let Answer { status, content_type, body } = answer;
     let length = body.len();
-    let text = format!(
+    let head = format!(
         "HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\
-         connection: close\r\n\r\n{body}"
+         connection: close\r\n\r\n"
     );
     // A peer that does not take it at once sees only that the connection closes.
-    let _ = socket.try_write(text.as_bytes());
+    let _ = socket.try_write(&[head.as_bytes(), body].concat());
 }
 
 #[derive(Clone)]
@@ -377,7 +378,7 @@ fn builder(limits: &Limits, tasks: TaskTracker) -> auto::Builder<Tracked> {
 /// The handler panicked, which only a bug can do.
 fn broken() -> Answer {
     let (status, content_type) = (StatusCode::INTERNAL_SERVER_ERROR, "text/plain");
-    Answer { status, content_type, body: String::new() }
+    Answer { status, content_type, body: Bytes::new() }
 }
 
 fn bytes_max() -> usize {
@@ -386,7 +387,7 @@ fn bytes_max() -> usize {
 
 fn response(answer: Answer, version: Version) -> Response<Full<Bytes>> {
     let refused = !answer.status.is_success();
-    let mut response = Response::new(Full::new(Bytes::from(answer.body)));
+    let mut response = Response::new(Full::new(answer.body));
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.content_type));

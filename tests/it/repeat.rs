@@ -130,14 +130,13 @@ async fn repeats_during_back_off_bring_one_attempt_forward_and_cost_at_most_two_
         config.gateway.schedule.first = std::time::Duration::from_secs(60);
         config.gateway.schedule.cap = std::time::Duration::from_secs(60);
         config.gateway.nudge_gap = std::time::Duration::from_secs(60);
+        config.grpc.unary_limit = std::time::Duration::from_millis(150);
     })
     .await;
     let number = number("stacked");
     gateway.sim.always_create(Some(Script::Refuse(23000)));
     for _ in 0..20 {
-        let mut request = tonic::Request::new(create_request(&number));
-        request.set_timeout(std::time::Duration::from_millis(150));
-        let status = gateway.client.clone().create_settle(request).await.unwrap_err();
+        let status = gateway.create(create_request(&number)).await.unwrap_err();
         let outcome = crate::harness::details(&status).info.metadata["outcome"].clone();
         assert_eq!(outcome, "unknown", "{status:?}");
     }

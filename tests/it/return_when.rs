@@ -23,7 +23,7 @@ async fn at_the_deadline_final_is_answered_with_the_current_state() {
     let number = number("not-final");
     let request = wanting(ReturnWhen::Final, create_on(&number, "sim-hold-1"));
     let mut request = tonic::Request::new(request);
-    let limit = Duration::from_secs(1);
+    let limit = Duration::from_secs(5);
     request.set_timeout(limit);
     let began = Instant::now();
     let answer = gateway.client.clone().create_settle(request).await.unwrap().into_inner();

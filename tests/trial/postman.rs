@@ -108,7 +108,7 @@ async fn arrive(world: &World, delivery: &Delivery, body: Bytes) -> CallbackAnsw
         acknowledged(world, delivery);
     }
     let answer = verdict.answer();
-    CallbackAnswer::Answered { status: answer.status.as_u16(), body: answer.body.into() }
+    CallbackAnswer::Answered { status: answer.status.as_u16(), body: answer.body }
 }
 
 fn acknowledged(world: &World, delivery: &Delivery) {
