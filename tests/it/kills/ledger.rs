@@ -13,6 +13,15 @@ use crate::harness::create_on;
 /// what may not have been durable.
 pub const LATELY: usize = 40;
 
+/// Whether a line of the log tells of two settles that Douyin accepted under one number, and the
+/// books have both.
+pub fn tells_of_two_settles(line: &str, books: &Snapshot) -> bool {
+    let line: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+    let number = line["key"].as_str().and_then(|key| key.split_once('/'));
+    let two = number.is_some_and(|(_, number)| books.under(number).len() > 1);
+    two && line["alert"] == "Contradiction"
+}
+
 /// All intents of a run.
 #[derive(Default)]
 pub struct Ledger(Mutex<Pages>);
@@ -106,7 +115,6 @@ impl Pages {
         let is_adopted = self.forgets && settle.origin() == SettleOrigin::Platform;
         let attempt = self.attempt_of(&settle.out_settle_no);
         let request = &attempt.request;
-        assert_eq!(settle.contradiction, None, "{settle:?}");
         if !is_adopted {
             assert_eq!(settle.origin(), SettleOrigin::Gateway, "{settle:?}");
             assert_eq!(settle.out_order_no(), request.out_order_no, "{settle:?}");
@@ -114,6 +122,9 @@ impl Pages {
         }
         attempt.told.recorded = true;
         attempt.told.revision = attempt.told.revision.max(settle.revision);
+        if let Some(claim) = &settle.contradiction {
+            return attempt.told.disputed(settle, claim);
+        }
         let before = attempt.told.end;
         match settle.state() {
             SettleState::Submitting => {}
@@ -222,6 +233,25 @@ impl Told {
     fn ended(&mut self, end: End, settle: &v1::Settle) {
         assert!(self.end.is_none_or(|before| before == end), "{:?} before {settle:?}", self.end);
         self.end = Some(end);
+    }
+
+    /// Douyin accepted two sends, and it is not known yet which of the two settles failed and freed
+    /// the number for the other. No end counts meanwhile, and none is taken back.
+    fn disputed(&mut self, settle: &v1::Settle, claim: &v1::Contradiction) {
+        let ids = [settle.settle_id(), claim.settle_id()];
+        assert!(ids[0] != ids[1] && !ids.contains(&""), "{settle:?}");
+        assert_eq!(claim.claimed_state(), SettleState::Processing, "{settle:?}");
+        let ended = match settle.state() {
+            SettleState::Succeeded => Some(End::Succeeded),
+            SettleState::Failed => Some(End::Failed),
+            SettleState::Processing => None,
+            SettleState::Unspecified | SettleState::Submitting | SettleState::Rejected => {
+                panic!("{settle:?}")
+            }
+        };
+        let other = self.end.filter(|told| ended.is_some_and(|ended| ended != *told));
+        assert_eq!(other, None, "before {settle:?}");
+        self.settle_ids.extend(ids.map(str::to_owned));
     }
 
     fn refused(&mut self, number: &str) {
