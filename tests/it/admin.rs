@@ -1,10 +1,13 @@
 //! The admin listener: health over HTTP and metrics.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use crate::harness::{APP_ID, Gateway, simulator, within};
 use crate::process::{Process, Setting};
@@ -18,6 +21,24 @@ async fn it_is_alive_ready_and_counts() {
     let (status, _) = gateway.admin("/metrics").await;
     assert_eq!(status, 200);
     assert_eq!(gateway.admin("/elsewhere").await.0, 404);
+}
+
+/// A page tells the time that the process has worked, so no two of them are alike.
+#[tokio::test]
+async fn those_who_ask_for_the_metrics_at_the_same_time_get_the_same_page() {
+    let gateway = Gateway::spawn().await;
+    gateway.admin("/metrics").await;
+    let url = format!("http://{}/metrics", gateway.addrs.admin);
+    let began = Instant::now();
+    let asking: JoinSet<_> = (0..40)
+        .map(|_| {
+            let url = url.clone();
+            async move { reqwest::get(url).await.unwrap().text().await.unwrap() }
+        })
+        .collect();
+    let pages: HashSet<String> = within("the pages", asking.join_all()).await.into_iter().collect();
+    let most = 1 + began.elapsed().as_millis() / 100;
+    assert!(pages.len() as u128 <= most, "{} pages in {:?}", pages.len(), began.elapsed());
 }
 
 /// The status and the text that bytes are answered with.
