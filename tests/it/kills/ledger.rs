@@ -13,15 +13,6 @@ use crate::harness::create_on;
 /// what may not have been durable.
 pub const LATELY: usize = 40;
 
-/// Whether a line of the log tells of two settles that Douyin accepted under one number, and the
-/// books have both.
-pub fn tells_of_two_settles(line: &str, books: &Snapshot) -> bool {
-    let line: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
-    let number = line["key"].as_str().and_then(|key| key.split_once('/'));
-    let two = number.is_some_and(|(_, number)| books.under(number).len() > 1);
-    two && line["alert"] == "Contradiction"
-}
-
 /// All intents of a run.
 #[derive(Default)]
 pub struct Ledger(Mutex<Pages>);
@@ -33,7 +24,9 @@ pub struct Pages {
     numbers: HashMap<String, (usize, usize)>,
     /// Numbers whose settle was told, the latest one last.
     told_lately: VecDeque<String>,
-    /// Whether the store may have lost records. A settle of a lost one is shown as Douyin tells it.
+    /// Whether the store may be away and lose records. A settle of a lost one is shown as Douyin
+    /// tells it. And callbacks that came meanwhile come again after all else, so that two settles
+    /// may be known under a number before it is known which of them has failed.
     pub forgets: bool,
 }
 
@@ -112,7 +105,8 @@ impl Pages {
         if self.told_lately.len() > LATELY {
             self.told_lately.pop_front();
         }
-        let is_adopted = self.forgets && settle.origin() == SettleOrigin::Platform;
+        let forgets = self.forgets;
+        let is_adopted = forgets && settle.origin() == SettleOrigin::Platform;
         let attempt = self.attempt_of(&settle.out_settle_no);
         let request = &attempt.request;
         if !is_adopted {
@@ -122,9 +116,10 @@ impl Pages {
         }
         attempt.told.recorded = true;
         attempt.told.revision = attempt.told.revision.max(settle.revision);
-        if let Some(claim) = &settle.contradiction {
+        if let Some(claim) = settle.contradiction.as_ref().filter(|_| forgets) {
             return attempt.told.disputed(settle, claim);
         }
+        assert_eq!(settle.contradiction, None, "{settle:?}");
         let before = attempt.told.end;
         match settle.state() {
             SettleState::Submitting => {}
